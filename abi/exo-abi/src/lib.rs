@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What programs and Exo-Kernel agree on beyond Linux's system calls: numbers from 0x1000 up, and the structures that
+//! pass through them. Linux has no such calls; there they give ENOSYS.
+#![no_std]
+#![forbid(unsafe_code)]
+
+/// System-call numbers of Exo-Kernel's own.
+pub mod number {
+    /// `get_time() -> nanoseconds since boot`: the monotonic clock as one number, without a structure in memory.
+    pub const GET_TIME: u64 = 0x1000;
+    /// `ipc_create() -> endpoint`: a new endpoint, as a descriptor that can be kept, inherited and closed like a file's.
+    pub const IPC_CREATE: u64 = 0x1001;
+    /// `ipc_send(endpoint, word0, word1, word2)`: gives a message to a receiver; waits until there is one.
+    pub const IPC_SEND: u64 = 0x1002;
+    /// `ipc_recv(endpoint) -> word0` with word1 and word2 in RSI and RDX, and a reply token in R10.
+    pub const IPC_RECV: u64 = 0x1003;
+    /// `ipc_call(endpoint, word0, word1, word2) -> word0`: send, then wait for the reply; its words as in `ipc_recv`.
+    pub const IPC_CALL: u64 = 0x1004;
+    /// `ipc_reply_recv(endpoint, word0, word1, word2, token)`: answers the caller that `token` names, then receives.
+    pub const IPC_REPLY_RECV: u64 = 0x1005;
+}
