@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Parser, Subcommand};
+use log::LevelFilter;
+use my_rng_abi::registers::DEFAULT_SEED;
+
+use crate::generators::Kind;
+use crate::stream::PowerOn;
+use crate::workers;
+
+/// A PCI random-number device for virtual machines.
+///
+/// Each socket is one device, which a virtual machine monitor attaches over vfio-user. The device is for one machine at a
+/// time; when that has gone, the next one can attach and finds the device as new. The word "ready" on standard output says
+/// that all sockets can be connected to. SIGTERM and SIGINT end the program and remove the sockets.
+#[derive(Debug, Clone, Parser)]
+#[command(version, after_long_help = AFTER_HELP, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Options {
+    /// Something else than to serve devices
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Listen on the UNIX socket PATH; can be given several times, for one device each
+    ///
+    /// A socket that nobody listens on is replaced, one that is in use is refused.
+    #[arg(long = "socket", value_name = "PATH", required = true)]
+    pub sockets: Vec<PathBuf>,
+
+    /// Generator of the seedable stream
+    #[arg(long, value_name = "NAME", default_value_t = Kind::default(), value_parser = generator_parser())]
+    pub generator: Kind,
+
+    /// Seed of the seedable stream at power-on and after a reset, decimal or 0x…
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED, value_parser = parse_seed)]
+    pub seed: u32,
+
+    /// Offer the classic registers alone: no queues, no interrupts
+    ///
+    /// QEMU 11.1 aborts when a vfio-user device with MSI-X is unplugged from a running machine. Machines that need hot-unplug
+    /// take such a device.
+    #[arg(long)]
+    pub classic: bool,
+
+    /// Worker threads of each device; they share its queues out among them [default: one for every two processors, at
+    /// most 4]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZero<usize>>,
+
+    /// Say more on standard error: clients that come and go; twice: every refused request
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What the program can do beside serving devices.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Measure how fast one worker fills memory, without a virtual machine
+    Bench {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  ended by SIGTERM or SIGINT, after cleaning up
+  1  could not start, or could not go on; the reason is on standard error
+  2  the command line is wrong
+
+Example, with QEMU 10.1 or later. Guest memory should be shared, so that the device can reach it:
+  my-rng-device --socket /run/my-rng.sock &
+  qemu-system-x86_64 -machine q35,memory-backend=m -m 1G \\
+    -object memory-backend-memfd,id=m,size=1G,share=on \\
+    -device '{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"/run/my-rng.sock\"}}' …";
+
+impl Options {
+    /// How each device starts.
+    pub fn power_on(&self) -> PowerOn {
+        PowerOn { generator: self.generator, seed: self.seed, queues: !self.classic }
+    }
+
+    /// Worker threads of each device.
+    pub fn workers(&self) -> NonZero<usize> {
+        self.workers.unwrap_or_else(workers::default_count)
+    }
+
+    /// What is logged.
+    pub fn log_level(&self) -> LevelFilter {
+        match self.verbose {
+            0 => LevelFilter::Warn,
+            1 => LevelFilter::Info,
+            2 => LevelFilter::Debug,
+            _ => LevelFilter::Trace,
+        }
+    }
+}
+
+fn generator_parser() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.iter().map(|(_, name, _)| *name)).try_map(|name| name.parse::<Kind>())
+}
+
+fn parse_seed(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| {
+        format!("{error}; expected a number from 0 to {}, or 0x0 to {:#x}", u32::MAX, u32::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(arguments: &[&str]) -> Result<Options, clap::Error> {
+        Options::try_parse_from([&["my-rng-device"], arguments].concat())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn one_socket_is_enough_and_several_are_allowed() {
+        let options = parse(&["--socket", "/a"]).unwrap();
+        assert_eq!(options.power_on(), PowerOn::default());
+        assert_eq!(parse(&["--socket", "/a", "--socket=/b"]).unwrap().sockets.len(), 2);
+        assert!(parse(&[]).is_err());
+    }
+
+    #[test]
+    fn there_is_at_least_one_worker() {
+        assert!(parse(&["--socket", "/a"]).unwrap().workers().get() >= 1);
+        assert_eq!(parse(&["--socket", "/a", "--workers", "3"]).unwrap().workers().get(), 3);
+        assert!(parse(&["--socket", "/a", "--workers", "0"]).is_err());
+    }
+
+    #[test]
+    fn seeds_are_decimal_or_hexadecimal() {
+        for (text, seed) in [("0", 0), ("4294967295", u32::MAX), ("0xDeadBeef", 0xdead_beef)] {
+            assert_eq!(parse(&["--socket", "/a", "--seed", text]).unwrap().seed, seed);
+        }
+        for text in ["4294967296", "-1", "0x", "0x100000000", "one", ""] {
+            let error = parse(&["--socket", "/a", &format!("--seed={text}")]).unwrap_err().to_string();
+            assert!(error.contains("--seed"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_generator_is_answered_with_the_known_ones() {
+        let error = parse(&["--socket", "/a", "--generator", "dice"]).unwrap_err().to_string();
+        assert!(error.contains("dice") && error.contains("glibc"), "{error}");
+    }
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The glue between the registers, the workers and vfio-user: which region an access goes to, what a register write sets
+//! going, and when the device starts anew.
+
+use std::sync::Arc;
+
+use log::info;
+use my_rng_abi::registers as abi;
+use vfio_user_server::pci::{CONFIG_SPACE_SIZE, ConfigSpace, Identity, MsixTable};
+use vfio_user_server::{Client, Device, Errno, IrqIndex, Irqs, Region, RegionInfo, Regions};
+
+use crate::access;
+use crate::registers::Registers;
+use crate::shared::{Shared, VECTORS};
+use crate::workers::Workers;
+
+/// The base address register of the MSI-X table, apart from the registers: a monitor keeps the table itself and may map
+/// around it.
+const MSIX_BAR: u8 = 1;
+/// Size of that region in bytes.
+const MSIX_BAR_SIZE: u32 = 4096;
+/// Where the pending bits are in it; the table is at its start.
+const PENDING_BITS: u32 = 0x800;
+
+/// A my_rng device.
+#[derive(Debug)]
+pub struct RngDevice {
+    shared: Arc<Shared>,
+    registers: Registers,
+    config: ConfigSpace,
+    workers: Workers,
+    client: Option<Client>,
+}
+
+impl RngDevice {
+    /// A device that has just been powered on.
+    pub fn new(shared: Arc<Shared>, workers: Workers) -> Self {
+        let identity = Identity {
+            vendor: abi::VENDOR_ID,
+            device: abi::DEVICE_ID,
+            revision: abi::REVISION_ID,
+            class: abi::CLASS_CODE,
+            subsystem_vendor: abi::SUBSYSTEM_VENDOR_ID,
+            subsystem: abi::SUBSYSTEM_ID,
+        };
+        let mut config =
+            ConfigSpace::new(&identity).with_memory_bar(abi::REGISTER_BAR.into(), abi::BAR0_SIZE as u32);
+        if shared.power_on.queues {
+            config = config.with_memory_bar(MSIX_BAR.into(), MSIX_BAR_SIZE).with_msix(&MsixTable {
+                vectors: VECTORS,
+                table: (MSIX_BAR, 0),
+                pending_bits: (MSIX_BAR, PENDING_BITS),
+            });
+        }
+        Self { registers: Registers::new(shared.clone()), shared, config, workers, client: None }
+    }
+
+    /// The table is the monitor's; what it asks the device for are the pending bits.
+    fn read_msix(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        let Some(client) = &self.client else { return };
+        for (byte, place) in data.iter_mut().zip(offset..) {
+            let Some(first) = place.checked_sub(PENDING_BITS.into()).and_then(|byte| byte.checked_mul(8))
+            else {
+                continue;
+            };
+            for bit in 0..8 {
+                let vector = u32::try_from(first + bit).ok().filter(|&vector| vector < VECTORS.into());
+                if vector.is_some_and(|vector| client.interrupts.is_pending(IrqIndex::Msix, vector)) {
+                    *byte |= 1 << bit;
+                }
+            }
+        }
+    }
+
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        let allowed = self.config.is_bus_master();
+        self.config.write(usize::try_from(offset).unwrap_or(usize::MAX), data);
+        self.registers.set_bus_master(self.config.is_bus_master());
+        if allowed && !self.config.is_bus_master() {
+            self.workers.stop_all(); // The guest's memory is no longer ours to touch.
+        }
+    }
+
+    fn power_on(&mut self) {
+        self.workers.stop_all();
+        self.registers.reset();
+        self.config.reset();
+    }
+}
+
+impl Device for RngDevice {
+    fn regions(&self) -> Regions {
+        let regions = Regions::default()
+            .with(Region::Bar0, RegionInfo::read_write(abi::BAR0_SIZE as u64))
+            .with(Region::Config, RegionInfo::read_write(CONFIG_SPACE_SIZE as u64));
+        if !self.shared.power_on.queues {
+            return regions;
+        }
+        regions.with(Region::Bar1, RegionInfo::read_write(MSIX_BAR_SIZE.into()))
+    }
+
+    fn irqs(&self) -> Irqs {
+        if self.shared.power_on.queues {
+            Irqs::default().with(IrqIndex::Msix, VECTORS)
+        } else {
+            Irqs::default()
+        }
+    }
+
+    fn region_read(&mut self, region: Region, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
+        match region {
+            Region::Bar0 => access::read(&mut self.registers, offset, data),
+            Region::Bar1 => self.read_msix(offset, data),
+            Region::Config => self.config.read(usize::try_from(offset).unwrap_or(usize::MAX), data),
+            _ => return Err(Errno::INVAL), // The server knows that there is no other region.
+        }
+        Ok(())
+    }
+
+    fn region_write(&mut self, region: Region, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        match region {
+            Region::Bar0 => {
+                let workers = &self.workers;
+                access::write(&mut self.registers, offset, data, |effect| workers.act(effect));
+            }
+            Region::Bar1 => {} // The table is the monitor's, and the pending bits cannot be written.
+            Region::Config => self.write_config(offset, data),
+            _ => return Err(Errno::INVAL),
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.shared.counters.resets.add_one();
+        self.power_on();
+    }
+
+    fn client_joined(&mut self, client: &Client) {
+        self.client = Some(client.clone());
+        self.workers.join(client);
+    }
+
+    /// The next client may be somebody else's machine: it finds the device as after power-on, and cannot tell what
+    /// numbers the last one drew.
+    fn client_left(&mut self) {
+        info!("so far: {:?}", self.shared.counters.snapshot());
+        self.client = None;
+        self.workers.leave();
+        self.power_on();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::PowerOn;
+    use std::num::NonZero;
+    use vfio_user_server::Shutdown;
+
+    fn device(power_on: PowerOn) -> RngDevice {
+        let shared = Arc::new(Shared::new(power_on));
+        let workers =
+            Workers::start(shared.clone(), NonZero::<usize>::MIN, &Shutdown::new().unwrap()).unwrap();
+        RngDevice::new(shared, workers)
+    }
+
+    fn config<const N: usize>(device: &mut RngDevice, offset: u64) -> [u8; N] {
+        let mut data = [0; N];
+        device.region_read(Region::Config, offset, &mut data).unwrap();
+        data
+    }
+
+    #[test]
+    fn the_regions_are_apart() {
+        let mut device = device(PowerOn::default());
+        assert_eq!(u32::from_le_bytes(config(&mut device, 0)), 0xcafe_1234);
+        let mut data = [0; 4];
+        device.region_read(Region::Bar0, 0, &mut data).unwrap();
+        assert_eq!(u32::from_le_bytes(data), 1_804_289_383);
+        device.region_read(Region::Bar1, 0, &mut data).unwrap();
+        assert_eq!(data, [0; 4]);
+        assert_eq!(device.region_read(Region::Bar2, 0, &mut data), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn a_classic_device_has_neither_queues_nor_interrupts() {
+        let mut device = device(PowerOn { queues: false, ..PowerOn::default() });
+        assert_eq!(device.irqs(), Irqs::default());
+        assert_eq!(config::<1>(&mut device, 0x34), [0], "there is a capability");
+        for offset in [abi::QUEUE_COUNT, abi::QUEUE_CONTROL] {
+            let mut data = [0; 4];
+            device.region_write(Region::Bar0, abi::QUEUE_CONTROL as u64, &1_u32.to_le_bytes()).unwrap();
+            device.region_read(Region::Bar0, offset as u64, &mut data).unwrap();
+            assert_eq!(data, [0; 4]);
+        }
+    }
+
+    #[test]
+    fn lspci_sees_the_class_and_revision() {
+        assert_eq!(config(&mut device(PowerOn::default()), 8), [0x10, 0x00, 0xff, 0x00]);
+    }
+
+    #[test]
+    fn there_is_a_vector_for_each_queue_and_one_more() {
+        let mut device = device(PowerOn::default());
+        let [place] = config(&mut device, 0x34);
+        let [id, _, low, high, bar, ..] = config::<12>(&mut device, place.into());
+        assert_eq!((id, u16::from_le_bytes([low, high]) + 1, bar), (0x11, 33, MSIX_BAR));
+        assert_eq!(device.irqs().get(IrqIndex::Msix).count, 33);
+    }
+
+    #[test]
+    fn the_next_client_finds_the_device_as_after_power_on() {
+        let mut device = device(PowerOn { seed: 42, ..PowerOn::default() });
+        let read = |device: &mut RngDevice| {
+            let words =
+                [0xc, 0x1c, 0x20, 0x28, 0x2c, 0x30, 0x34, 0x38, 0x40, 0x4c, 0x80, 0x88, 0x90, 0x98, 0];
+            words.map(|offset| {
+                let mut data = [0; 4];
+                device.region_read(Region::Bar0, offset, &mut data).unwrap();
+                u32::from_le_bytes(data)
+            })
+        };
+        let fresh = read(&mut device);
+        assert_eq!(fresh[14], 71_876_166);
+        let mut number = [0; 8];
+        device.region_read(Region::Bar0, 8, &mut number).unwrap();
+        for offset in (4..0x98).step_by(4).filter(|&offset| offset != 0x2c) {
+            device.region_write(Region::Bar0, offset, &[3, 0, 0, 0]).unwrap();
+        }
+        device.region_write(Region::Config, 0x10, &[0xff; 4]).unwrap();
+        let dirty = read(&mut device);
+        assert!(dirty.iter().zip(fresh).filter(|(dirty, fresh)| **dirty != *fresh).count() > 8, "{dirty:?}");
+        device.client_left();
+        assert_eq!(read(&mut device), fresh);
+        assert_eq!(config(&mut device, 0x10), [0; 4]);
+    }
+}

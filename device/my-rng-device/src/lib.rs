@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The my_rng PCI device, as a process that a virtual machine monitor attaches over vfio-user.
+//!
+//! | module | is | knows of |
+//! | --- | --- | --- |
+//! | [`generators`], [`stream`] | number generators, and the seedable stream | nothing |
+//! | [`chacha`], [`entropy`] | the cipher, and the entropy stream | `getrandom` |
+//! | [`registers`], [`access`] | the registers of BAR 0, and accesses of any width: pure, no I/O, no threads, no clock | streams |
+//! | [`queue`] | the device's side of a queue: as pure | [`memory`], the guest's |
+//! | [`limiter`], [`metrics`] | how much a guest may take, and what it took | |
+//! | [`workers`] | the threads that serve the queues | all of these |
+//! | [`device`] | the glue: regions, interrupts, reset | vfio-user |
+//! | [`driver`], [`bench`] | the other side of a queue, and measurements with it | workers |
+//! | [`process`] | sockets, threads and signals | the operating system |
+//! | [`cli`] | the command line | |
+//!
+//! What the registers and queues mean is written in [`my_rng_abi`], for both sides.
+#![deny(unsafe_code)]
+#![warn(missing_debug_implementations)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+pub mod access;
+pub mod bench;
+pub mod chacha;
+pub mod cli;
+pub mod device;
+pub mod driver;
+pub mod entropy;
+pub mod generators;
+pub mod limiter;
+pub mod memory;
+pub mod metrics;
+pub mod process;
+pub mod queue;
+pub mod registers;
+pub mod shared;
+pub mod stream;
+pub mod workers;

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guest memory as queues see it, so that their logic can be tested without a client.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vfio_user_server::{DmaAccess, DmaError, DmaHandle};
+
+/// An address where no memory is, or memory that has just gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoMemory;
+
+/// Guest memory. Loads acquire and stores release, in C++'s words.
+pub trait Memory {
+    /// Loads the little-endian number at `address`, a multiple of 4.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    fn load(&mut self, address: u64) -> Result<u32, NoMemory>;
+
+    /// Stores a little-endian number at `address`, a multiple of 4.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    fn store(&mut self, address: u64, value: u32) -> Result<(), NoMemory>;
+
+    /// Copies out of guest memory.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    fn read(&mut self, address: u64, to: &mut [u8]) -> Result<(), NoMemory>;
+
+    /// Copies into guest memory.
+    ///
+    /// # Errors
+    /// [`NoMemory`]. If it was missing before the call, nothing was written.
+    fn write(&mut self, address: u64, from: &[u8]) -> Result<(), NoMemory>;
+
+    /// Whether all of the range can be written now.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    fn check_writable(&mut self, address: u64, length: usize) -> Result<(), NoMemory>;
+}
+
+/// The guest memory that a client shares.
+#[derive(Debug)]
+pub struct SharedMemory {
+    handle: DmaHandle,
+    /// Set while this thread waits for the client, which answers through the server's thread.
+    waits_for_client: Arc<AtomicBool>,
+}
+
+impl SharedMemory {
+    /// Guest memory behind that handle.
+    pub fn new(handle: DmaHandle, waits_for_client: Arc<AtomicBool>) -> Self {
+        Self { handle, waits_for_client }
+    }
+
+    /// Does what cannot be done directly, by messages to the client.
+    fn by_message(
+        &mut self,
+        transfer: impl FnOnce(&mut DmaHandle) -> Result<(), DmaError>,
+    ) -> Result<(), NoMemory> {
+        self.waits_for_client.store(true, Ordering::SeqCst);
+        let outcome = transfer(&mut self.handle);
+        self.waits_for_client.store(false, Ordering::SeqCst);
+        outcome.map_err(no_memory)
+    }
+}
+
+fn no_memory(error: DmaError) -> NoMemory {
+    log::debug!("{error}");
+    NoMemory
+}
+
+impl Memory for SharedMemory {
+    fn load(&mut self, address: u64) -> Result<u32, NoMemory> {
+        let load = self.handle.with_slice(address, size_of::<u32>(), DmaAccess::Read, |slice| {
+            slice.load_u32(0, Ordering::Acquire).map(u32::from_le)
+        });
+        match load {
+            Err(DmaError::NotDirect) | Ok(Err(DmaError::Misaligned)) => {
+                let mut bytes = [0; size_of::<u32>()];
+                self.by_message(|handle| handle.read(address, &mut bytes))?;
+                Ok(u32::from_le_bytes(bytes))
+            }
+            load => load.and_then(|value| value).map_err(no_memory),
+        }
+    }
+
+    fn store(&mut self, address: u64, value: u32) -> Result<(), NoMemory> {
+        let store = self.handle.with_slice(address, size_of::<u32>(), DmaAccess::Write, |slice| {
+            slice.store_u32(0, value.to_le(), Ordering::Release)
+        });
+        match store {
+            Err(DmaError::NotDirect) | Ok(Err(DmaError::Misaligned)) => {
+                self.by_message(|handle| handle.write(address, &value.to_le_bytes()))
+            }
+            store => store.and_then(|done| done).map_err(no_memory),
+        }
+    }
+
+    fn read(&mut self, address: u64, to: &mut [u8]) -> Result<(), NoMemory> {
+        match self.handle.with_slice(address, to.len(), DmaAccess::Read, |slice| slice.read(0, to)) {
+            Err(DmaError::NotDirect) => self.by_message(|handle| handle.read(address, to)),
+            read => read.and_then(|done| done).map_err(no_memory),
+        }
+    }
+
+    fn write(&mut self, address: u64, from: &[u8]) -> Result<(), NoMemory> {
+        match self.handle.with_slice(address, from.len(), DmaAccess::Write, |slice| slice.write(0, from)) {
+            Err(DmaError::NotDirect) => self.by_message(|handle| handle.write(address, from)),
+            written => written.and_then(|done| done).map_err(no_memory),
+        }
+    }
+
+    fn check_writable(&mut self, address: u64, length: usize) -> Result<(), NoMemory> {
+        self.handle.check(address, length, DmaAccess::Write).map_err(no_memory)
+    }
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The device's side of one queue ([`my_rng_abi::queue`]): what to do next, given guest memory and a source of bytes.
+//!
+//! No threads, no clock, no I/O: a worker calls [`Queue::step`] again and again, and [`Queue::try_to_sleep`] when there
+//! has been nothing to do for a while. The guest can change all that lies in its memory at any time; each number is
+//! therefore read once, judged, and used from the copy.
+
+use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
+
+use my_rng_abi::queue as abi;
+
+use crate::memory::{Memory, NoMemory};
+use crate::registers::SetUp;
+
+/// Most bytes of one step: bounds how long a worker is away from its other queues (some 30 µs), and is the size of its
+/// own buffer. A multiple of [`CUT`].
+pub const STEP: usize = 32 << 10;
+
+/// Most buffers of one step.
+const BATCH: usize = 64;
+
+/// A buffer that does not fit into a step is cut at a multiple of so many bytes, so that no number of the seedable
+/// stream, and no cache line of an aligned buffer, is cut in two.
+const CUT: usize = 64;
+
+/// Where bytes come from.
+pub trait Source {
+    /// Fills `bytes`, which is made up of pieces of those lengths: each piece begins with a new number.
+    ///
+    /// # Errors
+    /// There are no bytes to be had now.
+    fn fill(&mut self, bytes: &mut [u8], pieces: &[usize]) -> Result<(), SourceDry>;
+}
+
+/// There are no bytes to be had now; the host has been told why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceDry;
+
+/// Why a queue stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// More buffers are posted than there are descriptors.
+    Count,
+    /// A descriptor breaks a rule.
+    Descriptor,
+    /// There is no memory where the guest said.
+    Address,
+}
+
+impl Fault {
+    /// Its number in the queue's state.
+    pub fn code(self) -> u32 {
+        match self {
+            Self::Count => abi::ERROR_COUNT,
+            Self::Descriptor => abi::ERROR_DESCRIPTOR,
+            Self::Address => abi::ERROR_ADDRESS,
+        }
+    }
+}
+
+impl From<NoMemory> for Fault {
+    fn from(NoMemory: NoMemory) -> Self {
+        Self::Address
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// There was nothing to do.
+    Idle,
+    /// Something was done.
+    Worked(Work),
+    /// There is work, but the limits allow it only after that time.
+    Throttled(Duration),
+    /// There is work, but nothing to do it with.
+    Dry,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// Bytes given to guest memory.
+    pub bytes: usize,
+    /// Buffers completed.
+    pub buffers: u32,
+    /// Whether the driver wants an interrupt for that.
+    pub interrupt: bool,
+}
+
+/// A buffer, or what is left to fill of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Buffer {
+    address: u64,
+    left: usize,
+}
+
+/// The pieces of a step.
+#[derive(Debug)]
+struct Pieces {
+    buffers: [Buffer; BATCH],
+    lengths: [usize; BATCH],
+    count: usize,
+    room: usize,
+}
+
+impl Pieces {
+    fn new() -> Self {
+        Self { buffers: [Buffer::default(); BATCH], lengths: [0; BATCH], count: 0, room: STEP }
+    }
+
+    /// Takes as much of a buffer as there is room for. `false`: there is no room for more after it.
+    fn push(&mut self, buffer: Buffer) -> bool {
+        let length = if buffer.left <= self.room { buffer.left } else { self.room - self.room % CUT };
+        match (self.buffers.get_mut(self.count), self.lengths.get_mut(self.count)) {
+            (Some(place), Some(place_of_length)) if length > 0 => {
+                (*place, *place_of_length) = (buffer, length);
+                self.count += 1;
+                self.room -= length;
+                length == buffer.left && self.count < BATCH
+            }
+            _ => false,
+        }
+    }
+
+    fn lengths(&self) -> &[usize] {
+        self.lengths.get(..self.count).unwrap_or_default()
+    }
+
+    fn each(&self) -> impl Iterator<Item = (Buffer, usize)> {
+        self.buffers.into_iter().zip(self.lengths).take(self.count)
+    }
+}
+
+/// A queue that runs.
+#[derive(Debug)]
+pub struct Queue {
+    set_up: SetUp,
+    completed: u32,
+    /// What is left of buffer number `completed`, if it was begun.
+    begun: Option<Buffer>,
+    asleep: bool,
+}
+
+impl Queue {
+    /// A queue that begins.
+    ///
+    /// # Errors
+    /// There is no memory at the state's address.
+    pub fn start(set_up: SetUp, memory: &mut impl Memory) -> Result<Self, Fault> {
+        let queue = Self { set_up, completed: 0, begun: None, asleep: false };
+        for field in [abi::COMPLETED, abi::SLEEPING, abi::ERROR] {
+            memory.store(queue.field(field), 0)?;
+        }
+        Ok(queue)
+    }
+
+    /// How it was set up.
+    pub fn set_up(&self) -> &SetUp {
+        &self.set_up
+    }
+
+    /// Whether it waits for its doorbell.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep
+    }
+
+    /// Does at most [`STEP`] bytes of work in at most that many bytes of `space`. `take` is asked once whether so many
+    /// operations (buffers begun) and bytes are allowed.
+    ///
+    /// # Errors
+    /// The queue must stop: [`Self::fail`].
+    pub fn step(
+        &mut self,
+        memory: &mut impl Memory,
+        source: &mut impl Source,
+        space: &mut [u8; STEP],
+        take: impl FnOnce(u64, u64) -> Result<(), Duration>,
+    ) -> Result<Step, Fault> {
+        let posted = memory.load(self.field(abi::POSTED))?;
+        let outstanding = abi::outstanding(posted, self.completed, self.set_up.depth).ok_or(Fault::Count)?;
+        if outstanding == 0 {
+            return Ok(Step::Idle);
+        }
+        let pieces = self.gather(outstanding, memory)?;
+        let bytes = STEP - pieces.room;
+        let begun = pieces.count - usize::from(self.begun.is_some());
+        if let Err(wait) = take(begun as u64, bytes as u64) {
+            return Ok(Step::Throttled(wait));
+        }
+        let bytes = space.get_mut(..bytes).unwrap_or_default();
+        if source.fill(bytes, pieces.lengths()).is_err() {
+            return Ok(Step::Dry);
+        }
+        let buffers = self.hand_over(&pieces, bytes, memory)?;
+        let interrupt = buffers > 0 && self.complete(buffers, memory)?;
+        Ok(Step::Worked(Work { bytes: bytes.len(), buffers, interrupt }))
+    }
+
+    /// Reads the descriptors of the buffers that come next. A wrong one is an error only when it is the first, so that those
+    /// before it are filled.
+    fn gather(&self, outstanding: u32, memory: &mut impl Memory) -> Result<Pieces, Fault> {
+        let mut pieces = Pieces::new();
+        let mut number = self.completed;
+        let mut left = outstanding;
+        if let Some(begun) = self.begun {
+            if !pieces.push(begun) {
+                return Ok(pieces);
+            }
+            number = number.wrapping_add(1);
+            left -= 1;
+        }
+        // At most up to the end of the ring; what is at its beginning is for the next step.
+        let place = number % self.set_up.depth;
+        let run = left.min(self.set_up.depth - place).min(BATCH as u32);
+        let mut descriptors = [0; BATCH * abi::DESCRIPTOR_SIZE];
+        let descriptors = descriptors.get_mut(..run as usize * abi::DESCRIPTOR_SIZE).unwrap_or_default();
+        let start = self.set_up.descriptors + u64::from(place) * abi::DESCRIPTOR_SIZE as u64; // The set-up fits.
+        memory.read(start, descriptors)?;
+        for descriptor in descriptors.chunks_exact(abi::DESCRIPTOR_SIZE) {
+            match buffer(descriptor, memory) {
+                Ok(buffer) if pieces.push(buffer) => {}
+                Err(fault) if pieces.count == 0 => return Err(fault),
+                _ => break,
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// Writes the bytes to the buffers. Gives the number of buffers that are full now.
+    fn hand_over(&mut self, pieces: &Pieces, bytes: &[u8], memory: &mut impl Memory) -> Result<u32, Fault> {
+        let mut rest = bytes;
+        let mut full = 0;
+        for (buffer, length) in pieces.each() {
+            let (piece, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            rest = after;
+            memory.write(buffer.address, piece)?;
+            self.begun = None;
+            match buffer.left - length {
+                0 => full += 1,
+                // The whole buffer was found to be inside the address space.
+                left => self.begun = Some(Buffer { address: buffer.address + length as u64, left }),
+            }
+        }
+        Ok(full)
+    }
+
+    /// Tells the driver of so many full buffers. `true`: it wants an interrupt.
+    fn complete(&mut self, buffers: u32, memory: &mut impl Memory) -> Result<bool, Fault> {
+        let before = self.completed;
+        self.completed = before.wrapping_add(buffers);
+        memory.store(self.field(abi::COMPLETED), self.completed)?;
+        fence(Ordering::SeqCst);
+        if memory.load(self.field(abi::INTERRUPT_WANTED))? == 0 {
+            return Ok(false);
+        }
+        fence(Ordering::Acquire);
+        Ok(abi::passes(memory.load(self.field(abi::INTERRUPT_AT))?, before, self.completed))
+    }
+
+    /// Asks for the doorbell, unless there is work after all: then it is not asleep, and `false` comes back.
+    ///
+    /// # Errors
+    /// As for [`Self::step`].
+    pub fn try_to_sleep(&mut self, memory: &mut impl Memory) -> Result<bool, Fault> {
+        memory.store(self.field(abi::SLEEPING), 1)?;
+        fence(Ordering::SeqCst);
+        if memory.load(self.field(abi::POSTED))? == self.completed {
+            self.asleep = true;
+        } else {
+            memory.store(self.field(abi::SLEEPING), 0)?;
+        }
+        Ok(self.asleep)
+    }
+
+    /// The doorbell was rung.
+    ///
+    /// # Errors
+    /// As for [`Self::step`].
+    pub fn wake(&mut self, memory: &mut impl Memory) -> Result<(), Fault> {
+        if self.asleep {
+            self.asleep = false;
+            memory.store(self.field(abi::SLEEPING), 0)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the driver why the queue has stopped, if it can still be told.
+    pub fn fail(set_up: &SetUp, fault: Fault, memory: &mut impl Memory) {
+        let _ = memory.store(field(set_up, abi::ERROR), fault.code());
+    }
+
+    fn field(&self, offset: usize) -> u64 {
+        field(&self.set_up, offset)
+    }
+}
+
+/// Address of a field of the state, which the set-up has all inside the address space.
+fn field(set_up: &SetUp, offset: usize) -> u64 {
+    set_up.state + offset as u64
+}
+
+/// Judges a descriptor.
+fn buffer(descriptor: &[u8], memory: &mut impl Memory) -> Result<Buffer, Fault> {
+    let word = |offset: usize| {
+        let bytes = descriptor.get(offset..).and_then(|bytes| bytes.first_chunk());
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    };
+    let address = u64::from(word(abi::DESCRIPTOR_ADDRESS))
+        | (u64::from(word(abi::DESCRIPTOR_ADDRESS + size_of::<u32>())) << 32);
+    let length = word(abi::DESCRIPTOR_LENGTH);
+    if !(1..=abi::BUFFER_SIZE_MAX).contains(&length) || word(abi::DESCRIPTOR_RESERVED) != 0 {
+        return Err(Fault::Descriptor);
+    }
+    let left = length as usize;
+    memory.check_writable(address, left)?; // Which also means that it does not pass the end of the address space.
+    Ok(Buffer { address, left })
+}
+
+#[cfg(test)]
+mod tests;

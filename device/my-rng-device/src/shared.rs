@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the thread that answers for the registers and the workers that serve the queues both see.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use my_rng_abi::registers as abi;
+
+use crate::limiter::Limiter;
+use crate::metrics::{Counters, QueueCounters};
+use crate::stream::{PowerOn, SeedableStream};
+
+/// Queues of a device: enough for one a processor on most virtual machines, beside those of programs that map one.
+pub const QUEUES: usize = 32;
+/// MSI-X vectors of a device: one for each queue, and one for one-shot transfers.
+pub const VECTORS: u16 = QUEUES as u16 + 1;
+
+/// Whether a queue runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RunState {
+    /// Nobody serves it; the guest can set it up.
+    Off,
+    /// A worker serves it.
+    Running,
+    /// A worker may still be at it.
+    Stopping,
+}
+
+/// What is seen of a queue. The registers set [`RunState::Running`] and [`RunState::Stopping`], its worker
+/// [`RunState::Off`].
+#[derive(Debug, Default)]
+pub struct QueueCell {
+    state: AtomicU8,
+    /// What the queue counts.
+    pub counters: QueueCounters,
+}
+
+impl QueueCell {
+    /// Whether it runs. Who sees [`RunState::Off`] also sees all that the worker wrote.
+    pub fn state(&self) -> RunState {
+        match self.state.load(Ordering::Acquire) {
+            0 => RunState::Off,
+            1 => RunState::Running,
+            _ => RunState::Stopping,
+        }
+    }
+
+    /// Changes the state; what this thread wrote before is seen by who sees the change.
+    pub fn set_state(&self, state: RunState) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+}
+
+/// What is seen of the one-shot transfer: [`abi::ONE_SHOT_START`] and [`abi::ONE_SHOT_ERROR`].
+#[derive(Debug, Default)]
+pub struct OneShotCell(AtomicU32);
+
+impl OneShotCell {
+    /// The two bits.
+    pub fn bits(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Whether a transfer runs.
+    pub fn is_running(&self) -> bool {
+        self.bits() & abi::ONE_SHOT_START != 0
+    }
+
+    /// Changes the two bits.
+    pub fn set(&self, bits: u32) {
+        self.0.store(bits, Ordering::Release);
+    }
+}
+
+/// What the threads of a device share.
+#[derive(Debug)]
+pub struct Shared {
+    /// How the device starts.
+    pub power_on: PowerOn,
+    stream: Mutex<SeedableStream>,
+    status: AtomicU32,
+    queues: [QueueCell; QUEUES],
+    /// The one-shot transfer.
+    pub one_shot: OneShotCell,
+    /// How much the guest may take.
+    pub limiter: Limiter,
+    /// What the device counts.
+    pub counters: Counters,
+    /// Set by a worker that panicked.
+    pub failed: AtomicBool,
+}
+
+impl Shared {
+    /// What the threads of a device that has just been powered on share.
+    pub fn new(power_on: PowerOn) -> Self {
+        Self {
+            power_on,
+            stream: Mutex::new(SeedableStream::new(power_on)),
+            status: AtomicU32::new(0),
+            queues: std::array::from_fn(|_| QueueCell::default()),
+            one_shot: OneShotCell::default(),
+            limiter: Limiter::default(),
+            counters: Counters::default(),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// The seedable stream. Whoever draws holds it, for at most some ten microseconds.
+    pub fn stream(&self) -> MutexGuard<'_, SeedableStream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A queue.
+    pub fn queue(&self, number: usize) -> Option<&QueueCell> {
+        self.queues.get(number)
+    }
+
+    /// All queues.
+    pub fn queues(&self) -> &[QueueCell] {
+        &self.queues
+    }
+
+    /// The bits of [`abi::STATUS`].
+    pub fn status(&self) -> u32 {
+        self.status.load(Ordering::Acquire)
+    }
+
+    /// Sets bits of [`abi::STATUS`].
+    pub fn raise_status(&self, bits: u32) {
+        self.status.fetch_or(bits, Ordering::AcqRel);
+    }
+
+    /// Clears bits of [`abi::STATUS`].
+    pub fn clear_status(&self, bits: u32) {
+        self.status.fetch_and(!bits, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The seedable stream: one for each device, drawn from in order by registers, queues and one-shot transfers.
+
+use crate::generators::{Generator, Kind};
+
+/// How a device starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PowerOn {
+    /// The generator.
+    pub generator: Kind,
+    /// Its seed.
+    pub seed: u32,
+    /// Whether it has queues, one-shot transfers and interrupts, or the classic registers alone.
+    pub queues: bool,
+}
+
+impl Default for PowerOn {
+    fn default() -> Self {
+        Self { generator: Kind::default(), seed: my_rng_abi::registers::DEFAULT_SEED, queues: true }
+    }
+}
+
+/// A seedable stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeedableStream {
+    kind: Kind,
+    seed: u32,
+    generator: Generator,
+}
+
+impl SeedableStream {
+    /// The stream after power-on.
+    pub fn new(PowerOn { generator: kind, seed, .. }: PowerOn) -> Self {
+        Self { kind, seed, generator: Generator::new(kind, seed) }
+    }
+
+    /// The generator.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Restarts with another seed.
+    pub fn set_seed(&mut self, seed: u32) {
+        *self = Self::new(PowerOn { generator: self.kind, seed, ..PowerOn::default() });
+    }
+
+    /// Restarts with another generator, and the last seed.
+    pub fn set_kind(&mut self, kind: Kind) {
+        *self = Self::new(PowerOn { generator: kind, seed: self.seed, ..PowerOn::default() });
+    }
+
+    /// The next number.
+    pub fn next_u32(&mut self) -> u32 {
+        self.generator.next_u32()
+    }
+
+    /// The next two numbers, the first of them in the high half.
+    pub fn next_u64(&mut self) -> u64 {
+        self.generator.next_u64()
+    }
+
+    /// Fills `bytes` with the next numbers ([`Generator::fill`]).
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        self.generator.fill(bytes);
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How a worker is told what to do: commands in order, and doorbells, which are only bits.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+
+use vfio_user_server::Client;
+
+use crate::registers::{OneShot, SetUp, Vector};
+use crate::shared::QUEUES;
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// The queues are in this client's memory.
+    Join(Client),
+    /// Forget the client, then say so.
+    Leave(SyncSender<()>),
+    /// Serve this queue.
+    Start(usize, SetUp),
+    /// Let go of this queue.
+    Stop(usize),
+    /// Let go of everything, then say so.
+    StopAll(SyncSender<()>),
+    /// Do this transfer.
+    OneShot(OneShot),
+    /// Send this interrupt.
+    Interrupt(Vector),
+    /// End the thread.
+    End,
+}
+
+/// A worker's mailbox. The guest cannot make it grow: its registers send a command only when the one before it on the
+/// same queue is done.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    has_mail: AtomicBool,
+    commands: Mutex<VecDeque<Command>>,
+    /// A bit for each queue whose doorbell was rung.
+    rung: AtomicU32,
+    reader: OnceLock<Thread>,
+    waits_for_client: Arc<AtomicBool>,
+}
+
+const _: () = assert!(QUEUES <= u32::BITS as usize, "a bit for each queue");
+
+impl Mailbox {
+    /// Whom to wake. What was sent before is seen by the thread's first look.
+    pub(super) fn set_reader(&self, reader: Thread) {
+        let _ = self.reader.set(reader);
+    }
+
+    /// Sends a command.
+    pub(super) fn send(&self, command: Command) {
+        self.commands().push_back(command);
+        self.has_mail.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Rings a queue's doorbell.
+    pub(super) fn ring(&self, queue: usize) {
+        let bit = u32::try_from(queue).ok().and_then(|queue| 1_u32.checked_shl(queue)).unwrap_or_default();
+        self.rung.fetch_or(bit, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Has the worker look around, or do so once more before it sleeps the next time.
+    pub(super) fn wake(&self) {
+        if let Some(reader) = self.reader.get() {
+            reader.unpark();
+        }
+    }
+
+    /// Whether the worker waits for the client's answer to a DMA message.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.waits_for_client.load(Ordering::SeqCst)
+    }
+
+    /// The flag behind [`Self::waits_for_client`].
+    pub(super) fn waiting_flag(&self) -> Arc<AtomicBool> {
+        self.waits_for_client.clone()
+    }
+
+    /// Whether [`Self::next`] has anything to say. Costs one load.
+    pub(super) fn has_mail(&self) -> bool {
+        self.has_mail.load(Ordering::Acquire)
+    }
+
+    /// The next command.
+    pub(super) fn next(&self) -> Option<Command> {
+        if !self.has_mail() {
+            return None;
+        }
+        let mut commands = self.commands();
+        let next = commands.pop_front();
+        self.has_mail.store(!commands.is_empty(), Ordering::Release);
+        next
+    }
+
+    /// The queues whose doorbells were rung since the last call.
+    pub(super) fn take_rung(&self) -> impl Iterator<Item = usize> + use<> {
+        let rung = match self.rung.load(Ordering::Acquire) {
+            0 => 0,
+            _ => self.rung.swap(0, Ordering::AcqRel),
+        };
+        (0..QUEUES).filter(move |queue| rung & (1 << queue) != 0)
+    }
+
+    fn commands(&self) -> MutexGuard<'_, VecDeque<Command>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The workers of one device: threads that serve its queues and one-shot transfers.
+//!
+//! Each device has workers of its own, so that a guest that makes one wait can only make its own wait. A queue belongs
+//! to one worker for good; a worker that has nothing to do sleeps until it is called.
+
+mod mailbox;
+mod worker;
+
+use std::io;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use vfio_user_server::{Client, Shutdown};
+
+use crate::registers::Effect;
+use crate::shared::{QUEUES, RunState, Shared};
+use mailbox::{Command, Mailbox};
+use worker::Worker;
+
+/// Most workers that a device has without being told: more than these cannot be fed by most guests.
+const DEFAULT_MOST: usize = 4;
+
+/// How often to look whether a worker that should answer is waiting for the client itself.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// The workers of one device.
+#[derive(Debug)]
+pub struct Workers {
+    shared: Arc<Shared>,
+    workers: Vec<(Arc<Mailbox>, Option<JoinHandle<()>>)>,
+}
+
+/// How many workers a device has without being told: one for every two processors, as the guest needs the others.
+pub fn default_count() -> NonZero<usize> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    NonZero::new((processors / 2).clamp(1, DEFAULT_MOST)).unwrap_or(NonZero::<usize>::MIN)
+}
+
+impl Workers {
+    /// Starts `count` workers, at most one for each queue. If one of them fails, which would be a bug, it triggers
+    /// `shutdown`, as a device whose queues stand still is worse than none.
+    ///
+    /// # Errors
+    /// There are no threads to be had.
+    pub fn start(shared: Arc<Shared>, count: NonZero<usize>, shutdown: &Shutdown) -> io::Result<Self> {
+        let mut new = Self { shared: shared.clone(), workers: Vec::new() };
+        for _ in 0..count.get().min(QUEUES) {
+            let mailbox = Arc::<Mailbox>::default();
+            let worker = Worker::new(shared.clone(), mailbox.clone());
+            let shutdown = shutdown.clone();
+            let run = move || worker.run(&shutdown);
+            let thread = thread::Builder::new().name("worker".to_owned()).spawn(run)?;
+            mailbox.set_reader(thread.thread().clone());
+            new.workers.push((mailbox, Some(thread)));
+        }
+        Ok(new)
+    }
+
+    /// Does what a register write asked for. Returns at once.
+    pub fn act(&self, effect: Effect) {
+        match effect {
+            Effect::Start(queue, set_up) => {
+                self.of(queue, |worker| worker.send(Command::Start(queue, set_up)))
+            }
+            Effect::Stop(queue) => self.of(queue, |worker| worker.send(Command::Stop(queue))),
+            Effect::Doorbell(queue) => self.of(queue, |worker| worker.ring(queue)),
+            Effect::OneShot(transfer) => self.of(0, |worker| worker.send(Command::OneShot(transfer))),
+            Effect::Interrupt(vector) => self.of(0, |worker| worker.send(Command::Interrupt(vector))),
+        }
+    }
+
+    /// The limits have changed: those who wait for them look again.
+    pub fn look_again(&self) {
+        self.workers.iter().for_each(|(worker, _)| worker.wake());
+    }
+
+    /// From now on the queues are in this client's memory.
+    pub fn join(&self, client: &Client) {
+        self.workers.iter().for_each(|(worker, _)| worker.send(Command::Join(client.clone())));
+    }
+
+    /// Stops all queues and the transfer. When this returns, none of them writes any more; only if a worker waits for
+    /// the client's answer to a DMA message, which comes through the calling thread, its queues stay
+    /// [`RunState::Stopping`] until it has come.
+    pub fn stop_all(&self) {
+        for cell in self.shared.queues().iter().filter(|cell| cell.state() == RunState::Running) {
+            cell.set_state(RunState::Stopping);
+        }
+        self.ask_all(Command::StopAll);
+    }
+
+    /// Stops everything and uses nothing of the client any more. To be called when the client's answers have ended.
+    pub fn leave(&self) {
+        self.stop_all();
+        self.ask_all(Command::Leave);
+    }
+
+    /// Sends a command to all workers and waits until they have done it.
+    fn ask_all(&self, command: impl Fn(mpsc::SyncSender<()>) -> Command) {
+        let asked: Vec<_> = self
+            .workers
+            .iter()
+            .map(|(worker, _)| {
+                let (done, is_done) = mpsc::sync_channel(1);
+                worker.send(command(done));
+                (worker, is_done)
+            })
+            .collect();
+        for (worker, is_done) in asked {
+            while let Err(RecvTimeoutError::Timeout) = is_done.recv_timeout(GLANCE) {
+                if worker.waits_for_client() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn of(&self, queue: usize, act: impl FnOnce(&Mailbox)) {
+        let place = queue.checked_rem(self.workers.len()).unwrap_or_default();
+        if let Some((worker, _)) = self.workers.get(place) {
+            act(worker);
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.workers.iter().for_each(|(worker, _)| worker.send(Command::End));
+        for (_, thread) in &mut self.workers {
+            // A worker that failed has said so.
+            let _ = thread.take().map(JoinHandle::join);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One worker: goes around its queues, a step each, so that none waits for another; watches them for a moment when
+//! there is nothing to do; sleeps when there is still nothing.
+
+use std::hint::spin_loop;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{debug, error, warn};
+use my_rng_abi::registers as abi;
+use vfio_user_server::{Interrupts, IrqIndex, Shutdown};
+
+use super::mailbox::{Command, Mailbox};
+use crate::entropy::{EntropyStream, erase};
+use crate::memory::{Memory, SharedMemory};
+use crate::queue::{Fault, Queue, STEP, Source, SourceDry, Step, Work};
+use crate::registers::{OneShot, SetUp, Stream, Vector};
+use crate::shared::{RunState, Shared};
+
+/// How long a queue without work is watched before it sleeps. A doorbell costs a guest some ten microseconds of its
+/// processor, and the wake-up as much again, so that watching longer than this costs more than it saves.
+const WATCH: Duration = Duration::from_micros(100);
+
+/// Pauses between two looks at queues without work.
+const PAUSES: usize = 16;
+
+/// How long to leave a source alone that had nothing.
+const DRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// A queue that this worker serves.
+#[derive(Debug)]
+struct Served {
+    number: usize,
+    queue: Queue,
+    idle_since: Option<Instant>,
+    /// Waits for a limit; noted so that it is counted once.
+    throttled: bool,
+}
+
+/// A one-shot transfer under way.
+#[derive(Debug, Clone, Copy)]
+struct Transfer {
+    what: OneShot,
+    done: usize,
+}
+
+/// What a round leaves to be done.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// Go around again at once.
+    Work,
+    /// Some queue is being watched.
+    Watch,
+    /// Nothing is to be done before that time.
+    Sleep(Option<Duration>),
+}
+
+impl Next {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Work, _) | (_, Self::Work) => Self::Work,
+            (Self::Watch, _) | (_, Self::Watch) => Self::Watch,
+            (Self::Sleep(one), Self::Sleep(other)) => Self::Sleep(one.into_iter().chain(other).min()),
+        }
+    }
+}
+
+/// A worker's state. Made by another thread, run by its own.
+#[derive(Debug)]
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    client: Option<(SharedMemory, Interrupts)>,
+    queues: Vec<Served>,
+    transfer: Option<Transfer>,
+    entropy: EntropyStream,
+    space: Box<[u8; STEP]>,
+    /// The queue whose turn is first in the next round.
+    first: usize,
+}
+
+/// Says that a worker has failed, however it did.
+struct Guard<'a>(&'a Shared, &'a Shutdown);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            error!("a worker has failed, which is a bug of this program; ending");
+            self.0.failed.store(true, Ordering::SeqCst);
+            self.1.trigger();
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox>) -> Self {
+        Self {
+            shared,
+            mailbox,
+            client: None,
+            queues: Vec::new(),
+            transfer: None,
+            entropy: EntropyStream::new(),
+            space: Box::new([0; STEP]),
+            first: 0,
+        }
+    }
+
+    /// Works until it is told to end.
+    pub(super) fn run(mut self, shutdown: &Shutdown) {
+        let shared = self.shared.clone();
+        let _guard = Guard(&shared, shutdown);
+        loop {
+            while let Some(command) = self.mailbox.next() {
+                if !self.obey(command) {
+                    return;
+                }
+            }
+            for queue in self.mailbox.take_rung() {
+                self.wake(queue);
+            }
+            match self.round() {
+                Next::Work => {}
+                Next::Watch => (0..PAUSES).for_each(|_| spin_loop()),
+                Next::Sleep(timeout) => {
+                    // Whoever reads this process's memory meanwhile finds neither numbers nor the key of later ones.
+                    erase(self.space.as_mut());
+                    self.entropy.forget_key();
+                    // A call since the last look makes it return at once.
+                    match timeout {
+                        Some(timeout) => thread::park_timeout(timeout),
+                        None => thread::park(),
+                    }
+                }
+            }
+        }
+    }
+
+    /// `false`: the end.
+    fn obey(&mut self, command: Command) -> bool {
+        match command {
+            Command::Join(client) => {
+                let memory = SharedMemory::new(client.memory.handle(), self.mailbox.waiting_flag());
+                self.client = Some((memory, client.interrupts));
+            }
+            Command::Leave(done) => {
+                self.client = None;
+                let _ = done.send(());
+            }
+            Command::Start(number, set_up) => self.start(number, set_up),
+            Command::Stop(number) => {
+                self.queues.retain(|served| served.number != number);
+                self.set_off(number);
+            }
+            Command::StopAll(done) => {
+                for served in std::mem::take(&mut self.queues) {
+                    self.set_off(served.number);
+                }
+                if self.transfer.take().is_some() {
+                    self.shared.one_shot.set(0);
+                }
+                let _ = done.send(());
+            }
+            Command::OneShot(what) => self.transfer = Some(Transfer { what, done: 0 }),
+            Command::Interrupt(vector) => self.interrupt(vector),
+            Command::End => return false,
+        }
+        true
+    }
+
+    fn set_off(&self, number: usize) {
+        if let Some(cell) = self.shared.queue(number) {
+            cell.set_state(RunState::Off);
+        }
+    }
+
+    fn start(&mut self, number: usize, set_up: SetUp) {
+        let Some((memory, _)) = &mut self.client else { return self.set_off(number) };
+        match Queue::start(set_up, memory) {
+            Ok(queue) => self.queues.push(Served { number, queue, idle_since: None, throttled: false }),
+            Err(fault) => self.fail(number, &set_up, fault),
+        }
+    }
+
+    fn wake(&mut self, number: usize) {
+        let Some((memory, _)) = &mut self.client else { return };
+        let Some(served) = self.queues.iter_mut().find(|served| served.number == number) else { return };
+        served.idle_since = None;
+        if let Err(fault) = served.queue.wake(memory) {
+            self.drop_failed(number, fault);
+        }
+    }
+
+    /// One step for each queue and for the transfer.
+    fn round(&mut self) -> Next {
+        let mut next = self.transfer_step();
+        let count = self.queues.len();
+        self.first = self.first.wrapping_add(1);
+        for turn in 0..count {
+            if self.mailbox.has_mail() {
+                return Next::Work; // A stop does not wait for the other queues.
+            }
+            let place = self.first.wrapping_add(turn).checked_rem(count).unwrap_or_default();
+            match self.queue_step(place) {
+                Ok(then) => next = next.and(then),
+                Err((number, fault)) => {
+                    self.drop_failed(number, fault);
+                    return Next::Work; // The places have moved.
+                }
+            }
+        }
+        next
+    }
+
+    fn queue_step(&mut self, place: usize) -> Result<Next, (usize, Fault)> {
+        let Self { shared, client, queues, entropy, space, .. } = self;
+        let (Some(served), Some((memory, _))) = (queues.get_mut(place), client) else {
+            return Ok(Next::Sleep(None));
+        };
+        let number = served.number;
+        if served.queue.is_asleep() {
+            return Ok(Next::Sleep(None));
+        }
+        let stream = served.queue.set_up().stream;
+        let vector = served.queue.set_up().vector;
+        let mut source = Tap { stream, shared, entropy };
+        let take = |operations, bytes| shared.limiter.take(operations, bytes);
+        let step = served.queue.step(memory, &mut source, space, take).map_err(|fault| (number, fault))?;
+        match step {
+            Step::Worked(work) => {
+                served.idle_since = None;
+                served.throttled = false;
+                count(shared, number, stream, work);
+                if work.interrupt {
+                    if let Some(cell) = shared.queue(number) {
+                        cell.counters.interrupts.add_one();
+                    }
+                    self.interrupt(vector);
+                }
+                Ok(Next::Work)
+            }
+            Step::Throttled(wait) => {
+                if !std::mem::replace(&mut served.throttled, true) {
+                    shared.counters.throttles.add_one();
+                }
+                Ok(Next::Sleep(Some(wait)))
+            }
+            Step::Dry => Ok(Next::Sleep(Some(DRY_PAUSE))),
+            Step::Idle => {
+                let now = Instant::now();
+                let since = *served.idle_since.get_or_insert(now);
+                if now.duration_since(since) < WATCH {
+                    return Ok(Next::Watch);
+                }
+                match served.queue.try_to_sleep(memory).map_err(|fault| (number, fault))? {
+                    true => {
+                        shared.counters.sleeps.add_one();
+                        Ok(Next::Sleep(None))
+                    }
+                    false => Ok(Next::Work),
+                }
+            }
+        }
+    }
+
+    fn transfer_step(&mut self) -> Next {
+        let Some(Transfer { what, done }) = self.transfer else { return Next::Sleep(None) };
+        let Some((memory, _)) = &mut self.client else {
+            self.end_transfer(what, false);
+            return Next::Work;
+        };
+        if done == 0 && memory.check_writable(what.address, what.length).is_err() {
+            self.end_transfer(what, false);
+            return Next::Work;
+        }
+        let length = what.length.saturating_sub(done).min(STEP);
+        if let Err(wait) = self.shared.limiter.take(u64::from(done == 0), length as u64) {
+            return Next::Sleep(Some(wait));
+        }
+        let bytes = self.space.get_mut(..length).unwrap_or_default();
+        let mut source = Tap { stream: what.stream, shared: &self.shared, entropy: &mut self.entropy };
+        if source.fill(bytes, &[length]).is_err() {
+            return Next::Sleep(Some(DRY_PAUSE));
+        }
+        // The end of the range was found to be an address.
+        let written = memory.write(what.address.saturating_add(done as u64), bytes).is_ok();
+        if written {
+            bytes_counter(&self.shared, what.stream).add(length as u64);
+        }
+        let done = done.saturating_add(length);
+        self.transfer = Some(Transfer { what, done });
+        if !written || done >= what.length {
+            self.end_transfer(what, written);
+        }
+        Next::Work
+    }
+
+    fn end_transfer(&mut self, what: OneShot, good: bool) {
+        self.transfer = None;
+        let shared = &self.shared;
+        if good {
+            shared.counters.one_shots.add_one();
+        } else {
+            shared.counters.one_shot_errors.add_one();
+            shared.raise_status(abi::STATUS_ONE_SHOT_ERROR);
+        }
+        shared.one_shot.set(if good { 0 } else { abi::ONE_SHOT_ERROR });
+        self.interrupt(what.vector);
+    }
+
+    fn drop_failed(&mut self, number: usize, fault: Fault) {
+        let Some(place) = self.queues.iter().position(|served| served.number == number) else { return };
+        let served = self.queues.swap_remove(place);
+        self.fail(number, served.queue.set_up(), fault);
+    }
+
+    /// Tells the guest that a queue has stopped.
+    fn fail(&mut self, number: usize, set_up: &SetUp, fault: Fault) {
+        debug!("queue {number} stopped: {fault:?}");
+        self.shared.counters.queue_errors.add_one();
+        if let Some((memory, _)) = &mut self.client {
+            Queue::fail(set_up, fault, memory);
+        }
+        if let Some(cell) = self.shared.queue(number) {
+            cell.counters.errors.add_one();
+            cell.set_state(RunState::Off);
+        }
+        self.shared.raise_status(abi::STATUS_QUEUE_ERROR);
+        self.interrupt(set_up.vector);
+    }
+
+    fn interrupt(&self, vector: Vector) {
+        let (Some((_, interrupts)), Some(vector)) = (&self.client, vector.0) else { return };
+        match interrupts.trigger(IrqIndex::Msix, vector.into()) {
+            true => self.shared.counters.interrupts.add_one(),
+            false => self.shared.counters.interrupts_unassigned.add_one(),
+        }
+    }
+}
+
+/// Where a queue's bytes come from.
+struct Tap<'a> {
+    stream: Stream,
+    shared: &'a Shared,
+    entropy: &'a mut EntropyStream,
+}
+
+impl Source for Tap<'_> {
+    fn fill(&mut self, bytes: &mut [u8], pieces: &[usize]) -> Result<(), SourceDry> {
+        match self.stream {
+            Stream::Entropy => {
+                let before = self.entropy.rekeys();
+                let filled = self.entropy.fill(bytes);
+                self.shared.counters.rekeys.add(self.entropy.rekeys().wrapping_sub(before));
+                filled.map_err(|error| {
+                    self.shared.counters.rekey_failures.add_one();
+                    warn!("the host gives no key for the entropy stream: {error}; trying again soon");
+                    SourceDry
+                })
+            }
+            Stream::Seedable => {
+                let mut stream = self.shared.stream();
+                let mut rest = bytes;
+                for &piece in pieces {
+                    let Some((bytes, after)) = rest.split_at_mut_checked(piece) else { break };
+                    stream.fill(bytes);
+                    rest = after;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn bytes_counter(shared: &Shared, stream: Stream) -> &crate::metrics::Counter {
+    match stream {
+        Stream::Entropy => &shared.counters.entropy_bytes,
+        Stream::Seedable => &shared.counters.seedable_bytes,
+    }
+}
+
+fn count(shared: &Shared, queue: usize, stream: Stream, work: Work) {
+    bytes_counter(shared, stream).add(work.bytes as u64);
+    shared.counters.buffers.add(work.buffers.into());
+    if let Some(cell) = shared.queue(queue) {
+        cell.counters.bytes.add(work.bytes as u64);
+        cell.counters.buffers.add(work.buffers.into());
+    }
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The program as people and launchers use it: its sockets, its words, its end.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Nothing in these tests takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const CLASSIC: [u32; 5] = [1_804_289_383, 846_930_886, 1_681_692_777, 1_714_636_915, 1_957_747_793];
+
+/// The program, killed if a test fails.
+struct Program {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+/// How the program ended.
+#[derive(Debug)]
+struct End {
+    code: Option<i32>,
+    error: String,
+}
+
+impl Program {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_my-rng-device"));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out }
+    }
+
+    /// Starts it and waits for its word.
+    fn ready(arguments: &[&str]) -> Self {
+        let mut program = Self::start(arguments);
+        let mut line = String::new();
+        program.out.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        program
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn end(&mut self) -> End {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the program does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let mut error = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        End { code: status.code(), error }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client that speaks just enough of the protocol.
+struct Client(UnixStream);
+
+impl Client {
+    fn connect(path: &Path) -> Self {
+        let socket = UnixStream::connect(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = Self(socket);
+        client.request(1, &[0, 0, 1, 0]).expect("the versions agree");
+        client
+    }
+
+    /// The payload of the answer; `None`: the connection was closed.
+    fn request(&mut self, command: u16, payload: &[u8]) -> Option<Vec<u8>> {
+        let size = 16 + payload.len() as u32;
+        let header = [&[1, 0][..], &command.to_ne_bytes(), &size.to_ne_bytes(), &[0; 8]].concat();
+        self.0.write_all(&[&header[..], payload].concat()).ok()?;
+        let mut head = [0; 16];
+        self.0.read_exact(&mut head).ok()?;
+        assert_eq!(head[8..], [1, 0, 0, 0, 0, 0, 0, 0], "command {command} failed");
+        let mut answer = vec![0; u32::from_ne_bytes(head[4..8].try_into().unwrap()) as usize - 16];
+        self.0.read_exact(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    fn read(&mut self, region: u32, offset: u64) -> u32 {
+        let place = [&offset.to_ne_bytes()[..], &region.to_ne_bytes(), &4_u32.to_ne_bytes()].concat();
+        let answer = self.request(9, &place).expect("an answer");
+        u32::from_le_bytes(answer[16..].try_into().unwrap())
+    }
+
+    fn write(&mut self, region: u32, offset: u64, value: u32) {
+        let place = [&offset.to_ne_bytes()[..], &region.to_ne_bytes(), &4_u32.to_ne_bytes()].concat();
+        self.request(10, &[&place[..], &value.to_le_bytes()].concat()).expect("an answer");
+    }
+
+    fn five(&mut self) -> [u32; 5] {
+        [(); 5].map(|()| self.read(0, 0))
+    }
+}
+
+fn sockets() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b) = (directory.path().join("a.sock"), directory.path().join("b.sock"));
+    (directory, a, b)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn the_classic_numbers_come_out_of_the_socket() {
+    let (_directory, path, _) = sockets();
+    let _program = Program::ready(&["--socket", text(&path)]);
+    let mut client = Client::connect(&path);
+    assert_eq!(client.read(7, 0), 0xcafe_1234, "identity");
+    assert_eq!(client.five(), CLASSIC);
+    client.write(0, 4, 1);
+    assert_eq!(client.five(), CLASSIC);
+    client.write(0, 4, 2);
+    assert_eq!(client.read(0, 0), 1_505_335_290);
+    client.request(13, &[]).expect("a reset");
+    assert_eq!(client.five(), CLASSIC);
+}
+
+#[test]
+fn generator_and_seed_can_be_chosen() {
+    let (_directory, path, _) = sockets();
+    let _program = Program::ready(&["--socket", text(&path), "--generator", "glibc", "--seed", "0x2a"]);
+    assert_eq!(Client::connect(&path).read(0, 0), 71_876_166);
+}
+
+#[test]
+fn the_next_client_finds_the_device_as_new() {
+    let (_directory, path, _) = sockets();
+    let _program = Program::ready(&["--socket", text(&path)]);
+    for _ in 0..3 {
+        let mut client = Client::connect(&path);
+        assert_eq!(client.read(0, 0xc), 0, "no number of the last client");
+        assert_eq!(client.five(), CLASSIC);
+        client.write(0, 4, 7);
+        client.read(0, 8);
+    }
+}
+
+#[test]
+fn two_sockets_are_two_devices() {
+    let (_directory, a, b) = sockets();
+    let mut program = Program::ready(&["--socket", text(&a), "--socket", text(&b)]);
+    let (mut first, mut second) = (Client::connect(&a), Client::connect(&b));
+    first.read(0, 0);
+    assert_eq!(second.five(), CLASSIC, "the other device has a stream of its own");
+    assert_eq!(first.read(0, 0), CLASSIC[1]);
+    drop(first);
+    assert_eq!(Client::connect(&a).five(), CLASSIC);
+    assert_eq!(second.read(0, 0x10).to_le_bytes(), *b"EXOR", "the other one is not disturbed");
+    program.signal(Signal::TERM);
+    assert_eq!(program.end().code, Some(0));
+    assert!(!a.exists() && !b.exists());
+}
+
+#[test]
+fn signals_end_it_cleanly() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (_directory, path, _) = sockets();
+        let mut program = Program::ready(&["--socket", text(&path)]);
+        let mut client = Client::connect(&path);
+        program.signal(signal);
+        let end = program.end();
+        assert_eq!((end.code, end.error.as_str()), (Some(0), ""));
+        assert!(!path.exists(), "the socket is removed");
+        assert_eq!(client.request(4, &[16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+    }
+}
+
+#[test]
+fn a_killed_programs_socket_is_replaced() {
+    let (_directory, path, _) = sockets();
+    let mut killed = Program::ready(&["--socket", text(&path)]);
+    killed.signal(Signal::KILL);
+    assert_eq!(killed.end().code, None);
+    assert!(path.exists());
+    let _program = Program::ready(&["--socket", text(&path)]);
+    assert_eq!(Client::connect(&path).five(), CLASSIC);
+}
+
+#[test]
+fn a_socket_in_use_is_refused_and_its_user_undisturbed() {
+    let (_directory, a, b) = sockets();
+    let _program = Program::ready(&["--socket", text(&a)]);
+    let mut client = Client::connect(&a);
+    client.read(0, 0);
+    // The first socket of the refused program is free, and must not stay behind.
+    let end = Program::start(&["--socket", text(&b), "--socket", text(&a)]).end();
+    assert_eq!(end.code, Some(1));
+    assert_eq!(end.error, format!("my-rng-device: {}: another server is listening there\n", a.display()));
+    assert!(!b.exists());
+    assert_eq!(client.read(0, 0), CLASSIC[1]);
+}
+
+#[test]
+fn the_same_socket_twice_is_refused() {
+    let (_directory, path, _) = sockets();
+    let end = Program::start(&["--socket", text(&path), "--socket", text(&path)]).end();
+    assert_eq!(end.code, Some(1));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_file_that_is_no_socket_stays() {
+    let (_directory, path, _) = sockets();
+    std::fs::write(&path, "precious").unwrap();
+    let end = Program::start(&["--socket", text(&path)]).end();
+    assert_eq!(end.code, Some(1));
+    assert!(end.error.contains("no socket"), "{}", end.error);
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn wrong_command_lines_end_with_status_2() {
+    for arguments in [&[][..], &["--socket"], &["--socket", "x", "--seed", "much"], &["--generator", "dice"]]
+    {
+        let end = Program::start(arguments).end();
+        assert_eq!(end.code, Some(2), "{arguments:?}");
+        assert!(end.error.contains("--help"), "{}", end.error);
+    }
+}
+
+#[test]
+fn help_names_options_exit_status_and_an_example() {
+    let mut program = Program::start(&["--help"]);
+    let mut help = String::new();
+    program.out.read_to_string(&mut help).unwrap();
+    assert_eq!(program.end().code, Some(0));
+    for word in ["--socket", "--generator", "glibc", "--seed", "Exit status", "vfio-user-pci"] {
+        assert!(help.contains(word), "no {word} in:\n{help}");
+    }
+}
+
+#[test]
+fn nobody_needs_to_read_its_output() {
+    let (_directory, path, _) = sockets();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_my-rng-device"));
+    // A pipe whose reader is gone before anything is written.
+    let (reader, writer) = UnixStream::pair().unwrap();
+    drop(reader);
+    let child =
+        command.args(["--socket", text(&path)]).stdout(std::os::fd::OwnedFd::from(writer)).spawn().unwrap();
+    struct Kill(Child);
+    impl Drop for Kill {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    let _child = Kill(child);
+    let start = Instant::now();
+    while UnixStream::connect(&path).is_err() {
+        assert!(start.elapsed() < PATIENCE, "it never listens");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(Client::connect(&path).five(), CLASSIC);
+}
+
+#[test]
+fn a_silent_connection_does_not_stop_the_end() {
+    let (_directory, path, _) = sockets();
+    let mut program = Program::ready(&["--socket", text(&path)]);
+    let _silent = UnixStream::connect(&path).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    program.signal(Signal::TERM);
+    assert_eq!(program.end().code, Some(0));
+}
+
+#[test]
+fn it_does_nothing_while_nothing_is_asked() {
+    let (_directory, path, _) = sockets();
+    let program = Program::ready(&["--socket", text(&path)]);
+    let mut client = Client::connect(&path);
+    client.five();
+    let switches = || -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", program.child.id())).unwrap();
+        let mut lines: Vec<_> = tasks
+            .map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap())
+            .flat_map(|status| {
+                status
+                    .lines()
+                    .filter(|line| line.starts_with("voluntary"))
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        lines.sort();
+        lines
+    };
+    std::thread::sleep(Duration::from_millis(100));
+    let before = switches();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(switches(), before, "no thread woke up");
+}
+
+#[test]
+fn a_socket_that_somebody_else_serves_is_not_taken() {
+    let (_directory, path, _) = sockets();
+    let _other = UnixListener::bind(&path).unwrap();
+    assert_eq!(Program::start(&["--socket", text(&path)]).end().code, Some(1));
+    assert!(path.exists());
+}

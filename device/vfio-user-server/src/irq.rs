@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Interrupts: the eventfds that a client assigned, signalled by whichever thread of the device has something to say.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
+use rustix::io::Errno;
+use thiserror::Error;
+use vfio_bindings::bindings::vfio::{
+    VFIO_PCI_ERR_IRQ_INDEX, VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
+    VFIO_PCI_NUM_IRQS, VFIO_PCI_REQ_IRQ_INDEX,
+};
+
+use crate::device::Irqs;
+use crate::request::{IrqAction, IrqChange, SetIrqs};
+
+/// How many kinds of interrupt a PCI device has.
+pub(crate) const IRQ_INDEXES: usize = VFIO_PCI_NUM_IRQS as usize;
+
+/// A kind of interrupt of a PCI device, by VFIO's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum IrqIndex {
+    /// The pin. Level-triggered: it masks itself when it fires, until the client unmasks it.
+    Intx = VFIO_PCI_INTX_IRQ_INDEX,
+    /// Message signalled interrupts.
+    Msi = VFIO_PCI_MSI_IRQ_INDEX,
+    /// Message signalled interrupts, extended.
+    Msix = VFIO_PCI_MSIX_IRQ_INDEX,
+    /// Errors. QEMU takes its presence for a device with PCIe error reporting.
+    Err = VFIO_PCI_ERR_IRQ_INDEX,
+    /// The device would like the client to let go of it.
+    Req = VFIO_PCI_REQ_IRQ_INDEX,
+}
+
+impl IrqIndex {
+    /// The index with that number.
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        [Self::Intx, Self::Msi, Self::Msix, Self::Err, Self::Req]
+            .into_iter()
+            .find(|&index| index as u32 == number)
+    }
+
+    /// Whether it stays masked after it fired, until it is unmasked.
+    pub(crate) fn masks_itself(self) -> bool {
+        self == Self::Intx
+    }
+}
+
+/// The interrupts of a device towards one client. Clones are the same interrupts; any thread may signal.
+#[derive(Debug, Clone)]
+pub struct Interrupts(Arc<[Box<[Mutex<Vector>]>; IRQ_INDEXES]>);
+
+#[derive(Debug, Default)]
+struct Vector {
+    eventfd: Option<OwnedFd>,
+    masked: bool,
+    /// It fired while it was masked, and will again when that ends.
+    pending: bool,
+}
+
+/// Why interrupts were not changed. The descriptors that came with the request are closed.
+#[derive(Debug, Error)]
+pub(crate) enum IrqError {
+    #[error("interrupt index {0} does not exist, expected 0 to {last}", last = IRQ_INDEXES - 1)]
+    Index(u32),
+    #[error("{count} interrupts from {start} on were named, but {index:?} has {available}")]
+    Range { index: IrqIndex, start: u32, count: u32, available: usize },
+    #[error("a descriptor for an interrupt is no eventfd")]
+    NoEventfd,
+    #[error("{0:?} cannot be masked")]
+    NotMaskable(IrqIndex),
+}
+
+impl IrqError {
+    pub(crate) fn errno(&self) -> Errno {
+        Errno::INVAL
+    }
+}
+
+impl Interrupts {
+    /// Interrupts that nobody has assigned. A server makes them for each client; a device does so for its own tests.
+    pub fn new(irqs: &Irqs) -> Self {
+        Self(Arc::new(irqs.map(|irq| (0..irq.count).map(|_| Mutex::default()).collect())))
+    }
+
+    /// Signals an interrupt. `false`: the client cannot see it now, because it assigned no eventfd, or masked it, or has
+    /// no interrupt of that number. A masked one is delivered when it is unmasked.
+    pub fn trigger(&self, index: IrqIndex, vector: u32) -> bool {
+        let Some(vector) = self.vector(index, vector) else { return false };
+        lock(vector).fire(index)
+    }
+
+    /// Assigns an eventfd to an interrupt, as a client's request does.
+    ///
+    /// # Errors
+    /// `EINVAL`: there is no such interrupt, or the descriptor is no eventfd.
+    pub fn assign(&self, index: IrqIndex, vector: u32, eventfd: OwnedFd) -> Result<(), Errno> {
+        let change = IrqChange::Assign(vec![eventfd]);
+        let request = SetIrqs { index: index as u32, start: vector, count: 1, change };
+        self.set(request).map_err(|error| error.errno())
+    }
+
+    /// Whether an interrupt fired while it was masked and still waits for that to end: a bit of MSI-X's pending array.
+    pub fn is_pending(&self, index: IrqIndex, vector: u32) -> bool {
+        self.vector(index, vector).is_some_and(|vector| lock(vector).pending)
+    }
+
+    /// Whether the client would see the interrupt.
+    pub fn is_assigned(&self, index: IrqIndex, vector: u32) -> bool {
+        self.vector(index, vector).is_some_and(|vector| lock(vector).eventfd.is_some())
+    }
+
+    pub(crate) fn set(&self, request: SetIrqs<'_>) -> Result<(), IrqError> {
+        let SetIrqs { index: number, start, count, change } = request;
+        let index = IrqIndex::from_number(number).ok_or(IrqError::Index(number))?;
+        let all = self.vectors(index);
+        let range = || {
+            let first = usize::try_from(start).ok()?;
+            all.get(first..first.checked_add(usize::try_from(count).ok()?)?)
+        };
+        let vectors = range().ok_or(IrqError::Range { index, start, count, available: all.len() })?;
+        match change {
+            IrqChange::DisableAll => all.iter().for_each(|vector| *lock(vector) = Vector::default()),
+            IrqChange::Deassign => vectors.iter().for_each(|vector| *lock(vector) = Vector::default()),
+            IrqChange::Assign(fds) => {
+                fds.iter().try_for_each(prepare_eventfd)?;
+                for (vector, eventfd) in vectors.iter().zip(fds) {
+                    let mut vector = lock(vector);
+                    vector.eventfd = Some(eventfd);
+                    vector.deliver_pending(index);
+                }
+            }
+            IrqChange::Act(action, chosen) => {
+                if action != IrqAction::Trigger && !index.masks_itself() {
+                    return Err(IrqError::NotMaskable(index));
+                }
+                for (place, vector) in vectors.iter().enumerate() {
+                    if chosen.is_none_or(|chosen| chosen.get(place).is_some_and(|&byte| byte != 0)) {
+                        lock(vector).act(index, action);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops every eventfd: the client has left.
+    pub(crate) fn disable_all(&self) {
+        self.0.iter().flatten().for_each(|vector| *lock(vector) = Vector::default());
+    }
+
+    fn vectors(&self, index: IrqIndex) -> &[Mutex<Vector>] {
+        self.0.get(index as usize).map(AsRef::as_ref).unwrap_or_default()
+    }
+
+    fn vector(&self, index: IrqIndex, vector: u32) -> Option<&Mutex<Vector>> {
+        self.vectors(index).get(usize::try_from(vector).ok()?)
+    }
+}
+
+impl Vector {
+    fn fire(&mut self, index: IrqIndex) -> bool {
+        if self.masked {
+            self.pending = true;
+            return false;
+        }
+        let Some(eventfd) = &self.eventfd else { return false };
+        self.masked = index.masks_itself();
+        // A full counter (EAGAIN) means that the client has not even seen earlier signals; one more says nothing new.
+        let sent = rustix::io::write(eventfd, &1u64.to_ne_bytes());
+        matches!(sent, Ok(_) | Err(Errno::AGAIN))
+    }
+
+    fn deliver_pending(&mut self, index: IrqIndex) {
+        if self.pending && !self.masked {
+            self.pending = false;
+            self.fire(index);
+        }
+    }
+
+    fn act(&mut self, index: IrqIndex, action: IrqAction) {
+        match action {
+            IrqAction::Trigger => {
+                self.fire(index);
+            }
+            IrqAction::Mask => self.masked = true,
+            IrqAction::Unmask => {
+                self.masked = false;
+                self.deliver_pending(index);
+            }
+        }
+    }
+}
+
+/// Makes sure that a write to the descriptor neither waits nor goes anywhere but to a counter. Of the files without a
+/// type, which are the kernel's anonymous ones, only an eventfd takes 8 bytes; writes to others fail and do no harm.
+fn prepare_eventfd(fd: &OwnedFd) -> Result<(), IrqError> {
+    let prepare = |fd: &OwnedFd| -> Result<bool, Errno> {
+        // Without asking the file's file system, which may be the client's own and never answer.
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let found = statx(fd, c"", flags, StatxFlags::TYPE)?;
+        if FileType::from_raw_mode(found.stx_mode.into()) != FileType::Unknown {
+            return Ok(false);
+        }
+        fcntl_setfl(fd.as_fd(), fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
+        Ok(true)
+    };
+    if prepare(fd).unwrap_or(false) { Ok(()) } else { Err(IrqError::NoEventfd) }
+}
+
+fn lock(vector: &Mutex<Vector>) -> MutexGuard<'_, Vector> {
+    vector.lock().unwrap_or_else(PoisonError::into_inner)
+}

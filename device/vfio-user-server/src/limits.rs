@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The bounds on what one client can make the server hold or wait for, each with its reason.
+
+use std::time::Duration;
+
+/// Bounds on one client. The defaults suit a device that QEMU attaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of data in one region access or one DMA message; the client is told at the version exchange. Together
+    /// with a header this is also the most memory that one message can take. Default: 1 MiB, the protocol's own default.
+    pub max_data_xfer_size: u32,
+    /// Most file descriptors in one message. Default: 16, the most that QEMU sends. At most 64 are accepted.
+    pub max_msg_fds: u32,
+    /// Most DMA maps at a time. Each costs one of the kernel's maps of this process, of which there are 65530 by
+    /// default for all clients together. Default: 4096.
+    pub max_dma_maps: u32,
+    /// How long a client may take to send its version after it connected; until then it keeps others out. Default: 10 s.
+    pub handshake: Duration,
+    /// How long the server waits for a client that does not read its replies, and a thread for the client's answer to a
+    /// DMA message. Default: 5 s, QEMU's own limit for an answer.
+    pub reply: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_data_xfer_size: 1 << 20,
+            max_msg_fds: 16,
+            max_dma_maps: 4096,
+            handshake: Duration::from_secs(10),
+            reply: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The socket on which clients find a device: taken over from a dead server, never from a living one, and removed in
+//! the end.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::info;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, connect, socket_with,
+};
+use thiserror::Error;
+
+/// How often, and how long apart, to try for a directory's lock. Others hold it only while they bind.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// A listening UNIX socket with a path. Dropping it removes the path, if it is still this socket's.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the path, so that a successor's socket is never removed.
+    identity: (u64, u64),
+}
+
+/// Why a socket could not be made.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// A server answers there.
+    #[error("{}: another server is listening there", .0.display())]
+    InUse(PathBuf),
+    /// The path is there and is something else.
+    #[error("{}: exists and is no socket", .0.display())]
+    NotASocket(PathBuf),
+    /// Somebody else holds the lock of the directory.
+    #[error("{}: the directory is locked by another process", .0.display())]
+    Locked(PathBuf),
+    /// The operating system says no.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The socket, or its directory.
+        path: PathBuf,
+        /// What it says.
+        error: io::Error,
+    },
+}
+
+impl Listener {
+    /// Listens at `path`. A socket that nobody listens on, as a killed server leaves behind, is replaced. Two servers that
+    /// do this at the same time do not take the path from each other: a lock on the directory puts them in order.
+    ///
+    /// Who can write to the socket, and so connect, is the business of the umask and the directory.
+    ///
+    /// # Errors
+    /// [`BindError::InUse`] when a server is alive there.
+    pub fn bind(path: &Path) -> Result<Self, BindError> {
+        let failed = |error: io::Error| BindError::Io { path: path.to_owned(), error };
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let _lock = lock_directory(parent)?;
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(BindError::NotASocket(path.to_owned()));
+            }
+            Ok(_) if is_live(path).map_err(failed)? => return Err(BindError::InUse(path.to_owned())),
+            Ok(_) => {
+                info!("{}: replacing a socket that nobody listens on", path.display());
+                fs::remove_file(path).map_err(failed)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let socket = UnixListener::bind(path).map_err(failed)?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        let made = fs::symlink_metadata(path).map_err(failed)?;
+        Ok(Self { socket, path: path.to_owned(), identity: (made.dev(), made.ino()) })
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn accept(&self) -> Result<UnixStream, Errno> {
+        Ok(accept_with(&self.socket, SocketFlags::CLOEXEC)?.into())
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(formatter)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Whether somebody listens on a socket, found out without waiting for him: his queue may be full.
+fn is_live(path: &Path) -> io::Result<bool> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::CONNREFUSED) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The lock is held until the file is dropped.
+fn lock_directory(directory: &Path) -> Result<File, BindError> {
+    let failed = |error: io::Error| BindError::Io { path: directory.to_owned(), error };
+    let file = File::open(directory).map_err(failed)?;
+    for _ in 0..LOCK_TRIES {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(LOCK_PAUSE),
+            Err(errno) => return Err(failed(errno.into())),
+        }
+    }
+    Err(BindError::Locked(directory.to_owned()))
+}

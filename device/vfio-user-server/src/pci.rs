@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! PCI configuration space (256 bytes, header type 0) as data: each byte has a value and a mask of the bits that the
+//! guest can write.
+//!
+//! ```
+//! use vfio_user_server::pci::{ConfigSpace, Identity};
+//!
+//! let mut config = ConfigSpace::new(&Identity {
+//!     vendor: 0x1234,
+//!     device: 0xcafe,
+//!     revision: 0x10,
+//!     class: 0x00_ff_00,
+//!     subsystem_vendor: 0x1234,
+//!     subsystem: 0xcafe,
+//! })
+//! .with_memory_bar(0, 4096);
+//!
+//! let mut id = [0; 4];
+//! config.read(0, &mut id);
+//! assert_eq!(u32::from_le_bytes(id), 0xcafe_1234);
+//!
+//! // The identity cannot be changed; a base address keeps only what the region's size lets it keep.
+//! config.write(0, &[0xff; 4]);
+//! config.write(0x10, &[0xff; 4]);
+//! let mut bar = [0; 4];
+//! config.read(0, &mut id);
+//! config.read(0x10, &mut bar);
+//! assert_eq!(u32::from_le_bytes(id), 0xcafe_1234);
+//! assert_eq!(u32::from_le_bytes(bar), 0xffff_f000);
+//! ```
+
+/// Bytes of configuration space.
+pub const CONFIG_SPACE_SIZE: usize = 256;
+
+// Offsets in a header of type 0 (PCI Local Bus Specification 3.0, section 6.1).
+const VENDOR_ID: usize = 0x00;
+const DEVICE_ID: usize = 0x02;
+const COMMAND: usize = 0x04;
+const STATUS: usize = 0x06;
+const REVISION_ID: usize = 0x08;
+const CACHE_LINE_SIZE: usize = 0x0c;
+const BAR0: usize = 0x10;
+const SUBSYSTEM_VENDOR_ID: usize = 0x2c;
+const SUBSYSTEM_ID: usize = 0x2e;
+const CAPABILITIES: usize = 0x34;
+const INTERRUPT_LINE: usize = 0x3c;
+
+/// The first byte after the header, where capabilities may be.
+const FIRST_CAPABILITY: usize = 0x40;
+
+/// Command bits that a guest can set: memory space, bus master, parity error response, SERR enable, interrupt disable.
+const COMMAND_WRITABLE: u16 = COMMAND_MEMORY | COMMAND_BUS_MASTER | (1 << 6) | (1 << 8) | (1 << 10);
+const COMMAND_MEMORY: u16 = 1 << 1;
+const COMMAND_BUS_MASTER: u16 = 1 << 2;
+/// Status bit: there is a list of capabilities.
+const STATUS_CAPABILITIES: u16 = 1 << 4;
+
+/// Identity of the MSI-X capability (PCI Local Bus Specification 3.0, section 6.8.2).
+const CAPABILITY_MSIX: u8 = 0x11;
+/// Bits of MSI-X's message control that a guest can set: function mask and enable.
+const MSIX_CONTROL_WRITABLE: u16 = (1 << 14) | (1 << 15);
+/// Most vectors of an MSI-X table.
+const MSIX_VECTORS_MAX: u16 = 2048;
+/// Bytes of an entry of the table.
+const MSIX_ENTRY_SIZE: u32 = 16;
+
+/// What identifies a device. Numbers are in the order in which people write them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Vendor.
+    pub vendor: u16,
+    /// Device.
+    pub device: u16,
+    /// Revision.
+    pub revision: u8,
+    /// Base class in bits 23–16, subclass in bits 15–8, programming interface in bits 7–0.
+    pub class: u32,
+    /// Vendor of the board.
+    pub subsystem_vendor: u16,
+    /// The board.
+    pub subsystem: u16,
+}
+
+/// Where a device has the table and the pending bits of MSI-X.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MsixTable {
+    /// Entries, 1 to 2048. The table has 16 bytes for each, the pending bits 8 bytes for every 64 of them.
+    pub vectors: u16,
+    /// Index of the base address register of the table, and its offset there, a multiple of 8.
+    pub table: (u8, u32),
+    /// The same for the pending bits.
+    pub pending_bits: (u8, u32),
+}
+
+/// Configuration space of one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigSpace {
+    bytes: [u8; CONFIG_SPACE_SIZE],
+    writable: [u8; CONFIG_SPACE_SIZE],
+    /// What [`Self::reset`] goes back to.
+    initial: [u8; CONFIG_SPACE_SIZE],
+    /// Where the next capability can be put.
+    free: usize,
+    /// Where the offset of the next capability must be noted.
+    link: usize,
+}
+
+impl ConfigSpace {
+    /// A device without base address registers, interrupt pin and capabilities.
+    pub fn new(identity: &Identity) -> Self {
+        let mut new = Self {
+            bytes: [0; CONFIG_SPACE_SIZE],
+            writable: [0; CONFIG_SPACE_SIZE],
+            initial: [0; CONFIG_SPACE_SIZE],
+            free: FIRST_CAPABILITY,
+            link: CAPABILITIES,
+        };
+        let [interface, subclass, base, _] = identity.class.to_le_bytes();
+        new.set(VENDOR_ID, &identity.vendor.to_le_bytes());
+        new.set(DEVICE_ID, &identity.device.to_le_bytes());
+        new.set(REVISION_ID, &[identity.revision, interface, subclass, base]);
+        new.set(SUBSYSTEM_VENDOR_ID, &identity.subsystem_vendor.to_le_bytes());
+        new.set(SUBSYSTEM_ID, &identity.subsystem.to_le_bytes());
+        new.make_writable(COMMAND, &COMMAND_WRITABLE.to_le_bytes());
+        new.make_writable(CACHE_LINE_SIZE, &[0xff]);
+        new.make_writable(INTERRUPT_LINE, &[0xff]);
+        new
+    }
+
+    /// Adds a base address register for a 32-bit, non-prefetchable memory region.
+    ///
+    /// # Panics
+    /// If `index` is above 5 or `size` is not a power of two of at least 16: these are the program's own numbers.
+    #[must_use]
+    pub fn with_memory_bar(mut self, index: usize, size: u32) -> Self {
+        assert!(index < 6, "a device has base address registers 0 to 5, not {index}");
+        assert!(size >= 16 && size.is_power_of_two(), "{size} is no size for a memory region");
+        self.make_writable(BAR0 + 4 * index, &(!(size - 1)).to_le_bytes());
+        self
+    }
+
+    /// Adds a capability: its identity and what follows the two bytes of identity and link, with a mask of the bits that
+    /// the guest can write.
+    ///
+    /// # Panics
+    /// If `body` and `writable` differ in length, or the space is full: these are the program's own numbers.
+    #[must_use]
+    pub fn with_capability(mut self, id: u8, body: &[u8], writable: &[u8]) -> Self {
+        assert_eq!(body.len(), writable.len(), "a capability's mask is as long as the capability");
+        let start = self.free;
+        let end = (start + 2 + body.len()).next_multiple_of(4);
+        let offset = u8::try_from(start).ok().filter(|_| end <= CONFIG_SPACE_SIZE);
+        let offset = offset.unwrap_or_else(|| panic!("no room for a capability of {} bytes", body.len()));
+        self.set(self.link, &[offset]);
+        self.set(start, &[id]);
+        self.set(start + 2, body);
+        self.make_writable(start + 2, writable);
+        let status = u16::from_le_bytes(self.get(STATUS)) | STATUS_CAPABILITIES;
+        self.set(STATUS, &status.to_le_bytes());
+        self.link = start + 1;
+        self.free = end;
+        self
+    }
+
+    /// Adds the capability for MSI-X.
+    ///
+    /// # Panics
+    /// If the numbers are not as [`MsixTable`] says, table and pending bits overlap, or the space is full: these are the
+    /// program's own numbers.
+    #[must_use]
+    pub fn with_msix(self, msix: &MsixTable) -> Self {
+        let MsixTable { vectors, table, pending_bits } = *msix;
+        assert!((1..=MSIX_VECTORS_MAX).contains(&vectors), "an MSI-X table cannot have {vectors} entries");
+        let place = |(bar, offset): (u8, u32)| {
+            assert!(bar < 6 && offset % 8 == 0, "offset {offset:#x} of BAR {bar} is no place for MSI-X");
+            (offset | u32::from(bar)).to_le_bytes()
+        };
+        let table_end = table.1 + u32::from(vectors) * MSIX_ENTRY_SIZE;
+        let pending_end = pending_bits.1 + u32::from(vectors).div_ceil(64) * 8;
+        let apart = table.0 != pending_bits.0 || table_end <= pending_bits.1 || pending_end <= table.1;
+        assert!(apart, "MSI-X's table and pending bits overlap");
+        let control = (vectors - 1).to_le_bytes();
+        let body = [&control[..], &place(table), &place(pending_bits)].concat();
+        let mut writable = vec![0; body.len()];
+        writable.iter_mut().zip(MSIX_CONTROL_WRITABLE.to_le_bytes()).for_each(|(to, mask)| *to = mask);
+        self.with_capability(CAPABILITY_MSIX, &body, &writable)
+    }
+
+    /// Fills `data` with what is at `offset`. Beyond the end there is nothing but zeros.
+    pub fn read(&self, offset: usize, data: &mut [u8]) {
+        data.fill(0);
+        let bytes = self.bytes.get(offset..).unwrap_or_default();
+        data.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    }
+
+    /// Writes the bits of `data` that can be written. The others, and what is beyond the end, are ignored.
+    pub fn write(&mut self, offset: usize, data: &[u8]) {
+        let places = self.bytes.iter_mut().zip(self.writable).skip(offset);
+        places.zip(data).for_each(|((byte, mask), new)| *byte = (*byte & !mask) | (new & mask));
+    }
+
+    /// Puts every bit back to what it was at power-on.
+    pub fn reset(&mut self) {
+        self.bytes = self.initial;
+    }
+
+    /// Whether the guest lets the device start transfers of its own. QEMU does not enforce this for vfio-user devices.
+    pub fn is_bus_master(&self) -> bool {
+        u16::from_le_bytes(self.get(COMMAND)) & COMMAND_BUS_MASTER != 0
+    }
+
+    fn get<const N: usize>(&self, offset: usize) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.read(offset, &mut bytes);
+        bytes
+    }
+
+    /// Sets the value at power-on.
+    fn set(&mut self, offset: usize, data: &[u8]) {
+        for bytes in [&mut self.bytes, &mut self.initial] {
+            bytes.iter_mut().skip(offset).zip(data).for_each(|(to, from)| *to = *from);
+        }
+    }
+
+    fn make_writable(&mut self, offset: usize, mask: &[u8]) {
+        self.writable.iter_mut().skip(offset).zip(mask).for_each(|(to, from)| *to = *from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> ConfigSpace {
+        ConfigSpace::new(&Identity {
+            vendor: 0x1234,
+            device: 0xcafe,
+            revision: 0x10,
+            class: 0x00_ff_00,
+            subsystem_vendor: 0x5678,
+            subsystem: 0x9abc,
+        })
+    }
+
+    #[test]
+    fn the_header_is_laid_out_as_pci_says() {
+        let config = config();
+        assert_eq!(config.get(0), [0x34, 0x12, 0xfe, 0xca]);
+        assert_eq!(config.get(8), [0x10, 0x00, 0xff, 0x00]);
+        assert_eq!(config.get(0x2c), [0x78, 0x56, 0xbc, 0x9a]);
+        assert_eq!(config.get::<1>(0x0e), [0], "header type 0, one function");
+        assert_eq!(config.get::<2>(0x3d), [0, 0], "no interrupt pin");
+    }
+
+    #[test]
+    fn only_masked_bits_can_be_written() {
+        let mut config = config().with_memory_bar(1, 0x2000);
+        config.write(0, &[0xff; CONFIG_SPACE_SIZE]);
+        assert_eq!(config.get(0), [0x34, 0x12, 0xfe, 0xca]);
+        assert_eq!(u16::from_le_bytes(config.get(COMMAND)), COMMAND_WRITABLE);
+        assert_eq!(u32::from_le_bytes(config.get(BAR0)), 0, "a region that is not there");
+        assert_eq!(u32::from_le_bytes(config.get(BAR0 + 4)), 0xffff_e000);
+        assert!(config.is_bus_master());
+        config.reset();
+        assert!(!config.is_bus_master());
+        assert_eq!(u32::from_le_bytes(config.get(BAR0 + 4)), 0);
+    }
+
+    #[test]
+    fn a_write_of_part_of_a_register_leaves_the_rest() {
+        let mut config = config().with_memory_bar(0, 4096);
+        config.write(BAR0, &0x1234_5000_u32.to_le_bytes());
+        config.write(BAR0 + 3, &[0xfe]);
+        assert_eq!(u32::from_le_bytes(config.get(BAR0)), 0xfe34_5000);
+    }
+
+    #[test]
+    fn capabilities_form_a_list() {
+        let config = config().with_capability(0x11, &[1, 0, 2, 0], &[0; 4]).with_capability(9, &[7], &[0xff]);
+        assert_eq!(u16::from_le_bytes(config.get(STATUS)), STATUS_CAPABILITIES);
+        let [first] = config.get(CAPABILITIES);
+        let [id, second] = config.get(first.into());
+        assert_eq!((first, id), (0x40, 0x11));
+        let [id, end, body] = config.get(second.into());
+        assert_eq!((second, id, end, body), (0x48, 9, 0, 7));
+    }
+
+    #[test]
+    fn msix_is_laid_out_as_pci_says() {
+        let msix = MsixTable { vectors: 33, table: (1, 0), pending_bits: (1, 0x800) };
+        let mut config = config().with_msix(&msix);
+        let expected = [0x11, 0, 32, 0, 1, 0, 0, 0, 1, 8, 0, 0];
+        assert_eq!(config.get(FIRST_CAPABILITY), expected);
+        config.write(FIRST_CAPABILITY, &[0xff; 12]);
+        assert_eq!(config.get(FIRST_CAPABILITY), [0x11, 0, 32, 0xc0, 1, 0, 0, 0, 1, 8, 0, 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "overlap")]
+    fn msix_parts_that_overlap_are_a_bug() {
+        let _ = config().with_msix(&MsixTable { vectors: 33, table: (1, 0), pending_bits: (1, 0x208) });
+    }
+
+    #[test]
+    fn nothing_lies_beyond_the_end() {
+        let mut config = config();
+        let before = config.clone();
+        config.write(CONFIG_SPACE_SIZE, &[0xff; 8]);
+        config.write(usize::MAX, &[0xff; 8]);
+        assert_eq!(config, before);
+        let mut data = [0xaa; 8];
+        config.read(CONFIG_SPACE_SIZE - 4, &mut data);
+        assert_eq!(data, [0; 8]);
+        config.read(usize::MAX, &mut data);
+        assert_eq!(data, [0; 8]);
+    }
+}

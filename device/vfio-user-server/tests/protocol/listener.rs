@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The socket's path: taken over from the dead, not from the living, and removed in the end.
+use std::fs;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use vfio_user_server::{BindError, Listener};
+
+fn socket() -> (tempfile::TempDir, std::path::PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    (directory, path)
+}
+
+#[test]
+fn a_path_is_made_and_removed() {
+    let (_directory, path) = socket();
+    let listener = Listener::bind(&path).unwrap();
+    assert_eq!(listener.path(), path);
+    UnixStream::connect(&path).unwrap();
+    drop(listener);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_stale_socket_is_replaced() {
+    let (_directory, path) = socket();
+    drop(UnixListener::bind(&path).unwrap()); // Leaves its path behind, as a killed server does.
+    assert!(path.exists());
+    let _listener = Listener::bind(&path).unwrap();
+    UnixStream::connect(&path).unwrap();
+}
+
+#[test]
+fn a_live_socket_is_refused_and_left_alone() {
+    let (_directory, path) = socket();
+    let listener = Listener::bind(&path).unwrap();
+    let error = Listener::bind(&path).unwrap_err();
+    assert!(matches!(error, BindError::InUse(_)), "{error}");
+    assert_eq!(error.to_string(), format!("{}: another server is listening there", path.display()));
+    UnixStream::connect(&path).unwrap();
+    drop(listener);
+    Listener::bind(&path).unwrap();
+}
+
+#[test]
+fn a_live_socket_with_a_full_queue_is_refused() {
+    let (_directory, path) = socket();
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    let _fills = UnixStream::connect(&path).unwrap();
+    assert!(matches!(Listener::bind(&path), Err(BindError::InUse(_))));
+}
+
+#[test]
+fn what_is_no_socket_is_never_removed() {
+    let (directory, path) = socket();
+    fs::write(&path, "precious").unwrap();
+    assert!(matches!(Listener::bind(&path), Err(BindError::NotASocket(_))));
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert!(matches!(Listener::bind(&link), Err(BindError::NotASocket(_))));
+    assert!(matches!(Listener::bind(directory.path()), Err(BindError::NotASocket(_))));
+}
+
+#[test]
+fn the_successors_socket_is_not_removed() {
+    let (_directory, path) = socket();
+    let old = Listener::bind(&path).unwrap();
+    fs::remove_file(&path).unwrap(); // By hand, say.
+    let _new = Listener::bind(&path).unwrap();
+    drop(old);
+    UnixStream::connect(&path).unwrap();
+}
+
+#[test]
+fn impossible_paths_are_errors_that_name_them() {
+    let (directory, _) = socket();
+    for path in [directory.path().join("no/such/socket"), directory.path().join("x".repeat(200))] {
+        let error = Listener::bind(&path).unwrap_err();
+        assert!(matches!(error, BindError::Io { .. }));
+        assert!(error.to_string().starts_with(path.parent().unwrap().to_str().unwrap()), "{error}");
+    }
+    assert!(Listener::bind(Path::new("")).is_err());
+}
+
+#[test]
+fn of_many_who_want_a_stale_path_one_gets_it() {
+    let (_directory, path) = socket();
+    for _ in 0..20 {
+        drop(UnixListener::bind(&path).unwrap());
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| Listener::bind(&path))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+        UnixStream::connect(&path).unwrap();
+    }
+}
