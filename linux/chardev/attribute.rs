@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attributes: a node's files under `/sys/class/CLASS/NAME/`, one value each, as text.
+//!
+//! An attribute is a type of its own (with no content) that implements [`Attribute`]; a node's
+//! attributes are a tuple of such types:
+//!
+//! ```ignore
+//! struct Depth;
+//!
+//! #[vtable]
+//! impl Attribute for Depth {
+//!     type Device = Queue;
+//!     const NAME: &'static CStr = c"depth";
+//!
+//!     fn show(queue: &Queue, page: &mut Page<'_>) -> Result {
+//!         writeln!(page, "{}", queue.depth())?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let options = Options { attributes: Some(Groups::of::<(Depth, Errors)>()), ..Options::DEFAULT };
+//! ```
+//!
+//! The kernel creates the files before it announces the device, so that a program which was woken
+//! by the announcement finds them; and on removal it waits for those who are in `show` or `store`,
+//! which therefore must not wait for the removal.
+//!
+//! C header: [`include/linux/device.h`](srctree/include/linux/device.h)
+
+use super::device::Device;
+use core::{
+    fmt::{
+        self,
+        Write, //
+    },
+    marker::PhantomData,
+    ptr::null,
+    slice, //
+};
+use kernel::{
+    bindings,
+    error::VTABLE_DEFAULT_ERROR,
+    page::PAGE_SIZE,
+    prelude::*,
+    str::as_char_ptr_in_const_context, //
+};
+
+/// One file in sysfs. Implement it with `#[vtable]` and at least one of the methods; they decide on
+/// the file's permissions: `show` for reading by all, `store` for writing by root.
+#[vtable]
+pub trait Attribute: 'static {
+    /// The driver's data in the node.
+    type Device: Send + Sync + 'static;
+
+    /// The name of the file.
+    const NAME: &'static CStr;
+
+    /// Writes the value to `page`, as text with a line feed at its end.
+    fn show(_device: &Self::Device, _page: &mut Page<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Takes the value that a program wrote: all of it, in one piece, without the line feed that
+    /// `echo` adds.
+    fn store(_device: &Self::Device, _value: &[u8]) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// The text of an attribute, at most one page long. Write to it with `write!`.
+///
+/// # Invariants
+///
+/// `used` is at most the length of `buffer`.
+pub struct Page<'a> {
+    buffer: &'a mut [u8],
+    used: usize,
+}
+
+impl Write for Page<'_> {
+    /// Fails when the page is full; what fitted stays.
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let free = self.buffer.get_mut(self.used..).ok_or(fmt::Error)?;
+        let fitting = text.len().min(free.len());
+
+        for (to, from) in free.iter_mut().zip(text.as_bytes()) {
+            *to = *from;
+        }
+        // INVARIANT: `fitting` is at most what was left.
+        self.used += fitting;
+
+        if fitting == text.len() {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
+    }
+}
+
+/// The attributes of a node whose data is a `T`.
+///
+/// # Invariants
+///
+/// A list of groups that ends with a null pointer. All attributes in it are for a `Device<T>`, and
+/// all that it points to is constant.
+#[repr(transparent)]
+pub struct Groups<T: 'static> {
+    list: [*const bindings::attribute_group; 2],
+    _device: PhantomData<fn(&T)>,
+}
+
+impl<T: 'static> Groups<T> {
+    /// Returns the attributes of a tuple of up to twelve types that implement [`Attribute`].
+    pub const fn of<L: AttributeList<Device = T>>() -> &'static Self {
+        Table::<L>::GROUPS
+    }
+
+    /// Returns the list as `struct device` wants it, which does not write to it.
+    pub(super) fn as_raw(&self) -> *mut *const bindings::attribute_group {
+        self.list.as_ptr().cast_mut()
+    }
+}
+
+/// A tuple of types that implement [`Attribute`] for the same device.
+pub trait AttributeList: list::Sealed + 'static {
+    /// The driver's data in the node.
+    type Device: Send + Sync + 'static;
+}
+
+mod list {
+    use super::*;
+
+    /// What [`AttributeList`](super::AttributeList) knows that is nobody else's business.
+    pub trait Sealed {
+        /// Pointers to the attributes, and null.
+        const LIST: &'static [*const bindings::attribute];
+    }
+
+    macro_rules! impl_list {
+        ($($name:ident)+) => {
+            impl<T, $($name: Attribute<Device = T>),+> Sealed for ($($name,)+) {
+                const LIST: &'static [*const bindings::attribute] = &[
+                    $(&raw const Entry::<$name>::RAW.attr,)+
+                    null(),
+                ];
+            }
+
+            impl<T, $($name: Attribute<Device = T>),+> AttributeList for ($($name,)+)
+            where
+                T: Send + Sync + 'static,
+            {
+                type Device = T;
+            }
+        };
+    }
+
+    impl_list!(A);
+    impl_list!(A B);
+    impl_list!(A B C);
+    impl_list!(A B C D);
+    impl_list!(A B C D E);
+    impl_list!(A B C D E F);
+    impl_list!(A B C D E F G);
+    impl_list!(A B C D E F G H);
+    impl_list!(A B C D E F G H I);
+    impl_list!(A B C D E F G H I J);
+    impl_list!(A B C D E F G H I J K);
+    impl_list!(A B C D E F G H I J K L);
+}
+
+/// The kernel's tables for the attributes `L`.
+struct Table<L>(PhantomData<L>);
+
+impl<L: AttributeList> Table<L> {
+    const GROUP: &'static bindings::attribute_group = &bindings::attribute_group {
+        __bindgen_anon_2: bindings::attribute_group__bindgen_ty_2 {
+            attrs_const: L::LIST.as_ptr(),
+        },
+        ..pin_init::zeroed()
+    };
+
+    // INVARIANT: Ends with null, and `L` is for a `Device<L::Device>`.
+    const GROUPS: &'static Groups<L::Device> = &Groups {
+        list: [Self::GROUP, null()],
+        _device: PhantomData,
+    };
+}
+
+/// The kernel's table for one attribute, and the functions in it.
+struct Entry<A>(PhantomData<A>);
+
+impl<A: Attribute> Entry<A> {
+    const RAW: &'static bindings::device_attribute = &bindings::device_attribute {
+        attr: {
+            // Field by field, because a kernel with lockdep has more of them.
+            let mut attribute: bindings::attribute = pin_init::zeroed();
+            attribute.name = as_char_ptr_in_const_context(A::NAME);
+            attribute.mode =
+                if A::HAS_SHOW { 0o444 } else { 0 } | if A::HAS_STORE { 0o200 } else { 0 };
+            attribute
+        },
+        __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
+            show_const: if A::HAS_SHOW { Some(Self::show) } else { None },
+        },
+        __bindgen_anon_2: bindings::device_attribute__bindgen_ty_2 {
+            store_const: if A::HAS_STORE {
+                Some(Self::store)
+            } else {
+                None
+            },
+        },
+    };
+
+    /// # Safety
+    ///
+    /// `dev` must belong to a `Device<A::Device>`. `buffer` must be valid for writing a page.
+    unsafe extern "C" fn show(
+        dev: *mut bindings::device,
+        _attribute: *const bindings::device_attribute,
+        buffer: *mut c_char,
+    ) -> isize {
+        // SAFETY: The driver core keeps the device for the call.
+        let device: &Device<A::Device> = unsafe { Device::from_device(dev) };
+
+        // INVARIANT: Nothing is used yet.
+        let mut page = Page {
+            // SAFETY: Valid for writing a page, which sysfs zeroed, and ours for the call.
+            buffer: unsafe { slice::from_raw_parts_mut(buffer, PAGE_SIZE) },
+            used: 0,
+        };
+
+        match A::show(device, &mut page) {
+            // CAST: At most a page.
+            Ok(()) => page.used as isize,
+            Err(error) => error.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must belong to a `Device<A::Device>`. `buffer` must be valid for reading `count`
+    /// bytes.
+    unsafe extern "C" fn store(
+        dev: *mut bindings::device,
+        _attribute: *const bindings::device_attribute,
+        buffer: *const c_char,
+        count: usize,
+    ) -> isize {
+        // SAFETY: The driver core keeps the device for the call.
+        let device: &Device<A::Device> = unsafe { Device::from_device(dev) };
+        // SAFETY: Valid for reading `count` bytes, and nobody writes there during the call.
+        let value = unsafe { slice::from_raw_parts(buffer, count) };
+
+        match A::store(device, value.strip_suffix(b"\n").unwrap_or(value)) {
+            // CAST: At most a page.
+            Ok(()) => count as isize,
+            Err(error) => error.to_errno() as isize,
+        }
+    }
+}

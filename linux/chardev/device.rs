@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Nodes: `struct device` (what sysfs and devtmpfs show) and `struct cdev` (what `open(2)` finds)
+//! in one object that is freed when the last user lets go of it.
+//!
+//! The usual mistakes with character devices are mistakes about lifetime. `cdev_del()` does not
+//! wait for open files, so a `cdev` that is freed right after it is used after free by the next
+//! `close(2)`. A node that is announced before its attributes exist makes udev's rules miss them. A
+//! device that was `kfree()`d instead of put is still in somebody's hand. Here the order is fixed
+//! once: everything is initialised, then `cdev_device_add()` makes it visible; `cdev_device_del()`
+//! hides it, and the memory goes with the last reference, from the device's `release` callback.
+//!
+//! C headers: [`include/linux/cdev.h`](srctree/include/linux/cdev.h),
+//! [`include/linux/device.h`](srctree/include/linux/device.h)
+
+use super::{
+    attribute::Groups,
+    class::Class,
+    fops::{
+        self,
+        FileOperations, //
+    },
+    region::Minor, //
+};
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    container_of,
+    device,
+    error::to_result,
+    fmt,
+    module::this_module,
+    prelude::*,
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        Arc, //
+    },
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    }, //
+};
+
+/// The part of a [`Device`] that does not depend on its type.
+#[pin_data]
+#[repr(C)]
+pub(super) struct Base {
+    #[pin]
+    dev: Opaque<bindings::device>,
+    #[pin]
+    cdev: Opaque<bindings::cdev>,
+    mode: u16,
+    /// Keeps the class until the device is gone.
+    _class: Arc<Class>,
+}
+
+impl Base {
+    /// Returns the [`Base`] around a `struct device`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must point to the `dev` of a [`Base`].
+    pub(super) unsafe fn from_device(dev: *const bindings::device) -> *const Self {
+        // SAFETY: `dev` is inside of a `Base` by the requirements of this function.
+        unsafe { container_of!(Opaque::cast_from(dev), Self, dev) }
+    }
+
+    /// Returns the [`Base`] around a `struct cdev`.
+    ///
+    /// # Safety
+    ///
+    /// `cdev` must point to the `cdev` of a [`Base`].
+    unsafe fn from_cdev(cdev: *const bindings::cdev) -> *const Self {
+        // SAFETY: `cdev` is inside of a `Base` by the requirements of this function.
+        unsafe { container_of!(Opaque::cast_from(cdev), Self, cdev) }
+    }
+
+    /// Returns the permissions of the node.
+    pub(super) fn mode(&self) -> u16 {
+        self.mode
+    }
+}
+
+/// A node with the driver's data in it.
+///
+/// Made by [`Registration::new`]. [`ARef<Device<T>>`](ARef) is a counted reference, which keeps the
+/// memory but not the node: a device whose registration was dropped is no longer to be found.
+///
+/// # Invariants
+///
+/// `base.dev` is an initialised `struct device` whose count keeps this object.
+#[pin_data]
+#[repr(C)] // `base` comes first, so that a pointer to it is one to the whole.
+pub struct Device<T> {
+    #[pin]
+    base: Base,
+    #[pin]
+    data: T,
+}
+
+// SAFETY: The last reference may be dropped on any thread, and then drops `T` there.
+unsafe impl<T: Send + Sync> Send for Device<T> {}
+
+// SAFETY: `&Device<T>` gives `&T` and counts references, which is synchronised.
+unsafe impl<T: Send + Sync> Sync for Device<T> {}
+
+impl<T> Device<T> {
+    /// Returns the driver's data of the device around a `struct cdev`.
+    ///
+    /// # Safety
+    ///
+    /// `cdev` must belong to a `Device<T>`, with this very `T`, that stays for `'a`.
+    pub(super) unsafe fn from_cdev<'a>(cdev: *const bindings::cdev) -> &'a Self {
+        // SAFETY: Part of a `Base`, which is the first field of a `Device<T>`, which stays.
+        unsafe { &*Base::from_cdev(cdev).cast() }
+    }
+
+    /// Returns the driver's data of the device around a `struct device`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must belong to a `Device<T>`, with this very `T`, that stays for `'a`.
+    pub(super) unsafe fn from_device<'a>(dev: *const bindings::device) -> &'a Self {
+        // SAFETY: Part of a `Base`, which is the first field of a `Device<T>`, which stays.
+        unsafe { &*Base::from_device(dev).cast() }
+    }
+
+    fn as_raw(&self) -> *mut bindings::device {
+        self.base.dev.get()
+    }
+
+    /// Frees the object. The driver core calls this when the last reference is gone.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must belong to a `Device<T>` that came from `into_foreign()`, and nobody may use it.
+    unsafe extern "C" fn release(dev: *mut bindings::device) {
+        // SAFETY: Part of a `Base`, which is the first field of a `Device<T>`, which was turned
+        // into a pointer by `into_foreign()` in `Registration::new`.
+        drop(unsafe { Pin::<KBox<Self>>::from_foreign(Base::from_device(dev).cast_mut().cast()) });
+    }
+}
+
+impl<T> Deref for Device<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.data
+    }
+}
+
+impl<T> AsRef<device::Device> for Device<T> {
+    fn as_ref(&self) -> &device::Device {
+        // SAFETY: Initialised and counted by the type invariants.
+        unsafe { device::Device::from_raw(self.as_raw()) }
+    }
+}
+
+// SAFETY: By the type invariants the device's count keeps the object.
+unsafe impl<T> AlwaysRefCounted for Device<T> {
+    fn inc_ref(&self) {
+        // SAFETY: A shared reference exists, so the count is not zero.
+        unsafe { bindings::get_device(self.as_raw()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller owns a reference, so the object is there until after this call.
+        unsafe { bindings::put_device(obj.as_ref().as_raw()) };
+    }
+}
+
+/// What may be said about a node besides its name and number.
+pub struct Options<'a, T: 'static> {
+    /// Permissions of the node, as of `chmod(2)`.
+    pub mode: u16,
+    /// The hardware behind it: the node's directory in sysfs is then below that of the hardware.
+    /// Without one it is below `/sys/devices/virtual`.
+    pub parent: Option<&'a device::Device>,
+    /// The node's files in sysfs, there from the moment on in which the node is announced.
+    pub attributes: Option<&'static Groups<T>>,
+}
+
+impl<T> Options<'_, T> {
+    /// For root only, without hardware or attributes.
+    pub const DEFAULT: Self = Self {
+        mode: 0o600,
+        parent: None,
+        attributes: None,
+    };
+}
+
+/// A node that programs can find and open. Dropping it removes the node; files that are open stay
+/// so, with their [`Device`].
+///
+/// # Invariants
+///
+/// `device` was added by `cdev_device_add()`, with the number of `_minor`.
+pub struct Registration<T: Send + Sync + 'static> {
+    device: ARef<Device<T>>,
+    /// Given back after the node is gone (fields are dropped after [`Drop::drop`]). Files that are
+    /// still open do not hold it, so that a device which comes back gets its old name.
+    minor: Minor,
+}
+
+impl<T: Send + Sync + 'static> Registration<T> {
+    /// Makes a node: `/dev/name`, and `/sys/class/CLASS/name`.
+    ///
+    /// `F` is what programs can do with it. A program may open the node before this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`EEXIST`] when there is a device of this name, [`ENOMEM`], or what `data` fails with.
+    pub fn new<F: FileOperations<Device = T>>(
+        class: &Arc<Class>,
+        minor: Minor,
+        name: fmt::Arguments<'_>,
+        options: Options<'_, T>,
+        data: impl PinInit<T, Error>,
+    ) -> Result<Self> {
+        let device = Device::<T>::allocate(class, options.mode, data)?;
+        let dev = device.as_raw();
+        let cdev = device.base.cdev.get();
+
+        // SAFETY: `dev` is initialised, and nobody else knows it yet. Class, parent (which the
+        // driver core takes a reference to) and attributes stay for as long as the device.
+        unsafe {
+            (*dev).class = class.as_raw();
+            (*dev).devt = minor.device_number();
+            (*dev).parent = options.parent.map_or(core::ptr::null_mut(), |parent| {
+                core::ptr::from_ref(parent).cast_mut().cast()
+            });
+            (*dev).groups = options
+                .attributes
+                .map_or(core::ptr::null_mut(), Groups::as_raw);
+        }
+
+        // SAFETY: "%pA" prints the `fmt::Arguments` that its argument points to. `dev` is
+        // initialised and has no name yet.
+        to_result(unsafe {
+            bindings::dev_set_name(
+                dev,
+                c"%pA".as_char_ptr(),
+                core::ptr::from_ref(&name).cast::<c_void>(),
+            )
+        })?;
+
+        // SAFETY: `cdev` is zeroed memory, pinned, and of a `Device<T>` as these operations expect.
+        unsafe {
+            bindings::cdev_init(cdev, fops::vtable::<F>());
+            (*cdev).owner = this_module::<F::OwnerModule>().as_ptr();
+        }
+
+        // SAFETY: Both are initialised and part of one object, which `dev` keeps. Should this fail,
+        // nothing is left but the reference that `device` holds (and those of programs that were
+        // quick to open the node, which is fine).
+        to_result(unsafe { bindings::cdev_device_add(cdev, dev) })?;
+
+        // INVARIANT: Added above.
+        Ok(Self { device, minor })
+    }
+
+    /// Returns the device, for logging or to keep it.
+    pub fn device(&self) -> &Device<T> {
+        &self.device
+    }
+
+    /// Returns the device number.
+    pub fn minor(&self) -> &Minor {
+        &self.minor
+    }
+}
+
+impl<T: Send + Sync + 'static> Device<T> {
+    /// Allocates a device that nobody can find yet.
+    fn allocate(class: &Arc<Class>, mode: u16, data: impl PinInit<T, Error>) -> Result<ARef<Self>> {
+        let object = KBox::pin_init(
+            try_pin_init!(Self {
+                base <- pin_init!(Base {
+                    dev: Opaque::zeroed(),
+                    cdev: Opaque::zeroed(),
+                    mode,
+                    _class: class.clone(),
+                }),
+                data <- data,
+            }),
+            GFP_KERNEL,
+        )?;
+        let dev = object.as_raw();
+        let object = object.into_foreign().cast::<Self>();
+
+        // INVARIANT: From here on the object belongs to the device's count.
+        // SAFETY: `dev` is zeroed memory, pinned, and inside of the object that `release` frees.
+        unsafe {
+            bindings::device_initialize(dev);
+            (*dev).release = Some(Self::release);
+        }
+
+        // SAFETY: Not null, and `device_initialize()` gave us the first reference.
+        Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(object)) })
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: Added by the type invariants. This waits until no program reads or writes an
+        // attribute, but not for open files.
+        unsafe { bindings::cdev_device_del(self.device.base.cdev.get(), self.device.as_raw()) };
+    }
+}

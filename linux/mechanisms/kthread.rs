@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Threads of the kernel that work, rest, and work again.
+//!
+//! ```ignore
+//! struct Cleaner { … }
+//!
+//! impl Work for Cleaner {
+//!     fn run(&self, rest: &Rest) {
+//!         while rest.sleep(Delta::from_secs(1)) {
+//!             self.clean();
+//!         }
+//!     }
+//! }
+//!
+//! let thread = Kthread::spawn(c"cleaner", cleaner)?;  // seen by ps as [cleaner]
+//! drop(thread);                                       // ends the rest, waits for the end
+//! ```
+//!
+//! The classic mistakes: a thread that looks at `kthread_should_stop()`, is told to stop right then,
+//! and sleeps its second all the same, because the wake-up came before the sleep; a thread that
+//! sleeps uninterruptibly and counts as load; a module that goes before its thread has ended. Here
+//! the wish to stop is a flag under a lock, which the thread checks before it sleeps and which is
+//! set before it is woken; and dropping waits.
+//!
+//! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
+
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    new_condvar,
+    new_mutex,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        CondVar,
+        CondVarTimeoutResult,
+        Mutex, //
+    },
+    task::Task,
+    time::msecs_to_jiffies, //
+};
+
+/// What a thread does.
+pub trait Work: Send + Sync + 'static {
+    /// The thread's life. It must return soon after [`Rest::sleep`] has returned `false`.
+    fn run(&self, rest: &Rest);
+}
+
+/// How a thread sleeps.
+#[pin_data]
+pub struct Rest {
+    #[pin]
+    stop: Mutex<bool>,
+    #[pin]
+    stopped: CondVar,
+}
+
+impl Rest {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            stop <- new_mutex!(false),
+            stopped <- new_condvar!(),
+        })
+    }
+
+    /// Sleeps for so many milliseconds, or until the thread is to stop. Returns whether to go on.
+    pub fn sleep(&self, milliseconds: u32) -> bool {
+        let mut left = msecs_to_jiffies(milliseconds);
+        let mut stop = self.stop.lock();
+
+        while !*stop {
+            match self.stopped.wait_interruptible_timeout(&mut stop, left) {
+                CondVarTimeoutResult::Timeout => return !*stop,
+                // Woken for no reason that matters. (Threads of the kernel get no signals.)
+                CondVarTimeoutResult::Woken { jiffies }
+                | CondVarTimeoutResult::Signal { jiffies } => left = jiffies,
+            }
+        }
+        false
+    }
+
+    fn end(&self) {
+        *self.stop.lock() = true;
+        self.stopped.notify_all();
+    }
+}
+
+#[pin_data]
+struct Shared<W> {
+    work: Arc<W>,
+    #[pin]
+    rest: Rest,
+}
+
+/// A running thread. Dropping it tells the thread to stop, and waits until it has.
+///
+/// # Invariants
+///
+/// `task` was made by `kthread_create_on_node()` for [`Kthread::main`] with the address of
+/// `shared`, and `kthread_stop()` was not called for it.
+pub struct Kthread<W: Work> {
+    task: ARef<Task>,
+    shared: Pin<KBox<Shared<W>>>,
+}
+
+impl<W: Work> Kthread<W> {
+    /// Starts a thread, called `name` (of which `ps` shows 15 characters).
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], or [`EINTR`] if the program that loads the module was killed meanwhile.
+    pub fn spawn(name: &'static CStr, work: Arc<W>) -> Result<Self> {
+        let shared = KBox::pin_init(
+            pin_init!(Shared {
+                work,
+                rest <- Rest::new(),
+            }),
+            GFP_KERNEL,
+        )?;
+
+        // SAFETY: The name is a C string that "%s" prints. `shared` stays until the thread has
+        // ended, which `drop` waits for.
+        let task = from_err_ptr(unsafe {
+            bindings::kthread_create_on_node(
+                Some(Self::main),
+                core::ptr::from_ref(&*shared).cast_mut().cast(),
+                bindings::NUMA_NO_NODE,
+                c"%s".as_char_ptr(),
+                name.as_char_ptr(),
+            )
+        })?;
+
+        let task = NonNull::new(task).ok_or(ENOMEM)?.cast::<Task>();
+
+        // Counted, because a thread whose function has returned goes by itself.
+        // SAFETY: A thread that was not started yet cannot have gone. `Task` is transparent.
+        let task: ARef<Task> = unsafe { task.as_ref() }.into();
+        task.wake_up();
+
+        // INVARIANT: Made above.
+        Ok(Self { task, shared })
+    }
+
+    /// The thread's function.
+    ///
+    /// # Safety
+    ///
+    /// `data` must be the address of a `Shared<W>` that stays until this has returned.
+    unsafe extern "C" fn main(data: *mut c_void) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let shared = unsafe { &*data.cast::<Shared<W>>() };
+
+        shared.work.run(&shared.rest);
+        0
+    }
+}
+
+impl<W: Work> Drop for Kthread<W> {
+    fn drop(&mut self) {
+        self.shared.rest.end();
+
+        // SAFETY: By the type invariants a thread that was not stopped yet, and whose task we hold.
+        // This returns when the function has returned, or (if it was not called yet) never will be.
+        unsafe { bindings::kthread_stop(self.task.as_ptr()) };
+    }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The files in `/sys/class/my_rng/my_rngN/`.
+//!
+//! | file | shows |
+//! | --- | --- |
+//! | `interface_version` | version of the device's register interface, `major.minor` |
+//! | `generator` | the generator of the seedable stream; written: chooses it and restarts the stream |
+//! | `streams` | what the device gives: `seedable`, and `entropy` if it has queues |
+//! | `queues` | number of queues for `read(2)` |
+//! | `mapped_queues` | queues that are mapped, and how many there are for that: `1 of 4` |
+//! | `vectors` | number of interrupt vectors |
+//! | `depth` | buffers of a queue |
+//! | `bytes` | bytes given out: by `read(2)` and to the kernel, by `ioctl(2)`, written to mapped queues |
+//! | `interrupts` | interrupts that came |
+//! | `doorbells` | how often the device had to be woken |
+//! | `waits` | how often somebody had to sleep for data |
+//! | `errors` | how often a queue has failed |
+//!
+//! The counters begin with 0 when the device is bound, and only grow (those of a mapped queue end
+//! with its file). Without queues they are 0.
+
+use crate::{
+    abi::registers::{
+        GENERATOR_CHACHA20,
+        GENERATOR_GLIBC,
+        GENERATOR_PCG64,
+        GENERATOR_XORSHIFT64_STAR, //
+    },
+    chardev::{
+        Attribute,
+        Groups,
+        Page, //
+    },
+    device::{
+        Device,
+        Figures, //
+    },
+    files::Node,
+};
+use core::fmt::{
+    Arguments,
+    Write, //
+};
+use kernel::prelude::*;
+
+/// The attributes of a node that stands for one device.
+pub(crate) fn of_device() -> &'static Groups<Node> {
+    Groups::of::<(
+        InterfaceVersion,
+        Generator,
+        Streams,
+        Queues,
+        MappedQueues,
+        Vectors,
+        Depth,
+        Bytes,
+        Interrupts,
+        Doorbells,
+        Waits,
+        Errors,
+    )>()
+}
+
+/// The names of the generators.
+const GENERATORS: [(&str, u32); 4] = [
+    ("glibc", GENERATOR_GLIBC),
+    ("xorshift64*", GENERATOR_XORSHIFT64_STAR),
+    ("pcg64", GENERATOR_PCG64),
+    ("chacha20", GENERATOR_CHACHA20),
+];
+
+/// Calls `f` with the device that a node stands for.
+fn access<R>(node: &Node, f: impl for<'a> FnOnce(&Device<'a>) -> Result<R>) -> Result<R> {
+    let Node::Device(device) = node else {
+        return Err(ENODEV);
+    };
+    device.access(f)
+}
+
+fn line(page: &mut Page<'_>, text: Arguments<'_>) -> Result {
+    writeln!(page, "{text}").map_err(|_| ENOSPC)
+}
+
+struct InterfaceVersion;
+
+#[vtable]
+impl Attribute for InterfaceVersion {
+    type Device = Node;
+
+    const NAME: &'static CStr = c"interface_version";
+
+    fn show(node: &Node, page: &mut Page<'_>) -> Result {
+        let version = access(node, |device| device.interface_version())?;
+        line(page, format_args!("{}.{}", version.major, version.minor))
+    }
+}
+
+struct Generator;
+
+#[vtable]
+impl Attribute for Generator {
+    type Device = Node;
+
+    const NAME: &'static CStr = c"generator";
+
+    fn show(node: &Node, page: &mut Page<'_>) -> Result {
+        let number = access(node, |device| {
+            if device.has_generators() {
+                device.generator()
+            } else {
+                Ok(GENERATOR_GLIBC)
+            }
+        })?;
+        match GENERATORS.iter().find(|(_, other)| *other == number) {
+            Some((name, _)) => line(page, format_args!("{name}")),
+            None => line(page, format_args!("{number}")),
+        }
+    }
+
+    fn store(node: &Node, value: &[u8]) -> Result {
+        let mut all = GENERATORS.iter();
+        let (_, number) = all
+            .find(|(name, _)| name.as_bytes() == value)
+            .ok_or(EINVAL)?;
+
+        access(node, |device| {
+            if device.has_generators() {
+                device.set_generator(*number)
+            } else {
+                Err(EOPNOTSUPP)
+            }
+        })
+    }
+}
+
+struct Streams;
+
+#[vtable]
+impl Attribute for Streams {
+    type Device = Node;
+
+    const NAME: &'static CStr = c"streams";
+
+    fn show(node: &Node, page: &mut Page<'_>) -> Result {
+        if access(node, |device| Ok(device.figures().is_some()))? {
+            line(page, format_args!("entropy seedable"))
+        } else {
+            line(page, format_args!("seedable"))
+        }
+    }
+}
+
+struct MappedQueues;
+
+#[vtable]
+impl Attribute for MappedQueues {
+    type Device = Node;
+
+    const NAME: &'static CStr = c"mapped_queues";
+
+    fn show(node: &Node, page: &mut Page<'_>) -> Result {
+        let figures = access(node, |device| Ok(device.figures()))?;
+        let (all, used) = figures.map_or((0, 0), |figures| figures.mapped_queues);
+        line(page, format_args!("{used} of {all}"))
+    }
+}
+
+struct Bytes;
+
+#[vtable]
+impl Attribute for Bytes {
+    type Device = Node;
+
+    const NAME: &'static CStr = c"bytes";
+
+    fn show(node: &Node, page: &mut Page<'_>) -> Result {
+        let figures = access(node, |device| Ok(device.figures()))?;
+        let (entropy, seedable, mapped) = figures.map_or((0, 0, 0), |figures| {
+            (figures.bytes, figures.seedable_bytes, figures.mapped_bytes)
+        });
+        line(page, format_args!("{entropy} {seedable} {mapped}"))
+    }
+}
+
+/// Defines an attribute that shows one of the [`Figures`].
+macro_rules! figure {
+    ($type:ident, $name:literal, $figure:expr) => {
+        struct $type;
+
+        #[vtable]
+        impl Attribute for $type {
+            type Device = Node;
+
+            const NAME: &'static CStr = $name;
+
+            fn show(node: &Node, page: &mut Page<'_>) -> Result {
+                let of: fn(&Figures) -> u64 = $figure;
+                let figures = access(node, |device| Ok(device.figures()))?;
+                line(page, format_args!("{}", figures.as_ref().map_or(0, of)))
+            }
+        }
+    };
+}
+
+// CAST: Lossless.
+figure!(Queues, c"queues", |figures| figures.entropy_queues as u64);
+figure!(Vectors, c"vectors", |figures| figures.vectors as u64);
+figure!(Depth, c"depth", |figures| figures.depth.into());
+figure!(Interrupts, c"interrupts", |figures| figures.interrupts);
+figure!(Doorbells, c"doorbells", |figures| figures.doorbells);
+figure!(Waits, c"waits", |figures| figures.waits);
+figure!(Errors, c"errors", |figures| figures.errors);

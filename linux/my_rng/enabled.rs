@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A PCI device that answers to memory accesses, and makes its own, for as long as it is bound.
+//!
+//! The kernel's Rust abstraction can enable a device, but nothing there ever disables one.
+
+use core::ptr;
+use kernel::{
+    bindings,
+    device::{
+        Bound,
+        Core, //
+    },
+    pci,
+    prelude::*, //
+};
+
+/// Keeps a PCI device enabled. Dropping it disables the device, if nobody else enabled it.
+///
+/// # Invariants
+///
+/// `pci_enable_device_mem()` has succeeded for the device, and was not undone yet.
+pub(crate) struct Enabled<'bound>(&'bound pci::Device<Bound>);
+
+impl<'bound> Enabled<'bound> {
+    /// Enables the device's memory regions, and lets it access memory and send interrupts.
+    ///
+    /// # Errors
+    ///
+    /// Those of `pci_enable_device_mem()`.
+    pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>) -> Result<Self> {
+        pdev.enable_device_mem()?;
+        // INVARIANT: Enabled above.
+        let enabled = Self(pdev);
+        pdev.set_master();
+        Ok(enabled)
+    }
+}
+
+impl Drop for Enabled<'_> {
+    fn drop(&mut self) {
+        // `pci::Device` is a transparent wrapper of `struct pci_dev`.
+        let pdev = ptr::from_ref(self.0).cast_mut().cast::<bindings::pci_dev>();
+
+        // SAFETY: Bound, so it is there, and enabled by the type invariants.
+        unsafe {
+            bindings::pci_clear_master(pdev);
+            bindings::pci_disable_device(pdev);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The nodes in `/dev`, and what a file keeps that a program has opened.
+//!
+//! | call | does | see |
+//! | --- | --- | --- |
+//! | `read(2)` | bytes of the entropy stream | [`read`](crate::read) |
+//! | `ioctl(2)` | numbers of the seedable stream, and all that has no call of its own | [`ioctl`](crate::ioctl) |
+//! | `mmap(2)` | a queue of one's own | [`mapping`](crate::mapping) |
+//! | `poll(2)` | waits for bytes; on a file that has mapped its queue, for that | below |
+
+use crate::{
+    chardev::{
+        Device as NodeDevice,
+        FileOperations, //
+    },
+    device::SharedDevice,
+    events::AllEvents,
+    ioctl,
+    mapping::Mapping,
+    read,
+    registry,
+    words::Words, //
+};
+use kernel::{
+    bindings,
+    fs::{
+        file::flags::O_NONBLOCK,
+        File,
+        Kiocb, //
+    },
+    iov::IovIterDest,
+    mm::virt::VmaNew,
+    new_mutex,
+    prelude::*,
+    sync::{
+        poll::PollTable,
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
+};
+
+/// Permissions of the nodes: everybody may draw, as with `/dev/urandom`. Everybody may reseed, too:
+/// the seedable stream is there to be reproduced, and nothing that must stay secret comes from it.
+/// A udev rule can say otherwise.
+pub(crate) const NODE_MODE: u16 = 0o666;
+
+/// What a node stands for.
+pub(crate) enum Node {
+    /// `/dev/my_rngN`: this device.
+    Device(Arc<SharedDevice>),
+    /// `/dev/my_rng_driver`: the device that is the first when a program opens the node.
+    First,
+}
+
+/// An open file. It is bound to the device, not to the node.
+#[pin_data]
+pub(crate) struct OpenFile {
+    device: Arc<SharedDevice>,
+    /// Kept because `poll(2)` leaves its callers in there; `None` if there are no queues.
+    events: Option<AllEvents>,
+    /// The numbers that are fetched before anybody asks; `None` if there are no queues.
+    words: Option<Arc<Words>>,
+    /// The queue that the program reads itself, once it has asked for it.
+    #[pin]
+    mapping: Mutex<Option<Arc<Mapping>>>,
+}
+
+impl OpenFile {
+    /// The device.
+    pub(crate) fn device(&self) -> &SharedDevice {
+        &self.device
+    }
+
+    /// The numbers that are fetched before anybody asks; `None` if the device has no queues.
+    #[inline]
+    pub(crate) fn words(&self) -> Option<&Words> {
+        self.words.as_deref()
+    }
+
+    /// The file's own queue; the first call asks the device for it.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] when all queues are in use, [`EOPNOTSUPP`] when the device has none, [`ENODEV`].
+    pub(crate) fn mapping(&self) -> Result<Arc<Mapping>> {
+        let mut mapping = self.mapping.lock();
+        if let Some(mapping) = &*mapping {
+            return Ok(mapping.clone());
+        }
+        let new = self.device.access(|device| device.open_mapping())?;
+        *mapping = Some(new.clone());
+        Ok(new)
+    }
+
+    /// Rings the doorbell of the file's own queue.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] when it has none, [`ENODEV`] when the device is gone.
+    pub(crate) fn wake(&self) -> Result {
+        let mapping = self.mapping_if_any().ok_or(EINVAL)?;
+        self.device.access(|device| {
+            device.wake_mapping(&mapping);
+            Ok(())
+        })
+    }
+
+    fn mapping_if_any(&self) -> Option<Arc<Mapping>> {
+        self.mapping.lock().clone()
+    }
+}
+
+/// The file operations of both kinds of node.
+pub(crate) struct Files;
+
+#[vtable]
+impl FileOperations for Files {
+    type Device = Node;
+    type OpenFile = Arc<OpenFile>;
+
+    fn open(node: &NodeDevice<Node>, _file: &File) -> Result<Self::OpenFile> {
+        let device = match &**node {
+            Node::Device(device) => device.clone(),
+            Node::First => registry::first().ok_or(ENODEV)?,
+        };
+
+        // Opened while it was being removed: say so now (ENODEV) rather than at the first draw.
+        let (events, words) = device.access(|device| Ok((device.events(), device.words())))?;
+        Arc::pin_init(
+            pin_init!(OpenFile {
+                device,
+                events,
+                words,
+                mapping <- new_mutex!(None),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn release(open_file: Self::OpenFile, _file: &File) {
+        if let Some(mapping) = open_file.mapping_if_any() {
+            // If the device is gone, so is the queue.
+            let _ = open_file.device.access(|device| {
+                device.close_mapping(&mapping);
+                Ok(())
+            });
+        }
+    }
+
+    fn read_iter(kiocb: Kiocb<'_, Self::OpenFile>, iov: &mut IovIterDest<'_>) -> Result<usize> {
+        // SAFETY: The file stays for the call, and no `fdget_pos()` is active on it: it is a stream.
+        let file = unsafe { File::from_raw_file((*kiocb.as_raw()).ki_filp) };
+        let may_wait = file.flags() & O_NONBLOCK == 0;
+        read::read(&kiocb.file().device, iov, may_wait)
+    }
+
+    fn ioctl(
+        open_file: ArcBorrow<'_, OpenFile>,
+        _file: &File,
+        command: u32,
+        argument: usize,
+    ) -> Result<isize> {
+        ioctl::dispatch(&open_file, command, argument)
+    }
+
+    fn mmap(open_file: ArcBorrow<'_, OpenFile>, _file: &File, vma: &VmaNew) -> Result {
+        // Its size is only known to who has asked for it.
+        open_file.mapping_if_any().ok_or(EINVAL)?.map(vma)
+    }
+
+    fn poll(
+        open_file: ArcBorrow<'_, OpenFile>,
+        file: &File,
+        table: &PollTable<'_>,
+    ) -> Result<bindings::__poll_t> {
+        if let Some(mapping) = open_file.mapping_if_any() {
+            return Ok(mapping.poll(file, table));
+        }
+        if open_file.events.is_none() {
+            return Err(EOPNOTSUPP);
+        }
+        let is_ready = open_file.device.access(|device| {
+            // These events are among those that the file keeps.
+            device.poll(|events| table.register_wait(file, events.poll_queue()))
+        })?;
+        Ok(if is_ready {
+            bindings::POLLIN | bindings::POLLRDNORM
+        } else {
+            0
+        })
+    }
+}

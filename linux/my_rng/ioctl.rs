@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ioctl(2)` on a node: which command does what, and the copying between program and driver.
+//!
+//! ```c
+//! uint32_t seed = 1, number;
+//! uint64_t wide;
+//! int fd = open("/dev/my_rng0", O_RDWR);
+//!
+//! ioctl(fd, 0x40047101, &seed);   // SEED: restarts the stream of numbers
+//! ioctl(fd, 0x80047101, &number); // RAND: 1804289383
+//! ioctl(fd, 0x80087102, &wide);   // RAND64: 846930886 << 32 | 1681692777
+//! ```
+//!
+//! All arguments are addresses of what looks the same in 32-bit and 64-bit programs, so both come
+//! here. Errors: `EFAULT` for a bad address, `ENOTTY` for an unknown command, `ENODEV` when the
+//! device is gone, `EIO` when its queue has failed.
+
+use crate::{
+    abi::ioctl::{
+        MAP_INFO,
+        RAND,
+        RAND64,
+        SEED,
+        WAKE, //
+    },
+    device::SharedDevice,
+    files::OpenFile,
+    shim,
+    words::Draw, //
+};
+use kernel::{
+    current, fmt,
+    prelude::*,
+    transmute::AsBytes,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+
+/// The commands with their numbers, for the log.
+pub(crate) struct Commands;
+
+impl fmt::Display for Commands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "RAND {RAND:#010x} SEED {SEED:#010x} RAND64 {RAND64:#010x}"
+        )
+    }
+}
+
+/// Does what `command` asks, with what is at the address `argument` in the program.
+#[inline]
+pub(crate) fn dispatch(file: &OpenFile, command: u32, argument: usize) -> Result<isize> {
+    let device = file.device();
+    let address = UserPtr::from_addr(argument);
+
+    match command {
+        RAND => draw(file, address, |[number]: [u32; 1]| number)?,
+        RAND64 => draw(file, address, |[high, low]: [u32; 2]| {
+            u64::from(high) << 32 | u64::from(low)
+        })?,
+        SEED => {
+            let seed = UserSlice::new(address, size_of::<u32>()).reader().read()?;
+            device.access(|device| device.seed(seed))?;
+        }
+        MAP_INFO => give(address, file.mapping()?.info())?,
+        WAKE => file.wake()?,
+        _ => return Err(ENOTTY),
+    }
+    Ok(0)
+}
+
+/// A number as programs get it.
+trait Number: AsBytes + Default {
+    /// Writes it to the program's memory without handling page faults. Returns whether that was
+    /// there; if it was not, nothing of the number was written, unless it lies on two pages.
+    fn put(self, to: UserPtr) -> bool;
+}
+
+impl Number for u32 {
+    #[inline]
+    fn put(self, to: UserPtr) -> bool {
+        // SAFETY: The function checks that the address is in the program.
+        unsafe { shim::my_rng_put_user_32(self, to.as_mut_ptr().cast()) == 0 }
+    }
+}
+
+impl Number for u64 {
+    #[inline]
+    fn put(self, to: UserPtr) -> bool {
+        // SAFETY: The function checks that the address is in the program.
+        unsafe { shim::my_rng_put_user_64(self, to.as_mut_ptr().cast()) == 0 }
+    }
+}
+
+/// Gives the program a number, or takes none from the stream.
+///
+/// The number is copied before anybody else can draw, with page faults switched off; if the
+/// program's memory is not there, the number stays in the stream. Then the memory is brought in by
+/// writing to it once, and if it cannot be, that is the program's error.
+#[inline]
+fn draw<const N: usize, T: Number>(
+    file: &OpenFile,
+    to: UserPtr,
+    join: impl Fn([u32; N]) -> T,
+) -> Result {
+    let Some(words) = file.words() else {
+        return draw_from_registers(file.device(), to, join);
+    };
+    // What is not aligned may lie on two pages, of which one may be there: bring in both.
+    if to.as_const_ptr().addr() & (size_of::<T>() - 1) != 0 {
+        give(to, T::default())?;
+    }
+    loop {
+        let (drawn, wake) = words.draw(|numbers| join(numbers).put(to))?;
+        if wake {
+            file.device().access(|device| device.wake_words())?;
+        }
+        match drawn {
+            Draw::Delivered => return Ok(()),
+            Draw::Empty => file.device().access(|device| device.fetch_words())?,
+            Draw::Undelivered => give(to, T::default())?,
+        }
+        if current!().signal_pending() {
+            return Err(ERESTARTSYS);
+        }
+    }
+}
+
+/// As [`draw`], for a device without queues.
+///
+/// There is no way to put a number back into a register. So the memory is written to once before: a
+/// bad address then costs nobody a number. (Unmapping it in between does; that is the program's own
+/// doing.)
+#[cold]
+fn draw_from_registers<const N: usize, T: Number>(
+    device: &SharedDevice,
+    to: UserPtr,
+    join: impl Fn([u32; N]) -> T,
+) -> Result {
+    give(to, T::default())?;
+    let numbers = device.access(|device| device.draw_from_registers())?;
+    give(to, join(numbers))
+}
+
+/// Writes to the program's memory, which must not be touched inside of the door.
+fn give(to: UserPtr, value: impl AsBytes) -> Result {
+    UserSlice::new(to, size_of_val(&value))
+        .writer()
+        .write(&value)
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `my_rng`: the driver of Exo's random-number device.
+//!
+//! This file is the module: what it is called, what it consists of, and in which order its parts
+//! come up. README.md beside it tells how the parts work together.
+
+use kernel::{
+    driver,
+    prelude::*,
+    InPlaceModule,
+    ModuleMetadata, //
+};
+
+pub mod abi;
+#[path = "../chardev/mod.rs"]
+pub mod chardev;
+
+mod adapter;
+mod attributes;
+mod device;
+mod enabled;
+mod entropy;
+mod events;
+mod files;
+mod hardware;
+mod hwrng;
+mod ioctl;
+mod mapping;
+mod memory;
+mod parameters;
+mod pci_driver;
+mod queue;
+mod quiet;
+mod read;
+mod registers;
+mod registry;
+mod shim;
+mod words;
+
+/// The loaded module.
+///
+/// Fields are dropped as they are declared: first the driver, which takes every device away from
+/// us, then what the devices were registered in.
+#[pin_data]
+struct MyRng {
+    #[pin]
+    _driver: driver::Registration<adapter::Adapter<pci_driver::Driver>>,
+    _registry: registry::Handle,
+}
+
+impl InPlaceModule for MyRng {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // Before anything is there: a parameter that cannot be is no reason to fail at each device.
+        let checked = parameters::Parameters::read();
+
+        // Initialised as they are written: the registry must be there before the first device.
+        try_pin_init!(Self {
+            _registry: {
+                checked?;
+                // SAFETY: A module is initialised once each time it is loaded.
+                unsafe { registry::Handle::new() }?
+            },
+            _driver <- driver::Registration::new(<Self as ModuleMetadata>::NAME, module),
+        })
+    }
+}
+
+module! {
+    type: MyRng,
+    name: "my_rng",
+    authors: ["The Exo authors"],
+    description: "Random numbers from Exo's PCI device 1234:cafe",
+    license: "GPL",
+    params: {
+        depth: u32 {
+            default: 256,
+            description: "Buffers of a queue: a power of two, 2 to 1024",
+        },
+        buffer_size: u32 {
+            default: 4096,
+            description: "Bytes of a buffer: a power of two, 64 to 4096",
+        },
+        queues: u32 {
+            default: 0,
+            description: "Queues for read: 1 to 64, or 0 for one a CPU",
+        },
+        mapped_queues: u32 {
+            default: 4,
+            description: "Queues for mmap: 0 to 64",
+        },
+        use_queues: u32 {
+            default: 1,
+            description: "0: registers only, no queues",
+        },
+    },
+}
+
+/// What `modinfo` shows as the version; `module!` has no field for it.
+#[cfg(MODULE)]
+#[link_section = ".modinfo"]
+#[used(compiler)]
+static VERSION: [u8; 14] = *b"version=0.1.0\0";

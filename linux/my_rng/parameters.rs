@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What can be said when the module is loaded: `insmod my_rng.ko depth=512 queues=2`.
+//!
+//! | parameter | default | range |
+//! | --- | --- | --- |
+//! | `depth` | 256 | buffers of a queue: a power of two, 2 to 1024 |
+//! | `buffer_size` | 4096 | bytes of a buffer: a power of two, 64 to 4096 |
+//! | `queues` | 0 | queues for `read(2)`: 1 to 64, or 0 for one a CPU |
+//! | `mapped_queues` | 4 | queues for `mmap(2)`: 0 to 64 |
+//! | `use_queues` | 1 | 0: registers only, as for a device without queues |
+//!
+//! Each is checked; a module with a parameter out of range is not loaded (`EINVAL`), and the log says
+//! which. A device that has fewer queues than asked for gives what it has.
+
+use crate::{
+    abi::{
+        queue::DEPTH_MAX,
+        ring::Layout, //
+    },
+    memory::BUFFER_SIZE_MAX,
+    module_parameters,
+};
+use kernel::{
+    cpu,
+    prelude::*, //
+};
+
+/// Smaller buffers cost more than they carry.
+const BUFFER_SIZE_MIN: u32 = 64;
+/// With one buffer, device and reader would take turns.
+const DEPTH_MIN: u32 = 2;
+/// Nobody has a use for more.
+const QUEUES_MAX: u32 = 64;
+/// What is fetched of the seedable stream before anybody asks is lost at the next SEED.
+const WORDS_DEPTH_MAX: u32 = 16;
+
+/// The checked parameters.
+pub(crate) struct Parameters {
+    /// Of the queues of the entropy stream.
+    pub(crate) layout: Layout,
+    /// Of the queue of the seedable stream.
+    pub(crate) words_layout: Layout,
+    /// Whether queues are used at all.
+    pub(crate) use_queues: bool,
+    queues: u32,
+    mapped_queues: u32,
+}
+
+/// How the queues of a device are used.
+pub(crate) struct Plan {
+    /// How many are for `read(2)`. The one after them is that of the seedable stream.
+    pub(crate) entropy: u32,
+    mapped: u32,
+}
+
+impl Plan {
+    /// Number of queues in use.
+    pub(crate) fn total(&self) -> u32 {
+        self.mapped_numbers().end
+    }
+
+    /// The numbers of those that can be mapped.
+    pub(crate) fn mapped_numbers(&self) -> core::ops::Range<u32> {
+        // At most 64 of each.
+        let first = self.entropy + 1;
+        first..first + self.mapped
+    }
+}
+
+impl Parameters {
+    /// The least with which the queues of a device can be used: one for each stream.
+    pub(crate) const MIN_QUEUES: u32 = 2;
+
+    /// Reads the module's parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] with the reason in the kernel's log.
+    pub(crate) fn read() -> Result<Self> {
+        let depth = module_parameters::depth.value();
+        let buffer_size = module_parameters::buffer_size.value();
+        let queues = module_parameters::queues.value();
+        let mapped_queues = module_parameters::mapped_queues.value();
+
+        check("depth", depth, DEPTH_MIN, DEPTH_MAX)?;
+        check("buffer_size", buffer_size, BUFFER_SIZE_MIN, BUFFER_SIZE_MAX)?;
+        check("queues", queues, 0, QUEUES_MAX)?;
+        check("mapped_queues", mapped_queues, 0, QUEUES_MAX)?;
+        let layout = |depth| {
+            Layout::new(depth, buffer_size).ok_or_else(|| {
+                pr_err!(
+                    "depth is {depth} and buffer_size is {buffer_size}, expected powers of two\n"
+                );
+                EINVAL
+            })
+        };
+
+        Ok(Self {
+            layout: layout(depth)?,
+            words_layout: layout(depth.min(WORDS_DEPTH_MAX))?,
+            use_queues: module_parameters::use_queues.value() != 0,
+            queues,
+            mapped_queues,
+        })
+    }
+
+    /// Divides the queues of a device, of which there are `available`.
+    pub(crate) fn plan(&self, available: u32) -> Option<Plan> {
+        // One is for the seedable stream.
+        let available = available.checked_sub(1)?;
+        let wanted = match self.queues {
+            0 => cpu::nr_cpu_ids(),
+            queues => queues,
+        };
+        // Reading comes first, but one queue is kept for those who map, if there are enough.
+        let spare = available.saturating_sub(1).min(1).min(self.mapped_queues);
+        let entropy = wanted.min(available.saturating_sub(spare)).min(QUEUES_MAX);
+        let mapped = self.mapped_queues.min(available.saturating_sub(entropy));
+        (entropy != 0).then_some(Plan { entropy, mapped })
+    }
+}
+
+fn check(name: &str, value: u32, least: u32, most: u32) -> Result {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    pr_err!("{name} is {value}, expected {least} to {most}\n");
+    Err(EINVAL)
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the PCI bus wants from a driver: which devices are ours, and what to do when one comes or
+//! goes.
+
+use crate::{
+    abi::{
+        ioctl::CLASS_NAME,
+        registers::{
+            BAR0_SIZE,
+            DEVICE_ID,
+            REGISTER_BAR,
+            VENDOR_ID, //
+        },
+    },
+    attributes,
+    chardev::{
+        Options,
+        Registration,
+        Revoker, //
+    },
+    device::{
+        Device,
+        DeviceForLt,
+        SharedDevice, //
+    },
+    enabled::Enabled,
+    files::{
+        Files,
+        Node,
+        NODE_MODE, //
+    },
+    hardware, hwrng,
+    ioctl::Commands,
+    parameters::Parameters,
+    registry,
+};
+use core::mem::transmute;
+use kernel::{
+    device::Core,
+    dma::{
+        Device as _,
+        DmaMask, //
+    },
+    pci,
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
+
+/// The vendor of our device.
+///
+/// [`pci::Vendor`] can name only vendors that the kernel has a constant for. Ours is not among
+/// them.
+const VENDOR: pci::Vendor = {
+    // SAFETY: `pci::Vendor` is a transparent wrapper of an `u16`, any of which is a vendor.
+    unsafe { transmute::<u16, pci::Vendor>(VENDOR_ID) }
+};
+
+kernel::pci_device_table!(
+    PCI_TABLE,
+    <Driver as pci::Driver>::IdInfo,
+    [(pci::DeviceId::from_id(VENDOR, DEVICE_ID as u32), ())]
+);
+
+/// The driver.
+pub(crate) struct Driver;
+
+/// What a bound device owns. The fields are dropped as they are declared, which takes everything
+/// down in the reverse of the order in which [`Driver::probe`] set it up.
+pub(crate) struct Binding<'bound> {
+    /// 1. The kernel no longer takes entropy from the device. `None` if it has none to give.
+    _hwrng: Option<hwrng::Registration>,
+    /// 2. `/dev/my_rng_driver` means another device now, or goes.
+    _entry: registry::Entry,
+    /// 3. `/dev/my_rngN` and its attributes go: nobody else can open the device.
+    node: Registration<Node>,
+    /// 4. Files that are open get [`ENODEV`], and calls that are under way have returned. Then the
+    ///    queues are stopped, their memory is freed, and the registers are unmapped.
+    _device: Door<'bound>,
+    /// 5. The device no longer answers.
+    _enabled: Enabled<'bound>,
+}
+
+/// Owns the device. Dropping it sends everybody out who waits for the device.
+struct Door<'bound>(Revoker<'bound, DeviceForLt>);
+
+impl Door<'_> {
+    fn door(&self) -> Arc<SharedDevice> {
+        self.0.door()
+    }
+}
+
+impl Drop for Door<'_> {
+    fn drop(&mut self) {
+        self.0.shut(|device| device.close());
+    }
+}
+
+impl pci::Driver for Driver {
+    type IdInfo = ();
+    type Data<'bound> = Binding<'bound>;
+
+    const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _info: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        let enabled = Enabled::new(pdev)?;
+        let bar_index = u32::from(REGISTER_BAR);
+        let address = pdev.resource_start(bar_index)?;
+        let size = pdev.resource_len(bar_index)?;
+
+        // Checked before mapping, to say what is wrong. `iomap_region_sized()` only says EINVAL.
+        // CAST: Lossless, a size in memory has at most 64 bits.
+        if size != BAR0_SIZE as u64 {
+            dev_err!(
+                pdev,
+                "BAR {bar_index} has {size} bytes, expected {BAR0_SIZE}\n"
+            );
+            return Err(ENODEV);
+        }
+
+        let bar = pdev.iomap_region_sized::<BAR0_SIZE>(bar_index, c"my_rng")?;
+        let version = hardware::identify(pdev, &bar)?;
+
+        dev_info!(
+            pdev,
+            "BAR {bar_index} at {address:#x}, {size} bytes, register interface {}.{}\n",
+            version.major,
+            version.minor
+        );
+
+        // SAFETY: Nothing is mapped yet.
+        unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
+        let device = Device::new(pdev, bar, &Parameters::read()?)?;
+        let figures = device.figures();
+
+        // SAFETY: Goes into `Binding`, which the driver core drops before the device is unbound.
+        // On an error below it is dropped by returning.
+        let device = Door(unsafe { Revoker::<DeviceForLt>::new(Ok(device)) }?);
+
+        let place = registry::reserve()?;
+        let node = Registration::new::<Files>(
+            &place.class,
+            place.minor,
+            fmt!("{CLASS_NAME}{}", place.number),
+            Options {
+                mode: NODE_MODE,
+                parent: Some(pdev.as_ref()),
+                attributes: Some(attributes::of_device()),
+            },
+            Ok(Node::Device(device.door())),
+        )?;
+
+        dev_info!(
+            pdev,
+            "/dev/{CLASS_NAME}{} is {}:{}, ioctls {Commands}\n",
+            place.number,
+            node.minor().major(),
+            node.minor().number()
+        );
+
+        let entry = registry::enter(place.number, device.door())?;
+        let hwrng = match &figures {
+            Some(figures) => {
+                dev_info!(
+                    pdev,
+                    "{} queues for read, {} for mmap, {} vectors\n",
+                    figures.entropy_queues,
+                    figures.mapped_queues.0,
+                    figures.vectors
+                );
+                let name = CString::try_from_fmt(fmt!("{CLASS_NAME}{}", place.number))?;
+                Some(hwrng::Registration::new(device.door(), &name)?)
+            }
+            None => {
+                dev_info!(pdev, "no queues: ioctl only\n");
+                None
+            }
+        };
+
+        Ok(Binding {
+            _hwrng: hwrng,
+            _entry: entry,
+            node,
+            _device: device,
+            _enabled: enabled,
+        })
+    }
+
+    fn unbind<'bound>(pdev: &'bound pci::Device<Core<'_>>, binding: Pin<&Self::Data<'bound>>) {
+        dev_info!(
+            pdev,
+            "removing {}:{}\n",
+            binding.node.minor().major(),
+            binding.node.minor().number()
+        );
+    }
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One queue that the driver itself reads: its ring under a lock, those who wait for it, and what is
+//! counted.
+
+use crate::{
+    abi::{
+        queue,
+        ring::{
+            self,
+            Fault,
+            Layout,
+            Ring, //
+        },
+    },
+    events::{
+        Awake,
+        Events, //
+    },
+    hardware::{
+        Hardware,
+        QueueSetUp, //
+    },
+    memory::{
+        Mapped,
+        Pages, //
+    },
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            AtomicFlag,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    },
+};
+
+/// What is counted for a queue. Only ever grows.
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// Bytes that were taken out.
+    pub(crate) bytes: Counter,
+    /// How often the device had to be woken.
+    pub(crate) doorbells: Counter,
+    /// How often somebody had to sleep.
+    pub(crate) waits: Counter,
+    /// How often the queue failed.
+    pub(crate) errors: Counter,
+}
+
+/// A number that only grows.
+pub(crate) struct Counter(Atomic<u64>);
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+impl Counter {
+    /// Counts `number` more.
+    pub(crate) fn add(&self, number: u64) {
+        self.0.fetch_add(number, Relaxed);
+    }
+
+    /// Returns the sum.
+    pub(crate) fn sum(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A queue that the driver itself reads. `T` is what else its lock protects.
+#[pin_data]
+pub(crate) struct Queue<T> {
+    set_up: QueueSetUp,
+    pages: Arc<Pages>,
+    events: Arc<Events>,
+    /// Set when the queue has failed. It stays so until the device is bound again.
+    failed: AtomicFlag,
+    counters: Counters,
+    #[pin]
+    reader: Mutex<Reader<T>>,
+}
+
+/// What the lock of a queue protects.
+pub(crate) struct Reader<T> {
+    pub(crate) ring: Ring<Arc<Pages>>,
+    pub(crate) more: T,
+}
+
+impl<T: Unpin + 'static> Queue<T> {
+    /// Makes a queue that is not started yet.
+    pub(crate) fn new(
+        (number, stream): (u32, u32),
+        memory: &Mapped,
+        (vector, events): (u32, &Arc<Events>),
+        more: T,
+    ) -> Result<Pin<KBox<Self>>> {
+        let pages = memory.pages();
+        let set_up = set_up(number, stream, memory, vector);
+        let ring = Ring::new(pages.clone(), pages.layout());
+
+        KBox::pin_init(
+            pin_init!(Self {
+                set_up,
+                pages: pages.clone(),
+                events: events.clone(),
+                failed: AtomicFlag::new(false),
+                counters: Counters::default(),
+                reader <- new_mutex!(Reader { ring, more }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The queue's number.
+    pub(crate) fn number(&self) -> u32 {
+        self.set_up.number
+    }
+
+    /// The queue's memory.
+    pub(crate) fn pages(&self) -> &Arc<Pages> {
+        &self.pages
+    }
+
+    /// How large the queue is.
+    pub(crate) fn layout(&self) -> Layout {
+        self.pages.layout()
+    }
+
+    /// Where its interrupts arrive.
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// What was counted.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Who has this may read the queue.
+    pub(crate) fn reader(&self) -> &Mutex<Reader<T>> {
+        &self.reader
+    }
+
+    /// Whether the queue is of no more use.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+
+    /// Lets the device fill the queue, from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Hardware::start_queue`].
+    pub(crate) fn start(&self, reader: &mut Reader<T>, hardware: &Hardware<'_>) -> Result {
+        reader.ring.reset();
+        hardware.start_queue(&self.set_up)?;
+        self.give_back(reader, hardware);
+        Ok(())
+    }
+
+    /// Gives buffers that were taken back to the device, if it is time.
+    pub(crate) fn give_back(&self, reader: &mut Reader<T>, hardware: &Hardware<'_>) {
+        if reader.ring.give_back() {
+            self.counters.doorbells.add(1);
+            hardware.ring_doorbell(self.set_up.number);
+        }
+    }
+
+    /// Notes that the queue has failed, and returns what programs get.
+    pub(crate) fn fail(&self, fault: Fault, hardware: &Hardware<'_>) -> Error {
+        if !self.failed.xchg(true, Relaxed) {
+            self.counters.errors.add(1);
+            dev_err!(
+                hardware.pdev(),
+                "queue {}: {}\n",
+                self.set_up.number,
+                reason(fault)
+            );
+        }
+        EIO
+    }
+
+    /// Asks for an interrupt when `bytes` more are there, then sleeps until then, or until `leave`.
+    /// What it waited for may be there afterwards or not: somebody else may have taken it.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] when the queue has failed, [`ENODEV`] when the device does not answer any more,
+    /// [`ERESTARTSYS`] for a signal.
+    pub(crate) fn wait(
+        &self,
+        bytes: usize,
+        hardware: &Hardware<'_>,
+        leave: impl FnOnce() -> bool,
+    ) -> Result {
+        let Some(count) = self.ask_for_interrupt(bytes, hardware)? else {
+            return Ok(());
+        };
+        self.counters.waits.add(1);
+        match self
+            .events
+            .sleep_unless(|| leave() || ring::is_reached(&self.pages, count))
+        {
+            Awake::Event => Ok(()),
+            Awake::TimeUp => hardware.is_there(),
+            Awake::Signal => Err(ERESTARTSYS),
+        }
+    }
+
+    /// Asks for an interrupt when `bytes` more are there. `None` if something is there already.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] when the queue has failed.
+    pub(crate) fn ask_for_interrupt(
+        &self,
+        bytes: usize,
+        hardware: &Hardware<'_>,
+    ) -> Result<Option<u32>> {
+        let mut reader = self.reader.lock();
+        match reader.ring.has_some() {
+            Ok(false) => (),
+            Ok(true) => return Ok(None),
+            Err(fault) => return Err(self.fail(fault, hardware)),
+        }
+        self.give_back(&mut reader, hardware);
+
+        // At most half of the queue: while we copy one half, the device fills the other.
+        let half = (self.layout().depth() / 2).max(1);
+        let size = self.layout().buffer_size() as usize;
+        // CAST: Lossless, not more than `half`.
+        let buffers = (bytes >> size.trailing_zeros()).min(half as usize) as u32;
+        Ok(Some(reader.ring.ask_for_interrupt(buffers)))
+    }
+}
+
+/// Says to the device how a queue is laid out.
+pub(crate) fn set_up(number: u32, stream: u32, memory: &Mapped, vector: u32) -> QueueSetUp {
+    QueueSetUp {
+        number,
+        stream,
+        depth: memory.pages().layout().depth(),
+        vector,
+        descriptors: memory.descriptors_address(),
+        state: memory.state_address(),
+    }
+}
+
+fn reason(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Count => "the device completed buffers that it does not have",
+        Fault::Stopped(queue::ERROR_COUNT) => "stopped: it does not like our count",
+        Fault::Stopped(queue::ERROR_DESCRIPTOR) => "stopped: it does not like a descriptor",
+        Fault::Stopped(queue::ERROR_ADDRESS) => "stopped: it cannot reach an address",
+        Fault::Stopped(_) => "stopped for an unknown reason",
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `read(2)`: bytes of the entropy stream, straight from where the device wrote them.
+//!
+//! Copying happens under a ring's lock and inside of the door, so it must not wait for the program's
+//! memory, which may be on a disk, or served by some other program. It is done with page faults
+//! switched off; when memory is missing, that is seen to outside, and then we come back.
+
+use crate::device::SharedDevice;
+use kernel::{
+    bindings,
+    current,
+    iov::IovIterDest,
+    prelude::*, //
+};
+
+/// How much is copied under a lock at a time: long enough to be worth the trouble, short enough that
+/// nobody notices.
+const CHUNK: usize = 256 << 10;
+
+/// How often memory may vanish again right after it was brought in.
+const PATIENCE: u32 = 100;
+
+/// Fills `iov` with random bytes and returns how many there were room for; fewer only if something
+/// happened that ends the call.
+///
+/// # Errors
+///
+/// If nothing was copied: [`EAGAIN`] when it would have to wait and may not, [`ERESTARTSYS`] for a
+/// signal, [`EFAULT`] when the memory is not there, [`ENODEV`] when the device is gone, [`EIO`] when
+/// its queues have failed, [`EOPNOTSUPP`] when it has none.
+pub(crate) fn read(
+    device: &SharedDevice,
+    iov: &mut IovIterDest<'_>,
+    may_wait: bool,
+) -> Result<usize> {
+    let wanted = iov.len();
+    let ended = fill(device, iov, may_wait);
+    let copied = wanted - iov.len();
+
+    match ended {
+        Err(error) if copied == 0 => Err(error),
+        _ => Ok(copied),
+    }
+}
+
+fn fill(device: &SharedDevice, iov: &mut IovIterDest<'_>, may_wait: bool) -> Result {
+    // Whether memory was missing last time: then more will be.
+    let mut is_cold = false;
+    let mut vanished = 0;
+
+    while !iov.is_empty() {
+        let mut chunk = iov.len().min(CHUNK);
+        if is_cold {
+            chunk = bring_in(iov, chunk)?;
+        }
+
+        let drawn = device.access(|device| {
+            device.read(chunk, |pages, piece| {
+                pages.copy_to_program(piece.offset, piece.length, iov)
+            })
+        })?;
+
+        if drawn.faulted {
+            if drawn.bytes == 0 && is_cold {
+                vanished += 1;
+                if vanished > PATIENCE {
+                    return Err(EFAULT);
+                }
+            }
+            is_cold = true;
+        } else if drawn.bytes == 0 {
+            if !may_wait {
+                return Err(EAGAIN);
+            }
+            device.access(|device| device.wait_for_bytes(chunk, || false))?;
+        }
+        if !iov.is_empty() && current!().signal_pending() {
+            return Err(ERESTARTSYS);
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that the first bytes of the program's memory are there. Returns how many, up to
+/// `length`.
+///
+/// # Errors
+///
+/// [`EFAULT`] when there are none.
+fn bring_in(iov: &mut IovIterDest<'_>, length: usize) -> Result<usize> {
+    // SAFETY: A valid destination by its type.
+    let missing = unsafe { bindings::fault_in_iov_iter_writeable(iov.as_raw(), length) };
+    match length.saturating_sub(missing) {
+        0 => Err(EFAULT),
+        there => Ok(there),
+    }
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The seedable stream: numbers that the device wrote to memory before anybody asked for them.
+//!
+//! Programs see exactly the sequence that the registers would give. What was fetched too early is
+//! dropped when the stream is restarted: the queue is stopped *first*, then the device is given the
+//! seed, so that nothing of the old sequence comes later.
+
+use crate::{
+    abi::queue::STREAM_SEEDABLE,
+    abi::ring::Layout,
+    events::Vectors,
+    hardware::Hardware,
+    memory::Mapped,
+    queue::{
+        Counters,
+        Queue,
+        Reader, //
+    },
+};
+use kernel::{
+    device::Bound,
+    pci,
+    prelude::*, //
+};
+
+/// The queue of the seedable stream.
+pub(crate) struct Words {
+    queue: Pin<KBox<Queue<Stream>>>,
+}
+
+/// Where in the stream we are, besides the ring.
+struct Stream {
+    /// Whether the device fills the queue. It begins when the first number is drawn: until then, and
+    /// after a restart, the registers of the classic interface are at the same place as we.
+    is_running: bool,
+    /// Whether the device is gone.
+    is_closed: bool,
+    /// Numbers that were taken out and could not be delivered, the next one last.
+    undelivered: [u32; 2],
+    undelivered_count: usize,
+    /// Numbers that were delivered.
+    delivered: u64,
+}
+
+/// How a draw ended.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Draw {
+    /// The number was delivered.
+    Delivered,
+    /// It could not be, and will be drawn by the next.
+    Undelivered,
+    /// There are not enough numbers yet.
+    Empty,
+}
+
+impl Words {
+    /// Makes the queue. Its memory goes to `memory`, to be kept until the device has stopped.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mapped::new`].
+    ///
+    /// # Safety
+    ///
+    /// That memory must be dropped before the device is unbound.
+    pub(crate) unsafe fn new(
+        pdev: &pci::Device<Bound>,
+        number: u32,
+        layout: Layout,
+        vectors: &Vectors<'_>,
+        memory: &mut KVec<(u32, Mapped)>,
+    ) -> Result<Self> {
+        // SAFETY: As the caller promises.
+        let mapped = unsafe { Mapped::new(pdev.as_ref(), layout) }?;
+        let queue = Queue::new(
+            (number, STREAM_SEEDABLE),
+            &mapped,
+            vectors.of_queue(number)?,
+            Stream {
+                is_running: false,
+                is_closed: false,
+                undelivered: [0; 2],
+                undelivered_count: 0,
+                delivered: 0,
+            },
+        )?;
+        memory.push((number, mapped), GFP_KERNEL)?;
+        Ok(Self { queue })
+    }
+
+    /// What was counted, but the bytes.
+    pub(crate) fn counters(&self) -> &Counters {
+        self.queue.counters()
+    }
+
+    /// Bytes that programs were given.
+    pub(crate) fn bytes(&self) -> u64 {
+        // Counted under the lock that a draw needs anyway.
+        let numbers = self.queue.reader().lock().more.delivered;
+        numbers.wrapping_mul(size_of::<u32>() as u64)
+    }
+
+    /// Draws `N` numbers of 32 bits and hands them to `deliver`, which says whether it could deliver
+    /// them; it is called under a lock and must not sleep. If it could not, the next draw gets them.
+    ///
+    /// This touches nothing but memory that is ours, so it needs no door. Also returns whether the
+    /// device must be woken ([`Words::wake_device`]).
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when the device is gone.
+    #[inline]
+    pub(crate) fn draw<const N: usize>(
+        &self,
+        deliver: impl FnOnce([u32; N]) -> bool,
+    ) -> Result<(Draw, bool)> {
+        let mut reader = self.queue.reader().lock();
+        let mut numbers = [0; N];
+
+        if reader.more.is_closed {
+            return Err(ENODEV);
+        }
+        for have in 0..N {
+            let Some(number) = self.next(&mut reader) else {
+                reader
+                    .more
+                    .put_back(numbers.get(..have).unwrap_or_default());
+                return Ok((Draw::Empty, false));
+            };
+            if let Some(place) = numbers.get_mut(have) {
+                *place = number;
+            }
+        }
+        // After the numbers were read, and in good time before there are none left.
+        let wake = reader.ring.give_back();
+
+        if !deliver(numbers) {
+            reader.more.put_back(&numbers);
+            return Ok((Draw::Undelivered, wake));
+        }
+        // CAST: Lossless.
+        reader.more.delivered = reader.more.delivered.wrapping_add(N as u64);
+        Ok((Draw::Delivered, wake))
+    }
+
+    /// Rings the doorbell.
+    pub(crate) fn wake_device(&self, hardware: &Hardware<'_>) {
+        self.queue.counters().doorbells.add(1);
+        hardware.ring_doorbell(self.queue.number());
+    }
+
+    /// Nobody draws any more: the device goes.
+    pub(crate) fn close(&self) {
+        self.queue.reader().lock().more.is_closed = true;
+    }
+
+    /// Lets the device fetch numbers if it does not, then sleeps until there may be some, or until
+    /// `leave` says so.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] when the queue has failed, or those of [`Queue::wait`].
+    pub(crate) fn fetch(&self, hardware: &Hardware<'_>, leave: impl FnOnce() -> bool) -> Result {
+        {
+            let mut reader = self.queue.reader().lock();
+            if !reader.more.is_running {
+                self.queue.start(&mut reader, hardware)?;
+                reader.more.is_running = true;
+            }
+        }
+        // For any number, not for many: whoever draws wants the next one soon.
+        self.queue.wait(0, hardware, leave)
+    }
+
+    /// Drops what was fetched, then calls `restart`, which restarts the stream in the device.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when the device does not answer, or what `restart` fails with.
+    pub(crate) fn restart(
+        &self,
+        hardware: &Hardware<'_>,
+        restart: impl FnOnce() -> Result,
+    ) -> Result {
+        let mut reader = self.queue.reader().lock();
+        if reader.more.is_running {
+            hardware.stop_queue(self.queue.number())?;
+            reader.more.is_running = false;
+            reader.ring.reset();
+        }
+        reader.more.undelivered_count = 0;
+        let restarted = restart();
+        drop(reader);
+
+        // They asked for an interrupt that will not come.
+        self.queue.events().wake_all();
+        restarted
+    }
+
+    /// Takes the next number out of the stream, if there is one.
+    #[inline]
+    fn next(&self, reader: &mut Reader<Stream>) -> Option<u32> {
+        if reader.more.undelivered_count != 0 {
+            return reader.more.take_back();
+        }
+        // Nobody takes less than a number, and numbers do not lie across buffers. What is wrong with
+        // the queue, if something is, `fetch` will find out.
+        let piece = reader.ring.take(size_of::<u32>()).ok()??;
+        Some(self.queue.pages().word(piece.offset))
+    }
+}
+
+impl Stream {
+    /// Puts numbers back; the first will be drawn first.
+    fn put_back(&mut self, numbers: &[u32]) {
+        for number in numbers.iter().rev() {
+            if let Some(place) = self.undelivered.get_mut(self.undelivered_count) {
+                *place = *number;
+                self.undelivered_count += 1;
+            }
+        }
+    }
+
+    fn take_back(&mut self) -> Option<u32> {
+        let last = self.undelivered_count.checked_sub(1)?;
+        self.undelivered_count = last;
+        self.undelivered.get(last).copied()
+    }
+}
