@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How the command's streams and its status reach the host.
+//!
+//! | kind | stdin | stdout | stderr | status |
+//! | --- | --- | --- | --- | --- |
+//! | virtio | port `exo.stdin` | port `exo.stdout` | port `exo.stderr` | port `exo.status` |
+//! | serial | `/dev/ttyS1` | `/dev/ttyS1` | `/dev/ttyS2` | `/dev/ttyS3` |
+//! | console | empty | console | console | console, as `exo: status N` |
+//!
+//! `auto` takes the first kind that the machine has. A virtio-serial port is found by its name. A port that is missing is
+//! empty (stdin), or the console takes its place. The serial lines are raw at 115200 baud, so every byte arrives as it
+//! was written; input on them has no end.
+//!
+//! The status is one line: the decimal number. With `acknowledge=yes` on virtio ports the line is
+//! `STATUS STDOUT_BYTES STDERR_BYTES`, and the machine stays on until the host has answered on the status port with any
+//! byte, or has closed it. A host that reads slower than the machine writes needs this: what waits in QEMU when the
+//! machine powers off is lost, and nothing inside the machine can see whether it does.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::termios::{ControlModes, OptionalActions, speed, tcdrain, tcgetattr, tcsetattr};
+
+use crate::conf::ChannelKind;
+use crate::failure::Failure;
+use crate::kernel_log;
+use crate::relay::Relay;
+
+const PORTS: &str = "/sys/class/virtio-ports";
+const PORT_DRIVER: &str = "/sys/bus/virtio/drivers/virtio_console";
+const NAMES: [&str; 4] = ["exo.stdin", "exo.stdout", "exo.stderr", "exo.status"];
+
+/// Ports and their names come in messages from the host after the driver has started; under emulation that takes
+/// milliseconds, on a busy host some more.
+const WAIT_FOR_PORTS: Duration = Duration::from_secs(2);
+
+/// That a port's host side is open comes in a message of its own, right after the name.
+const WAIT_FOR_HOST: Duration = Duration::from_millis(500);
+
+/// The way to the host.
+pub(crate) enum Channel {
+    Virtio { ports: Ports, relays: Relays, acknowledge: bool },
+    Serial { data: File, errors: File, status: File },
+    Console,
+}
+
+/// The ports that the machine has.
+pub(crate) struct Ports {
+    stdin: Option<File>,
+    stdout: Option<File>,
+    stderr: Option<File>,
+    status: Option<File>,
+}
+
+/// The copies that run between ports and pipes.
+#[derive(Default)]
+pub(crate) struct Relays {
+    stdout: Option<Relay>,
+    stderr: Option<Relay>,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+}
+
+/// The command's standard streams.
+pub(crate) struct Streams {
+    pub(crate) stdin: Stdio,
+    pub(crate) stdout: Stdio,
+    pub(crate) stderr: Stdio,
+}
+
+impl Channel {
+    /// The channel of a machine that is not prepared yet.
+    pub(crate) fn console() -> Self {
+        Self::Console
+    }
+
+    /// Opens the channel that the configuration names.
+    pub(crate) fn open(kind: ChannelKind, acknowledge: bool) -> Result<Self, Failure> {
+        let virtio =
+            || Ports::open().map(|ports| Self::Virtio { ports, relays: Relays::default(), acknowledge });
+        let absent = |what: &str| Failure::new(format!("channel={what}: this machine has none"));
+        match kind {
+            ChannelKind::Auto => Ok(virtio().or_else(serial).unwrap_or(Self::Console)),
+            ChannelKind::Virtio => virtio().ok_or_else(|| absent("virtio")),
+            ChannelKind::Serial => serial().ok_or_else(|| absent("serial")),
+            ChannelKind::Console => Ok(Self::Console),
+        }
+    }
+
+    /// The streams for the command. They can be had once.
+    pub(crate) fn streams(&mut self) -> Result<Streams, Failure> {
+        let lost = |error: std::io::Error| Failure::new(format!("cannot duplicate a stream: {error}"));
+        match self {
+            Self::Virtio { ports, relays, .. } => ports.streams(relays),
+            Self::Serial { data, errors, .. } => Ok(Streams {
+                stdin: data.try_clone().map_err(lost)?.into(),
+                stdout: data.try_clone().map_err(lost)?.into(),
+                stderr: errors.try_clone().map_err(lost)?.into(),
+            }),
+            Self::Console => {
+                Ok(Streams { stdin: Stdio::null(), stdout: Stdio::inherit(), stderr: Stdio::inherit() })
+            }
+        }
+    }
+
+    /// Waits until everything that the command wrote has been handed to the ports.
+    pub(crate) fn collect(&mut self) {
+        if let Self::Virtio { relays, .. } = self {
+            relays.stdout_bytes = relays.stdout.take().map_or(relays.stdout_bytes, Relay::finish);
+            relays.stderr_bytes = relays.stderr.take().map_or(relays.stderr_bytes, Relay::finish);
+        }
+    }
+
+    /// Says `message` on the command's standard error and on the console.
+    pub(crate) fn report(&mut self, message: &str) {
+        let line = format!("guest-init: {message}\n");
+        eprint!("{line}");
+        match self {
+            Self::Virtio { ports: Ports { stderr: Some(port), .. }, relays, .. } => {
+                if port.write_all(line.as_bytes()).is_ok() {
+                    relays.stderr_bytes = relays.stderr_bytes.saturating_add(line.len() as u64);
+                }
+            }
+            // The console, which has the line, is the only other place.
+            Self::Serial { errors, .. } => drop(errors.write_all(line.as_bytes())),
+            Self::Virtio { .. } | Self::Console => {}
+        }
+    }
+
+    /// Hands the status over, after everything else.
+    pub(crate) fn finish(&mut self, status: u8) -> Result<(), Failure> {
+        self.collect();
+        let lost = |error: std::io::Error| Failure::new(format!("cannot hand over status {status}: {error}"));
+        match self {
+            Self::Virtio { ports: Ports { status: Some(port), .. }, relays, acknowledge } => {
+                let mut line = status.to_string();
+                if *acknowledge {
+                    // Writing into a String cannot fail.
+                    let _ = write!(line, " {} {}", relays.stdout_bytes, relays.stderr_bytes);
+                }
+                line.push('\n');
+                port.write_all(line.as_bytes()).map_err(lost)?;
+                if *acknowledge {
+                    // A closed port reads as its end, and any error means that nobody will answer any more.
+                    let _ = port.read(&mut [0]);
+                }
+            }
+            Self::Serial { data, errors, status: line } => {
+                line.write_all(format!("{status}\n").as_bytes()).map_err(lost)?;
+                for port in [data, errors, line] {
+                    tcdrain(port).map_err(|errno| lost(errno.into()))?;
+                }
+            }
+            Self::Virtio { .. } | Self::Console => println!("exo: status {status}"),
+        }
+        Ok(())
+    }
+}
+
+impl Ports {
+    /// Opens the ports named `exo.…`, once the machine has told their names; `None` where it has none.
+    fn open() -> Option<Self> {
+        let has_device = fs::read_dir(PORT_DRIVER).is_ok_and(|entries| {
+            entries.flatten().any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"virtio"))
+        });
+        if !has_device {
+            return None;
+        }
+        let start = Instant::now();
+        let devices = loop {
+            let devices = NAMES.map(device_of);
+            if devices.iter().all(Option::is_some) || start.elapsed() > WAIT_FOR_PORTS {
+                break devices;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        if devices.iter().all(Option::is_none) {
+            return None;
+        }
+        let mut files = devices.into_iter().map(|device| open_port(&device?));
+        let mut next = || files.next().flatten();
+        Some(Self { stdin: next(), stdout: next(), stderr: next(), status: next() })
+    }
+
+    fn streams(&mut self, relays: &mut Relays) -> Result<Streams, Failure> {
+        let stdin = match self.stdin.take() {
+            None => Stdio::null(),
+            Some(port) => {
+                let (reader, writer) = pipe()?;
+                // Nobody waits for this copy: the command may leave its input unread.
+                Relay::start_when("stdin", wait_for_host, port, writer)?;
+                reader.into()
+            }
+        };
+        let (stdout, copy) = outlet("stdout", self.stdout.as_ref())?;
+        relays.stdout = copy;
+        let (stderr, copy) = outlet("stderr", self.stderr.as_ref())?;
+        relays.stderr = copy;
+        Ok(Streams { stdin, stdout, stderr })
+    }
+}
+
+/// The command's end of a pipe into `port`, or the console.
+fn outlet(name: &str, port: Option<&File>) -> Result<(Stdio, Option<Relay>), Failure> {
+    let Some(port) = port else { return Ok((Stdio::inherit(), None)) };
+    let port =
+        port.try_clone().map_err(|error| Failure::new(format!("cannot duplicate port {name}: {error}")))?;
+    let (reader, writer) = pipe()?;
+    Ok((writer.into(), Some(Relay::start(name, reader, port)?)))
+}
+
+fn pipe() -> Result<(File, File), Failure> {
+    let ends = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+    let (reader, writer) = ends.map_err(|errno| Failure::new(format!("cannot make a pipe: {errno}")))?;
+    Ok((reader.into(), writer.into()))
+}
+
+/// The device node of the port with this name.
+fn device_of(name: &str) -> Option<String> {
+    let mut entries = fs::read_dir(PORTS).ok()?.flatten();
+    let has_name = |text: String| text.trim() == name;
+    let entry = entries.find(|entry| fs::read_to_string(entry.path().join("name")).is_ok_and(has_name))?;
+    Some(format!("/dev/{}", entry.file_name().to_str()?))
+}
+
+fn open_port(device: &str) -> Option<File> {
+    let port = OpenOptions::new().read(true).write(true).open(device);
+    port.inspect_err(|error| kernel_log::note(&format!("cannot open {device}: {error}"))).ok()
+}
+
+/// Waits until the host's side of a port is open: before that, a read says "end" at once. A host that has nothing to
+/// send may leave it closed.
+fn wait_for_host(port: &File) {
+    let start = Instant::now();
+    while start.elapsed() < WAIT_FOR_HOST {
+        let mut watched = [PollFd::new(port, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let hung_up = poll(&mut watched, Some(&now)).is_ok() && watched[0].revents().contains(PollFlags::HUP);
+        if !hung_up {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn serial() -> Option<Channel> {
+    let open = |path: &str| -> Option<File> {
+        if !Path::new(path).exists() {
+            return None;
+        }
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let line = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+        // Linux has nodes for lines that the machine lacks; their settings cannot be read.
+        make_raw(&line).ok().map(|()| line)
+    };
+    Some(Channel::Serial {
+        data: open("/dev/ttyS1")?,
+        errors: open("/dev/ttyS2")?,
+        status: open("/dev/ttyS3")?,
+    })
+}
+
+fn make_raw(line: impl AsFd) -> rustix::io::Result<()> {
+    let mut modes = tcgetattr(&line)?;
+    modes.make_raw();
+    modes.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD;
+    modes.set_speed(speed::B115200)?;
+    tcsetattr(&line, OptionalActions::Now, &modes)
+}

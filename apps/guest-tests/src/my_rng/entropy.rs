@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `read(2)`: the entropy stream.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use my_rng_client::{Device, MappedRing};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::hwrng::with_current;
+use super::machine::{PciDevice, first_device, soon};
+use crate::harness::{Options, Stop, Test, fail, skip};
+use crate::raw::{Access, Memory, PAGE, Place, read};
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("a_read_gives_as_many_bytes_as_were_asked_for", a_read_gives_as_many_bytes),
+        Test::new("a_read_that_may_not_wait_gives_bytes_or_eagain", a_read_that_may_not_wait),
+        Test::new("poll_says_when_there_are_bytes", poll_says_when_there_are_bytes),
+        Test::new("a_read_ends_where_the_memory_ends", a_read_ends_where_the_memory_ends),
+        Test::new("a_stream_has_no_position", a_stream_has_no_position),
+        Test::long("no_byte_is_given_out_twice_by_any_path", no_byte_is_given_out_twice),
+        Test::new("the_bytes_are_spread_evenly", the_bytes_are_spread_evenly),
+        Test::new("readers_end_with_enodev_when_the_device_is_unbound", readers_end_at_unbind),
+        Test::new("pollers_are_told_when_the_device_is_unbound", pollers_are_told_at_unbind),
+    ]
+}
+
+/// The first device, if it has queues.
+pub(super) fn device_with_queues() -> Result<PciDevice, Stop> {
+    let device = first_device()?;
+    match figure(&device, "queues")? {
+        0 => skip("this device has no queues"),
+        _ => Ok(device),
+    }
+}
+
+/// The number in one of the device's attributes.
+pub(super) fn figure(device: &PciDevice, attribute: &str) -> Result<u64, Stop> {
+    let text = text(device, attribute)?;
+    text.parse().or_else(|error| fail(format!("{attribute} reads {text:?}: {error}")))
+}
+
+/// The text of one of the device's attributes.
+pub(super) fn text(device: &PciDevice, attribute: &str) -> Result<String, Stop> {
+    let path = device.path().join("my_rng").join(device.node_name()?).join(attribute);
+    Ok(fs::read_to_string(path)?.trim_end().to_owned())
+}
+
+fn a_read_gives_as_many_bytes(_: &Options) -> Result<(), Stop> {
+    let device = device_with_queues()?.open()?;
+    for length in [0, 1, 3, 8, 100, 4095, 4096, 4097, 65_536, (8 << 20) + 5] {
+        let mut bytes = vec![0; length];
+        assert_eq!((&device).read(&mut bytes)?, length);
+        // The chance that 16 bytes in a row are all 0 is 2^-128.
+        let zeros = bytes.chunks_exact(16).position(|chunk| chunk.iter().all(|byte| *byte == 0));
+        assert_eq!(zeros, None, "of {length} bytes, some were not filled");
+    }
+    Ok(())
+}
+
+fn a_read_that_may_not_wait(_: &Options) -> Result<(), Stop> {
+    let node = device_with_queues()?.node()?;
+    let file: File =
+        rustix::fs::open(node, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?.into();
+    let mut bytes = vec![0; 64 << 20];
+    // More than all queues hold.
+    let mut got = 0;
+    let gets_something = soon(|| match (&file).read(&mut bytes) {
+        Ok(count) => {
+            got = count;
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+            false
+        }
+    });
+    assert!(gets_something && got > 0, "nothing came");
+    Ok(())
+}
+
+fn poll_says_when_there_are_bytes(_: &Options) -> Result<(), Stop> {
+    let device = device_with_queues()?.open()?;
+    for _ in 0..20 {
+        let mut files = [PollFd::new(&device, PollFlags::IN)];
+        let wait = Timespec::try_from(Duration::from_secs(5))?;
+        assert_eq!(poll(&mut files, Some(&wait))?, 1, "no bytes came");
+        assert_eq!(files[0].revents(), PollFlags::IN | (files[0].revents() & PollFlags::RDNORM));
+        (&device).read_exact(&mut vec![0; 1 << 20])?;
+    }
+    Ok(())
+}
+
+fn a_read_ends_where_the_memory_ends(_: &Options) -> Result<(), Stop> {
+    let device = device_with_queues()?.open()?;
+    let memory = Memory::new(Access::Full)?;
+    let closed = Memory::new(Access::None)?;
+    for start in [0, 8, PAGE - 8, PAGE - 1] {
+        assert_eq!(read(&device, Place::In(&memory, start), 3 * PAGE), Ok(PAGE - start), "from {start}");
+    }
+    for place in [Place::Null, Place::Kernel, Place::NonCanonical, Place::In(&closed, 0)] {
+        assert_eq!(read(&device, place, 100), Err(Errno::FAULT), "{place:x?}");
+    }
+    let read_only = Memory::new(Access::ReadOnly)?;
+    assert_eq!(read(&device, Place::In(&read_only, 0), 100), Err(Errno::FAULT), "a read-only page");
+    assert_eq!(read(&device, Place::In(&memory, 0), PAGE), Ok(PAGE), "it still works");
+    Ok(())
+}
+
+fn a_stream_has_no_position(_: &Options) -> Result<(), Stop> {
+    let device = device_with_queues()?.open()?;
+    assert_eq!(rustix::fs::seek(&device, rustix::fs::SeekFrom::Start(0)), Err(Errno::SPIPE));
+    Ok(())
+}
+
+/// Blocks of 16 bytes: that two random ones are equal will not happen in the life of the universe; that the same bytes
+/// were given out twice would show, whatever the path, if they were read at the same alignment. All are.
+type Blocks = HashSet<[u8; 16]>;
+
+const EACH: usize = 4 << 20;
+
+fn no_byte_is_given_out_twice(_: &Options) -> Result<(), Stop> {
+    let device = device_with_queues()?;
+    let node = device.node()?;
+    let read_all = || -> Result<Vec<u8>, String> {
+        let file = Device::open(&node).map_err(|error| error.to_string())?;
+        let mut bytes = vec![0; EACH];
+        for part in bytes.chunks_mut(48 << 10) {
+            (&file).read_exact(part).map_err(|error| error.to_string())?;
+        }
+        Ok(bytes)
+    };
+    let map_all = || -> Result<Vec<u8>, String> {
+        let mut ring = MappedRing::open(&node).map_err(|error| error.to_string())?;
+        let mut bytes = vec![0; EACH];
+        ring.fill(&mut bytes).map_err(|error| error.to_string())?;
+        Ok(bytes)
+    };
+    let kernel = || -> Result<Vec<u8>, String> {
+        let mut bytes = vec![0; 64 << 10];
+        with_current(&node, |hwrng| hwrng.read_exact(&mut bytes)).map_err(|error| error.to_string())?;
+        Ok(bytes)
+    };
+    let faulting = || -> Result<Vec<u8>, String> {
+        // Reads that are cut off in the middle: what was not delivered must not come later either.
+        let file = Device::open(&node).map_err(|error| error.to_string())?;
+        let mut all = Vec::new();
+        for _ in 0..200 {
+            let memory = Memory::new(Access::Full).map_err(|error| error.to_string())?;
+            let got = read(&file, Place::In(&memory, 0), 2 * PAGE).map_err(|error| error.to_string())?;
+            let words = (0..got / 8).filter_map(|word| memory.read_u64(word * 8));
+            all.extend(words.flat_map(u64::to_le_bytes));
+        }
+        Ok(all)
+    };
+
+    let everything = thread::scope(|scope| {
+        let others =
+            [scope.spawn(read_all), scope.spawn(read_all), scope.spawn(map_all), scope.spawn(map_all)];
+        let mut all = vec![kernel(), faulting()];
+        all.extend(others.map(|thread| thread.join().unwrap_or_else(|_| Err("a reader panicked".into()))));
+        all
+    });
+
+    let mut seen = Blocks::new();
+    for (path, bytes) in everything.into_iter().enumerate() {
+        let bytes = bytes.or_else(fail)?;
+        for (place, block) in bytes.chunks_exact(16).enumerate() {
+            let new = seen.insert(block.try_into().unwrap_or_default());
+            assert!(new, "block {place} of path {path} was given out before: {block:x?}");
+        }
+    }
+    Ok(())
+}
+
+fn the_bytes_are_spread_evenly(_: &Options) -> Result<(), Stop> {
+    let device = device_with_queues()?.open()?;
+    let mut bytes = vec![0; 1 << 20];
+    (&device).read_exact(&mut bytes)?;
+    let ones: u64 = bytes.iter().map(|byte| u64::from(byte.count_ones())).sum();
+    // 2^23 bits: mean 2^22, standard deviation 1448. Eight of them.
+    let mean = 1_u64 << 22;
+    assert!(ones.abs_diff(mean) < 8 * 1448, "{ones} of {} bits are 1", 1 << 23);
+    Ok(())
+}
+
+fn readers_end_at_unbind(options: &Options) -> Result<(), Stop> {
+    let device = device_with_queues()?;
+    for _ in 0..options.loops.div_ceil(4) {
+        let (one, other) = (device.open()?, device.open()?);
+        let ends = thread::scope(|scope| {
+            let readers = [scope.spawn(|| read_until_error(&one)), scope.spawn(|| read_until_error(&other))];
+            thread::sleep(Duration::from_millis(20));
+            let start = Instant::now();
+            let unbound = device.unbind();
+            let ends = readers.map(|reader| reader.join().ok().flatten());
+            assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+            unbound.map(|()| ends)
+        })?;
+        assert_eq!(ends, [Some(Errno::NODEV.raw_os_error()); 2], "how the readers ended");
+        device.bind()?;
+    }
+    Ok(())
+}
+
+fn read_until_error(mut device: &Device) -> Option<i32> {
+    let mut bytes = vec![0; 1 << 18];
+    loop {
+        if let Err(error) = device.read(&mut bytes) {
+            return error.raw_os_error();
+        }
+    }
+}
+
+fn pollers_are_told_at_unbind(_: &Options) -> Result<(), Stop> {
+    let device = device_with_queues()?;
+    let file = device.open()?;
+    device.unbind()?;
+    let mut files = [PollFd::new(&file, PollFlags::IN)];
+    let polled = poll(&mut files, Some(&Timespec::try_from(Duration::from_secs(5))?));
+    let told = files[0].revents();
+    device.bind()?;
+    assert_eq!(polled, Ok(1));
+    assert!(told.contains(PollFlags::ERR | PollFlags::HUP), "{told:?}");
+    Ok(())
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tests of `my_rng.ko`, on the device that the machine has.
+
+mod concurrency;
+mod draw;
+mod entropy;
+mod fail_nth;
+mod hwrng;
+mod interface;
+mod life;
+mod log;
+mod machine;
+mod mapped;
+mod nodes;
+mod numbers;
+mod prefetch;
+mod settings;
+
+pub(crate) use draw::until_error;
+
+use crate::harness::{Group, Options, Stop, skip};
+
+/// The group.
+pub(crate) fn group() -> Group {
+    let tests = [
+        numbers::tests(),
+        interface::tests(),
+        concurrency::tests(),
+        nodes::tests(),
+        life::tests(),
+        log::tests(),
+        entropy::tests(),
+        mapped::tests(),
+        prefetch::tests(),
+        hwrng::tests(),
+        settings::tests(),
+        fail_nth::tests(),
+    ];
+    Group { name: "my_rng", prepare, tests: tests.into_iter().flatten().collect() }
+}
+
+/// Every test starts with the module loaded and each device bound, whatever the test before has left.
+fn prepare(options: &Options) -> Result<(), Stop> {
+    let devices = machine::devices()?;
+    if devices.is_empty() {
+        return skip("this machine has no device 1234:cafe");
+    }
+    if !machine::is_loaded() {
+        let module = machine::module_file(options);
+        if !module.exists() {
+            return skip(format!("the module is not loaded, and there is no {}", module.display()));
+        }
+        machine::load(options)?;
+    }
+    let bind_all = || devices.iter().filter(|device| !device.is_bound()).try_for_each(|device| device.bind());
+    for device in &devices {
+        device.reserve_for("")?;
+    }
+    if bind_all().is_err() {
+        // A driver that was loaded while things failed may lack the file that binds.
+        machine::unload()?;
+        machine::load(options)?;
+    }
+    bind_all()
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Module parameters and attributes.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::Read;
+
+use rustix::io::Errno;
+
+use super::entropy::{device_with_queues, figure, text};
+use super::machine::{expect_it_works, first_device, load, module_file, unload};
+use crate::harness::{Options, Stop, Test, fail, skip};
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("a_parameter_out_of_range_keeps_the_module_out", out_of_range),
+        Test::long("a_module_works_with_any_parameters_in_range", in_range),
+        Test::new("attributes_tell_what_was_done", attributes_tell),
+        Test::new("the_machine_is_not_put_to_sleep_with_a_device", no_sleep),
+    ]
+}
+
+fn load_with(options: &Options, parameters: &str) -> Result<Result<(), Errno>, Stop> {
+    let file = File::open(module_file(options))?;
+    Ok(rustix::system::finit_module(&file, &CString::new(parameters)?, 0))
+}
+
+fn needs_the_module_file(options: &Options) -> Result<(), Stop> {
+    let module = module_file(options);
+    if module.exists() { Ok(()) } else { skip(format!("there is no {}", module.display())) }
+}
+
+fn out_of_range(options: &Options) -> Result<(), Stop> {
+    needs_the_module_file(options)?;
+    unload()?;
+    let mut wrong = Vec::new();
+    for parameters in [
+        "depth=0",
+        "depth=1",
+        "depth=3",
+        "depth=2048",
+        "depth=4294967295",
+        "depth=-1",
+        "depth=many",
+        "buffer_size=0",
+        "buffer_size=32",
+        "buffer_size=4095",
+        "buffer_size=8192",
+        "queues=65",
+        "mapped_queues=65",
+    ] {
+        match load_with(options, parameters)? {
+            Err(Errno::INVAL) => {}
+            Err(Errno::RANGE) if parameters == "depth=-1" => {}
+            Ok(()) => {
+                wrong.push(format!("{parameters}: loaded"));
+                unload()?;
+            }
+            Err(errno) => wrong.push(format!("{parameters}: {errno}")),
+        }
+    }
+    load(options)?;
+    if wrong.is_empty() { Ok(()) } else { fail(wrong.join(", ")) }
+}
+
+fn in_range(options: &Options) -> Result<(), Stop> {
+    needs_the_module_file(options)?;
+    device_with_queues()?;
+    for (parameters, queues) in [
+        ("depth=2 buffer_size=64", None),
+        ("depth=1024 queues=1", Some(1)),
+        ("buffer_size=512 queues=64 mapped_queues=0", None),
+        ("queues=2 mapped_queues=64", Some(2)),
+        ("use_queues=0", Some(0)),
+    ] {
+        unload()?;
+        let loaded = load_with(options, parameters)?;
+        let result = loaded.map_err(Stop::from).and_then(|()| works(queues));
+        unload()?;
+        load(options)?;
+        result.or_else(|stop| fail(format!("{parameters}: {stop:?}")))?;
+    }
+    Ok(())
+}
+
+fn works(queues: Option<u64>) -> Result<(), Stop> {
+    let device = first_device()?;
+    let has = figure(&device, "queues")?;
+    if queues.is_some_and(|queues| queues != has) {
+        return fail(format!("it has {has} queues, expected {queues:?}"));
+    }
+    let file = device.open()?;
+    expect_it_works(&file)?;
+    let read = (&file).read_exact(&mut vec![0; 1 << 18]);
+    match (has, read) {
+        (0, Err(error)) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(()),
+        (0, other) => fail(format!("reading without queues gives {other:?}")),
+        (_, read) => Ok(read?),
+    }
+}
+
+fn attributes_tell(_: &Options) -> Result<(), Stop> {
+    let device = device_with_queues()?;
+    let bytes = || -> Result<Vec<u64>, Stop> {
+        let text = text(&device, "bytes")?;
+        text.split(' ').map(|number| Ok(number.parse()?)).collect()
+    };
+    let file = device.open()?;
+    file.seed(1)?;
+    let before = bytes()?;
+    (&file).read_exact(&mut [0; 100_000])?;
+    file.rand32()?;
+    file.rand64()?;
+    let after = bytes()?;
+    let [entropy, seedable, mapped] = &after[..] else { return fail(format!("bytes reads {after:?}")) };
+    assert!(*entropy >= before[0] + 100_000, "{before:?} {after:?}");
+    assert!(*seedable == before[1] + 12 && *mapped == before[2], "{before:?} {after:?}");
+    assert_eq!(text(&device, "streams")?, "entropy seedable");
+    assert!(figure(&device, "depth")? >= 2 && figure(&device, "vectors")? >= 1);
+    assert_eq!(figure(&device, "errors")?, 0);
+    for counter in ["interrupts", "doorbells", "waits"] {
+        figure(&device, counter)?;
+    }
+    Ok(())
+}
+
+fn no_sleep(_: &Options) -> Result<(), Stop> {
+    let state = "/sys/power/state";
+    let states = fs::read_to_string(state).unwrap_or_default();
+    if !states.split_whitespace().any(|name| name == "freeze") {
+        return skip("this machine cannot sleep");
+    }
+    match fs::write(state, "freeze") {
+        Ok(()) => fail("the machine has slept"),
+        Err(error) => {
+            assert_eq!(error.raw_os_error(), Some(Errno::OPNOTSUPP.raw_os_error()), "{error}");
+            expect_it_works(&first_device()?.open()?)
+        }
+    }
+}

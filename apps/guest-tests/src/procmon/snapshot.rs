@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The snapshot, against `/proc`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use procmon::abi::ioctl::SNAPSHOT;
+use procmon::abi::process::{Record, state};
+use procmon::{Monitor, name};
+use rustix::io::Errno;
+
+use super::machine::{open, own_pid, pid_of, soon};
+use crate::harness::{Options, Stop, Test, fail};
+use crate::raw::{Access, Memory, Place, ioctl};
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("a_snapshot_has_the_processes_that_proc_has", the_same_processes),
+        Test::new("a_snapshot_tells_what_proc_tells", the_same_facts),
+        Test::new("too_small_an_array_is_not_touched", too_small_an_array_is_not_touched),
+        Test::new("a_bad_array_gives_efault", a_bad_array_gives_efault),
+        Test::long("a_snapshot_has_nobody_twice_while_processes_come_and_go", nobody_twice),
+    ]
+}
+
+fn the_same_processes(_: &Options) -> Result<(), Stop> {
+    // Some come and go between the two looks: then once more.
+    let same = soon(|| {
+        let Ok(listed) = listed() else { return false };
+        let Ok(records) = Monitor::open().and_then(|monitor| monitor.snapshot()) else { return false };
+        let seen: BTreeSet<i32> = records.iter().map(|record| record.pid).collect();
+        seen == listed
+    });
+    if same { Ok(()) } else { fail(format!("/proc has {:?}", listed()?)) }
+}
+
+fn listed() -> Result<BTreeSet<i32>, Stop> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+fn the_same_facts(_: &Options) -> Result<(), Stop> {
+    let mut child = Command::new("sleep").arg("60").spawn()?;
+    let pid = pid_of(&child)?;
+    let monitor = Monitor::open()?;
+    let find = |pid| monitor.snapshot().ok()?.into_iter().find(|record| record.pid == pid);
+    let sleeps = soon(|| find(pid).is_some_and(|record: Record| record.state == state::INTERRUPTIBLE));
+    let record = find(pid);
+    let told = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    child.kill()?;
+    child.wait()?;
+    let Some(record) = record else { return fail("it is not in the snapshot") };
+    assert!(sleeps, "it does not sleep");
+
+    let fields: Vec<&str> =
+        told.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
+    // The third field of proc_pid_stat(5) is the first of these.
+    let field = |number: usize| fields[number - 3];
+    assert_eq!(name(&record.comm), "sleep");
+    assert_eq!((record.tgid, record.ppid, record.uid), (pid, own_pid()?, 0));
+    assert_eq!(state::letter(record.state).to_string(), field(3));
+    assert_eq!(record.threads.to_string(), field(20));
+    assert_eq!(record.vsize.to_string(), field(23));
+    assert_eq!((record.rss / 4096).to_string(), field(24));
+    // In hundredths of a second.
+    assert_eq!((record.start / 10_000_000).to_string(), field(22));
+    let ticks: u64 = field(14).parse::<u64>()? + field(15).parse::<u64>()?;
+    let own = (record.utime + record.stime) / 10_000_000;
+    assert!(own.abs_diff(ticks) <= 2, "it ran for {own} ticks, /proc says {ticks}");
+    Ok(())
+}
+
+fn too_small_an_array_is_not_touched(_: &Options) -> Result<(), Stop> {
+    let file = open()?;
+    let memory = Memory::new(Access::Full)?;
+    // Address 0: would anything be written there, it would be EFAULT.
+    memory.write_u32(8, 1);
+    assert_eq!(ioctl(&file, SNAPSHOT, Place::In(&memory, 0)), Err(Errno::NOSPC));
+    let needed = usize::try_from(memory.read_u32(12).unwrap_or(0))?;
+    let there_are = listed()?.len();
+    assert!(needed.abs_diff(there_are) <= 5, "{needed} are needed, /proc has {there_are}");
+    assert_eq!((memory.read_u64(0), memory.read_u32(8)), (Some(0), Some(1)), "the request was changed");
+    Ok(())
+}
+
+fn a_bad_array_gives_efault(_: &Options) -> Result<(), Stop> {
+    let file = open()?;
+    let memory = Memory::new(Access::Full)?;
+    for (low, high) in [(0, 0), (0x1000, 0xffff_8880), (0, 0x8000_0000), (u32::MAX, u32::MAX)] {
+        memory.write_u32(0, low);
+        memory.write_u32(4, high);
+        memory.write_u32(8, u32::MAX);
+        let refused = ioctl(&file, SNAPSHOT, Place::In(&memory, 0));
+        assert_eq!(refused, Err(Errno::FAULT), "{high:08x}{low:08x}");
+    }
+    Ok(())
+}
+
+fn nobody_twice(options: &Options) -> Result<(), Stop> {
+    let monitor = Monitor::open()?;
+    let mut storm = super::machine::shell("while :; do /bin/true & /bin/true; done").spawn()?;
+    let shell = pid_of(&storm)?;
+    let looks = (0..options.loops * 50).try_for_each(|_| {
+        let records = monitor.snapshot()?;
+        let pids: BTreeSet<i32> = records.iter().map(|record| record.pid).collect();
+        assert_eq!(pids.len(), records.len(), "somebody is there twice");
+        assert!(pids.contains(&shell) && pids.contains(&1) && pids.contains(&2), "somebody is missing");
+        Ok::<_, Stop>(())
+    });
+    storm.kill()?;
+    storm.wait()?;
+    looks
+}

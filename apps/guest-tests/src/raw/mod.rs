@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The few things that no library offers safely: ioctls with any address, system calls as a 32-bit program makes them,
+//! and the C library's `rand()`. All unsafe code of this program is in here, behind a safe face.
+#![expect(unsafe_code, reason = "the purpose of this module")]
+
+mod compat;
+mod files;
+mod glibc;
+mod memory;
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::str::FromStr;
+
+use rustix::io::Errno;
+
+pub(crate) use compat::ioctl32;
+pub(crate) use files::{Mapping, read, try_map};
+pub(crate) use glibc::Glibc;
+pub(crate) use memory::{Access, Memory, PAGE, Place};
+
+/// `ioctl(2)` with any command and an address of any kind; returns what the kernel returns.
+///
+/// The memory that the driver may write to is a [`Memory`]'s, to which nobody holds a reference, or none at all; so
+/// this is safe for commands that read or write at most a page there and keep nothing. `my_rng`'s do.
+pub(crate) fn ioctl(file: impl AsFd, command: u32, place: Place<'_>) -> Result<u32, Errno> {
+    let address = place.address();
+    // SAFETY: `address` is in memory that is only ever read through volatile accesses, or in none that this process may
+    // touch, as said above.
+    let result = unsafe { libc::ioctl(file.as_fd().as_raw_fd(), command.into(), address) };
+    u32::try_from(result).map_err(|_| {
+        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        Errno::from_raw_os_error(errno)
+    })
+}
+
+/// Something that kills the process on kernels that lack it, and is therefore tried in a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// System calls of 32-bit programs.
+    Int80,
+}
+
+impl Probe {
+    /// The exit status: 0 if it works.
+    pub(crate) fn run(self) -> u8 {
+        match self {
+            Self::Int80 => u8::from(compat::getpid32() != std::process::id()),
+        }
+    }
+
+    /// As it stands on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Int80 => "int80",
+        }
+    }
+}
+
+impl FromStr for Probe {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == Self::Int80.name() { Ok(Self::Int80) } else { Err(format!("there is no probe {text:?}")) }
+    }
+}

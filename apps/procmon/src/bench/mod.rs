@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `procmon bench`: how fast the module answers, and `/proc` beside it in the same run.
+//!
+//! | row | is |
+//! | --- | --- |
+//! | `procmon.query_ns` | one QUERY_PID |
+//! | `peer.proc_stat_ns` | `/proc/PID/stat`: open, read, parse, close |
+//! | `procmon.snapshot_ns_per_process` | one SNAPSHOT, divided by the number of processes |
+//! | `peer.proc_scan_ns_per_process` | the same from `/proc`: the folder, and `stat` of each process |
+//! | `procmon.read_ns.Nreaders` | one `pread` of a message of 100 bytes, with N threads that read |
+//! | `procmon.fork_exit_ns.…` | `fork` of a process that exits at once: `absent` without the module, `loaded` with it, `events` while a program reads the events |
+//! | `procmon.event_overhead_ns`, `…_percent` | `events` less `absent`, of the same round |
+//! | `procmon.events_lost` | events that the reader has lost at that rate |
+
+mod fork;
+mod module;
+mod overhead;
+mod proc;
+pub(crate) mod reader;
+
+use std::hint::black_box;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bench_report::{Environment, Report, Row, Table, decimal};
+use procmon::Monitor;
+
+use crate::arguments::BenchOptions;
+use crate::commands::Outcome;
+
+/// What can go wrong on the way to a figure.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The message that is read.
+const MESSAGE: [u8; 100] = [b'm'; 100];
+
+/// Measures everything and shows it.
+pub(crate) fn run(options: &BenchOptions) -> Outcome {
+    let rows = measure(options)?;
+    let mut out = io::stdout().lock();
+    if options.json {
+        out.write_all(Report { environment: Environment::of_this_machine(), rows }.to_json()?.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&["row", "unit", "median", "min", "max"]);
+    for row in &rows {
+        let numbers = [row.median, row.min, row.max].map(decimal);
+        table.row([row.name.clone(), row.unit.to_owned()].into_iter().chain(numbers).collect());
+    }
+    write!(out, "{table}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(options: &BenchOptions) -> Result<Vec<Row>, Failure> {
+    let pid = i32::try_from(std::process::id())?;
+    let mut rows = Vec::new();
+    // Subject and peer take turns, so that a machine that slows down does so for both.
+    let mut query = Values::new("procmon.query_ns", "ns");
+    let mut stat = Values::new("peer.proc_stat_ns", "ns");
+    let mut snapshot = Values::new("procmon.snapshot_ns_per_process", "ns");
+    let mut scan = Values::new("peer.proc_scan_ns_per_process", "ns");
+    {
+        let monitor = Monitor::open()?;
+        let mut records = Vec::new();
+        for _ in 0..options.runs {
+            query.add(each(options.window, || Ok(black_box(monitor.query(pid)?).map_or(0, |_| 1)))?);
+            stat.add(each(options.window, || black_box(proc::stat(pid)).map(|_| 1))?);
+            snapshot.add(each(options.window, || {
+                monitor.snapshot_into(&mut records)?;
+                Ok(black_box(&records).len())
+            })?);
+            scan.add(each(options.window, || Ok(black_box(proc::scan()?).len()))?);
+        }
+    }
+    rows.extend([query, stat, snapshot, scan].iter().filter_map(Values::row));
+
+    for readers in [1, 2] {
+        let mut values = Values::new(format!("procmon.read_ns.{readers}readers"), "ns");
+        for _ in 0..options.runs {
+            values.add(read_by(readers, options.window)?);
+        }
+        rows.extend(values.row());
+    }
+    rows.extend(overhead::measure(options)?);
+    Ok(rows)
+}
+
+/// The values of a row so far.
+pub(crate) struct Values {
+    name: String,
+    unit: &'static str,
+    values: Vec<f64>,
+}
+
+impl Values {
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str) -> Self {
+        Self { name: name.into(), unit, values: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, value: f64) {
+        self.values.push(value);
+    }
+
+    pub(crate) fn row(&self) -> Option<Row> {
+        Row::of(self.name.clone(), self.unit, &self.values)
+    }
+}
+
+/// Repeats `call` for as long as the window, and returns the nanoseconds for each of what it says that it has done.
+pub(crate) fn each(
+    window: Duration,
+    mut call: impl FnMut() -> Result<usize, Failure>,
+) -> Result<f64, Failure> {
+    // Once before, so that memory is there and caches are warm.
+    call()?;
+    let (start, mut done) = (Instant::now(), 0_usize);
+    loop {
+        done = done.saturating_add(call()?);
+        let elapsed = start.elapsed();
+        if elapsed >= window {
+            if done == 0 {
+                return Err("nothing was done in the whole window".into());
+            }
+            #[expect(clippy::cast_precision_loss, reason = "a count of calls; a figure needs no more")]
+            return Ok(elapsed.as_secs_f64() * 1e9 / done as f64);
+        }
+    }
+}
+
+/// Nanoseconds for a read, when so many threads read through files of their own.
+fn read_by(readers: usize, window: Duration) -> Result<f64, Failure> {
+    Monitor::open()?.set_message(&MESSAGE)?;
+    let start = Barrier::new(readers);
+    let times = thread::scope(|scope| {
+        let threads: Vec<_> = (0..readers)
+            .map(|_| {
+                scope.spawn(|| {
+                    let monitor = Monitor::open()?;
+                    let mut buffer = [0; 256];
+                    start.wait();
+                    each(window, || {
+                        let length = rustix::io::pread(&monitor, &mut buffer, 0)?;
+                        if length == MESSAGE.len() { Ok(1) } else { Err("the message has changed".into()) }
+                    })
+                })
+            })
+            .collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<f64, Failure>>| {
+            thread.join().map_err(|_| Failure::from("a reader has panicked"))?
+        };
+        threads.into_iter().map(join).collect::<Result<Vec<f64>, Failure>>()
+    })?;
+    #[expect(clippy::cast_precision_loss, reason = "a handful of readers")]
+    Ok(times.iter().sum::<f64>() / readers as f64)
+}
