@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Error numbers, with Linux's values and meaning.
+
+use exo_hal::mm::{paging::NoMemory, user::BadAddress};
+use linux_raw_sys::errno as raw;
+
+/// An error that a system call answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+/// What a system call gives: a value for RAX, or an error.
+pub type Result<T = usize> = core::result::Result<T, Errno>;
+
+macro_rules! errors {
+    ($($name:ident)*) => {
+        impl Errno { $( #[doc = stringify!($name)] pub const $name: Errno = Errno(raw::$name as i32); )* }
+    };
+}
+
+errors! {
+    EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES EFAULT EBUSY EEXIST EXDEV ENODEV
+    ENOTDIR EISDIR EINVAL EMFILE ENOTTY EFBIG ENOSPC ESPIPE EPIPE ERANGE ENAMETOOLONG ENOSYS
+    ENOTEMPTY ELOOP ETIMEDOUT EOPNOTSUPP EAFNOSUPPORT
+}
+
+impl Errno {
+    /// Not for programs: interrupted before anything was done. Becomes a restart of the call, or EINTR, according to the
+    /// signal's action (SA_RESTART).
+    pub const RESTART: Errno = Errno(512);
+    /// Not for programs: as `RESTART`, but EINTR whenever a handler ran.
+    pub const RESTART_UNLESS_HANDLER: Errno = Errno(514);
+}
+
+impl From<BadAddress> for Errno {
+    fn from(_: BadAddress) -> Self {
+        Self::EFAULT
+    }
+}
+
+impl From<NoMemory> for Errno {
+    fn from(_: NoMemory) -> Self {
+        Self::ENOMEM
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Character devices: null, zero, full, random, urandom, the terminals. Numbers as in Linux's devices.txt.
+
+use alloc::{boxed::Box, sync::Arc};
+
+use exo_hal::dev::serial;
+
+use super::{
+    file::{File, Io},
+    node::{Body, FileSystem, Node, kind},
+    table::Stateless,
+    tty,
+};
+use crate::{
+    errno::{Errno, Result},
+    mm::Pages,
+    random, user,
+};
+
+/// Major numbers.
+mod major {
+    pub(super) const MEMORY: u32 = 1;
+    pub(super) const TTY: u32 = 4;
+    pub(super) const CONSOLE: u32 = 5;
+}
+
+/// First minor of the serial terminals.
+const SERIAL_MINOR: u32 = 64;
+
+struct Null;
+
+impl File for Null {
+    fn read(&self, _io: Io, _to: usize, _length: usize) -> Result {
+        Ok(0)
+    }
+
+    fn write(&self, _io: Io, _from: usize, length: usize) -> Result {
+        Ok(length)
+    }
+
+    fn seek_size(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn has_offset(&self) -> bool {
+        true
+    }
+
+    fn stateless(&self) -> Option<Stateless> {
+        Some(Stateless::Null)
+    }
+}
+
+struct Zero;
+
+impl File for Zero {
+    fn read(&self, _io: Io, to: usize, length: usize) -> Result {
+        user::zero(to, length)?;
+        Ok(length)
+    }
+
+    fn write(&self, _io: Io, _from: usize, length: usize) -> Result {
+        Ok(length)
+    }
+
+    fn seek_size(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn pages(&self) -> Result<Option<Arc<Pages>>> {
+        Ok(None)
+    }
+
+    fn stateless(&self) -> Option<Stateless> {
+        Some(Stateless::Zero)
+    }
+}
+
+/// As zero, but takes nothing.
+struct Full;
+
+impl File for Full {
+    fn read(&self, _io: Io, to: usize, length: usize) -> Result {
+        user::zero(to, length)?;
+        Ok(length)
+    }
+
+    fn write(&self, _io: Io, _from: usize, length: usize) -> Result {
+        if length == 0 { Ok(0) } else { Err(Errno::ENOSPC) }
+    }
+
+    fn seek_size(&self) -> Option<u64> {
+        Some(0)
+    }
+}
+
+struct Random;
+
+impl File for Random {
+    fn read(&self, _io: Io, to: usize, length: usize) -> Result {
+        random::fill_user(to, length)
+    }
+
+    fn write(&self, _io: Io, from: usize, length: usize) -> Result {
+        let mut bytes = [0; 256];
+        let mut done = 0;
+        while done < length {
+            let count = bytes.len().min(length - done);
+            let part = bytes.get_mut(..count).unwrap_or_default();
+            user::copy_in(part, from.wrapping_add(done))?;
+            random::stir(part);
+            done += count;
+        }
+        Ok(length)
+    }
+}
+
+/// Opens the device with a number.
+pub fn open(major: u32, minor: u32, kind: u32, flags: u32) -> Result<Box<dyn File>> {
+    if kind != kind::CHARACTER {
+        return Err(Errno::ENXIO);
+    }
+    Ok(match (major, minor) {
+        (major::MEMORY, 3) => Box::new(Null),
+        (major::MEMORY, 5) => Box::new(Zero),
+        (major::MEMORY, 7) => Box::new(Full),
+        (major::MEMORY, 8 | 9) => Box::new(Random),
+        (major::CONSOLE, 0) => tty::open_current(flags)?,
+        (major::CONSOLE, 1) => tty::open(0, flags)?,
+        (major::TTY, minor) if minor >= SERIAL_MINOR => tty::open((minor - SERIAL_MINOR) as usize, flags)?,
+        _ => return Err(Errno::ENXIO),
+    })
+}
+
+/// Fills a /dev directory.
+pub fn populate(directory: &Arc<Node>) -> Result<()> {
+    let add = |name: &str, major, minor, permissions| {
+        let node = Node::new(FileSystem::Devices, kind::CHARACTER | permissions, Body::Device(major, minor));
+        directory.add(name.as_bytes(), &node)
+    };
+    add("null", major::MEMORY, 3, 0o666)?;
+    add("zero", major::MEMORY, 5, 0o666)?;
+    add("full", major::MEMORY, 7, 0o666)?;
+    add("random", major::MEMORY, 8, 0o666)?;
+    add("urandom", major::MEMORY, 9, 0o666)?;
+    add("tty", major::CONSOLE, 0, 0o666)?;
+    add("console", major::CONSOLE, 1, 0o600)?;
+    for (index, port) in (0..).zip(&serial::PORTS) {
+        if port.is_present() {
+            add(
+                ["ttyS0", "ttyS1", "ttyS2", "ttyS3"][index as usize],
+                major::TTY,
+                SERIAL_MINOR + index,
+                0o660,
+            )?;
+        }
+    }
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        directory.add(
+            name.as_bytes(),
+            &Node::new(FileSystem::Devices, kind::LINK | 0o777, Body::Link(target.as_bytes().to_vec())),
+        )?;
+    }
+    directory.add(b"shm", &Node::directory(FileSystem::Devices, 0o1777))
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Open files: what a descriptor stands for.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+
+use exo_hal::sync::SpinLock;
+use linux_raw_sys::general as abi;
+
+use super::{
+    node::{Body, Node},
+    poll::Events,
+};
+use crate::{
+    errno::{Errno, Result},
+    ipc::Endpoint,
+    mm::Pages,
+    sched::wait::WaitQueue,
+    user,
+};
+
+/// `O_` bits that can change on an open file.
+pub const CHANGEABLE: u32 = abi::O_APPEND | abi::O_NONBLOCK | abi::O_NOATIME | abi::O_DIRECT;
+
+/// How a read or write is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Io {
+    /// Where in the file, if it has places.
+    pub offset: u64,
+    /// Fail with EAGAIN rather than wait.
+    pub no_wait: bool,
+}
+
+/// What can be done with an open file. `to` and `from` are addresses in the running program.
+pub trait File: Send + Sync {
+    /// Reads up to `length` bytes.
+    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+        let _ = (io, to, length);
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes up to `length` bytes.
+    fn write(&self, io: Io, from: usize, length: usize) -> Result {
+        let _ = (io, from, length);
+        Err(Errno::EINVAL)
+    }
+
+    /// The size, if the file has places that can be sought.
+    fn seek_size(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether reads and writes have an offset.
+    fn has_offset(&self) -> bool {
+        self.seek_size().is_some()
+    }
+
+    /// What is possible now.
+    fn events(&self) -> Events {
+        Events::IN | Events::OUT
+    }
+
+    /// Who is woken when that changes.
+    fn queue(&self) -> Option<&WaitQueue> {
+        None
+    }
+
+    /// A device's own requests.
+    fn ioctl(&self, request: u32, argument: usize) -> Result {
+        let _ = (request, argument);
+        Err(Errno::ENOTTY)
+    }
+
+    /// The pages to map; the flag says whether zeros will do (as /dev/zero).
+    fn pages(&self) -> Result<Option<Arc<Pages>>> {
+        Err(Errno::ENODEV)
+    }
+
+    /// The IPC endpoint behind it.
+    fn endpoint(&self) -> Option<&Endpoint> {
+        None
+    }
+
+    /// For a device that keeps no state: which, so that it can be used without looking at the open file.
+    fn stateless(&self) -> Option<super::table::Stateless> {
+        None
+    }
+}
+
+/// An open file; several descriptors may share it.
+pub struct OpenFile {
+    file: Box<dyn File>,
+    /// The node it was opened by.
+    pub node: Arc<Node>,
+    flags: AtomicU32,
+    offset: SpinLock<u64>,
+}
+
+impl OpenFile {
+    /// Wraps a file that was opened with the `O_` bits `flags`.
+    pub fn new(file: Box<dyn File>, node: Arc<Node>, flags: u32) -> Arc<Self> {
+        Arc::new(Self { file, node, flags: AtomicU32::new(flags), offset: SpinLock::new(0) })
+    }
+
+    /// The file itself.
+    pub fn file(&self) -> &dyn File {
+        &*self.file
+    }
+
+    /// The `O_` bits.
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Changes those that can be changed.
+    pub fn set_flags(&self, flags: u32) {
+        self.flags.store(self.flags() & !CHANGEABLE | flags & CHANGEABLE, Ordering::Relaxed);
+    }
+
+    /// Whether it may be read.
+    pub fn can_read(&self) -> bool {
+        self.flags() & (abi::O_ACCMODE | abi::O_PATH) != abi::O_WRONLY && self.flags() & abi::O_PATH == 0
+    }
+
+    /// Whether it may be written.
+    pub fn can_write(&self) -> bool {
+        self.flags() & abi::O_ACCMODE != abi::O_RDONLY && self.flags() & abi::O_PATH == 0
+    }
+
+    fn io(&self, offset: u64) -> Io {
+        Io { offset, no_wait: self.flags() & abi::O_NONBLOCK != 0 }
+    }
+
+    /// Reads at the file's own offset and moves it.
+    pub fn read(&self, to: usize, length: usize) -> Result {
+        if !self.can_read() {
+            return Err(Errno::EBADF);
+        }
+        let length = length.min(user::MAX_IO);
+        if !self.file.has_offset() {
+            return self.file.read(self.io(0), to, length);
+        }
+        let mut offset = self.offset.lock();
+        let count = self.file.read(self.io(*offset), to, length)?;
+        *offset += count as u64;
+        Ok(count)
+    }
+
+    /// Writes at the file's own offset (or its end) and moves it.
+    pub fn write(&self, from: usize, length: usize) -> Result {
+        if !self.can_write() {
+            return Err(Errno::EBADF);
+        }
+        let length = length.min(user::MAX_IO);
+        if !self.file.has_offset() {
+            return self.file.write(self.io(0), from, length);
+        }
+        let mut offset = self.offset.lock();
+        if self.flags() & abi::O_APPEND != 0 {
+            *offset = self.file.seek_size().unwrap_or(*offset);
+        }
+        let count = self.file.write(self.io(*offset), from, length)?;
+        *offset += count as u64;
+        Ok(count)
+    }
+
+    /// Reads at `offset`.
+    pub fn read_at(&self, offset: u64, to: usize, length: usize) -> Result {
+        match (self.can_read(), self.file.has_offset()) {
+            (false, _) => Err(Errno::EBADF),
+            (_, false) => Err(Errno::ESPIPE),
+            _ => self.file.read(self.io(offset), to, length.min(user::MAX_IO)),
+        }
+    }
+
+    /// Writes at `offset`, or at the end in append mode, as Linux does it.
+    pub fn write_at(&self, offset: u64, from: usize, length: usize) -> Result {
+        let append = self.flags() & abi::O_APPEND != 0;
+        let offset = if append { self.file.seek_size().unwrap_or(offset) } else { offset };
+        match (self.can_write(), self.file.has_offset()) {
+            (false, _) => Err(Errno::EBADF),
+            (_, false) => Err(Errno::ESPIPE),
+            _ => self.file.write(self.io(offset), from, length.min(user::MAX_IO)),
+        }
+    }
+
+    /// Moves the offset.
+    pub fn seek(&self, distance: i64, whence: u32) -> Result {
+        let size = match (&self.node.body, self.file.seek_size()) {
+            (_, Some(size)) => size,
+            _ => return Err(Errno::ESPIPE),
+        };
+        let mut offset = self.offset.lock();
+        let base = match whence {
+            abi::SEEK_SET => 0,
+            abi::SEEK_CUR => *offset,
+            abi::SEEK_END => size,
+            // Files without holes as seen from outside: data up to the end, and the one hole there.
+            abi::SEEK_DATA if distance >= 0 && (distance as u64) < size => 0,
+            abi::SEEK_HOLE if distance >= 0 && (distance as u64) < size => {
+                *offset = size;
+                return Ok(size as usize);
+            }
+            abi::SEEK_DATA | abi::SEEK_HOLE => return Err(Errno::ENXIO),
+            _ => return Err(Errno::EINVAL),
+        };
+        let new = base.checked_add_signed(distance).filter(|o| *o <= i64::MAX as u64).ok_or(Errno::EINVAL)?;
+        *offset = new;
+        Ok(new as usize)
+    }
+
+    /// Reads directory entries: `each` as in [`Node::list`], after the offset; the offset moves on.
+    pub fn read_entries(&self, mut each: impl FnMut(&[u8], u32, u64, u64) -> bool) -> Result<()> {
+        let mut offset = self.offset.lock();
+        let mut position = *offset;
+        // Positions 1 and 2 are "." and "..", those of real entries come behind.
+        let parent = self.node.parent().map_or(self.node.number, |p| p.number);
+        for (at, name, number) in [(0, &b"."[..], self.node.number), (1, b"..", parent)] {
+            if position == at {
+                if !each(name, super::node::kind::DIRECTORY, number, at + 1) {
+                    *offset = position;
+                    return Ok(());
+                }
+                position += 1;
+            }
+        }
+        self.node.list(position - 2, |name, kind, number, entry| {
+            let more = each(name, kind, number, entry + 2);
+            if more {
+                position = entry + 2;
+            }
+            more
+        })?;
+        *offset = position;
+        Ok(())
+    }
+}
+
+/// A file in memory.
+struct Regular {
+    node: Arc<Node>,
+    pages: Arc<Pages>,
+}
+
+impl File for Regular {
+    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+        self.pages.read_user(io.offset, to, length)
+    }
+
+    fn write(&self, io: Io, from: usize, length: usize) -> Result {
+        let limit = crate::task::current().process.limits.lock()[crate::task::limits::index::FSIZE].soft;
+        if length > 0 && io.offset >= limit {
+            let info = crate::signal::Info::kernel(crate::signal::number::SIGXFSZ);
+            crate::task::current().process.signal(info);
+            return Err(Errno::EFBIG);
+        }
+        let count = self.pages.write_user(
+            io.offset,
+            from,
+            length.min(usize::try_from(limit - io.offset).unwrap_or(usize::MAX)),
+        )?;
+        self.node.touch();
+        Ok(count)
+    }
+
+    fn seek_size(&self) -> Option<u64> {
+        Some(self.pages.size())
+    }
+
+    fn pages(&self) -> Result<Option<Arc<Pages>>> {
+        Ok(Some(self.pages.clone()))
+    }
+}
+
+/// A snapshot of something that was put into words when it was opened.
+struct Snapshot(Vec<u8>);
+
+impl File for Snapshot {
+    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+        let start = usize::try_from(io.offset).unwrap_or(usize::MAX).min(self.0.len());
+        let part = self.0.get(start..).unwrap_or_default();
+        let part = part.get(..length.min(part.len())).unwrap_or_default();
+        user::copy_out(to, part)?;
+        Ok(part.len())
+    }
+
+    fn write(&self, _io: Io, _from: usize, _length: usize) -> Result {
+        Err(Errno::EACCES)
+    }
+
+    fn seek_size(&self) -> Option<u64> {
+        Some(0)
+    }
+}
+
+/// A directory.
+struct Directory;
+
+impl File for Directory {
+    fn read(&self, _io: Io, _to: usize, _length: usize) -> Result {
+        Err(Errno::EISDIR)
+    }
+
+    fn seek_size(&self) -> Option<u64> {
+        Some(0)
+    }
+}
+
+/// What is opened for its place only (O_PATH).
+struct PathOnly;
+
+impl File for PathOnly {
+    fn read(&self, _io: Io, _to: usize, _length: usize) -> Result {
+        Err(Errno::EBADF)
+    }
+}
+
+/// Opens a node.
+pub fn open(node: &Arc<Node>, flags: u32) -> Result<Arc<OpenFile>> {
+    let file: Box<dyn File> = match &node.body {
+        _ if flags & abi::O_PATH != 0 => Box::new(PathOnly),
+        Body::File(pages) => Box::new(Regular { node: node.clone(), pages: pages.clone() }),
+        Body::Directory(_) | Body::Dynamic(_) => Box::new(Directory),
+        Body::Link(_) | Body::DynamicLink(_) => return Err(Errno::ELOOP),
+        Body::Text(generate) => Box::new(Snapshot(generate()?)),
+        Body::Fifo(pipe) => return super::pipe::open_named(pipe, node, flags),
+        Body::Device(major, minor) => super::device::open(*major, *minor, node.kind(), flags)?,
+        Body::Socket | Body::Other => return Err(Errno::ENXIO),
+    };
+    Ok(OpenFile::new(file, node.clone(), flags))
+}

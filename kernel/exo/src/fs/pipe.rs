@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Pipes, with and without a name.
+
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use alloc::{boxed::Box, sync::Arc};
+
+use exo_hal::{mm::frame, sync::SpinLock};
+use exo_logic::ring::Ring;
+use linux_raw_sys::{general as abi, ioctl};
+
+use super::{
+    file::{File, Io, OpenFile},
+    node::{Body, FileSystem, Node, kind},
+    poll::Events,
+};
+use crate::{
+    errno::{Errno, Result},
+    sched::wait::{Ended, WaitQueue, wait_for},
+    signal::{Info, number},
+    task::current,
+    user,
+};
+
+/// What a pipe holds at most, as on Linux.
+const CAPACITY: usize = 65536;
+/// What it holds at first; it grows when a writer needs more.
+const FIRST_CAPACITY: usize = 4096;
+/// Writes of up to this many bytes are not mixed with others.
+const ATOMIC: usize = 4096;
+
+/// A pipe.
+pub struct Pipe {
+    ring: SpinLock<Ring>,
+    readers: AtomicUsize,
+    writers: AtomicUsize,
+    /// Openings so far, for those who wait for the other side of a named pipe.
+    read_openings: AtomicU64,
+    write_openings: AtomicU64,
+    readable: WaitQueue,
+    writable: WaitQueue,
+}
+
+impl Pipe {
+    /// An empty pipe without ends.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            ring: SpinLock::new(Ring::new(0)),
+            readers: AtomicUsize::new(0),
+            writers: AtomicUsize::new(0),
+            read_openings: AtomicU64::new(0),
+            write_openings: AtomicU64::new(0),
+            readable: WaitQueue::new(),
+            writable: WaitQueue::new(),
+        })
+    }
+
+    /// Takes what is there; none if the reader has to wait.
+    fn try_read(&self, to: usize, length: usize) -> Option<Result> {
+        let mut ring = self.ring.lock();
+        if ring.is_empty() {
+            return (self.writers.load(Ordering::Acquire) == 0).then_some(Ok(0));
+        }
+        let mut done = 0;
+        while done < length && !ring.is_empty() {
+            let run = ring.used_run();
+            let count = run.len().min(length - done);
+            let part = run.get(..count).unwrap_or_default();
+            if let Err(error) = user::copy_out(to.wrapping_add(done), part) {
+                if done == 0 {
+                    return Some(Err(error.into()));
+                }
+                break;
+            }
+            ring.consumed(count);
+            done += count;
+        }
+        Some(Ok(done))
+    }
+
+    /// Adds what fits; none if the writer has to wait.
+    fn try_write(&self, from: usize, length: usize) -> Option<Result> {
+        if self.readers.load(Ordering::Acquire) == 0 {
+            current().process.signal(Info::kernel(number::SIGPIPE));
+            return Some(Err(Errno::EPIPE));
+        }
+        let mut ring = self.ring.lock();
+        let needed = if length <= ATOMIC { length } else { 1 };
+        let wanted = ring.len().saturating_add(length).min(CAPACITY);
+        if wanted > ring.capacity() {
+            if !frame::available(CAPACITY / exo_hal::PAGE_SIZE) {
+                return Some(Err(Errno::ENOMEM));
+            }
+            ring.grow(wanted.next_power_of_two().max(FIRST_CAPACITY));
+        }
+        if ring.room() < needed {
+            return None;
+        }
+        let mut done = 0;
+        while done < length && ring.room() > 0 {
+            let run = ring.free_run();
+            let count = run.len().min(length - done);
+            let part = run.get_mut(..count).unwrap_or_default();
+            if let Err(error) = user::copy_in(part, from.wrapping_add(done)) {
+                if done == 0 {
+                    return Some(Err(error.into()));
+                }
+                break;
+            }
+            ring.filled(count);
+            done += count;
+        }
+        Some(Ok(done))
+    }
+
+    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+        if length == 0 {
+            return Ok(0);
+        }
+        let result = match self.try_read(to, length) {
+            Some(result) => result,
+            None if io.no_wait => Err(Errno::EAGAIN),
+            None => wait_for(&self.readable, || self.try_read(to, length)).unwrap_or(Err(Errno::RESTART)),
+        };
+        if matches!(result, Ok(1..)) {
+            self.writable.wake_all();
+        }
+        result
+    }
+
+    fn write(&self, io: Io, from: usize, length: usize) -> Result {
+        let mut done = 0;
+        while done < length {
+            let at = from.wrapping_add(done);
+            let step = match self.try_write(at, length - done) {
+                Some(step) => step,
+                None if io.no_wait => Err(Errno::EAGAIN),
+                None => wait_for(&self.writable, || self.try_write(at, length - done))
+                    .unwrap_or(Err(Errno::RESTART)),
+            };
+            match step {
+                Ok(count) => {
+                    done += count;
+                    self.readable.wake_all();
+                }
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// An end, or both ends of a pipe with a name.
+struct End {
+    pipe: Arc<Pipe>,
+    reads: bool,
+    writes: bool,
+}
+
+impl End {
+    fn new(pipe: &Arc<Pipe>, reads: bool, writes: bool) -> Box<Self> {
+        if reads {
+            pipe.readers.fetch_add(1, Ordering::AcqRel);
+            pipe.read_openings.fetch_add(1, Ordering::AcqRel);
+            pipe.writable.wake_all();
+        }
+        if writes {
+            pipe.writers.fetch_add(1, Ordering::AcqRel);
+            pipe.write_openings.fetch_add(1, Ordering::AcqRel);
+            pipe.readable.wake_all();
+        }
+        Box::new(Self { pipe: pipe.clone(), reads, writes })
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if self.reads {
+            self.pipe.readers.fetch_sub(1, Ordering::AcqRel);
+            self.pipe.writable.wake_all();
+        }
+        if self.writes {
+            self.pipe.writers.fetch_sub(1, Ordering::AcqRel);
+            self.pipe.readable.wake_all();
+        }
+    }
+}
+
+impl File for End {
+    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+        self.pipe.read(io, to, length)
+    }
+
+    fn write(&self, io: Io, from: usize, length: usize) -> Result {
+        self.pipe.write(io, from, length)
+    }
+
+    fn events(&self) -> Events {
+        let (length, room) = {
+            let ring = self.pipe.ring.lock();
+            (ring.len(), CAPACITY - ring.len())
+        };
+        let mut events = Events::empty();
+        if self.reads {
+            events.set(Events::IN, length > 0);
+            let opened = self.pipe.write_openings.load(Ordering::Acquire) > 0;
+            events.set(Events::HUP, opened && self.pipe.writers.load(Ordering::Acquire) == 0);
+        }
+        if self.writes {
+            events.set(Events::OUT, room >= ATOMIC);
+            events.set(Events::ERR, self.pipe.readers.load(Ordering::Acquire) == 0);
+        }
+        events
+    }
+
+    fn queue(&self) -> Option<&WaitQueue> {
+        Some(if self.reads { &self.pipe.readable } else { &self.pipe.writable })
+    }
+
+    fn ioctl(&self, request: u32, argument: usize) -> Result {
+        match request {
+            ioctl::FIONREAD => {
+                let length = self.pipe.ring.lock().len() as i32;
+                user::write(argument, &length)?;
+                Ok(0)
+            }
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+}
+
+/// A new pipe: its read end and its write end. `flags` are `O_` bits of both.
+pub fn new_pair(flags: u32) -> (Arc<OpenFile>, Arc<OpenFile>) {
+    let pipe = Pipe::new();
+    let (read, write) = (End::new(&pipe, true, false), End::new(&pipe, false, true));
+    let node = Node::new(FileSystem::Anonymous, kind::FIFO | 0o600, Body::Fifo(pipe));
+    (
+        OpenFile::new(read, node.clone(), abi::O_RDONLY | flags),
+        OpenFile::new(write, node, abi::O_WRONLY | flags),
+    )
+}
+
+/// Opens a pipe with a name: waits for the other side, as POSIX says.
+pub fn open_named(pipe: &Arc<Pipe>, node: &Arc<Node>, flags: u32) -> Result<Arc<OpenFile>> {
+    let (reads, writes) = match flags & abi::O_ACCMODE {
+        abi::O_RDONLY => (true, false),
+        abi::O_WRONLY => (false, true),
+        _ => (true, true),
+    };
+    let no_wait = flags & abi::O_NONBLOCK != 0;
+    if no_wait && !reads && pipe.readers.load(Ordering::Acquire) == 0 {
+        return Err(Errno::ENXIO);
+    }
+    let (reads_before, writes_before) =
+        (pipe.read_openings.load(Ordering::Acquire), pipe.write_openings.load(Ordering::Acquire));
+    let file = OpenFile::new(End::new(pipe, reads, writes), node.clone(), flags);
+    let waited = match (reads, writes) {
+        _ if no_wait => Ok(()),
+        (true, false) => wait_for(&pipe.readable, || {
+            let met = pipe.writers.load(Ordering::Acquire) > 0
+                || pipe.write_openings.load(Ordering::Acquire) != writes_before;
+            met.then_some(())
+        }),
+        (false, true) => wait_for(&pipe.writable, || {
+            let met = pipe.readers.load(Ordering::Acquire) > 0
+                || pipe.read_openings.load(Ordering::Acquire) != reads_before;
+            met.then_some(())
+        }),
+        _ => Ok(()),
+    };
+    waited.map_err(|_: Ended| Errno::RESTART)?;
+    Ok(file)
+}

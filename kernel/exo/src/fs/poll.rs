@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is possible on open files, and waiting until something is.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::file::OpenFile;
+use crate::{
+    errno::{Errno, Result},
+    sched::wait::{Ended, WaitQueue, wait_on},
+};
+
+bitflags::bitflags! {
+    /// The `POLL` bits.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Events: u16 {
+        /// A read would not wait.
+        const IN = 1;
+        /// Urgent data.
+        const PRI = 2;
+        /// A write would not wait.
+        const OUT = 4;
+        /// An error; always reported.
+        const ERR = 8;
+        /// The other end is gone; always reported.
+        const HUP = 16;
+        /// Not an open file; always reported.
+        const NVAL = 32;
+        /// As IN.
+        const RDNORM = 64;
+        /// As OUT.
+        const WRNORM = 256;
+    }
+}
+
+/// One file and what is asked about it.
+pub struct Question {
+    /// The file, if the descriptor is open.
+    pub file: Option<Arc<OpenFile>>,
+    /// What is asked.
+    pub events: Events,
+    /// Where the answer belongs.
+    pub place: usize,
+}
+
+fn answer(question: &Question) -> Events {
+    let Some(file) = &question.file else { return Events::NVAL };
+    let mut now = file.file().events();
+    if now.contains(Events::IN) {
+        now |= Events::RDNORM;
+    }
+    if now.contains(Events::OUT) {
+        now |= Events::WRNORM;
+    }
+    now & (question.events | Events::ERR | Events::HUP | Events::NVAL)
+}
+
+/// Waits until at least one question has an answer, or `deadline`; the answers by place.
+pub fn poll(questions: &[Question], deadline: Option<u64>) -> Result<Vec<(usize, Events)>> {
+    let look = || {
+        let answers: Vec<_> =
+            questions.iter().map(|q| (q.place, answer(q))).filter(|(_, e)| !e.is_empty()).collect();
+        (!answers.is_empty()).then_some(answers)
+    };
+    let queues: Vec<&WaitQueue> =
+        questions.iter().filter_map(|q| q.file.as_ref().and_then(|f| f.file().queue())).collect();
+    match wait_on(&queues, deadline, true, look) {
+        Ok(answers) => Ok(answers),
+        Err(Ended::TimedOut) => Ok(Vec::new()),
+        Err(Ended::Interrupted) => Err(Errno::RESTART_UNLESS_HANDLER),
+    }
+}

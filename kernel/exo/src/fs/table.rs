@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A process's descriptors.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use alloc::{sync::Arc, vec::Vec};
+
+use exo_hal::sync::SpinLock;
+
+use super::file::OpenFile;
+use crate::{
+    errno::{Errno, Result},
+    task::{current, limits::index},
+};
+
+/// Descriptors that [`FileTable::stateless`] covers.
+const QUICK: usize = 256;
+
+/// A device that keeps no state, so that using it needs neither its open file nor a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stateless {
+    /// /dev/null.
+    Null = 4,
+    /// /dev/zero.
+    Zero = 8,
+}
+
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 2;
+
+#[derive(Clone)]
+struct Entry {
+    file: Arc<OpenFile>,
+    close_on_exec: bool,
+}
+
+/// The descriptors.
+pub struct FileTable {
+    entries: SpinLock<Vec<Option<Entry>>>,
+    /// For the first descriptors: which stateless device, and whether it may be read and written. 0 for all else.
+    quick: [AtomicU8; QUICK],
+}
+
+impl FileTable {
+    /// No descriptors.
+    pub fn new() -> Self {
+        Self { entries: SpinLock::new(Vec::new()), quick: [const { AtomicU8::new(0) }; QUICK] }
+    }
+
+    /// A copy for a new process: the same open files.
+    pub fn duplicate(&self) -> Self {
+        let new = Self::new();
+        {
+            let entries = self.entries.lock();
+            for (fd, entry) in entries.iter().enumerate() {
+                if let Some(entry) = entry {
+                    new.note(fd, Some(&entry.file));
+                }
+            }
+            *new.entries.lock() = entries.clone();
+        }
+        new
+    }
+
+    fn note(&self, fd: usize, file: Option<&Arc<OpenFile>>) {
+        if let Some(quick) = self.quick.get(fd) {
+            let value =
+                file.and_then(|f| f.file().stateless().map(|device| (f, device))).map_or(0, |(f, device)| {
+                    device as u8
+                        | if f.can_read() { READABLE } else { 0 }
+                        | if f.can_write() { WRITABLE } else { 0 }
+                });
+            if quick.load(Ordering::Relaxed) != value {
+                quick.store(value, Ordering::Release);
+            }
+        }
+    }
+
+    /// The stateless device behind `fd`, if it is one and may be read (or written, with `write`).
+    #[inline]
+    pub fn stateless(&self, fd: u64, write: bool) -> Option<Stateless> {
+        let quick = self.quick.get(usize::try_from(fd).ok()?)?.load(Ordering::Acquire);
+        if quick & if write { WRITABLE } else { READABLE } == 0 {
+            return None;
+        }
+        if quick & Stateless::Zero as u8 != 0 { Some(Stateless::Zero) } else { Some(Stateless::Null) }
+    }
+
+    /// The open file behind a descriptor.
+    #[inline]
+    pub fn get(&self, fd: i32) -> Result<Arc<OpenFile>> {
+        let fd = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        match self.entries.lock().get(fd) {
+            Some(Some(entry)) => Ok(entry.file.clone()),
+            _ => Err(Errno::EBADF),
+        }
+    }
+
+    /// Whether a descriptor is closed by exec.
+    pub fn close_on_exec_flag(&self, fd: i32) -> Result<bool> {
+        let fd = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        match self.entries.lock().get(fd) {
+            Some(Some(entry)) => Ok(entry.close_on_exec),
+            _ => Err(Errno::EBADF),
+        }
+    }
+
+    /// Sets that.
+    pub fn set_close_on_exec(&self, fd: i32, value: bool) -> Result<()> {
+        let fd = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        match self.entries.lock().get_mut(fd) {
+            Some(Some(entry)) => {
+                entry.close_on_exec = value;
+                Ok(())
+            }
+            _ => Err(Errno::EBADF),
+        }
+    }
+
+    fn limit() -> usize {
+        let limit = current().process.limits.lock()[index::NOFILE].soft;
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+
+    /// Enters a file at the lowest free descriptor from `from` on.
+    pub fn add(&self, file: Arc<OpenFile>, close_on_exec: bool, from: usize) -> Result {
+        let limit = Self::limit();
+        let mut entries = self.entries.lock();
+        let free = entries
+            .iter()
+            .skip(from)
+            .position(Option::is_none)
+            .map_or(entries.len().max(from), |at| at + from);
+        if free >= limit {
+            return Err(Errno::EMFILE);
+        }
+        if entries.len() <= free {
+            entries.resize(free + 1, None);
+        }
+        self.note(free, Some(&file));
+        if let Some(slot) = entries.get_mut(free) {
+            *slot = Some(Entry { file, close_on_exec });
+        }
+        Ok(free)
+    }
+
+    /// Enters a file at `fd`, closing what was there.
+    pub fn replace(&self, fd: i32, file: Arc<OpenFile>, close_on_exec: bool) -> Result {
+        let at = usize::try_from(fd).ok().filter(|at| *at < Self::limit()).ok_or(Errno::EBADF)?;
+        let old = {
+            let mut entries = self.entries.lock();
+            if entries.len() <= at {
+                entries.resize(at + 1, None);
+            }
+            self.note(at, Some(&file));
+            entries.get_mut(at).and_then(|slot| slot.replace(Entry { file, close_on_exec }))
+        };
+        drop(old);
+        Ok(at)
+    }
+
+    /// Closes a descriptor.
+    pub fn close(&self, fd: i32) -> Result<()> {
+        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        let old = {
+            let mut entries = self.entries.lock();
+            let old = entries.get_mut(at).and_then(Option::take);
+            self.note(at, None);
+            old
+        };
+        // Closing may wake others: not with the table locked.
+        old.map(drop).ok_or(Errno::EBADF)
+    }
+
+    fn close_where(&self, which: impl Fn(usize, bool) -> bool) {
+        let mut closed = Vec::new();
+        {
+            let mut entries = self.entries.lock();
+            for (fd, slot) in entries.iter_mut().enumerate() {
+                if slot.as_ref().is_some_and(|entry| which(fd, entry.close_on_exec)) {
+                    closed.extend(slot.take());
+                    self.note(fd, None);
+                }
+            }
+        }
+        drop(closed);
+    }
+
+    /// Closes what exec closes.
+    pub fn close_on_exec(&self) {
+        self.close_where(|_, close_on_exec| close_on_exec);
+    }
+
+    /// Closes everything.
+    pub fn close_all(&self) {
+        self.close_where(|_, _| true);
+    }
+
+    /// Closes `first..=last`, or marks it to be closed by exec.
+    pub fn close_range(&self, first: usize, last: usize, on_exec: bool) {
+        if on_exec {
+            for entry in
+                self.entries.lock().iter_mut().skip(first).take((last - first).saturating_add(1)).flatten()
+            {
+                entry.close_on_exec = true;
+            }
+        } else {
+            self.close_where(|fd, _| (first..=last).contains(&fd));
+        }
+    }
+
+    /// The open descriptors.
+    pub fn list(&self) -> Vec<usize> {
+        self.entries.lock().iter().enumerate().filter(|(_, e)| e.is_some()).map(|(fd, _)| fd).collect()
+    }
+}

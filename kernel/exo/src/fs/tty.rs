@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Terminals: the serial ports with a line discipline, sessions and foreground groups.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+
+use exo_hal::{
+    boot::spin_once::Once,
+    dev::{apic, serial},
+    sync::SpinLock,
+    time,
+};
+use exo_logic::line_discipline::{CONTROL_CHARACTERS, LineDiscipline, Settings, Signal, cc, mode};
+use linux_raw_sys::{general as abi, ioctl};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::{
+    file::{File, Io},
+    poll::Events,
+};
+use crate::{
+    errno::{Errno, Result},
+    sched::wait::{Ended, WaitQueue, wait_on},
+    signal::{Info, number},
+    task::{current, table},
+    user,
+};
+
+/// Bytes that one round of output moves.
+const CHUNK: usize = 256;
+
+/// `struct termios` of the kernel interface.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct Termios {
+    input: u32,
+    output: u32,
+    control: u32,
+    local: u32,
+    line: u8,
+    characters: [u8; CONTROL_CHARACTERS],
+}
+
+/// `struct winsize`.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct WindowSize {
+    rows: u16,
+    columns: u16,
+    width: u16,
+    height: u16,
+}
+
+/// A terminal.
+pub struct Terminal {
+    index: usize,
+    discipline: SpinLock<LineDiscipline>,
+    input: WaitQueue,
+    /// One writer's chunk at a time.
+    output: SpinLock<()>,
+    size: SpinLock<WindowSize>,
+    session: AtomicU32,
+    foreground: AtomicU32,
+}
+
+static TERMINALS: Once<Vec<Arc<Terminal>>> = Once::new();
+
+/// Makes the terminals and lets their ports interrupt.
+pub fn init() {
+    let make = |index| {
+        Arc::new(Terminal {
+            index,
+            discipline: SpinLock::new(LineDiscipline::default()),
+            input: WaitQueue::new(),
+            output: SpinLock::new(()),
+            size: SpinLock::new(WindowSize { rows: 24, columns: 80, width: 0, height: 0 }),
+            session: AtomicU32::new(0),
+            foreground: AtomicU32::new(0),
+        })
+    };
+    TERMINALS.set((0..serial::PORTS.len()).map(make).collect());
+    for port in &serial::PORTS {
+        port.enable_interrupt();
+    }
+    for line in serial::LINES {
+        apic::enable_isa_line(line);
+    }
+}
+
+fn port(index: usize) -> Option<&'static serial::Serial> {
+    serial::PORTS.get(index).filter(|p| p.is_present())
+}
+
+/// A serial interrupt: takes what the ports have received. Two ports share each line.
+pub fn receive() {
+    for terminal in TERMINALS.get().into_iter().flatten() {
+        let Some(port) = port(terminal.index) else { continue };
+        let mut any = false;
+        while let Some(byte) = port.get() {
+            any = true;
+            terminal.receive(byte);
+        }
+        if any {
+            terminal.input.wake_all();
+        }
+    }
+}
+
+/// Opens the terminal of a serial port.
+pub fn open(index: usize, flags: u32) -> Result<Box<dyn File>> {
+    let terminal = TERMINALS.get().and_then(|t| t.get(index)).ok_or(Errno::ENXIO)?;
+    port(index).ok_or(Errno::ENXIO)?;
+    let task = current();
+    let leader = task.process.session.load(Ordering::Relaxed) == task.pid;
+    if flags & abi::O_NOCTTY == 0
+        && leader
+        && task.process.terminal.lock().is_none()
+        && terminal.session.load(Ordering::Relaxed) == 0
+    {
+        terminal.make_controlling();
+    }
+    Ok(Box::new(Handle(terminal.clone())))
+}
+
+/// Opens the running process's own terminal.
+pub fn open_current(_flags: u32) -> Result<Box<dyn File>> {
+    let terminal = current().process.terminal.lock().clone();
+    Ok(Box::new(Handle(terminal.ok_or(Errno::ENXIO)?)))
+}
+
+impl Terminal {
+    /// The name in /dev, and the device number as /proc/PID/stat has it.
+    pub fn device_number(&self) -> u32 {
+        (4 << 8) | (64 + self.index as u32)
+    }
+
+    /// The group in the foreground.
+    pub fn foreground(&self) -> u32 {
+        self.foreground.load(Ordering::Relaxed)
+    }
+
+    fn make_controlling(self: &Arc<Self>) {
+        let task = current();
+        let process = &task.process;
+        self.session.store(process.session.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.foreground.store(process.group.load(Ordering::Relaxed), Ordering::Relaxed);
+        *process.terminal.lock() = Some(self.clone());
+    }
+
+    /// The session's leader is gone or has let go.
+    pub fn release(&self, session: u32) {
+        let _ = self.session.compare_exchange(session, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    fn send(&self, bytes: &[u8]) {
+        if let Some(port) = port(self.index) {
+            bytes.iter().for_each(|&byte| port.put(byte));
+        }
+    }
+
+    fn receive(&self, byte: u8) {
+        let mut echo = Vec::new();
+        let signal = self.discipline.lock().receive(byte, &mut echo);
+        self.send(&echo);
+        if let Some(signal) = signal {
+            let number = match signal {
+                Signal::Interrupt => number::SIGINT,
+                Signal::Quit => number::SIGQUIT,
+                Signal::Suspend => number::SIGTSTP,
+            };
+            self.signal_foreground(number);
+        }
+    }
+
+    fn signal_foreground(&self, number: u32) {
+        let group = self.foreground();
+        if group != 0 {
+            for process in table::group(group) {
+                process.signal(Info::kernel(number));
+            }
+        }
+    }
+
+    /// A process in the background must not read (or change the terminal): its group is stopped.
+    fn check_foreground(self: &Arc<Self>, signal: u32) -> Result<()> {
+        let task = current();
+        let process = &task.process;
+        let own = process.terminal.lock().as_ref().is_some_and(|t| Arc::ptr_eq(t, self));
+        let group = process.group.load(Ordering::Relaxed);
+        let foreground = self.foreground();
+        if !own || foreground == 0 || group == foreground {
+            return Ok(());
+        }
+        let blocked = crate::signal::SignalSet(task.blocked.load(Ordering::Relaxed)).has(signal);
+        if blocked || process.actions.get(signal).handler == 1 {
+            return if signal == number::SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
+        }
+        for member in table::group(group) {
+            member.signal(Info::kernel(signal));
+        }
+        Err(Errno::RESTART)
+    }
+
+    fn read(self: &Arc<Self>, io: Io, to: usize, length: usize) -> Result {
+        self.check_foreground(number::SIGTTIN)?;
+        if length == 0 {
+            return Ok(0);
+        }
+        let settings = self.discipline.lock().settings;
+        let timed = settings.local & mode::ICANON == 0
+            && settings.characters[cc::MIN] == 0
+            && settings.characters[cc::TIME] > 0;
+        let deadline = timed.then(|| time::now_ns() + u64::from(settings.characters[cc::TIME]) * 100_000_000);
+        let mut bytes = Vec::new();
+        let ready = || {
+            let mut discipline = self.discipline.lock();
+            let ready = discipline.can_read(length) && (!timed || discipline.readable() > 0);
+            ready.then(|| {
+                bytes.resize(discipline.readable().min(length), 0);
+                discipline.read(&mut bytes);
+            })
+        };
+        let mut ready = ready;
+        let waited = if io.no_wait {
+            ready().ok_or(Errno::EAGAIN)
+        } else {
+            match wait_on(&[&self.input], deadline, true, &mut ready) {
+                Ok(()) | Err(Ended::TimedOut) => Ok(()),
+                Err(Ended::Interrupted) => Err(Errno::RESTART),
+            }
+        };
+        waited?;
+        user::copy_out(to, &bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write(self: &Arc<Self>, from: usize, length: usize) -> Result {
+        if self.discipline.lock().settings.local & mode::TOSTOP != 0 {
+            self.check_foreground(number::SIGTTOU)?;
+        }
+        let mut done = 0;
+        let mut out = Vec::with_capacity(2 * CHUNK);
+        let mut bytes = [0; CHUNK];
+        while done < length {
+            let count = CHUNK.min(length - done);
+            let part = bytes.get_mut(..count).unwrap_or_default();
+            if let Err(error) = user::copy_in(part, from.wrapping_add(done)) {
+                return if done > 0 { Ok(done) } else { Err(error.into()) };
+            }
+            out.clear();
+            self.discipline.lock().process_output(part, &mut out);
+            {
+                let _one_chunk = self.output.lock();
+                self.send(&out);
+            }
+            done += count;
+            if current().is_killed() {
+                break;
+            }
+            exo_hal::cpu::interrupt_window();
+        }
+        Ok(done)
+    }
+
+    fn set(&self, argument: usize, flush: bool) -> Result {
+        let new: Termios = user::read(argument)?;
+        let mut discipline = self.discipline.lock();
+        if flush {
+            discipline.flush_input();
+        }
+        discipline.set(Settings {
+            input: new.input,
+            output: new.output,
+            control: new.control,
+            local: new.local,
+            characters: new.characters,
+        });
+        drop(discipline);
+        self.input.wake_all();
+        Ok(0)
+    }
+
+    fn ioctl(self: &Arc<Self>, request: u32, argument: usize) -> Result {
+        let task = current();
+        let process = &task.process;
+        match request {
+            ioctl::TCGETS => {
+                let Settings { input, output, control, local, characters } = self.discipline.lock().settings;
+                user::write(argument, &Termios { input, output, control, local, line: 0, characters })?;
+                Ok(0)
+            }
+            ioctl::TCSETS | ioctl::TCSETSW | ioctl::TCSETSF => {
+                self.check_foreground(number::SIGTTOU)?;
+                self.set(argument, request == ioctl::TCSETSF)
+            }
+            ioctl::TIOCGWINSZ => {
+                let size = *self.size.lock();
+                user::write(argument, &size)?;
+                Ok(0)
+            }
+            ioctl::TIOCSWINSZ => {
+                *self.size.lock() = user::read(argument)?;
+                self.signal_foreground(number::SIGWINCH);
+                Ok(0)
+            }
+            ioctl::TIOCGPGRP => {
+                user::write(argument, &self.foreground())?;
+                Ok(0)
+            }
+            ioctl::TIOCSPGRP => {
+                self.check_foreground(number::SIGTTOU)?;
+                let group: u32 = user::read(argument)?;
+                let session = process.session.load(Ordering::Relaxed);
+                let known = table::group(group).iter().any(|p| p.session.load(Ordering::Relaxed) == session);
+                if !known {
+                    return Err(Errno::EPERM);
+                }
+                self.foreground.store(group, Ordering::Relaxed);
+                Ok(0)
+            }
+            ioctl::TIOCGSID => {
+                user::write(argument, &self.session.load(Ordering::Relaxed))?;
+                Ok(0)
+            }
+            ioctl::TIOCSCTTY => {
+                if process.session.load(Ordering::Relaxed) != process.pid {
+                    return Err(Errno::EPERM);
+                }
+                self.make_controlling();
+                Ok(0)
+            }
+            ioctl::TIOCNOTTY => {
+                *process.terminal.lock() = None;
+                if process.session.load(Ordering::Relaxed) == process.pid {
+                    self.release(process.pid);
+                }
+                Ok(0)
+            }
+            ioctl::FIONREAD => {
+                let count = self.discipline.lock().readable() as i32;
+                user::write(argument, &count)?;
+                Ok(0)
+            }
+            ioctl::TIOCOUTQ => {
+                user::write(argument, &0i32)?;
+                Ok(0)
+            }
+            ioctl::TCFLSH => {
+                if argument != 1 {
+                    self.discipline.lock().flush_input();
+                }
+                Ok(0)
+            }
+            ioctl::TCSBRK | ioctl::TCXONC => Ok(0),
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+}
+
+/// An opened terminal.
+struct Handle(Arc<Terminal>);
+
+impl File for Handle {
+    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+        self.0.read(io, to, length)
+    }
+
+    fn write(&self, _io: Io, from: usize, length: usize) -> Result {
+        self.0.write(from, length)
+    }
+
+    fn events(&self) -> Events {
+        let mut events = Events::OUT;
+        events.set(Events::IN, self.0.discipline.lock().can_read(1));
+        events
+    }
+
+    fn queue(&self) -> Option<&WaitQueue> {
+        Some(&self.0.input)
+    }
+
+    fn ioctl(&self, request: u32, argument: usize) -> Result {
+        self.0.ioctl(request, argument)
+    }
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Futexes: waiting for a word of memory to change, and waking who waits. A word is named by its address space and address,
+//! or, if it is in shared memory, by its page frame.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use alloc::{collections::VecDeque, sync::Arc};
+
+use exo_hal::{PAGE_SIZE, sync::SpinLock};
+
+use crate::{
+    errno::{Errno, Result},
+    sched::{
+        self,
+        wait::{Ended, wait_on},
+    },
+    task::{Current, Task, current},
+    user,
+};
+
+const BUCKETS: usize = 64;
+/// Entries of a robust list that are looked at; the list is the program's and may be a circle.
+const ROBUST_LIMIT: usize = 2048;
+const OWNER_DIED: u32 = 0x4000_0000;
+const WAITERS: u32 = 0x8000_0000;
+const OWNER: u32 = 0x3fff_ffff;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    Private(usize, usize),
+    Shared(u32, usize),
+}
+
+impl Key {
+    fn bucket(self) -> usize {
+        let (a, b) = match self {
+            Self::Private(space, address) => (space, address),
+            Self::Shared(frame, offset) => (frame as usize, offset),
+        };
+        (((a >> 4) ^ (b >> 2)).wrapping_mul(0x9e37_79b9) >> 7) & (BUCKETS - 1)
+    }
+}
+
+struct Waiter {
+    task: Arc<Task>,
+    key: SpinLock<Key>,
+    mask: u32,
+    woken: AtomicBool,
+}
+
+static TABLE: [SpinLock<VecDeque<Arc<Waiter>>>; BUCKETS] =
+    [const { SpinLock::new(VecDeque::new()) }; BUCKETS];
+static WAITING: AtomicU32 = AtomicU32::new(0);
+
+fn key_of(address: usize, private: bool) -> Result<Key> {
+    if address % 4 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let memory = current().memory();
+    if !private {
+        // Touching the word makes its page exist.
+        user::load_u32(address)?;
+        if let Some((frame, true)) = memory.locate(address) {
+            return Ok(Key::Shared(frame.number(), address % PAGE_SIZE));
+        }
+    }
+    Ok(Key::Private(Arc::as_ptr(&memory) as usize, address))
+}
+
+fn remove(waiter: &Arc<Waiter>) {
+    loop {
+        let key = *waiter.key.lock();
+        let mut bucket = TABLE[key.bucket()].lock();
+        if *waiter.key.lock() != key {
+            continue;
+        }
+        bucket.retain(|w| !Arc::ptr_eq(w, waiter));
+        return;
+    }
+}
+
+/// Waits until somebody wakes the word, if it still is `expected`.
+pub fn wait(address: usize, private: bool, expected: u32, deadline: Option<u64>, mask: u32) -> Result {
+    if mask == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let key = key_of(address, private)?;
+    let waiter = Arc::new(Waiter {
+        task: current().arc(),
+        key: SpinLock::new(key),
+        mask,
+        woken: AtomicBool::new(false),
+    });
+    WAITING.fetch_add(1, Ordering::SeqCst);
+    TABLE[key.bucket()].lock().push_back(waiter.clone());
+    // Who changes the word after this load finds us in the table.
+    let result = match user::load_u32(address) {
+        Err(error) => Err(error.into()),
+        Ok(value) if value != expected => Err(Errno::EAGAIN),
+        Ok(_) => match wait_on(&[], deadline, true, || waiter.woken.load(Ordering::Acquire).then_some(())) {
+            Ok(()) => Ok(0),
+            Err(Ended::TimedOut) => Err(Errno::ETIMEDOUT),
+            Err(Ended::Interrupted) => Err(Errno::RESTART),
+        },
+    };
+    remove(&waiter);
+    WAITING.fetch_sub(1, Ordering::SeqCst);
+    // A wake-up that came together with a signal or the deadline must not be lost.
+    if waiter.woken.load(Ordering::Acquire) { Ok(0) } else { result }
+}
+
+fn wake_key(key: Key, count: usize, mask: u32) -> usize {
+    if WAITING.load(Ordering::SeqCst) == 0 {
+        return 0;
+    }
+    let mut woken = 0;
+    let mut bucket = TABLE[key.bucket()].lock();
+    bucket.retain(|waiter| {
+        if woken >= count || waiter.mask & mask == 0 || *waiter.key.lock() != key {
+            return true;
+        }
+        woken += 1;
+        waiter.woken.store(true, Ordering::Release);
+        sched::wake(&waiter.task);
+        false
+    });
+    woken
+}
+
+/// Wakes up to `count` that wait for the word with a common bit in `mask`.
+pub fn wake(address: usize, private: bool, count: usize, mask: u32) -> Result {
+    if mask == 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(wake_key(key_of(address, private)?, count, mask))
+}
+
+/// Wakes up to `count`, however they named the word.
+pub fn wake_address(address: usize, count: usize) {
+    for private in [true, false] {
+        if let Ok(key) = key_of(address, private) {
+            wake_key(key, count, u32::MAX);
+        }
+    }
+}
+
+/// Wakes some that wait for the word and lets others wait for another word instead.
+pub fn requeue(
+    from: usize,
+    to: usize,
+    private: bool,
+    wake_count: usize,
+    move_count: usize,
+    expected: Option<u32>,
+) -> Result {
+    let (from_key, to_key) = (key_of(from, private)?, key_of(to, private)?);
+    if let Some(expected) = expected {
+        if user::load_u32(from)? != expected {
+            return Err(Errno::EAGAIN);
+        }
+    }
+    let woken = wake_key(from_key, wake_count, u32::MAX);
+    let count = move_waiters(from_key, to_key, move_count);
+    Ok(woken + if expected.is_some() { count } else { 0 })
+}
+
+/// Moves waiters from one word to another. Both buckets stay locked, so that a waiter is in one of them at any time.
+fn move_waiters(from: Key, to: Key, count: usize) -> usize {
+    let mut moved = VecDeque::new();
+    let mut take = |bucket: &mut VecDeque<Arc<Waiter>>| {
+        bucket.retain(|waiter| {
+            let fits = moved.len() < count && *waiter.key.lock() == from;
+            if fits {
+                *waiter.key.lock() = to;
+                moved.push_back(waiter.clone());
+            }
+            !fits
+        });
+        moved.len()
+    };
+    let (source, target) = (from.bucket(), to.bucket());
+    if source == target {
+        let mut bucket = TABLE[source].lock();
+        let count = take(&mut bucket);
+        bucket.append(&mut moved);
+        return count;
+    }
+    // Always the lower one first.
+    let mut low = TABLE[source.min(target)].lock();
+    let mut high = TABLE[source.max(target)].lock();
+    let (source, target) = if source < target { (&mut *low, &mut *high) } else { (&mut *high, &mut *low) };
+    let count = take(source);
+    target.append(&mut moved);
+    count
+}
+
+/// FUTEX_WAKE_OP: changes the second word atomically, wakes on the first, and on the second if its old value compares.
+pub fn wake_op(
+    first: usize,
+    second: usize,
+    private: bool,
+    count: usize,
+    second_count: usize,
+    op: u32,
+) -> Result {
+    let sign_extend = |v: u32| ((v << 20) as i32) >> 20;
+    let (operation, compare) = ((op >> 28) & 7, (op >> 24) & 15);
+    let mut argument = sign_extend((op >> 12) & 0xfff) as u32;
+    if op >> 31 != 0 {
+        argument = 1u32.checked_shl(argument & 31).unwrap_or(0);
+    }
+    let (first_key, second_key) = (key_of(first, private)?, key_of(second, private)?);
+    let mut old = user::load_u32(second)?;
+    loop {
+        let new = match operation {
+            0 => argument,
+            1 => old.wrapping_add(argument),
+            2 => old | argument,
+            3 => old & !argument,
+            4 => old ^ argument,
+            _ => return Err(Errno::ENOSYS),
+        };
+        match user::compare_exchange_u32(second, old, new)? {
+            seen if seen == old => break,
+            seen => old = seen,
+        }
+    }
+    let (value, limit) = (old as i32, sign_extend(op & 0xfff));
+    let holds = match compare {
+        0 => value == limit,
+        1 => value != limit,
+        2 => value < limit,
+        3 => value <= limit,
+        4 => value > limit,
+        5 => value >= limit,
+        _ => return Err(Errno::ENOSYS),
+    };
+    let woken = wake_key(first_key, count, u32::MAX);
+    Ok(woken + if holds { wake_key(second_key, second_count, u32::MAX) } else { 0 })
+}
+
+fn release_robust(address: usize, tid: u32) {
+    let Ok(mut old) = user::load_u32(address) else { return };
+    while old & OWNER == tid {
+        match user::compare_exchange_u32(address, old, old & WAITERS | OWNER_DIED) {
+            Ok(seen) if seen == old => {
+                if old & WAITERS != 0 {
+                    wake_address(address, 1);
+                }
+                return;
+            }
+            Ok(seen) => old = seen,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Releases the robust futexes of a thread that ends: `struct robust_list_head` is (list, offset, pending).
+pub fn release_robust_list(task: &Current) {
+    let head = task.robust_list.load(Ordering::Relaxed);
+    if head == 0 {
+        return;
+    }
+    let Ok([first, offset, pending]) = user::read::<[usize; 3]>(head) else { return };
+    let mut entry = first;
+    for _ in 0..ROBUST_LIMIT {
+        if entry == head {
+            break;
+        }
+        let Ok(next) = user::read::<usize>(entry & !1) else { break };
+        if entry & !1 != pending & !1 {
+            release_robust((entry & !1).wrapping_add(offset), task.tid);
+        }
+        entry = next;
+    }
+    if pending != 0 {
+        release_robust((pending & !1).wrapping_add(offset), task.tid);
+    }
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where the hardware layer calls the kernel, and the one place of this crate with unsafe code: the names that the hardware layer
+//! expects, and the task type that it hands back.
+#![expect(unsafe_code, reason = "unmangled names and the promise that `Task` is the only task type")]
+
+use core::{fmt::Write, sync::atomic::Ordering};
+
+use alloc::sync::Arc;
+
+use exo_hal::{
+    boot::BootInfo,
+    hooks::{LeanCall, TaskType},
+    thread::{self, Thread},
+    trap::{Fault, LEAN_CALLS, Regs},
+};
+
+use crate::{
+    fs::tty,
+    init,
+    mm::{fault::Unresolved, oom},
+    sched::{self, timer},
+    signal::{self, Info, code, number},
+    syscall,
+    task::{Current, Task, current, exit, work},
+};
+
+// SAFETY: the only type that implements it.
+unsafe impl TaskType for Task {
+    fn thread(&self) -> &Thread {
+        &self.thread
+    }
+}
+
+/// Switches from the running task to `next`. `keep` takes `next` over and keeps it alive as long as it runs.
+pub fn switch(from: &Current, next: Arc<Task>, keep: impl FnOnce(Arc<Task>)) {
+    let to = Arc::as_ptr(&next);
+    keep(next);
+    // SAFETY: `keep` holds the reference. None may be held here: this stack may never run again, and would never let go.
+    thread::switch::<Task>(from, unsafe { &*to });
+}
+
+/// Makes `idle` the running task of this CPU, for ever.
+pub fn adopt(idle: Arc<Task>) {
+    // SAFETY: the reference is never given back.
+    thread::adopt::<Task>(unsafe { &*Arc::into_raw(idle) });
+}
+
+#[unsafe(no_mangle)]
+fn exo_main(boot: &'static BootInfo) -> ! {
+    init::main(boot)
+}
+
+#[unsafe(no_mangle)]
+fn exo_cpu_main() -> ! {
+    init::other_cpu()
+}
+
+/// The calls that take the short path, for the assembly.
+#[unsafe(no_mangle)]
+#[used]
+static lean_calls: [Option<LeanCall>; LEAN_CALLS] = syscall::dispatch::lean_table();
+
+#[unsafe(no_mangle)]
+fn exo_syscall(regs: &mut Regs) {
+    syscall::dispatch::full(regs);
+    exo_return_to_user(regs);
+}
+
+#[unsafe(no_mangle)]
+fn exo_return_to_user(regs: &mut Regs) {
+    loop {
+        if sched::should_reschedule() {
+            sched::schedule();
+        }
+        if current().work.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        signal::before_user_mode(regs);
+    }
+}
+
+#[unsafe(no_mangle)]
+fn exo_thread_start(regs: &mut Regs) {
+    sched::finish_switch();
+    if regs.cs == 0 {
+        crate::crash::on_demand();
+        init::first_program(regs);
+    }
+    exo_return_to_user(regs);
+}
+
+#[unsafe(no_mangle)]
+fn exo_timer() {
+    timer::expire();
+}
+
+#[unsafe(no_mangle)]
+fn exo_interrupt(line: u8) {
+    if exo_hal::dev::serial::LINES.contains(&line) {
+        tty::receive();
+    }
+}
+
+#[unsafe(no_mangle)]
+fn exo_copy_fault(address: usize, write: bool) -> bool {
+    match current().memory().handle_fault(address, write, false) {
+        Ok(()) => true,
+        // The running task cannot wait here: what it holds may be what the victim needs to end.
+        Err(Unresolved::NoMemory) => {
+            oom::kill_largest();
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+#[unsafe(no_mangle)]
+fn exo_user_fault(regs: &mut Regs, fault: Fault) {
+    let task = current();
+    let info = match fault {
+        Fault::Page { address, write, execute } => {
+            let memory = task.memory();
+            match memory.handle_fault(address, write, execute) {
+                Ok(()) => return,
+                Err(Unresolved::NoMemory) => {
+                    if oom::kill_largest() {
+                        // Somebody else ends; this access is tried again.
+                        sched::schedule();
+                    } else if !task.is_killed() {
+                        // Nobody is left to end but the first program.
+                        exit::exit_process(&task, number::SIGKILL);
+                    }
+                    return;
+                }
+                Err(Unresolved::NotMapped) => Info::fault(number::SIGSEGV, code::SEGV_MAPERR, address),
+                Err(Unresolved::NotAllowed) => Info::fault(number::SIGSEGV, code::SEGV_ACCERR, address),
+                Err(Unresolved::BeyondEnd) => Info::fault(number::SIGBUS, code::BUS_ADRERR, address),
+            }
+        }
+        Fault::Exception { vector, .. } => {
+            let at = regs.rip as usize;
+            match vector {
+                0 => Info::fault(number::SIGFPE, code::FPE_INTDIV, at),
+                1 => Info::fault(number::SIGTRAP, code::TRAP_TRACE, at),
+                3 => Info::fault(number::SIGTRAP, code::KERNEL, 0),
+                4 | 5 | 13 => Info::fault(number::SIGSEGV, code::KERNEL, 0),
+                6 => Info::fault(number::SIGILL, code::ILL_ILLOPN, at),
+                10..=12 => Info::fault(number::SIGBUS, code::KERNEL, 0),
+                16 | 19 => Info::fault(number::SIGFPE, 0, at),
+                17 => Info::fault(number::SIGBUS, code::BUS_ADRALN, 0),
+                _ => Info::fault(number::SIGSEGV, code::KERNEL, 0),
+            }
+        }
+    };
+    signal::force(&task, info);
+    debug_assert!(task.work.load(Ordering::Relaxed) & work::SIGNAL != 0);
+}
+
+#[unsafe(no_mangle)]
+fn exo_describe(out: &mut dyn Write) {
+    if thread::has_current() {
+        let task = current();
+        let name = task.name.try_lock().map(|n| *n).unwrap_or_default();
+        // A report goes as far as it can.
+        let _ = write!(out, "task {} of process {} ({})", task.tid, task.pid, name.bytes().escape_ascii());
+    } else {
+        let _ = write!(out, "no task yet");
+    }
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From a machine that works to the first program.
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use alloc::{sync::Arc, vec::Vec};
+
+use exo_hal::{
+    boot::BootInfo,
+    cpu::percpu::cpu_count,
+    log,
+    mm::{frame, paging},
+    power::{self, Exit},
+    smp,
+    sync::SpinLock,
+    time,
+    trap::Regs,
+};
+use exo_logic::{boot_options::Options, cpio::Archive};
+use linux_raw_sys::general as abi;
+
+use crate::{
+    errno::{Errno, Result},
+    fs::{
+        FileTable, FsContext, file, mount,
+        node::{self, Body, FileSystem, Node, kind},
+        path::{self, Follow},
+        pipe::Pipe,
+        tty,
+    },
+    mm::{self, AddressSpace, Pages},
+    sched::{self, wait::WaitQueue},
+    signal::{Actions, Pending, SignalSet},
+    task::{
+        Name, Process, Seed, Status, Task,
+        exec::{self, Strings},
+        limits, process, table,
+    },
+};
+
+/// Boots: everything that needs one CPU, then the others, then the first program.
+pub fn main(boot: &'static BootInfo) -> ! {
+    log!("Exo-Kernel {}: {} KiB of memory", crate::syscall::info::RELEASE, frame::totals().0 * 4);
+    let bad = paging::count_writable_and_executable();
+    assert!(bad == 0, "{bad} kernel pages are both writable and executable");
+    if let Err(error) = prepare(boot) {
+        log!("cannot start: error {}", error.0);
+        power::power_off(Exit::Panic);
+    }
+    let idle = Task::new_idle(idle_process());
+    smp::start_others();
+    log!("{} CPUs, {} MHz cycle counter", cpu_count(), time::cycles_khz() / 1000);
+    match first_task() {
+        Ok(task) => sched::start(task),
+        Err(error) => {
+            log!("cannot start the first program: error {}", error.0);
+            power::power_off(Exit::Panic);
+        }
+    }
+    sched::run_cpu(idle)
+}
+
+/// The life of the other CPUs.
+pub fn other_cpu() -> ! {
+    sched::run_cpu(Task::new_idle(idle_process()))
+}
+
+fn idle_process() -> Arc<Process> {
+    new_process(0)
+}
+
+fn new_process(pid: u32) -> Arc<Process> {
+    Arc::new(Process {
+        pid,
+        started: time::now_ns(),
+        parent: SpinLock::default(),
+        children: SpinLock::default(),
+        threads: SpinLock::default(),
+        memory: SpinLock::new(AddressSpace::none()),
+        files: Arc::new(FileTable::new()),
+        fs: Arc::new(FsContext::new()),
+        actions: Arc::new(Actions::new()),
+        pending: SpinLock::new(Pending::default()),
+        group: AtomicU32::new(pid),
+        session: AtomicU32::new(pid),
+        terminal: SpinLock::default(),
+        status: SpinLock::new(Status::Running),
+        child_changed: WaitQueue::new(),
+        continued: WaitQueue::new(),
+        limits: SpinLock::new(limits::initial()),
+        alarm: SpinLock::new(process::Alarm::default()),
+        ended_ns: AtomicU64::new(0),
+        children_usage: SpinLock::new(process::Usage::default()),
+        program: SpinLock::new(Vec::new()),
+        exit_signal: AtomicU32::new(0),
+        arguments: SpinLock::new((0, 0)),
+    })
+}
+
+fn prepare(boot: &'static BootInfo) -> Result<()> {
+    node::init();
+    mount::init();
+    mm::init()?;
+    tty::init();
+    let count = unpack(boot.initrd)?;
+    frame::release_initrd(boot);
+    log!("{count} files from the initial RAM disk");
+    for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("tmp", "tmpfs")] {
+        let directory = make_directories(&node::root(), name.as_bytes())?;
+        if name != "tmp" {
+            mount::mount(kind.as_bytes(), &directory, kind.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// The directory at a path of plain names, made where it is missing.
+fn make_directories(root: &Arc<Node>, path: &[u8]) -> Result<Arc<Node>> {
+    let mut at = root.clone();
+    for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty() && *n != b".") {
+        at = match at.lookup(name) {
+            Ok(node) => node,
+            Err(Errno::ENOENT) => {
+                let new = Node::directory(FileSystem::Root, 0o755);
+                at.add(name, &new)?;
+                new
+            }
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(at)
+}
+
+fn unpack(bytes: &[u8]) -> Result<usize> {
+    let mut count = 0;
+    for entry in Archive::new(bytes) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                log!("the initial RAM disk is damaged after {count} files: {error:?}");
+                break;
+            }
+        };
+        let path = entry.name.as_bytes();
+        if path.is_empty() || path == b"." {
+            continue;
+        }
+        let split = path.iter().rposition(|b| *b == b'/');
+        let (directory, name) = match split {
+            Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
+            None => (&[][..], path),
+        };
+        let body = match entry.mode & kind::MASK {
+            kind::DIRECTORY => {
+                make_directories(&node::root(), path)?.change(|meta| meta.mode = entry.mode);
+                continue;
+            }
+            kind::REGULAR => Body::File(Arc::new(Pages::from_bytes(entry.data)?)),
+            kind::LINK => Body::Link(entry.data.to_vec()),
+            kind::CHARACTER | kind::BLOCK => Body::Device(entry.device.0, entry.device.1),
+            kind::FIFO => Body::Fifo(Pipe::new()),
+            _ => continue,
+        };
+        let node = Node::new(FileSystem::Root, entry.mode, body);
+        let ns = u64::from(entry.mtime) * 1_000_000_000;
+        node.change(|meta| {
+            (meta.uid, meta.gid) = (entry.uid, entry.gid);
+            (meta.accessed, meta.modified) = (ns, ns);
+        });
+        let directory = make_directories(&node::root(), directory)?;
+        // A later file of the same name replaces the earlier one.
+        let _ = directory.unlink(name);
+        directory.add(name, &node)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The first process's thread: it begins in the kernel, in [`first_program`].
+fn first_task() -> Result<Arc<Task>> {
+    let pid = table::new_number().ok_or(Errno::EAGAIN)?;
+    let process = new_process(pid);
+    *process.memory.lock() = AddressSpace::new()?;
+    let task = Task::new(Seed {
+        tid: pid,
+        process: process.clone(),
+        regs: &Regs::default(),
+        name: Name::new(b"init"),
+        blocked: SignalSet::default(),
+        affinity: u64::MAX,
+    })?;
+    process.threads.lock().push(task.clone());
+    table::add_task(&task);
+    table::add_process(&process);
+    Ok(task)
+}
+
+/// Starts the first program in the running task.
+pub fn first_program(regs: &mut Regs) {
+    let options = Options::parse(exo_hal::boot::info().command_line);
+    let task = crate::task::current();
+    let console =
+        path::resolve(None, b"/dev/console", Follow::Yes).and_then(|node| file::open(&node, abi::O_RDWR));
+    if let Ok(console) = console {
+        for fd in 0..3 {
+            let _ = task.process.files.replace(fd, console.clone(), false);
+        }
+    }
+    let program = options.init.unwrap_or("/init").as_bytes();
+    let mut arguments = Vec::from([program.to_vec()]);
+    arguments.extend(options.arguments.iter().map(|a| a.as_bytes().to_vec()));
+    let environment = ["HOME=/", "TERM=linux", "PATH=/bin:/sbin:/usr/bin:/usr/sbin"];
+    let environment = environment.iter().map(|e| e.as_bytes().to_vec()).collect();
+    let strings = Strings { arguments, environment };
+    if let Err(error) = exec::exec(None, program, Follow::Yes, strings, regs) {
+        log!("cannot start {}: error {}", options.init.unwrap_or("/init"), error.0);
+        power::power_off(Exit::Panic);
+    }
+    log!("first program after {} ms", time::now_ns() / 1_000_000);
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Synchronous messages between processes through endpoints.
+//!
+//! An endpoint is a descriptor: who has it may send and receive, and it is passed on by fork, kept across exec and closed like
+//! a file. A message is three words. Nothing is buffered: a sender waits for a receiver and the other way round, and the
+//! message goes straight from one task to the other, which then runs.
+
+use core::sync::atomic::Ordering;
+
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc};
+
+use exo_hal::sync::SpinLock;
+
+use crate::{
+    errno::{Errno, Result},
+    fs::{
+        OpenFile,
+        file::File,
+        node::{Body, FileSystem, Node},
+    },
+    sched::{self, wait::wait_on},
+    task::{Task, current},
+};
+
+/// Words of a message.
+pub const WORDS: usize = 3;
+
+/// A message, and who waits for the answer.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The words.
+    pub words: [u64; WORDS],
+    /// Number of the task that waits for an answer, or 0.
+    pub caller: u32,
+}
+
+struct Sender {
+    task: Arc<Task>,
+    message: Message,
+}
+
+#[derive(Default)]
+struct State {
+    senders: VecDeque<Sender>,
+    receivers: VecDeque<Arc<Task>>,
+}
+
+/// An endpoint.
+#[derive(Default)]
+pub struct Endpoint {
+    state: SpinLock<State>,
+}
+
+struct Handle(Endpoint);
+
+impl File for Handle {
+    fn endpoint(&self) -> Option<&Endpoint> {
+        Some(&self.0)
+    }
+}
+
+/// Makes an endpoint: an open file without a name.
+pub fn create() -> Arc<OpenFile> {
+    let node = Node::new(FileSystem::Anonymous, 0o600, Body::Other);
+    OpenFile::new(Box::new(Handle(Endpoint::default())), node, linux_raw_sys::general::O_RDWR)
+}
+
+/// Waits until somebody puts a message into the running task.
+fn wait_for_message(endpoint: Option<&Endpoint>) -> Result<Message> {
+    let task = current();
+    let waited = wait_on(&[], None, true, || task.ipc.lock().take());
+    waited.map_err(|_| {
+        if let Some(endpoint) = endpoint {
+            endpoint.state.lock().receivers.retain(|t| t.tid != task.tid);
+        }
+        Errno::EINTR
+    })
+}
+
+fn deliver(to: &Arc<Task>, message: Message) {
+    *to.ipc.lock() = Some(message);
+    sched::wake_next(to);
+}
+
+impl Endpoint {
+    /// Gives the message to a receiver that waits, or queues the running task. True if it was taken at once.
+    fn offer(&self, message: Message) -> bool {
+        let receiver = {
+            let mut state = self.state.lock();
+            let receiver = state.receivers.pop_front();
+            if receiver.is_none() {
+                state.senders.push_back(Sender { task: current().arc(), message: message.clone() });
+            }
+            receiver
+        };
+        receiver.map(|task| deliver(&task, message)).is_some()
+    }
+
+    fn withdraw(&self) -> bool {
+        let own = current().tid;
+        let mut state = self.state.lock();
+        let before = state.senders.len();
+        state.senders.retain(|s| s.task.tid != own);
+        state.senders.len() != before
+    }
+
+    /// Sends; returns when a receiver has the message.
+    pub fn send(&self, words: [u64; WORDS]) -> Result<()> {
+        if self.offer(Message { words, caller: 0 }) {
+            return Ok(());
+        }
+        let own = current().tid;
+        let waited = wait_on(&[], None, true, || {
+            (!self.state.lock().senders.iter().any(|s| s.task.tid == own)).then_some(())
+        });
+        match waited {
+            Err(_) if self.withdraw() => Err(Errno::RESTART),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends and waits for the answer.
+    pub fn call(&self, words: [u64; WORDS]) -> Result<Message> {
+        let task = current();
+        *task.ipc.lock() = None;
+        task.awaiting.store(self.address(), Ordering::Release);
+        self.offer(Message { words, caller: task.tid });
+        let answer = wait_for_message(None);
+        task.awaiting.store(0, Ordering::Release);
+        match answer {
+            Ok(answer) => Ok(answer),
+            // Not taken yet: the call can simply be made again. Taken: the answer, when it comes, finds nobody.
+            Err(_) if self.withdraw() => Err(Errno::RESTART),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Answers the task that waits in [`call`](Self::call) on this very endpoint; the token is what its message came with. Who
+    /// has no such endpoint can answer nobody.
+    pub fn reply(&self, token: u32, words: [u64; WORDS]) -> Result<()> {
+        let task = crate::task::table::task(token).ok_or(Errno::ESRCH)?;
+        let waits = task.awaiting.compare_exchange(self.address(), 0, Ordering::AcqRel, Ordering::Relaxed);
+        waits.map_err(|_| Errno::ESRCH)?;
+        deliver(&task, Message { words, caller: 0 });
+        Ok(())
+    }
+
+    fn address(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// Receives.
+    pub fn receive(&self) -> Result<Message> {
+        let sender = {
+            let mut state = self.state.lock();
+            let sender = state.senders.pop_front();
+            if sender.is_none() {
+                *current().ipc.lock() = None;
+                state.receivers.push_back(current().arc());
+            }
+            sender
+        };
+        match sender {
+            Some(sender) => {
+                if sender.message.caller == 0 {
+                    sched::wake(&sender.task);
+                }
+                Ok(sender.message)
+            }
+            None => wait_for_message(Some(self)).map_err(|_| Errno::RESTART),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Exo-Kernel: runs static Linux programs on bare x86-64. See README.md for a map of the code.
+//!
+//! Everything here is safe Rust on top of `exo-hal`; the one exception is [`hooks`], where the two meet.
+#![no_std]
+#![no_main]
+#![deny(unsafe_code)]
+#![expect(unreachable_pub, reason = "one crate: `pub` says what a module offers to its neighbours")]
+
+extern crate alloc;
+
+mod crash;
+mod errno;
+mod fs;
+mod futex;
+mod hooks;
+mod init;
+mod ipc;
+mod mm;
+mod random;
+mod sched;
+mod signal;
+mod syscall;
+mod task;
+mod user;

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Address spaces: what is mapped where, and the page tables that follow from it as pages are touched.
+//!
+//! Lock order: a file's pages, then an address space, then the frame allocator. No copy to or from user memory happens
+//! with an address space locked, since its page faults lock it.
+
+pub mod fault;
+pub mod map;
+pub mod oom;
+pub mod pages;
+
+use alloc::sync::Arc;
+
+use exo_hal::{
+    PAGE_SIZE, USER_END,
+    boot::spin_once::Once,
+    mm::{
+        frame::Frame,
+        paging::{Access, SpaceHandle, UserTable},
+    },
+    sync::SpinLock,
+};
+use exo_logic::areas::{self, Area, Areas, Flags};
+
+use crate::errno::{Errno, Result};
+
+pub use pages::Pages;
+
+/// Mappings start above this.
+const LOWEST: usize = 0x1_0000;
+/// Mappings without a wish are placed below this; the stack is above it.
+const MAPPINGS_TOP: usize = 0x7fff_e000_0000;
+/// Most areas of one address space, as on Linux.
+const MAX_AREAS: usize = 65530;
+
+/// Where an area's pages come from.
+#[derive(Clone)]
+pub enum Backing {
+    /// Zeros.
+    Anonymous,
+    /// A file, or memory shared by several.
+    File {
+        /// Its pages.
+        pages: Arc<Pages>,
+        /// The byte that the area's start shows.
+        offset: u64,
+        /// Writes go to the file.
+        shared: bool,
+    },
+}
+
+impl areas::Backing for Backing {
+    fn advance(&self, bytes: usize) -> Self {
+        match self {
+            Self::Anonymous => Self::Anonymous,
+            Self::File { pages, offset, shared } => Self::File {
+                pages: pages.clone(),
+                offset: offset.wrapping_add(bytes as u64),
+                shared: *shared,
+            },
+        }
+    }
+
+    fn continues(&self, bytes: usize, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Anonymous, Self::Anonymous) => true,
+            (Self::File { pages, offset, shared }, Self::File { pages: p, offset: o, shared: s }) => {
+                Arc::ptr_eq(pages, p) && shared == s && offset.wrapping_add(bytes as u64) == *o
+            }
+            _ => false,
+        }
+    }
+}
+
+pub(super) struct Inner {
+    areas: Areas<Backing>,
+    table: UserTable,
+    heap_start: usize,
+    heap_end: usize,
+    stack_limit: usize,
+    mapped: usize,
+}
+
+/// An address space.
+pub struct AddressSpace {
+    handle: SpaceHandle,
+    inner: SpinLock<Inner>,
+}
+
+static NONE: Once<Arc<AddressSpace>> = Once::new();
+
+/// Prepares [`AddressSpace::none`].
+pub fn init() -> Result<()> {
+    NONE.set(AddressSpace::new()?);
+    Ok(())
+}
+
+fn access(flags: Flags) -> Access {
+    Access {
+        read: flags.contains(Flags::READ),
+        write: flags.contains(Flags::WRITE),
+        execute: flags.contains(Flags::EXECUTE),
+    }
+}
+
+/// Rounds up to whole pages; none if that overflows.
+pub fn page_up(address: usize) -> Option<usize> {
+    address.checked_add(PAGE_SIZE - 1).map(|a| a & !(PAGE_SIZE - 1))
+}
+
+impl AddressSpace {
+    /// An empty one.
+    pub fn new() -> Result<Arc<Self>> {
+        let table = UserTable::new()?;
+        let handle = table.handle();
+        let inner =
+            Inner { areas: Areas::new(), table, heap_start: 0, heap_end: 0, stack_limit: 0, mapped: 0 };
+        Ok(Arc::new(Self { handle, inner: SpinLock::new(inner) }))
+    }
+
+    /// The one of processes that have ended: nothing is mapped.
+    pub fn none() -> Arc<Self> {
+        NONE.get().unwrap_or_else(|| unreachable!("set at boot")).clone()
+    }
+
+    /// Loads its tables on this CPU.
+    #[inline]
+    pub fn activate(&self) {
+        self.handle.activate();
+    }
+
+    /// A copy for a child: pages are shared until one of the two writes.
+    pub fn fork(&self) -> Result<Arc<Self>> {
+        let child = Self::new()?;
+        {
+            let mut inner = self.inner.lock();
+            let inner = &mut *inner;
+            let mut new = child.inner.lock();
+            let new = &mut *new;
+            new.areas = inner.areas.clone();
+            new.heap_start = inner.heap_start;
+            new.heap_end = inner.heap_end;
+            new.stack_limit = inner.stack_limit;
+            new.mapped = inner.mapped;
+            let mut result = Ok(());
+            for area in inner.areas.iter() {
+                let copy = !matches!(area.backing, Backing::File { shared: true, .. });
+                result = inner.table.share(&mut new.table, area.start, area.end, copy);
+                if result.is_err() {
+                    break;
+                }
+            }
+            // What was writable may still be so in the CPUs' caches.
+            inner.table.flush(0, USER_END);
+            result?;
+        }
+        Ok(child)
+    }
+
+    /// Pages that have memory.
+    pub fn resident_pages(&self) -> usize {
+        self.inner.lock().table.pages()
+    }
+
+    /// Bytes mapped.
+    pub fn mapped_bytes(&self) -> usize {
+        self.inner.lock().mapped
+    }
+
+    /// Adds the stack's area below `top`; it grows to `limit` bytes.
+    pub fn add_stack(&self, top: usize, limit: u64) -> Result<()> {
+        /// What is there from the start: arguments and the first frames.
+        const FIRST: usize = 132 * 1024;
+        self.map_fixed(top - FIRST, top, Flags::READ | Flags::WRITE | Flags::GROWS_DOWN, Backing::Anonymous)?;
+        // Never so far that it reaches other mappings' part.
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).clamp(FIRST, top - MAPPINGS_TOP - PAGE_SIZE);
+        self.inner.lock().stack_limit = top - limit;
+        Ok(())
+    }
+
+    /// Sets where the heap starts.
+    pub fn set_heap(&self, start: usize) {
+        let mut inner = self.inner.lock();
+        inner.heap_start = start;
+        inner.heap_end = start;
+    }
+
+    /// Calls `each` with every area, for /proc/PID/maps.
+    pub fn each_area(&self, mut each: impl FnMut(&Area<Backing>)) {
+        self.inner.lock().areas.iter().for_each(&mut each);
+    }
+
+    /// The frame that `address` shows and whether it is shared with others by mapping, to name a word in it.
+    pub fn locate(&self, address: usize) -> Option<(Frame, bool)> {
+        let inner = self.inner.lock();
+        let area = inner.areas.find(address)?;
+        let shared = area.flags.contains(Flags::SHARED);
+        inner.table.get(address & !(PAGE_SIZE - 1)).map(|page| (page.frame, shared))
+    }
+
+    /// A frame of this address space that may be written by the kernel on the program's behalf, loaded or not.
+    fn frame_for_writing(&self, address: usize) -> Result<Frame> {
+        if !self.handle_fault(address, true, false).is_ok_and(|()| address < USER_END) {
+            return Err(Errno::EFAULT);
+        }
+        let page = self.inner.lock().table.get(address & !(PAGE_SIZE - 1)).ok_or(Errno::EFAULT)?;
+        if page.writable { Ok(page.frame) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Calls `with` with each page of `start..start + bytes`, the offset in it and the number of bytes there.
+    fn each_page_for_writing(
+        &self,
+        start: usize,
+        bytes: usize,
+        mut with: impl FnMut(&Frame, usize, usize),
+    ) -> Result<()> {
+        let mut at = start;
+        let end = start.checked_add(bytes).ok_or(Errno::EFAULT)?;
+        while at < end {
+            let offset = at % PAGE_SIZE;
+            let count = (PAGE_SIZE - offset).min(end - at);
+            with(&self.frame_for_writing(at)?, offset, count);
+            at += count;
+        }
+        Ok(())
+    }
+
+    /// Writes to this address space, which need not be the loaded one.
+    pub fn write(&self, address: usize, mut bytes: &[u8]) -> Result<()> {
+        self.each_page_for_writing(address, bytes.len(), |frame, offset, count| {
+            let (now, rest) = bytes.split_at_checked(count).unwrap_or_default();
+            frame.write(offset, now);
+            bytes = rest;
+        })
+    }
+
+    /// Writes zeros.
+    pub fn zero(&self, address: usize, bytes: usize) -> Result<()> {
+        self.each_page_for_writing(address, bytes, |frame, offset, count| {
+            frame.write(offset, [0; PAGE_SIZE].get(..count).unwrap_or_default());
+        })
+    }
+
+    /// Writes one word.
+    pub fn write_u32(&self, address: usize, value: u32) -> Result<()> {
+        self.write(address, &value.to_le_bytes())
+    }
+
+    /// Reads from this address space, which need not be the loaded one; stops at the first page without memory.
+    pub fn read(&self, address: usize, out: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < out.len() {
+            let at = address.wrapping_add(done);
+            let Some((frame, _)) = self.locate(at) else { break };
+            let count = (PAGE_SIZE - at % PAGE_SIZE).min(out.len() - done);
+            if let Some(part) = out.get_mut(done..done + count) {
+                frame.read(at % PAGE_SIZE, part);
+            }
+            done += count;
+        }
+        done
+    }
+}

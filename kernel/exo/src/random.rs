@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Random bytes for programs: ChaCha20 (RFC 8439) keyed at boot from RDRAND and the cycle counter, and rekeyed from its own
+//! output after every use, so that earlier output cannot be computed from the state.
+
+use exo_hal::{cpu, sync::SpinLock, time};
+
+use crate::errno::Result;
+
+struct Generator {
+    key: [u32; 8],
+    seeded: bool,
+}
+
+static GENERATOR: SpinLock<Generator> = SpinLock::new(Generator { key: [0; 8], seeded: false });
+
+const BLOCK: usize = 64;
+
+fn block(key: &[u32; 8], counter: u32) -> [u8; BLOCK] {
+    exo_logic::chacha::block(key, counter)
+}
+
+impl Generator {
+    fn mix(&mut self) {
+        // Half of the words come from each side, so that a broken RDRAND does not make the key known.
+        for (index, word) in self.key.iter_mut().enumerate() {
+            let hardware = cpu::hardware_random().unwrap_or_else(time::cycles);
+            *word ^=
+                (hardware ^ (hardware >> 32)) as u32 ^ (time::cycles() as u32).rotate_left(index as u32 * 4);
+        }
+        self.seeded = true;
+    }
+
+    fn rekey(&mut self) {
+        let bytes = block(&self.key, 0);
+        for (word, chunk) in self.key.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+        }
+    }
+}
+
+/// A key of one request's own: the generator is locked only for this.
+fn request_key() -> [u32; 8] {
+    let mut generator = GENERATOR.lock();
+    if !generator.seeded {
+        generator.mix();
+    }
+    let mut key = [0; 8];
+    let bytes = block(&generator.key, 1);
+    for (word, chunk) in key.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+    }
+    generator.rekey();
+    key
+}
+
+/// Fills `out`.
+pub fn fill(out: &mut [u8]) {
+    let key = request_key();
+    for (counter, chunk) in (0..).zip(out.chunks_mut(BLOCK)) {
+        let bytes = block(&key, counter);
+        for (to, from) in chunk.iter_mut().zip(bytes) {
+            *to = from;
+        }
+    }
+}
+
+/// Stirs `bytes` from a program in; they can only add to what is unknown.
+pub fn stir(bytes: &[u8]) {
+    let mut generator = GENERATOR.lock();
+    for chunk in bytes.chunks(32) {
+        for (word, part) in generator.key.iter_mut().zip(chunk.chunks(4)) {
+            for (shift, &byte) in (0..).zip(part) {
+                *word ^= u32::from(byte) << (8 * shift);
+            }
+        }
+        generator.rekey();
+    }
+}
+
+/// Writes `length` random bytes to the program; how many, if a page turned out bad half-way.
+pub fn fill_user(address: usize, length: usize) -> Result {
+    let mut done = 0;
+    let mut bytes = [0u8; 256];
+    while done < length {
+        let count = bytes.len().min(length - done);
+        let part = bytes.get_mut(..count).unwrap_or_default();
+        fill(part);
+        if let Err(error) = crate::user::copy_out(address.wrapping_add(done), part) {
+            return if done > 0 { Ok(done) } else { Err(error.into()) };
+        }
+        done += count;
+    }
+    Ok(done)
+}

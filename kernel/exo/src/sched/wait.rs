@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Waiting for a condition. Every wait is a loop around its condition, so that a wake-up too many does no harm.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use alloc::{collections::VecDeque, sync::Arc};
+
+use exo_hal::{sync::SpinLock, time};
+
+use super::{
+    schedule, state,
+    timer::{self, Action},
+    wake,
+};
+use crate::task::{Task, current};
+
+/// Why a wait ended without its condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A signal is to be handled first.
+    Interrupted,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// Tasks that wait for the same thing.
+pub struct WaitQueue {
+    tasks: SpinLock<VecDeque<Arc<Task>>>,
+    /// The queue's length, so that nobody takes the lock to find it empty.
+    count: AtomicUsize,
+}
+
+impl Default for WaitQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WaitQueue {
+    /// An empty queue.
+    pub const fn new() -> Self {
+        Self { tasks: SpinLock::new(VecDeque::new()), count: AtomicUsize::new(0) }
+    }
+
+    /// Wakes all.
+    #[inline]
+    pub fn wake_all(&self) {
+        if self.count.load(Ordering::SeqCst) > 0 {
+            for task in self.tasks.lock().iter() {
+                wake(task);
+            }
+        }
+    }
+
+    fn add(&self, task: Arc<Task>) {
+        let mut tasks = self.tasks.lock();
+        tasks.push_back(task);
+        self.count.store(tasks.len(), Ordering::SeqCst);
+    }
+
+    fn remove(&self, task: &Task) {
+        let mut tasks = self.tasks.lock();
+        if let Some(at) = tasks.iter().position(|t| core::ptr::eq(Arc::as_ptr(t), task)) {
+            tasks.remove(at);
+        }
+        self.count.store(tasks.len(), Ordering::SeqCst);
+    }
+}
+
+/// Waits until `condition` gives a value. `deadline` is in nanoseconds since boot.
+pub fn wait_on<T>(
+    queues: &[&WaitQueue],
+    deadline: Option<u64>,
+    interruptible: bool,
+    mut condition: impl FnMut() -> Option<T>,
+) -> Result<T, Ended> {
+    if let Some(value) = condition() {
+        return Ok(value);
+    }
+    let task = current();
+    for queue in queues {
+        queue.add(task.arc());
+    }
+    let key = deadline.map(|at| timer::add(at, Action::Wake(Arc::downgrade(&task.arc()))));
+    let result = loop {
+        // Before the condition: who makes it true after we looked finds us sleeping and wakes us.
+        task.state.store(state::SLEEPING, Ordering::SeqCst);
+        if let Some(value) = condition() {
+            break Ok(value);
+        }
+        if task.is_killed() || interruptible && task.has_signal() {
+            break Err(Ended::Interrupted);
+        }
+        if deadline.is_some_and(|at| time::now_ns() >= at) {
+            break Err(Ended::TimedOut);
+        }
+        schedule();
+    };
+    task.state.store(state::RUNNABLE, Ordering::Release);
+    if let Some(key) = key {
+        timer::cancel(key);
+    }
+    for queue in queues {
+        queue.remove(&task);
+    }
+    result
+}
+
+/// Waits without a deadline, until the condition holds or a signal comes.
+pub fn wait_for<T>(queue: &WaitQueue, condition: impl FnMut() -> Option<T>) -> Result<T, Ended> {
+    wait_on(&[queue], None, true, condition)
+}
+
+/// Sleeps until `deadline`, if any, or a signal.
+pub fn sleep_until(deadline: Option<u64>) -> Ended {
+    match wait_on(&[], deadline, true, || None::<()>) {
+        Ok(()) => Ended::TimedOut,
+        Err(ended) => ended,
+    }
+}

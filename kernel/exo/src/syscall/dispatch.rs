@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The table of system calls, and the two ways through it.
+//!
+//! A line is: number, kind, name, handler and its number of arguments. The macro makes a `match` of the lines, which the
+//! compiler turns into a jump table. Kinds:
+//! * `plain`: `handler(arguments…) -> Result`.
+//! * `regs`: the same with the program's registers in front, for calls that change or copy them.
+//! * `lean`: also has a function of the same name in [`lean`](super::lean), which is tried first, on the short path that takes no
+//!   lock, allocates nothing and never switches.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use exo_abi::number as exo;
+use exo_hal::{hooks::LeanCall, log, trap::LEAN_CALLS, trap::Regs};
+
+use super::{
+    Argument, descriptors, futexes, identity, info, ipcs, lean as lean_calls, memory, names, open, polling,
+    processes, read_write, signals, status, times,
+};
+use crate::{
+    errno::{Errno, Result},
+    task::current,
+};
+
+macro_rules! invoke {
+    (plain $handler:path, $regs:ident, 0) => { $handler() };
+    (plain $handler:path, $regs:ident, 1) => { $handler(arg($regs.rdi)) };
+    (plain $handler:path, $regs:ident, 2) => { $handler(arg($regs.rdi), arg($regs.rsi)) };
+    (plain $handler:path, $regs:ident, 3) => { $handler(arg($regs.rdi), arg($regs.rsi), arg($regs.rdx)) };
+    (plain $handler:path, $regs:ident, 4) => {
+        $handler(arg($regs.rdi), arg($regs.rsi), arg($regs.rdx), arg($regs.r10))
+    };
+    (plain $handler:path, $regs:ident, 5) => {
+        $handler(arg($regs.rdi), arg($regs.rsi), arg($regs.rdx), arg($regs.r10), arg($regs.r8))
+    };
+    (plain $handler:path, $regs:ident, 6) => {
+        $handler(arg($regs.rdi), arg($regs.rsi), arg($regs.rdx), arg($regs.r10), arg($regs.r8), arg($regs.r9))
+    };
+    (lean $handler:path, $regs:ident, $count:tt) => { invoke!(plain $handler, $regs, $count) };
+    (regs $handler:path, $regs:ident, 0) => { $handler($regs) };
+}
+
+macro_rules! lean_only {
+    (lean, $number:expr, $name:ident, $out:ident) => {
+        $out[$number as usize] = Some(lean_calls::$name as LeanCall)
+    };
+    ($kind:ident, $number:expr, $name:ident, $out:ident) => {
+        $out[$number as usize] = None
+    };
+}
+
+macro_rules! system_calls {
+    ($($number:literal $kind:ident $name:ident => $($handler:ident)::+ ($count:tt);)* own: $($own:ident $own_kind:ident $own_name:ident => $($own_handler:ident)::+ ($own_count:tt);)*) => {
+        fn dispatch(number: u64, regs: &mut Regs) -> Result {
+            match number {
+                $($number => invoke!($kind $($handler)::+, regs, $count),)*
+                $(exo::$own => invoke!($own_kind $($own_handler)::+, regs, $own_count),)*
+                _ => unknown(number),
+            }
+        }
+
+        /// The functions of the short path, by number.
+        pub const fn lean_table() -> [Option<LeanCall>; LEAN_CALLS] {
+            let mut out: [Option<LeanCall>; LEAN_CALLS] = [Some(lean_calls::unknown as LeanCall); LEAN_CALLS];
+            $(lean_only!($kind, $number, $name, out);)*
+            out
+        }
+    };
+}
+
+system_calls! {
+    0 lean read => read_write::read(3);
+    1 lean write => read_write::write(3);
+    2 plain open => open::open(3);
+    3 plain close => descriptors::close(1);
+    4 plain stat => status::stat(2);
+    5 plain fstat => status::fstat(2);
+    6 plain lstat => status::lstat(2);
+    7 plain poll => polling::poll(3);
+    8 plain lseek => read_write::lseek(3);
+    9 plain mmap => memory::mmap(6);
+    10 plain mprotect => memory::mprotect(3);
+    11 plain munmap => memory::munmap(2);
+    12 plain brk => memory::brk(1);
+    13 plain rt_sigaction => signals::rt_sigaction(4);
+    14 plain rt_sigprocmask => signals::rt_sigprocmask(4);
+    15 regs rt_sigreturn => signals::rt_sigreturn(0);
+    16 plain ioctl => descriptors::ioctl(3);
+    17 plain pread64 => read_write::pread64(4);
+    18 plain pwrite64 => read_write::pwrite64(4);
+    19 plain readv => read_write::readv(3);
+    20 plain writev => read_write::writev(3);
+    21 plain access => status::access(2);
+    22 plain pipe => descriptors::pipe(1);
+    23 plain select => polling::select(5);
+    24 lean sched_yield => processes::sched_yield(0);
+    25 plain mremap => memory::mremap(5);
+    26 plain msync => memory::msync(3);
+    27 plain mincore => memory::mincore(3);
+    28 plain madvise => memory::madvise(3);
+    32 plain dup => descriptors::dup(1);
+    33 plain dup2 => descriptors::dup2(2);
+    34 plain pause => signals::pause(0);
+    35 plain nanosleep => times::nanosleep(2);
+    36 plain getitimer => times::getitimer(2);
+    37 plain alarm => times::alarm(1);
+    38 plain setitimer => times::setitimer(3);
+    39 lean getpid => identity::getpid(0);
+    40 plain sendfile => read_write::sendfile(4);
+    41 plain socket => descriptors::socket(0);
+    56 regs clone => processes::clone(0);
+    57 regs fork => processes::fork(0);
+    58 regs vfork => processes::vfork(0);
+    59 regs execve => processes::execve(0);
+    60 plain exit => processes::exit(1);
+    61 plain wait4 => processes::wait4(4);
+    62 plain kill => signals::kill(2);
+    63 plain uname => info::uname(1);
+    72 plain fcntl => descriptors::fcntl(3);
+    73 plain flock => descriptors::flock(2);
+    74 plain fsync => read_write::fsync(1);
+    75 plain fdatasync => read_write::fsync(1);
+    76 plain truncate => names::truncate(2);
+    77 plain ftruncate => names::ftruncate(2);
+    79 plain getcwd => names::getcwd(2);
+    80 plain chdir => names::chdir(1);
+    81 plain fchdir => names::fchdir(1);
+    82 plain rename => names::rename(2);
+    83 plain mkdir => names::mkdir(2);
+    84 plain rmdir => names::rmdir(1);
+    85 plain creat => open::creat(2);
+    86 plain link => names::link(2);
+    87 plain unlink => names::unlink(1);
+    88 plain symlink => names::symlink(2);
+    89 plain readlink => status::readlink(3);
+    90 plain chmod => names::chmod(2);
+    91 plain fchmod => names::fchmod(2);
+    92 plain chown => names::chown(3);
+    93 plain fchown => names::fchown(3);
+    94 plain lchown => names::lchown(3);
+    95 plain umask => names::umask(1);
+    96 plain gettimeofday => times::gettimeofday(2);
+    97 plain getrlimit => processes::getrlimit(2);
+    98 plain getrusage => processes::getrusage(2);
+    99 plain sysinfo => info::sysinfo(1);
+    100 plain times => times::times(1);
+    102 lean getuid => identity::root(0);
+    103 plain syslog => info::syslog(3);
+    104 lean getgid => identity::root(0);
+    105 plain setuid => identity::set_id(1);
+    106 plain setgid => identity::set_id(1);
+    107 lean geteuid => identity::root(0);
+    108 lean getegid => identity::root(0);
+    109 plain setpgid => identity::setpgid(2);
+    110 plain getppid => identity::getppid(0);
+    111 plain getpgrp => identity::getpgrp(0);
+    112 plain setsid => identity::setsid(0);
+    113 plain setreuid => identity::set_id(1);
+    114 plain setregid => identity::set_id(1);
+    115 plain getgroups => identity::getgroups(2);
+    116 plain setgroups => identity::root(0);
+    117 plain setresuid => identity::set_id(1);
+    118 plain getresuid => identity::getres(3);
+    119 plain setresgid => identity::set_id(1);
+    120 plain getresgid => identity::getres(3);
+    121 plain getpgid => identity::getpgid(1);
+    122 plain setfsuid => identity::root(0);
+    123 plain setfsgid => identity::root(0);
+    124 plain getsid => identity::getsid(1);
+    127 plain rt_sigpending => signals::rt_sigpending(2);
+    128 plain rt_sigtimedwait => signals::rt_sigtimedwait(4);
+    129 plain rt_sigqueueinfo => signals::rt_sigqueueinfo(3);
+    130 plain rt_sigsuspend => signals::rt_sigsuspend(2);
+    131 regs sigaltstack => signals::sigaltstack(0);
+    132 plain utime => names::utime(2);
+    133 plain mknod => names::mknod(3);
+    135 plain personality => processes::personality(1);
+    137 plain statfs => status::statfs(2);
+    138 plain fstatfs => status::fstatfs(2);
+    140 plain getpriority => processes::getpriority(2);
+    141 plain setpriority => processes::setpriority(3);
+    142 plain sched_setparam => processes::sched_setparam(2);
+    143 plain sched_getparam => processes::sched_getparam(2);
+    144 plain sched_setscheduler => processes::sched_setscheduler(3);
+    145 plain sched_getscheduler => processes::sched_getscheduler(1);
+    146 plain sched_get_priority_max => processes::sched_priority_limit(1);
+    147 plain sched_get_priority_min => processes::sched_priority_limit(1);
+    149 plain mlock => memory::lock(2);
+    150 plain munlock => memory::lock(2);
+    157 plain prctl => processes::prctl(2);
+    158 plain arch_prctl => processes::arch_prctl(2);
+    160 plain setrlimit => processes::setrlimit(2);
+    161 plain chroot => names::chroot(1);
+    162 plain sync => info::sync(0);
+    165 plain mount => names::mount(3);
+    166 plain umount2 => names::umount2(2);
+    169 plain reboot => info::reboot(3);
+    170 plain sethostname => info::sethostname(2);
+    186 lean gettid => identity::gettid(0);
+    200 plain tkill => signals::tkill(2);
+    201 plain time => times::time(1);
+    202 plain futex => futexes::futex(6);
+    203 plain sched_setaffinity => processes::sched_setaffinity(3);
+    204 plain sched_getaffinity => processes::sched_getaffinity(3);
+    217 plain getdents64 => names::getdents64(3);
+    218 plain set_tid_address => processes::set_tid_address(1);
+    221 plain fadvise64 => read_write::fsync(1);
+    227 plain clock_settime => times::clock_settime(2);
+    228 lean clock_gettime => times::clock_gettime(2);
+    229 plain clock_getres => times::clock_getres(2);
+    230 plain clock_nanosleep => times::clock_nanosleep(4);
+    231 plain exit_group => processes::exit_group(1);
+    234 plain tgkill => signals::tgkill(3);
+    235 plain utimes => names::utimes(2);
+    247 plain waitid => processes::waitid(5);
+    257 plain openat => open::openat(4);
+    258 plain mkdirat => names::mkdirat(3);
+    259 plain mknodat => names::mknodat(4);
+    260 plain fchownat => names::fchownat(5);
+    262 plain newfstatat => status::newfstatat(4);
+    263 plain unlinkat => names::unlinkat(3);
+    264 plain renameat => names::renameat(4);
+    265 plain linkat => names::linkat(5);
+    266 plain symlinkat => names::symlinkat(3);
+    267 plain readlinkat => status::readlinkat(4);
+    268 plain fchmodat => names::fchmodat(3);
+    269 plain faccessat => status::faccessat(3);
+    270 plain pselect6 => polling::pselect6(6);
+    271 plain ppoll => polling::ppoll(5);
+    273 plain set_robust_list => processes::set_robust_list(2);
+    280 plain utimensat => names::utimensat(4);
+    285 plain fallocate => names::fallocate(4);
+    292 plain dup3 => descriptors::dup3(3);
+    293 plain pipe2 => descriptors::pipe2(2);
+    295 plain preadv => read_write::preadv(4);
+    296 plain pwritev => read_write::pwritev(4);
+    302 plain prlimit64 => processes::prlimit64(4);
+    309 plain getcpu => info::getcpu(2);
+    316 plain renameat2 => names::renameat2(5);
+    318 plain getrandom => info::getrandom(3);
+    322 regs execveat => processes::execveat(0);
+    332 plain statx => status::statx(5);
+    435 regs clone3 => processes::clone3(0);
+    436 plain close_range => descriptors::close_range(3);
+    439 plain faccessat2 => status::faccessat2(4);
+    own:
+    GET_TIME plain get_time => times::get_time(0);
+    IPC_CREATE plain ipc_create => ipcs::create(0);
+    IPC_SEND regs ipc_send => ipcs::send(0);
+    IPC_RECV regs ipc_recv => ipcs::receive(0);
+    IPC_CALL regs ipc_call => ipcs::call(0);
+    IPC_REPLY_RECV regs ipc_reply_recv => ipcs::reply_receive(0);
+}
+
+#[inline(always)]
+fn arg<T: Argument>(value: u64) -> T {
+    T::from_register(value)
+}
+
+/// Numbers that were asked for and do not exist, each logged once: one bit for each number, the last for all beyond.
+static SEEN: [AtomicU64; 9] = [const { AtomicU64::new(0) }; 9];
+
+/// Numbers that C libraries try and do without: no word about them.
+const QUIET: [u64; 4] = [334, 324, 449, 41];
+
+/// Whether `number` was asked for before and does not exist.
+#[inline]
+pub fn is_known_unknown(number: u64) -> bool {
+    let bit = number.min(575);
+    SEEN.get((bit / 64) as usize).is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (bit % 64)) != 0)
+}
+
+#[cold]
+fn unknown(number: u64) -> Result {
+    if is_known_unknown(number) {
+        return Err(Errno::ENOSYS);
+    }
+    let bit = number.min(575);
+    if let Some(word) = SEEN.get((bit / 64) as usize) {
+        let seen = word.fetch_or(1 << (bit % 64), Ordering::Relaxed) & (1 << (bit % 64)) != 0;
+        if !seen && !QUIET.contains(&number) {
+            let name = *current().name.lock();
+            log!("system call {number} does not exist (asked for by {})", name.bytes().escape_ascii());
+        }
+    }
+    Err(Errno::ENOSYS)
+}
+
+/// The full path: every call, with all registers saved.
+pub fn full(regs: &mut Regs) {
+    let result = dispatch(regs.error, regs);
+    // rt_sigreturn and execve have set all registers.
+    if regs.vector == exo_hal::trap::vector::SYSCALL {
+        regs.rax = match result {
+            Ok(value) => value as u64,
+            Err(error) => -i64::from(error.0) as u64,
+        };
+    }
+}

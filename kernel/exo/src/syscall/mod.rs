@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! System calls: one file for each group, one line for each call in [`dispatch`]'s table. How to add one: see
+//! kernel/ADD_A_SYSTEM_CALL.md.
+
+pub mod dispatch;
+pub mod info;
+
+mod descriptors;
+mod futexes;
+mod identity;
+mod ipcs;
+mod lean;
+mod memory;
+mod names;
+mod open;
+mod polling;
+mod processes;
+mod read_write;
+mod signals;
+mod status;
+mod times;
+
+/// A register as the type that a handler wants; as in C, the upper half of a narrower type does not count.
+pub trait Argument {
+    /// Converts.
+    fn from_register(value: u64) -> Self;
+}
+
+macro_rules! arguments {
+    ($($type:ty)*) => { $(
+        impl Argument for $type {
+            #[inline(always)]
+            fn from_register(value: u64) -> Self {
+                value as $type
+            }
+        }
+    )* };
+}
+
+arguments!(i32 u32 i64 u64 usize);

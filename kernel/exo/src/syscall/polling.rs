@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! poll and select.
+
+use alloc::{vec, vec::Vec};
+
+use exo_hal::time;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::{
+    errno::{Errno, Result},
+    fs::poll::{Events, Question, poll as wait},
+    signal::{self, SignalSet},
+    task::{current, limits::index},
+    user::{self, TimeSpec, TimeVal},
+};
+
+/// `struct pollfd`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct PollFd {
+    fd: i32,
+    events: u16,
+    answer: u16,
+}
+
+fn after(ns: u64) -> Option<u64> {
+    Some(time::now_ns().saturating_add(ns))
+}
+
+fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
+    if count as u64 > current().process.limits.lock()[index::NOFILE].soft {
+        return Err(Errno::EINVAL);
+    }
+    let at = |place: usize| list.checked_add(place * size_of::<PollFd>()).ok_or(Errno::EFAULT);
+    let files = current().process.files.clone();
+    let mut entries = Vec::with_capacity(count);
+    let mut questions = Vec::new();
+    for place in 0..count {
+        let entry: PollFd = user::read(at(place)?)?;
+        if entry.fd >= 0 {
+            let events = Events::from_bits_truncate(entry.events);
+            questions.push(Question { file: files.get(entry.fd).ok(), events, place });
+        }
+        entries.push(entry);
+    }
+    let answers = wait(&questions, deadline)?;
+    entries.iter_mut().for_each(|e| e.answer = 0);
+    for (place, events) in &answers {
+        if let Some(entry) = entries.get_mut(*place) {
+            entry.answer = events.bits();
+        }
+    }
+    for (place, entry) in entries.iter().enumerate() {
+        user::write(at(place)?, entry)?;
+    }
+    Ok(answers.len())
+}
+
+pub(super) fn poll(list: usize, count: usize, timeout: i32) -> Result {
+    let deadline = if timeout < 0 { None } else { after(timeout as u64 * 1_000_000) };
+    poll_until(list, count, deadline)
+}
+
+/// Waits with another signal mask, if one is given.
+fn with_mask(mask: usize, size: usize, wait: impl FnOnce() -> Result) -> Result {
+    if mask != 0 {
+        if size != 8 {
+            return Err(Errno::EINVAL);
+        }
+        signal::set_temporary_mask(&current(), SignalSet(user::read(mask)?));
+    }
+    wait()
+}
+
+pub(super) fn ppoll(list: usize, count: usize, timeout: usize, mask: usize, size: usize) -> Result {
+    let deadline = if timeout == 0 { None } else { after(user::read::<TimeSpec>(timeout)?.to_ns()?) };
+    with_mask(mask, size, || poll_until(list, count, deadline))
+}
+
+const SETS: [(Events, Events); 3] = [
+    (Events::IN, Events::IN.union(Events::HUP).union(Events::ERR)),
+    (Events::OUT, Events::OUT.union(Events::ERR)),
+    (Events::PRI, Events::PRI),
+];
+
+fn select_until(count: i32, sets: [usize; 3], deadline: Option<u64>) -> Result {
+    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(1024);
+    let words = count.div_ceil(64);
+    let files = current().process.files.clone();
+    let mut asked = [const { Vec::new() }; 3];
+    for (bits, &set) in asked.iter_mut().zip(&sets) {
+        *bits = vec![0u64; words];
+        for (index, word) in bits.iter_mut().enumerate().filter(|_| set != 0) {
+            *word = user::read(set.wrapping_add(index * 8))?;
+        }
+    }
+    let has = |bits: &[u64], fd: usize| bits.get(fd / 64).is_some_and(|w| (w >> (fd % 64)) & 1 != 0);
+    let mut questions = Vec::new();
+    for fd in 0..count {
+        let mut events = Events::empty();
+        for (bits, (ask, _)) in asked.iter().zip(SETS) {
+            events.set(ask, has(bits, fd));
+        }
+        if !events.is_empty() {
+            questions.push(Question { file: Some(files.get(fd as i32)?), events, place: fd });
+        }
+    }
+    let answers = wait(&questions, deadline)?;
+    let mut total = 0;
+    for ((bits, &set), (_, counts_as)) in asked.iter().zip(&sets).zip(SETS) {
+        let mut out = vec![0u64; words];
+        for (fd, events) in &answers {
+            if has(bits, *fd) && events.intersects(counts_as) {
+                total += 1;
+                if let Some(word) = out.get_mut(fd / 64) {
+                    *word |= 1 << (fd % 64);
+                }
+            }
+        }
+        for (index, word) in out.iter().enumerate().filter(|_| set != 0) {
+            user::write(set.wrapping_add(index * 8), word)?;
+        }
+    }
+    Ok(total)
+}
+
+pub(super) fn select(count: i32, read: usize, write: usize, except: usize, timeout: usize) -> Result {
+    let deadline = if timeout == 0 { None } else { after(user::read::<TimeVal>(timeout)?.to_ns()?) };
+    select_until(count, [read, write, except], deadline)
+}
+
+pub(super) fn pselect6(
+    count: i32,
+    read: usize,
+    write: usize,
+    except: usize,
+    timeout: usize,
+    mask: usize,
+) -> Result {
+    let deadline = if timeout == 0 { None } else { after(user::read::<TimeSpec>(timeout)?.to_ns()?) };
+    let [mask, size] = if mask == 0 { [0, 8] } else { user::read::<[usize; 2]>(mask)? };
+    with_mask(mask, size, || select_until(count, [read, write, except], deadline))
+}

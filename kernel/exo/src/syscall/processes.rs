@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Processes and threads: clone, exec, exit, wait; limits, scheduling, the small print.
+
+use core::sync::atomic::Ordering;
+
+use alloc::{sync::Arc, vec::Vec};
+
+use exo_hal::{USER_END, cpu::percpu::cpu_count, trap::Regs};
+use linux_raw_sys::{general as abi, prctl as prctls};
+use zerocopy::{Immutable, IntoBytes};
+
+use super::open::start;
+use crate::{
+    errno::{Errno, Result},
+    fs::path::Follow,
+    sched,
+    signal::number,
+    task::{
+        Name, Process, Task, clone as cloning, current,
+        exec::{self, Strings},
+        exit as exiting,
+        limits::Limit,
+        process::Usage,
+        table,
+        wait::{self, Found, Options, Which},
+    },
+    user::{self, TimeVal},
+};
+
+pub(super) fn clone(regs: &mut Regs) -> Result {
+    let request = cloning::Request {
+        flags: regs.rdi & !0xff & u64::from(u32::MAX),
+        exit_signal: (regs.rdi & 0xff) as u32,
+        stack: regs.rsi,
+        parent_tid: regs.rdx as usize,
+        child_tid: regs.r10 as usize,
+        tls: regs.r8,
+    };
+    cloning::clone(&request, regs)
+}
+
+pub(super) fn fork(regs: &mut Regs) -> Result {
+    cloning::clone(&cloning::Request { exit_signal: number::SIGCHLD, ..Default::default() }, regs)
+}
+
+pub(super) fn vfork(regs: &mut Regs) -> Result {
+    let flags = u64::from(abi::CLONE_VM | abi::CLONE_VFORK);
+    cloning::clone(&cloning::Request { flags, exit_signal: number::SIGCHLD, ..Default::default() }, regs)
+}
+
+pub(super) fn clone3(regs: &mut Regs) -> Result {
+    let (address, size) = (regs.rdi as usize, regs.rsi as usize);
+    // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
+    const FIRST_SIZE: usize = 64;
+    if size < FIRST_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    let [flags, _, child_tid, parent_tid, exit_signal, stack, stack_size, tls]: [u64; 8] =
+        user::read(address)?;
+    let request = cloning::Request {
+        flags,
+        exit_signal: u32::try_from(exit_signal).map_err(|_| Errno::EINVAL)?,
+        stack: if stack == 0 { 0 } else { stack.wrapping_add(stack_size) },
+        parent_tid: parent_tid as usize,
+        child_tid: child_tid as usize,
+        tls,
+    };
+    cloning::clone(&request, regs)
+}
+
+fn read_strings(list: usize, room: &mut usize) -> Result<Vec<Vec<u8>>> {
+    let mut out = Vec::new();
+    // No list at all counts as an empty one, as on Linux.
+    if list == 0 {
+        return Ok(out);
+    }
+    let mut at = list;
+    loop {
+        let string: usize = user::read(at)?;
+        if string == 0 {
+            return Ok(out);
+        }
+        let string = user::read_string(string, *room, Errno::E2BIG)?;
+        *room = room.checked_sub(string.len() + 9).ok_or(Errno::E2BIG)?;
+        out.push(string);
+        at = at.checked_add(8).ok_or(Errno::EFAULT)?;
+    }
+}
+
+fn exec_at(
+    directory: i32,
+    path: u64,
+    arguments: u64,
+    environment: u64,
+    flags: u32,
+    regs: &mut Regs,
+) -> Result {
+    /// As Linux with the usual stack limit.
+    const ROOM: usize = 2 << 20;
+    let mut path = user::read_path(path as usize)?;
+    let mut room = ROOM;
+    let strings = Strings {
+        arguments: read_strings(arguments as usize, &mut room)?,
+        environment: read_strings(environment as usize, &mut room)?,
+    };
+    let from = start(directory, &path)?;
+    if path.is_empty() {
+        if flags & abi::AT_EMPTY_PATH == 0 {
+            return Err(Errno::ENOENT);
+        }
+        path = current().process.files.get(directory)?.node.path();
+    }
+    let follow = if flags & abi::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
+    exec::exec(from.as_ref(), &path, follow, strings, regs)?;
+    Ok(0)
+}
+
+pub(super) fn execve(regs: &mut Regs) -> Result {
+    exec_at(abi::AT_FDCWD, regs.rdi, regs.rsi, regs.rdx, 0, regs)
+}
+
+pub(super) fn execveat(regs: &mut Regs) -> Result {
+    exec_at(regs.rdi as i32, regs.rsi, regs.rdx, regs.r10, regs.r8 as u32, regs)
+}
+
+pub(super) fn exit(status: u32) -> Result {
+    exiting::exit_thread(&current(), (status & 0xff) << 8);
+    Ok(0)
+}
+
+pub(super) fn exit_group(status: u32) -> Result {
+    exiting::exit_process(&current(), (status & 0xff) << 8);
+    Ok(0)
+}
+
+/// `struct rusage`.
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+#[repr(C)]
+struct RUsage {
+    user: TimeVal,
+    system: TimeVal,
+    peak_kib: i64,
+    rest: [i64; 13],
+}
+
+impl RUsage {
+    fn new(usage: Usage) -> Self {
+        Self {
+            user: TimeVal::from_ns(usage.cpu_ns),
+            peak_kib: (usage.peak_pages * 4) as i64,
+            ..Self::default()
+        }
+    }
+}
+
+pub(super) fn wait4(pid: i32, status: usize, flags: u32, usage: usize) -> Result {
+    let which = match pid {
+        -1 => Which::Any,
+        0 => Which::Group(current().process.group.load(Ordering::Relaxed)),
+        1.. => Which::Pid(pid as u32),
+        i32::MIN => return Err(Errno::ESRCH),
+        _ => Which::Group(pid.unsigned_abs()),
+    };
+    let known = abi::WNOHANG | abi::WUNTRACED | abi::WCONTINUED | 0xe000_0000;
+    if flags & !known != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let options = Options {
+        ended: true,
+        stopped: flags & abi::WUNTRACED != 0,
+        continued: flags & abi::WCONTINUED != 0,
+        no_wait: flags & abi::WNOHANG != 0,
+        keep: false,
+    };
+    let Some(found) = wait::wait(which, options)? else { return Ok(0) };
+    user::write_optional(status, &found.status)?;
+    user::write_optional(usage, &RUsage::new(found.usage))?;
+    Ok(found.pid as usize)
+}
+
+pub(super) fn waitid(kind: u32, id: u32, info: usize, flags: u32, usage: usize) -> Result {
+    let which = match kind {
+        0 => Which::Any,
+        1 => Which::Pid(id),
+        2 if id == 0 => Which::Group(current().process.group.load(Ordering::Relaxed)),
+        2 => Which::Group(id),
+        _ => return Err(Errno::EINVAL),
+    };
+    let options = Options {
+        ended: flags & abi::WEXITED != 0,
+        stopped: flags & abi::WUNTRACED != 0,
+        continued: flags & abi::WCONTINUED != 0,
+        no_wait: flags & abi::WNOHANG != 0,
+        keep: flags & abi::WNOWAIT != 0,
+    };
+    if !(options.ended || options.stopped || options.continued) {
+        return Err(Errno::EINVAL);
+    }
+    let found = wait::wait(which, options)?;
+    if info != 0 {
+        // si_signo, si_errno, si_code, pad, si_pid, si_uid, si_status.
+        let words = match found {
+            None => [0u32; 7],
+            Some(Found { pid, status, .. }) => {
+                let (code, value) = match (status, status & 0x7f) {
+                    (0xffff, _) => (6, number::SIGCONT),
+                    (_, 0x7f) => (5, status >> 8),
+                    (_, 0) => (1, status >> 8),
+                    (_, signal) => (2, signal),
+                };
+                [number::SIGCHLD, 0, code, 0, pid, 0, value]
+            }
+        };
+        user::write(info, &words)?;
+    }
+    if let Some(found) = found {
+        user::write_optional(usage, &RUsage::new(found.usage))?;
+    }
+    Ok(0)
+}
+
+pub(super) fn getrusage(who: i32, to: usize) -> Result {
+    let process = current().process.clone();
+    let peak_pages = process.memory.lock().clone().resident_pages();
+    let usage = match who {
+        0 => Usage { cpu_ns: process.cpu_ns(), peak_pages },
+        1 => Usage { cpu_ns: current().cpu_ns(), peak_pages },
+        -1 => *process.children_usage.lock(),
+        _ => return Err(Errno::EINVAL),
+    };
+    user::write(to, &RUsage::new(usage)).map(|()| 0)
+}
+
+fn process(pid: u32) -> Result<Arc<Process>> {
+    if pid == 0 { Ok(current().process.clone()) } else { table::process(pid).ok_or(Errno::ESRCH) }
+}
+
+pub(super) fn prlimit64(pid: u32, which: usize, new: usize, old: usize) -> Result {
+    let process = process(pid)?;
+    let before = *process.limits.lock().get(which).ok_or(Errno::EINVAL)?;
+    if new != 0 {
+        let limit: Limit = user::read(new)?;
+        if limit.soft > limit.hard {
+            return Err(Errno::EINVAL);
+        }
+        if let Some(slot) = process.limits.lock().get_mut(which) {
+            *slot = limit;
+        }
+    }
+    user::write_optional(old, &before).map(|()| 0)
+}
+
+pub(super) fn getrlimit(which: usize, to: usize) -> Result {
+    prlimit64(0, which, 0, to)
+}
+
+pub(super) fn setrlimit(which: usize, from: usize) -> Result {
+    prlimit64(0, which, from, 0)
+}
+
+pub(super) fn sched_yield() -> Result {
+    sched::schedule();
+    Ok(0)
+}
+
+fn task(tid: u32) -> Result<Arc<Task>> {
+    if tid == 0 { Ok(current().arc()) } else { table::task(tid).ok_or(Errno::ESRCH) }
+}
+
+pub(super) fn sched_getaffinity(tid: u32, size: usize, to: usize) -> Result {
+    let all = u64::MAX >> (64 - cpu_count());
+    let mask = task(tid)?.affinity.load(Ordering::Relaxed) & all;
+    if size < 8 {
+        return Err(Errno::EINVAL);
+    }
+    user::write(to, &mask)?;
+    Ok(8)
+}
+
+pub(super) fn sched_setaffinity(tid: u32, size: usize, from: usize) -> Result {
+    let mut bytes = [0; 8];
+    user::copy_in(bytes.get_mut(..size.min(8)).unwrap_or_default(), from)?;
+    let all = u64::MAX >> (64 - cpu_count());
+    let mask = u64::from_le_bytes(bytes) & all;
+    if mask == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let task = task(tid)?;
+    task.affinity.store(mask, Ordering::Relaxed);
+    sched::migrate(&task);
+    Ok(0)
+}
+
+/// There is one policy, without priorities (SCHED_OTHER).
+pub(super) fn sched_getscheduler(tid: u32) -> Result {
+    task(tid).map(|_| 0)
+}
+
+pub(super) fn sched_setscheduler(tid: u32, policy: u32, _parameters: usize) -> Result {
+    task(tid)?;
+    if policy == 0 || policy == 3 { Ok(0) } else { Err(Errno::EINVAL) }
+}
+
+pub(super) fn sched_getparam(tid: u32, to: usize) -> Result {
+    task(tid)?;
+    user::write(to, &0i32).map(|()| 0)
+}
+
+pub(super) fn sched_setparam(tid: u32, _from: usize) -> Result {
+    task(tid).map(|_| 0)
+}
+
+pub(super) fn sched_priority_limit(_policy: u32) -> Result {
+    Ok(0)
+}
+
+/// 20 minus the nice value, which is always 0.
+pub(super) fn getpriority(_which: u32, _who: u32) -> Result {
+    Ok(20)
+}
+
+pub(super) fn setpriority(_which: u32, _who: u32, _value: i32) -> Result {
+    Ok(0)
+}
+
+pub(super) fn personality(_value: u32) -> Result {
+    Ok(0)
+}
+
+pub(super) fn prctl(option: u32, argument: usize) -> Result {
+    let task = current();
+    match option {
+        prctls::PR_SET_NAME => {
+            let mut name = [0; 16];
+            for (index, byte) in name.iter_mut().enumerate().take(15) {
+                *byte = user::read(argument.wrapping_add(index))?;
+                if *byte == 0 {
+                    break;
+                }
+            }
+            *task.name.lock() = Name(name);
+            Ok(0)
+        }
+        prctls::PR_GET_NAME => {
+            let name = task.name.lock().0;
+            user::copy_out(argument, &name)?;
+            Ok(0)
+        }
+        prctls::PR_SET_DUMPABLE | prctls::PR_SET_NO_NEW_PRIVS => Ok(0),
+        prctls::PR_GET_DUMPABLE => Ok(1),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+pub(super) fn arch_prctl(option: u32, address: usize) -> Result {
+    const SET_GS: u32 = 0x1001;
+    const SET_FS: u32 = 0x1002;
+    const GET_FS: u32 = 0x1003;
+    const GET_GS: u32 = 0x1004;
+    let task = current();
+    let (fs, gs) = task.thread.segment_bases();
+    match option {
+        SET_FS | SET_GS if address >= USER_END => return Err(Errno::EPERM),
+        SET_FS => task.thread.set_segment_bases(address as u64, gs, true),
+        SET_GS => task.thread.set_segment_bases(fs, address as u64, true),
+        GET_FS => user::write(address, &fs)?,
+        GET_GS => user::write(address, &gs)?,
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(0)
+}
+
+pub(super) fn set_tid_address(address: usize) -> Result {
+    let task = current();
+    task.clear_tid.store(address, Ordering::Relaxed);
+    Ok(task.tid as usize)
+}
+
+pub(super) fn set_robust_list(head: usize, size: usize) -> Result {
+    if size != 24 {
+        return Err(Errno::EINVAL);
+    }
+    current().robust_list.store(head, Ordering::Relaxed);
+    Ok(0)
+}

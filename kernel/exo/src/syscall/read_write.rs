@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! read, write and their family.
+
+use alloc::sync::Arc;
+
+use crate::{
+    errno::{Errno, Result},
+    fs::OpenFile,
+    task::current,
+    user,
+};
+
+fn file(fd: i32) -> Result<Arc<OpenFile>> {
+    current().process.files.get(fd)
+}
+
+pub(super) fn read(fd: i32, to: usize, length: usize) -> Result {
+    file(fd)?.read(to, length)
+}
+
+pub(super) fn write(fd: i32, from: usize, length: usize) -> Result {
+    file(fd)?.write(from, length)
+}
+
+fn offset_of(value: i64) -> Result<u64> {
+    u64::try_from(value).map_err(|_| Errno::EINVAL)
+}
+
+pub(super) fn pread64(fd: i32, to: usize, length: usize, offset: i64) -> Result {
+    file(fd)?.read_at(offset_of(offset)?, to, length)
+}
+
+pub(super) fn pwrite64(fd: i32, from: usize, length: usize, offset: i64) -> Result {
+    file(fd)?.write_at(offset_of(offset)?, from, length)
+}
+
+/// Does `step(base, length, done)` for each part of a vector until one is not done in full.
+fn each_part(vector: usize, count: usize, mut step: impl FnMut(usize, usize, usize) -> Result) -> Result {
+    let mut done = 0;
+    for part in user::read_vector(vector, count)?.iter().filter(|p| p.length > 0) {
+        match step(part.base, part.length, done) {
+            Ok(now) => {
+                done += now;
+                if now < part.length {
+                    break;
+                }
+            }
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
+}
+
+pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
+    let file = file(fd)?;
+    each_part(vector, count, |base, length, _| file.read(base, length))
+}
+
+pub(super) fn writev(fd: i32, vector: usize, count: usize) -> Result {
+    let file = file(fd)?;
+    each_part(vector, count, |base, length, _| file.write(base, length))
+}
+
+pub(super) fn preadv(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
+    let (file, offset) = (file(fd)?, offset_of(offset)?);
+    each_part(vector, count, |base, length, done| {
+        file.read_at(offset.saturating_add(done as u64), base, length)
+    })
+}
+
+pub(super) fn pwritev(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
+    let (file, offset) = (file(fd)?, offset_of(offset)?);
+    each_part(vector, count, |base, length, done| {
+        file.write_at(offset.saturating_add(done as u64), base, length)
+    })
+}
+
+pub(super) fn lseek(fd: i32, distance: i64, whence: u32) -> Result {
+    file(fd)?.seek(distance, whence)
+}
+
+/// All files are in memory: there is nothing to wait for.
+pub(super) fn fsync(fd: i32) -> Result {
+    file(fd).map(|_| 0)
+}
+
+/// Declined: files have no common buffer that a copy could go through without the program's memory, and every program that uses
+/// it falls back to read and write.
+pub(super) fn sendfile(out: i32, input: i32, _offset: usize, _count: usize) -> Result {
+    file(out)?;
+    file(input)?;
+    Err(Errno::EINVAL)
+}

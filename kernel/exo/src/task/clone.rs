@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! New threads and processes: clone, clone3, fork, vfork.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use alloc::{sync::Arc, vec::Vec};
+
+use exo_hal::{cpu::percpu::cpu_index, mm::frame, sync::SpinLock, time, trap::Regs};
+use linux_raw_sys::general as abi;
+
+use super::{Process, Seed, Status, Task, current, limits::index, process::Alarm, process::Usage, table};
+use crate::{
+    errno::{Errno, Result},
+    sched::{
+        self,
+        wait::{WaitQueue, wait_on},
+    },
+    signal::{Pending, SignalSet, number},
+    user,
+};
+
+/// Kernel memory that a new process may need, in frames: stacks, tables, structures.
+const PROCESS_FRAMES: usize = 16;
+
+/// What a parent waits for after vfork: the child has its own memory, or is gone.
+#[derive(Default)]
+pub struct Completion {
+    done: AtomicBool,
+    queue: WaitQueue,
+}
+
+impl Completion {
+    /// It has happened.
+    pub fn complete(&self) {
+        self.done.store(true, Ordering::Release);
+        self.queue.wake_all();
+    }
+
+    /// Waits until it has happened; only the end of the task interrupts that.
+    fn wait(&self) {
+        let _ = wait_on(&[&self.queue], None, false, || self.done.load(Ordering::Acquire).then_some(()));
+    }
+}
+
+/// What clone is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request {
+    /// CLONE_ flags.
+    pub flags: u64,
+    /// Signal to the parent at the child's end.
+    pub exit_signal: u32,
+    /// The child's stack pointer; 0 for the parent's.
+    pub stack: u64,
+    /// Where the parent finds the child's number (CLONE_PARENT_SETTID).
+    pub parent_tid: usize,
+    /// Where the child finds it, or where it is cleared at its end.
+    pub child_tid: usize,
+    /// Base of the child's FS segment (CLONE_SETTLS).
+    pub tls: u64,
+}
+
+const SUPPORTED: u32 = abi::CLONE_VM
+    | abi::CLONE_FS
+    | abi::CLONE_FILES
+    | abi::CLONE_SIGHAND
+    | abi::CLONE_VFORK
+    | abi::CLONE_PARENT
+    | abi::CLONE_THREAD
+    | abi::CLONE_SYSVSEM
+    | abi::CLONE_SETTLS
+    | abi::CLONE_PARENT_SETTID
+    | abi::CLONE_CHILD_CLEARTID
+    | abi::CLONE_CHILD_SETTID
+    | abi::CLONE_DETACHED
+    | abi::CLONE_UNTRACED
+    | abi::CLONE_IO;
+
+fn has(flags: u64, flag: u32) -> bool {
+    flags & u64::from(flag) != 0
+}
+
+fn check(request: &Request) -> Result<()> {
+    let flags = request.flags;
+    let sane = flags & !u64::from(SUPPORTED) == 0
+        && (!has(flags, abi::CLONE_THREAD) || has(flags, abi::CLONE_SIGHAND))
+        && (!has(flags, abi::CLONE_SIGHAND) || has(flags, abi::CLONE_VM))
+        && request.exit_signal <= number::LAST;
+    if sane { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// Makes a new thread or process that goes on with the caller's registers; its number.
+pub fn clone(request: &Request, regs: &Regs) -> Result {
+    check(request)?;
+    let parent = current();
+    let flags = request.flags;
+    let limit = parent.process.limits.lock()[index::NPROC].soft;
+    if !frame::available(PROCESS_FRAMES) || table::TASKS.load(Ordering::Relaxed) as u64 >= limit {
+        return Err(Errno::EAGAIN);
+    }
+    let mut child_regs = *regs;
+    child_regs.rax = 0;
+    if request.stack != 0 {
+        child_regs.rsp = request.stack;
+    }
+    let tid = table::new_number().ok_or(Errno::EAGAIN)?;
+    let process =
+        if has(flags, abi::CLONE_THREAD) { parent.process.clone() } else { new_process(request, tid)? };
+    let task = Task::new(Seed {
+        tid,
+        process: process.clone(),
+        regs: &child_regs,
+        name: *parent.name.lock(),
+        blocked: SignalSet(parent.blocked.load(Ordering::Relaxed)),
+        affinity: parent.affinity.load(Ordering::Relaxed),
+    })?;
+    task.thread.inherit_fpu(&parent.thread);
+    let (fs, gs) = parent.thread.segment_bases();
+    let fs = if has(flags, abi::CLONE_SETTLS) { request.tls } else { fs };
+    task.thread.set_segment_bases(fs, gs, false);
+    if !has(flags, abi::CLONE_VM) || has(flags, abi::CLONE_VFORK) {
+        *task.alt_stack.lock() = *parent.alt_stack.lock();
+    }
+    if has(flags, abi::CLONE_CHILD_CLEARTID) {
+        task.clear_tid.store(request.child_tid, Ordering::Relaxed);
+    }
+    if has(flags, abi::CLONE_PARENT_SETTID) {
+        user::write(request.parent_tid, &tid)?;
+    }
+    if has(flags, abi::CLONE_CHILD_SETTID) {
+        process.memory.lock().clone().write_u32(request.child_tid, tid)?;
+    }
+    let completion = has(flags, abi::CLONE_VFORK).then(|| Arc::new(Completion::default()));
+    *task.vfork.lock() = completion.clone();
+    process.threads.lock().push(task.clone());
+    table::add_task(&task);
+    if has(flags, abi::CLONE_THREAD) {
+        // The process may have been told to end while we were at it: the new thread ends with it.
+        if parent.is_killed() {
+            super::exit::tell_to_exit(&task, parent.exit_status.load(Ordering::Relaxed));
+        }
+    } else {
+        let parent_process = if has(flags, abi::CLONE_PARENT) {
+            parent.process.parent.lock().upgrade().ok_or(Errno::EINVAL)?
+        } else {
+            parent.process.clone()
+        };
+        *process.parent.lock() = Arc::downgrade(&parent_process);
+        parent_process.children.lock().push(process.clone());
+        table::add_process(&process);
+    }
+    task.cpu.store(cpu_index(), Ordering::Relaxed);
+    sched::start(task);
+    if let Some(completion) = completion {
+        completion.wait();
+    }
+    Ok(tid as usize)
+}
+
+fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
+    let parent = current();
+    let parent = &parent.process;
+    let flags = request.flags;
+    let memory = parent.memory.lock().clone();
+    let memory = if has(flags, abi::CLONE_VM) { memory } else { memory.fork()? };
+    let files =
+        if has(flags, abi::CLONE_FILES) { parent.files.clone() } else { Arc::new(parent.files.duplicate()) };
+    let fs = if has(flags, abi::CLONE_FS) { parent.fs.clone() } else { Arc::new(parent.fs.duplicate()) };
+    let actions = if has(flags, abi::CLONE_SIGHAND) {
+        parent.actions.clone()
+    } else {
+        Arc::new(parent.actions.duplicate())
+    };
+    Ok(Arc::new(Process {
+        pid,
+        started: time::now_ns(),
+        parent: SpinLock::new(Arc::downgrade(parent)),
+        children: SpinLock::new(Vec::new()),
+        threads: SpinLock::new(Vec::new()),
+        memory: SpinLock::new(memory),
+        files,
+        fs,
+        actions,
+        pending: SpinLock::new(Pending::default()),
+        group: AtomicU32::new(parent.group.load(Ordering::Relaxed)),
+        session: AtomicU32::new(parent.session.load(Ordering::Relaxed)),
+        terminal: SpinLock::new(parent.terminal.lock().clone()),
+        status: SpinLock::new(Status::Running),
+        child_changed: WaitQueue::new(),
+        continued: WaitQueue::new(),
+        limits: SpinLock::new(*parent.limits.lock()),
+        alarm: SpinLock::new(Alarm::default()),
+        ended_ns: AtomicU64::new(0),
+        children_usage: SpinLock::new(Usage::default()),
+        program: SpinLock::new(parent.program.lock().clone()),
+        exit_signal: AtomicU32::new(request.exit_signal),
+        arguments: SpinLock::new(*parent.arguments.lock()),
+    }))
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Starting a program: execve.
+
+use core::sync::atomic::Ordering;
+
+use alloc::{sync::Arc, vec::Vec};
+
+use exo_hal::{PAGE_SIZE, USER_END, trap::Regs};
+use exo_logic::{
+    areas::Flags,
+    elf::{self, Plan},
+};
+use linux_raw_sys::auxvec as abi;
+
+use super::{Name, current, exit, work};
+use crate::{
+    errno::{Errno, Result},
+    fs::{
+        node::{Body, Node},
+        path::{self, Follow},
+    },
+    mm::{AddressSpace, Backing, Pages},
+    random,
+};
+
+/// Arguments and environment together, as on Linux with the usual stack limit.
+const ARGUMENTS_MAX: usize = 2 << 20;
+/// Where a movable program goes, as on Linux without randomisation.
+const MOVABLE_BASE: u64 = 0x5555_5555_4000;
+/// Scripts that name scripts that name scripts …
+const SCRIPT_DEPTH: usize = 4;
+/// How much of a script's first line counts, as on Linux.
+const SCRIPT_LINE: usize = 256;
+const STACK_TOP: usize = USER_END - PAGE_SIZE;
+
+/// A program's arguments and environment.
+#[derive(Clone, Debug, Default)]
+pub struct Strings {
+    /// The arguments, the program's name first.
+    pub arguments: Vec<Vec<u8>>,
+    /// The environment.
+    pub environment: Vec<Vec<u8>>,
+}
+
+impl Strings {
+    fn size(&self) -> usize {
+        self.arguments.iter().chain(&self.environment).map(|s| s.len() + 1 + size_of::<usize>()).sum()
+    }
+}
+
+fn find_node(start: Option<&Arc<Node>>, path: &[u8], follow: Follow) -> Result<Arc<Node>> {
+    let last = path::walk(start, path, follow)?;
+    let node = last.node.ok_or(Errno::ENOENT)?;
+    node.remember_file_place(&last.directory, &last.name);
+    Ok(node)
+}
+
+/// Finds the file, following `#!` lines.
+fn find(
+    start: Option<&Arc<Node>>,
+    path: &[u8],
+    follow: Follow,
+    strings: &mut Strings,
+) -> Result<(Arc<Node>, Plan)> {
+    let mut node = find_node(start, path, follow)?;
+    let mut name = path.to_vec();
+    for _ in 0..=SCRIPT_DEPTH {
+        let pages = match &node.body {
+            Body::File(pages) if node.is_executable() => pages,
+            _ => return Err(Errno::EACCES),
+        };
+        let mut head = [0; elf::HEAD];
+        let count = pages.read(0, &mut head);
+        let head = head.get(..count).unwrap_or_default();
+        if !head.starts_with(b"#!") {
+            let plan = elf::plan(head, pages.size(), USER_END as u64).map_err(|_| Errno::ENOEXEC)?;
+            return Ok((node, plan));
+        }
+        let line = head.get(2..count.min(SCRIPT_LINE)).unwrap_or_default();
+        let line = line.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii();
+        let mut words = line.splitn(2, |b| b.is_ascii_whitespace());
+        let interpreter = words.next().filter(|w| !w.is_empty()).ok_or(Errno::ENOEXEC)?.to_vec();
+        let argument = words.next().map(|w| w.trim_ascii().to_vec()).filter(|w| !w.is_empty());
+        let rest = strings.arguments.split_off(1.min(strings.arguments.len()));
+        strings.arguments = Vec::from([interpreter.clone()]);
+        strings.arguments.extend(argument);
+        strings.arguments.push(name);
+        strings.arguments.extend(rest);
+        node = find_node(None, &interpreter, Follow::Yes)?;
+        name = interpreter;
+    }
+    Err(Errno::ELOOP)
+}
+
+fn map(memory: &AddressSpace, plan: &Plan, pages: &Arc<Pages>) -> Result<u64> {
+    let base = if plan.movable { MOVABLE_BASE } else { 0 };
+    let mut heap = 0;
+    for segment in &plan.segments {
+        let at = |address: u64| {
+            let address =
+                base.checked_add(address).filter(|a| *a < STACK_TOP as u64).ok_or(Errno::ENOEXEC)?;
+            Ok::<usize, Errno>(address as usize)
+        };
+        let (start, file_end, end) = (at(segment.start)?, at(segment.file_end)?, at(segment.end)?);
+        let backing = Backing::File { pages: pages.clone(), offset: segment.offset, shared: false };
+        if file_end > start {
+            memory.map_fixed(start, file_end, segment.flags, backing)?;
+        }
+        if end > file_end {
+            memory.map_fixed(file_end, end, segment.flags, Backing::Anonymous)?;
+        }
+        // The rest of the last page from the file belongs to the zeros, if the program can write there at all.
+        let zero_from = at(segment.zero_from)?;
+        if segment.flags.contains(Flags::WRITE) && zero_from < file_end {
+            memory.zero(zero_from, file_end - zero_from)?;
+        }
+        heap = heap.max(end);
+    }
+    memory.set_heap(heap);
+    Ok(base)
+}
+
+/// Lays out the start of the stack: strings, then the auxiliary vector, the pointers to the strings, their number at the
+/// lowest address (System V ABI, 3.4.1). The stack pointer.
+fn push_strings(
+    memory: &AddressSpace,
+    strings: &Strings,
+    plan: &Plan,
+    base: u64,
+    path: &[u8],
+) -> Result<(usize, (usize, usize))> {
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut offsets = Vec::new();
+    for string in strings.arguments.iter().chain(&strings.environment) {
+        offsets.push(bytes.len());
+        bytes.extend(string);
+        bytes.push(0);
+    }
+    let arguments_size = offsets.get(strings.arguments.len()).copied().unwrap_or(bytes.len());
+    let platform = bytes.len();
+    bytes.extend(b"x86_64\0");
+    let file = bytes.len();
+    bytes.extend(path);
+    bytes.push(0);
+    let seed = bytes.len();
+    let mut random_bytes = [0; 16];
+    random::fill(&mut random_bytes);
+    bytes.extend(random_bytes);
+    let strings_at = (STACK_TOP - 8 - bytes.len()) & !15;
+    let address = |offset: usize| (strings_at + offset) as u64;
+    let auxiliary = [
+        (abi::AT_HWCAP, u64::from(exo_hal::cpu::cpuid(1, 0)[3])),
+        (abi::AT_PAGESZ, PAGE_SIZE as u64),
+        (abi::AT_CLKTCK, 100),
+        (abi::AT_PHDR, base + plan.headers.0),
+        (abi::AT_PHENT, 56),
+        (abi::AT_PHNUM, u64::from(plan.headers.1)),
+        (abi::AT_BASE, 0),
+        (abi::AT_FLAGS, 0),
+        (abi::AT_ENTRY, base + plan.entry),
+        (abi::AT_UID, 0),
+        (abi::AT_EUID, 0),
+        (abi::AT_GID, 0),
+        (abi::AT_EGID, 0),
+        (abi::AT_SECURE, 0),
+        (abi::AT_RANDOM, address(seed)),
+        (abi::AT_EXECFN, address(file)),
+        (abi::AT_PLATFORM, address(platform)),
+        (abi::AT_MINSIGSTKSZ, exo_hal::cpu::fpu::state_size() as u64 + 1024),
+        (abi::AT_NULL, 0),
+    ];
+    let mut words = Vec::from([strings.arguments.len() as u64]);
+    let (argument_offsets, environment_offsets) =
+        offsets.split_at_checked(strings.arguments.len()).unwrap_or_default();
+    words.extend(argument_offsets.iter().map(|&o| address(o)));
+    words.push(0);
+    words.extend(environment_offsets.iter().map(|&o| address(o)));
+    words.push(0);
+    words.extend(auxiliary.iter().flat_map(|&(key, value)| [u64::from(key), value]));
+    let sp = (strings_at - words.len() * 8) & !15;
+    let words: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    memory.write(sp, &words)?;
+    memory.write(strings_at, &bytes)?;
+    Ok((sp, (strings_at, strings_at + arguments_size)))
+}
+
+/// Replaces the running program. After the first change that cannot be undone, an error ends it.
+pub fn exec(
+    start: Option<&Arc<Node>>,
+    path: &[u8],
+    follow: Follow,
+    mut strings: Strings,
+    regs: &mut Regs,
+) -> Result<()> {
+    let task = current();
+    if strings.arguments.is_empty() {
+        strings.arguments.push(Vec::new());
+    }
+    let (node, plan) = find(start, path, follow, &mut strings)?;
+    if strings.size() > ARGUMENTS_MAX {
+        return Err(Errno::E2BIG);
+    }
+    let Body::File(pages) = &node.body else { return Err(Errno::EACCES) };
+    let memory = AddressSpace::new()?;
+    let stack_limit = task.process.limits.lock()[super::limits::index::STACK].soft;
+    memory.add_stack(STACK_TOP, stack_limit)?;
+    let base = map(&memory, &plan, pages)?;
+    let (sp, arguments) = push_strings(&memory, &strings, &plan, base, path)?;
+
+    exit::end_other_threads(&task);
+    if task.is_killed() {
+        return Err(Errno::EINTR);
+    }
+    memory.activate();
+    let old = core::mem::replace(&mut *task.process.memory.lock(), memory);
+    drop(old);
+    if let Some(vfork) = task.vfork.lock().take() {
+        vfork.complete();
+    }
+    task.process.files.close_on_exec();
+    task.process.actions.reset_handlers();
+    task.alt_stack.lock().size = 0;
+    task.clear_tid.store(0, Ordering::Relaxed);
+    task.robust_list.store(0, Ordering::Relaxed);
+    let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    *task.name.lock() = Name::new(name);
+    *task.process.program.lock() = node.path();
+    *task.process.arguments.lock() = arguments;
+    task.process.exit_signal.store(crate::signal::number::SIGCHLD, Ordering::Relaxed);
+    task.thread.set_segment_bases(0, 0, true);
+    task.thread.set_fpu(None);
+    task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel);
+    *regs = Regs::at_start(base + plan.entry, sp as u64);
+    Ok(())
+}

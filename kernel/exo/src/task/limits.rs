@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Resource limits (getrlimit and its family).
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Number of limits that Linux has.
+pub const COUNT: usize = 16;
+/// No limit.
+pub const INFINITY: u64 = u64::MAX;
+
+/// Limits that the kernel itself looks at.
+pub mod index {
+    /// Largest file that the process may write.
+    pub const FSIZE: usize = 1;
+    /// Size of the heap; kept only.
+    pub const DATA: usize = 2;
+    /// Size of the stack.
+    pub const STACK: usize = 3;
+    /// Number of processes.
+    pub const NPROC: usize = 6;
+    /// Number of open files.
+    pub const NOFILE: usize = 7;
+    /// Size of the address space.
+    pub const AS: usize = 9;
+}
+
+/// `struct rlimit64`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Limit {
+    /// In force now.
+    pub soft: u64,
+    /// As high as `soft` may be raised.
+    pub hard: u64,
+}
+
+/// All limits of a process.
+pub type Limits = [Limit; COUNT];
+
+/// The limits of the first process.
+pub fn initial() -> Limits {
+    let mut limits = [Limit { soft: INFINITY, hard: INFINITY }; COUNT];
+    limits[index::STACK] = Limit { soft: 8 << 20, hard: INFINITY };
+    limits[4] = Limit { soft: 0, hard: INFINITY };
+    limits[index::NPROC] = Limit { soft: 4096, hard: 4096 };
+    limits[index::NOFILE] = Limit { soft: 1024, hard: 4096 };
+    limits[8] = Limit { soft: 8 << 20, hard: 8 << 20 };
+    limits[11] = Limit { soft: 4096, hard: 4096 };
+    limits[12] = Limit { soft: 819_200, hard: 819_200 };
+    limits[13] = Limit { soft: 0, hard: 0 };
+    limits[14] = Limit { soft: 0, hard: 0 };
+    limits
+}

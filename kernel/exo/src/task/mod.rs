@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tasks (threads) and processes (thread groups).
+
+pub mod clone;
+pub mod exec;
+pub mod exit;
+pub mod limits;
+pub mod process;
+pub mod table;
+pub mod wait;
+
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use alloc::sync::{Arc, Weak};
+
+use exo_hal::{sync::SpinLock, thread, thread::Thread, trap::Regs};
+
+use crate::{
+    errno::Result,
+    mm::AddressSpace,
+    sched,
+    signal::{self, Pending, SignalSet},
+};
+
+pub use process::{Process, Status};
+
+/// Bits of [`Task::work`]: what must happen before user mode goes on.
+pub mod work {
+    /// A signal may be deliverable.
+    pub const SIGNAL: u32 = 1;
+    /// The task must end.
+    pub const EXIT: u32 = 2;
+    /// The process is stopped.
+    pub const STOP: u32 = 4;
+    /// A handler's mask is to be put back although no handler ran (sigsuspend and the like).
+    pub const RESTORE_MASK: u32 = 8;
+}
+
+/// The alternate signal stack.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AltStack {
+    /// Lowest address.
+    pub base: u64,
+    /// Bytes; 0 for none.
+    pub size: u64,
+    /// SS_AUTODISARM, if set.
+    pub flags: u32,
+}
+
+/// A thread.
+pub struct Task {
+    /// Its number.
+    pub tid: u32,
+    /// Its process's number.
+    pub pid: u32,
+    /// Its process.
+    pub process: Arc<Process>,
+    /// The hardware side.
+    pub thread: Thread,
+    me: Weak<Task>,
+    /// See [`sched::state`].
+    pub state: AtomicU8,
+    /// Whether a run queue holds it.
+    pub queued: AtomicBool,
+    /// The CPU it runs on or ran on last.
+    pub cpu: AtomicUsize,
+    /// The CPUs it may run on, one bit each.
+    pub affinity: AtomicU64,
+    /// CPU time so far, in nanoseconds, without the current turn.
+    pub run_ns: AtomicU64,
+    /// Runs when a CPU has nothing else.
+    pub is_idle: bool,
+    /// See [`work`].
+    pub work: AtomicU32,
+    /// Blocked signals.
+    pub blocked: AtomicU64,
+    /// The mask that a wait replaced; valid with [`work::RESTORE_MASK`].
+    pub saved_mask: AtomicU64,
+    /// Signals for this thread alone.
+    pub pending: SpinLock<Pending>,
+    /// The alternate signal stack.
+    pub alt_stack: SpinLock<AltStack>,
+    /// Where to write 0 and wake a futex when the thread ends.
+    pub clear_tid: AtomicUsize,
+    /// The list of robust futexes.
+    pub robust_list: AtomicUsize,
+    /// The name, as in /proc/PID/comm.
+    pub name: SpinLock<Name>,
+    /// What its parent waits for after vfork.
+    pub vfork: SpinLock<Option<Arc<clone::Completion>>>,
+    /// Set when the thread was told to end, to the process's status if it ends the process.
+    pub exit_status: AtomicU32,
+    /// The endpoint (its address) whose answer the task waits for, or 0.
+    pub awaiting: AtomicUsize,
+    /// A message of an IPC endpoint that is on its way to the task.
+    pub ipc: SpinLock<Option<crate::ipc::Message>>,
+}
+
+/// A short name; zero bytes at the end do not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Name(pub [u8; 16]);
+
+impl Name {
+    /// The first 15 bytes of `name`.
+    pub fn new(name: &[u8]) -> Self {
+        let mut out = [0; 16];
+        for (to, from) in out.iter_mut().zip(name.iter().take(15)) {
+            *to = *from;
+        }
+        Self(out)
+    }
+
+    /// Without the zeros.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.split(|b| *b == 0).next().unwrap_or_default()
+    }
+}
+
+/// What differs between new threads.
+pub struct Seed<'a> {
+    /// The number.
+    pub tid: u32,
+    /// The process that it belongs to.
+    pub process: Arc<Process>,
+    /// The registers that it starts with.
+    pub regs: &'a Regs,
+    /// Its name.
+    pub name: Name,
+    /// Its signal mask.
+    pub blocked: SignalSet,
+    /// CPUs it may run on.
+    pub affinity: u64,
+}
+
+impl Task {
+    /// Makes a thread; it is not in any list and does not run yet.
+    pub fn new(seed: Seed<'_>) -> Result<Arc<Self>> {
+        let thread = Thread::new(seed.regs)?;
+        Ok(Self::build(seed, thread, false))
+    }
+
+    /// The idle task of this CPU, which runs already.
+    pub fn new_idle(process: Arc<Process>) -> Arc<Self> {
+        let seed = Seed {
+            tid: 0,
+            process,
+            regs: &Regs::default(),
+            name: Name::new(b"idle"),
+            blocked: SignalSet(u64::MAX),
+            affinity: u64::MAX,
+        };
+        Self::build(seed, Thread::idle(), true)
+    }
+
+    fn build(seed: Seed<'_>, thread: Thread, is_idle: bool) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            tid: seed.tid,
+            pid: seed.process.pid,
+            process: seed.process,
+            thread,
+            me: me.clone(),
+            state: AtomicU8::new(sched::state::RUNNABLE),
+            queued: AtomicBool::new(false),
+            cpu: AtomicUsize::new(0),
+            affinity: AtomicU64::new(seed.affinity),
+            run_ns: AtomicU64::new(0),
+            is_idle,
+            work: AtomicU32::new(0),
+            blocked: AtomicU64::new(seed.blocked.0),
+            saved_mask: AtomicU64::new(0),
+            pending: SpinLock::new(Pending::default()),
+            alt_stack: SpinLock::new(AltStack::default()),
+            clear_tid: AtomicUsize::new(0),
+            robust_list: AtomicUsize::new(0),
+            name: SpinLock::new(seed.name),
+            vfork: SpinLock::new(None),
+            exit_status: AtomicU32::new(0),
+            awaiting: AtomicUsize::new(0),
+            ipc: SpinLock::new(None),
+        })
+    }
+
+    /// A counted reference.
+    pub fn arc(&self) -> Arc<Task> {
+        self.me.upgrade().unwrap_or_else(|| unreachable!("a task that runs is referenced by the scheduler"))
+    }
+
+    /// The memory of its process.
+    pub fn memory(&self) -> Arc<AddressSpace> {
+        self.process.memory.lock().clone()
+    }
+
+    /// Loads its process's page tables.
+    pub fn activate_memory(&self) {
+        self.process.memory.lock().activate();
+    }
+
+    /// Whether a signal is to be handled, so that a wait must end.
+    pub fn has_signal(&self) -> bool {
+        self.work.load(Ordering::Acquire) & (work::SIGNAL | work::EXIT | work::STOP) != 0
+            && (self.work.load(Ordering::Acquire) & (work::EXIT | work::STOP) != 0
+                || signal::is_deliverable(self))
+    }
+
+    /// Whether the thread must end whatever it waits for.
+    pub fn is_killed(&self) -> bool {
+        self.work.load(Ordering::Acquire) & work::EXIT != 0
+    }
+
+    /// CPU time in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        let is_current = thread::has_current() && core::ptr::eq::<Task>(&*current(), self);
+        self.run_ns.load(Ordering::Relaxed) + if is_current { sched::running_ns() } else { 0 }
+    }
+}
+
+/// The running task.
+pub type Current = thread::Current<Task>;
+
+/// The running task.
+#[inline(always)]
+pub fn current() -> Current {
+    thread::current()
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A process: what its threads share.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+
+use exo_hal::{sync::SpinLock, time};
+
+use super::{Task, limits::Limits};
+use crate::{
+    fs::{FileTable, FsContext, tty::Terminal},
+    mm::AddressSpace,
+    sched::{
+        timer::{self, Action},
+        wait::WaitQueue,
+    },
+    signal::{self, Actions, Info, Pending, number},
+};
+
+/// What has become of a process, for its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Runs.
+    Running,
+    /// Stopped by this signal; `told` once a parent has waited for it.
+    Stopped {
+        /// The signal.
+        signal: u32,
+        /// The parent knows.
+        told: bool,
+    },
+    /// Goes on after a stop, and no parent has waited for it yet.
+    Continued,
+    /// Ended with this status (as wait4 has it); waits to be reaped.
+    Ended(u32),
+}
+
+/// An interval timer that sends SIGALRM.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alarm {
+    /// When it runs out, in nanoseconds since boot; 0 if it is off.
+    pub deadline: u64,
+    /// After how many nanoseconds it runs out again; 0 for once.
+    pub interval: u64,
+    key: Option<timer::Key>,
+}
+
+/// Resources that the process's ended children (and theirs) used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// CPU time in nanoseconds.
+    pub cpu_ns: u64,
+    /// The largest number of resident pages.
+    pub peak_pages: usize,
+}
+
+/// A process.
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in nanoseconds since boot.
+    pub started: u64,
+    /// Its parent.
+    pub parent: SpinLock<Weak<Process>>,
+    /// Its children, also those that ended and wait to be reaped.
+    pub children: SpinLock<Vec<Arc<Process>>>,
+    /// Its threads.
+    pub threads: SpinLock<Vec<Arc<Task>>>,
+    /// Its memory.
+    pub memory: SpinLock<Arc<AddressSpace>>,
+    /// Its open files.
+    pub files: Arc<FileTable>,
+    /// Working directory and file-creation mask.
+    pub fs: Arc<FsContext>,
+    /// What it does on signals.
+    pub actions: Arc<Actions>,
+    /// Signals for any of its threads.
+    pub pending: SpinLock<Pending>,
+    /// Process group.
+    pub group: AtomicU32,
+    /// Session.
+    pub session: AtomicU32,
+    /// The session's terminal.
+    pub terminal: SpinLock<Option<Arc<Terminal>>>,
+    /// What has become of it.
+    pub status: SpinLock<Status>,
+    /// Parents that wait for this process's children to change.
+    pub child_changed: WaitQueue,
+    /// Threads that wait for the end of a stop.
+    pub continued: WaitQueue,
+    /// Resource limits.
+    pub limits: SpinLock<Limits>,
+    /// The interval timer.
+    pub alarm: SpinLock<Alarm>,
+    /// CPU time of its threads that have ended.
+    pub ended_ns: AtomicU64,
+    /// What its children used.
+    pub children_usage: SpinLock<Usage>,
+    /// Path of the program.
+    pub program: SpinLock<Vec<u8>>,
+    /// Signal for the parent at the end.
+    pub exit_signal: AtomicU32,
+    /// Address of the arguments (start, end), for /proc/PID/cmdline.
+    pub arguments: SpinLock<(usize, usize)>,
+}
+
+impl Process {
+    /// Sends a signal to the process as a whole.
+    pub fn signal(&self, info: Info) {
+        signal::send_to_process(self, info);
+    }
+
+    /// A thread, the first if it still runs.
+    pub fn any_thread(&self) -> Option<Arc<Task>> {
+        self.threads.lock().first().cloned()
+    }
+
+    /// CPU time of all its threads, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        let threads = self.threads.lock();
+        self.ended_ns.load(Ordering::Relaxed) + threads.iter().map(|t| t.cpu_ns()).sum::<u64>()
+    }
+
+    /// Sets the interval timer; the old one's remaining time and interval.
+    pub fn set_alarm(self: &Arc<Self>, delay: u64, interval: u64) -> (u64, u64) {
+        let mut alarm = self.alarm.lock();
+        let now = time::now_ns();
+        let old = (alarm.deadline.saturating_sub(now), alarm.interval);
+        let was_set = alarm.deadline != 0;
+        if let Some(key) = alarm.key.take() {
+            timer::cancel(key);
+        }
+        *alarm = Alarm::default();
+        if delay > 0 {
+            let deadline = now.saturating_add(delay);
+            let key = timer::add(deadline, Action::Alarm(Arc::downgrade(self)));
+            *alarm = Alarm { deadline, interval, key: Some(key) };
+        }
+        // A timer that is about to run out is not off yet: 0 would say that.
+        if was_set { (old.0.max(1), old.1) } else { (0, 0) }
+    }
+
+    /// The remaining time and the interval of the interval timer.
+    pub fn alarm(&self) -> (u64, u64) {
+        let alarm = self.alarm.lock();
+        let left = alarm.deadline.saturating_sub(time::now_ns());
+        if alarm.deadline == 0 { (0, 0) } else { (left.max(1), alarm.interval) }
+    }
+
+    /// The interval timer ran out.
+    pub fn alarm_expired(self: Arc<Self>) {
+        {
+            let mut alarm = self.alarm.lock();
+            alarm.key = None;
+            if alarm.interval > 0 {
+                let deadline = alarm.deadline.saturating_add(alarm.interval).max(time::now_ns() + 1000);
+                alarm.deadline = deadline;
+                alarm.key = Some(timer::add(deadline, Action::Alarm(Arc::downgrade(&self))));
+            } else {
+                alarm.deadline = 0;
+            }
+        }
+        self.signal(Info::kernel(number::SIGALRM));
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        matches!(*self.status.lock(), Status::Ended(_))
+    }
+}

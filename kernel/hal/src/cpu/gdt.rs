@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Segments and the task-state segment, one set for each CPU.
+
+use alloc::vec;
+
+use x86_64::{
+    PrivilegeLevel, VirtAddr,
+    instructions::{
+        segmentation::{CS, DS, ES, SS, Segment},
+        tables::load_tss,
+    },
+    structures::{
+        DescriptorTablePointer,
+        gdt::{Descriptor, DescriptorFlags, SegmentSelector},
+        tss::TaskStateSegment,
+    },
+};
+
+use super::percpu;
+
+/// Selector of the kernel's code segment.
+pub(crate) const KERNEL_CODE: u16 = 0x08;
+/// What SYSRET adds 8 (data) and 16 (64-bit code) to.
+pub(crate) const SYSRET_BASE: u16 = 0x1b;
+/// Selector of the user's data segment.
+pub(crate) const USER_DATA: u16 = 0x23;
+/// Selector of the user's 64-bit code segment.
+pub(crate) const USER_CODE: u16 = 0x2b;
+const TSS: u16 = 0x30;
+
+/// Interrupt stacks, as the interrupt table counts them (from 0 here).
+pub(crate) mod ist {
+    /// Double faults: the kernel's stack is unusable.
+    pub(crate) const DOUBLE_FAULT: usize = 0;
+    /// Non-maskable interrupts: they come even between `syscall` and the stack switch.
+    pub(crate) const NMI: usize = 1;
+    /// Machine checks, for the same reason.
+    pub(crate) const MACHINE_CHECK: usize = 2;
+    /// Debug exceptions: a MOV SS before `syscall` delays one to the kernel's first instruction.
+    pub(crate) const DEBUG: usize = 3;
+}
+
+const IST_SIZE: usize = 8192;
+
+/// A CPU's tables.
+pub(crate) struct Tables {
+    gdt: [u64; 8],
+    pub(crate) tss: TaskStateSegment,
+}
+
+impl Tables {
+    pub(crate) const fn new() -> Self {
+        Self { gdt: [0; 8], tss: TaskStateSegment::new() }
+    }
+}
+
+/// Fills and loads this CPU's tables.
+pub(crate) fn load() {
+    // SAFETY: this CPU's own area, in place for ever; nothing else refers to the tables yet.
+    let tables = unsafe { &mut *(*percpu::area()).tables.get() };
+    let user_code_32 = DescriptorFlags::USER_CODE32.bits();
+    tables.gdt[1] = DescriptorFlags::KERNEL_CODE64.bits();
+    tables.gdt[2] = DescriptorFlags::KERNEL_DATA.bits();
+    // SYSRET's 32-bit code segment has to have a place here; no selector of it is ever loaded.
+    tables.gdt[3] = user_code_32;
+    tables.gdt[4] = DescriptorFlags::USER_DATA.bits();
+    tables.gdt[5] = DescriptorFlags::USER_CODE64.bits();
+    // SAFETY: the TSS lives as long as the CPU.
+    if let Descriptor::SystemSegment(low, high) = unsafe { Descriptor::tss_segment_unchecked(&tables.tss) } {
+        tables.gdt[6] = low;
+        tables.gdt[7] = high;
+    }
+    let pointer = DescriptorTablePointer {
+        limit: (size_of_val(&tables.gdt) - 1) as u16,
+        base: VirtAddr::new(tables.gdt.as_ptr() as u64),
+    };
+    // SAFETY: the table was just filled; each selector below names an entry of the right kind.
+    unsafe {
+        x86_64::instructions::tables::lgdt(&pointer);
+        CS::set_reg(SegmentSelector(KERNEL_CODE));
+        let null = SegmentSelector::new(0, PrivilegeLevel::Ring0);
+        SS::set_reg(null);
+        DS::set_reg(null);
+        ES::set_reg(null);
+        load_tss(SegmentSelector(TSS));
+    }
+}
+
+/// Gives this CPU its interrupt stacks; needs the heap.
+pub(crate) fn allocate_interrupt_stacks() {
+    for index in [ist::DOUBLE_FAULT, ist::NMI, ist::MACHINE_CHECK, ist::DEBUG] {
+        let stack = vec![0u128; IST_SIZE / 16].leak();
+        // SAFETY: this CPU's own table; the CPU reads the entry at the next such exception.
+        unsafe {
+            (*(*percpu::area()).tables.get()).tss.interrupt_stack_table[index] =
+                VirtAddr::from_ptr(stack.as_ptr_range().end);
+        }
+    }
+}
+
+/// Sets the stack for entries from user mode.
+#[inline]
+pub(crate) fn set_kernel_stack(end: u64) {
+    // SAFETY: this CPU's own area; the CPU reads the field at the next entry from user mode.
+    unsafe {
+        let area = percpu::area();
+        (*area).stack_end = end;
+        (&raw mut (*(*area).tables.get()).tss.privilege_stack_table[0])
+            .write_unaligned(VirtAddr::new_truncate(end));
+    }
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Local APICs (timer, messages between CPUs) in xAPIC or x2APIC form, and the IO-APICs (device interrupt lines).
+//! Source: Intel SDM volume 3, chapter 10; 82093AA data sheet.
+
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+
+use alloc::vec::Vec;
+use x86_64::{instructions::port::Port, registers::model_specific::Msr};
+
+use super::acpi;
+use crate::{
+    boot::spin_once::Once,
+    cpu::{cpuid, percpu},
+    log,
+    mm::kernel_map,
+    sync::SpinLock,
+    time,
+    trap::vector,
+};
+
+const APIC_BASE: u32 = 0x1b;
+const ENABLE: u64 = 1 << 11;
+const X2APIC: u64 = 1 << 10;
+
+/// Register numbers as x2APIC has them; xAPIC's offset is 16 times that.
+mod register {
+    pub(super) const ID: u32 = 0x02;
+    pub(super) const END_OF_INTERRUPT: u32 = 0x0b;
+    pub(super) const SPURIOUS: u32 = 0x0f;
+    pub(super) const COMMAND: u32 = 0x30;
+    pub(super) const COMMAND_HIGH: u32 = 0x31;
+    pub(super) const TIMER: u32 = 0x32;
+    pub(super) const LINT0: u32 = 0x35;
+    pub(super) const INITIAL_COUNT: u32 = 0x38;
+    pub(super) const CURRENT_COUNT: u32 = 0x39;
+    pub(super) const DIVIDE: u32 = 0x3e;
+}
+
+mod command {
+    pub(super) const FIXED: u32 = 0x4000;
+    pub(super) const NMI_TO_OTHERS: u32 = 0xc_4400;
+    pub(super) const INIT: u32 = 0x4500;
+    pub(super) const STARTUP: u32 = 0x4600;
+    pub(super) const PENDING: u32 = 1 << 12;
+}
+
+const MASKED: u32 = 1 << 16;
+/// The timer counts once in 16 bus clocks.
+const DIVIDE_16: u32 = 3;
+
+/// The registers, if they are in memory (xAPIC); null in x2APIC mode.
+static REGISTERS: AtomicPtr<u32> = AtomicPtr::new(core::ptr::null_mut());
+/// Timer counts in 2^32 ns.
+static COUNTS_PER_4S: AtomicU64 = AtomicU64::new(0);
+static STOPPING: AtomicBool = AtomicBool::new(false);
+static IO_APICS: Once<Vec<SpinLock<IoApic>>> = Once::new();
+
+fn read(register: u32) -> u32 {
+    let base = REGISTERS.load(Ordering::Relaxed);
+    // SAFETY: an MSR of x2APIC, or a register in the mapped page.
+    unsafe {
+        if base.is_null() {
+            Msr::new(0x800 + register).read() as u32
+        } else {
+            base.add(register as usize * 4).read_volatile()
+        }
+    }
+}
+
+fn write(register: u32, value: u32) {
+    let base = REGISTERS.load(Ordering::Relaxed);
+    // SAFETY: as in `read`; the callers write what the register's description allows.
+    unsafe {
+        if base.is_null() {
+            Msr::new(0x800 + register).write(u64::from(value));
+        } else {
+            base.add(register as usize * 4).write_volatile(value);
+        }
+    }
+}
+
+/// This CPU's APIC id.
+pub(crate) fn own_id() -> u32 {
+    let id = read(register::ID);
+    if REGISTERS.load(Ordering::Relaxed).is_null() { id } else { id >> 24 }
+}
+
+/// Tells the APIC that the interrupt was taken.
+#[inline]
+pub(crate) fn end_of_interrupt() {
+    write(register::END_OF_INTERRUPT, 0);
+}
+
+fn enable() {
+    let mut base = Msr::new(APIC_BASE);
+    let x2apic = cpuid(1, 0)[2] & (1 << 21) != 0;
+    // SAFETY: enables the APIC in a mode that the CPU has.
+    unsafe {
+        let value = base.read() | ENABLE;
+        base.write(value);
+        if x2apic {
+            base.write(value | X2APIC);
+        }
+    }
+    write(register::SPURIOUS, 0x100 | u32::from(vector::SPURIOUS));
+    write(register::DIVIDE, DIVIDE_16);
+    write(register::LINT0, MASKED);
+    write(register::TIMER, u32::from(vector::TIMER));
+    // SAFETY: this CPU's own area.
+    unsafe { (*percpu::area()).apic_id = own_id() };
+}
+
+pub(crate) fn init_boot_cpu() {
+    if cpuid(1, 0)[2] & (1 << 21) == 0 {
+        let physical = match acpi::platform().local_apic {
+            0 => 0xfee0_0000,
+            address => address,
+        };
+        REGISTERS.store(kernel_map::map_device(physical, 4096).cast(), Ordering::Relaxed);
+    }
+    mask_old_controllers();
+    enable();
+    // How fast the timer counts, measured over 5 ms.
+    write(register::TIMER, MASKED);
+    write(register::INITIAL_COUNT, u32::MAX);
+    let start = time::now_ns();
+    time::delay_ns(5_000_000);
+    let counted = u64::from(u32::MAX - read(register::CURRENT_COUNT));
+    let elapsed = time::now_ns() - start;
+    write(register::INITIAL_COUNT, 0);
+    write(register::TIMER, u32::from(vector::TIMER));
+    COUNTS_PER_4S.store(((u128::from(counted) << 32) / u128::from(elapsed.max(1))) as u64, Ordering::Relaxed);
+    let io_apics = acpi::platform().io_apics.iter();
+    IO_APICS.set(io_apics.map(|&(address, first)| SpinLock::new(IoApic::new(address, first))).collect());
+}
+
+pub(crate) fn init_other_cpu() {
+    enable();
+}
+
+/// Asks for a timer interrupt in `ns` nanoseconds. It replaces what was asked for before.
+pub fn set_timer(ns: u64) {
+    let counts = (u128::from(ns) * u128::from(COUNTS_PER_4S.load(Ordering::Relaxed))) >> 32;
+    write(register::INITIAL_COUNT, counts.clamp(1, u128::from(u32::MAX)) as u32);
+}
+
+fn send_command(apic_id: u32, value: u32) {
+    if REGISTERS.load(Ordering::Relaxed).is_null() {
+        // SAFETY: the command register of x2APIC takes both halves at once.
+        unsafe { Msr::new(0x800 + register::COMMAND).write((u64::from(apic_id) << 32) | u64::from(value)) };
+    } else {
+        while read(register::COMMAND) & command::PENDING != 0 {
+            core::hint::spin_loop();
+        }
+        write(register::COMMAND_HIGH, apic_id << 24);
+        write(register::COMMAND, value);
+    }
+}
+
+/// Interrupts CPU `cpu`.
+pub fn send(cpu: usize, vector: u8) {
+    send_command(percpu::apic_id_of(cpu), command::FIXED | u32::from(vector));
+}
+
+pub(crate) fn send_init(apic_id: u32) {
+    send_command(apic_id, command::INIT);
+}
+
+pub(crate) fn send_startup(apic_id: u32, page: u8) {
+    send_command(apic_id, command::STARTUP | u32::from(page));
+}
+
+/// Stops all other CPUs, whatever they do: for crash reports.
+pub(crate) fn stop_others() {
+    STOPPING.store(true, Ordering::SeqCst);
+    if percpu::cpu_count() > 1 {
+        send_command(0, command::NMI_TO_OTHERS);
+    }
+}
+
+pub(crate) fn is_stopping() -> bool {
+    STOPPING.load(Ordering::SeqCst)
+}
+
+/// Masks every line of the two 8259s, which a PC still has beside its IO-APIC.
+fn mask_old_controllers() {
+    // SAFETY: the mask registers of the two controllers.
+    unsafe {
+        Port::<u8>::new(0x21).write(0xff);
+        Port::<u8>::new(0xa1).write(0xff);
+    }
+}
+
+struct IoApic {
+    registers: *mut u32,
+    first: u32,
+    lines: u32,
+}
+
+// SAFETY: the registers may be used from any CPU; the lock around it orders the two accesses that each register takes.
+unsafe impl Send for IoApic {}
+
+impl IoApic {
+    fn new(physical: u64, first: u32) -> Self {
+        let mut this = Self { registers: kernel_map::map_device(physical, 32).cast(), first, lines: 0 };
+        this.lines = ((this.read(1) >> 16) & 0xff) + 1;
+        for line in 0..this.lines {
+            this.write(0x10 + 2 * line, MASKED);
+        }
+        this
+    }
+
+    fn read(&mut self, register: u32) -> u32 {
+        // SAFETY: index and data register in the mapped page.
+        unsafe {
+            self.registers.write_volatile(register);
+            self.registers.add(4).read_volatile()
+        }
+    }
+
+    fn write(&mut self, register: u32, value: u32) {
+        // SAFETY: as in `read`.
+        unsafe {
+            self.registers.write_volatile(register);
+            self.registers.add(4).write_volatile(value);
+        }
+    }
+}
+
+/// Lets ISA line `isa` interrupt the boot CPU, as vector [`vector::LINES`] plus `isa`.
+pub fn enable_isa_line(isa: u8) {
+    let wired = acpi::platform().lines.iter().find(|l| l.isa == isa);
+    let global = wired.map_or(u32::from(isa), |l| l.global);
+    let mut low = u32::from(vector::LINES + isa);
+    if wired.is_some_and(|l| l.low) {
+        low |= 1 << 13;
+    }
+    if wired.is_some_and(|l| l.level) {
+        low |= 1 << 15;
+    }
+    for io_apic in IO_APICS.get().into_iter().flatten() {
+        let mut io_apic = io_apic.lock();
+        if let Some(line) = global.checked_sub(io_apic.first).filter(|&line| line < io_apic.lines) {
+            io_apic.write(0x11 + 2 * line, percpu::apic_id_of(0) << 24);
+            io_apic.write(0x10 + 2 * line, low);
+            return;
+        }
+    }
+    log!("no IO-APIC has interrupt line {isa}");
+}

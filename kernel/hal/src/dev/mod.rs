@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The few devices that the kernel cannot do without. All others are drivers of the kernel proper.
+
+pub mod acpi;
+pub mod apic;
+pub mod rtc;
+pub mod serial;

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the kernel proper gives to this crate: functions that it defines under these names. They are ordinary safe
+//! functions; link-time optimisation inlines them into their callers.
+
+use crate::{
+    boot::BootInfo,
+    thread::Thread,
+    trap::{Fault, Regs},
+};
+
+/// A system call on the short path: first three arguments and the number in, no lock, no allocation, no switch. The kernel defines a
+/// table of them under the name `lean_calls`, by number.
+pub type LeanCall = extern "C" fn(u64, u64, u64, u64) -> LeanResult;
+
+/// What a [`LeanCall`] says.
+#[repr(C)]
+pub struct LeanResult {
+    /// The value for the program, if `handled`.
+    pub value: i64,
+    /// Zero: not handled here, take the full path.
+    pub handled: u64,
+}
+
+impl LeanResult {
+    /// A call that was answered.
+    #[inline(always)]
+    pub fn done(value: i64) -> Self {
+        Self { value, handled: 1 }
+    }
+
+    /// A call that needs the full path after all.
+    #[inline(always)]
+    pub fn full() -> Self {
+        Self { value: 0, handled: 0 }
+    }
+}
+
+unsafe extern "Rust" {
+    /// Runs once on the boot CPU, with memory, console and time working and no other CPU started.
+    pub safe fn exo_main(boot: &'static BootInfo) -> !;
+    /// Runs once on each other CPU.
+    pub safe fn exo_cpu_main() -> !;
+    /// A system call with all registers saved. Runs everything that must happen before user mode goes on.
+    pub safe fn exo_syscall(regs: &mut Regs);
+    /// A fault in user mode.
+    pub safe fn exo_user_fault(regs: &mut Regs, fault: Fault);
+    /// A page fault of the kernel inside a copy to or from user memory; true if the access may be tried again.
+    pub safe fn exo_copy_fault(address: usize, write: bool) -> bool;
+    /// The timer's interrupt.
+    pub safe fn exo_timer();
+    /// An interrupt line of the IO-APIC.
+    pub safe fn exo_interrupt(line: u8);
+    /// Called last on every way back from an interrupt to user mode.
+    pub safe fn exo_return_to_user(regs: &mut Regs);
+    /// The first thing a new thread runs, before it goes to user mode.
+    pub safe fn exo_thread_start(regs: &mut Regs);
+    /// Names the running program for a crash report.
+    pub safe fn exo_describe(out: &mut dyn core::fmt::Write);
+}
+
+/// The kernel's task type, of which each has one [`Thread`].
+///
+/// # Safety
+/// Implemented by exactly one type: the pointer to the running task is handed back as that type.
+pub unsafe trait TaskType: Sync {
+    /// The task's hardware side.
+    fn thread(&self) -> &Thread;
+}

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Physical page frames: a buddy allocator for all CPUs, a small stock of single frames for each CPU in front of it, and
+//! [`Frame`], a counted reference to one.
+//!
+//! A part of memory, the reserve, is given only to the kernel's own structures ([`allocate_kernel`]). Programs get
+//! "no memory" before the kernel's heap does, so that it can go on and answer ENOMEM.
+
+use core::{
+    ptr, slice,
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
+};
+
+use exo_logic::buddy::{Buddy, Link};
+
+use super::direct;
+use crate::{
+    PAGE_SIZE,
+    boot::{BootInfo, Region, spin_once::Once},
+    cpu::percpu,
+    sync::SpinLock,
+};
+
+/// Memory below this is not used: BIOS data, the trampoline of the other CPUs.
+const LOW_END: u64 = 1 << 20;
+/// What the boot page tables map.
+const BOOT_MAPPED: u64 = 4 << 30;
+
+static BUDDY: SpinLock<Option<Buddy<'static>>> = SpinLock::new(None);
+static COUNTS: Once<&'static [AtomicU32]> = Once::new();
+static TOTAL: AtomicUsize = AtomicUsize::new(0);
+/// Free frames in the buddy allocator, readable without its lock. Those in the CPUs' stocks count as used.
+static FREE: AtomicUsize = AtomicUsize::new(0);
+static RESERVE: AtomicUsize = AtomicUsize::new(0);
+
+/// Frames a CPU keeps for itself, and how many move at once to or from the common pool.
+const STOCK: usize = 64;
+const BATCH: usize = 32;
+
+/// A CPU's own stock of single frames.
+pub(crate) struct Magazine {
+    frames: [u32; STOCK],
+    count: usize,
+}
+
+impl Magazine {
+    pub(crate) const fn new() -> Self {
+        Self { frames: [0; STOCK], count: 0 }
+    }
+}
+
+/// Usable memory between `low` and `high`, without the kernel, the initial RAM disk and the table at `table`.
+fn usable(boot: &BootInfo, low: u64, high: u64, taken: &[(u64, u64)], mut each: impl FnMut(u64, u64)) {
+    for region in boot.regions.iter().filter(|r| r.kind == Region::USABLE) {
+        let end = (region.start + region.size).min(high) & !(PAGE_SIZE as u64 - 1);
+        let mut start = region.start.max(low).next_multiple_of(PAGE_SIZE as u64);
+        while start < end {
+            // The first taken range that lies in what is left splits it.
+            let next = taken.iter().filter(|t| t.1 > start && t.0 < end).min_by_key(|t| t.0);
+            match next {
+                Some(&(from, to)) => {
+                    if from > start {
+                        each(start, from);
+                    }
+                    start = to;
+                }
+                None => {
+                    each(start, end);
+                    start = end;
+                }
+            }
+        }
+    }
+}
+
+fn page_range(start: u64, size: u64) -> (u64, u64) {
+    let mask = PAGE_SIZE as u64 - 1;
+    (start & !mask, (start + size).next_multiple_of(PAGE_SIZE as u64))
+}
+
+fn taken(boot: &BootInfo, kernel_end: u64) -> [(u64, u64); 2] {
+    let initrd = boot.initrd.as_ptr() as u64;
+    let initrd = if boot.initrd.is_empty() { 0 } else { initrd - crate::DIRECT_MAP };
+    [(LOW_END, kernel_end), page_range(initrd, boot.initrd.len() as u64)]
+}
+
+static KERNEL_END: AtomicUsize = AtomicUsize::new(0);
+static TABLE: Once<(u64, u64)> = Once::new();
+
+/// Sets up the allocator with the memory below 4 GiB.
+pub(super) fn init(boot: &BootInfo, kernel_end: u64) {
+    KERNEL_END.store(kernel_end as usize, Ordering::Relaxed);
+    let memory_end =
+        boot.regions.iter().filter(|r| r.kind == Region::USABLE).map(|r| r.start + r.size).max().unwrap_or(0);
+    let frames = (memory_end / PAGE_SIZE as u64) as usize;
+    let table_size =
+        (frames * (size_of::<Link>() + size_of::<AtomicU32>()) + 64).next_multiple_of(PAGE_SIZE) as u64;
+    let taken = taken(boot, kernel_end);
+    let mut table = 0;
+    usable(boot, LOW_END, BOOT_MAPPED, &taken, |start, end| {
+        if table == 0 && end - start >= table_size {
+            table = start;
+        }
+    });
+    assert!(table != 0, "no room for the table of {frames} page frames");
+    TABLE.set((table, table + table_size));
+    // SAFETY: usable memory that nothing else has, mapped by the boot tables and by the direct map later on; zero bytes
+    // are valid for both types.
+    let (links, counts) = unsafe {
+        ptr::write_bytes(direct(table), 0, table_size as usize);
+        let links = direct(table).cast::<Link>();
+        let counts = links.add(frames).cast::<AtomicU32>();
+        (slice::from_raw_parts_mut(links, frames), slice::from_raw_parts(counts, frames))
+    };
+    COUNTS.set(counts);
+    *BUDDY.lock() = Some(Buddy::new(links));
+    add(boot, LOW_END, BOOT_MAPPED);
+}
+
+fn add(boot: &BootInfo, low: u64, high: u64) {
+    let [kernel, initrd] = taken(boot, KERNEL_END.load(Ordering::Relaxed) as u64);
+    let taken = [kernel, initrd, *TABLE.get().expect("set in init")];
+    let mut buddy = BUDDY.lock();
+    let buddy = buddy.as_mut().expect("set in init");
+    usable(boot, low, high, &taken, |start, end| {
+        buddy.add((start / PAGE_SIZE as u64) as u32, (end / PAGE_SIZE as u64) as u32);
+    });
+    let free = buddy.free_frames();
+    FREE.store(free, Ordering::Relaxed);
+    TOTAL.store(free, Ordering::Relaxed);
+    // 1/16 of the memory, 2 to 16 MiB.
+    RESERVE.store((free / 16).clamp(512, 4096), Ordering::Relaxed);
+}
+
+/// Adds what only the direct map reaches.
+pub(super) fn add_high_memory(boot: &BootInfo) {
+    add(boot, BOOT_MAPPED, u64::MAX);
+}
+
+/// Gives the frames of a boot-time range (the initial RAM disk) to the allocator, once nothing reads them any more.
+pub fn release_initrd(boot: &'static BootInfo) {
+    let [_, (start, end)] = taken(boot, 0);
+    let frames = (start / PAGE_SIZE as u64) as u32..(end / PAGE_SIZE as u64) as u32;
+    let mut buddy = BUDDY.lock();
+    if let Some(buddy) = buddy.as_mut() {
+        buddy.add(frames.start, frames.end);
+        FREE.store(buddy.free_frames(), Ordering::Relaxed);
+        TOTAL.fetch_add(frames.len(), Ordering::Relaxed);
+    }
+}
+
+/// Frames in all, and free ones.
+pub fn totals() -> (usize, usize) {
+    (TOTAL.load(Ordering::Relaxed), FREE.load(Ordering::Relaxed))
+}
+
+/// Whether programs may have another `frames` frames.
+#[inline]
+pub fn available(frames: usize) -> bool {
+    FREE.load(Ordering::Relaxed) > RESERVE.load(Ordering::Relaxed).saturating_add(frames)
+}
+
+/// `2^order` frames in a row for the kernel, from the reserve if need be: the first one's number.
+pub(crate) fn allocate_kernel(order: usize) -> Option<u32> {
+    let mut buddy = BUDDY.lock();
+    let buddy = buddy.as_mut()?;
+    let frame = buddy.allocate(order);
+    FREE.store(buddy.free_frames(), Ordering::Relaxed);
+    frame
+}
+
+#[inline]
+fn take_single(reserve: bool) -> Option<u32> {
+    // SAFETY: this CPU's own stock; interrupts are off and `refill` does not come back here.
+    let magazine = unsafe { &mut *(*percpu::area()).magazine.get() };
+    if magazine.count == 0 {
+        if !reserve && !available(BATCH) {
+            return None;
+        }
+        refill(magazine);
+    }
+    magazine.count = magazine.count.checked_sub(1)?;
+    Some(magazine.frames[magazine.count])
+}
+
+#[cold]
+fn refill(magazine: &mut Magazine) {
+    let mut buddy = BUDDY.lock();
+    let Some(buddy) = buddy.as_mut() else { return };
+    while magazine.count < BATCH {
+        let Some(frame) = buddy.allocate(0) else { break };
+        magazine.frames[magazine.count] = frame;
+        magazine.count += 1;
+    }
+    FREE.store(buddy.free_frames(), Ordering::Relaxed);
+}
+
+#[inline]
+fn give_single(frame: u32) {
+    // SAFETY: as in `take_single`.
+    let magazine = unsafe { &mut *(*percpu::area()).magazine.get() };
+    if magazine.count == STOCK {
+        drain(magazine);
+    }
+    magazine.frames[magazine.count] = frame;
+    magazine.count += 1;
+}
+
+#[cold]
+fn drain(magazine: &mut Magazine) {
+    let mut buddy = BUDDY.lock();
+    let Some(buddy) = buddy.as_mut() else { return };
+    while magazine.count > BATCH {
+        magazine.count -= 1;
+        buddy.free(magazine.frames[magazine.count], 0);
+    }
+    FREE.store(buddy.free_frames(), Ordering::Relaxed);
+}
+
+#[inline]
+fn count(frame: u32) -> &'static AtomicU32 {
+    &COUNTS.get().expect("set at boot")[frame as usize]
+}
+
+/// A counted reference to one page frame. Its bytes may be seen and changed by programs at any time, so they are only
+/// copied in and out, never borrowed.
+#[derive(Debug)]
+pub struct Frame(u32);
+
+impl Frame {
+    /// A frame with undefined content, for a program; none when memory is short.
+    #[inline]
+    pub fn allocate() -> Option<Self> {
+        Self::take(false)
+    }
+
+    /// A frame full of zeros, for a program; none when memory is short.
+    #[inline]
+    pub fn allocate_zeroed() -> Option<Self> {
+        let frame = Self::take(false)?;
+        frame.zero();
+        Some(frame)
+    }
+
+    /// A frame full of zeros for a page table or the like, which may come from the reserve.
+    #[inline]
+    pub(crate) fn allocate_table() -> Option<Self> {
+        let frame = Self::take(true)?;
+        frame.zero();
+        Some(frame)
+    }
+
+    #[inline]
+    fn take(reserve: bool) -> Option<Self> {
+        let frame = take_single(reserve)?;
+        count(frame).store(1, Ordering::Relaxed);
+        Some(Self(frame))
+    }
+
+    /// The frame's number: its physical address divided by the page size.
+    pub fn number(&self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn physical(&self) -> u64 {
+        u64::from(self.0) * PAGE_SIZE as u64
+    }
+
+    /// Gives up the handle without the reference, for a page-table entry.
+    #[inline]
+    pub(crate) fn into_physical(self) -> u64 {
+        let physical = self.physical();
+        core::mem::forget(self);
+        physical
+    }
+
+    /// # Safety
+    /// `physical` comes from [`into_physical`](Self::into_physical), and its reference passes to the handle.
+    #[inline]
+    pub(crate) unsafe fn from_physical(physical: u64) -> Self {
+        Self((physical / PAGE_SIZE as u64) as u32)
+    }
+
+    #[inline]
+    pub(crate) fn pointer(&self) -> *mut u8 {
+        direct(self.physical())
+    }
+
+    /// Whether this is the only reference.
+    #[inline]
+    pub fn is_only(&self) -> bool {
+        count(self.0).load(Ordering::Acquire) == 1
+    }
+
+    /// Fills the frame with zeros.
+    #[inline]
+    pub fn zero(&self) {
+        // SAFETY: the frame is ours through the handle; others that share it expect changes.
+        unsafe { ptr::write_bytes(self.pointer().cast::<u64>(), 0, PAGE_SIZE / 8) };
+    }
+
+    /// Copies from the frame; stops at its end.
+    pub fn read(&self, offset: usize, out: &mut [u8]) {
+        let count = out.len().min(PAGE_SIZE.saturating_sub(offset));
+        // SAFETY: `count` bytes from `offset` are inside the frame. A program that writes at the same time can only make
+        // the bytes other bytes.
+        unsafe {
+            ptr::copy_nonoverlapping(self.pointer().add(offset.min(PAGE_SIZE)), out.as_mut_ptr(), count)
+        };
+    }
+
+    /// Copies to the frame; stops at its end.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        let count = bytes.len().min(PAGE_SIZE.saturating_sub(offset));
+        // SAFETY: as in `read`.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.pointer().add(offset.min(PAGE_SIZE)), count) };
+    }
+
+    /// Zeroes from `offset` to the end.
+    pub fn zero_from(&self, offset: usize) {
+        let offset = offset.min(PAGE_SIZE);
+        // SAFETY: as in `read`.
+        unsafe { ptr::write_bytes(self.pointer().add(offset), 0, PAGE_SIZE - offset) };
+    }
+
+    /// A new frame with this one's content; none when memory is short.
+    #[inline]
+    pub fn duplicate(&self) -> Option<Self> {
+        let copy = Self::allocate()?;
+        // SAFETY: two different whole frames.
+        unsafe {
+            ptr::copy_nonoverlapping(self.pointer().cast::<u64>(), copy.pointer().cast(), PAGE_SIZE / 8)
+        };
+        Some(copy)
+    }
+}
+
+impl Clone for Frame {
+    #[inline]
+    fn clone(&self) -> Self {
+        count(self.0).fetch_add(1, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl Drop for Frame {
+    #[inline]
+    fn drop(&mut self) {
+        let references = count(self.0);
+        // A sole owner needs no atomic update: nobody else can make a second reference.
+        if references.load(Ordering::Acquire) == 1 || references.fetch_sub(1, Ordering::AcqRel) == 1 {
+            give_single(self.0);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kernel's own mappings: device registers, and kernel stacks with a guard page below each.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use alloc::vec::Vec;
+
+use super::{
+    frame::Frame,
+    paging::{self, NoMemory, bit},
+};
+use crate::{KERNEL_MAPPINGS, PAGE_SIZE, sync::SpinLock};
+
+/// Pages of a kernel stack.
+const STACK_PAGES: usize = 7;
+/// Address space of a kernel stack: the guard page is the lowest.
+const STACK_SPAN: u64 = 8 * PAGE_SIZE as u64;
+/// Device registers lie above this, stacks below.
+const DEVICES: u64 = KERNEL_MAPPINGS + (256 << 30);
+
+static NEXT_STACK: AtomicU64 = AtomicU64::new(KERNEL_MAPPINGS);
+static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICES);
+static FREE_STACKS: SpinLock<Vec<u64>> = SpinLock::new(Vec::new());
+
+/// Maps `size` bytes of device registers at `physical`, uncached.
+pub(crate) fn map_device(physical: u64, size: usize) -> *mut u8 {
+    let offset = physical % PAGE_SIZE as u64;
+    let pages = (offset as usize + size).div_ceil(PAGE_SIZE) as u64;
+    let base = NEXT_DEVICE.fetch_add(pages * PAGE_SIZE as u64, Ordering::Relaxed);
+    let flags = bit::WRITE | bit::NO_EXECUTE | bit::CACHE_DISABLE | bit::WRITE_THROUGH;
+    for page in 0..pages {
+        let at = page * PAGE_SIZE as u64;
+        paging::map_kernel_page(base + at, physical - offset + at, flags)
+            .expect("page tables for device registers");
+    }
+    (base + offset) as *mut u8
+}
+
+/// A kernel stack. Its memory stays mapped when it is dropped, for the next thread.
+pub(crate) struct KernelStack {
+    /// The lowest address of the span, in the guard page.
+    base: u64,
+}
+
+impl KernelStack {
+    /// Takes a used stack or maps a new one.
+    pub(crate) fn new() -> Result<Self, NoMemory> {
+        if let Some(base) = FREE_STACKS.lock().pop() {
+            return Ok(Self { base });
+        }
+        if !super::frame::available(STACK_PAGES) {
+            return Err(NoMemory);
+        }
+        let base = NEXT_STACK.fetch_add(STACK_SPAN, Ordering::Relaxed);
+        for page in 1..=STACK_PAGES as u64 {
+            let frame = Frame::allocate_table().ok_or(NoMemory)?;
+            let address = base + page * PAGE_SIZE as u64;
+            paging::map_kernel_page(address, frame.into_physical(), bit::WRITE | bit::NO_EXECUTE)?;
+        }
+        Ok(Self { base })
+    }
+
+    /// One past the highest address.
+    pub(crate) fn end(&self) -> u64 {
+        self.base + STACK_SPAN
+    }
+}
+
+impl Drop for KernelStack {
+    fn drop(&mut self) {
+        FREE_STACKS.lock().push(self.base);
+    }
+}
+
+/// Whether `address` is in the guard page of a kernel stack.
+pub(crate) fn is_guard_page(address: u64) -> bool {
+    (KERNEL_MAPPINGS..NEXT_STACK.load(Ordering::Relaxed)).contains(&address)
+        && (address - KERNEL_MAPPINGS) % STACK_SPAN < PAGE_SIZE as u64
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Threads as the hardware sees them: a kernel stack, the floating-point state, two segment bases.
+
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomData,
+    ops::Deref,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};
+
+use crate::{
+    cpu::{self, fpu, gdt, percpu},
+    hooks::TaskType,
+    mm::{kernel_map::KernelStack, paging::NoMemory},
+    trap::Regs,
+};
+
+/// What a switch saves and restores.
+pub struct Thread {
+    /// None for a CPU's idle thread, which runs on the stack that the CPU started with and never in user mode.
+    stack: Option<KernelStack>,
+    /// The kernel stack pointer while the thread does not run.
+    rsp: UnsafeCell<u64>,
+    running: AtomicBool,
+    fs_base: AtomicU64,
+    gs_base: AtomicU64,
+    fpu: Option<fpu::State>,
+    /// Turns in a row in which the thread had its floating-point state loaded.
+    fpu_turns: AtomicU8,
+}
+
+// SAFETY: `rsp` is touched only by `switch`, which makes sure through `running` that one CPU has the thread.
+unsafe impl Sync for Thread {}
+
+unsafe extern "C" {
+    fn switch_stacks(save: *mut u64, to: u64, running: *const AtomicBool);
+    static thread_start: u8;
+}
+
+/// What `switch_stacks` pops before it returns: six registers.
+const SAVED_WORDS: u64 = 6;
+
+impl Thread {
+    /// A thread that will start in user mode with `regs`, after `exo_thread_start`.
+    pub fn new(regs: &Regs) -> Result<Self, NoMemory> {
+        let stack = KernelStack::new()?;
+        let at = stack.end() - size_of::<Regs>() as u64;
+        let rsp = at - 8 * (SAVED_WORDS + 1);
+        // SAFETY: a mapped stack that nobody uses; both places are inside it, below its end.
+        unsafe {
+            (at as *mut Regs).write(*regs);
+            for word in 0..SAVED_WORDS {
+                ((rsp + 8 * word) as *mut u64).write(0);
+            }
+            ((rsp + 8 * SAVED_WORDS) as *mut u64).write(&raw const thread_start as u64);
+        }
+        Ok(Self {
+            stack: Some(stack),
+            rsp: UnsafeCell::new(rsp),
+            running: AtomicBool::new(false),
+            fs_base: AtomicU64::new(0),
+            gs_base: AtomicU64::new(0),
+            fpu: Some(fpu::State::new()),
+            fpu_turns: AtomicU8::new(0),
+        })
+    }
+
+    /// The thread that runs now, as a CPU's idle thread.
+    pub fn idle() -> Self {
+        Self {
+            stack: None,
+            rsp: UnsafeCell::new(0),
+            running: AtomicBool::new(true),
+            fs_base: AtomicU64::new(0),
+            gs_base: AtomicU64::new(0),
+            fpu: None,
+            fpu_turns: AtomicU8::new(0),
+        }
+    }
+
+    /// Whether some CPU has the thread's registers, or is still on its stack.
+    #[inline]
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// The bases of the user's FS and GS segments.
+    pub fn segment_bases(&self) -> (u64, u64) {
+        (self.fs_base.load(Ordering::Relaxed), self.gs_base.load(Ordering::Relaxed))
+    }
+
+    /// Sets the bases; in the CPU too if this thread is the one that runs here. Both must be user addresses.
+    pub fn set_segment_bases(&self, fs: u64, gs: u64, is_current: bool) {
+        let valid = |base: u64| if base < crate::USER_END as u64 { base } else { 0 };
+        self.fs_base.store(valid(fs), Ordering::Relaxed);
+        self.gs_base.store(valid(gs), Ordering::Relaxed);
+        if is_current {
+            cpu::set_fs_base(valid(fs));
+            cpu::set_user_gs_base(valid(gs));
+        }
+    }
+
+    /// Copies the running thread's floating-point state to a new thread.
+    pub fn inherit_fpu(&self, running: &Thread) {
+        if let (Some(own), Some(other)) = (&self.fpu, &running.fpu) {
+            if is_live() {
+                other.save();
+            }
+            own.copy_from(other);
+        }
+    }
+
+    /// Calls `with` with the running thread's floating-point state as bytes.
+    pub fn with_fpu_bytes<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
+        match &self.fpu {
+            Some(state) => {
+                if is_live() {
+                    state.save();
+                }
+                with(state.bytes())
+            }
+            None => with(&[]),
+        }
+    }
+
+    /// Sets the running thread's floating-point state; `None` for the initial one.
+    pub fn set_fpu(&self, bytes: Option<&[u8]>) {
+        if let Some(state) = &self.fpu {
+            match bytes {
+                Some(bytes) => state.set_bytes(bytes),
+                None => state.reset(),
+            }
+            if is_live() {
+                state.load();
+            }
+        }
+    }
+}
+
+/// Whether the running thread's floating-point state is in the CPU.
+#[inline]
+fn is_live() -> bool {
+    // SAFETY: this CPU's own area.
+    unsafe { (*percpu::area()).fpu_live }
+}
+
+fn set_live(live: bool) {
+    // SAFETY: this CPU's own area.
+    unsafe { (*percpu::area()).fpu_live = live };
+}
+
+/// The running program used a floating-point register for the first time in its turn. False if that cannot be why the CPU trapped.
+pub(crate) fn load_fpu() -> bool {
+    // SAFETY: `switch` set the pointer to the running thread.
+    let state = unsafe { (*percpu::area()).thread.as_ref() }.and_then(|t| t.fpu.as_ref());
+    match state {
+        Some(state) if !is_live() => {
+            fpu::allow();
+            state.load();
+            set_live(true);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Saves `old`'s state if the CPU has it, and loads `new`'s if it surely needs it.
+#[inline]
+fn switch_fpu(old: &Thread, new: &Thread) {
+    let was_live = is_live();
+    if let Some(state) = &old.fpu {
+        if was_live {
+            state.save();
+            // Wraps on purpose: now and then a thread has to show again that it needs its state.
+            old.fpu_turns.store(old.fpu_turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        } else {
+            old.fpu_turns.store(0, Ordering::Relaxed);
+        }
+    }
+    match &new.fpu {
+        Some(state) if new.fpu_turns.load(Ordering::Relaxed) >= fpu::EAGER_AFTER => {
+            if !was_live {
+                fpu::allow();
+            }
+            state.load();
+            set_live(true);
+        }
+        _ if was_live => {
+            fpu::forbid();
+            set_live(false);
+        }
+        _ => {}
+    }
+}
+
+/// Makes `task` this CPU's current one without a switch: for its idle task.
+pub fn adopt<T: TaskType>(task: &'static T) {
+    // SAFETY: this CPU's own area; the task lives for ever.
+    unsafe { (*percpu::area()).task = (&raw const *task).cast() };
+}
+
+/// Switches from `from`, which is the running task, to `to`. Returns when something switches back.
+///
+/// # Panics
+/// When `to` runs already.
+pub fn switch<T: TaskType>(from: &T, to: &T) {
+    let (old, new) = (from.thread(), to.thread());
+    assert!(!new.running.swap(true, Ordering::AcqRel), "the task runs on another CPU");
+    switch_fpu(old, new);
+    if new.fpu.is_some() {
+        cpu::set_fs_base(new.fs_base.load(Ordering::Relaxed));
+        let gs = new.gs_base.load(Ordering::Relaxed);
+        if gs != 0 || old.gs_base.load(Ordering::Relaxed) != 0 || old.fpu.is_none() {
+            cpu::set_user_gs_base(gs);
+        }
+    }
+    if let Some(stack) = &new.stack {
+        gdt::set_kernel_stack(stack.end());
+    }
+    // SAFETY: this CPU's own area. The flag above gives us the new thread's stack pointer alone; the old thread's `running`
+    // is cleared only once nothing uses its stack.
+    unsafe {
+        (*percpu::area()).task = (&raw const *to).cast();
+        (*percpu::area()).thread = new;
+        switch_stacks(old.rsp.get(), *new.rsp.get(), &raw const old.running);
+    }
+}
+
+/// The running task. Not to be sent to other threads, so that it cannot outlive its turn.
+pub struct Current<T> {
+    _of_this_thread: PhantomData<*const T>,
+}
+
+/// The running task.
+#[inline(always)]
+pub fn current<T: TaskType>() -> Current<T> {
+    Current { _of_this_thread: PhantomData }
+}
+
+impl<T: TaskType> Deref for Current<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: set by `adopt` or `switch` from a reference to the one type that implements TaskType; the scheduler
+        // holds the running task until after the next switch.
+        unsafe { &*percpu::task().cast::<T>() }
+    }
+}
+
+/// Whether there is a running task yet.
+pub fn has_current() -> bool {
+    !percpu::task().is_null()
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Flushing the translation caches of this CPU and of others (shoot-down).
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use x86_64::{VirtAddr, instructions::tlb};
+
+use crate::{MAX_CPUS, PAGE_SIZE, cpu::percpu, dev::apic, trap};
+
+/// Pages up to which single invalidations are cheaper than dropping everything.
+const SINGLE_LIMIT: usize = 16;
+
+/// Tickets drawn for flushes of each CPU, and the highest ticket that each CPU has served.
+static REQUESTED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+static DONE: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+static SHOOTDOWNS: AtomicU64 = AtomicU64::new(0);
+
+/// Shoot-downs since boot.
+pub fn shootdowns() -> u64 {
+    SHOOTDOWNS.load(Ordering::Relaxed)
+}
+
+/// Flushes the user pages in `start..end` on this CPU.
+pub fn flush_local(start: usize, end: usize) {
+    if end.saturating_sub(start) / PAGE_SIZE > SINGLE_LIMIT {
+        tlb::flush_all();
+    } else {
+        for page in (start..end).step_by(PAGE_SIZE) {
+            tlb::flush(VirtAddr::new_truncate(page as u64));
+        }
+    }
+}
+
+/// Does what other CPUs asked of this one. Called by the shoot-down interrupt and by everything that waits with
+/// interrupts off.
+#[inline]
+pub fn answer() {
+    let cpu = percpu::cpu_index();
+    let ticket = REQUESTED[cpu].load(Ordering::Acquire);
+    if ticket != DONE[cpu].load(Ordering::Relaxed) {
+        tlb::flush_all();
+        // What a waiting CPU looks for comes after the flush, and covers only requests made before it.
+        DONE[cpu].store(ticket, Ordering::Release);
+    }
+}
+
+/// Flushes the user pages in `start..end` here, if this CPU is in `cpus`, and everything on the other CPUs in `cpus`.
+/// Returns when all have done so.
+pub fn shootdown(cpus: u64, start: usize, end: usize) {
+    let own = 1u64 << percpu::cpu_index();
+    if cpus & own != 0 {
+        flush_local(start, end);
+    }
+    let others = cpus & !own;
+    if others == 0 {
+        return;
+    }
+    SHOOTDOWNS.fetch_add(1, Ordering::Relaxed);
+    let mut tickets = [0u64; MAX_CPUS];
+    for cpu in bits(others) {
+        tickets[cpu] = REQUESTED[cpu].fetch_add(1, Ordering::AcqRel) + 1;
+        apic::send(cpu, trap::vector::SHOOTDOWN);
+    }
+    for cpu in bits(others) {
+        while DONE[cpu].load(Ordering::Acquire) < tickets[cpu] {
+            answer();
+            core::hint::spin_loop();
+        }
+    }
+}
+
+/// The numbers of the set bits.
+pub fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let bit = mask.trailing_zeros();
+        if bit == 64 {
+            return None;
+        }
+        mask &= mask - 1;
+        Some(bit as usize)
+    })
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The areas of an address space: which ranges are mapped, how, and from what. Page-aligned byte addresses throughout;
+//! ranges are half open.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+bitflags::bitflags! {
+    /// What a program may do in an area, and how the area behaves.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Flags: u32 {
+        /// May be read.
+        const READ = 1;
+        /// May be written.
+        const WRITE = 2;
+        /// May be executed.
+        const EXECUTE = 4;
+        /// Writes are seen by others who map the same pages.
+        const SHARED = 8;
+        /// Grows downwards when touched below its start (the stack).
+        const GROWS_DOWN = 16;
+        /// The program break's area.
+        const HEAP = 32;
+    }
+}
+
+/// The flags that mprotect changes.
+pub const PROTECTION: Flags = Flags::READ.union(Flags::WRITE).union(Flags::EXECUTE);
+
+/// Where an area's pages come from.
+pub trait Backing: Clone {
+    /// The backing of what begins `bytes` after the start.
+    fn advance(&self, bytes: usize) -> Self;
+    /// Whether `next` goes on where `bytes` of this one end, so that two areas can be one.
+    fn continues(&self, bytes: usize, next: &Self) -> bool;
+}
+
+/// One mapped range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Area<B> {
+    /// The first address.
+    pub start: usize,
+    /// One past the last address.
+    pub end: usize,
+    /// Protection and behaviour.
+    pub flags: Flags,
+    /// Where the pages come from.
+    pub backing: B,
+}
+
+/// All areas, by address; they do not overlap.
+#[derive(Clone, Debug)]
+pub struct Areas<B> {
+    map: BTreeMap<usize, Area<B>>,
+}
+
+impl<B> Default for Areas<B> {
+    fn default() -> Self {
+        Self { map: BTreeMap::new() }
+    }
+}
+
+impl<B: Backing> Areas<B> {
+    /// No areas.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of areas.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether nothing is mapped.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// The area that `address` is in.
+    pub fn find(&self, address: usize) -> Option<&Area<B>> {
+        self.map.range(..=address).next_back().map(|(_, a)| a).filter(|a| address < a.end)
+    }
+
+    /// The first area that ends above `address`.
+    pub fn find_above(&self, address: usize) -> Option<&Area<B>> {
+        self.find(address).or_else(|| self.map.range(address..).next().map(|(_, a)| a))
+    }
+
+    /// All areas in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Area<B>> {
+        self.map.values()
+    }
+
+    /// The areas that touch `start..end`, in order.
+    pub fn overlapping(&self, start: usize, end: usize) -> impl Iterator<Item = &Area<B>> {
+        let from = self.find(start).map_or(start, |a| a.start);
+        self.map.range(from..end.max(from)).map(|(_, a)| a)
+    }
+
+    /// Whether `start..end` is mapped without a gap.
+    pub fn covers(&self, start: usize, end: usize) -> bool {
+        let mut at = start;
+        for area in self.overlapping(start, end) {
+            if area.start > at {
+                return false;
+            }
+            at = area.end;
+        }
+        at >= end
+    }
+
+    /// Adds an area where there is none; joins it with its neighbours if they are alike.
+    pub fn insert(&mut self, mut area: Area<B>) {
+        if let Some((_, before)) = self.map.range(..area.start).next_back() {
+            if before.end == area.start
+                && before.flags == area.flags
+                && before.backing.continues(before.end - before.start, &area.backing)
+            {
+                area = Area { start: before.start, backing: before.backing.clone(), ..area };
+                self.map.remove(&area.start);
+            }
+        }
+        if let Some(after) = self.map.get(&area.end) {
+            if after.flags == area.flags && area.backing.continues(area.end - area.start, &after.backing) {
+                let start = area.end;
+                area.end = after.end;
+                self.map.remove(&start);
+            }
+        }
+        self.map.insert(area.start, area);
+    }
+
+    /// Cuts the area around `address` in two there.
+    fn split(&mut self, address: usize) {
+        let Some(area) = self.find(address).filter(|a| a.start < address) else { return };
+        let high = Area {
+            start: address,
+            end: area.end,
+            flags: area.flags,
+            backing: area.backing.advance(address - area.start),
+        };
+        let start = area.start;
+        if let Some(low) = self.map.get_mut(&start) {
+            low.end = address;
+        }
+        self.map.insert(address, high);
+    }
+
+    /// Removes everything in `start..end` and hands it over.
+    pub fn remove(&mut self, start: usize, end: usize) -> Vec<Area<B>> {
+        self.split(start);
+        self.split(end);
+        let keys: Vec<usize> = self.map.range(start..end.max(start)).map(|(&k, _)| k).collect();
+        keys.iter().filter_map(|k| self.map.remove(k)).collect()
+    }
+
+    /// Gives everything in `start..end` the protection `protection`; false, and nothing changed, if there is a gap.
+    pub fn protect(&mut self, start: usize, end: usize, protection: Flags) -> bool {
+        if !self.covers(start, end) {
+            return false;
+        }
+        for mut area in self.remove(start, end) {
+            area.flags = area.flags.difference(PROTECTION).union(protection.intersection(PROTECTION));
+            self.insert(area);
+        }
+        true
+    }
+
+    /// Moves the start of the area at `start` down to `new_start`, for a stack.
+    pub fn grow_down(&mut self, start: usize, new_start: usize) {
+        if let Some(area) = self.map.remove(&start) {
+            self.map.insert(new_start, Area { start: new_start, ..area });
+        }
+    }
+
+    /// The highest free range of `bytes` bytes in `low..high`.
+    pub fn find_free(&self, bytes: usize, low: usize, high: usize) -> Option<usize> {
+        let mut top = high;
+        for area in self.map.range(..high).rev().map(|(_, a)| a) {
+            if area.end < top && top - area.end >= bytes {
+                break;
+            }
+            top = top.min(area.start);
+        }
+        top.checked_sub(bytes).filter(|&start| start >= low)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct At(Option<usize>);
+
+    impl Backing for At {
+        fn advance(&self, bytes: usize) -> Self {
+            At(self.0.map(|o| o + bytes))
+        }
+        fn continues(&self, bytes: usize, next: &Self) -> bool {
+            self.advance(bytes) == *next
+        }
+    }
+
+    fn area(start: usize, end: usize, offset: Option<usize>) -> Area<At> {
+        Area { start, end, flags: Flags::READ, backing: At(offset) }
+    }
+
+    fn ranges(areas: &Areas<At>) -> Vec<(usize, usize)> {
+        areas.iter().map(|a| (a.start, a.end)).collect()
+    }
+
+    #[test]
+    fn neighbours_join_only_if_alike() {
+        let mut areas = Areas::new();
+        areas.insert(area(0x1000, 0x2000, None));
+        areas.insert(area(0x3000, 0x4000, None));
+        areas.insert(area(0x2000, 0x3000, None));
+        assert_eq!(ranges(&areas), [(0x1000, 0x4000)]);
+        areas.insert(area(0x4000, 0x5000, Some(0)));
+        areas.insert(area(0x5000, 0x6000, Some(0x1000)));
+        areas.insert(area(0x6000, 0x7000, Some(0x9000)));
+        assert_eq!(ranges(&areas), [(0x1000, 0x4000), (0x4000, 0x6000), (0x6000, 0x7000)]);
+    }
+
+    #[test]
+    fn a_hole_splits_and_keeps_offsets() {
+        let mut areas = Areas::new();
+        areas.insert(area(0x1000, 0x9000, Some(0)));
+        let removed = areas.remove(0x3000, 0x5000);
+        assert_eq!(removed, [area(0x3000, 0x5000, Some(0x2000))]);
+        assert_eq!(areas.find(0x5000).unwrap().backing, At(Some(0x4000)));
+        assert!(areas.find(0x4fff).is_none() && areas.find(0x2fff).is_some());
+        assert!(!areas.covers(0x2000, 0x6000) && areas.covers(0x5000, 0x9000));
+    }
+
+    #[test]
+    fn protect_needs_no_gap() {
+        let mut areas = Areas::new();
+        areas.insert(area(0x1000, 0x4000, None));
+        assert!(!areas.protect(0x3000, 0x5000, Flags::WRITE));
+        assert!(areas.protect(0x2000, 0x3000, Flags::WRITE));
+        assert_eq!(ranges(&areas), [(0x1000, 0x2000), (0x2000, 0x3000), (0x3000, 0x4000)]);
+        assert!(areas.protect(0x2000, 0x3000, Flags::READ));
+        assert_eq!(ranges(&areas), [(0x1000, 0x4000)]);
+    }
+
+    #[test]
+    fn free_space_is_found_from_the_top() {
+        let mut areas = Areas::new();
+        assert_eq!(areas.find_free(0x1000, 0x1000, 0x10000), Some(0xf000));
+        areas.insert(area(0xe000, 0x10000, None));
+        assert_eq!(areas.find_free(0x1000, 0x1000, 0x10000), Some(0xd000));
+        areas.insert(area(0x1000, 0x8000, None));
+        assert_eq!(areas.find_free(0x6000, 0x1000, 0x10000), Some(0x8000));
+        assert_eq!(areas.find_free(0x7000, 0x1000, 0x10000), None);
+        assert_eq!(areas.find_free(usize::MAX, 0x1000, 0x10000), None);
+    }
+
+    #[test]
+    fn stack_grows() {
+        let mut areas = Areas::new();
+        areas.insert(area(0x8000, 0x9000, None));
+        areas.grow_down(0x8000, 0x5000);
+        assert_eq!(ranges(&areas), [(0x5000, 0x9000)]);
+    }
+}

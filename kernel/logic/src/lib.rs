@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The parts of Exo-Kernel that need no hardware: data structures and decisions, compiled into the kernel and tested on
+//! the host with `cargo test`.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod areas;
+pub mod boot_options;
+pub mod buddy;
+pub mod chacha;
+pub mod cpio;
+pub mod elf;
+pub mod line_discipline;
+pub mod ring;
+pub mod symbols;
+pub mod time;
