@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::machine::Accel;
+
+/// Builds, runs, tests and measures Exo: a PCI random-number device, its Linux driver in Rust, and the programs that use
+/// them.
+///
+/// The tools that a host usually lacks (QEMU with vfio-user, Debian's kernel and the one rustc that matches it) are
+/// kept in a private tree under ~/.cache/exo (EXO_CACHE says another place). Nothing on the host is changed.
+#[derive(Debug, Parser)]
+#[command(name = "cargo exo", bin_name = "cargo exo", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Show the commands that are run, their output, and the machine's console
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything from a fresh checkout to the programs' output, with a summary
+    Run(RunArgs),
+    /// All tests: on the host and in machines
+    Test(TestArgs),
+    /// An interactive machine on this terminal; leave it with `exit` or Ctrl-A X
+    Shell(ShellArgs),
+    /// One command in a fresh machine
+    ///
+    /// The command's stdout comes on stdout, everything else on stderr, and the exit status is the command's. 124 means
+    /// that the time was up, 125 that the machine failed. Input that is not a terminal is passed on.
+    Vm(VmArgs),
+    /// Measure, peers side by side in the same run
+    Bench(BenchArgs),
+    /// Build kernel modules for a Debian kernel and print the paths of the .ko files
+    ///
+    /// Works for any Rust or C module: Debian's headers lack the metadata of the kernel's Rust crates, and this command
+    /// makes it again from the kernel's source, checked against the symbols that the kernel exports.
+    Kmod(KmodArgs),
+    /// What is missing or slow on this host, and the command that mends each
+    Doctor,
+    /// First stage of a sandbox (internal)
+    #[command(hide = true)]
+    InternalSandbox(SandboxArgs),
+    /// Second stage of a sandbox (internal)
+    #[command(hide = true)]
+    InternalSandboxInit(SandboxArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArgs {
+    pub(crate) layout: String,
+    pub(crate) folder: PathBuf,
+    #[arg(last = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// The kernel that a machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KernelKind {
+    /// Debian's own
+    Linux,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MachineArgs {
+    /// The kernel to run
+    #[arg(long, value_enum, default_value = "linux")]
+    pub(crate) kernel: KernelKind,
+
+    /// Run the checked kernel: Linux of the same source with KASAN, lockdep, kmemleak and fault injection
+    ///
+    /// A report of any of them is shown whole and ends the command with 125. The first use builds this kernel.
+    #[arg(long)]
+    pub(crate) checked: bool,
+
+    /// How to run the guest; by default KVM where a probe machine really ran with it, else emulation
+    #[arg(long, value_enum)]
+    pub(crate) accel: Option<Accel>,
+
+    /// Number of random-number devices
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=16))]
+    pub(crate) rng: u32,
+
+    /// Number of virtual processors
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) smp: u32,
+
+    /// Memory in MiB; by default 512, and 1024 for the checked kernel
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=1_048_576))]
+    pub(crate) memory: Option<u32>,
+
+    /// Copy a file or folder into the machine; repeatable
+    #[arg(long = "file", value_name = "HOST:GUEST", value_parser = parse_file)]
+    pub(crate) files: Vec<(PathBuf, PathBuf)>,
+
+    /// Carry the project's modules in /lib/modules/exo, but do not load them
+    #[arg(long)]
+    pub(crate) no_modules: bool,
+
+    /// Words for the kernel's command line; repeatable
+    #[arg(long = "append", value_name = "WORDS")]
+    pub(crate) append: Vec<String>,
+
+    /// An argument for QEMU; repeatable
+    #[arg(long = "qemu-arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) qemu_args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VmArgs {
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+
+    /// Stop the machine after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Write how the machine ended as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// The command, with its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+
+    /// The folder that the machine sees as /host; by default the one with this checkout's modules
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) share: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Numbers of each kind that the benchmark draws
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(crate) draws: u32,
+
+    /// How to run the guest; by default KVM where it works, else emulation
+    #[arg(long, value_enum)]
+    pub(crate) accel: Option<Accel>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Only tests whose name contains one of these
+    pub(crate) filter: Vec<String>,
+
+    /// Test the modules on the checked kernel, which is built first if need be, instead of all else
+    #[arg(long)]
+    pub(crate) checked: bool,
+
+    /// Name the tests and stop
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// How to run the machines; by default KVM where it works, else emulation
+    #[arg(long, value_enum)]
+    pub(crate) accel: Option<Accel>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What to measure
+    #[arg(default_value = "all", value_name = "SUITE", value_parser = PossibleValuesParser::new(crate::bench::suite_names()))]
+    pub(crate) suite: String,
+
+    /// Write the figures, and what they were measured on, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Draw each suite's figures as SVG and PNG into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plot: Option<PathBuf>,
+
+    /// How often each row is measured; the median counts
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+
+    /// Length of each measurement in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(crate) window: u64,
+
+    /// Numbers of virtual processors; each gets a machine
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) smp: Vec<u32>,
+
+    /// How to run the machines; by default KVM where it works, else emulation
+    #[arg(long, value_enum)]
+    pub(crate) accel: Option<Accel>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KmodArgs {
+    /// The kernel to build for, as its `uname -r` says; by default the newest of the series in lab/toolroot.toml
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) kernel_release: Option<String>,
+
+    /// Look for a newer patch level than the one in the cache
+    #[arg(long, conflicts_with = "kernel_release")]
+    pub(crate) update: bool,
+
+    /// The folder of a module, with its Kbuild file; repeatable; by default this project's modules
+    #[arg(long = "module", value_name = "DIR")]
+    pub(crate) modules: Vec<PathBuf>,
+
+    /// Print the path of the prepared kernel tree (KDIR) instead of building anything
+    #[arg(long, conflicts_with = "modules")]
+    pub(crate) kdir: bool,
+}
+
+fn parse_file(text: &str) -> Result<(PathBuf, PathBuf), String> {
+    let (host, guest) = text.rsplit_once(':').ok_or("expected HOST:GUEST, such as ./a.out:/bin/a.out")?;
+    if host.is_empty() {
+        return Err("the path on the host is missing; expected HOST:GUEST".to_owned());
+    }
+    if !guest.starts_with('/') {
+        return Err(format!(
+            "{guest:?} is no absolute path in the machine; expected HOST:GUEST, such as ./a.out:/bin/a.out"
+        ));
+    }
+    if guest.split('/').any(|part| part == "..") {
+        return Err(format!("{guest:?} must not contain `..`"));
+    }
+    Ok((host.into(), guest.into()))
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 =
+        text.parse().map_err(|_| "expected a number of seconds, such as 30 or 2.5".to_owned())?;
+    if !(seconds > 0.0 && seconds <= 1e6) {
+        return Err("expected a number of seconds above 0 and at most 1000000".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn files_are_a_host_path_and_an_absolute_guest_path() {
+        assert_eq!(parse_file("a:b:/c").unwrap(), ("a:b".into(), "/c".into()));
+        for wrong in ["a", "a:", "a:b", ":/b", "a:/b/../c"] {
+            assert!(parse_file(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_positive() {
+        assert_eq!(parse_seconds("2.5").unwrap(), Duration::from_millis(2500));
+        for wrong in ["0", "-1", "x", "nan", "inf", ""] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn words_after_the_dashes_are_the_command() {
+        let cli = Cli::try_parse_from(["cargo exo", "vm", "--rng", "2", "--", "sh", "-c", "exit 7"]).unwrap();
+        let Command::Vm(args) = cli.command else { panic!("not vm") };
+        assert_eq!(args.command, ["sh", "-c", "exit 7"]);
+        assert_eq!(args.machine.rng, 2);
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One file for each command of `cargo exo`.
+
+mod bench;
+mod doctor;
+mod kmod;
+mod run;
+mod shell;
+mod test;
+mod vm;
+
+use crate::cli::{Cli, Command, KernelKind, MachineArgs};
+use crate::context::Context;
+use crate::kernel::{Choice, Kernel, checked};
+use crate::machine::{CHECKED_MEMORY, Config, Parts};
+use crate::programs::{self, GuestPrograms};
+use crate::toolroot::Toolroot;
+use crate::{interrupt, kmod as kmod_builder, sandbox, ui};
+
+/// Runs what the command line asks for and returns the exit status.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<i32> {
+    // The stages of a sandbox are processes of their own: no threads, no signal handlers.
+    match &cli.command {
+        Command::InternalSandbox(args) => return sandbox::unshare(&args.layout, &args.folder, &args.command),
+        Command::InternalSandboxInit(args) => {
+            return sandbox::init(&args.layout, &args.folder, &args.command);
+        }
+        _ => {}
+    }
+    ui::set_verbose(cli.verbose);
+    interrupt::install()?;
+    let context = Context::find()?;
+    match cli.command {
+        Command::Run(args) => run::run(&context, &args),
+        Command::Test(args) => test::run(&context, &args),
+        Command::Shell(args) => shell::run(&context, args),
+        Command::Vm(args) => vm::run(&context, args),
+        Command::Bench(args) => bench::run(&context, &args),
+        Command::Kmod(args) => kmod::run(&context, &args),
+        Command::Doctor => doctor::run(&context),
+        Command::InternalSandbox(_) | Command::InternalSandboxInit(_) => Ok(0),
+    }
+}
+
+/// The kernels that machines of this kind can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Build {
+    /// Debian's own.
+    Stock,
+    /// The same source with the kernel's detectors.
+    Checked,
+}
+
+/// Gets and builds all that machines with this kernel need.
+fn prepare(context: &Context, build: Build) -> anyhow::Result<Parts> {
+    let toolroot = Toolroot::get(context)?;
+    let stock = Kernel::stock(context, &toolroot, Choice::Newest)?;
+    let kernel = match build {
+        Build::Stock => stock,
+        Build::Checked => checked::get(context, &toolroot, &stock)?,
+    };
+    prepare_for(context, toolroot, kernel)
+}
+
+/// The same for the checked kernel, but only if it is built already.
+fn find_checked(context: &Context) -> anyhow::Result<Option<Parts>> {
+    let toolroot = Toolroot::get(context)?;
+    let stock = Kernel::stock(context, &toolroot, Choice::Newest)?;
+    let found = checked::find(context, &toolroot, &stock)?;
+    found.map(|kernel| prepare_for(context, toolroot, kernel)).transpose()
+}
+
+fn prepare_for(context: &Context, toolroot: Toolroot, kernel: Kernel) -> anyhow::Result<Parts> {
+    let programs = GuestPrograms::build(context)?;
+    let device = programs::expect_file(programs::build_device(context)?)?;
+    let modules = kmod_builder::build_ours(context, &toolroot, &kernel)?;
+    Ok(Parts { context: context.clone(), toolroot, kernel, programs, modules, device })
+}
+
+/// The machine that the command line describes, and the kernel that it runs.
+fn machine(args: MachineArgs) -> anyhow::Result<(Build, Config)> {
+    let KernelKind::Linux = args.kernel;
+    let build = if args.checked { Build::Checked } else { Build::Stock };
+    let config = Config {
+        accel: args.accel,
+        smp: args.smp,
+        memory: args.memory.unwrap_or(if args.checked { CHECKED_MEMORY } else { Config::default().memory }),
+        rng: args.rng,
+        files: args.files,
+        append: args.append,
+        qemu_args: args.qemu_args,
+        load_modules: !args.no_modules,
+        final_check: args.checked,
+        ..Config::default()
+    };
+    Ok((build, config))
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo exo test`: every test there is.
+
+use super::{Build, find_checked, prepare};
+use crate::cli::TestArgs;
+use crate::context::Context;
+use crate::tests::{self, Report};
+
+pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
+    if args.list {
+        for name in tests::names() {
+            println!("{name}");
+        }
+        return Ok(0);
+    }
+    let mut report = Report::new(&args.filter);
+    if args.checked {
+        let parts = prepare(context, Build::Checked)?;
+        tests::checked::run(&tests::Lab { parts, accel: args.accel, checked: true }, &mut report)?;
+        return Ok(report.finish());
+    }
+    if report.wants("host") {
+        tests::host::run(context, &mut report)?;
+    }
+    if report.wants_any(tests::names_in_machines()) {
+        let parts = prepare(context, Build::Stock)?;
+        tests::run_in_machines(&tests::Lab { parts, accel: args.accel, checked: false }, &mut report)?;
+    }
+    if report.wants(tests::checked::QUICK) {
+        match find_checked(context)? {
+            Some(parts) => {
+                let lab = tests::Lab { parts, accel: args.accel, checked: true };
+                tests::checked::run_quick(&lab, &mut report)?;
+            }
+            None => report
+                .skip(tests::checked::QUICK, "(the checked kernel is not built: cargo exo test --checked)"),
+        }
+    }
+    Ok(report.finish())
+}

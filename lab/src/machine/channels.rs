@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command's streams and its status, which come out of the machine through virtio-serial ports.
+//!
+//! The machine ends with a line `STATUS STDOUT_BYTES STDERR_BYTES` and waits for an answer before it powers off, since
+//! what QEMU still holds then would be lost. The answer is given when that many bytes have arrived.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use super::Output;
+use crate::process::Running;
+
+/// QEMU connects to all sockets while it starts, before the machine runs.
+const CONNECT_TIME: Duration = Duration::from_secs(30);
+
+const PORTS: [&str; 4] = ["exo.stdin", "exo.stdout", "exo.stderr", "exo.status"];
+const CONSOLE: &str = "console";
+
+/// Sockets that QEMU has yet to connect to.
+#[derive(Debug)]
+pub(super) struct Listening {
+    sockets: Vec<(&'static str, PathBuf, UnixListener)>,
+}
+
+impl Listening {
+    pub(super) fn new(folder: &Path) -> anyhow::Result<Self> {
+        let listen = |name: &'static str| -> anyhow::Result<_> {
+            let path = folder.join(name);
+            let listener =
+                UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+            listener.set_nonblocking(true).context("cannot set a socket up")?;
+            Ok((name, path, listener))
+        };
+        let sockets = PORTS.into_iter().chain([CONSOLE]).map(listen).collect::<anyhow::Result<_>>()?;
+        Ok(Self { sockets })
+    }
+
+    pub(super) fn qemu_arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["-device".to_owned(), "virtio-serial-pci,max_ports=8".to_owned()];
+        for (name, path, _) in &self.sockets {
+            arguments.extend(["-chardev".to_owned(), format!("socket,id={name},path={}", path.display())]);
+            if *name == CONSOLE {
+                arguments.extend(["-serial".to_owned(), format!("chardev:{name}")]);
+            } else {
+                arguments
+                    .extend(["-device".to_owned(), format!("virtserialport,chardev={name},name={name}")]);
+            }
+        }
+        arguments
+    }
+
+    /// Waits for QEMU's connections. Returns the channels and the console.
+    pub(super) fn accept(
+        self,
+        qemu: &mut Running,
+        output: Output,
+        forward_stdin: bool,
+    ) -> anyhow::Result<(Channels, UnixStream)> {
+        let deadline = Instant::now() + CONNECT_TIME;
+        let mut accept = |name: &str| -> anyhow::Result<UnixStream> {
+            let (_, _, listener) =
+                self.sockets.iter().find(|(found, _, _)| *found == name).context("no such socket")?;
+            loop {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        stream.set_nonblocking(false).context("cannot set a socket up")?;
+                        return Ok(stream);
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error).context("cannot accept QEMU's connection"),
+                }
+                crate::interrupt::check()?;
+                if let Some(status) = qemu.ended()? {
+                    bail!("QEMU did not start ({status}); what it said stands above");
+                }
+                if Instant::now() > deadline {
+                    bail!("QEMU did not start within {} s", CONNECT_TIME.as_secs());
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        };
+        let stdin = accept("exo.stdin")?;
+        let stdout = Stream::start(accept("exo.stdout")?, output, Target::Stdout);
+        let stderr = Stream::start(accept("exo.stderr")?, output, Target::Stderr);
+        let status = accept("exo.status")?;
+        let console = accept(CONSOLE)?;
+        let status_line = Arc::new(Mutex::new(String::new()));
+        let status_reader = std::thread::spawn({
+            let (mut stream, line) =
+                (status.try_clone().context("cannot share a socket")?, Arc::clone(&status_line));
+            move || {
+                let mut bytes = [0; 256];
+                while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                    let text = String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()).into_owned();
+                    lock(&line).push_str(&text);
+                }
+            }
+        });
+        let mut input = stdin.try_clone().context("cannot share a socket")?;
+        if forward_stdin {
+            // Ends with the process: a read from a pipe that nobody closes cannot be called off.
+            std::thread::spawn(move || {
+                // The machine may end before it has read everything.
+                let _ = std::io::copy(&mut std::io::stdin().lock(), &mut input);
+                let _ = input.shutdown(Shutdown::Write);
+            });
+        } else {
+            // An empty input.
+            input.shutdown(Shutdown::Write).context("cannot close the input")?;
+        }
+        let channels = Channels {
+            _stdin: stdin,
+            stdout,
+            stderr,
+            status,
+            status_line,
+            status_reader,
+            acknowledged: false,
+        };
+        Ok((channels, console))
+    }
+}
+
+/// The streams of a running machine.
+#[derive(Debug)]
+pub(super) struct Channels {
+    // Only its writing side is ever closed: QEMU throws away what it has not read yet when a socket is closed whole.
+    _stdin: UnixStream,
+    stdout: Stream,
+    stderr: Stream,
+    status: UnixStream,
+    status_line: Arc<Mutex<String>>,
+    status_reader: JoinHandle<()>,
+    acknowledged: bool,
+}
+
+/// What a machine's command wrote, if it was captured.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Captured {
+    /// Its stdout.
+    pub(crate) stdout: String,
+    /// Its stderr.
+    pub(crate) stderr: String,
+}
+
+impl Channels {
+    /// Answers the machine once all that it wrote has arrived.
+    pub(super) fn acknowledge_when_complete(&mut self) {
+        if self.acknowledged {
+            return;
+        }
+        let line = lock(&self.status_line).clone();
+        let Some(end) = parse_status(&line) else { return };
+        if self.stdout.received() >= end.stdout && self.stderr.received() >= end.stderr {
+            self.acknowledged = true;
+            // The machine may be gone by now.
+            let _ = self.status.write_all(b"k");
+        }
+    }
+
+    /// What stdout has brought so far.
+    pub(super) fn stdout_so_far(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.stdout.shared).captured).into_owned()
+    }
+
+    /// After the machine's end: the status, if it sent one, and the output.
+    pub(super) fn finish(self) -> (Option<i32>, Captured) {
+        // The reader has ended with QEMU's side of the socket.
+        let _ = self.status_reader.join();
+        let status = parse_status(&lock(&self.status_line)).map(|end| end.status);
+        (status, Captured { stdout: self.stdout.finish(), stderr: self.stderr.finish() })
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct End {
+    status: i32,
+    stdout: u64,
+    stderr: u64,
+}
+
+fn parse_status(line: &str) -> Option<End> {
+    let mut numbers = line.strip_suffix('\n')?.split(' ');
+    let status: u8 = numbers.next()?.parse().ok()?;
+    let (stdout, stderr) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+    Some(End { status: status.into(), stdout, stderr })
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Stdout,
+    Stderr,
+}
+
+/// One direction of output, read by a thread of its own.
+#[derive(Debug)]
+struct Stream {
+    shared: Arc<Mutex<Shared>>,
+    reader: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    received: u64,
+    captured: Vec<u8>,
+}
+
+impl Stream {
+    fn start(mut stream: UnixStream, output: Output, target: Target) -> Self {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let reader = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let mut bytes = vec![0; 64 << 10];
+                while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                    let part = bytes.get(..count).unwrap_or_default();
+                    if output == Output::PassOn {
+                        pass_on(part, target);
+                    }
+                    let mut shared = lock(&shared);
+                    shared.received += count as u64;
+                    if output == Output::Capture {
+                        shared.captured.extend_from_slice(part);
+                    }
+                }
+            }
+        });
+        Self { shared, reader }
+    }
+
+    fn received(&self) -> u64 {
+        lock(&self.shared).received
+    }
+
+    fn finish(self) -> String {
+        // The reader has ended with QEMU's side of the socket.
+        let _ = self.reader.join();
+        String::from_utf8_lossy(&lock(&self.shared).captured).into_owned()
+    }
+}
+
+/// A reader of ours that has gone (`| head`) is no reason to stop the machine.
+fn pass_on(bytes: &[u8], target: Target) {
+    let _ = match target {
+        Target::Stdout => {
+            std::io::stdout().lock().write_all(bytes).and_then(|()| std::io::stdout().lock().flush())
+        }
+        Target::Stderr => std::io::stderr().lock().write_all(bytes),
+    };
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_counts_only_when_its_line_is_whole() {
+        assert_eq!(parse_status("7 10 0\n"), Some(End { status: 7, stdout: 10, stderr: 0 }));
+        for text in ["", "7", "7 10", "7 10 0", "x 1 2\n", "256 0 0\n", "-1 0 0\n"] {
+            assert_eq!(parse_status(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Virtual machines: one command in a fresh machine, or a person at its console.
+
+mod accel;
+mod channels;
+mod console;
+mod device;
+mod kvm_probe;
+mod qemu;
+mod qmp;
+mod reports;
+
+pub(crate) use accel::Accel;
+pub(crate) use channels::Captured;
+pub(crate) use device::RngDevices;
+pub(crate) use qmp::Qmp;
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::context::Context;
+use crate::initramfs::{self, Initramfs};
+use crate::interrupt;
+use crate::kernel::Kernel;
+use crate::process::Running;
+use crate::programs::GuestPrograms;
+use crate::toolroot::Toolroot;
+use crate::ui;
+use channels::Channels;
+use console::ConsoleLog;
+
+/// Exit status when the time was up, as of `timeout(1)`.
+pub(crate) const STATUS_TIMED_OUT: i32 = 124;
+/// Exit status when the machine failed before its command ended: it crashed, or never came up.
+pub(crate) const STATUS_MACHINE_FAILED: i32 = 125;
+/// What a quiet QEMU said on its stderr, in the machine's temporary folder.
+const QEMU_SAID: &str = "qemu.stderr";
+/// MiB of memory that the checked kernel wants, an eighth of it for KASAN.
+pub(crate) const CHECKED_MEMORY: u32 = 1024;
+/// How often a running machine is looked at.
+const POLL: Duration = Duration::from_millis(5);
+
+/// What a machine is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// KVM or TCG; `None` takes the best that works.
+    pub(crate) accel: Option<Accel>,
+    /// Number of virtual processors.
+    pub(crate) smp: u32,
+    /// Memory in MiB.
+    pub(crate) memory: u32,
+    /// Number of my_rng devices.
+    pub(crate) rng: u32,
+    /// Whether those devices sit behind ports that they can be unplugged from. They then have the classic registers alone:
+    /// QEMU 11.1 aborts when a vfio-user device with MSI-X is unplugged.
+    pub(crate) hotplug: bool,
+    /// Whether devices sit behind an IOMMU that lets them reach only what a driver has mapped.
+    pub(crate) iommu: bool,
+    /// Files of the host, and where they go in the machine.
+    pub(crate) files: Vec<(PathBuf, PathBuf)>,
+    /// Whether this project's modules are loaded at start; the machine has them in any case.
+    pub(crate) load_modules: bool,
+    /// More modules that the machine has, not loaded.
+    pub(crate) more_modules: Vec<PathBuf>,
+    /// Whether the machine's detectors are asked for leaks when the command has ended: on the checked kernel.
+    pub(crate) final_check: bool,
+    /// Words for the kernel's command line.
+    pub(crate) append: Vec<String>,
+    /// Arguments for QEMU.
+    pub(crate) qemu_args: Vec<String>,
+    /// Time after which the machine is stopped.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            accel: None,
+            smp: 1,
+            memory: 512,
+            rng: 1,
+            hotplug: false,
+            iommu: false,
+            files: Vec::new(),
+            load_modules: true,
+            more_modules: Vec::new(),
+            final_check: false,
+            append: Vec::new(),
+            qemu_args: Vec::new(),
+            timeout: None,
+        }
+    }
+}
+
+impl Config {
+    /// What the device process is told besides its sockets.
+    fn device_arguments(&self) -> &'static [&'static str] {
+        if self.hotplug { &["--classic"] } else { &[] }
+    }
+}
+
+/// All that machines are started from.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    /// Folders.
+    pub(crate) context: Context,
+    /// Tools.
+    pub(crate) toolroot: Toolroot,
+    /// The kernel to boot.
+    pub(crate) kernel: Kernel,
+    /// The static programs.
+    pub(crate) programs: GuestPrograms,
+    /// This project's modules for that kernel, in load order.
+    pub(crate) modules: Vec<PathBuf>,
+    /// The device process.
+    pub(crate) device: PathBuf,
+}
+
+/// Where the command's output goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// To this process's stdout and stderr.
+    PassOn,
+    /// Into [`Outcome::captured`].
+    Capture,
+}
+
+/// How a machine ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The command's exit status, or one of this module's constants.
+    pub(crate) status: i32,
+    /// From the start of QEMU to its end.
+    pub(crate) time: Duration,
+    /// KVM or TCG.
+    pub(crate) accel: Accel,
+    /// Where the console's log is.
+    pub(crate) log: PathBuf,
+    /// Output, if it was to be captured.
+    pub(crate) captured: Captured,
+}
+
+impl Outcome {
+    /// The first report of the kernel's detectors, whole.
+    pub(crate) fn report(&self) -> Option<String> {
+        reports::first(&self.console())
+    }
+
+    /// The console's log.
+    pub(crate) fn console(&self) -> String {
+        std::fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+    }
+}
+
+/// A machine that runs a command.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    qemu: Running,
+    channels: Channels,
+    console: ConsoleLog,
+    devices: RngDevices,
+    qmp_path: PathBuf,
+    accel: Accel,
+    started: Instant,
+    deadline: Option<Instant>,
+    timeout: Option<Duration>,
+    // Removed with all that is in it when the machine is gone.
+    folder: tempfile::TempDir,
+    output: Output,
+}
+
+impl Machine {
+    /// Starts a machine that will run `command`.
+    pub(crate) fn start(
+        parts: &Parts,
+        config: &Config,
+        command: &[String],
+        output: Output,
+    ) -> anyhow::Result<Self> {
+        if command.is_empty() {
+            bail!("there is no command to run in the machine; give one after `--`");
+        }
+        let accel = choose_accel(parts, config)?;
+        let folder =
+            tempfile::Builder::new().prefix("exo-").tempdir().context("cannot create a temporary folder")?;
+        let initramfs = folder.path().join("initramfs.cpio");
+        let mut words = command.join("\0").into_bytes();
+        words.push(0);
+        let mut conf =
+            format!("mode=command\narguments={ARGUMENTS}\nchannel=virtio\nacknowledge=yes\nhostname=exo\n");
+        conf += &modules_conf(parts, config);
+        if config.final_check {
+            conf += "final_check=yes\n";
+        }
+        pack(parts, config, &initramfs, &conf, Some(&words))?;
+
+        let devices = RngDevices::start(&parts.device, config.rng, folder.path(), config.device_arguments())?;
+        let mut qemu = qemu::command(parts, config, accel, &initramfs, &devices)?;
+        let qmp_path = folder.path().join("qmp");
+        qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", qmp_path.display()));
+        let forward_stdin = output == Output::PassOn && !std::io::stdin().is_terminal();
+        let listening = channels::Listening::new(folder.path())?;
+        qemu.args(listening.qemu_arguments());
+        qemu.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        if output == Output::Capture {
+            qemu.stderr(File::create(folder.path().join(QEMU_SAID)).context("cannot create a file")?);
+        }
+
+        let started = Instant::now();
+        let mut running = Running::start(&mut qemu)?;
+        let (channels, console) = listening.accept(&mut running, output, forward_stdin)?;
+        let console = ConsoleLog::start(&parts.context, console)?;
+        Ok(Self {
+            qemu: running,
+            channels,
+            console,
+            devices,
+            qmp_path,
+            accel,
+            started,
+            deadline: config.timeout.map(|time| started + time),
+            timeout: config.timeout,
+            folder,
+            output,
+        })
+    }
+
+    /// A connection to QEMU's own control socket.
+    pub(crate) fn qmp(&self) -> anyhow::Result<Qmp> {
+        Qmp::connect(&self.qmp_path)
+    }
+
+    /// The device processes, to stop or kill them.
+    pub(crate) fn devices(&mut self) -> &mut RngDevices {
+        &mut self.devices
+    }
+
+    /// What the command has written to its stdout so far, if it is captured.
+    pub(crate) fn stdout_so_far(&self) -> String {
+        self.channels.stdout_so_far()
+    }
+
+    /// Waits until the command's captured stdout contains `text`.
+    pub(crate) fn wait_for(&mut self, text: &str) -> anyhow::Result<()> {
+        while !self.stdout_so_far().contains(text) {
+            interrupt::check()?;
+            if self.qemu.ended()?.is_some() || self.deadline.is_some_and(|deadline| Instant::now() > deadline)
+            {
+                bail!("the machine never said {text:?}; it said:\n{}", self.stdout_so_far());
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Waits for the end. A machine that failed or took too long is explained: on stderr, or in what was captured.
+    pub(crate) fn wait(mut self) -> anyhow::Result<Outcome> {
+        let mut timed_out = false;
+        loop {
+            interrupt::check()?;
+            self.channels.acknowledge_when_complete();
+            if self.qemu.ended()?.is_some() {
+                break;
+            }
+            if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                timed_out = true;
+                self.qemu.kill();
+                break;
+            }
+            std::thread::sleep(POLL);
+        }
+        let time = self.started.elapsed();
+        let log = self.console.finish();
+        let (status, mut captured) = self.channels.finish();
+        let (status, failure) = match status {
+            _ if timed_out => {
+                let limit = ui::humane(self.timeout.unwrap_or_default());
+                (
+                    STATUS_TIMED_OUT,
+                    Some(format!("the machine was stopped: its time of {limit} was up (--timeout)")),
+                )
+            }
+            Some(status) => (status, None),
+            None => (STATUS_MACHINE_FAILED, Some("the machine ended before its command did".to_owned())),
+        };
+        if let Some(failure) = failure {
+            let explanation = console::explanation(&failure, &log);
+            if self.output == Output::PassOn {
+                ui::note(&explanation);
+            } else {
+                let said = std::fs::read_to_string(self.folder.path().join(QEMU_SAID)).unwrap_or_default();
+                captured.stderr += &format!("{said}{explanation}\n");
+            }
+        }
+        Ok(Outcome { status, time, accel: self.accel, log, captured })
+    }
+}
+
+/// Runs one command in a fresh machine.
+pub(crate) fn run(
+    parts: &Parts,
+    config: &Config,
+    command: &[String],
+    output: Output,
+) -> anyhow::Result<Outcome> {
+    Machine::start(parts, config, command, output)?.wait()
+}
+
+/// An interactive machine on this terminal. `shared` is a folder that it sees as `/host`.
+pub(crate) fn shell(parts: &Parts, config: &Config, shared: &Path) -> anyhow::Result<i32> {
+    let accel = choose_accel(parts, config)?;
+    let folder =
+        tempfile::Builder::new().prefix("exo-").tempdir().context("cannot create a temporary folder")?;
+    let initramfs = folder.path().join("initramfs.cpio");
+    let (rows, columns) = console::terminal_size();
+    let term = std::env::var("TERM").unwrap_or_else(|_| "linux".to_owned());
+    let mut conf = format!(
+        "mode=shell\nhostname=exo\nterm={term}\nrows={rows}\ncolumns={columns}\nmount=virtiofs host /host\n"
+    );
+    conf += &modules_conf(parts, config);
+    pack(parts, config, &initramfs, &conf, None)?;
+    let devices = RngDevices::start(&parts.device, config.rng, folder.path(), &[])?;
+    let share = qemu::SharedFolder::start(&parts.toolroot, shared, folder.path())?;
+    let mut qemu = qemu::command(parts, config, accel, &initramfs, &devices)?;
+    qemu.args(share.qemu_arguments());
+    // The terminal's keys, Ctrl-C among them, belong to the machine; Ctrl-A X ends it.
+    qemu.args([
+        "-chardev",
+        "stdio,id=console,mux=on,signal=off",
+        "-serial",
+        "chardev:console",
+        "-mon",
+        "chardev=console",
+    ]);
+    ui::note(&format!("{accel}; {} is /host in the machine; `exit` or Ctrl-A X ends it", shared.display()));
+    let _terminal = console::RestoredTerminal::save();
+    let status = Running::start(&mut qemu)?.wait()?;
+    Ok(if status.success() { 0 } else { STATUS_MACHINE_FAILED })
+}
+
+const ARGUMENTS: &str = "/etc/exo/arguments";
+const MODULE_FOLDER: &str = "/lib/modules/exo";
+
+fn guest_module(path: &Path) -> PathBuf {
+    Path::new(MODULE_FOLDER).join(path.file_name().unwrap_or_default())
+}
+
+fn modules_conf(parts: &Parts, config: &Config) -> String {
+    let loaded = if config.load_modules { parts.modules.as_slice() } else { &[] };
+    loaded.iter().map(|path| format!("module={}\n", guest_module(path).display())).collect()
+}
+
+fn pack(parts: &Parts, config: &Config, path: &Path, conf: &str, words: Option<&[u8]>) -> anyhow::Result<()> {
+    let mut initramfs = Initramfs::create(path)?;
+    initramfs.host_file(&parts.programs.init(), Path::new("/init"))?;
+    initramfs::add_tools(&mut initramfs, &parts.toolroot, &parts.context.cache)?;
+    for (name, program) in parts.programs.commands() {
+        initramfs.host_file(&program, &Path::new("/bin").join(name))?;
+    }
+    for module in parts.modules.iter().chain(&config.more_modules) {
+        initramfs.host_file(module, &guest_module(module))?;
+    }
+    for (host, guest) in &config.files {
+        initramfs.host_file(host, guest)?;
+    }
+    initramfs.file(Path::new("/etc/exo/guest.conf"), 0o644, conf.as_bytes())?;
+    if let Some(words) = words {
+        initramfs.file(Path::new(ARGUMENTS), 0o644, words)?;
+    }
+    initramfs.finish()
+}
+
+fn choose_accel(parts: &Parts, config: &Config) -> anyhow::Result<Accel> {
+    match config.accel {
+        Some(accel) => Ok(accel),
+        None => accel::best(&parts.context, || kvm_probe::runs(parts)),
+    }
+}

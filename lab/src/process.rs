@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Starting programs: shown with `-v`, killed on Ctrl-C and with this process, their last words kept for the error.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context as _, bail};
+use nix::fcntl::OFlag;
+
+use crate::interrupt::{self, Registration};
+use crate::ui::{self, Step};
+
+/// Lines of output that an error repeats.
+const LAST_WORDS: usize = 30;
+
+/// A child that is killed when dropped, when the user stops the run, and by the kernel should this process die.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    name: String,
+    waited: bool,
+    _registration: Registration,
+}
+
+impl Running {
+    /// Starts `command`.
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let name = program_name(command);
+        if ui::verbose() {
+            eprintln!("{} {}", ui::paint("2", "+"), ui::paint("2", &shown(command)));
+        }
+        interrupt::check()?;
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let registration = Registration::new(child.id());
+        Ok(Self { child, name, waited: false, _registration: registration })
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        let status = self.child.wait().with_context(|| format!("cannot wait for {}", self.name))?;
+        self.waited = true;
+        interrupt::check()?;
+        Ok(status)
+    }
+
+    /// The status, if it has ended.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let status = self.child.try_wait().with_context(|| format!("cannot wait for {}", self.name))?;
+        self.waited = status.is_some();
+        Ok(status)
+    }
+
+    /// The pipes, for those that were asked for.
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Ends the child at once.
+    pub(crate) fn kill(&mut self) {
+        if !self.waited {
+            // Errors mean that it has ended already.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            self.waited = true;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Runs a program to its end. Its output goes to `step` line by line, or to stderr with `-v`; should it fail, the
+/// last lines of it are in the error.
+pub(crate) fn run(command: &mut Command, step: &Step) -> anyhow::Result<()> {
+    run_lines(command, |line| step.message(line))
+}
+
+/// The same with each line of output handed to `each`.
+pub(crate) fn run_lines(command: &mut Command, mut each: impl FnMut(&str)) -> anyhow::Result<()> {
+    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
+    command.stdin(Stdio::null());
+    command.stdout(writer.try_clone().context("cannot make a pipe")?).stderr(writer);
+    let line_shown = shown(command);
+    let mut running = Running::start(command)?;
+    // The command keeps its ends of the pipe open; the loop below ends when the last writer has gone.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut last: VecDeque<String> = VecDeque::new();
+    for line in LossyLines(BufReader::new(File::from(reader))) {
+        if ui::verbose() {
+            eprintln!("  {line}");
+        }
+        each(&line);
+        if last.len() == LAST_WORDS {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+    let status = running.wait()?;
+    if !status.success() {
+        let last: Vec<String> = last.into();
+        bail!("`{line_shown}` failed ({status}); the end of its output:\n{}", indent(&last.join("\n")));
+    }
+    Ok(())
+}
+
+/// Runs a program and returns its stdout; stderr is in the error should it fail.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let line_shown = shown(command);
+    let mut running = Running::start(command)?;
+    let mut stderr = running.child().stderr.take().context("no stderr")?;
+    let errors = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // A program that closes its stderr early has nothing more to say.
+        let _ = stderr.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let mut text = Vec::new();
+    running
+        .child()
+        .stdout
+        .take()
+        .context("no stdout")?
+        .read_to_end(&mut text)
+        .context("cannot read the output")?;
+    let status = running.wait()?;
+    let errors = errors.join().unwrap_or_default();
+    if !status.success() {
+        bail!("`{line_shown}` failed ({status}):\n{}", indent(errors.trim_end()));
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The lines of a byte stream, whatever bytes they have.
+struct LossyLines<R>(BufReader<R>);
+
+impl<R: Read> Iterator for LossyLines<R> {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        match self.0.read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(String::from_utf8_lossy(&line).trim_end().to_owned()),
+        }
+    }
+}
+
+/// Each line two spaces further in.
+pub(crate) fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect::<String>().trim_end().to_owned()
+}
+
+fn program_name(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// The command as one could type it.
+pub(crate) fn shown(command: &Command) -> String {
+    let mut words: Vec<String> = command
+        .get_envs()
+        .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))))
+        .collect();
+    let arguments: Vec<&OsStr> = command.get_args().collect();
+    // What runs in the tool tree is shown as it is called there, not with the program that enters it.
+    let sandboxed = arguments.first().is_some_and(|word| *word == "internal-sandbox");
+    match arguments.iter().position(|word| *word == "--") {
+        Some(at) if sandboxed => words.extend(arguments.iter().skip(at + 1).map(|word| quoted(word))),
+        _ => {
+            words.push(quoted(command.get_program()));
+            words.extend(arguments.iter().map(|word| quoted(word)));
+        }
+    }
+    words.join(" ")
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_command_is_shown_with_its_last_words() {
+        let error =
+            run_lines(Command::new("sh").args(["-c", "echo one; echo two >&2; exit 3"]), |_| {}).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("sh -c 'echo one; echo two >&2; exit 3'"), "{text}");
+        assert!(text.contains("exit status: 3") && text.contains("  one\n  two"), "{text}");
+    }
+
+    #[test]
+    fn output_is_stdout_alone() {
+        assert_eq!(output(Command::new("sh").args(["-c", "echo out; echo err >&2"])).unwrap(), "out\n");
+    }
+
+    #[test]
+    fn shown_commands_can_be_typed() {
+        assert_eq!(shown(Command::new("echo").args(["a b", "it's", "plain"])), r"echo 'a b' 'it'\''s' plain");
+    }
+
+    #[test]
+    fn a_dropped_child_is_killed() {
+        let running = Running::start(Command::new("sleep").arg("1000")).unwrap();
+        let pid = running.child.id();
+        drop(running);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+}

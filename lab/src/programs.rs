@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Building the programs: the device, which runs on the host, and the static binaries, which run in the machines.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::context::Context;
+use crate::process;
+use crate::ui::Step;
+
+/// The programs of the machines, as their packages are called.
+const GUEST_PACKAGES: [&str; 5] = ["guest-init", "guest-tests", "my-app", "rng-bench", "rng-benchmark"];
+/// glibc can be linked statically, and every Rust tool chain on a Linux host has this target.
+const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The static programs.
+#[derive(Debug, Clone)]
+pub(crate) struct GuestPrograms {
+    folder: PathBuf,
+}
+
+impl GuestPrograms {
+    /// Builds them.
+    pub(crate) fn build(context: &Context) -> anyhow::Result<Self> {
+        let step = Step::new("Building the programs for the machines", None);
+        let mut cargo = cargo(context);
+        cargo.args(["build", "--release", "--target", GUEST_TARGET]);
+        cargo.args(GUEST_PACKAGES.iter().flat_map(|name| ["--package", name]));
+        // By environment, so that it applies to these binaries and not to the build scripts or the host's programs.
+        cargo.env(
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+            "-C target-feature=+crt-static -C relocation-model=static",
+        );
+        // Every machine starts with a copy of them.
+        cargo.env("CARGO_PROFILE_RELEASE_STRIP", "true");
+        process::run(&mut cargo, &step)?;
+        step.done();
+        Ok(Self { folder: context.target.join(GUEST_TARGET).join("release") })
+    }
+
+    /// The first process of a machine.
+    pub(crate) fn init(&self) -> PathBuf {
+        self.folder.join("guest-init")
+    }
+
+    /// The programs that a person calls, with their names.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + '_ {
+        GUEST_PACKAGES
+            .into_iter()
+            .filter(|name| *name != "guest-init")
+            .map(|name| (name, self.folder.join(name)))
+    }
+}
+
+/// Builds the device process and returns its path.
+pub(crate) fn build_device(context: &Context) -> anyhow::Result<PathBuf> {
+    let step = Step::new("Building the device", None);
+    process::run(cargo(context).args(["build", "--release", "--package", "my-rng-device"]), &step)?;
+    step.done();
+    Ok(context.target.join("release/my-rng-device"))
+}
+
+/// Builds a program that runs on the host, and returns its path.
+pub(crate) fn build_host(context: &Context, name: &str) -> anyhow::Result<PathBuf> {
+    let step = Step::new(&format!("Building {name}"), None);
+    process::run(cargo(context).args(["build", "--release", "--package", name]), &step)?;
+    step.done();
+    expect_file(context.target.join("release").join(name))
+}
+
+/// The cargo that runs this program.
+pub(crate) fn cargo(context: &Context) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(&context.checkout).env("CARGO_TARGET_DIR", &context.target);
+    command
+}
+
+/// Checks that a file that a build should have made is there.
+pub(crate) fn expect_file(path: PathBuf) -> anyhow::Result<PathBuf> {
+    std::fs::metadata(&path).with_context(|| format!("the build did not make {}", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Devices that come and go while programs hold them open.
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::json;
+
+use super::Lab;
+use crate::machine::{Config, Machine, Outcome, Output, Qmp};
+
+/// Holds the device open, draws without end, and says how that ended: with the number of the error.
+const DRAW_FOREVER: &str = "guest-tests --draw-until-error /dev/my_rng0";
+
+fn start(lab: &Lab, line: &str) -> anyhow::Result<Machine> {
+    let config = Config { hotplug: true, smp: 2, ..lab.config() };
+    Machine::start(&lab.parts, &config, &["sh", "-c", line].map(str::to_owned), Output::Capture)
+}
+
+/// Unplugs the device and waits until the guest has let go of it.
+fn unplug(machine: Machine, qmp: &mut Qmp) -> anyhow::Result<Machine> {
+    let unplugged =
+        qmp.execute("device_del", &json!({ "id": "rng0" })).and_then(|_| qmp.wait_for("DEVICE_DELETED"));
+    match unplugged {
+        Ok(_) => Ok(machine),
+        Err(error) => {
+            let said = machine.wait()?.captured;
+            bail!("{error:#}; the machine said:\n{}{}", said.stdout, said.stderr);
+        }
+    }
+}
+
+/// The module must be removable afterwards and the kernel must not have complained.
+fn end(machine: Machine) -> anyhow::Result<Outcome> {
+    let outcome = machine.wait()?;
+    let text = &outcome.captured.stdout;
+    ensure!(outcome.status == 0, "status {}; output:\n{text}{}", outcome.status, outcome.captured.stderr);
+    if let Some(report) = outcome.report() {
+        bail!("the kernel complained:\n{report}\nits whole console is in {}", outcome.log.display());
+    }
+    Ok(outcome)
+}
+
+/// `device_del` under load: the program's next draw gives ENODEV, the nodes vanish, the module unloads.
+pub(super) fn an_unplugged_device_gives_enodev(lab: &Lab) -> anyhow::Result<()> {
+    let line = format!(
+        "{DRAW_FOREVER} && echo gone; ls /dev/my_rng* 2>/dev/null; rmmod my_rng && ! grep -q my_rng /proc/modules"
+    );
+    let mut machine = start(lab, &line)?;
+    machine.wait_for("drawing")?;
+    let mut qmp = machine.qmp()?;
+    let machine = unplug(machine, &mut qmp)?;
+    let outcome = end(machine)?;
+    let text = outcome.captured.stdout;
+    ensure!(text.contains("ENODEV") && text.ends_with("gone\n"), "output: {text:?}");
+    Ok(())
+}
+
+/// Unplug and plug in again: the node is back and gives the classic numbers.
+pub(super) fn a_device_can_be_plugged_in_again(lab: &Lab) -> anyhow::Result<()> {
+    let line = "echo ready; while test -e /dev/my_rng0; do sleep 0.1; done; echo out; \
+                while ! test -e /dev/my_rng0; do sleep 0.1; done; my-app --rounds 1";
+    let mut machine = start(lab, line)?;
+    machine.wait_for("ready")?;
+    let mut qmp = machine.qmp()?;
+    let mut machine = unplug(machine, &mut qmp)?;
+    machine.wait_for("out")?;
+    let socket = machine.devices().sockets().first().context("there is no device")?.clone();
+    let arguments = json!({
+        "driver": "vfio-user-pci", "id": "rng0", "bus": "port0", "socket": { "type": "unix", "path": socket },
+    });
+    qmp.execute("device_add", &arguments)?;
+    let outcome = end(machine)?;
+    ensure!(
+        outcome.captured.stdout.contains("number 0: 1804289383"),
+        "output: {:?}",
+        outcome.captured.stdout
+    );
+    Ok(())
+}
+
+/// The device process dies as by a crash, while a program holds the device open: its next draw gives an error, nothing
+/// hangs, the module unloads. Not in the middle of a register access: there QEMU 11.1 itself aborts when its peer is gone.
+pub(super) fn a_killed_device_process_hangs_nobody(lab: &Lab) -> anyhow::Result<()> {
+    let line = "exec 3</dev/my_rng0; echo open; sleep 2; my-app || echo refused; exec 3<&-; rmmod my_rng && echo unloaded";
+    let mut machine = start(lab, line)?;
+    machine.wait_for("open")?;
+    machine.devices().kill();
+    let outcome = end(machine)?;
+    ensure!(
+        outcome.captured.stdout.ends_with("refused\nunloaded\n"),
+        "output: {:?}",
+        outcome.captured.stdout
+    );
+    Ok(())
+}

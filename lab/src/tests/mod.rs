@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The tests of `cargo exo test`: those of the host's programs, and those that need a machine.
+//!
+//! A test in a machine is one line in [`MACHINE_TESTS`]; it fails by returning an error that says what was wrong. Tests
+//! *inside* a machine are those of the program `guest-tests`, each of which is reported here under its own name.
+
+mod c_program;
+pub(crate) mod checked;
+mod controls;
+pub(crate) mod host;
+mod hotplug;
+mod inside;
+mod kmod;
+mod vm;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::machine::{Accel, CHECKED_MEMORY, Config, Parts};
+use crate::{interrupt, ui};
+
+/// All that tests in machines start from.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    /// Kernel, programs, modules, device.
+    pub(crate) parts: Parts,
+    /// KVM or TCG, if the person said so.
+    pub(crate) accel: Option<Accel>,
+    /// Whether the kernel is the checked one.
+    pub(crate) checked: bool,
+}
+
+/// No test's machine may take longer than this.
+const TIME_LIMIT: Duration = Duration::from_secs(240);
+
+impl Lab {
+    /// A machine with this project's modules loaded.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            accel: self.accel,
+            timeout: Some(TIME_LIMIT),
+            final_check: self.checked,
+            memory: if self.checked { CHECKED_MEMORY } else { Config::default().memory },
+            ..Config::default()
+        }
+    }
+}
+
+type MachineTest = fn(&Lab) -> anyhow::Result<()>;
+
+/// Every test in a machine, by name.
+const MACHINE_TESTS: &[(&str, MachineTest)] = &[
+    ("kmod::symbols_of_another_kernel_are_refused", kmod::symbols_of_another_kernel_are_refused),
+    ("kmod::a_foreign_module_is_built_and_loads", kmod::a_foreign_module_is_built_and_loads),
+    ("kmod::plain_make_builds_my_rng", kmod::plain_make_builds_my_rng),
+    ("kmod::modinfo_tells_what_the_module_is", kmod::modinfo_tells_what_the_module_is),
+    ("vm::the_exit_status_comes_back", vm::the_exit_status_comes_back),
+    ("vm::output_arrives_whole_and_apart", vm::output_arrives_whole_and_apart),
+    ("vm::input_reaches_the_command", vm::input_reaches_the_command),
+    ("vm::a_hanging_machine_is_stopped", vm::a_hanging_machine_is_stopped),
+    ("vm::a_crashed_machine_is_reported", vm::a_crashed_machine_is_reported),
+    ("vm::two_devices_have_their_nodes", vm::two_devices_have_their_nodes),
+    ("vm::modules_can_be_left_out", vm::modules_can_be_left_out),
+    ("vm::an_interrupted_run_leaves_nothing", vm::an_interrupted_run_leaves_nothing),
+    ("my_rng::a_c_program_gets_the_same_numbers", c_program::a_c_program_gets_the_same_numbers),
+    ("my_rng::an_unplugged_device_gives_enodev", hotplug::an_unplugged_device_gives_enodev),
+    ("my_rng::a_device_can_be_plugged_in_again", hotplug::a_device_can_be_plugged_in_again),
+    ("my_rng::a_killed_device_process_hangs_nobody", hotplug::a_killed_device_process_hangs_nobody),
+];
+
+/// The group of tests that run inside machines.
+const INSIDE: &str = "inside";
+/// The same tests behind an IOMMU.
+const IOMMU: &str = "iommu";
+
+/// The names that `--list` shows; the host's and the inner tests have more names of their own.
+pub(crate) fn names() -> Vec<&'static str> {
+    let mut names = vec!["host"];
+    names.extend(names_in_machines());
+    names.push(checked::QUICK);
+    names
+}
+
+/// The same without those of the host.
+pub(crate) fn names_in_machines() -> impl Iterator<Item = &'static str> {
+    MACHINE_TESTS.iter().map(|(name, _)| *name).chain([INSIDE, IOMMU])
+}
+
+/// Runs the tests that need machines.
+pub(crate) fn run_in_machines(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
+    for (name, test) in MACHINE_TESTS {
+        if report.wants(name) {
+            report.case(name, || test(lab))?;
+        }
+    }
+    if report.wants(INSIDE) {
+        inside::run(lab, report, INSIDE)?;
+    }
+    if report.wants(IOMMU) {
+        inside::run_behind_iommu(lab, report, IOMMU)?;
+    }
+    Ok(())
+}
+
+/// What passed and what failed.
+#[derive(Debug)]
+pub(crate) struct Report {
+    filter: Vec<String>,
+    passed: usize,
+    skipped: usize,
+    failed: BTreeMap<String, String>,
+    started: Instant,
+}
+
+impl Report {
+    /// An empty report over the tests whose name contains one of `filter`, or all of them.
+    pub(crate) fn new(filter: &[String]) -> Self {
+        Self {
+            filter: filter.to_vec(),
+            passed: 0,
+            skipped: 0,
+            failed: BTreeMap::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Whether this test was asked for.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.filter.is_empty() || self.filter.iter().any(|part| name.contains(part.as_str()))
+    }
+
+    /// Whether any of these was asked for.
+    pub(crate) fn wants_any<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
+        names.any(|name| self.wants(name))
+    }
+
+    /// Runs one test.
+    pub(crate) fn case(
+        &mut self,
+        name: &str,
+        test: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let result = test();
+        // A test that was interrupted says nothing about what it tests.
+        interrupt::check()?;
+        match result {
+            Ok(()) => self.pass(name, Some(started.elapsed())),
+            Err(error) => self.fail(name, &format!("{error:#}")),
+        }
+        Ok(())
+    }
+
+    /// Notes a test that passed.
+    pub(crate) fn pass(&mut self, name: &str, time: Option<Duration>) {
+        self.passed += 1;
+        let time = time.map(|time| format!(" ({})", ui::humane(time))).unwrap_or_default();
+        println!("test {name} ... {}{time}", ui::paint_stdout("32", "ok"));
+    }
+
+    /// Notes many that passed, reported together.
+    pub(crate) fn pass_many(&mut self, name: &str, count: usize, time: Duration) {
+        self.passed += count;
+        println!("test {name} ({count} tests) ... {} ({})", ui::paint_stdout("32", "ok"), ui::humane(time));
+    }
+
+    /// Notes a test that did not apply.
+    pub(crate) fn skip(&mut self, name: &str, why: &str) {
+        self.skipped += 1;
+        println!("test {name} ... {} {why}", ui::paint_stdout("33", "skipped"));
+    }
+
+    /// Notes a test that failed.
+    pub(crate) fn fail(&mut self, name: &str, why: &str) {
+        println!("test {name} ... {}\n{}", ui::paint_stdout("31;1", "FAILED"), crate::process::indent(why));
+        self.failed.insert(name.to_owned(), why.to_owned());
+    }
+
+    /// Prints the sum and returns the exit status.
+    pub(crate) fn finish(self) -> i32 {
+        println!();
+        if !self.failed.is_empty() {
+            println!("failed:");
+            for name in self.failed.keys() {
+                println!("  {name}");
+            }
+            println!();
+        }
+        println!("all together in {}", ui::humane(self.started.elapsed()));
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped);
+        if self.passed + self.failed.len() == 0 {
+            ui::note("no test has a name that contains this; `cargo exo test --list` names them");
+            return 1;
+        }
+        i32::from(!self.failed.is_empty())
+    }
+}
