@@ -11,7 +11,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use anyhow::{Context as _, bail};
 use nix::fcntl::OFlag;
 
-use crate::interrupt::{self, Registration};
+use crate::interrupt::{self, Ending, Registration};
+use crate::sandbox;
 use crate::ui::{self, Step};
 
 /// Lines of output that an error repeats.
@@ -23,7 +24,7 @@ pub(crate) struct Running {
     child: Child,
     name: String,
     waited: bool,
-    _registration: Registration,
+    registration: Registration,
 }
 
 impl Running {
@@ -35,8 +36,10 @@ impl Running {
         }
         interrupt::check()?;
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-        let registration = Registration::new(child.id());
-        Ok(Self { child, name, waited: false, _registration: registration })
+        // What runs in a sandbox must be gone before its files are cleaned up, and only the sandbox can wait for it.
+        let ending = if sandbox::is_entered_by(command) { Ending::KillsItsOwn } else { Ending::Kill };
+        let registration = Registration::new(child.id(), ending);
+        Ok(Self { child, name, waited: false, registration })
     }
 
     /// Waits for the end.
@@ -59,11 +62,11 @@ impl Running {
         &mut self.child
     }
 
-    /// Ends the child at once.
+    /// Ends the child at once, and all that runs in its sandbox.
     pub(crate) fn kill(&mut self) {
         if !self.waited {
-            // Errors mean that it has ended already.
-            let _ = self.child.kill();
+            self.registration.end();
+            // An error means that it has ended already.
             let _ = self.child.wait();
             self.waited = true;
         }
@@ -171,9 +174,10 @@ pub(crate) fn shown(command: &Command) -> String {
         .collect();
     let arguments: Vec<&OsStr> = command.get_args().collect();
     // What runs in the tool tree is shown as it is called there, not with the program that enters it.
-    let sandboxed = arguments.first().is_some_and(|word| *word == "internal-sandbox");
     match arguments.iter().position(|word| *word == "--") {
-        Some(at) if sandboxed => words.extend(arguments.iter().skip(at + 1).map(|word| quoted(word))),
+        Some(at) if sandbox::is_entered_by(command) => {
+            words.extend(arguments.iter().skip(at + 1).map(|word| quoted(word)))
+        }
         _ => {
             words.push(quoted(command.get_program()));
             words.extend(arguments.iter().map(|word| quoted(word)));

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare as unshare_namespaces};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{Gid, Pid, Uid, chdir};
 
@@ -18,6 +18,9 @@ use super::{Layout, mounts};
 
 /// Exit status of a sandbox that could not be made, as of `env` and `timeout` when they cannot start a command.
 const CANNOT_START: i32 = 125;
+
+/// Signals that end the sandbox: `exo`'s own way, and what a terminal sends to all that run on it.
+const ENDING: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 
 /// First stage: new namespaces, then the second stage as the first process in them. Returns the exit status.
 pub(crate) fn unshare(layout: &str, folder: &Path, command: &[OsString]) -> anyhow::Result<i32> {
@@ -36,20 +39,33 @@ pub(crate) fn unshare(layout: &str, folder: &Path, command: &[OsString]) -> anyh
         std::fs::write("/proc/self/uid_map", format!("0 {user} 1"))
             .context("cannot write /proc/self/uid_map")?;
     }
-    let own = std::env::current_exe().context("cannot find the path of this program")?;
-    let status = Command::new(own)
+    let mut signals = SigSet::empty();
+    signals.extend([Signal::SIGCHLD].into_iter().chain(ENDING));
+    // From here on they wait until they are looked for below.
+    signals.thread_block().context("cannot block signals")?;
+    let mut first = Command::new(super::OWN_PROGRAM)
         .args(["internal-sandbox-init", layout])
         .arg(folder)
         .arg("--")
         .args(command)
-        .status()
+        .spawn()
         .context("cannot start the sandbox's first process")?;
-    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+    loop {
+        if let Some(status) = first.try_wait().context("cannot wait for the sandbox's first process")? {
+            return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+        }
+        if ENDING.contains(&signals.wait().context("cannot wait for signals")?) {
+            // The kernel kills all of the sandbox with its first process, and reports that process last.
+            first.kill().context("cannot end the sandbox")?;
+        }
+    }
 }
 
 /// Second stage: mounts, then the program; waits for it as process 1 must. Returns the exit status.
 pub(crate) fn init(layout: &str, folder: &Path, command: &[OsString]) -> anyhow::Result<i32> {
     die_with_parent()?;
+    // What the first stage has blocked for itself is not the program's business.
+    SigSet::empty().thread_set_mask().context("cannot unblock signals")?;
     let layout: Layout =
         serde_json::from_str(layout).context("cannot read the description of the sandbox")?;
     mounts::make(&layout).context("cannot set up the sandbox's file systems")?;

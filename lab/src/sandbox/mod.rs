@@ -9,7 +9,8 @@
 //! exo ── exo internal-sandbox (unshares) ── exo internal-sandbox-init (pid 1: mounts, waits) ── the program
 //! ```
 //! Each of them dies with the one before it (`PR_SET_PDEATHSIG`), and the kernel kills all of a process namespace
-//! when its first process ends; so SIGKILL to `exo` itself leaves nothing either.
+//! when its first process ends; so SIGKILL to `exo` itself leaves nothing either. A SIGTERM to the one that `exo` has started
+//! ends them all too, and that one last: who has waited for it knows that nobody is left who might still write a file.
 
 mod enter;
 mod mounts;
@@ -39,12 +40,22 @@ pub(crate) struct Layout {
 impl Layout {
     /// A command that runs `program` in this sandbox, in the folder `folder`.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>, folder: &Path) -> anyhow::Result<Command> {
-        let own = std::env::current_exe().context("cannot find the path of this program")?;
         let layout = serde_json::to_string(self).context("cannot describe the sandbox")?;
-        let mut command = Command::new(own);
-        command.args(["internal-sandbox", &layout]).arg(folder).arg("--").arg(program);
+        let mut command = Command::new(OWN_PROGRAM);
+        command.args([ENTRY, &layout]).arg(folder).arg("--").arg(program);
         Ok(command)
     }
+}
+
+/// This program, even if a build has replaced its file since it was started.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// This program's own command that enters a sandbox.
+const ENTRY: &str = "internal-sandbox";
+
+/// Whether the command is one of [`Layout::command`].
+pub(crate) fn is_entered_by(command: &Command) -> bool {
+    command.get_args().next().is_some_and(|word| word == ENTRY)
 }
 
 /// The bundle of certificates that this host trusts, if it says so by environment or has one in the usual place.
