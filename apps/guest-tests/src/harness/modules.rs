@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loading and unloading modules by name.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -20,13 +20,18 @@ pub(crate) fn is_loaded(name: &str) -> bool {
     Path::new("/sys/module").join(name).exists()
 }
 
-/// Loads `NAME.ko` of this folder, without parameters. One system call: a loader that tries a second one would hide that
-/// the first has failed.
+/// Loads `NAME.ko` of this folder, without parameters.
 pub(crate) fn load(folder: &Path, name: &str) -> Result<(), Stop> {
+    try_load(folder, name, c"")?
+        .or_else(|errno| fail(format!("cannot load {}: {errno}", file_of(folder, name).display())))
+}
+
+/// Loads `NAME.ko` of this folder; the inner error is the kernel's. One system call: a loader that tries a second one would
+/// hide that the first has failed.
+pub(crate) fn try_load(folder: &Path, name: &str, parameters: &CStr) -> Result<Result<(), Errno>, Stop> {
     let path = file_of(folder, name);
     let file = File::open(&path).or_else(|error| fail(format!("cannot open {}: {error}", path.display())))?;
-    rustix::system::finit_module(&file, c"", 0)
-        .or_else(|errno| fail(format!("cannot load {}: {errno}", path.display())))
+    Ok(rustix::system::finit_module(&file, parameters, 0))
 }
 
 /// Unloads a module that nobody uses.

@@ -2,7 +2,7 @@
 //! `read(2)`: the entropy stream.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,22 +34,10 @@ pub(super) fn tests() -> Vec<Test> {
 /// The first device, if it has queues.
 pub(super) fn device_with_queues() -> Result<PciDevice, Stop> {
     let device = first_device()?;
-    match figure(&device, "queues")? {
+    match device.figure("queues")? {
         0 => skip("this device has no queues"),
         _ => Ok(device),
     }
-}
-
-/// The number in one of the device's attributes.
-pub(super) fn figure(device: &PciDevice, attribute: &str) -> Result<u64, Stop> {
-    let text = text(device, attribute)?;
-    text.parse().or_else(|error| fail(format!("{attribute} reads {text:?}: {error}")))
-}
-
-/// The text of one of the device's attributes.
-pub(super) fn text(device: &PciDevice, attribute: &str) -> Result<String, Stop> {
-    let path = device.path().join("my_rng").join(device.node_name()?).join(attribute);
-    Ok(fs::read_to_string(path)?.trim_end().to_owned())
 }
 
 fn a_read_gives_as_many_bytes(_: &Options) -> Result<(), Stop> {

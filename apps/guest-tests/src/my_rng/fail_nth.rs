@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Each thing that one can do with the module, with the first, second, third … allocation or user copy failing on its way:
 //! see [`crate::harness::fail_nth`]. Each run ends in success or with the error of what failed, and leaves a module that works.
+//!
+//! Where queues are made, they are as small as the module allows: a queue of the usual size is made of hundreds of pages, and
+//! each is a chance to fail that teaches nothing which the first two do not.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use my_rng_abi::ioctl::CLASS_NAME;
-use my_rng_client::{Device, FIRST_DEVICE};
+use my_rng_client::{Device, FIRST_DEVICE, MappedRing};
 use rustix::io::Errno;
 
-use super::machine::{self, devices, expect_it_works, first_device, is_loaded, module_file};
+use super::machine::{self, Queues, devices, expect_it_works, first_device, is_loaded, module_file};
 use crate::harness::fail_nth::{Arm, Called, Operation, survives};
 use crate::harness::{Options, Stop, Test, fail, skip};
 
@@ -24,19 +27,35 @@ pub(super) fn tests() -> Vec<Test> {
             needs_the_module_file(options)?;
             survives(options, &UNLOAD)
         }),
-        Test::long("fail_nth_bind", |options| survives(options, &BIND)),
+        Test::long("fail_nth_bind", |options| {
+            needs_the_module_file(options)?;
+            survives(options, &BIND)
+        }),
         Test::long("fail_nth_unbind", |options| survives(options, &UNBIND)),
         Test::long("fail_nth_open", |options| survives(options, &on_the_node(open, 0))),
         Test::long("fail_nth_open_first", |options| survives(options, &on_the_node(open_first, 0))),
-        // The number is copied to the program twice: once to see whether its memory is there.
-        Test::long("fail_nth_rand", |options| survives(options, &on_the_node(rand, 2))),
-        Test::long("fail_nth_rand64", |options| survives(options, &on_the_node(rand64, 2))),
+        // What was fetched before is stored into the program's memory without a copy that could be made to fail.
+        Test::long("fail_nth_rand", |options| survives(options, &on_the_node(rand, 0))),
+        Test::long("fail_nth_rand64", |options| survives(options, &on_the_node(rand64, 0))),
+        Test::long("fail_nth_rand_registers", |options| {
+            needs_the_module_file(options)?;
+            survives(options, &out_of_registers(rand))
+        }),
+        Test::long("fail_nth_rand64_registers", |options| {
+            needs_the_module_file(options)?;
+            survives(options, &out_of_registers(rand64))
+        }),
         Test::long("fail_nth_seed", |options| survives(options, &on_the_node(seed, 1))),
         Test::long("fail_nth_read", |options| {
             can_be_read()?;
             survives(options, &on_the_node(read, 1))
         }),
+        Test::long("fail_nth_map", |options| {
+            needs_the_module_file(options)?;
+            survives(options, &MAP)
+        }),
         Test::long("fail_nth_read_attribute", |options| survives(options, &on_the_node(read_attribute, 0))),
+        Test::long("fail_nth_write_attribute", |options| survives(options, &on_the_node(write_attribute, 0))),
     ]
 }
 
@@ -47,9 +66,18 @@ const LOAD: Operation =
 const UNLOAD: Operation =
     Operation { before: bound, call: unload, after: unloaded_or_not, also: &[], at_least: 1 };
 
-/// `pci_request_region()` makes EBUSY of what it cannot allocate.
-const BIND: Operation =
-    Operation { before: unbound, call: bind, after: bound_or_not, also: &[Errno::BUSY], at_least: 10 };
+/// `pci_request_region()` makes EBUSY of what it cannot allocate, `__pci_enable_msix_range()` ENODEV or ENOSPC.
+const BIND: Operation = Operation {
+    before: unbound,
+    call: bind,
+    after: bound_or_not,
+    also: &[Errno::BUSY, Errno::NODEV, Errno::NOSPC],
+    at_least: 10,
+};
+
+/// From opening the node to the mapped queue: the state, the descriptors, a page of buffers, and what the driver knows of them.
+const MAP: Operation =
+    Operation { before: bound_small, call: map, after: mapped_or_not, also: &[], at_least: 4 };
 
 const UNBIND: Operation =
     Operation { before: bound, call: unbind, after: unbound_or_not, also: &[], at_least: 1 };
@@ -57,6 +85,17 @@ const UNBIND: Operation =
 /// An operation on a device that is bound, and works before and after it.
 const fn on_the_node(call: fn(&Options, Arm) -> Called, at_least: u32) -> Operation {
     Operation { before: bound, call, after: |_, _| works(), also: &[], at_least }
+}
+
+/// The same without queues: the number is copied to the program twice, once to see whether its memory is there.
+const fn out_of_registers(call: fn(&Options, Arm) -> Called) -> Operation {
+    Operation {
+        before: |options| bound_with(Queues::None, options),
+        call,
+        after: |_, _| works(),
+        also: &[],
+        at_least: 2,
+    }
 }
 
 fn open(_: &Options, arm: Arm) -> Called {
@@ -101,21 +140,38 @@ fn read(_: &Options, arm: Arm) -> Called {
     let file = File::open(first_device()?.node()?)?;
     let mut buffer = vec![0; MUCH];
     arm.now()?;
-    Ok(rustix::io::read(&file, &mut buffer).map(drop))
+    let read = rustix::io::read(&file, &mut buffer);
+    assert_ne!(read, Ok(0), "a stream without end has ended");
+    Ok(read.map(drop))
+}
+
+fn map(_: &Options, arm: Arm) -> Called {
+    let node = first_device()?.node()?;
+    arm.now()?;
+    Ok(errno_of(MappedRing::open(node)))
 }
 
 fn read_attribute(_: &Options, arm: Arm) -> Called {
-    let name = first_device()?.node_name()?;
-    let file = File::open(Path::new("/sys/class").join(CLASS_NAME).join(name).join("interface_version"))?;
+    let file = File::open(attribute("interface_version")?)?;
     let mut buffer = [0; 64];
     arm.now()?;
     Ok(rustix::io::read(&file, &mut buffer).map(drop))
 }
 
+fn write_attribute(_: &Options, arm: Arm) -> Called {
+    let file = File::options().write(true).open(attribute("generator")?)?;
+    arm.now()?;
+    Ok(rustix::io::write(&file, b"glibc").map(drop))
+}
+
+fn attribute(name: &str) -> Result<PathBuf, Stop> {
+    Ok(Path::new("/sys/class").join(CLASS_NAME).join(first_device()?.node_name()?).join(name))
+}
+
 fn load(options: &Options, arm: Arm) -> Called {
     let file = File::open(module_file(options))?;
     arm.now()?;
-    Ok(rustix::system::finit_module(&file, c"", 0))
+    Ok(rustix::system::finit_module(&file, Queues::Small.parameters(), 0))
 }
 
 fn unload(_: &Options, arm: Arm) -> Called {
@@ -154,7 +210,17 @@ fn bound(options: &Options) -> Result<(), Stop> {
     super::prepare(options)
 }
 
-fn unbound(_: &Options) -> Result<(), Stop> {
+fn bound_with(queues: Queues, options: &Options) -> Result<(), Stop> {
+    queues.load(options)?;
+    super::bind_all()
+}
+
+fn bound_small(options: &Options) -> Result<(), Stop> {
+    bound_with(Queues::Small, options)
+}
+
+fn unbound(options: &Options) -> Result<(), Stop> {
+    bound_small(options)?;
     let device = first_device()?;
     if device.is_bound() { device.unbind() } else { Ok(()) }
 }
@@ -206,6 +272,11 @@ fn unbound_or_not(_: &Options, result: Result<(), Errno>) -> Result<(), Stop> {
         (Ok(()), true) => fail("the device is still bound"),
         (Err(_), false) => fail("the device is not bound any more"),
     }
+}
+
+fn mapped_or_not(_: &Options, _: Result<(), Errno>) -> Result<(), Stop> {
+    MappedRing::open(first_device()?.node()?)?.fill(&mut [0; 1000])?;
+    works()
 }
 
 fn works() -> Result<(), Stop> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine as these tests need it: the devices on its PCI bus, their nodes, and the module.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -92,6 +93,18 @@ impl PciDevice {
         Ok(PathBuf::from("/dev").join(self.node_name()?))
     }
 
+    /// The number in one of its attributes.
+    pub(super) fn figure(&self, attribute: &str) -> Result<u64, Stop> {
+        let text = self.text(attribute)?;
+        text.parse().or_else(|error| fail(format!("{attribute} reads {text:?}: {error}")))
+    }
+
+    /// The text of one of its attributes.
+    pub(super) fn text(&self, attribute: &str) -> Result<String, Stop> {
+        let path = self.path().join(CLASS_NAME).join(self.node_name()?).join(attribute);
+        Ok(fs::read_to_string(path)?.trim_end().to_owned())
+    }
+
     /// Opens its node.
     pub(super) fn open(&self) -> Result<Device, Stop> {
         Ok(Device::open(self.node()?)?)
@@ -115,6 +128,55 @@ pub(super) fn is_loaded() -> bool {
 
 pub(super) fn load(options: &Options) -> Result<(), Stop> {
     modules::load(&options.modules, MODULE)
+}
+
+/// Which queues the module gives a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queues {
+    /// Those that it gives by itself.
+    Usual,
+    /// As few and small as they can be.
+    Small,
+    /// None: programs get their numbers out of registers.
+    None,
+}
+
+impl Queues {
+    /// The parameters that bring them.
+    pub(super) fn parameters(self) -> &'static CStr {
+        match self {
+            Self::Usual => c"",
+            Self::Small => c"depth=2 buffer_size=64 queues=1 mapped_queues=1",
+            Self::None => c"use_queues=0",
+        }
+    }
+
+    /// What the devices have now; `None` if none of them can be asked.
+    fn now() -> Option<Self> {
+        let device = devices().ok()?.into_iter().find(PciDevice::is_bound)?;
+        Some(match (device.figure("queues").ok()?, device.figure("depth").ok()?) {
+            (0, _) => Self::None,
+            (_, 2) => Self::Small,
+            _ => Self::Usual,
+        })
+    }
+
+    /// Sees to it that the module is loaded with these.
+    pub(super) fn load(self, options: &Options) -> Result<(), Stop> {
+        if is_loaded() && Self::now() != Some(self) {
+            unload()?;
+        }
+        if is_loaded() {
+            return Ok(());
+        }
+        try_load(options, self.parameters())?
+            .or_else(|errno| fail(format!("cannot load {MODULE} with {:?}: {errno}", self.parameters())))
+    }
+}
+
+/// Loads the module with these parameters; the inner error is the kernel's.
+pub(super) fn try_load(options: &Options, parameters: &CStr) -> Result<Result<(), Errno>, Stop> {
+    modules::try_load(&options.modules, MODULE, parameters)
 }
 
 /// Unloads the module once; the error is the kernel's.

@@ -9,7 +9,7 @@ use my_rng_abi::queue::STATE_SIZE;
 use my_rng_client::MappedRing;
 use rustix::io::Errno;
 
-use super::entropy::{device_with_queues, figure, text};
+use super::entropy::device_with_queues;
 use crate::harness::{Options, Stop, Test, fail, skip};
 use crate::raw::{Access, Mapping, Memory, Place, ioctl, try_map};
 
@@ -28,7 +28,7 @@ pub(super) fn tests() -> Vec<Test> {
 /// How many queues can be mapped.
 fn count() -> Result<usize, Stop> {
     let device = device_with_queues()?;
-    let queues = text(&device, "mapped_queues")?;
+    let queues = device.text("mapped_queues")?;
     let all = queues.rsplit(' ').next().and_then(|all| all.parse().ok()).unwrap_or(0);
     if all == 0 { skip("no queue of this device can be mapped") } else { Ok(all) }
 }
@@ -65,14 +65,14 @@ fn what_is_there(_: &Options) -> Result<(), Stop> {
     ring.fill(&mut [0; 64])?;
     // Time for the device to fill all of the ring.
     thread::sleep(Duration::from_millis(200));
-    let before = figure(&device, "doorbells")? + figure(&device, "interrupts")?;
+    let before = device.figure("doorbells")? + device.figure("interrupts")?;
     let (mut bytes, mut pieces) = (0, 0);
     while bytes < half {
         let Some(piece) = ring.try_next(64)? else { return fail(format!("nothing after {bytes} bytes")) };
         bytes += piece.len();
         pieces += 1;
     }
-    let events = figure(&device, "doorbells")? + figure(&device, "interrupts")? - before;
+    let events = device.figure("doorbells")? + device.figure("interrupts")? - before;
     // The device may have gone to sleep after each batch of a quarter of the ring, but no more often.
     assert!(events <= 3 && pieces >= half / 64, "{events} events for {pieces} pieces");
     Ok(())
@@ -120,14 +120,14 @@ fn queues_run_out_and_come_back(_: &Options) -> Result<(), Stop> {
     let node = device.node()?;
     for round in 0..3 {
         let mut rings: Vec<_> = (0..all).map(|_| MappedRing::open(&node)).collect::<Result<_, _>>()?;
-        assert_eq!(text(&device, "mapped_queues")?, format!("{all} of {all}"), "round {round}");
+        assert_eq!(device.text("mapped_queues")?, format!("{all} of {all}"), "round {round}");
         let refused = MappedRing::open(&node).err().map(|error| error.errno());
         assert_eq!(refused, Some(Errno::BUSY.raw_os_error()), "round {round}");
         for ring in &mut rings {
             ring.fill(&mut [0; 10_000])?;
         }
     }
-    assert_eq!(text(&device, "mapped_queues")?, format!("0 of {all}"));
+    assert_eq!(device.text("mapped_queues")?, format!("0 of {all}"));
     Ok(())
 }
 

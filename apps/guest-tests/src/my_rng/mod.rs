@@ -41,20 +41,14 @@ pub(crate) fn group() -> Group {
 
 /// Every test starts with the module loaded and each device bound, whatever the test before has left.
 fn prepare(options: &Options) -> Result<(), Stop> {
-    let devices = machine::devices()?;
-    if devices.is_empty() {
+    if machine::devices()?.is_empty() {
         return skip("this machine has no device 1234:cafe");
     }
-    if !machine::is_loaded() {
-        let module = machine::module_file(options);
-        if !module.exists() {
-            return skip(format!("the module is not loaded, and there is no {}", module.display()));
-        }
-        machine::load(options)?;
-    }
-    let bind_all = || devices.iter().filter(|device| !device.is_bound()).try_for_each(|device| device.bind());
-    for device in &devices {
-        device.reserve_for("")?;
+    let module = machine::module_file(options);
+    if module.exists() {
+        machine::Queues::Usual.load(options)?;
+    } else if !machine::is_loaded() {
+        return skip(format!("the module is not loaded, and there is no {}", module.display()));
     }
     if bind_all().is_err() {
         // A driver that was loaded while things failed may lack the file that binds.
@@ -62,4 +56,15 @@ fn prepare(options: &Options) -> Result<(), Stop> {
         machine::load(options)?;
     }
     bind_all()
+}
+
+/// Binds each device that is not.
+fn bind_all() -> Result<(), Stop> {
+    for device in machine::devices()? {
+        device.reserve_for("")?;
+        if !device.is_bound() {
+            device.bind()?;
+        }
+    }
+    Ok(())
 }

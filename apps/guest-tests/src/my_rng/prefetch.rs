@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::thread;
 
-use super::entropy::{device_with_queues, text};
+use super::entropy::device_with_queues;
 use super::machine::{expect_it_works, first_device};
 use super::numbers::wide;
 use crate::harness::{Options, Stop, Test, fail, skip};
@@ -92,7 +92,7 @@ fn a_generator_is_chosen_by_name(_: &Options) -> Result<(), Stop> {
     let device = first_device()?;
     let path: PathBuf = device.path().join("my_rng").join(device.node_name()?).join("generator");
     let choose = |name: &str| fs::write(&path, name);
-    assert_eq!(text(&device, "generator")?, "glibc", "at the start");
+    assert_eq!(device.text("generator")?, "glibc", "at the start");
     let unknown = choose("dice\n").err().and_then(|error| error.raw_os_error());
     assert_eq!(unknown, Some(Errno::INVAL.raw_os_error()), "an unknown name");
 
@@ -105,7 +105,7 @@ fn a_generator_is_chosen_by_name(_: &Options) -> Result<(), Stop> {
     if let Err(error) = choose("xorshift64*\n") {
         return skip(format!("this device has one generator: {error}"));
     }
-    let chosen = text(&device, "generator");
+    let chosen = device.text("generator");
     let others = (draw(1), draw(2), draw(1));
     // Choosing restarts the stream with the last seed.
     let restarted = choose("glibc\n").map_err(Stop::from).and_then(|()| Ok(file.rand32()?));

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Module parameters and attributes.
 
-use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 
 use rustix::io::Errno;
 
-use super::entropy::{device_with_queues, figure, text};
-use super::machine::{expect_it_works, first_device, load, module_file, unload};
+use super::entropy::device_with_queues;
+use super::machine::{expect_it_works, first_device, load, module_file, try_load, unload};
 use crate::harness::{Options, Stop, Test, fail, skip};
 
 pub(super) fn tests() -> Vec<Test> {
@@ -18,11 +17,6 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("attributes_tell_what_was_done", attributes_tell),
         Test::new("the_machine_is_not_put_to_sleep_with_a_device", no_sleep),
     ]
-}
-
-fn load_with(options: &Options, parameters: &str) -> Result<Result<(), Errno>, Stop> {
-    let file = File::open(module_file(options))?;
-    Ok(rustix::system::finit_module(&file, &CString::new(parameters)?, 0))
 }
 
 fn needs_the_module_file(options: &Options) -> Result<(), Stop> {
@@ -35,28 +29,28 @@ fn out_of_range(options: &Options) -> Result<(), Stop> {
     unload()?;
     let mut wrong = Vec::new();
     for parameters in [
-        "depth=0",
-        "depth=1",
-        "depth=3",
-        "depth=2048",
-        "depth=4294967295",
-        "depth=-1",
-        "depth=many",
-        "buffer_size=0",
-        "buffer_size=32",
-        "buffer_size=4095",
-        "buffer_size=8192",
-        "queues=65",
-        "mapped_queues=65",
+        c"depth=0",
+        c"depth=1",
+        c"depth=3",
+        c"depth=2048",
+        c"depth=4294967295",
+        c"depth=-1",
+        c"depth=many",
+        c"buffer_size=0",
+        c"buffer_size=32",
+        c"buffer_size=4095",
+        c"buffer_size=8192",
+        c"queues=65",
+        c"mapped_queues=65",
     ] {
-        match load_with(options, parameters)? {
+        match try_load(options, parameters)? {
             Err(Errno::INVAL) => {}
-            Err(Errno::RANGE) if parameters == "depth=-1" => {}
+            Err(Errno::RANGE) if parameters == c"depth=-1" => {}
             Ok(()) => {
-                wrong.push(format!("{parameters}: loaded"));
+                wrong.push(format!("{parameters:?}: loaded"));
                 unload()?;
             }
-            Err(errno) => wrong.push(format!("{parameters}: {errno}")),
+            Err(errno) => wrong.push(format!("{parameters:?}: {errno}")),
         }
     }
     load(options)?;
@@ -67,25 +61,25 @@ fn in_range(options: &Options) -> Result<(), Stop> {
     needs_the_module_file(options)?;
     device_with_queues()?;
     for (parameters, queues) in [
-        ("depth=2 buffer_size=64", None),
-        ("depth=1024 queues=1", Some(1)),
-        ("buffer_size=512 queues=64 mapped_queues=0", None),
-        ("queues=2 mapped_queues=64", Some(2)),
-        ("use_queues=0", Some(0)),
+        (c"depth=2 buffer_size=64", None),
+        (c"depth=1024 queues=1", Some(1)),
+        (c"buffer_size=512 queues=64 mapped_queues=0", None),
+        (c"queues=2 mapped_queues=64", Some(2)),
+        (c"use_queues=0", Some(0)),
     ] {
         unload()?;
-        let loaded = load_with(options, parameters)?;
+        let loaded = try_load(options, parameters)?;
         let result = loaded.map_err(Stop::from).and_then(|()| works(queues));
         unload()?;
         load(options)?;
-        result.or_else(|stop| fail(format!("{parameters}: {stop:?}")))?;
+        result.or_else(|stop| fail(format!("{parameters:?}: {stop:?}")))?;
     }
     Ok(())
 }
 
 fn works(queues: Option<u64>) -> Result<(), Stop> {
     let device = first_device()?;
-    let has = figure(&device, "queues")?;
+    let has = device.figure("queues")?;
     if queues.is_some_and(|queues| queues != has) {
         return fail(format!("it has {has} queues, expected {queues:?}"));
     }
@@ -102,7 +96,7 @@ fn works(queues: Option<u64>) -> Result<(), Stop> {
 fn attributes_tell(_: &Options) -> Result<(), Stop> {
     let device = device_with_queues()?;
     let bytes = || -> Result<Vec<u64>, Stop> {
-        let text = text(&device, "bytes")?;
+        let text = device.text("bytes")?;
         text.split(' ').map(|number| Ok(number.parse()?)).collect()
     };
     let file = device.open()?;
@@ -115,11 +109,11 @@ fn attributes_tell(_: &Options) -> Result<(), Stop> {
     let [entropy, seedable, mapped] = &after[..] else { return fail(format!("bytes reads {after:?}")) };
     assert!(*entropy >= before[0] + 100_000, "{before:?} {after:?}");
     assert!(*seedable == before[1] + 12 && *mapped == before[2], "{before:?} {after:?}");
-    assert_eq!(text(&device, "streams")?, "entropy seedable");
-    assert!(figure(&device, "depth")? >= 2 && figure(&device, "vectors")? >= 1);
-    assert_eq!(figure(&device, "errors")?, 0);
+    assert_eq!(device.text("streams")?, "entropy seedable");
+    assert!(device.figure("depth")? >= 2 && device.figure("vectors")? >= 1);
+    assert_eq!(device.figure("errors")?, 0);
     for counter in ["interrupts", "doorbells", "waits"] {
-        figure(&device, counter)?;
+        device.figure(counter)?;
     }
     Ok(())
 }
