@@ -31,18 +31,33 @@ pub(crate) struct ExoKernel {
     pub(crate) release: String,
 }
 
-/// Builds the kernel of this checkout.
-pub(crate) fn build(context: &Context, toolroot: &Toolroot) -> anyhow::Result<ExoKernel> {
-    let folder = context.build().join("exo-kernel");
-    let _lock = Lock::take(&context.build_lock("exo-kernel"), "builds Exo-Kernel")?;
-    let step = Step::new("Building Exo-Kernel", None);
-    let crates = copy_crates(context, toolroot, &folder, &step)?;
-    let home = folder.join("cargo-home");
-    write_whole(&home.join("config.toml"), cargo_configuration(&crates).as_bytes())?;
-    let cargo = |arguments: &[&str]| -> anyhow::Result<Command> {
-        let mut cargo = toolroot.command("cargo", &workspace(context))?;
+/// The tree's cargo, set up for the kernel's workspace.
+#[derive(Debug)]
+pub(crate) struct Workshop<'a> {
+    context: &'a Context,
+    toolroot: &'a Toolroot,
+    /// Where everything goes that is made.
+    folder: PathBuf,
+    home: PathBuf,
+    _lock: Lock,
+}
+
+impl<'a> Workshop<'a> {
+    /// Gets the crates that are needed, if they are not here yet.
+    pub(crate) fn open(context: &'a Context, toolroot: &'a Toolroot, step: &Step) -> anyhow::Result<Self> {
+        let folder = context.build().join("exo-kernel");
+        let lock = Lock::take(&context.build_lock("exo-kernel"), "builds Exo-Kernel")?;
+        let crates = copy_crates(context, toolroot, &folder, step)?;
+        let home = folder.join("cargo-home");
+        write_whole(&home.join("config.toml"), cargo_configuration(&crates).as_bytes())?;
+        Ok(Self { context, toolroot, folder, home, _lock: lock })
+    }
+
+    /// A cargo that builds what runs in the tree.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        let mut cargo = self.toolroot.command("cargo", &workspace(self.context))?;
         cargo.args(arguments).args(["--release", "--locked", "--offline"]);
-        cargo.env("CARGO_HOME", &home).env("CARGO_TARGET_DIR", folder.join("target"));
+        cargo.env("CARGO_HOME", &self.home).env("CARGO_TARGET_DIR", self.target());
         // What the host's cargo and rustup told this process is about the host's compiler.
         for name in [
             "RUSTC",
@@ -55,21 +70,37 @@ pub(crate) fn build(context: &Context, toolroot: &Toolroot) -> anyhow::Result<Ex
             cargo.env_remove(name);
         }
         Ok(cargo)
-    };
-    // For -Zbuild-std alone: the code uses stable features only.
-    let mut kernel =
-        cargo(&["build", "--package", "exo-kernel", "-Zbuild-std=core,alloc", "--target", TARGET])?;
-    process::run(kernel.env("RUSTC_BOOTSTRAP", "1"), &step)?;
+    }
+
+    /// A cargo that builds for the bare machine.
+    pub(crate) fn bare_cargo(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        let mut cargo = self.cargo(arguments)?;
+        cargo.args(["-Zbuild-std=core,alloc", "--target", TARGET]);
+        // For -Zbuild-std alone: the code uses stable features only.
+        cargo.env("RUSTC_BOOTSTRAP", "1");
+        Ok(cargo)
+    }
+
+    fn target(&self) -> PathBuf {
+        self.folder.join("target")
+    }
+}
+
+/// Builds the kernel of this checkout.
+pub(crate) fn build(context: &Context, toolroot: &Toolroot) -> anyhow::Result<ExoKernel> {
+    let step = Step::new("Building Exo-Kernel", None);
+    let workshop = Workshop::open(context, toolroot, &step)?;
+    process::run(&mut workshop.bare_cargo(&["build", "--package", "exo-kernel"])?, &step)?;
 
     // A running machine may still read the image of before, so the new one takes its place whole.
-    let unnamed = folder.join("target").join(TARGET).join("release/exo-kernel");
+    let unnamed = workshop.target().join(TARGET).join("release/exo-kernel");
     let bytes =
         std::fs::read(&unnamed).with_context(|| format!("the build did not make {}", unnamed.display()))?;
-    let fresh = folder.join("image.new");
+    let fresh = workshop.folder.join("image.new");
     std::fs::write(&fresh, bytes).with_context(|| format!("cannot write {}", fresh.display()))?;
-    let mut symbols = cargo(&["run", "--package", "exo-symbols"])?;
+    let mut symbols = workshop.cargo(&["run", "--package", "exo-symbols"])?;
     process::run(symbols.arg("--").arg(&fresh), &step)?;
-    let image = folder.join("exo-kernel.elf");
+    let image = workshop.folder.join("exo-kernel.elf");
     std::fs::rename(&fresh, &image).with_context(|| format!("cannot make {}", image.display()))?;
     step.done();
     Ok(ExoKernel { image, release: release(context)? })

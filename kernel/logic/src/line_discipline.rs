@@ -336,8 +336,11 @@ mod tests {
     fn only_a_raw_line_that_is_full_has_no_room() {
         let mut line = LineDiscipline::default();
         let mut echo = Vec::new();
-        let mut fill =
-            |line: &mut LineDiscipline| (0..MAX_INPUT).for_each(|_| drop(line.receive(b'x', &mut echo)));
+        let mut fill = |line: &mut LineDiscipline| {
+            for _ in 0..MAX_INPUT {
+                assert!(line.receive(b'x', &mut echo).is_none());
+            }
+        };
         fill(&mut line);
         assert!(line.has_room());
         line.flush_input();
