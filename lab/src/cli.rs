@@ -69,6 +69,8 @@ pub(crate) struct SandboxArgs {
 pub(crate) enum KernelKind {
     /// Debian's own
     Linux,
+    /// Exo-Kernel, this project's
+    Exo,
 }
 
 #[derive(Debug, Args)]
@@ -87,9 +89,9 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_enum)]
     pub(crate) accel: Option<Accel>,
 
-    /// Number of random-number devices
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=16))]
-    pub(crate) rng: u32,
+    /// Number of random-number devices; by default 1, and none for Exo-Kernel, which has no driver for them yet
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=16))]
+    pub(crate) rng: Option<u32>,
 
     /// Number of virtual processors
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -139,7 +141,7 @@ pub(crate) struct ShellArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 
-    /// The folder that the machine sees as /host; by default the one with this checkout's modules
+    /// The folder that the machine sees as /host; by default the one with this checkout's modules (Linux only)
     #[arg(long, value_name = "FOLDER")]
     pub(crate) share: Option<PathBuf>,
 }
@@ -279,6 +281,6 @@ mod tests {
         let cli = Cli::try_parse_from(["cargo exo", "vm", "--rng", "2", "--", "sh", "-c", "exit 7"]).unwrap();
         let Command::Vm(args) = cli.command else { panic!("not vm") };
         assert_eq!(args.command, ["sh", "-c", "exit 7"]);
-        assert_eq!(args.machine.rng, 2);
+        assert_eq!((args.machine.rng, args.machine.kernel), (Some(2), KernelKind::Linux));
     }
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! commands ──▶ toolroot (the private Debian tree)  ──▶ sandbox (namespaces)
 //!          ──▶ kernel   (Debian's kernel, made fit for Rust modules), kmod (modules for it)
+//!          ──▶ exo_kernel (Exo-Kernel, built with the tree's rustc)
 //!          ──▶ programs (cargo builds), initramfs
 //!          ──▶ machine  (QEMU, the device process, the guest's streams and status)
 //! ```
@@ -13,6 +14,7 @@ mod bench;
 mod cli;
 mod commands;
 mod context;
+mod exo_kernel;
 mod initramfs;
 mod interrupt;
 mod kernel;

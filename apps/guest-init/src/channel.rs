@@ -9,29 +9,28 @@
 //!
 //! `auto` takes the first kind that the machine has. A virtio-serial port is found by its name. A port that is missing is
 //! empty (stdin), or the console takes its place. The serial lines are raw at 115200 baud, so every byte arrives as it
-//! was written; input on them has no end.
+//! was written. In both cases the command has pipes, and threads of this process copy between them and the ports.
 //!
-//! The status is one line: the decimal number. With `acknowledge=yes` on virtio ports the line is
-//! `STATUS STDOUT_BYTES STDERR_BYTES`, and the machine stays on until the host has answered on the status port with any
-//! byte, or has closed it. A host that reads slower than the machine writes needs this: what waits in QEMU when the
-//! machine powers off is lost, and nothing inside the machine can see whether it does.
+//! The status is one line: the decimal number. With `acknowledge=yes` the line is `STATUS STDOUT_BYTES STDERR_BYTES`, and
+//! the machine stays on until the host has answered on the status port with any byte, or has closed it. A host that
+//! reads slower than the machine writes needs this: what waits in QEMU when the machine powers off is lost, and nothing
+//! inside the machine can see whether it does. On serial lines the status line then begins with `ready`, before which the
+//! host sends nothing, and input ends as [`serial`] tells; without `acknowledge=yes` it has no end there.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
-use rustix::termios::{ControlModes, OptionalActions, speed, tcdrain, tcgetattr, tcsetattr};
+use rustix::termios::tcdrain;
 
 use crate::conf::ChannelKind;
 use crate::failure::Failure;
 use crate::kernel_log;
 use crate::relay::Relay;
+use crate::serial;
 
 const PORTS: &str = "/sys/class/virtio-ports";
 const PORT_DRIVER: &str = "/sys/bus/virtio/drivers/virtio_console";
@@ -46,17 +45,23 @@ const WAIT_FOR_HOST: Duration = Duration::from_millis(500);
 
 /// The way to the host.
 pub(crate) enum Channel {
-    Virtio { ports: Ports, relays: Relays, acknowledge: bool },
-    Serial { data: File, errors: File, status: File },
+    Ports { ports: Ports, relays: Relays, acknowledge: bool },
     Console,
 }
 
 /// The ports that the machine has.
 pub(crate) struct Ports {
-    stdin: Option<File>,
+    stdin: Option<Input>,
     stdout: Option<File>,
     stderr: Option<File>,
     status: Option<File>,
+}
+
+/// Where the command's input comes from.
+enum Input {
+    Virtio(File),
+    /// A serial line, and the one that tells the input's length, if the host tells it.
+    Serial(File, Option<File>),
 }
 
 /// The copies that run between ports and pipes.
@@ -83,27 +88,22 @@ impl Channel {
 
     /// Opens the channel that the configuration names.
     pub(crate) fn open(kind: ChannelKind, acknowledge: bool) -> Result<Self, Failure> {
-        let virtio =
-            || Ports::open().map(|ports| Self::Virtio { ports, relays: Relays::default(), acknowledge });
+        let serial = || Ports::serial(acknowledge);
         let absent = |what: &str| Failure::new(format!("channel={what}: this machine has none"));
-        match kind {
-            ChannelKind::Auto => Ok(virtio().or_else(serial).unwrap_or(Self::Console)),
-            ChannelKind::Virtio => virtio().ok_or_else(|| absent("virtio")),
-            ChannelKind::Serial => serial().ok_or_else(|| absent("serial")),
-            ChannelKind::Console => Ok(Self::Console),
-        }
+        let ports = match kind {
+            ChannelKind::Auto => Ports::virtio().or_else(serial),
+            ChannelKind::Virtio => Some(Ports::virtio().ok_or_else(|| absent("virtio"))?),
+            ChannelKind::Serial => Some(serial().ok_or_else(|| absent("serial"))?),
+            ChannelKind::Console => None,
+        };
+        let with_ports = |ports| Self::Ports { ports, relays: Relays::default(), acknowledge };
+        Ok(ports.map_or(Self::Console, with_ports))
     }
 
     /// The streams for the command. They can be had once.
     pub(crate) fn streams(&mut self) -> Result<Streams, Failure> {
-        let lost = |error: std::io::Error| Failure::new(format!("cannot duplicate a stream: {error}"));
         match self {
-            Self::Virtio { ports, relays, .. } => ports.streams(relays),
-            Self::Serial { data, errors, .. } => Ok(Streams {
-                stdin: data.try_clone().map_err(lost)?.into(),
-                stdout: data.try_clone().map_err(lost)?.into(),
-                stderr: errors.try_clone().map_err(lost)?.into(),
-            }),
+            Self::Ports { ports, relays, .. } => ports.streams(relays),
             Self::Console => {
                 Ok(Streams { stdin: Stdio::null(), stdout: Stdio::inherit(), stderr: Stdio::inherit() })
             }
@@ -112,7 +112,7 @@ impl Channel {
 
     /// Waits until everything that the command wrote has been handed to the ports.
     pub(crate) fn collect(&mut self) {
-        if let Self::Virtio { relays, .. } = self {
+        if let Self::Ports { relays, .. } = self {
             relays.stdout_bytes = relays.stdout.take().map_or(relays.stdout_bytes, Relay::finish);
             relays.stderr_bytes = relays.stderr.take().map_or(relays.stderr_bytes, Relay::finish);
         }
@@ -123,14 +123,13 @@ impl Channel {
         let line = format!("guest-init: {message}\n");
         eprint!("{line}");
         match self {
-            Self::Virtio { ports: Ports { stderr: Some(port), .. }, relays, .. } => {
+            Self::Ports { ports: Ports { stderr: Some(port), .. }, relays, .. } => {
                 if port.write_all(line.as_bytes()).is_ok() {
                     relays.stderr_bytes = relays.stderr_bytes.saturating_add(line.len() as u64);
                 }
             }
             // The console, which has the line, is the only other place.
-            Self::Serial { errors, .. } => drop(errors.write_all(line.as_bytes())),
-            Self::Virtio { .. } | Self::Console => {}
+            Self::Ports { .. } | Self::Console => {}
         }
     }
 
@@ -139,7 +138,7 @@ impl Channel {
         self.collect();
         let lost = |error: std::io::Error| Failure::new(format!("cannot hand over status {status}: {error}"));
         match self {
-            Self::Virtio { ports: Ports { status: Some(port), .. }, relays, acknowledge } => {
+            Self::Ports { ports: Ports { stdout, stderr, status: Some(port), .. }, relays, acknowledge } => {
                 let mut line = status.to_string();
                 if *acknowledge {
                     // Writing into a String cannot fail.
@@ -150,15 +149,14 @@ impl Channel {
                 if *acknowledge {
                     // A closed port reads as its end, and any error means that nobody will answer any more.
                     let _ = port.read(&mut [0]);
+                } else {
+                    // Only a serial line can be drained; a virtio port has handed everything over already.
+                    for port in [stdout.as_ref(), stderr.as_ref(), Some(&*port)].into_iter().flatten() {
+                        let _ = tcdrain(port);
+                    }
                 }
             }
-            Self::Serial { data, errors, status: line } => {
-                line.write_all(format!("{status}\n").as_bytes()).map_err(lost)?;
-                for port in [data, errors, line] {
-                    tcdrain(port).map_err(|errno| lost(errno.into()))?;
-                }
-            }
-            Self::Virtio { .. } | Self::Console => println!("exo: status {status}"),
+            Self::Ports { .. } | Self::Console => println!("exo: status {status}"),
         }
         Ok(())
     }
@@ -166,7 +164,7 @@ impl Channel {
 
 impl Ports {
     /// Opens the ports named `exo.…`, once the machine has told their names; `None` where it has none.
-    fn open() -> Option<Self> {
+    fn virtio() -> Option<Self> {
         let has_device = fs::read_dir(PORT_DRIVER).is_ok_and(|entries| {
             entries.flatten().any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"virtio"))
         });
@@ -186,16 +184,33 @@ impl Ports {
         }
         let mut files = devices.into_iter().map(|device| open_port(&device?));
         let mut next = || files.next().flatten();
-        Some(Self { stdin: next(), stdout: next(), stderr: next(), status: next() })
+        Some(Self { stdin: next().map(Input::Virtio), stdout: next(), stderr: next(), status: next() })
+    }
+
+    /// The serial lines, if the machine has all of them.
+    fn serial(acknowledge: bool) -> Option<Self> {
+        let (data, errors, mut status) =
+            (serial::open("/dev/ttyS1")?, serial::open("/dev/ttyS2")?, serial::open("/dev/ttyS3")?);
+        let length = if acknowledge { Some(errors.try_clone().ok()?) } else { None };
+        let stdin = Some(Input::Serial(data.try_clone().ok()?, length));
+        if acknowledge {
+            status.write_all(serial::READY).ok()?;
+        }
+        Some(Self { stdin, stdout: Some(data), stderr: Some(errors), status: Some(status) })
     }
 
     fn streams(&mut self, relays: &mut Relays) -> Result<Streams, Failure> {
         let stdin = match self.stdin.take() {
             None => Stdio::null(),
-            Some(port) => {
+            // Nobody waits for these copies: the command may leave its input unread.
+            Some(Input::Virtio(port)) => {
                 let (reader, writer) = pipe()?;
-                // Nobody waits for this copy: the command may leave its input unread.
                 Relay::start_when("stdin", wait_for_host, port, writer)?;
+                reader.into()
+            }
+            Some(Input::Serial(line, length)) => {
+                let (reader, writer) = pipe()?;
+                serial::start_input(line, length, writer)?;
                 reader.into()
             }
         };
@@ -248,29 +263,4 @@ fn wait_for_host(port: &File) {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-fn serial() -> Option<Channel> {
-    let open = |path: &str| -> Option<File> {
-        if !Path::new(path).exists() {
-            return None;
-        }
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let line = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-        // Linux has nodes for lines that the machine lacks; their settings cannot be read.
-        make_raw(&line).ok().map(|()| line)
-    };
-    Some(Channel::Serial {
-        data: open("/dev/ttyS1")?,
-        errors: open("/dev/ttyS2")?,
-        status: open("/dev/ttyS3")?,
-    })
-}
-
-fn make_raw(line: impl AsFd) -> rustix::io::Result<()> {
-    let mut modes = tcgetattr(&line)?;
-    modes.make_raw();
-    modes.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD;
-    modes.set_speed(speed::B115200)?;
-    tcsetattr(&line, OptionalActions::Now, &modes)
 }

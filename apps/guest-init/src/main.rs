@@ -28,6 +28,7 @@ mod mounts;
 mod power;
 mod processes;
 mod relay;
+mod serial;
 mod session;
 
 use std::ffi::OsString;

@@ -239,6 +239,12 @@ impl LineDiscipline {
         }
     }
 
+    /// Whether a received byte would be kept or have an effect. A person's terminal always takes more, since a signal or an
+    /// end of line may come; a raw line that is full had better leave the rest where it is.
+    pub fn has_room(&self) -> bool {
+        self.local(mode::ICANON) || self.local(mode::ISIG) || self.ready.len() + self.typing.len() < MAX_INPUT
+    }
+
     /// Forgets what nobody has read.
     pub fn flush_input(&mut self) {
         self.ready.clear();
@@ -324,6 +330,26 @@ mod tests {
         let mut out = [0; 64];
         let count = tty.read(&mut out);
         out[..count].to_vec()
+    }
+
+    #[test]
+    fn only_a_raw_line_that_is_full_has_no_room() {
+        let mut line = LineDiscipline::default();
+        let mut echo = Vec::new();
+        let mut fill = |line: &mut LineDiscipline| {
+            for _ in 0..MAX_INPUT {
+                assert!(line.receive(b'x', &mut echo).is_none());
+            }
+        };
+        fill(&mut line);
+        assert!(line.has_room());
+        line.flush_input();
+        line.settings.local = 0;
+        fill(&mut line);
+        assert!(!line.has_room());
+        let mut taken = [0; 10];
+        line.read(&mut taken);
+        assert!(line.has_room() && line.readable() == MAX_INPUT - 10);
     }
 
     #[test]

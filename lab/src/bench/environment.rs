@@ -55,7 +55,7 @@ impl Environment {
             host: Host::this()?,
             qemu: version.lines().next().context("QEMU did not say its version")?.to_owned(),
             acceleration: None,
-            guest_kernel: parts.kernel.release.clone(),
+            guest_kernel: parts.system.name(),
             vcpus: options.vcpus.clone(),
             memory_mib: Config::default().memory,
             runs: options.runs,
@@ -100,7 +100,7 @@ impl fmt::Display for Environment {
             write!(f, "{accel}, ")?;
         }
         let machines: Vec<_> = self.vcpus.iter().map(|&vcpus| vcpus_text(vcpus)).collect();
-        write!(f, "{} and {} MiB, Linux {}", machines.join(" or "), self.memory_mib, self.guest_kernel)
+        write!(f, "{} and {} MiB, {}", machines.join(" or "), self.memory_mib, self.guest_kernel)
     }
 }
 

@@ -95,7 +95,7 @@ impl RngMachine<'_> {
             accel: options.accel,
             smp: self.vcpus,
             rng: 2,
-            more_modules: vec![parts.kernel.own_module(&parts.toolroot, "virtio-rng")?],
+            more_modules: vec![parts.linux()?.kernel.own_module(&parts.toolroot, "virtio-rng")?],
             qemu_args,
             timeout: Some(expected * 3 + device_process::idle_time(options.runs) + MARGIN),
             ..Config::default()
@@ -139,7 +139,7 @@ impl RngMachine<'_> {
         }
         machine.wait_for(IDLE)?;
         step.message("doing nothing, to see what the device does");
-        device_process::idle(&parts.device, options.runs)
+        device_process::idle(&parts.linux()?.device, options.runs)
     }
 }
 

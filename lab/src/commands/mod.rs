@@ -9,13 +9,15 @@ mod shell;
 mod test;
 mod vm;
 
+use anyhow::ensure;
+
 use crate::cli::{Cli, Command, KernelKind, MachineArgs};
 use crate::context::Context;
 use crate::kernel::{Choice, Kernel, checked};
-use crate::machine::{CHECKED_MEMORY, Config, Parts};
+use crate::machine::{CHECKED_MEMORY, Config, Linux, Parts, System};
 use crate::programs::{self, GuestPrograms};
 use crate::toolroot::Toolroot;
-use crate::{interrupt, kmod as kmod_builder, sandbox, ui};
+use crate::{exo_kernel, interrupt, kmod as kmod_builder, sandbox, ui};
 
 /// Runs what the command line asks for and returns the exit status.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<i32> {
@@ -49,16 +51,20 @@ enum Build {
     Stock,
     /// The same source with the kernel's detectors.
     Checked,
+    /// Exo-Kernel.
+    Exo,
 }
 
 /// Gets and builds all that machines with this kernel need.
 fn prepare(context: &Context, build: Build) -> anyhow::Result<Parts> {
     let toolroot = Toolroot::get(context)?;
+    if build == Build::Exo {
+        let system = System::Exo(exo_kernel::build(context, &toolroot)?);
+        let programs = GuestPrograms::build(context)?;
+        return Ok(Parts { context: context.clone(), toolroot, system, programs });
+    }
     let stock = Kernel::stock(context, &toolroot, Choice::Newest)?;
-    let kernel = match build {
-        Build::Stock => stock,
-        Build::Checked => checked::get(context, &toolroot, &stock)?,
-    };
+    let kernel = if build == Build::Checked { checked::get(context, &toolroot, &stock)? } else { stock };
     prepare_for(context, toolroot, kernel)
 }
 
@@ -74,18 +80,27 @@ fn prepare_for(context: &Context, toolroot: Toolroot, kernel: Kernel) -> anyhow:
     let programs = GuestPrograms::build(context)?;
     let device = programs::expect_file(programs::build_device(context)?)?;
     let modules = kmod_builder::build_ours(context, &toolroot, &kernel)?;
-    Ok(Parts { context: context.clone(), toolroot, kernel, programs, modules, device })
+    let system = System::Linux(Linux { kernel, modules, device });
+    Ok(Parts { context: context.clone(), toolroot, system, programs })
 }
 
 /// The machine that the command line describes, and the kernel that it runs.
 fn machine(args: MachineArgs) -> anyhow::Result<(Build, Config)> {
-    let KernelKind::Linux = args.kernel;
-    let build = if args.checked { Build::Checked } else { Build::Stock };
+    let build = match args.kernel {
+        KernelKind::Linux if args.checked => Build::Checked,
+        KernelKind::Linux => Build::Stock,
+        KernelKind::Exo => {
+            ensure!(!args.checked, "--checked is a kind of Linux: it cannot be had with --kernel exo");
+            ensure!(!args.no_modules, "--no-modules: Exo-Kernel has no modules that could be left out");
+            ensure!(args.rng.unwrap_or(0) == 0, "--rng: Exo-Kernel has no driver for the my_rng device yet");
+            Build::Exo
+        }
+    };
     let config = Config {
         accel: args.accel,
         smp: args.smp,
         memory: args.memory.unwrap_or(if args.checked { CHECKED_MEMORY } else { Config::default().memory }),
-        rng: args.rng,
+        rng: args.rng.unwrap_or(if build == Build::Exo { 0 } else { Config::default().rng }),
         files: args.files,
         append: args.append,
         qemu_args: args.qemu_args,

@@ -17,8 +17,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> anyhow::Result<i32> {
     let parts = prepare(context, Build::Stock)?;
     let config = Config { accel: args.accel, timeout: Some(TIME_LIMIT), ..Config::default() };
     heading(&format!(
-        "Linux {} (Debian's own), the driver my_rng.ko, the device my-rng-device",
-        parts.kernel.release
+        "{} (Debian's own), the driver my_rng.ko, the device my-rng-device",
+        parts.system.name()
     ));
     let script = linux_script(args.draws);
     let outcome =
@@ -51,8 +51,8 @@ fn summary(parts: &Parts, outcome: &Outcome, total: Duration) {
     println!();
     heading("Summary");
     println!(
-        "  Linux {:<28} {verdict}, machine on for {}, {}",
-        parts.kernel.release,
+        "  {:<34} {verdict}, machine on for {}, {}",
+        parts.system.name(),
         ui::humane(outcome.time),
         outcome.accel
     );

@@ -22,6 +22,9 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
     if report.wants("host") {
         tests::host::run(context, &mut report)?;
     }
+    if report.wants(tests::host::KERNEL) {
+        tests::host::run_kernel(context, &mut report)?;
+    }
     if report.wants_any(tests::names_in_machines()) {
         let parts = prepare(context, Build::Stock)?;
         tests::run_in_machines(&tests::Lab { parts, accel: args.accel, checked: false }, &mut report)?;

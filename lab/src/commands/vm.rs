@@ -41,7 +41,7 @@ fn write_json(
 ) -> anyhow::Result<()> {
     let report = json!({
         "environment": {
-            "kernel": parts.kernel.release,
+            "kernel": parts.system.name(),
             "acceleration": outcome.accel,
             "processors": config.smp,
             "memory_mib": config.memory,

@@ -22,6 +22,11 @@ pub(crate) struct RngDevices {
 }
 
 impl RngDevices {
+    /// No device at all.
+    pub(crate) fn none() -> Self {
+        Self { process: None, sockets: Vec::new() }
+    }
+
     /// Starts `count` devices with their sockets in `folder`, and waits until each can be connected to.
     pub(crate) fn start(
         program: &Path,
@@ -31,7 +36,7 @@ impl RngDevices {
     ) -> anyhow::Result<Self> {
         let sockets: Vec<PathBuf> = (0..count).map(|index| folder.join(format!("rng{index}"))).collect();
         if sockets.is_empty() {
-            return Ok(Self { process: None, sockets });
+            return Ok(Self::none());
         }
         let log = folder.join("device.log");
         let mut command = Command::new(program);

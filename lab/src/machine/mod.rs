@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::context::Context;
+use crate::exo_kernel::ExoKernel;
 use crate::initramfs::{self, Initramfs};
 use crate::interrupt;
 use crate::kernel::Kernel;
@@ -30,13 +31,17 @@ use crate::process::Running;
 use crate::programs::GuestPrograms;
 use crate::toolroot::Toolroot;
 use crate::ui;
-use channels::Channels;
+use channels::{Channels, Wiring};
 use console::ConsoleLog;
 
 /// Exit status when the time was up, as of `timeout(1)`.
 pub(crate) const STATUS_TIMED_OUT: i32 = 124;
 /// Exit status when the machine failed before its command ended: it crashed, or never came up.
 pub(crate) const STATUS_MACHINE_FAILED: i32 = 125;
+/// QEMU's own exit status when Exo-Kernel ends the machine through `isa-debug-exit`: after an orderly power-off …
+const QEMU_POWERED_OFF: i32 = 33;
+/// … and after a crash (`kernel/hal/src/power.rs`).
+const QEMU_CRASHED: i32 = 35;
 /// What a quiet QEMU said on its stderr, in the machine's temporary folder.
 const QEMU_SAID: &str = "qemu.stderr";
 /// MiB of memory that the checked kernel wants, an eighth of it for KASAN.
@@ -110,14 +115,73 @@ pub(crate) struct Parts {
     pub(crate) context: Context,
     /// Tools.
     pub(crate) toolroot: Toolroot,
+    /// The kernel to boot, and what belongs to it.
+    pub(crate) system: System,
+    /// The static programs: the same on every kernel.
+    pub(crate) programs: GuestPrograms,
+}
+
+/// A kernel with what only it needs.
+#[derive(Debug, Clone)]
+pub(crate) enum System {
+    /// Debian's Linux.
+    Linux(Linux),
+    /// Exo-Kernel.
+    Exo(ExoKernel),
+}
+
+/// Linux with this project's device and driver.
+#[derive(Debug, Clone)]
+pub(crate) struct Linux {
     /// The kernel to boot.
     pub(crate) kernel: Kernel,
-    /// The static programs.
-    pub(crate) programs: GuestPrograms,
     /// This project's modules for that kernel, in load order.
     pub(crate) modules: Vec<PathBuf>,
     /// The device process.
     pub(crate) device: PathBuf,
+}
+
+impl System {
+    /// `Linux 7.3.4+deb13-cloud-amd64` or `Exo-Kernel 0.1.0`.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Linux(linux) => format!("Linux {}", linux.kernel.release),
+            Self::Exo(kernel) => format!("Exo-Kernel {}", kernel.release),
+        }
+    }
+}
+
+impl Parts {
+    /// What belongs to Linux; an error where the machine runs another kernel.
+    pub(crate) fn linux(&self) -> anyhow::Result<&Linux> {
+        match &self.system {
+            System::Linux(linux) => Ok(linux),
+            System::Exo(_) => {
+                bail!("this needs a machine with Linux, and this one has {}", self.system.name())
+            }
+        }
+    }
+
+    /// This project's modules for the kernel, in load order; Exo-Kernel loads none.
+    fn modules(&self) -> &[PathBuf] {
+        match &self.system {
+            System::Linux(linux) => &linux.modules,
+            System::Exo(_) => &[],
+        }
+    }
+
+    /// The my_rng devices of a machine, served by processes with their sockets in `folder`.
+    fn start_devices(&self, config: &Config, folder: &Path) -> anyhow::Result<RngDevices> {
+        match &self.system {
+            System::Linux(linux) => {
+                RngDevices::start(&linux.device, config.rng, folder, config.device_arguments())
+            }
+            System::Exo(_) if config.rng > 0 => {
+                bail!("--rng: Exo-Kernel has no driver for the my_rng device yet")
+            }
+            System::Exo(_) => Ok(RngDevices::none()),
+        }
+    }
 }
 
 /// Where the command's output goes.
@@ -190,20 +254,23 @@ impl Machine {
         let initramfs = folder.path().join("initramfs.cpio");
         let mut words = command.join("\0").into_bytes();
         words.push(0);
-        let mut conf =
-            format!("mode=command\narguments={ARGUMENTS}\nchannel=virtio\nacknowledge=yes\nhostname=exo\n");
+        let wiring = Wiring::of(&parts.system);
+        let channel = wiring.name();
+        let mut conf = format!(
+            "mode=command\narguments={ARGUMENTS}\nchannel={channel}\nacknowledge=yes\nhostname=exo\n"
+        );
         conf += &modules_conf(parts, config);
         if config.final_check {
             conf += "final_check=yes\n";
         }
         pack(parts, config, &initramfs, &conf, Some(&words))?;
 
-        let devices = RngDevices::start(&parts.device, config.rng, folder.path(), config.device_arguments())?;
+        let devices = parts.start_devices(config, folder.path())?;
         let mut qemu = qemu::command(parts, config, accel, &initramfs, &devices)?;
         let qmp_path = folder.path().join("qmp");
         qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", qmp_path.display()));
         let forward_stdin = output == Output::PassOn && !std::io::stdin().is_terminal();
-        let listening = channels::Listening::new(folder.path())?;
+        let listening = channels::Listening::new(folder.path(), wiring)?;
         qemu.args(listening.qemu_arguments());
         qemu.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
         if output == Output::Capture {
@@ -259,30 +326,32 @@ impl Machine {
 
     /// Waits for the end. A machine that failed or took too long is explained: on stderr, or in what was captured.
     pub(crate) fn wait(mut self) -> anyhow::Result<Outcome> {
-        let mut timed_out = false;
-        loop {
+        let ended = loop {
             interrupt::check()?;
             self.channels.acknowledge_when_complete();
-            if self.qemu.ended()?.is_some() {
-                break;
+            if let Some(status) = self.qemu.ended()? {
+                break Some(status);
             }
             if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                timed_out = true;
                 self.qemu.kill();
-                break;
+                break None;
             }
             std::thread::sleep(POLL);
-        }
+        };
         let time = self.started.elapsed();
         let log = self.console.finish();
         let (status, mut captured) = self.channels.finish();
         let (status, failure) = match status {
-            _ if timed_out => {
+            _ if ended.is_none() => {
                 let limit = ui::humane(self.timeout.unwrap_or_default());
                 (
                     STATUS_TIMED_OUT,
                     Some(format!("the machine was stopped: its time of {limit} was up (--timeout)")),
                 )
+            }
+            // What the command's own status was counts no more when the kernel has crashed after it.
+            _ if ended.is_some_and(|status| status.code() == Some(QEMU_CRASHED)) => {
+                (STATUS_MACHINE_FAILED, Some("Exo-Kernel crashed".to_owned()))
             }
             Some(status) => (status, None),
             None => (STATUS_MACHINE_FAILED, Some("the machine ended before its command did".to_owned())),
@@ -310,23 +379,25 @@ pub(crate) fn run(
     Machine::start(parts, config, command, output)?.wait()
 }
 
-/// An interactive machine on this terminal. `shared` is a folder that it sees as `/host`.
-pub(crate) fn shell(parts: &Parts, config: &Config, shared: &Path) -> anyhow::Result<i32> {
+/// An interactive machine on this terminal. `shared` is a folder that it sees as `/host`, where its kernel can.
+pub(crate) fn shell(parts: &Parts, config: &Config, shared: Option<&Path>) -> anyhow::Result<i32> {
     let accel = choose_accel(parts, config)?;
     let folder =
         tempfile::Builder::new().prefix("exo-").tempdir().context("cannot create a temporary folder")?;
     let initramfs = folder.path().join("initramfs.cpio");
     let (rows, columns) = console::terminal_size();
     let term = std::env::var("TERM").unwrap_or_else(|_| "linux".to_owned());
-    let mut conf = format!(
-        "mode=shell\nhostname=exo\nterm={term}\nrows={rows}\ncolumns={columns}\nmount=virtiofs host /host\n"
-    );
+    let mut conf = format!("mode=shell\nhostname=exo\nterm={term}\nrows={rows}\ncolumns={columns}\n");
+    if shared.is_some() {
+        conf += "mount=virtiofs host /host\n";
+    }
     conf += &modules_conf(parts, config);
     pack(parts, config, &initramfs, &conf, None)?;
-    let devices = RngDevices::start(&parts.device, config.rng, folder.path(), &[])?;
-    let share = qemu::SharedFolder::start(&parts.toolroot, shared, folder.path())?;
+    let devices = parts.start_devices(config, folder.path())?;
+    let share =
+        shared.map(|shared| qemu::SharedFolder::start(&parts.toolroot, shared, folder.path())).transpose()?;
     let mut qemu = qemu::command(parts, config, accel, &initramfs, &devices)?;
-    qemu.args(share.qemu_arguments());
+    qemu.args(share.iter().flat_map(qemu::SharedFolder::qemu_arguments));
     // The terminal's keys, Ctrl-C among them, belong to the machine; Ctrl-A X ends it.
     qemu.args([
         "-chardev",
@@ -336,10 +407,12 @@ pub(crate) fn shell(parts: &Parts, config: &Config, shared: &Path) -> anyhow::Re
         "-mon",
         "chardev=console",
     ]);
-    ui::note(&format!("{accel}; {} is /host in the machine; `exit` or Ctrl-A X ends it", shared.display()));
+    let place = shared.map(|shared| format!("{} is /host in the machine; ", shared.display()));
+    ui::note(&format!("{accel}; {}`exit` or Ctrl-A X ends it", place.unwrap_or_default()));
     let _terminal = console::RestoredTerminal::save();
     let status = Running::start(&mut qemu)?.wait()?;
-    Ok(if status.success() { 0 } else { STATUS_MACHINE_FAILED })
+    let well = status.success() || status.code() == Some(QEMU_POWERED_OFF);
+    Ok(if well { 0 } else { STATUS_MACHINE_FAILED })
 }
 
 const ARGUMENTS: &str = "/etc/exo/arguments";
@@ -350,7 +423,7 @@ fn guest_module(path: &Path) -> PathBuf {
 }
 
 fn modules_conf(parts: &Parts, config: &Config) -> String {
-    let loaded = if config.load_modules { parts.modules.as_slice() } else { &[] };
+    let loaded = if config.load_modules { parts.modules() } else { &[] };
     loaded.iter().map(|path| format!("module={}\n", guest_module(path).display())).collect()
 }
 
@@ -361,7 +434,7 @@ fn pack(parts: &Parts, config: &Config, path: &Path, conf: &str, words: Option<&
     for (name, program) in parts.programs.commands() {
         initramfs.host_file(&program, &Path::new("/bin").join(name))?;
     }
-    for module in parts.modules.iter().chain(&config.more_modules) {
+    for module in parts.modules().iter().chain(&config.more_modules) {
         initramfs.host_file(module, &guest_module(module))?;
     }
     for (host, guest) in &config.files {

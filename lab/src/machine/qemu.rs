@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::{Accel, Config, Parts, RngDevices};
+use super::{Accel, Config, Linux, Parts, RngDevices, System};
 use crate::process::Running;
 use crate::toolroot::Toolroot;
 
@@ -31,14 +31,24 @@ pub(super) fn command(
     // The device process maps the machine's memory, so it must be shareable by file descriptor.
     qemu.args(["-m", &config.memory.to_string(), "-object"]);
     qemu.arg(format!("memory-backend-memfd,id=ram,size={}M,share=on", config.memory));
-    qemu.arg("-kernel").arg(&parts.kernel.image).arg("-initrd").arg(initramfs);
-    let mut append = vec!["console=ttyS0", "panic=-1", "loglevel=7"];
+    let (image, mut append) = match &parts.system {
+        System::Linux(Linux { kernel, .. }) => {
+            let options = kernel.boot_options.iter().map(String::as_str);
+            (&kernel.image, ["console=ttyS0", "panic=-1", "loglevel=7"].into_iter().chain(options).collect())
+        }
+        System::Exo(kernel) => {
+            // How it tells that it has powered off or crashed.
+            qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+            (&kernel.image, Vec::new())
+        }
+    };
+    qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
     if config.iommu {
         // Before the devices that it shall serve. QEMU demands caching mode where devices outside of it keep maps.
         qemu.args(["-device", "intel-iommu,intremap=on,caching-mode=on"]);
         append.extend(["intel_iommu=on", "iommu.strict=1", "iommu.passthrough=0"]);
     }
-    append.extend(parts.kernel.boot_options.iter().chain(&config.append).map(String::as_str));
+    append.extend(config.append.iter().map(String::as_str));
     qemu.arg("-append").arg(append.join(" "));
     for (index, socket) in devices.sockets().iter().enumerate() {
         let mut bus = String::new();

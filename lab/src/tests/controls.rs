@@ -57,7 +57,7 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
 /// The modules with the faults, built for the checked kernel.
 pub(super) fn modules(lab: &Lab) -> anyhow::Result<Vec<std::path::PathBuf>> {
     let parts = &lab.parts;
-    kmod::build(&parts.context, &parts.toolroot, &parts.kernel, &sources(lab))
+    kmod::build(&parts.context, &parts.toolroot, &parts.linux()?.kernel, &sources(lab))
 }
 
 fn sources(lab: &Lab) -> std::path::PathBuf {

@@ -1,23 +1,60 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The tests that need no machine: `cargo test` of the whole workspace.
+//! The tests that need no machine: `cargo test` of the whole workspace, and of Exo-Kernel's.
 
+use std::process::Command;
 use std::time::Instant;
 
 use super::Report;
 use crate::context::Context;
+use crate::exo_kernel;
 use crate::process::run_lines;
 use crate::programs::cargo;
+use crate::toolroot::Toolroot;
 use crate::ui::Step;
+
+/// The name of the tests of Exo-Kernel's workspace.
+pub(crate) const KERNEL: &str = "host::kernel";
+
+/// What of Exo-Kernel needs no machine: its tests on the host, and its sources' order.
+pub(crate) fn run_kernel(context: &Context, report: &mut Report) -> anyhow::Result<()> {
+    let toolroot = Toolroot::get(context)?;
+    let host_cargo = |arguments: &[&str]| {
+        let mut command = cargo(context);
+        command.current_dir(exo_kernel::workspace(context)).args(arguments);
+        command.env("CARGO_TARGET_DIR", context.build().join("exo-kernel/host"));
+        command
+    };
+    let tests = host_cargo(&["test", "--no-fail-fast"]);
+    run_tests(tests, KERNEL, "Building and running Exo-Kernel's tests", report)?;
+    let step = Step::new("Looking through Exo-Kernel's sources", None);
+    report.case("host::kernel::the_sources_are_formatted", || {
+        run_lines(&mut host_cargo(&["fmt", "--all", "--check"]), |line| step.message(line))
+    })?;
+    report.case("host::kernel::clippy_finds_nothing", || {
+        let workshop = exo_kernel::Workshop::open(context, &toolroot, &step)?;
+        let deny = ["--", "-D", "warnings"];
+        let mut bare = workshop.bare_cargo(&["clippy", "--package", "exo-kernel", "--package", "exo-hal"])?;
+        run_lines(bare.args(deny), |line| step.message(line))?;
+        let mut hosted = workshop.cargo(&["clippy", "--all-targets"])?;
+        run_lines(hosted.args(deny), |line| step.message(line))
+    })?;
+    step.done();
+    Ok(())
+}
 
 /// Runs them; each test that failed is reported under its own name, those that passed together.
 pub(crate) fn run(context: &Context, report: &mut Report) -> anyhow::Result<()> {
+    let mut command = cargo(context);
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    run_tests(command, "host", "Building and running the host's tests", report)
+}
+
+fn run_tests(mut command: Command, group: &str, what: &str, report: &mut Report) -> anyhow::Result<()> {
     let started = Instant::now();
-    let step = Step::new("Building and running the host's tests", None);
+    let step = Step::new(what, None);
     let (mut passed, mut failed) = (0, Vec::new());
     let mut details = String::new();
     let mut in_details = false;
-    let mut command = cargo(context);
-    command.args(["test", "--workspace", "--no-fail-fast"]);
     let ended = run_lines(&mut command, |line| {
         step.message(line);
         if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
@@ -33,16 +70,16 @@ pub(crate) fn run(context: &Context, report: &mut Report) -> anyhow::Result<()> 
     step.done();
     crate::interrupt::check()?;
     if passed > 0 {
-        report.pass_many("host", passed, started.elapsed());
+        report.pass_many(group, passed, started.elapsed());
     }
     for name in &failed {
-        report.fail(&format!("host::{name}"), "its output is below");
+        report.fail(&format!("{group}::{name}"), "its output is below");
     }
     if let Err(error) = ended {
         let why = if details.is_empty() { format!("{error:#}") } else { details };
-        report.fail("host::cargo test", &why);
+        report.fail(&format!("{group}::cargo test"), &why);
     } else if passed == 0 {
-        report.fail("host::cargo test", "no test was run");
+        report.fail(&format!("{group}::cargo test"), "no test was run");
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::ui::Step;
 
 /// One changed character in a symbol of `Module.symvers` stands for another kernel.
 pub(super) fn symbols_of_another_kernel_are_refused(lab: &Lab) -> anyhow::Result<()> {
-    let build = &lab.parts.kernel.build;
+    let build = &lab.parts.linux()?.kernel.build;
     let equal = kernel::verify_symbols(build)?;
     ensure!(equal > 1000, "only {equal} symbols were compared");
     let folder = tempfile::tempdir().context("cannot make a folder")?;
@@ -60,7 +60,7 @@ pub(super) fn a_foreign_module_is_built_and_loads(lab: &Lab) -> anyhow::Result<(
     std::fs::write(folder.path().join("Kbuild"), "obj-m := foreign.o\n")
         .context("cannot write the Kbuild file")?;
     let parts = &lab.parts;
-    let built = kmod::build(&parts.context, &parts.toolroot, &parts.kernel, folder.path())?;
+    let built = kmod::build(&parts.context, &parts.toolroot, &parts.linux()?.kernel, folder.path())?;
     let left: Vec<_> = std::fs::read_dir(folder.path())?.flatten().map(|entry| entry.file_name()).collect();
     ensure!(left.len() == 2, "the build left files among the sources: {left:?}");
     let config = Config { more_modules: built, rng: 0, load_modules: false, ..lab.config() };
@@ -74,7 +74,7 @@ pub(super) fn a_foreign_module_is_built_and_loads(lab: &Lab) -> anyhow::Result<(
     );
     crate::context::remove_folder(&kmod::out_folder(
         &parts.context,
-        &parts.kernel,
+        &parts.linux()?.kernel,
         &folder.path().canonicalize()?,
     )?)
 }
@@ -92,17 +92,20 @@ pub(super) fn plain_make_builds_my_rng(lab: &Lab) -> anyhow::Result<()> {
     }
     step.done();
     let mut make = lab.parts.toolroot.command("make", copy)?;
-    output(make.args(["-C", "linux/my_rng"]).arg(format!("KDIR={}", lab.parts.kernel.build.display())))?;
+    output(
+        make.args(["-C", "linux/my_rng"]).arg(format!("KDIR={}", lab.parts.linux()?.kernel.build.display())),
+    )?;
     let module = copy.join("linux/my_rng/my_rng.ko");
     ensure!(module.is_file(), "plain make did not make my_rng.ko");
     let told = kmod::info(&lab.parts.toolroot, &module)?;
-    ensure!(told.contains(&lab.parts.kernel.release), "its vermagic is another kernel's:\n{told}");
+    ensure!(told.contains(&lab.parts.linux()?.kernel.release), "its vermagic is another kernel's:\n{told}");
     Ok(())
 }
 
 pub(super) fn modinfo_tells_what_the_module_is(lab: &Lab) -> anyhow::Result<()> {
     let module = lab
         .parts
+        .linux()?
         .modules
         .iter()
         .find(|path| path.file_stem() == Path::new("my_rng").file_stem())

@@ -7,6 +7,7 @@
 mod c_program;
 pub(crate) mod checked;
 mod controls;
+mod exo;
 pub(crate) mod host;
 mod hotplug;
 mod inside;
@@ -16,8 +17,8 @@ mod vm;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::machine::{Accel, CHECKED_MEMORY, Config, Parts};
-use crate::{interrupt, ui};
+use crate::machine::{Accel, CHECKED_MEMORY, Config, Parts, System};
+use crate::{exo_kernel, interrupt, ui};
 
 /// All that tests in machines start from.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl Lab {
             accel: self.accel,
             timeout: Some(TIME_LIMIT),
             final_check: self.checked,
+            rng: if matches!(self.parts.system, System::Linux(_)) { 1 } else { 0 },
             memory: if self.checked { CHECKED_MEMORY } else { Config::default().memory },
             ..Config::default()
         }
@@ -73,9 +75,18 @@ const INSIDE: &str = "inside";
 /// The same tests behind an IOMMU.
 const IOMMU: &str = "iommu";
 
+impl Lab {
+    /// The same with Exo-Kernel in the machines.
+    fn with_exo(&self) -> anyhow::Result<Self> {
+        let kernel = exo_kernel::build(&self.parts.context, &self.parts.toolroot)?;
+        let parts = Parts { system: System::Exo(kernel), ..self.parts.clone() };
+        Ok(Self { parts, accel: self.accel, checked: false })
+    }
+}
+
 /// The names that `--list` shows; the host's and the inner tests have more names of their own.
 pub(crate) fn names() -> Vec<&'static str> {
-    let mut names = vec!["host"];
+    let mut names = vec!["host", host::KERNEL];
     names.extend(names_in_machines());
     names.push(checked::QUICK);
     names
@@ -83,7 +94,7 @@ pub(crate) fn names() -> Vec<&'static str> {
 
 /// The same without those of the host.
 pub(crate) fn names_in_machines() -> impl Iterator<Item = &'static str> {
-    MACHINE_TESTS.iter().map(|(name, _)| *name).chain([INSIDE, IOMMU])
+    MACHINE_TESTS.iter().map(|(name, _)| *name).chain(exo::names()).chain([INSIDE, IOMMU])
 }
 
 /// Runs the tests that need machines.
@@ -92,6 +103,9 @@ pub(crate) fn run_in_machines(lab: &Lab, report: &mut Report) -> anyhow::Result<
         if report.wants(name) {
             report.case(name, || test(lab))?;
         }
+    }
+    if report.wants_any(exo::names()) {
+        exo::run(lab, report)?;
     }
     if report.wants(INSIDE) {
         inside::run(lab, report, INSIDE)?;

@@ -43,7 +43,7 @@ pub(super) fn output_arrives_whole_and_apart(lab: &Lab) -> anyhow::Result<()> {
 }
 
 /// This program as a person would call it.
-fn exo(lab: &Lab, arguments: &[&str]) -> anyhow::Result<Command> {
+pub(super) fn exo(lab: &Lab, arguments: &[&str]) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
     command.args(arguments).env("CARGO_TARGET_DIR", &lab.parts.context.target);
     Ok(command)

@@ -4,6 +4,7 @@
 use alloc::{boxed::Box, sync::Arc};
 
 use exo_hal::dev::serial;
+use linux_raw_sys::general as abi;
 
 use super::{
     file::{File, Io},
@@ -126,7 +127,8 @@ pub fn open(major: u32, minor: u32, kind: u32, flags: u32) -> Result<Box<dyn Fil
         (major::MEMORY, 7) => Box::new(Full),
         (major::MEMORY, 8 | 9) => Box::new(Random),
         (major::CONSOLE, 0) => tty::open_current(flags)?,
-        (major::CONSOLE, 1) => tty::open(0, flags)?,
+        // As on Linux, the console does not become anybody's controlling terminal by being opened.
+        (major::CONSOLE, 1) => tty::open(0, flags | abi::O_NOCTTY)?,
         (major::TTY, minor) if minor >= SERIAL_MINOR => tty::open((minor - SERIAL_MINOR) as usize, flags)?,
         _ => return Err(Errno::ENXIO),
     })

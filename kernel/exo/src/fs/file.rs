@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc};
 
 use exo_hal::sync::SpinLock;
 use linux_raw_sys::general as abi;
@@ -273,13 +273,31 @@ impl File for Regular {
     }
 }
 
-/// A snapshot of something that was put into words when it was opened.
-struct Snapshot(Vec<u8>);
+/// Something that is put into words when it is read from its start, not when it is opened: whoever opened it may have
+/// become another program since. Later reads go on in the same words.
+struct Snapshot {
+    node: Arc<Node>,
+    words: SpinLock<Arc<[u8]>>,
+}
+
+impl Snapshot {
+    fn words(&self, offset: u64) -> Result<Arc<[u8]>> {
+        match &self.node.body {
+            Body::Text(generate) if offset == 0 => {
+                let fresh: Arc<[u8]> = generate()?.into();
+                *self.words.lock() = fresh.clone();
+                Ok(fresh)
+            }
+            _ => Ok(self.words.lock().clone()),
+        }
+    }
+}
 
 impl File for Snapshot {
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        let start = usize::try_from(io.offset).unwrap_or(usize::MAX).min(self.0.len());
-        let part = self.0.get(start..).unwrap_or_default();
+        let words = self.words(io.offset)?;
+        let start = usize::try_from(io.offset).unwrap_or(usize::MAX).min(words.len());
+        let part = words.get(start..).unwrap_or_default();
         let part = part.get(..length.min(part.len())).unwrap_or_default();
         user::copy_out(to, part)?;
         Ok(part.len())
@@ -322,11 +340,11 @@ pub fn open(node: &Arc<Node>, flags: u32) -> Result<Arc<OpenFile>> {
         _ if flags & abi::O_PATH != 0 => Box::new(PathOnly),
         Body::File(pages) => Box::new(Regular { node: node.clone(), pages: pages.clone() }),
         Body::Directory(_) | Body::Dynamic(_) => Box::new(Directory),
-        Body::Link(_) | Body::DynamicLink(_) => return Err(Errno::ELOOP),
-        Body::Text(generate) => Box::new(Snapshot(generate()?)),
+        Body::Link(_) | Body::DynamicLink(_) | Body::DescriptorLink(_) => return Err(Errno::ELOOP),
+        Body::Text(_) => Box::new(Snapshot { node: node.clone(), words: SpinLock::new(Arc::default()) }),
         Body::Fifo(pipe) => return super::pipe::open_named(pipe, node, flags),
         Body::Device(major, minor) => super::device::open(*major, *minor, node.kind(), flags)?,
         Body::Socket | Body::Other => return Err(Errno::ENXIO),
     };
-    Ok(OpenFile::new(file, node.clone(), flags))
+    Ok(OpenFile::new(file, node.clone(), flags & !abi::O_NOCTTY))
 }

@@ -12,7 +12,7 @@ use alloc::{
 
 use exo_hal::{boot::spin_once::Once, mm::frame, sync::SpinLock, time};
 
-use super::pipe::Pipe;
+use super::{OpenFile, pipe::Pipe};
 use crate::{
     errno::{Errno, Result},
     mm::Pages,
@@ -97,10 +97,12 @@ pub enum Body {
     Socket,
     /// A directory made on demand.
     Dynamic(Box<dyn DynamicDirectory>),
-    /// A file whose content is made when it is opened.
+    /// A file whose content is made when it is read from its start.
     Text(Generate),
     /// A link whose target is made when it is read.
     DynamicLink(Generate),
+    /// A link that leads to what a descriptor stands for, whether that has a name or not.
+    DescriptorLink(Arc<OpenFile>),
     /// Something without a name (an endpoint, an event).
     Other,
 }
@@ -202,6 +204,8 @@ impl Node {
         match &self.body {
             Body::File(pages) => pages.size(),
             Body::Link(target) => target.len() as u64,
+            // As on Linux.
+            Body::DescriptorLink(_) => 64,
             Body::Directory(entries) => entries.lock().names.len() as u64 * 20 + 40,
             _ => 0,
         }
@@ -212,6 +216,7 @@ impl Node {
         match &self.body {
             Body::Link(target) => Ok(target.clone()),
             Body::DynamicLink(generate) => generate(),
+            Body::DescriptorLink(file) => Ok(file.node.description()),
             _ => Err(Errno::EINVAL),
         }
     }

@@ -120,7 +120,12 @@ fn walk_to_link(at: &mut Arc<Node>, root: &Arc<Node>, path: &[u8], follow: Follo
             continue;
         }
         let found = match at.lookup(name) {
-            Ok(node) => through_mounts(node),
+            Ok(node) => match &node.body {
+                Body::DescriptorLink(file) if !is_last || follow == Follow::Yes || must_be_directory => {
+                    file.node.clone()
+                }
+                _ => through_mounts(node),
+            },
             Err(Errno::ENOENT) if is_last => return end_at(at, name, None, must_be_directory),
             Err(error) => return Err(error),
         };

@@ -248,8 +248,9 @@ pub fn open_named(pipe: &Arc<Pipe>, node: &Arc<Node>, flags: u32) -> Result<Arc<
         abi::O_WRONLY => (false, true),
         _ => (true, true),
     };
-    let no_wait = flags & abi::O_NONBLOCK != 0;
-    if no_wait && !reads && pipe.readers.load(Ordering::Acquire) == 0 {
+    // A pipe without a name is opened again through /proc/PID/fd: its other end may be gone for good.
+    let no_wait = flags & abi::O_NONBLOCK != 0 || node.system == FileSystem::Anonymous;
+    if flags & abi::O_NONBLOCK != 0 && !reads && pipe.readers.load(Ordering::Acquire) == 0 {
         return Err(Errno::ENXIO);
     }
     let (reads_before, writes_before) =

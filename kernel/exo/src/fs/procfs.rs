@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! /proc: the files that busybox and the C library look for, made when they are opened.
+//! /proc: the files that busybox and the C library look for, made when they are read.
 
 use core::{fmt::Write, sync::atomic::Ordering};
 
@@ -166,7 +166,9 @@ impl DynamicDirectory for Descriptors {
         let process = find(self.0).map_err(|_| Errno::ENOENT)?;
         let fd = number(name).and_then(|n| i32::try_from(n).ok()).ok_or(Errno::ENOENT)?;
         let file = process.files.get(fd).map_err(|_| Errno::ENOENT)?;
-        Ok(link(Box::new(move || Ok(file.node.description()))))
+        // Its permissions tell what the file was opened for.
+        let access = if file.can_read() { 0o500 } else { 0 } | if file.can_write() { 0o300 } else { 0 };
+        Ok(Node::new(FileSystem::Processes, kind::LINK | access, Body::DescriptorLink(file)))
     }
 
     fn list(&self) -> Vec<(Vec<u8>, u32)> {
@@ -338,6 +340,7 @@ fn meminfo(out: &mut String) -> core::fmt::Result {
         "Dirty",
         "Mapped",
         "Shmem",
+        "SReclaimable",
     ] {
         line(out, name, 0)?;
     }

@@ -57,6 +57,8 @@ pub struct Terminal {
     index: usize,
     discipline: SpinLock<LineDiscipline>,
     input: WaitQueue,
+    /// The bytes of a port are taken by one CPU at a time, so that they stay in their order.
+    taking: SpinLock<()>,
     /// One writer's chunk at a time.
     output: SpinLock<()>,
     size: SpinLock<WindowSize>,
@@ -73,6 +75,7 @@ pub fn init() {
             index,
             discipline: SpinLock::new(LineDiscipline::default()),
             input: WaitQueue::new(),
+            taking: SpinLock::new(()),
             output: SpinLock::new(()),
             size: SpinLock::new(WindowSize { rows: 24, columns: 80, width: 0, height: 0 }),
             session: AtomicU32::new(0),
@@ -95,13 +98,7 @@ fn port(index: usize) -> Option<&'static serial::Serial> {
 /// A serial interrupt: takes what the ports have received. Two ports share each line.
 pub fn receive() {
     for terminal in TERMINALS.get().into_iter().flatten() {
-        let Some(port) = port(terminal.index) else { continue };
-        let mut any = false;
-        while let Some(byte) = port.get() {
-            any = true;
-            terminal.receive(byte);
-        }
-        if any {
+        if terminal.take_received() {
             terminal.input.wake_all();
         }
     }
@@ -157,6 +154,20 @@ impl Terminal {
         if let Some(port) = port(self.index) {
             bytes.iter().for_each(|&byte| port.put(byte));
         }
+    }
+
+    /// Takes what the port has received, as far as there is room. What is left stays in the port, which holds the sender
+    /// back; the next reader fetches it. True if anything was taken.
+    fn take_received(&self) -> bool {
+        let Some(port) = port(self.index) else { return false };
+        let _one_taker = self.taking.lock();
+        let mut any = false;
+        while self.discipline.lock().has_room() {
+            let Some(byte) = port.get() else { break };
+            any = true;
+            self.receive(byte);
+        }
+        any
     }
 
     fn receive(&self, byte: u8) {
@@ -231,6 +242,9 @@ impl Terminal {
             }
         };
         waited?;
+        if self.take_received() {
+            self.input.wake_all();
+        }
         user::copy_out(to, &bytes)?;
         Ok(bytes.len())
     }
@@ -277,6 +291,7 @@ impl Terminal {
             characters: new.characters,
         });
         drop(discipline);
+        self.take_received();
         self.input.wake_all();
         Ok(0)
     }
@@ -349,6 +364,7 @@ impl Terminal {
             ioctl::TCFLSH => {
                 if argument != 1 {
                     self.discipline.lock().flush_input();
+                    self.take_received();
                 }
                 Ok(0)
             }

@@ -76,10 +76,7 @@ pub(super) fn openat(directory: i32, path: usize, flags: u32, mode: u32) -> Resu
         }
     };
     node.remember_file_place(&last.directory, &last.name);
-    let opened = file::open(
-        &node,
-        flags & !(abi::O_CREAT | abi::O_EXCL | abi::O_NOCTTY | abi::O_TRUNC | abi::O_CLOEXEC),
-    )?;
+    let opened = file::open(&node, flags & !(abi::O_CREAT | abi::O_EXCL | abi::O_TRUNC | abi::O_CLOEXEC))?;
     if flags & abi::O_TRUNC != 0 && writes {
         if let Body::File(pages) = &node.body {
             pages.truncate(0)?;

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Crashes of the kernel itself, on demand: each ends the machine through `isa-debug-exit` and explains itself.
+
+use std::path::Path;
+
+use anyhow::ensure;
+
+use super::Both;
+use crate::machine::{self, Config, Output, STATUS_MACHINE_FAILED};
+
+/// Crashes the kernel as `exo.crash=` says; what it reported, which every report has the marks of.
+fn crash(both: &Both<'_>, how: &str) -> anyhow::Result<String> {
+    let config = Config { append: vec![format!("exo.crash={how}")], smp: 2, ..both.exo.config() };
+    let outcome = machine::run(&both.exo.parts, &config, &["true".to_owned()], Output::Capture)?;
+    let (status, said) = (outcome.status, outcome.console());
+    ensure!(
+        status == STATUS_MACHINE_FAILED,
+        "status {status}, expected {STATUS_MACHINE_FAILED}; console:\n{said}"
+    );
+    ensure!(
+        outcome.captured.stderr.contains("Exo-Kernel crashed"),
+        "the crash was not recognised: {}",
+        outcome.captured.stderr
+    );
+    for mark in ["*** Exo-Kernel: ", "CPU ", "task 1 of process 1 (init)", "back trace:"] {
+        ensure!(said.contains(mark), "the report has no {mark:?}:\n{said}");
+    }
+    Ok(said)
+}
+
+pub(super) fn a_panic_is_reported_with_names(both: &Both<'_>) -> anyhow::Result<()> {
+    let said = crash(both, "panic")?;
+    ensure!(said.contains("asked for by exo.crash=panic"), "no message:\n{said}");
+    ensure!(said.contains("core::panicking::panic_fmt+0x"), "no names in the back trace:\n{said}");
+    // The file is named as it lies in the checkout.
+    let place = said.split("panicked at ").nth(1).and_then(|rest| rest.split(':').next()).unwrap_or_default();
+    let source = both.exo.parts.context.checkout.join("kernel").join(place);
+    ensure!(Path::new(&source).is_file(), "{place:?} is no file of the kernel:\n{said}");
+    Ok(())
+}
+
+pub(super) fn a_stack_overflow_meets_the_guard_page(both: &Both<'_>) -> anyhow::Result<()> {
+    let said = crash(both, "stack")?;
+    ensure!(said.contains("kernel stack overflow (guard page hit)"), "not told as a stack overflow:\n{said}");
+    ensure!(said.contains("crash::overflow_stack+0x"), "the function is not named:\n{said}");
+    Ok(())
+}

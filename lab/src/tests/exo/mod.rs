@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Exo-Kernel in machines: that it keeps `cargo exo vm`'s word as Linux does, that programs which nobody here wrote behave
+//! alike on both, and that no program can stop it.
+
+mod basics;
+mod crash;
+mod lines;
+
+use super::{Lab, Report};
+
+/// The machines of a test: with Exo-Kernel, and with Linux to compare.
+#[derive(Debug)]
+struct Both<'a> {
+    linux: &'a Lab,
+    exo: Lab,
+}
+
+type ExoTest = fn(&Both<'_>) -> anyhow::Result<()>;
+
+const TESTS: &[(&str, ExoTest)] = &[
+    ("exo::it_boots_on_one_two_and_four_processors", basics::it_boots_on_one_two_and_four_processors),
+    ("exo::the_exit_status_comes_back", basics::the_exit_status_comes_back),
+    ("exo::output_arrives_whole_and_apart", basics::output_arrives_whole_and_apart),
+    ("exo::input_reaches_the_command", basics::input_reaches_the_command),
+    ("exo::a_hanging_machine_is_stopped", basics::a_hanging_machine_is_stopped),
+    ("exo::every_program_of_this_project_starts", basics::every_program_of_this_project_starts),
+    ("exo::vi_edits_over_the_serial_line", basics::vi_edits_over_the_serial_line),
+    ("exo::what_makes_no_sense_is_refused", basics::what_makes_no_sense_is_refused),
+    ("exo::a_panic_is_reported_with_names", crash::a_panic_is_reported_with_names),
+    ("exo::a_stack_overflow_meets_the_guard_page", crash::a_stack_overflow_meets_the_guard_page),
+    ("exo::lines_are_alike", lines::lines_are_alike),
+    ("exo::known_differences_are_all_there_are", lines::known_differences_are_all_there_are),
+];
+
+/// The names of the tests.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TESTS.iter().map(|(name, _)| *name)
+}
+
+/// Builds the kernel and runs them.
+pub(super) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
+    let both = Both { linux: lab, exo: lab.with_exo()? };
+    for (name, test) in TESTS {
+        if report.wants(name) {
+            report.case(name, || test(&both))?;
+        }
+    }
+    Ok(())
+}
