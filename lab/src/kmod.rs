@@ -15,7 +15,7 @@ use crate::toolroot::Toolroot;
 use crate::ui::Step;
 
 /// The modules of this project that a machine loads, in load order.
-pub(crate) const MODULES: [&str; 1] = ["my_rng"];
+pub(crate) const MODULES: [&str; 2] = ["my_rng", "procmon"];
 
 /// Builds the module (or modules) of the folder `module` and returns the `.ko` files. Everything that is made lies in
 /// this checkout's build folder, so the folder of the sources stays clean and may be anybody's. Only where somebody has

@@ -8,6 +8,7 @@
 mod harness;
 mod my_rng;
 mod net;
+mod procmon;
 mod raw;
 
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use harness::Group;
 
 /// All groups, in the order of running.
 fn groups() -> Vec<Group> {
-    vec![net::group(), my_rng::group()]
+    vec![net::group(), my_rng::group(), procmon::group()]
 }
 
 fn main() -> ExitCode {
