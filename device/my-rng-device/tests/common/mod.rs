@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod client;
+pub(crate) mod program;
 
 use std::num::NonZero;
 use std::sync::Arc;
