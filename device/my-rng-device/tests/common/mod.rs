@@ -48,6 +48,13 @@ impl Served {
         client::Client::connect(&self.directory.path().join("socket"))
     }
 
+    /// Every count of device and server that is not 0.
+    pub(crate) fn effects(&self) -> Vec<(&'static str, u64)> {
+        let (device, server) = (self.shared.counters.snapshot(), self.counters.snapshot());
+        let all = device.each().chain(server.each());
+        all.map(|(name, _, count)| (name, count)).filter(|(_, count)| *count > 0).collect()
+    }
+
     /// Whether the server's thread or a worker has panicked.
     pub(crate) fn has_failed(&self) -> bool {
         self.shared.failed.load(std::sync::atomic::Ordering::SeqCst)
