@@ -5,11 +5,14 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 use my_rng_abi::registers::DEFAULT_SEED;
 
+use crate::control::protocol::parse_limit;
 use crate::generators::Kind;
+use crate::limiter::{Limits, NoRate, Rate};
+use crate::sandbox::Mode;
 use crate::stream::PowerOn;
 use crate::workers;
 
@@ -52,6 +55,25 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     workers: Option<NonZero<usize>>,
 
+    /// Most bytes per second of each device, and how many may be saved up [default: a tenth of a second's worth]
+    ///
+    /// With k, M, G, T after a number for powers of 1000, Ki, Mi, Gi, Ti for powers of 1024. Queues and one-shot transfers wait;
+    /// draws by register pass and count.
+    #[arg(long, value_name = "N[:BURST]")]
+    bytes_per_second: Option<Rate>,
+
+    /// Most operations per second of each device: buffers, one-shot transfers, draws by register
+    #[arg(long, value_name = "N[:BURST]")]
+    operations_per_second: Option<Rate>,
+
+    /// Listen on the UNIX socket PATH for `my-rng-device status` and `my-rng-device limit`; only this user can connect
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+
+    /// What the program gives up once it serves: capabilities, files, system calls
+    #[arg(long, value_name = "MODE", value_enum, default_value_t)]
+    pub sandbox: Mode,
+
     /// Say more on standard error: clients that come and go; twice: every refused request
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
@@ -66,6 +88,50 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what the devices of a running program do
+    Status {
+        /// The running program's control socket
+        #[arg(long, value_name = "PATH")]
+        control: PathBuf,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+        /// Print it anew every so many seconds, until this is interrupted or the program ends
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        watch: Option<u64>,
+    },
+    /// Change the limits of a running program
+    Limit {
+        /// The running program's control socket
+        #[arg(long, value_name = "PATH")]
+        control: PathBuf,
+        /// Number of the device, from 0 on in the order of its command line [default: all]
+        #[arg(long, value_name = "N")]
+        device: Option<usize>,
+        /// Bytes per second, or "none"
+        #[arg(long, value_name = "N[:BURST]|none", value_parser = limit_text, required_unless_present = "operations_per_second")]
+        bytes_per_second: Option<String>,
+        /// Operations per second, or "none"
+        #[arg(long, value_name = "N[:BURST]|none", value_parser = limit_text)]
+        operations_per_second: Option<String>,
+    },
+}
+
+/// How a status is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// One line of JSON
+    Json,
+    /// Prometheus's text format
+    Prometheus,
+}
+
+/// Finds mistakes before the running program is asked, which reads the text itself.
+fn limit_text(text: &str) -> Result<String, NoRate> {
+    parse_limit(text).map(|_| text.to_owned())
 }
 
 const AFTER_HELP: &str = "\
@@ -84,6 +150,11 @@ impl Options {
     /// How each device starts.
     pub fn power_on(&self) -> PowerOn {
         PowerOn { generator: self.generator, seed: self.seed, queues: !self.classic }
+    }
+
+    /// The limits of each device.
+    pub fn limits(&self) -> Limits {
+        Limits { bytes: self.bytes_per_second, operations: self.operations_per_second }
     }
 
     /// Worker threads of each device.
@@ -143,6 +214,25 @@ mod tests {
         assert!(parse(&["--socket", "/a"]).unwrap().workers().get() >= 1);
         assert_eq!(parse(&["--socket", "/a", "--workers", "3"]).unwrap().workers().get(), 3);
         assert!(parse(&["--socket", "/a", "--workers", "0"]).is_err());
+    }
+
+    #[test]
+    fn limits_are_read_at_the_start_and_for_a_running_program() {
+        assert_eq!(parse(&["--socket", "/a"]).unwrap().limits(), Limits::default());
+        let options =
+            parse(&["--socket", "/a", "--bytes-per-second", "1M:64Ki", "--operations-per-second=10"])
+                .unwrap();
+        let (bytes, operations) =
+            (Rate { per_second: 1_000_000, burst: 65_536 }, Rate { per_second: 10, burst: 1 });
+        assert_eq!(options.limits(), Limits { bytes: Some(bytes), operations: Some(operations) });
+        let error = parse(&["--socket", "/a", "--bytes-per-second", "0"]).unwrap_err().to_string();
+        assert!(error.contains("--bytes-per-second") && error.contains("expected"), "{error}");
+        assert!(parse(&["limit", "--control", "/c", "--bytes-per-second", "none"]).is_ok());
+        assert!(parse(&["limit", "--control", "/c", "--operations-per-second", "5:5"]).is_ok());
+        for wrong in [&["limit", "--control", "/c"][..], &["limit", "--bytes-per-second", "1"]] {
+            assert!(parse(wrong).is_err());
+        }
+        assert!(parse(&["limit", "--control", "/c", "--bytes-per-second", "x"]).is_err());
     }
 
     #[test]

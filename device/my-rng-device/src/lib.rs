@@ -11,6 +11,8 @@
 //! | [`workers`] | the threads that serve the queues | all of these |
 //! | [`device`] | the glue: regions, interrupts, reset | vfio-user |
 //! | [`driver`], [`bench`] | the other side of a queue, and measurements with it | workers |
+//! | [`control`] | the control socket, both sides | what devices share |
+//! | [`sandbox`] | what the process gives up before it serves | the kernel |
 //! | [`process`] | sockets, threads and signals | the operating system |
 //! | [`cli`] | the command line | |
 //!
@@ -23,6 +25,7 @@ pub mod access;
 pub mod bench;
 pub mod chacha;
 pub mod cli;
+pub mod control;
 pub mod device;
 pub mod driver;
 pub mod entropy;
@@ -33,6 +36,7 @@ pub mod metrics;
 pub mod process;
 pub mod queue;
 pub mod registers;
+pub mod sandbox;
 pub mod shared;
 pub mod stream;
 pub mod workers;

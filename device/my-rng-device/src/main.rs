@@ -3,12 +3,20 @@
 #![forbid(unsafe_code)]
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
-use my_rng_device::cli::{Command, Options};
+use my_rng_device::cli::{Command, Format, Options};
+use my_rng_device::control::protocol::{LimitChange, Status};
+use my_rng_device::control::{client, prometheus, table};
 use my_rng_device::{bench, process};
+
+/// Moves a terminal's cursor to the top left and clears what is below (ECMA-48: CUP, ED).
+const CLEAR: &str = "\x1b[H\x1b[J";
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -16,9 +24,20 @@ fn main() -> ExitCode {
     let outcome = match &options.command {
         None => process::run(&options).map_err(Into::into),
         Some(Command::Bench { json }) => bench(*json),
+        Some(Command::Status { control, format, watch }) => status(control, *format, *watch),
+        Some(Command::Limit { control, device, bytes_per_second, operations_per_second }) => {
+            let change = LimitChange {
+                device: *device,
+                bytes_per_second: bytes_per_second.clone(),
+                operations_per_second: operations_per_second.clone(),
+            };
+            limit(control, change)
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has had enough.
+        Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("my-rng-device: {error}");
             ExitCode::FAILURE
@@ -26,9 +45,42 @@ fn main() -> ExitCode {
     }
 }
 
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 fn bench(json: bool) -> Result<(), Box<dyn Error>> {
     let report = bench::run()?;
     let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.table() };
     io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn status(control: &Path, format: Format, watch: Option<u64>) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout().lock();
+    loop {
+        let text = render(&client::status(control)?, format)?;
+        if watch.is_some() && format == Format::Table && out.is_terminal() {
+            out.write_all(CLEAR.as_bytes())?;
+        }
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        let Some(seconds) = watch else { return Ok(()) };
+        thread::sleep(Duration::from_secs(seconds));
+    }
+}
+
+fn render(status: &Status, format: Format) -> Result<String, serde_json::Error> {
+    Ok(match format {
+        Format::Table => table::render(status),
+        Format::Json => serde_json::to_string(status)? + "\n",
+        Format::Prometheus => prometheus::render(status),
+    })
+}
+
+fn limit(control: &Path, change: LimitChange) -> Result<(), Box<dyn Error>> {
+    for changed in client::limit(control, change)? {
+        println!("device {}: {}", changed.device, changed.limits);
+    }
     Ok(())
 }

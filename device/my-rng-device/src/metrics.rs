@@ -53,7 +53,7 @@ macro_rules! counters {
 
         impl $snapshot {
             /// Every count with its name and what it means.
-            pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + use<> {
                 [$((stringify!($name), concat!($($doc,)+).trim_ascii(), self.$name),)+].into_iter()
             }
         }

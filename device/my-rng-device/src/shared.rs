@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use my_rng_abi::registers as abi;
+use serde::{Deserialize, Serialize};
 
 use crate::limiter::Limiter;
 use crate::metrics::{Counters, QueueCounters};
@@ -16,7 +17,8 @@ pub const QUEUES: usize = 32;
 pub const VECTORS: u16 = QUEUES as u16 + 1;
 
 /// Whether a queue runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum RunState {
     /// Nobody serves it; the guest can set it up.

@@ -1,75 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The program as people and launchers use it: its sockets, its words, its end.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod common;
+
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
-/// Nothing in these tests takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+use common::program::{PATIENCE, Program, sockets, text};
+use rustix::process::Signal;
 
 const CLASSIC: [u32; 5] = [1_804_289_383, 846_930_886, 1_681_692_777, 1_714_636_915, 1_957_747_793];
-
-/// The program, killed if a test fails.
-struct Program {
-    child: Child,
-    out: BufReader<ChildStdout>,
-}
-
-/// How the program ended.
-#[derive(Debug)]
-struct End {
-    code: Option<i32>,
-    error: String,
-}
-
-impl Program {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_my-rng-device"));
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child, out }
-    }
-
-    /// Starts it and waits for its word.
-    fn ready(arguments: &[&str]) -> Self {
-        let mut program = Self::start(arguments);
-        let mut line = String::new();
-        program.out.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        program
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn end(&mut self) -> End {
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(start.elapsed() < PATIENCE, "the program does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        };
-        let mut error = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-        End { code: status.code(), error }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A client that speaks just enough of the protocol.
 struct Client(UnixStream);
@@ -110,16 +53,6 @@ impl Client {
     fn five(&mut self) -> [u32; 5] {
         [(); 5].map(|()| self.read(0, 0))
     }
-}
-
-fn sockets() -> (tempfile::TempDir, PathBuf, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let (a, b) = (directory.path().join("a.sock"), directory.path().join("b.sock"));
-    (directory, a, b)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 #[test]

@@ -1,26 +1,37 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the server counts about its clients, readable from other threads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])+ $name:ident,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// Counts since the server was made. Shared: the server counts, any thread reads.
         #[derive(Debug, Default)]
         pub struct Counters {
             $(pub(crate) $name: Counter,)+
+            connected: AtomicBool,
         }
 
         /// The [`Counters`] at one moment.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+        #[serde(default)]
         pub struct CountersSnapshot {
-            $($(#[$doc])+ pub $name: u64,)+
+            $($(#[doc = $doc])+ pub $name: u64,)+
         }
 
         impl Counters {
             /// Reads all counts. They are read one after the other, not at one instant.
             pub fn snapshot(&self) -> CountersSnapshot {
                 CountersSnapshot { $($name: self.$name.get(),)+ }
+            }
+        }
+
+        impl CountersSnapshot {
+            /// Every count with its name and what it means.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + use<> {
+                [$((stringify!($name), concat!($($doc,)+).trim_ascii(), self.$name),)+].into_iter()
             }
         }
     };
@@ -41,6 +52,23 @@ counters! {
     dma_maps_failed,
     /// Replies that belong to no request of ours.
     stray_replies,
+    /// Accesses of the device to guest memory that is not there, not for that access, or gone from under its map.
+    dma_faults,
+    /// DMA messages that were sent to clients, for memory that came without a descriptor.
+    dma_messages,
+    /// DMA messages among them that were refused, or not answered in time or in a way that makes sense.
+    dma_messages_failed,
+}
+
+impl Counters {
+    /// Whether a client has the device at the moment.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+    }
 }
 
 /// A count that only grows.

@@ -12,16 +12,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::info;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, connect, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
 };
 use thiserror::Error;
 
 /// How often, and how long apart, to try for a directory's lock. Others hold it only while they bind.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Connections that wait to be accepted, as the standard library has it.
+const BACKLOG: i32 = 128;
 
 /// A listening UNIX socket with a path. Dropping it removes the path, if it is still this socket's.
 #[derive(Debug)]
@@ -63,6 +66,29 @@ impl Listener {
     /// # Errors
     /// [`BindError::InUse`] when a server is alive there.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
+        Self::bind_with(path, |path| UnixListener::bind(path))
+    }
+
+    /// As [`Self::bind`], and only this process's user can ever connect: the socket has the mode 0600 from the first
+    /// moment on, whatever the umask.
+    ///
+    /// # Errors
+    /// As for [`Self::bind`].
+    pub fn bind_private(path: &Path) -> Result<Self, BindError> {
+        Self::bind_with(path, |path| {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            // Linux gives the file the mode of the socket that it is made of.
+            fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+            bind(&socket, &SocketAddrUnix::new(path)?)?;
+            listen(&socket, BACKLOG)?;
+            Ok(socket.into())
+        })
+    }
+
+    fn bind_with(
+        path: &Path,
+        make: impl FnOnce(&Path) -> io::Result<UnixListener>,
+    ) -> Result<Self, BindError> {
         let failed = |error: io::Error| BindError::Io { path: path.to_owned(), error };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let _lock = lock_directory(parent)?;
@@ -78,7 +104,7 @@ impl Listener {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        let socket = UnixListener::bind(path).map_err(failed)?;
+        let socket = make(path).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let made = fs::symlink_metadata(path).map_err(failed)?;
         Ok(Self { socket, path: path.to_owned(), identity: (made.dev(), made.ino()) })
@@ -89,7 +115,11 @@ impl Listener {
         &self.path
     }
 
-    pub(crate) fn accept(&self) -> Result<UnixStream, Errno> {
+    /// Takes the next one who has connected, without waiting.
+    ///
+    /// # Errors
+    /// `EAGAIN`: nobody has. `EMFILE` and the like: the process or the system is out of something.
+    pub fn accept(&self) -> Result<UnixStream, Errno> {
         Ok(accept_with(&self.socket, SocketFlags::CLOEXEC)?.into())
     }
 }

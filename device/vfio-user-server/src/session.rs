@@ -95,7 +95,7 @@ impl<'d, D: Device> Session<'d, D> {
         shutdown: &Shutdown,
     ) -> Self {
         let sender = Arc::new(Sender::new(socket, limits.reply, shutdown.clone()));
-        let remote = Arc::new(Remote::new(sender.clone(), limits.reply));
+        let remote = Arc::new(Remote::new(sender.clone(), limits.reply, counters.clone()));
         let max_data = usize::try_from(limits.max_data_xfer_size).unwrap_or(usize::MAX);
         let max_fds = usize::try_from(limits.max_msg_fds).unwrap_or(usize::MAX);
         let (regions, irqs) = (device.regions(), device.irqs());
@@ -179,6 +179,7 @@ impl<'d, D: Device> Session<'d, D> {
                 let payload = version::reply(&agreement, &self.limits);
                 self.remote.set_max_transfer(agreement.max_data_xfer_size);
                 self.agreed = true;
+                self.counters.set_connected(true);
                 self.device.client_joined(&Client {
                     memory: self.memory.clone(),
                     interrupts: self.interrupts.clone(),
@@ -368,6 +369,7 @@ impl<D: Device> Drop for Session<'_, D> {
         self.sender.close();
         if self.agreed {
             self.device.client_left();
+            self.counters.set_connected(false);
         }
         // Everything can always be unmapped.
         let _ = self.memory.unmap(UnmapRange::All);

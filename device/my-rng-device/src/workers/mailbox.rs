@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::Thread;
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use vfio_user_server::Client;
 
@@ -42,6 +43,9 @@ pub(super) struct Mailbox {
     /// A bit for each queue whose doorbell was rung.
     rung: AtomicU32,
     reader: OnceLock<Thread>,
+    /// Somebody called since the reader began to look. A thread's parking token alone does not keep that: whatever else
+    /// the reader waits for in between, such as the answer to a DMA message, uses the token up.
+    called: AtomicBool,
     waits_for_client: Arc<AtomicBool>,
 }
 
@@ -69,8 +73,27 @@ impl Mailbox {
 
     /// Has the worker look around, or do so once more before it sleeps the next time.
     pub(super) fn wake(&self) {
+        self.called.store(true, Ordering::SeqCst);
         if let Some(reader) = self.reader.get() {
             reader.unpark();
+        }
+    }
+
+    /// The reader looks around from here on: a call from now on keeps it from its next [`Self::sleep`].
+    pub(super) fn begin_look(&self) {
+        self.called.store(false, Ordering::SeqCst);
+    }
+
+    /// Sleeps until somebody calls, at most for `timeout`; not at all if somebody called since [`Self::begin_look`]. To be
+    /// called by the reader. It may also return for no reason.
+    pub(super) fn sleep(&self, timeout: Option<Duration>) {
+        // A call that comes after this look leaves its token, as nothing else waits in between.
+        if self.called.load(Ordering::SeqCst) {
+            return;
+        }
+        match timeout {
+            Some(timeout) => thread::park_timeout(timeout),
+            None => thread::park(),
         }
     }
 

@@ -10,12 +10,14 @@ mod worker;
 use std::io;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use vfio_user_server::{Client, Shutdown};
 
+use crate::limiter::Limits;
 use crate::registers::Effect;
 use crate::shared::{QUEUES, RunState, Shared};
 use mailbox::{Command, Mailbox};
@@ -32,6 +34,21 @@ const GLANCE: Duration = Duration::from_millis(1);
 pub struct Workers {
     shared: Arc<Shared>,
     workers: Vec<(Arc<Mailbox>, Option<JoinHandle<()>>)>,
+}
+
+/// Changes a device's limits while it runs, from any thread.
+#[derive(Debug, Clone)]
+pub struct LimitSetter {
+    shared: Arc<Shared>,
+    mailboxes: Vec<Arc<Mailbox>>,
+}
+
+impl LimitSetter {
+    /// Changes the limits; workers that wait for the old ones look again.
+    pub fn set(&self, limits: Limits) {
+        self.shared.limiter.set(limits);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.wake());
+    }
 }
 
 /// How many workers a device has without being told: one for every two processors, as the guest needs the others.
@@ -73,9 +90,10 @@ impl Workers {
         }
     }
 
-    /// The limits have changed: those who wait for them look again.
-    pub fn look_again(&self) {
-        self.workers.iter().for_each(|(worker, _)| worker.wake());
+    /// A way for other threads to change the limits.
+    pub fn limit_setter(&self) -> LimitSetter {
+        let mailboxes = self.workers.iter().map(|(mailbox, _)| mailbox.clone()).collect();
+        LimitSetter { shared: self.shared.clone(), mailboxes }
     }
 
     /// From now on the queues are in this client's memory.
@@ -90,17 +108,22 @@ impl Workers {
         for cell in self.shared.queues().iter().filter(|cell| cell.state() == RunState::Running) {
             cell.set_state(RunState::Stopping);
         }
-        self.ask_all(Command::StopAll);
+        self.ask_all(Command::StopAll, Mailbox::waits_for_client);
     }
 
-    /// Stops everything and uses nothing of the client any more. To be called when the client's answers have ended.
+    /// Stops everything and uses nothing of the client any more. To be called when the client's answers have ended: a
+    /// worker that waits for one then fails at once, and is waited for.
     pub fn leave(&self) {
         self.stop_all();
-        self.ask_all(Command::Leave);
+        self.ask_all(Command::Leave, |_| false);
     }
 
-    /// Sends a command to all workers and waits until they have done it.
-    fn ask_all(&self, command: impl Fn(mpsc::SyncSender<()>) -> Command) {
+    /// Sends a command to all workers and waits until they have done it, or `may_go_on` says not to wait for one.
+    fn ask_all(
+        &self,
+        command: impl Fn(mpsc::SyncSender<()>) -> Command,
+        may_go_on: impl Fn(&Mailbox) -> bool,
+    ) {
         let asked: Vec<_> = self
             .workers
             .iter()
@@ -112,7 +135,8 @@ impl Workers {
             .collect();
         for (worker, is_done) in asked {
             while let Err(RecvTimeoutError::Timeout) = is_done.recv_timeout(GLANCE) {
-                if worker.waits_for_client() {
+                // A worker that has failed reads no commands; the program is ending for it.
+                if may_go_on(worker) || self.shared.failed.load(Ordering::SeqCst) {
                     break;
                 }
             }

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use my_rng_abi::queue as abi;
@@ -13,7 +12,7 @@ use vfio_user_server::{Interrupts, IrqIndex, Irqs};
 
 use super::*;
 use crate::driver::{Layout, PlainMemory, Ring};
-use crate::limiter::{Limits, Rate};
+use crate::limiter::Rate;
 use crate::registers::{OneShot, Stream, Vector};
 use crate::shared::VECTORS;
 use crate::stream::PowerOn;
@@ -330,8 +329,7 @@ fn limits_hold_and_can_be_changed_while_queues_wait() {
     machine.post(0, &mut ring, 64);
     thread::sleep(Duration::from_millis(20));
     assert!(ring.completed().unwrap() <= 64 + 8);
-    machine.shared.limiter.set(Limits::default());
-    machine.workers.look_again();
+    machine.workers.limit_setter().set(Limits::default());
     wait_for(&mut ring, 128);
 }
 

@@ -113,6 +113,7 @@ impl Worker {
         let shared = self.shared.clone();
         let _guard = Guard(&shared, shutdown);
         loop {
+            self.mailbox.begin_look();
             while let Some(command) = self.mailbox.next() {
                 if !self.obey(command) {
                     return;
@@ -128,11 +129,7 @@ impl Worker {
                     // Whoever reads this process's memory meanwhile finds neither numbers nor the key of later ones.
                     erase(self.space.as_mut());
                     self.entropy.forget_key();
-                    // A call since the last look makes it return at once.
-                    match timeout {
-                        Some(timeout) => thread::park_timeout(timeout),
-                        None => thread::park(),
-                    }
+                    self.mailbox.sleep(timeout);
                 }
             }
         }

@@ -66,6 +66,10 @@ impl DmaHandle {
     /// # Errors
     /// See [`DmaError`]. What is in `to` after an error is unspecified.
     pub fn read(&mut self, address: u64, to: &mut [u8]) -> Result<(), DmaError> {
+        self.copy_out(address, to).inspect_err(|error| self.remote.count_fault(error))
+    }
+
+    fn copy_out(&mut self, address: u64, to: &mut [u8]) -> Result<(), DmaError> {
         let remote = {
             let table = self.slot.table();
             let mut remote = Vec::new();
@@ -94,6 +98,10 @@ impl DmaHandle {
     /// # Errors
     /// See [`DmaError`].
     pub fn write(&mut self, address: u64, from: &[u8]) -> Result<(), DmaError> {
+        self.copy_in(address, from).inspect_err(|error| self.remote.count_fault(error))
+    }
+
+    fn copy_in(&mut self, address: u64, from: &[u8]) -> Result<(), DmaError> {
         let remote = {
             let table = self.slot.table();
             let mut remote = Vec::new();
@@ -128,6 +136,16 @@ impl DmaHandle {
         access: DmaAccess,
         work: impl FnOnce(&GuestSlice<'_>) -> R,
     ) -> Result<R, DmaError> {
+        self.borrow(address, length, access, work).inspect_err(|error| self.remote.count_fault(error))
+    }
+
+    fn borrow<R>(
+        &mut self,
+        address: u64,
+        length: usize,
+        access: DmaAccess,
+        work: impl FnOnce(&GuestSlice<'_>) -> R,
+    ) -> Result<R, DmaError> {
         let table = self.slot.table();
         let mut pieces = table.pieces(address, length, access)?;
         let piece = pieces.next().filter(|piece| piece.buffer.len() == length).ok_or(DmaError::NotDirect)?;
@@ -140,6 +158,7 @@ impl DmaHandle {
     /// # Errors
     /// See [`DmaError`].
     pub fn check(&mut self, address: u64, length: usize, access: DmaAccess) -> Result<(), DmaError> {
-        self.slot.table().pieces(address, length, access).map(drop)
+        let found = self.slot.table().pieces(address, length, access).map(drop);
+        found.inspect_err(|error| self.remote.count_fault(error))
     }
 }

@@ -76,7 +76,10 @@ impl GuestMemory {
         let (socket, _) = UnixStream::pair()?;
         let limits = Limits::default();
         let sender = Sender::new(socket, limits.reply, Shutdown::new()?);
-        Ok(Self::new(Arc::new(Remote::new(Arc::new(sender), limits.reply)), limits.max_dma_maps))
+        Ok(Self::new(
+            Arc::new(Remote::new(Arc::new(sender), limits.reply, Arc::default())),
+            limits.max_dma_maps,
+        ))
     }
 
     /// Maps `size` bytes of `file` from `offset` on at guest address `address`, for both kinds of access.

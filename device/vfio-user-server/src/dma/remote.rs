@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::DmaError;
+use crate::counters::Counters;
 use crate::sender::Sender;
 use crate::wire::{DMA_ACCESS_SIZE, Header, Kind, Reader, Writer, command};
 
@@ -21,6 +22,7 @@ pub(crate) struct Remote {
     patience: Duration,
     /// The thread that receives the answers, and so must not wait for one.
     receiver: ThreadId,
+    counters: Arc<Counters>,
     state: Mutex<State>,
 }
 
@@ -41,9 +43,9 @@ struct Waiting {
 
 impl Remote {
     /// To be made by the thread that will call [`Self::answered`].
-    pub(crate) fn new(sender: Arc<Sender>, patience: Duration) -> Self {
+    pub(crate) fn new(sender: Arc<Sender>, patience: Duration, counters: Arc<Counters>) -> Self {
         let state = State { max_transfer: 0, next_id: 0, waiting: HashMap::new(), closed: false };
-        Self { sender, patience, receiver: thread::current().id(), state: Mutex::new(state) }
+        Self { sender, patience, receiver: thread::current().id(), counters, state: Mutex::new(state) }
     }
 
     /// What the version exchange allows in one message.
@@ -97,8 +99,22 @@ impl Remote {
         Ok(())
     }
 
+    /// Notes an access that failed because of where it went.
+    pub(super) fn count_fault(&self, error: &DmaError) {
+        use DmaError::{Forbidden, Gone, NotMapped, OutOfRange};
+        if matches!(error, NotMapped { .. } | Forbidden { .. } | OutOfRange | Gone { .. }) {
+            self.counters.dma_faults.add_one();
+        }
+    }
+
     /// Sends one request and waits for its answer's payload.
     fn request(&self, command: u16, head: &[u8], data: &[u8]) -> Result<Vec<u8>, DmaError> {
+        self.counters.dma_messages.add_one();
+        let outcome = self.exchange(command, head, data);
+        outcome.inspect_err(|_| self.counters.dma_messages_failed.add_one())
+    }
+
+    fn exchange(&self, command: u16, head: &[u8], data: &[u8]) -> Result<Vec<u8>, DmaError> {
         if thread::current().id() == self.receiver {
             return Err(DmaError::WouldDeadlock);
         }

@@ -188,3 +188,26 @@ fn such_memory_has_no_slices_and_keeps_its_permissions() {
     assert_eq!(handle.write(0, &[1]), Err(DmaError::Forbidden { address: 0 }));
     assert_eq!(handle.read(0x1000, &mut [0]), Err(DmaError::NotMapped { address: 0x1000 }));
 }
+
+#[test]
+fn accesses_that_miss_and_messages_that_fail_are_counted() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.request(DMA_MAP, &dma_map(0, 0x1000, 0x1000), &[]).ok();
+    let mut handle = server.peer().memory.handle();
+    assert!(server.counters.is_connected());
+    assert!(handle.read(0x3000, &mut [0; 4]).is_err(), "nothing is there");
+    assert!(handle.check(0x1fff, 2, DmaAccess::Write).is_err(), "it passes the end");
+    assert_eq!(handle.with_slice(0x1000, 4, DmaAccess::Read, |_| ()), Err(DmaError::NotDirect));
+    let counted = server.counters.snapshot();
+    assert_eq!((counted.dma_faults, counted.dma_messages, counted.dma_messages_failed), (2, 0, 0));
+
+    let worker = std::thread::spawn(move || handle.write(0x1000, &[1, 2, 3, 4]));
+    let request = client.receive();
+    client.send_bytes(&[header(request.id, DMA_WRITE, 16, REPLY | ERROR)].concat(), &[]);
+    assert!(worker.join().unwrap().is_err());
+    let counted = server.counters.snapshot();
+    assert_eq!((counted.dma_faults, counted.dma_messages, counted.dma_messages_failed), (2, 1, 1));
+    drop(client);
+    wait_for("the client to be gone", || !server.counters.is_connected());
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The socket's path: taken over from the dead, not from the living, and removed in the end.
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use vfio_user_server::{BindError, Listener};
@@ -19,6 +20,20 @@ fn a_path_is_made_and_removed() {
     UnixStream::connect(&path).unwrap();
     drop(listener);
     assert!(!path.exists());
+}
+
+#[test]
+fn a_private_socket_is_its_users_alone_and_else_like_any_other() {
+    let (_directory, path) = socket();
+    let listener = Listener::bind_private(&path).unwrap();
+    assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let _client = UnixStream::connect(&path).unwrap();
+    listener.accept().unwrap();
+    assert!(matches!(Listener::bind_private(&path), Err(BindError::InUse(_))));
+    drop(listener);
+    assert!(!path.exists());
+    drop(UnixListener::bind(&path).unwrap());
+    Listener::bind_private(&path).unwrap();
 }
 
 #[test]

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What goes over the control socket: a request is a line of JSON, and so is its answer.
+//!
+//! ```json
+//! {"command":"status"}
+//! {"command":"limit","device":0,"bytes_per_second":"10M:1M","operations_per_second":"none"}
+//! ```
+//!
+//! The answers are objects with one member: `{"status":{…}}` ([`Status`]), `{"limits":[…]}` ([`DeviceLimits`], those that were
+//! changed), or `{"error":"…"}`. Any number of requests can follow one another; the next is read when the last is
+//! answered. New members may be added to answers, so who reads them skips what it does not know.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use vfio_user_server::CountersSnapshot as ServerCounters;
+
+use crate::limiter::{Limits, NoRate, Rate};
+use crate::metrics::{CountersSnapshot, QueueCountersSnapshot};
+use crate::shared::RunState;
+
+/// Most bytes of a request, with its newline.
+pub const MAX_REQUEST: usize = 4096;
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// What is there, and what it has done.
+    Status {},
+    /// Change limits.
+    Limit(LimitChange),
+}
+
+/// Limits to change; what is not named stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitChange {
+    /// The device's number; all devices, if it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<usize>,
+    /// `N`, `N:BURST` or `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<String>,
+    /// `N`, `N:BURST` or `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations_per_second: Option<String>,
+}
+
+impl LimitChange {
+    /// The limits after the change.
+    ///
+    /// # Errors
+    /// What is given is no limit.
+    pub fn apply(&self, old: Limits) -> Result<Limits, NoRate> {
+        let change = |text: &Option<String>, old| text.as_deref().map_or(Ok(old), parse_limit);
+        Ok(Limits {
+            bytes: change(&self.bytes_per_second, old.bytes)?,
+            operations: change(&self.operations_per_second, old.operations)?,
+        })
+    }
+}
+
+/// Reads `none` or a rate.
+///
+/// # Errors
+/// It is neither.
+pub fn parse_limit(text: &str) -> Result<Option<Rate>, NoRate> {
+    if text == "none" { Ok(None) } else { Rate::from_str(text).map(Some) }
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To [`Request::Limit`]: the limits of each device that was meant.
+    Limits(Vec<DeviceLimits>),
+    /// Why nothing was done.
+    Error(String),
+}
+
+/// The limits of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceLimits {
+    /// Its number.
+    pub device: usize,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// The program and its devices.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: f64,
+    /// What is around it: the parts of the sandbox that are in force.
+    pub sandbox: Vec<String>,
+    /// The devices, in the order of the command line.
+    pub devices: Vec<DeviceStatus>,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Its number, from 0 on.
+    pub device: usize,
+    /// Where clients connect.
+    pub socket: String,
+    /// Whether one has it now.
+    pub client_connected: bool,
+    /// The generator of the seedable stream at the moment.
+    pub generator: String,
+    /// Whether there are only the classic registers.
+    pub classic: bool,
+    /// Its limits.
+    pub limits: Limits,
+    /// What the device has counted since it started.
+    pub counters: CountersSnapshot,
+    /// What the vfio-user server has counted.
+    pub server: ServerCounters,
+    /// The queues that are in use or have been.
+    pub queues: Vec<QueueStatus>,
+}
+
+/// One queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// Its number.
+    pub queue: usize,
+    /// Whether it is served.
+    pub state: RunState,
+    /// What it has counted since the program started.
+    #[serde(flatten)]
+    pub counters: QueueCountersSnapshot,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Request, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn requests_are_what_the_documentation_says() {
+        assert_eq!(parse(r#"{"command":"status"}"#).unwrap(), Request::Status {});
+        let text =
+            r#"{"command":"limit","device":0,"bytes_per_second":"10M:1M","operations_per_second":"none"}"#;
+        let change = LimitChange {
+            device: Some(0),
+            bytes_per_second: Some("10M:1M".to_owned()),
+            operations_per_second: Some("none".to_owned()),
+        };
+        assert_eq!(parse(text).unwrap(), Request::Limit(change));
+        assert_eq!(serde_json::to_string(&parse(text).unwrap()).unwrap(), text);
+        for wrong in [
+            "",
+            "{}",
+            "[]",
+            "status",
+            r#"{"command":"stop"}"#,
+            r#"{"command":"status","x":1}"#,
+            r#"{"command":"limit","byte":"1"}"#,
+            r#"{"command":"limit","device":-1}"#,
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_named_stays() {
+        let rate = Rate { per_second: 10, burst: 20 };
+        let old = Limits { bytes: Some(rate), operations: Some(rate) };
+        let change = |bytes: Option<&str>, operations: Option<&str>| LimitChange {
+            device: None,
+            bytes_per_second: bytes.map(str::to_owned),
+            operations_per_second: operations.map(str::to_owned),
+        };
+        assert_eq!(change(None, None).apply(old), Ok(old));
+        assert_eq!(change(Some("none"), None).apply(old), Ok(Limits { bytes: None, ..old }));
+        let new = Limits { operations: Some(Rate { per_second: 5000, burst: 7 }), ..old };
+        assert_eq!(change(None, Some("5k:7")).apply(old), Ok(new));
+        assert!(change(Some("much"), None).apply(old).is_err());
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The sandbox: what a running program has given up, and that what is forbidden does not happen. A test that confines
+//! itself is run in a process of its own.
+
+mod common;
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::client::{BAR0, CONFIG, Client, DMA_MAP, dma_map};
+use common::program::{Program, sockets, text};
+use my_rng_abi::registers;
+use my_rng_device::sandbox::{landlock, privileges, seccomp};
+use rustix::process::Signal;
+
+/// Tells the child what to do, and where.
+const ACT: &str = "MY_RNG_SANDBOX_ACT";
+const PLACE: &str = "MY_RNG_SANDBOX_PLACE";
+
+/// `SIGSYS` on x86-64 and arm64.
+const SIGSYS: i32 = 31;
+
+/// The value of a line of each thread's status.
+fn of_all_threads(program: &Program, name: &str) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", program.child.id())).unwrap();
+    let values = tasks.map(|task| {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    });
+    values.collect()
+}
+
+#[test]
+fn all_threads_of_a_running_program_are_confined() {
+    let (directory, a, b) = sockets();
+    let control = directory.path().join("control");
+    let arguments =
+        ["--socket", text(&a), "--socket", text(&b), "--control", text(&control), "--workers", "3"];
+    let program = Program::ready(&arguments);
+    let threads = of_all_threads(&program, "NoNewPrivs").len();
+    assert_eq!(threads, 1 + 1 + 2 * (1 + 3) + 1, "main, signals, devices with workers, control");
+    let everywhere = |name, value: &str| {
+        let values = of_all_threads(&program, name);
+        assert!(values.iter().all(|found| found == value), "{name}: {values:?}");
+    };
+    everywhere("NoNewPrivs", "1");
+    everywhere("Seccomp", "2");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        everywhere(set, "0000000000000000");
+    }
+    if rustix::process::getuid().is_root() {
+        everywhere("CapBnd", "0000000000000000");
+    }
+    // What it says about itself.
+    let status = my_rng_device::control::client::status(&control).unwrap();
+    for part in ["capabilities", "seccomp"] {
+        assert!(status.sandbox.iter().any(|found| found == part), "{:?}", status.sandbox);
+    }
+}
+
+#[test]
+fn a_program_without_its_sandbox_says_so_and_is_not_confined() {
+    let (_directory, path, _) = sockets();
+    let mut program = Program::ready(&["--socket", text(&path), "--sandbox", "off"]);
+    assert!(of_all_threads(&program, "Seccomp").iter().all(|mode| mode == "0"));
+    program.signal(Signal::TERM);
+    let end = program.end();
+    assert_eq!(end.code, Some(0));
+    assert!(end.error.contains("THE SANDBOX IS OFF"), "{}", end.error);
+}
+
+#[test]
+fn a_confined_program_serves_logs_and_ends_as_any_other() {
+    let (_directory, path, _) = sockets();
+    let mut program = Program::ready(&["--socket", text(&path), "-vv"]);
+    for _ in 0..3 {
+        Client::connect(&path).read_register(registers::RAND32);
+    }
+    program.signal(Signal::TERM);
+    let end = program.end();
+    assert_eq!(end.code, Some(0), "{}", end.error);
+    assert!(
+        end.error.contains("a client connected") && end.error.contains("ending on signal"),
+        "{}",
+        end.error
+    );
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_client_that_cuts_its_memory_short_gets_an_error_from_a_confined_program_too() {
+    let (_directory, path, _) = sockets();
+    let program = Program::ready(&["--socket", text(&path)]);
+    let mut client = Client::connect(&path);
+    let memory = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&memory, 0x10000).unwrap();
+    assert_eq!(client.request(DMA_MAP, &dma_map(0, 0, 0x10000), &[memory.as_fd()]).error, 0);
+    client.write(CONFIG, 4, 6);
+    let mut transfer = || {
+        client.write(BAR0, registers::ONE_SHOT_DESTINATION, 0x1000);
+        client.write(BAR0, registers::ONE_SHOT_COUNT, 4096);
+        client.write(
+            BAR0,
+            registers::ONE_SHOT_COMMAND,
+            registers::ONE_SHOT_START | registers::ONE_SHOT_TO_GUEST,
+        );
+        loop {
+            let command = client.read_register(registers::ONE_SHOT_COMMAND);
+            if command & registers::ONE_SHOT_START == 0 {
+                break command & registers::ONE_SHOT_ERROR;
+            }
+        }
+    };
+    assert_eq!(transfer(), 0);
+    rustix::fs::ftruncate(&memory, 0).unwrap();
+    assert_eq!(transfer(), registers::ONE_SHOT_ERROR);
+    drop(program);
+}
+
+/// Runs [`child`] in a process of its own.
+fn act(act: &str, place: &Path) -> Output {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(ACT, act)
+        .env(PLACE, place)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap()
+}
+
+/// What the others do in a process of its own.
+#[test]
+#[ignore = "the other tests run it, in a process of its own"]
+fn child() {
+    let Ok(act) = std::env::var(ACT) else { return };
+    let place = PathBuf::from(std::env::var_os(PLACE).unwrap());
+    let (allowed, socket) = (place.join("allowed"), place.join("allowed/socket"));
+    // Opened before, as a device's sockets are.
+    let listener = UnixListener::bind(&socket).unwrap();
+    if act == "landlock" {
+        landlock::restrict([socket.as_path()].into_iter()).expect("this kernel has Landlock");
+        assert!(fs::read(place.join("file")).is_err(), "reading");
+        assert!(fs::write(allowed.join("new"), "x").is_err(), "making");
+        assert!(fs::remove_file(place.join("file")).is_err(), "removing elsewhere");
+        assert!(fs::read_dir(&place).is_err(), "listing");
+        assert!(Command::new("/bin/true").status().is_err(), "running");
+        fs::remove_file(&socket).expect("the socket's removal is allowed");
+        return;
+    }
+    privileges::drop_all().unwrap();
+    if act == "privileges" {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        assert!(!status.contains("CapEff:\t0000000000000000\n"), "only this thread has given up");
+        let own = fs::read_to_string("/proc/thread-self/status").unwrap();
+        assert!(own.contains("CapEff:\t0000000000000000\n") && own.contains("NoNewPrivs:\t1\n"));
+        return;
+    }
+    seccomp::restrict().unwrap();
+    match act.as_str() {
+        // The controls: what is allowed works, so that the others fail for the right reason.
+        "nothing" => {}
+        "refused" => {
+            let error = fs::read(place.join("file")).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(1), "EPERM");
+        }
+        "remove" => fs::remove_file(&socket).unwrap(),
+        "accept" => {
+            listener.set_nonblocking(true).ok(); // An ioctl, which is refused and harmless.
+        }
+        "connect" => drop(std::os::unix::net::UnixStream::connect(&socket)),
+        "exec" => drop(Command::new("/bin/true").status()),
+        "thread" => drop(std::thread::Builder::new().spawn(|| ())),
+        "kill" => drop(rustix::process::kill_process(rustix::process::getpid(), Signal::WINCH)),
+        "code" => map_code(),
+        other => panic!("no such act: {other}"),
+    }
+    println!("still alive");
+}
+
+/// Asks for memory that is writable and executable.
+fn map_code() {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+    let protection = ProtFlags::READ | ProtFlags::WRITE | ProtFlags::EXEC;
+    // SAFETY: a new mapping at an address of the kernel's choice, which nobody uses.
+    let _ = unsafe { mmap_anonymous(std::ptr::null_mut(), 4096, protection, MapFlags::PRIVATE) };
+}
+
+fn place() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("allowed")).unwrap();
+    fs::write(directory.path().join("file"), "x").unwrap();
+    directory
+}
+
+fn words(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn calls_on_no_list_end_the_process() {
+    for forbidden in ["connect", "exec", "thread", "kill", "code"] {
+        let output = act(forbidden, place().path());
+        assert_eq!(output.status.signal(), Some(SIGSYS), "{forbidden}: {}", words(&output));
+        assert!(!words(&output).contains("still alive"), "{forbidden}");
+    }
+}
+
+#[test]
+fn what_is_allowed_or_merely_refused_ends_nothing() {
+    for allowed in ["nothing", "refused", "remove", "accept"] {
+        let output = act(allowed, place().path());
+        assert!(
+            output.status.success() && words(&output).contains("still alive"),
+            "{allowed}: {}",
+            words(&output)
+        );
+    }
+}
+
+#[test]
+fn capabilities_are_dropped_for_good() {
+    if !rustix::process::getuid().is_root() {
+        return; // An ordinary user has none to drop; the running program's are looked at above.
+    }
+    let output = act("privileges", place().path());
+    assert!(output.status.success(), "{}", words(&output));
+}
+
+#[test]
+fn landlock_leaves_nothing_but_the_removal_of_sockets() {
+    let output = act("landlock", place().path());
+    if words(&output).contains("LandlockError") || words(&output).contains("Missing") {
+        eprintln!("this kernel has no Landlock: nothing to test");
+        return;
+    }
+    assert!(output.status.success(), "{}", words(&output));
+}
