@@ -159,7 +159,7 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
-    /// Only tests whose name contains one of these
+    /// Only tests whose name contains one of these; the tests inside machines have their own names: inside::my_rng::…
     pub(crate) filter: Vec<String>,
 
     /// Test the modules on the checked kernel, which is built first if need be, instead of all else

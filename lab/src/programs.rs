@@ -46,6 +46,11 @@ impl GuestPrograms {
         self.folder.join("guest-init")
     }
 
+    /// The program of this name.
+    pub(crate) fn command(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// The programs that a person calls, with their names.
     pub(crate) fn commands(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + '_ {
         GUEST_PACKAGES

@@ -12,7 +12,7 @@ const MODULE: &str = "fault_injection";
 
 /// The group.
 pub(crate) fn group() -> Group {
-    let tests = vec![Test::long("every_kind_of_allocation_can_be_made_to_fail", |options| {
+    let tests = vec![Test::long("fail_nth_reaches_every_kind_of_allocation", |options| {
         let path = modules::file_of(&options.modules, MODULE);
         if !path.exists() {
             return skip(format!("there is no {}", path.display()));

@@ -25,18 +25,17 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
     if report.wants(tests::host::KERNEL) {
         tests::host::run_kernel(context, &mut report)?;
     }
-    if report.wants_any(tests::names_in_machines()) {
+    if report.may_want_machines() {
         let parts = prepare(context, Build::Stock)?;
         tests::run_in_machines(&tests::Lab { parts, accel: args.accel, checked: false }, &mut report)?;
-    }
-    if report.wants(tests::checked::QUICK) {
         match find_checked(context)? {
             Some(parts) => {
                 let lab = tests::Lab { parts, accel: args.accel, checked: true };
                 tests::checked::run_quick(&lab, &mut report)?;
             }
-            None => report
-                .skip(tests::checked::QUICK, "(the checked kernel is not built: cargo exo test --checked)"),
+            None if report.wants(tests::checked::INSIDE) => report
+                .skip(tests::checked::INSIDE, "(the checked kernel is not built: cargo exo test --checked)"),
+            None => {}
         }
     }
     Ok(report.finish())

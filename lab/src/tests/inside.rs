@@ -1,59 +1,141 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The tests inside machines: those of the program `guest-tests`.
+//! The tests inside machines: those of the program `guest-tests`. They are wanted or not by their own names, and each is
+//! reported under its own name.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
 
 use super::{Lab, Report, controls};
-use crate::machine::{self, Config, Output};
+use crate::machine::{Config, Machine, Outcome, Output};
+use crate::process;
 
-/// Runs them in one machine with two devices and two processors, and reports each under its own name.
-pub(super) fn run(lab: &Lab, report: &mut Report, group: &str) -> anyhow::Result<()> {
-    // What shows that allocations can be made to fail.
-    let more_modules = if lab.checked { controls::modules(lab)? } else { Vec::new() };
-    let config = Config { rng: 2, smp: 2, more_modules, ..lab.config() };
-    run_with(lab, report, group, &config)
+/// What the names of tests have in common that fail one allocation after the other. They need the checked kernel, and take
+/// as long there as all others together.
+const FAILURES: &str = "::fail_nth";
+
+/// How long a machine may take for those.
+const TIME_FOR_FAILURES: Duration = Duration::from_secs(20 * 60);
+
+/// The same for all others.
+const TIME: Duration = Duration::from_secs(8 * 60);
+
+/// Runs all but the failures, in one machine with two devices and two processors.
+pub(super) fn run(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
+    let config = Config { rng: 2, smp: 2, timeout: Some(TIME), ..lab.config() };
+    run_if_any(lab, report, group, &config)
 }
 
 /// The same behind an IOMMU: a driver that lets the device reach memory that it has not mapped, or no more maps, fails.
-pub(super) fn run_behind_iommu(lab: &Lab, report: &mut Report, group: &str) -> anyhow::Result<()> {
-    let config = Config { rng: 2, smp: 2, iommu: true, ..lab.config() };
-    run_with(lab, report, group, &config)
+pub(super) fn run_behind_iommu(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
+    let config = Config { rng: 2, smp: 2, iommu: true, timeout: Some(TIME), ..lab.config() };
+    run_if_any(lab, report, group, &config)
 }
 
-fn run_with(lab: &Lab, report: &mut Report, group: &str, config: &Config) -> anyhow::Result<()> {
-    let outcome = machine::run(&lab.parts, config, &["guest-tests".to_owned()], Output::Capture)?;
-    let mut details = String::new();
-    let mut seen = 0;
+fn run_if_any(lab: &Lab, report: &mut Report, group: &'static str, config: &Config) -> anyhow::Result<()> {
+    let names = wanted(lab, report, group, |name| !name.contains(FAILURES))?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    Lane::start(lab, group, config, names)?.finish(lab, report)
+}
+
+/// Starts the failures in a machine of their own: it has one processor, and the other one of a usual host is for the tests
+/// that run meanwhile.
+pub(super) fn start_failures(
+    lab: &Lab,
+    report: &Report,
+    group: &'static str,
+) -> anyhow::Result<Option<Lane>> {
+    let names = wanted(lab, report, group, |name| name.contains(FAILURES))?;
+    if names.is_empty() {
+        return Ok(None);
+    }
+    // What shows that allocations can be made to fail.
+    let more_modules = controls::modules(lab)?;
+    let config = Config { rng: 1, more_modules, timeout: Some(TIME_FOR_FAILURES), ..lab.config() };
+    Lane::start(lab, group, &config, names).map(Some)
+}
+
+/// The names, as `guest-tests` has them, of those that were asked for.
+fn wanted(
+    lab: &Lab,
+    report: &Report,
+    group: &str,
+    belongs: impl Fn(&str) -> bool,
+) -> anyhow::Result<Vec<String>> {
+    // A static program runs on any Linux, and on this host it only tells the names.
+    let program = lab.parts.programs.command("guest-tests");
+    let list = process::output(Command::new(program).arg("--list"))?;
+    let is_wanted = |name: &&str| belongs(name) && report.wants(&format!("{group}::{name}"));
+    let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    Ok(names.filter(is_wanted).map(str::to_owned).collect())
+}
+
+/// A machine that runs some of the tests.
+#[derive(Debug)]
+pub(super) struct Lane {
+    group: &'static str,
+    names: Vec<String>,
+    iommu: bool,
+    machine: Machine,
+}
+
+impl Lane {
+    fn start(lab: &Lab, group: &'static str, config: &Config, names: Vec<String>) -> anyhow::Result<Self> {
+        let words = ["guest-tests", "--exact"].into_iter().chain(names.iter().map(String::as_str));
+        let words: Vec<String> = words.map(str::to_owned).collect();
+        let machine = Machine::start(&lab.parts, config, &words, Output::Capture)?;
+        Ok(Self { group, names, iommu: config.iommu, machine })
+    }
+
+    /// Waits for its end and reports each test.
+    pub(super) fn finish(self, lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
+        let Self { group, names, iommu, machine } = self;
+        let outcome = machine.wait().context("cannot wait for a machine with tests")?;
+        let (seen, details) = each_result(&outcome, group, report);
+        let missing: Vec<&str> =
+            names.iter().map(String::as_str).filter(|name| !seen.iter().any(|seen| seen == name)).collect();
+
+        if iommu && !outcome.console().contains("DMAR: IOMMU enabled") {
+            report.fail(&format!("{group}::the IOMMU is on"), "the kernel did not switch it on");
+        }
+        if let Some(found) = outcome.report().filter(|_| lab.checked || iommu) {
+            report.fail(&format!("{group}::no detector reports anything"), &found);
+        }
+        if outcome.status != 0 || !missing.is_empty() {
+            report.fail(
+                &format!("{group}::guest-tests"),
+                &format!(
+                    "status {}; not run: {}\n{details}{}\nconsole: {}",
+                    outcome.status,
+                    if missing.is_empty() { "none".to_owned() } else { missing.join(", ") },
+                    outcome.captured.stderr,
+                    outcome.log.display()
+                ),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Reports what each line of the program's output tells. Returns the names, and all other lines.
+fn each_result(outcome: &Outcome, group: &str, report: &mut Report) -> (Vec<String>, String) {
+    let (mut seen, mut details) = (Vec::new(), String::new());
     for line in outcome.captured.stdout.lines() {
-        let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
+        let Some((inner, result)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
         else {
             details += &format!("{line}\n");
             continue;
         };
-        seen += 1;
-        let name = format!("{group}::{name}");
+        seen.push(inner.to_owned());
+        let name = format!("{group}::{inner}");
         match result.split_once(' ').map_or(result, |(word, _)| word) {
             "ok" => report.pass(&name, None),
             "skipped" => report.skip(&name, result.strip_prefix("skipped").unwrap_or_default().trim()),
             _ => report.fail(&name, "its output is below"),
         }
     }
-    if config.iommu && !outcome.console().contains("DMAR: IOMMU enabled") {
-        report.fail(&format!("{group}::the IOMMU is on"), "the kernel did not switch it on");
-    }
-    if let Some(found) = outcome.report().filter(|_| lab.checked || config.iommu) {
-        report.fail(&format!("{group}::no detector reports anything"), &found);
-    }
-    if outcome.status != 0 {
-        report.fail(
-            &format!("{group}::guest-tests"),
-            &format!(
-                "status {}\n{details}{}\nconsole: {}",
-                outcome.status,
-                outcome.captured.stderr,
-                outcome.log.display()
-            ),
-        );
-    } else if seen == 0 {
-        report.fail(&format!("{group}::guest-tests"), "it ran no test");
-    }
-    Ok(())
+    (seen, details)
 }
