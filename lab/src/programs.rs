@@ -46,6 +46,11 @@ impl GuestPrograms {
         self.folder.join("guest-init")
     }
 
+    /// The tests inside machines.
+    pub(crate) fn tests(&self) -> PathBuf {
+        self.folder.join("guest-tests")
+    }
+
     /// The programs that a person calls, with their names.
     pub(crate) fn commands(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + '_ {
         GUEST_PACKAGES

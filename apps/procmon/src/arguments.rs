@@ -9,6 +9,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 
 use crate::bench::reader::COMMAND as READER;
+use crate::bench::storm::COMMAND as FORKER;
 
 /// What `--help` shows.
 pub(crate) const HELP: &str = "\
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Bench(BenchOptions),
     /// For `bench` only.
     BenchReader,
+    /// For `bench` only: forks for this long.
+    BenchForker(Duration),
 }
 
 /// How the live table is shown.
@@ -145,6 +148,7 @@ impl Command {
             }
             "filter" => Self::Filter(parser.value()?.parse()?),
             READER => Self::BenchReader,
+            FORKER => Self::BenchForker(Duration::from_millis(parser.value()?.parse()?)),
             "bench" => return Ok(Self::Bench(bench_options(parser)?)),
             _ => return Err(format!("there is no command {name:?}").into()),
         };

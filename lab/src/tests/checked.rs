@@ -26,8 +26,5 @@ pub(crate) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
         }
     }
     controls::run(lab, report)?;
-    if report.wants(QUICK) {
-        run_quick(lab, report)?;
-    }
-    Ok(())
+    run_quick(lab, report)
 }

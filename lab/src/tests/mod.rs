@@ -29,17 +29,21 @@ pub(crate) struct Lab {
     pub(crate) accel: Option<Accel>,
     /// Whether the kernel is the checked one.
     pub(crate) checked: bool,
+    /// Whether what comes and goes does so a thousand times.
+    pub(crate) long: bool,
 }
 
 /// No test's machine may take longer than this.
 const TIME_LIMIT: Duration = Duration::from_secs(240);
+/// … unless it does everything a thousand times.
+const LONG_TIME_LIMIT: Duration = Duration::from_secs(6 * 3600);
 
 impl Lab {
     /// A machine with this project's modules loaded.
     pub(crate) fn config(&self) -> Config {
         Config {
             accel: self.accel,
-            timeout: Some(TIME_LIMIT),
+            timeout: Some(if self.long { LONG_TIME_LIMIT } else { TIME_LIMIT }),
             final_check: self.checked,
             rng: if matches!(self.parts.system, System::Linux(_)) { 1 } else { 0 },
             memory: if self.checked { CHECKED_MEMORY } else { Config::default().memory },
@@ -65,11 +69,14 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("vm::modules_can_be_left_out", vm::modules_can_be_left_out),
     ("vm::an_interrupted_run_leaves_nothing", vm::an_interrupted_run_leaves_nothing),
     ("my_rng::a_c_program_gets_the_same_numbers", c_program::a_c_program_gets_the_same_numbers),
+    ("procmon::the_c_program_passes", c_program::procmons_c_program_passes),
     ("my_rng::an_unplugged_device_gives_enodev", hotplug::an_unplugged_device_gives_enodev),
     ("my_rng::a_device_can_be_plugged_in_again", hotplug::a_device_can_be_plugged_in_again),
     ("my_rng::a_killed_device_process_hangs_nobody", hotplug::a_killed_device_process_hangs_nobody),
 ];
 
+/// The tests that need no machine.
+pub(crate) const HOST: &str = "host";
 /// The group of tests that run inside machines.
 const INSIDE: &str = "inside";
 /// The same tests behind an IOMMU.
@@ -80,20 +87,20 @@ impl Lab {
     fn with_exo(&self) -> anyhow::Result<Self> {
         let kernel = exo_kernel::build(&self.parts.context, &self.parts.toolroot)?;
         let parts = Parts { system: System::Exo(kernel), ..self.parts.clone() };
-        Ok(Self { parts, accel: self.accel, checked: false })
+        Ok(Self { parts, accel: self.accel, checked: false, long: self.long })
     }
 }
 
 /// The names that `--list` shows; the host's and the inner tests have more names of their own.
 pub(crate) fn names() -> Vec<&'static str> {
-    let mut names = vec!["host", host::KERNEL];
+    let mut names = vec![HOST, host::KERNEL];
     names.extend(names_in_machines());
     names.push(checked::QUICK);
     names
 }
 
 /// The same without those of the host.
-pub(crate) fn names_in_machines() -> impl Iterator<Item = &'static str> {
+fn names_in_machines() -> impl Iterator<Item = &'static str> {
     MACHINE_TESTS.iter().map(|(name, _)| *name).chain(exo::names()).chain([INSIDE, IOMMU])
 }
 
@@ -107,13 +114,8 @@ pub(crate) fn run_in_machines(lab: &Lab, report: &mut Report) -> anyhow::Result<
     if report.wants_any(exo::names()) {
         exo::run(lab, report)?;
     }
-    if report.wants(INSIDE) {
-        inside::run(lab, report, INSIDE)?;
-    }
-    if report.wants(IOMMU) {
-        inside::run_behind_iommu(lab, report, IOMMU)?;
-    }
-    Ok(())
+    inside::run(lab, report, INSIDE)?;
+    inside::run_behind_iommu(lab, report, IOMMU)
 }
 
 /// What passed and what failed.
@@ -146,6 +148,20 @@ impl Report {
     /// Whether any of these was asked for.
     pub(crate) fn wants_any<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
         names.any(|name| self.wants(name))
+    }
+
+    /// Whether this group of tests, or some test in it, was asked for by the group's name.
+    pub(crate) fn wants_some_of(&self, group: &str) -> bool {
+        let inside = format!("{group}::");
+        self.wants(group) || self.filter.iter().any(|part| part.starts_with(&inside))
+    }
+
+    /// Whether a test that needs a machine may have been asked for: what tests there are inside, only the built program
+    /// tells.
+    pub(crate) fn may_want_machines(&self) -> bool {
+        let is_of_the_host =
+            |part: &String| [HOST, host::KERNEL].iter().any(|name| name.contains(part.as_str()));
+        self.filter.is_empty() || !self.filter.iter().all(is_of_the_host)
     }
 
     /// Runs one test.

@@ -7,16 +7,18 @@
 //! | `peer.proc_stat_ns` | `/proc/PID/stat`: open, read, parse, close |
 //! | `procmon.snapshot_ns_per_process` | one SNAPSHOT, divided by the number of processes |
 //! | `peer.proc_scan_ns_per_process` | the same from `/proc`: the folder, and `stat` of each process |
-//! | `procmon.read_ns.Nreaders` | one `pread` of a message of 100 bytes, with N threads that read |
+//! | `procmon.read_ns.Nreaders` | one `pread` of a message of 100 bytes, with N threads that read; 2 only where there are as many processors |
 //! | `procmon.fork_exit_ns.…` | `fork` of a process that exits at once: `absent` without the module, `loaded` with it, `events` while a program reads the events |
-//! | `procmon.event_overhead_ns`, `…_percent` | `events` less `absent`, of the same round |
-//! | `procmon.events_lost` | events that the reader has lost at that rate |
+//! | `procmon.event_overhead_ns`, `…_percent` | `events` less `absent`, of the same turn |
+//! | `procmon.storm_forks_per_second`, `…_events_per_second` | as fast as all processors together can fork, with one reader |
+//! | `procmon.storm_events_lost` | events that this reader has lost |
 
 mod fork;
 mod module;
 mod overhead;
 mod proc;
 pub(crate) mod reader;
+pub(crate) mod storm;
 
 use std::hint::black_box;
 use std::io::{self, Write};
@@ -77,7 +79,8 @@ fn measure(options: &BenchOptions) -> Result<Vec<Row>, Failure> {
     }
     rows.extend([query, stat, snapshot, scan].iter().filter_map(Values::row));
 
-    for readers in [1, 2] {
+    let processors = thread::available_parallelism()?.get();
+    for readers in (1..=2).filter(|&readers| readers <= processors) {
         let mut values = Values::new(format!("procmon.read_ns.{readers}readers"), "ns");
         for _ in 0..options.runs {
             values.add(read_by(readers, options.window)?);
@@ -85,6 +88,7 @@ fn measure(options: &BenchOptions) -> Result<Vec<Row>, Failure> {
         rows.extend(values.row());
     }
     rows.extend(overhead::measure(options)?);
+    rows.extend(storm::measure(options)?);
     Ok(rows)
 }
 
@@ -104,9 +108,18 @@ impl Values {
         self.values.push(value);
     }
 
+    pub(crate) fn extend(&mut self, value: Option<f64>) {
+        self.values.extend(value);
+    }
+
     pub(crate) fn row(&self) -> Option<Row> {
         Row::of(self.name.clone(), self.unit, &self.values)
     }
+}
+
+/// The middle value.
+pub(crate) fn median(values: Vec<f64>) -> Option<f64> {
+    Row::of("", "ns", &values).map(|row| row.median)
 }
 
 /// Repeats `call` for as long as the window, and returns the nanoseconds for each of what it says that it has done.
