@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
+use crate::bench::forker::COMMAND as FORKER;
 use crate::bench::reader::COMMAND as READER;
-use crate::bench::storm::COMMAND as FORKER;
 
 /// What `--help` shows.
 pub(crate) const HELP: &str = "\
 Shows processes and what happens to them, through /dev/procmon.
 
-Usage: procmon [--delay SECONDS]       a live table; q quits, h shows the keys
+Usage: procmon [--delay SECONDS]       a live table; q quits
        procmon events [--json] [--count N] [--timeout SECONDS] [--pid PID]
                                        events as they happen; --pid: of this process and its descendants
        procmon query PID...            name, state and size of processes

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Command::Filter(pid) => commands::filter(pid),
         Command::Bench(options) => bench::run(&options),
         Command::BenchReader => bench::reader::run(),
-        Command::BenchForker(window) => bench::storm::run(window),
+        Command::BenchForker(window) => bench::forker::run(window),
     };
     done.unwrap_or_else(|error| {
         // Whoever read us has read enough: `procmon events | head`.

@@ -10,15 +10,16 @@
 //! | `procmon.read_ns.Nreaders` | one `pread` of a message of 100 bytes, with N threads that read; 2 only where there are as many processors |
 //! | `procmon.fork_exit_ns.…` | `fork` of a process that exits at once: `absent` without the module, `loaded` with it, `events` while a program reads the events |
 //! | `procmon.event_overhead_ns`, `…_percent` | `events` less `absent`, of the same turn |
-//! | `procmon.storm_forks_per_second`, `…_events_per_second` | as fast as all processors together can fork, with one reader |
+//! | `procmon.storm_forks_per_second` | as fast as all processors together can fork, with one reader |
 //! | `procmon.storm_events_lost` | events that this reader has lost |
 
 mod fork;
+pub(crate) mod forker;
 mod module;
 mod overhead;
 mod proc;
 pub(crate) mod reader;
-pub(crate) mod storm;
+mod storm;
 
 use std::hint::black_box;
 use std::io::{self, Write};
@@ -118,15 +119,12 @@ impl Values {
 }
 
 /// The middle value.
-pub(crate) fn median(values: Vec<f64>) -> Option<f64> {
+fn median(values: Vec<f64>) -> Option<f64> {
     Row::of("", "ns", &values).map(|row| row.median)
 }
 
 /// Repeats `call` for as long as the window, and returns the nanoseconds for each of what it says that it has done.
-pub(crate) fn each(
-    window: Duration,
-    mut call: impl FnMut() -> Result<usize, Failure>,
-) -> Result<f64, Failure> {
+fn each(window: Duration, mut call: impl FnMut() -> Result<usize, Failure>) -> Result<f64, Failure> {
     // Once before, so that memory is there and caches are warm.
     call()?;
     let (start, mut done) = (Instant::now(), 0_usize);

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use bench_report::Row;
 
-use super::fork::fork_and_exit;
+use super::forker::Forker;
 use super::reader::Reader;
-use super::{Failure, Values, each, median, module};
+use super::{Failure, Values, median, module};
 use crate::arguments::BenchOptions;
 
 /// How often in a run the cases take turns. What they differ by is small beside what a busy host changes from one second
 /// to the next, so each is compared with the one beside it, and the middle of these differences counts.
-const TURNS: u32 = 6;
+const TURNS: u32 = 10;
+/// A turn's part of the window of other rows.
+const PART: u32 = 4;
 
 /// Nanoseconds for the life of a process, in one turn.
 struct Turn {
@@ -35,7 +37,7 @@ pub(super) fn measure(options: &BenchOptions) -> Result<Vec<Row>, Failure> {
 
     for _ in 0..options.runs {
         let turns = (0..TURNS)
-            .map(|number| turn(options.module.as_deref(), options.window / TURNS * 2, number % 2 == 1))
+            .map(|number| turn(options.module.as_deref(), options.window / PART, number % 2 == 1))
             .collect::<Result<Vec<Turn>, Failure>>()?;
         let middle = |value: &dyn Fn(&Turn) -> Option<f64>| median(turns.iter().filter_map(value).collect());
         absent.extend(middle(&|turn| turn.absent));
@@ -59,7 +61,7 @@ fn turn(module: Option<&Path>, window: Duration, backwards: bool) -> Result<Turn
 }
 
 fn forks(window: Duration) -> Result<f64, Failure> {
-    each(window, || Ok(fork_and_exit().map(|()| 1)?))
+    Ok(Forker::start(window)?.end()?.each())
 }
 
 fn without_module(file: &Path, window: Duration) -> Result<f64, Failure> {

@@ -21,7 +21,7 @@ pub(crate) const COMMAND: &str = "bench-reader";
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// One look for many events: who looks at each as it comes takes the time from those who make them.
-const REST: Duration = Duration::from_millis(2);
+const REST: Duration = Duration::from_millis(10);
 
 /// The first thing that the reader says.
 const READY: u8 = b'\n';
