@@ -50,7 +50,10 @@ pub(crate) enum Command {
     /// For `bench` only.
     BenchReader,
     /// For `bench` only: forks for this long.
-    BenchForker(Duration),
+    BenchForker {
+        window: Duration,
+        processor: Option<usize>,
+    },
 }
 
 /// How the live table is shown.
@@ -148,7 +151,15 @@ impl Command {
             }
             "filter" => Self::Filter(parser.value()?.parse()?),
             READER => Self::BenchReader,
-            FORKER => Self::BenchForker(Duration::from_millis(parser.value()?.parse()?)),
+            FORKER => {
+                let window = Duration::from_millis(parser.value()?.parse()?);
+                let processor = match parser.next()? {
+                    None => None,
+                    Some(Value(number)) => Some(number.parse()?),
+                    Some(other) => return Err(other.unexpected()),
+                };
+                Self::BenchForker { window, processor }
+            }
             "bench" => return Ok(Self::Bench(bench_options(parser)?)),
             _ => return Err(format!("there is no command {name:?}").into()),
         };

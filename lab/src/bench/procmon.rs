@@ -29,7 +29,7 @@ const FIGURES: &[Figure] = &[
 ];
 
 /// Rows that `procmon bench` measures one after the other, for the time that it takes; those that fork take several times theirs.
-const ROWS: u32 = 18;
+const ROWS: u32 = 22;
 /// A machine's boot, loading the module, and starting readers.
 const MARGIN: Duration = Duration::from_secs(120);
 

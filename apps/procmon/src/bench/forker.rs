@@ -6,6 +6,8 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CpuSet, sched_setaffinity};
+
 use super::Failure;
 use super::fork::fork_and_exit;
 use crate::commands::Outcome;
@@ -27,10 +29,11 @@ pub(super) struct Done {
 }
 
 impl Forker {
-    /// Starts one, to fork for this long.
-    pub(super) fn start(window: Duration) -> Result<Self, Failure> {
+    /// Starts one, to fork for this long on this processor; on any for `None`.
+    pub(super) fn start(window: Duration, processor: Option<usize>) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(COMMAND).arg(window.as_millis().to_string());
+        command.args(processor.map(|number| number.to_string()));
         Ok(Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?))
     }
 
@@ -55,8 +58,14 @@ impl Done {
     }
 }
 
-/// The forker: for this long; prints how often, and how many nanoseconds it took.
-pub(crate) fn run(window: Duration) -> Outcome {
+/// The forker: for this long, on this processor or any; prints how often, and how many nanoseconds it took.
+pub(crate) fn run(window: Duration, processor: Option<usize>) -> Outcome {
+    if let Some(number) = processor.filter(|&number| number < CpuSet::MAX_CPU) {
+        let mut only = CpuSet::new();
+        only.set(number);
+        // Children inherit it.
+        sched_setaffinity(None, &only)?;
+    }
     for _ in 0..AT_A_TIME {
         fork_and_exit()?;
     }

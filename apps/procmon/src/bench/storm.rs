@@ -36,7 +36,7 @@ impl Storm {
     fn run(window: Duration) -> Result<Self, Failure> {
         let reader = Reader::start()?;
         let forkers = (0..thread::available_parallelism()?.get())
-            .map(|_| Forker::start(window))
+            .map(|_| Forker::start(window, None))
             .collect::<Result<Vec<_>, Failure>>()?;
         let (mut forks, mut per_second) = (0_u64, 0.0);
         for forker in forkers {
