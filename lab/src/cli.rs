@@ -166,6 +166,10 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     pub(crate) checked: bool,
 
+    /// Repeat what comes and goes a thousand times, instead of twenty times: best with a filter, as it takes long
+    #[arg(long)]
+    pub(crate) long: bool,
+
     /// Name the tests and stop
     #[arg(long)]
     pub(crate) list: bool,

@@ -46,9 +46,9 @@ impl GuestPrograms {
         self.folder.join("guest-init")
     }
 
-    /// The program of this name.
-    pub(crate) fn command(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+    /// The tests inside machines.
+    pub(crate) fn tests(&self) -> PathBuf {
+        self.folder.join("guest-tests")
     }
 
     /// The programs that a person calls, with their names.

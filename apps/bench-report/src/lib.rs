@@ -30,8 +30,9 @@ pub struct Report {
 /// The unit of a figure: one of [`UNITS`].
 pub type Unit = &'static str;
 
-/// The units that there are: bytes a second, operations a second, events a second, nanoseconds, bytes.
-pub const UNITS: [Unit; 5] = ["B/s", "op/s", "1/s", "ns", "B"];
+/// The units that there are: bytes a second, operations a second, events a second, nanoseconds, bytes,
+/// parts of a hundred, events.
+pub const UNITS: [Unit; 7] = ["B/s", "op/s", "1/s", "ns", "B", "%", "events"];
 
 /// One figure, measured several times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -23,6 +23,7 @@ pub fn decimal(value: f64) -> String {
         size if size < 10.0 => format!("{value:.3}"),
         size if size < 100.0 => format!("{value:.2}"),
         size if size < 1000.0 => format!("{value:.1}"),
+        _ if value < 0.0 => format!("-{}", grouped(-value)),
         _ => grouped(value),
     }
 }
@@ -51,7 +52,7 @@ pub fn quantity(value: f64, unit: &str) -> String {
     }
     let decimals = match value.abs() {
         // Bytes do not come in parts.
-        _ if unit == "B" => 0,
+        _ if unit == "B" || unit == "events" => 0,
         size if size < 9.995 => 2,
         size if size < 99.95 => 1,
         _ => 0,
@@ -71,8 +72,8 @@ mod tests {
 
     #[test]
     fn decimals_keep_about_four_digits() {
-        let shown = [0.052_13, 1.5, 76.8, 123.45, 4321.0].map(decimal);
-        assert_eq!(shown, ["0.0521", "1.500", "76.80", "123.5", "4,321"]);
+        let shown = [0.052_13, 1.5, 76.8, 123.45, 4321.0, -4321.0].map(decimal);
+        assert_eq!(shown, ["0.0521", "1.500", "76.80", "123.5", "4,321", "-4,321"]);
     }
 
     #[test]

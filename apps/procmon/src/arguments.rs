@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
+use crate::bench::forker::COMMAND as FORKER;
 use crate::bench::reader::COMMAND as READER;
 
 /// What `--help` shows.
 pub(crate) const HELP: &str = "\
 Shows processes and what happens to them, through /dev/procmon.
 
-Usage: procmon [--delay SECONDS]       a live table; q quits, h shows the keys
+Usage: procmon [--delay SECONDS]       a live table; q quits
        procmon events [--json] [--count N] [--timeout SECONDS] [--pid PID]
                                        events as they happen; --pid: of this process and its descendants
        procmon query PID...            name, state and size of processes
@@ -48,6 +49,11 @@ pub(crate) enum Command {
     Bench(BenchOptions),
     /// For `bench` only.
     BenchReader,
+    /// For `bench` only: forks for this long.
+    BenchForker {
+        window: Duration,
+        processor: Option<usize>,
+    },
 }
 
 /// How the live table is shown.
@@ -145,6 +151,15 @@ impl Command {
             }
             "filter" => Self::Filter(parser.value()?.parse()?),
             READER => Self::BenchReader,
+            FORKER => {
+                let window = Duration::from_millis(parser.value()?.parse()?);
+                let processor = match parser.next()? {
+                    None => None,
+                    Some(Value(number)) => Some(number.parse()?),
+                    Some(other) => return Err(other.unexpected()),
+                };
+                Self::BenchForker { window, processor }
+            }
             "bench" => return Ok(Self::Bench(bench_options(parser)?)),
             _ => return Err(format!("there is no command {name:?}").into()),
         };

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Filter(pid) => commands::filter(pid),
         Command::Bench(options) => bench::run(&options),
         Command::BenchReader => bench::reader::run(),
+        Command::BenchForker { window, processor } => bench::forker::run(window, processor),
     };
     done.unwrap_or_else(|error| {
         // Whoever read us has read enough: `procmon events | head`.

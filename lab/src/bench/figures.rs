@@ -19,6 +19,8 @@ pub(super) struct Figure {
 pub(super) enum Of {
     /// The row itself, which is of the host and not of a machine with some number of processors, and its unit.
     Row(&'static str, Unit),
+    /// The row itself, of each machine, and its unit.
+    Machine(&'static str, Unit),
     /// The first divided by the second.
     Ratio(&'static str, &'static str),
 }
@@ -46,7 +48,7 @@ pub(super) enum Verdict {
 impl Figure {
     pub(super) fn name(&self) -> String {
         match self.of {
-            Of::Row(name, _) => name.to_owned(),
+            Of::Row(name, _) | Of::Machine(name, _) => name.to_owned(),
             Of::Ratio(over, under) => format!("{over} / {under}"),
         }
     }
@@ -54,7 +56,7 @@ impl Figure {
     /// The figure of machines with that many processors, if its rows were measured.
     pub(super) fn value(&self, rows: &[Row], vcpus: u32) -> Option<f64> {
         match self.of {
-            Of::Row(name, _) => find(rows, name, vcpus).map(|row| row.median),
+            Of::Row(name, _) | Of::Machine(name, _) => find(rows, name, vcpus).map(|row| row.median),
             Of::Ratio(over, under) => {
                 let ratio = find(rows, over, vcpus)?.median / find(rows, under, vcpus)?.median;
                 ratio.is_finite().then_some(ratio)
@@ -77,7 +79,7 @@ impl Figure {
     /// A mark or a value of this figure, for people.
     pub(super) fn shown(&self, value: f64) -> String {
         match self.of {
-            Of::Row(_, unit) => quantity(value, unit),
+            Of::Row(_, unit) | Of::Machine(_, unit) => quantity(value, unit),
             Of::Ratio(..) => ratio(value),
         }
     }

@@ -10,6 +10,7 @@ mod environment;
 mod figures;
 mod peers;
 mod plotter;
+mod procmon;
 mod rng;
 mod tables;
 
@@ -61,7 +62,7 @@ struct Measured {
 }
 
 /// All suites. `all` on the command line means each of them in turn.
-const SUITES: &[Suite] = &[rng::SUITE];
+const SUITES: &[Suite] = &[rng::SUITE, procmon::SUITE];
 
 /// Means all suites.
 const ALL: &str = "all";

@@ -17,7 +17,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> anyhow::Result<i32> {
     let parts = prepare(context, Build::Stock)?;
     let config = Config { accel: args.accel, timeout: Some(TIME_LIMIT), ..Config::default() };
     heading(&format!(
-        "{} (Debian's own), the driver my_rng.ko, the device my-rng-device",
+        "{} (Debian's own), the modules my_rng.ko and procmon.ko, the device my-rng-device",
         parts.system.name()
     ));
     let script = linux_script(args.draws);
@@ -34,9 +34,25 @@ fn linux_script(draws: u32) -> String {
          title 'lspci -nn -d 1234:cafe'; lspci -nn -d 1234:cafe; test -n \"$(lspci -d 1234:cafe)\"\n\
          title 'the driver in the kernel log'; dmesg | grep my_rng\n\
          title my-app; my-app\n\
-         title 'rng-benchmark --count {draws}'; rng-benchmark --count {draws}\n"
+         title 'rng-benchmark --count {draws}'; rng-benchmark --count {draws}\n\
+         {PROCMON}"
     )
 }
+
+/// procmon's part: a message, one process, what is counted, and what happens while a shell starts two programs. (Until the
+/// reader reads, nothing but the shell itself must run: that would be an event, too.)
+const PROCMON: &str = r#"
+title 'echo Hello Kernel > /dev/procmon; cat /dev/procmon'; echo Hello Kernel > /dev/procmon; cat /dev/procmon
+title 'procmon query 1'; procmon query 1
+title 'procmon events --count 9, while a shell runs true and false'
+procmon events --count 9 --timeout 5 & reader=$!
+reads() { while read -r line; do test "$line" = 'event_readers: 1' && return; done < /sys/class/procmon/procmon/stats; false; }
+until reads; do :; done
+sh -c '/bin/true; /bin/false; exit 3' || true
+wait $reader
+title 'cat /sys/class/procmon/procmon/stats'; head -n 8 /sys/class/procmon/procmon/stats
+title 'rmmod procmon'; rmmod procmon; test ! -e /dev/procmon; dmesg | grep procmon
+"#;
 
 fn heading(text: &str) {
     println!("{}", ui::paint_stdout("1", text));

@@ -14,12 +14,13 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
         return Ok(0);
     }
     let mut report = Report::new(&args.filter);
+    let lab = |parts, checked| tests::Lab { parts, accel: args.accel, checked, long: args.long };
     if args.checked {
         let parts = prepare(context, Build::Checked)?;
-        tests::checked::run(&tests::Lab { parts, accel: args.accel, checked: true }, &mut report)?;
+        tests::checked::run(&lab(parts, true), &mut report)?;
         return Ok(report.finish());
     }
-    if report.wants("host") {
+    if report.wants(tests::HOST) {
         tests::host::run(context, &mut report)?;
     }
     if report.wants(tests::host::KERNEL) {
@@ -27,11 +28,10 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
     }
     if report.may_want_machines() {
         let parts = prepare(context, Build::Stock)?;
-        tests::run_in_machines(&tests::Lab { parts, accel: args.accel, checked: false }, &mut report)?;
+        tests::run_in_machines(&lab(parts, false), &mut report)?;
         match find_checked(context)? {
             Some(parts) => {
-                let lab = tests::Lab { parts, accel: args.accel, checked: true };
-                tests::checked::run_quick(&lab, &mut report)?;
+                tests::checked::run_quick(&lab(parts, true), &mut report)?;
             }
             None if report.wants(tests::checked::INSIDE) => report
                 .skip(tests::checked::INSIDE, "(the checked kernel is not built: cargo exo test --checked)"),

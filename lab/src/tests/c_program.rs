@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A C program that knows nothing but the ioctl numbers.
+//! C programs: one that knows nothing but the ioctl numbers of my_rng, and procmon's own test, which has its header.
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,26 @@ int main(void)
 	return 0;
 }
 "#;
+
+/// The test program that comes with procmon's header. (What 32-bit programs get is for the tests inside: the tool tree's
+/// compiler has no C library for those.)
+pub(super) fn procmons_c_program_passes(lab: &Lab) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    let binary = folder.path().join("procmon_test");
+    let abi = lab.parts.context.checkout.join("abi/procmon-abi");
+    let mut gcc = lab.parts.toolroot.command("gcc", Path::new("/"))?;
+    gcc.args(["-static", "-Wall", "-Wextra", "-Werror", "-I"]).arg(abi.join("include"));
+    output(gcc.arg("-o").arg(&binary).arg(abi.join("tests/procmon_test.c")))?;
+    let config = Config { rng: 0, files: vec![(binary, "/bin/procmon_test".into())], ..lab.config() };
+    let (status, captured) = shell(lab, &config, "procmon_test")?;
+    ensure!(
+        status == 0 && captured.stdout == "ok\n",
+        "status {status}, output:\n{}{}",
+        captured.stdout,
+        captured.stderr
+    );
+    Ok(())
+}
 
 /// Built by plain `gcc -static`, copied in with `--file`.
 pub(super) fn a_c_program_gets_the_same_numbers(lab: &Lab) -> anyhow::Result<()> {

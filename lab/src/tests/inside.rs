@@ -3,9 +3,8 @@
 //! reported under its own name.
 
 use std::process::Command;
-use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use super::{Lab, Report, controls};
 use crate::machine::{Config, Machine, Outcome, Output};
@@ -15,26 +14,29 @@ use crate::process;
 /// as long there as all others together.
 const FAILURES: &str = "::fail_nth";
 
-/// How long a machine may take for those.
-const TIME_FOR_FAILURES: Duration = Duration::from_secs(20 * 60);
-
-/// The same for all others.
-const TIME: Duration = Duration::from_secs(8 * 60);
+/// How often tests of coming and going repeat, and how many seconds each test may take, with `--long`.
+const LONG: [&str; 4] = ["--loops", "1000", "--timeout", "1200"];
 
 /// Runs all but the failures, in one machine with two devices and two processors.
 pub(super) fn run(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
-    let config = Config { rng: 2, smp: 2, timeout: Some(TIME), ..lab.config() };
-    run_if_any(lab, report, group, &config)
+    let config = Config { rng: 2, smp: 2, ..lab.config() };
+    run_if_any(lab, report, group, &config, |_| true)
 }
 
-/// The same behind an IOMMU: a driver that lets the device reach memory that it has not mapped, or no more maps, fails.
+/// Those of devices behind an IOMMU: a driver that lets the device reach memory that it has not mapped, or no more maps, fails.
 pub(super) fn run_behind_iommu(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
-    let config = Config { rng: 2, smp: 2, iommu: true, timeout: Some(TIME), ..lab.config() };
-    run_if_any(lab, report, group, &config)
+    let config = Config { rng: 2, smp: 2, iommu: true, ..lab.config() };
+    run_if_any(lab, report, group, &config, |name| name.starts_with("my_rng::"))
 }
 
-fn run_if_any(lab: &Lab, report: &mut Report, group: &'static str, config: &Config) -> anyhow::Result<()> {
-    let names = wanted(lab, report, group, |name| !name.contains(FAILURES))?;
+fn run_if_any(
+    lab: &Lab,
+    report: &mut Report,
+    group: &'static str,
+    config: &Config,
+    belongs: impl Fn(&str) -> bool,
+) -> anyhow::Result<()> {
+    let names = wanted(lab, report, group, |name| belongs(name) && !name.contains(FAILURES))?;
     if names.is_empty() {
         return Ok(());
     }
@@ -54,7 +56,7 @@ pub(super) fn start_failures(
     }
     // What shows that allocations can be made to fail.
     let more_modules = controls::modules(lab)?;
-    let config = Config { rng: 1, more_modules, timeout: Some(TIME_FOR_FAILURES), ..lab.config() };
+    let config = Config { rng: 1, more_modules, ..lab.config() };
     Lane::start(lab, group, &config, names).map(Some)
 }
 
@@ -66,11 +68,11 @@ fn wanted(
     belongs: impl Fn(&str) -> bool,
 ) -> anyhow::Result<Vec<String>> {
     // A static program runs on any Linux, and on this host it only tells the names.
-    let program = lab.parts.programs.command("guest-tests");
-    let list = process::output(Command::new(program).arg("--list"))?;
+    let list = process::output(Command::new(lab.parts.programs.tests()).arg("--list"))?;
+    let names: Vec<&str> = list.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    ensure!(!names.is_empty(), "guest-tests names no test:\n{list}");
     let is_wanted = |name: &&str| belongs(name) && report.wants(&format!("{group}::{name}"));
-    let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
-    Ok(names.filter(is_wanted).map(str::to_owned).collect())
+    Ok(names.into_iter().filter(is_wanted).map(str::to_owned).collect())
 }
 
 /// A machine that runs some of the tests.
@@ -84,7 +86,9 @@ pub(super) struct Lane {
 
 impl Lane {
     fn start(lab: &Lab, group: &'static str, config: &Config, names: Vec<String>) -> anyhow::Result<Self> {
-        let words = ["guest-tests", "--exact"].into_iter().chain(names.iter().map(String::as_str));
+        let long = lab.long.then_some(LONG).into_iter().flatten();
+        let words =
+            ["guest-tests", "--exact"].into_iter().chain(long).chain(names.iter().map(String::as_str));
         let words: Vec<String> = words.map(str::to_owned).collect();
         let machine = Machine::start(&lab.parts, config, &words, Output::Capture)?;
         Ok(Self { group, names, iommu: config.iommu, machine })

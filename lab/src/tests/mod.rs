@@ -29,17 +29,27 @@ pub(crate) struct Lab {
     pub(crate) accel: Option<Accel>,
     /// Whether the kernel is the checked one.
     pub(crate) checked: bool,
+    /// Whether what comes and goes does so a thousand times.
+    pub(crate) long: bool,
 }
 
 /// No test's machine may take longer than this.
 const TIME_LIMIT: Duration = Duration::from_secs(240);
+/// … unless detectors slow it down, or each allocation fails in turn.
+const CHECKED_TIME_LIMIT: Duration = Duration::from_secs(20 * 60);
+/// … or it does everything a thousand times.
+const LONG_TIME_LIMIT: Duration = Duration::from_secs(6 * 3600);
 
 impl Lab {
     /// A machine with this project's modules loaded.
     pub(crate) fn config(&self) -> Config {
         Config {
             accel: self.accel,
-            timeout: Some(TIME_LIMIT),
+            timeout: Some(match self {
+                Self { long: true, .. } => LONG_TIME_LIMIT,
+                Self { checked: true, .. } => CHECKED_TIME_LIMIT,
+                _ => TIME_LIMIT,
+            }),
             final_check: self.checked,
             rng: if matches!(self.parts.system, System::Linux(_)) { 1 } else { 0 },
             memory: if self.checked { CHECKED_MEMORY } else { Config::default().memory },
@@ -65,11 +75,14 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("vm::modules_can_be_left_out", vm::modules_can_be_left_out),
     ("vm::an_interrupted_run_leaves_nothing", vm::an_interrupted_run_leaves_nothing),
     ("my_rng::a_c_program_gets_the_same_numbers", c_program::a_c_program_gets_the_same_numbers),
+    ("procmon::the_c_program_passes", c_program::procmons_c_program_passes),
     ("my_rng::an_unplugged_device_gives_enodev", hotplug::an_unplugged_device_gives_enodev),
     ("my_rng::a_device_can_be_plugged_in_again", hotplug::a_device_can_be_plugged_in_again),
     ("my_rng::a_killed_device_process_hangs_nobody", hotplug::a_killed_device_process_hangs_nobody),
 ];
 
+/// The tests that need no machine.
+pub(crate) const HOST: &str = "host";
 /// The group of tests that run inside machines.
 const INSIDE: &str = "inside";
 /// The same tests behind an IOMMU.
@@ -80,13 +93,13 @@ impl Lab {
     fn with_exo(&self) -> anyhow::Result<Self> {
         let kernel = exo_kernel::build(&self.parts.context, &self.parts.toolroot)?;
         let parts = Parts { system: System::Exo(kernel), ..self.parts.clone() };
-        Ok(Self { parts, accel: self.accel, checked: false })
+        Ok(Self { parts, accel: self.accel, checked: false, long: self.long })
     }
 }
 
 /// The names that `--list` shows; the host's and the inner tests have more names of their own.
 pub(crate) fn names() -> Vec<&'static str> {
-    let mut names = vec!["host", host::KERNEL];
+    let mut names = vec![HOST, host::KERNEL];
     names.extend(MACHINE_TESTS.iter().map(|(name, _)| *name).chain(exo::names()));
     names.extend([INSIDE, IOMMU, checked::INSIDE]);
     names
@@ -138,11 +151,12 @@ impl Report {
         names.any(|name| self.wants(name))
     }
 
-    /// Whether more may have been asked for than the tests of the host. Not all names of the others are known before the
-    /// programs are built.
+    /// Whether a test that needs a machine may have been asked for: what tests there are inside, only the built program
+    /// tells.
     pub(crate) fn may_want_machines(&self) -> bool {
-        let is_of_host = |part: &String| "host".contains(part.as_str()) || part.starts_with(host::KERNEL);
-        self.filter.is_empty() || !self.filter.iter().all(is_of_host)
+        let is_of_the_host =
+            |part: &String| [HOST, host::KERNEL].iter().any(|name| name.contains(part.as_str()));
+        self.filter.is_empty() || !self.filter.iter().all(is_of_the_host)
     }
 
     /// Runs one test.

@@ -164,7 +164,8 @@ fn writers_and_readers(options: &Options) -> Result<(), Stop> {
     thread::scope(|scope| {
         let writers = [scope.spawn(|| writer(b'a'..=b'm')), scope.spawn(|| writer(b'n'..=b'z'))];
         let readers: Vec<_> = (0..4).map(|_| scope.spawn(reader)).collect();
-        thread::sleep(Duration::from_millis(500) * options.loops);
+        // A minute with `--loops 240` and above.
+        thread::sleep((Duration::from_millis(250) * options.loops).min(Duration::from_secs(60)));
         done.store(true, Ordering::Relaxed);
         for writer in writers {
             let written = writer.join().map_err(|_| Stop::Failed("a writer has panicked".to_owned()))??;

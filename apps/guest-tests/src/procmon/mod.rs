@@ -6,7 +6,6 @@ mod fail_nth;
 mod ioctls;
 mod life;
 mod machine;
-mod mapping;
 mod message;
 mod namespaces;
 mod parameters;

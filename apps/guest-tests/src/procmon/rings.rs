@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use super::machine::{load, needs_the_module_file, pid_of, unload};
-use super::mapping::try_map;
 use crate::harness::{Options, Stop, Test, fail};
+use crate::raw::try_map_for;
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -66,24 +66,28 @@ fn poll_wakes_after_skip(_: &Options) -> Result<(), Stop> {
 fn wrong_mappings_are_refused(_: &Options) -> Result<(), Stop> {
     let events = Events::open()?;
     let (page, shared) = (4096, MapFlags::SHARED);
-    assert_eq!(try_map(&events, page, ProtFlags::READ, shared, 0), Ok(()));
-    let writable = try_map(&events, page, ProtFlags::READ | ProtFlags::WRITE, shared, 0);
+    assert_eq!(try_map_for(&events, page, ProtFlags::READ, shared, 0), Ok(()));
+    let writable = try_map_for(&events, page, ProtFlags::READ | ProtFlags::WRITE, shared, 0);
     assert_eq!(writable, Err(Errno::ACCESS), "writable, of a file that is open for reading");
     let both = std::fs::File::options().read(true).write(true).open(super::machine::EVENTS)?;
     assert_eq!(
-        try_map(&both, page, ProtFlags::READ | ProtFlags::WRITE, shared, 0),
+        try_map_for(&both, page, ProtFlags::READ | ProtFlags::WRITE, shared, 0),
         Err(Errno::ACCESS),
         "writable"
     );
     assert_eq!(
-        try_map(&events, page, ProtFlags::READ | ProtFlags::EXEC, shared, 0),
+        try_map_for(&events, page, ProtFlags::READ | ProtFlags::EXEC, shared, 0),
         Err(Errno::ACCESS),
         "executable"
     );
-    assert_eq!(try_map(&events, page, ProtFlags::READ, MapFlags::PRIVATE, 0), Err(Errno::INVAL), "private");
-    assert_eq!(try_map(&events, page, ProtFlags::READ, shared, 4096), Err(Errno::INVAL), "at an offset");
     assert_eq!(
-        try_map(&events, 1 << 32, ProtFlags::READ, shared, 0),
+        try_map_for(&events, page, ProtFlags::READ, MapFlags::PRIVATE, 0),
+        Err(Errno::INVAL),
+        "private"
+    );
+    assert_eq!(try_map_for(&events, page, ProtFlags::READ, shared, 4096), Err(Errno::INVAL), "at an offset");
+    assert_eq!(
+        try_map_for(&events, 1 << 32, ProtFlags::READ, shared, 0),
         Err(Errno::INVAL),
         "more than there is"
     );

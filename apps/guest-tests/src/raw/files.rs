@@ -36,6 +36,19 @@ pub(crate) fn try_map(file: impl AsFd, mapping: Mapping) -> Result<(), Errno> {
     let flags = if is_shared { MapFlags::SHARED } else { MapFlags::PRIVATE };
     let mut access = ProtFlags::READ | ProtFlags::WRITE;
     access.set(ProtFlags::EXEC, is_executable);
+    try_map_for(file, length, access, flags, offset)
+}
+
+/// The same for any access.
+pub(crate) fn try_map_for(
+    file: impl AsFd,
+    length: usize,
+    access: ProtFlags,
+    flags: MapFlags,
+    offset: u64,
+) -> Result<(), Errno> {
+    // A fixed address could be one that is in use.
+    let flags = flags - (MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
     // SAFETY: The kernel chooses the address, nobody uses what is there, and exactly that is unmapped.
     unsafe {
         let start = mmap(std::ptr::null_mut(), length, access, flags, file, offset)?;

@@ -14,14 +14,15 @@ use std::str::FromStr;
 use rustix::io::Errno;
 
 pub(crate) use compat::ioctl32;
-pub(crate) use files::{Mapping, read, try_map};
+pub(crate) use files::{Mapping, read, try_map, try_map_for};
 pub(crate) use glibc::Glibc;
 pub(crate) use memory::{Access, Memory, PAGE, Place};
 
 /// `ioctl(2)` with any command and an address of any kind; returns what the kernel returns.
 ///
 /// The memory that the driver may write to is a [`Memory`]'s, to which nobody holds a reference, or none at all; so
-/// this is safe for commands that read or write at most a page there and keep nothing. `my_rng`'s do.
+/// this is safe for commands that read or write at most a page there and keep nothing. `my_rng`'s do, and `procmon`'s: the address of records in a
+/// SNAPSHOT may only be one at which there is nothing.
 pub(crate) fn ioctl(file: impl AsFd, command: u32, place: Place<'_>) -> Result<u32, Errno> {
     let address = place.address();
     // SAFETY: `address` is in memory that is only ever read through volatile accesses, or in none that this process may

@@ -7,17 +7,22 @@
 //! | `peer.proc_stat_ns` | `/proc/PID/stat`: open, read, parse, close |
 //! | `procmon.snapshot_ns_per_process` | one SNAPSHOT, divided by the number of processes |
 //! | `peer.proc_scan_ns_per_process` | the same from `/proc`: the folder, and `stat` of each process |
-//! | `procmon.read_ns.Nreaders` | one `pread` of a message of 100 bytes, with N threads that read |
+//! | `procmon.read_ns.Nreaders` | one `pread` of a message of 100 bytes, with N threads that read; 2 only where there are as many processors |
+//! | `peer.zero_read_ns.Nreaders` | the same of `/dev/zero`: what readers of a machine's processors share in any case |
 //! | `procmon.fork_exit_ns.…` | `fork` of a process that exits at once: `absent` without the module, `loaded` with it, `events` while a program reads the events |
-//! | `procmon.event_overhead_ns`, `…_percent` | `events` less `absent`, of the same round |
-//! | `procmon.events_lost` | events that the reader has lost at that rate |
+//! | `procmon.event_overhead_ns`, `…_percent` | `events` less `absent`, of the same turn |
+//! | `procmon.storm_forks_per_second` | as fast as all processors together can fork, with one reader |
+//! | `procmon.storm_events_lost` | events that this reader has lost |
 
 mod fork;
+pub(crate) mod forker;
 mod module;
 mod overhead;
 mod proc;
 pub(crate) mod reader;
+mod storm;
 
+use std::fs::File;
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -33,6 +38,9 @@ use crate::commands::Outcome;
 
 /// What can go wrong on the way to a figure.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is read.
+const NODE: &str = "/dev/procmon";
 
 /// The message that is read.
 const MESSAGE: [u8; 100] = [b'm'; 100];
@@ -77,14 +85,19 @@ fn measure(options: &BenchOptions) -> Result<Vec<Row>, Failure> {
     }
     rows.extend([query, stat, snapshot, scan].iter().filter_map(Values::row));
 
-    for readers in [1, 2] {
+    let processors = thread::available_parallelism()?.get();
+    for readers in (1..=2).filter(|&readers| readers <= processors) {
         let mut values = Values::new(format!("procmon.read_ns.{readers}readers"), "ns");
+        let mut zero = Values::new(format!("peer.zero_read_ns.{readers}readers"), "ns");
+        Monitor::open()?.set_message(&MESSAGE)?;
         for _ in 0..options.runs {
-            values.add(read_by(readers, options.window)?);
+            values.add(read_by(readers, NODE, options.window)?);
+            zero.add(read_by(readers, "/dev/zero", options.window)?);
         }
-        rows.extend(values.row());
+        rows.extend([values, zero].iter().filter_map(Values::row));
     }
     rows.extend(overhead::measure(options)?);
+    rows.extend(storm::measure(options)?);
     Ok(rows)
 }
 
@@ -104,16 +117,22 @@ impl Values {
         self.values.push(value);
     }
 
+    pub(crate) fn extend(&mut self, value: Option<f64>) {
+        self.values.extend(value);
+    }
+
     pub(crate) fn row(&self) -> Option<Row> {
         Row::of(self.name.clone(), self.unit, &self.values)
     }
 }
 
+/// The middle value.
+fn median(values: Vec<f64>) -> Option<f64> {
+    Row::of("", "ns", &values).map(|row| row.median)
+}
+
 /// Repeats `call` for as long as the window, and returns the nanoseconds for each of what it says that it has done.
-pub(crate) fn each(
-    window: Duration,
-    mut call: impl FnMut() -> Result<usize, Failure>,
-) -> Result<f64, Failure> {
+fn each(window: Duration, mut call: impl FnMut() -> Result<usize, Failure>) -> Result<f64, Failure> {
     // Once before, so that memory is there and caches are warm.
     call()?;
     let (start, mut done) = (Instant::now(), 0_usize);
@@ -130,19 +149,18 @@ pub(crate) fn each(
     }
 }
 
-/// Nanoseconds for a read, when so many threads read through files of their own.
-fn read_by(readers: usize, window: Duration) -> Result<f64, Failure> {
-    Monitor::open()?.set_message(&MESSAGE)?;
+/// Nanoseconds for a read of as many bytes as the message has, when so many threads read through files of their own.
+fn read_by(readers: usize, path: &str, window: Duration) -> Result<f64, Failure> {
     let start = Barrier::new(readers);
     let times = thread::scope(|scope| {
         let threads: Vec<_> = (0..readers)
             .map(|_| {
                 scope.spawn(|| {
-                    let monitor = Monitor::open()?;
-                    let mut buffer = [0; 256];
+                    let file = File::open(path)?;
+                    let mut buffer = [0; MESSAGE.len()];
                     start.wait();
                     each(window, || {
-                        let length = rustix::io::pread(&monitor, &mut buffer, 0)?;
+                        let length = rustix::io::pread(&file, &mut buffer, 0)?;
                         if length == MESSAGE.len() { Ok(1) } else { Err("the message has changed".into()) }
                     })
                 })
