@@ -11,6 +11,7 @@ mod figures;
 mod peers;
 mod plotter;
 mod rng;
+mod syscall;
 mod tables;
 
 use std::path::Path;
@@ -61,7 +62,7 @@ struct Measured {
 }
 
 /// All suites. `all` on the command line means each of them in turn.
-const SUITES: &[Suite] = &[rng::SUITE];
+const SUITES: &[Suite] = &[rng::SUITE, syscall::SUITE];
 
 /// Means all suites.
 const ALL: &str = "all";
