@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, Once, RwLock, mpsc};
@@ -59,8 +60,8 @@ pub(crate) fn threads() -> Outcome {
         println!("{:?}", thread.join().map_err(|_| failed("a thread panicked"))?);
     }
     let start = Instant::now();
-    thread::park_timeout(Duration::from_millis(20));
-    println!("parked {}", start.elapsed() >= Duration::from_millis(20));
+    thread::sleep(Duration::from_millis(20));
+    println!("slept {}", start.elapsed() >= Duration::from_millis(20));
     let panicked = thread::spawn(|| std::panic::panic_any(7_u32)).join();
     println!("a panic of {:?} was caught", panicked.err().and_then(|panic| panic.downcast::<u32>().ok()));
     Ok(())
@@ -177,6 +178,12 @@ pub(crate) fn processes() -> Outcome {
     println!("{:?}", Command::new("/no/such/program").spawn().err().map(|error| error.kind()));
     let output = Command::new("/bin/env").env_clear().env("A", "b").current_dir("/tmp").output()?;
     println!("{:?}", String::from_utf8_lossy(&output.stdout));
+    let (mut one, mut other) = UnixStream::pair()?;
+    let writer = thread::spawn(move || one.write_all(&[b'y'; 200_000]));
+    let mut text = Vec::new();
+    other.read_to_end(&mut text)?;
+    println!("{} {:?}", text.len(), writer.join().map_err(|_| failed("a thread panicked"))?);
+    println!("{:?}", other.write_all(b"z").err().map(|error| error.kind()));
     let children: Vec<_> = (0..20).map(|_| Command::new("/bin/true").spawn()).collect::<Result<_, _>>()?;
     let ended =
         children.into_iter().filter_map(|mut child| child.wait().ok()).filter(|status| status.success());
