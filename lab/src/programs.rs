@@ -11,8 +11,16 @@ use crate::process;
 use crate::ui::Step;
 
 /// The programs of the machines, as their packages are called.
-const GUEST_PACKAGES: [&str; 6] =
-    ["guest-init", "guest-tests", "my-app", "procmon", "rng-bench", "rng-benchmark"];
+const GUEST_PACKAGES: [&str; 8] = [
+    "exo-tests",
+    "guest-init",
+    "guest-tests",
+    "my-app",
+    "procmon",
+    "rng-bench",
+    "rng-benchmark",
+    "syscall-bench",
+];
 /// glibc can be linked statically, and every Rust tool chain on a Linux host has this target.
 const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 

@@ -12,10 +12,13 @@ pub mod number {
     pub const IPC_CREATE: u64 = 0x1001;
     /// `ipc_send(endpoint, word0, word1, word2)`: gives a message to a receiver; waits until there is one.
     pub const IPC_SEND: u64 = 0x1002;
-    /// `ipc_recv(endpoint) -> word0` with word1 and word2 in RSI and RDX, and a reply token in R10.
+    /// `ipc_recv(endpoint)`: waits for a message. The result is 0; the words are in RDI, RSI and RDX, and R10 has a token for
+    /// the answer, or 0 if the sender waits for none.
     pub const IPC_RECV: u64 = 0x1003;
-    /// `ipc_call(endpoint, word0, word1, word2) -> word0`: send, then wait for the reply; its words as in `ipc_recv`.
+    /// `ipc_call(endpoint, word0, word1, word2)`: sends, then waits for the answer, whose words are where those of `ipc_recv`
+    /// are. EINTR after the message was taken means that the answer is lost.
     pub const IPC_CALL: u64 = 0x1004;
-    /// `ipc_reply_recv(endpoint, word0, word1, word2, token)`: answers the caller that `token` names, then receives.
+    /// `ipc_reply_recv(endpoint, word0, word1, word2, token)`: answers the caller that `token` names, unless it is 0 or the
+    /// caller no longer waits, then receives.
     pub const IPC_REPLY_RECV: u64 = 0x1005;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Figures that must be reached: a row, or one row in relation to another, with two marks.
 
-use bench_report::{Row, Unit, find, quantity};
+use bench_report::{Row, Unit, find, quantity, vcpus_text};
 
 /// A figure with its marks.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) enum Of {
     Machine(&'static str, Unit),
     /// The first divided by the second.
     Ratio(&'static str, &'static str),
+    /// The row in a machine with that many processors, divided by the same with one.
+    Scaling(&'static str, u32),
 }
 
 /// Which way is better.
@@ -50,6 +52,7 @@ impl Figure {
         match self.of {
             Of::Row(name, _) | Of::Machine(name, _) => name.to_owned(),
             Of::Ratio(over, under) => format!("{over} / {under}"),
+            Of::Scaling(name, vcpus) => format!("{name}: {} / 1 CPU", vcpus_text(vcpus)),
         }
     }
 
@@ -61,6 +64,11 @@ impl Figure {
                 let ratio = find(rows, over, vcpus)?.median / find(rows, under, vcpus)?.median;
                 ratio.is_finite().then_some(ratio)
             }
+            Of::Scaling(name, of) if of == vcpus => {
+                let ratio = find(rows, name, of)?.median / find(rows, name, 1)?.median;
+                ratio.is_finite().then_some(ratio)
+            }
+            Of::Scaling(..) => None,
         }
     }
 
@@ -80,7 +88,7 @@ impl Figure {
     pub(super) fn shown(&self, value: f64) -> String {
         match self.of {
             Of::Row(_, unit) | Of::Machine(_, unit) => quantity(value, unit),
-            Of::Ratio(..) => ratio(value),
+            Of::Ratio(..) | Of::Scaling(..) => ratio(value),
         }
     }
 }

@@ -12,6 +12,7 @@ mod peers;
 mod plotter;
 mod procmon;
 mod rng;
+mod syscall;
 mod tables;
 
 use std::path::Path;
@@ -62,7 +63,7 @@ struct Measured {
 }
 
 /// All suites. `all` on the command line means each of them in turn.
-const SUITES: &[Suite] = &[rng::SUITE, procmon::SUITE];
+const SUITES: &[Suite] = &[rng::SUITE, procmon::SUITE, syscall::SUITE];
 
 /// Means all suites.
 const ALL: &str = "all";

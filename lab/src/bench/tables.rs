@@ -41,7 +41,7 @@ pub(super) fn figures(figures: &[Figure], rows: &[Row], vcpus: &[u32]) -> String
         let sign = if figure.goal == Goal::AtMost { "≤ " } else { "" };
         let mark = |value: f64| format!("{sign}{}", figure.shown(value));
         let mut cells = vec![figure.name(), mark(figure.must), figure.aim.map(mark).unwrap_or_default()];
-        // A figure of the host stands in the first column only.
+        // A figure that is not of each machine stands in the column that it belongs to.
         let machines = if matches!(figure.of, Of::Row(..)) { &[1] } else { vcpus };
         cells.extend(machines.iter().map(|&vcpus| match figure.value(rows, vcpus) {
             Some(value) => format!("{} {}", figure.shown(value), figure.verdict(value).mark()),

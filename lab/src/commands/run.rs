@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::{Build, prepare};
 use crate::cli::RunArgs;
 use crate::context::Context;
-use crate::machine::{self as machines, Config, Outcome, Output, Parts};
-use crate::ui;
+use crate::machine::{self as machines, Config, Outcome, Output, Parts, System};
+use crate::{exo_kernel, ui};
 
 /// A demonstration that takes longer is stuck.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
@@ -21,16 +21,35 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> anyhow::Result<i32> {
         parts.system.name()
     ));
     let script = linux_script(args.draws);
-    let outcome =
-        machines::run(&parts, &config, &["sh".to_owned(), "-ec".to_owned(), script], Output::PassOn)?;
-    summary(&parts, &outcome, started.elapsed());
-    Ok(outcome.status)
+    let linux = machines::run(&parts, &config, &shell(script), Output::PassOn)?;
+    let exo = exo_part(&parts, &config)?;
+    let machines = [(parts.system.name(), &linux), (exo.0.system.name(), &exo.1)];
+    summary(&machines, started.elapsed());
+    Ok(if linux.status == 0 { exo.1.status } else { linux.status })
 }
+
+fn shell(script: String) -> [String; 3] {
+    ["sh".to_owned(), "-ec".to_owned(), script]
+}
+
+/// The same programs on this project's own kernel.
+fn exo_part(linux: &Parts, config: &Config) -> anyhow::Result<(Parts, Outcome)> {
+    let kernel = exo_kernel::build(&linux.context, &linux.toolroot)?;
+    let parts = Parts { system: System::Exo(kernel), ..linux.clone() };
+    println!();
+    heading(&format!("{}: the same static programs on this project's own kernel", parts.system.name()));
+    let config = Config { rng: 0, smp: 2, ..config.clone() };
+    let outcome = machines::run(&parts, &config, &shell(exo_script()), Output::PassOn)?;
+    Ok((parts, outcome))
+}
+
+/// Announces a part in a machine's shell.
+const TITLE: &str = "title() { printf '\\n# %s\\n' \"$*\"; }\n";
 
 /// What the machine does: each part shows itself, and the first that fails ends it.
 fn linux_script(draws: u32) -> String {
     format!(
-        "title() {{ printf '\\n# %s\\n' \"$*\"; }}\n\
+        "{TITLE}\
          title 'lspci -nn -d 1234:cafe'; lspci -nn -d 1234:cafe; test -n \"$(lspci -d 1234:cafe)\"\n\
          title 'the driver in the kernel log'; dmesg | grep my_rng\n\
          title my-app; my-app\n\
@@ -54,24 +73,36 @@ title 'cat /sys/class/procmon/procmon/stats'; head -n 8 /sys/class/procmon/procm
 title 'rmmod procmon'; rmmod procmon; test ! -e /dev/procmon; dmesg | grep procmon
 "#;
 
+/// Debian's busybox, unchanged, and programs of this project.
+fn exo_script() -> String {
+    format!(
+        "{TITLE}\
+         title 'uname -a; nproc'; uname -a; nproc\n\
+         title 'seq 5000 | sort -r | sha256sum'; seq 5000 | sort -r | sha256sum\n\
+         title 'for i in 1 2 3; do (sleep 0.$i; echo $i) & done; wait'\n\
+         for i in 1 2 3; do (sleep 0.$i; echo $i) & done; wait\n\
+         title 'my-app --help'; my-app --help | head -n 4\n\
+         title 'exo-tests messages'; exo-tests messages\n\
+         title 'syscall-bench getpid ipc_roundtrip_ns'\n\
+         syscall-bench --window 100 --runs 3 getpid ipc_roundtrip_ns\n"
+    )
+}
+
 fn heading(text: &str) {
     println!("{}", ui::paint_stdout("1", text));
 }
 
-fn summary(parts: &Parts, outcome: &Outcome, total: Duration) {
-    let verdict = if outcome.status == 0 {
-        ui::paint_stdout("32;1", "ok")
-    } else {
-        ui::paint_stdout("31;1", &format!("failed with status {}", outcome.status))
-    };
+fn summary(machines: &[(String, &Outcome)], total: Duration) {
     println!();
     heading("Summary");
-    println!(
-        "  {:<34} {verdict}, machine on for {}, {}",
-        parts.system.name(),
-        ui::humane(outcome.time),
-        outcome.accel
-    );
-    println!("  console log                        {}", outcome.log.display());
-    println!("  all together                       {}", ui::humane(total));
+    for (name, outcome) in machines {
+        let verdict = if outcome.status == 0 {
+            ui::paint_stdout("32;1", "ok")
+        } else {
+            ui::paint_stdout("31;1", &format!("failed with status {}", outcome.status))
+        };
+        println!("  {name:<34} {verdict}, machine on for {}, {}", ui::humane(outcome.time), outcome.accel);
+        println!("  {:<34} {}", "  its console's log", outcome.log.display());
+    }
+    println!("  {:<34} {}", "all together", ui::humane(total));
 }

@@ -306,6 +306,11 @@ impl Machine {
         &mut self.devices
     }
 
+    /// Time since QEMU was started.
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// What the command has written to its stdout so far, if it is captured.
     pub(crate) fn stdout_so_far(&self) -> String {
         self.channels.stdout_so_far()

@@ -82,6 +82,11 @@ pub trait File: Send + Sync {
         None
     }
 
+    /// The socket behind it.
+    fn socket(&self) -> Option<&super::socket_pair::Socket> {
+        None
+    }
+
     /// For a device that keeps no state: which, so that it can be used without looking at the open file.
     fn stateless(&self) -> Option<super::table::Stateless> {
         None

@@ -9,6 +9,7 @@ pub mod path;
 pub mod pipe;
 pub mod poll;
 pub mod procfs;
+pub mod socket_pair;
 pub mod table;
 pub mod tty;
 

@@ -390,6 +390,7 @@ impl Node {
     pub fn description(&self) -> Vec<u8> {
         let kind = match &self.body {
             Body::Fifo(_) => "pipe",
+            Body::Socket if self.system == FileSystem::Anonymous => "socket",
             Body::Other => "anon_inode",
             _ => return self.path(),
         };

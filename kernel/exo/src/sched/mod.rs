@@ -15,6 +15,7 @@ use exo_hal::{
     MAX_CPUS, cpu,
     cpu::percpu::{cpu_count, cpu_index},
     dev::apic,
+    mm::user_table,
     sync::SpinLock,
     time, tlb,
     trap::vector,
@@ -328,6 +329,7 @@ pub fn run_cpu(idle: Arc<Task>) -> ! {
             if let Some(task) = pick() {
                 break task;
             }
+            user_table::lay_aside();
             timer::arm_idle();
             cpu::wait_for_interrupt();
         };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Descriptors: close, dup, fcntl, ioctl, pipe.
 
+use alloc::sync::Arc;
+
 use linux_raw_sys::{general as abi, ioctl as requests};
 
 use crate::{
@@ -45,9 +47,14 @@ pub(super) fn pipe2(to: usize, flags: u32) -> Result {
     }
     let close_on_exec = flags & abi::O_CLOEXEC != 0;
     let (read, write) = pipes::new_pair(flags & abi::O_NONBLOCK);
+    give_two([read, write], close_on_exec, to)
+}
+
+/// Enters two files, and tells the program their descriptors: both or none.
+pub(super) fn give_two([first, second]: [Arc<OpenFile>; 2], close_on_exec: bool, to: usize) -> Result {
     let files = &current().process.files.clone();
-    let first = files.add(read, close_on_exec, 0)?;
-    let second = match files.add(write, close_on_exec, 0) {
+    let first = files.add(first, close_on_exec, 0)?;
+    let second = match files.add(second, close_on_exec, 0) {
         Ok(second) => second,
         Err(error) => {
             files.close(first as i32)?;
@@ -117,9 +124,4 @@ pub(super) fn close_range(first: u32, last: u32, flags: u32) -> Result {
     }
     current().process.files.close_range(first as usize, last as usize, flags & 4 != 0);
     Ok(0)
-}
-
-/// There are no sockets.
-pub(super) fn socket() -> Result {
-    Err(Errno::EAFNOSUPPORT)
 }

@@ -15,7 +15,7 @@ use exo_hal::{hooks::LeanCall, log, trap::LEAN_CALLS, trap::Regs};
 
 use super::{
     Argument, descriptors, futexes, identity, info, ipcs, lean as lean_calls, memory, names, open, polling,
-    processes, read_write, signals, status, times,
+    processes, read_write, signals, sockets, status, times,
 };
 use crate::{
     errno::{Errno, Result},
@@ -107,7 +107,10 @@ system_calls! {
     38 plain setitimer => times::setitimer(3);
     39 lean getpid => identity::getpid(0);
     40 plain sendfile => read_write::sendfile(4);
-    41 plain socket => descriptors::socket(0);
+    41 plain socket => sockets::socket(0);
+    44 plain sendto => sockets::sendto(6);
+    45 plain recvfrom => sockets::recvfrom(6);
+    53 plain socketpair => sockets::socketpair(4);
     56 regs clone => processes::clone(0);
     57 regs fork => processes::fork(0);
     58 regs vfork => processes::vfork(0);

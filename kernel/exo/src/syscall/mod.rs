@@ -17,6 +17,7 @@ mod polling;
 mod processes;
 mod read_write;
 mod signals;
+mod sockets;
 mod status;
 mod times;
 

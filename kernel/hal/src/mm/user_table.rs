@@ -14,13 +14,28 @@ use super::{
     frame::Frame,
     paging::{Access, ENTRIES, KERNEL_HALF, NoMemory, bit, index, kernel_root, next_table, slot, write_root},
 };
-use crate::{PAGE_SIZE, USER_END, cpu::percpu, tlb};
+use crate::{MAX_CPUS, PAGE_SIZE, USER_END, cpu::percpu, tlb};
 
 /// The tables of one address space and the CPUs that have them loaded. Freed with the last reference, which a CPU drops
 /// only after it loaded others.
 pub(crate) struct Space {
     root: u64,
+    /// CPUs that may use what they have cached of these tables.
     active: AtomicU64,
+    /// Counts the changes that such CPUs have to hear of.
+    changes: AtomicU64,
+}
+
+/// For each CPU that has laid its tables aside: `changes` of those tables at that time.
+static LAID_ASIDE_AT: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+impl Space {
+    /// The CPUs that must hear of a change which was just made. A CPU that takes the tables up again at this moment is either
+    /// among them or sees the count, and forgets everything by itself.
+    fn cpus_to_tell(&self) -> u64 {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.active.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Space {
@@ -61,16 +76,38 @@ impl SpaceHandle {
     pub fn activate(&self) {
         // SAFETY: this CPU's own area; interrupts are off.
         let loaded = unsafe { &mut *(*percpu::area()).space.get() };
+        let cpu = percpu::cpu_index();
+        let own = 1u64 << cpu;
         if loaded.as_ref().is_some_and(|l| Arc::ptr_eq(l, &self.0)) {
+            // Only this CPU changes its bit.
+            if self.0.active.load(Ordering::Relaxed) & own == 0 {
+                self.0.active.fetch_or(own, Ordering::SeqCst);
+                if self.0.changes.load(Ordering::SeqCst) != LAID_ASIDE_AT[cpu].load(Ordering::Relaxed) {
+                    // SAFETY: the root that is loaded already; loading it again drops what is cached.
+                    unsafe { write_root(self.0.root) };
+                }
+            }
             return;
         }
-        let own = 1u64 << percpu::cpu_index();
-        self.0.active.fetch_or(own, Ordering::AcqRel);
+        self.0.active.fetch_or(own, Ordering::SeqCst);
         // SAFETY: a complete root; the reference stored below keeps it alive.
         unsafe { write_root(self.0.root) };
         if let Some(old) = loaded.replace(self.0.clone()) {
             old.active.fetch_and(!own, Ordering::AcqRel);
         }
+    }
+}
+
+/// Lays this CPU's user tables aside: they stay loaded, but nobody needs to tell this CPU of changes until it takes them
+/// up again. For a CPU that has nothing to do; interrupting it for each unmapped page would cost more than all else.
+pub fn lay_aside() {
+    // SAFETY: this CPU's own area; interrupts are off.
+    let loaded = unsafe { &*(*percpu::area()).space.get() };
+    if let Some(space) = loaded {
+        let cpu = percpu::cpu_index();
+        // Before the bit goes: a change in between is then told to this CPU and seen as well.
+        LAID_ASIDE_AT[cpu].store(space.changes.load(Ordering::SeqCst), Ordering::Relaxed);
+        space.active.fetch_and(!(1u64 << cpu), Ordering::SeqCst);
     }
 }
 
@@ -107,17 +144,15 @@ impl UserTable {
                 ENTRIES - KERNEL_HALF,
             );
         }
-        Ok(Self { space: Arc::new(Space { root, active: AtomicU64::new(0) }), pages: 0 })
+        Ok(Self {
+            space: Arc::new(Space { root, active: AtomicU64::new(0), changes: AtomicU64::new(0) }),
+            pages: 0,
+        })
     }
 
     /// Pages that have a frame.
     pub fn pages(&self) -> usize {
         self.pages
-    }
-
-    /// CPUs that may have translations of this table cached.
-    pub fn cpus(&self) -> u64 {
-        self.space.active.load(Ordering::Acquire)
     }
 
     /// What a CPU needs to load this table.
@@ -227,7 +262,8 @@ impl UserTable {
     /// Removes all pages in `start..end`. Their frames are freed after the CPUs in question have forgotten them.
     pub fn unmap(&mut self, start: usize, end: usize) {
         let mut freed = ArrayVec::<Frame, 64>::new();
-        let cpus = self.cpus();
+        // Asked after the entries have changed: a CPU that loads the tables meanwhile may have cached what goes away.
+        let space = self.space.clone();
         let mut first = start;
         let mut after = start;
         self.each_entry(start, end, |pages, address, entry| {
@@ -239,12 +275,12 @@ impl UserTable {
             }
             after = address + PAGE_SIZE;
             if freed.is_full() {
-                tlb::shootdown(cpus, first, after);
+                tlb::shootdown(space.cpus_to_tell(), first, after);
                 freed.clear();
             }
         });
         if !freed.is_empty() {
-            tlb::shootdown(cpus, first, after);
+            tlb::shootdown(space.cpus_to_tell(), first, after);
         }
     }
 
@@ -265,7 +301,7 @@ impl UserTable {
             }
         });
         if changed {
-            tlb::shootdown(self.cpus(), start, end);
+            tlb::shootdown(self.space.cpus_to_tell(), start, end);
         }
     }
 
@@ -330,6 +366,6 @@ impl UserTable {
 
     /// Makes the CPUs forget what they know about `start..end`.
     pub fn flush(&self, start: usize, end: usize) {
-        tlb::shootdown(self.cpus(), start, end);
+        tlb::shootdown(self.space.cpus_to_tell(), start, end);
     }
 }

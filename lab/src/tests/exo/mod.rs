@@ -5,6 +5,7 @@
 mod basics;
 mod crash;
 mod lines;
+mod programs;
 
 use super::{Lab, Report};
 
@@ -28,6 +29,14 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::what_makes_no_sense_is_refused", basics::what_makes_no_sense_is_refused),
     ("exo::a_panic_is_reported_with_names", crash::a_panic_is_reported_with_names),
     ("exo::a_stack_overflow_meets_the_guard_page", crash::a_stack_overflow_meets_the_guard_page),
+    ("exo::c_programs_behave_alike", programs::c_programs_behave_alike),
+    ("exo::rust_programs_behave_alike", programs::rust_programs_behave_alike),
+    ("exo::messages_reach_whom_they_are_for", programs::messages_reach_whom_they_are_for),
+    ("exo::short_calls_neither_allocate_nor_lock", programs::short_calls_neither_allocate_nor_lock),
+    ("exo::faults_kill_only_the_program", programs::faults_kill_only_the_program),
+    ("exo::greedy_programs_leave_a_working_system", programs::greedy_programs_leave_a_working_system),
+    ("exo::random_calls_do_not_stop_the_kernel", programs::random_calls_do_not_stop_the_kernel),
+    ("exo::the_machine_ends_through_its_exit_device", programs::the_machine_ends_through_its_exit_device),
     ("exo::lines_are_alike", lines::lines_are_alike),
     ("exo::known_differences_are_all_there_are", lines::known_differences_are_all_there_are),
 ];

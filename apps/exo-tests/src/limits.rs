@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs that take all they can get. Each runs in a process of its own under a limit or, for memory, with none; afterwards
+//! the system must work as before.
+
+use std::io;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::{Outcome, failed};
+
+pub(crate) fn run() -> Outcome {
+    fork_bomb()?;
+    println!("fork bomb: ok");
+    memory_hog_with_limit()?;
+    println!("memory hog with a limit: ok");
+    memory_hog()?;
+    println!("memory hog: ok");
+    descriptor_hog()?;
+    println!("descriptor hog: ok");
+    works()
+}
+
+/// Whether the system still does what it should.
+pub(crate) fn works() -> Outcome {
+    let output = Command::new("/bin/sh").args(["-c", "seq 100 | sort -n | tail -n 1"]).output()?;
+    if output.status.success() && output.stdout == b"100\n" {
+        Ok(())
+    } else {
+        Err(failed(format!("the system no longer works: {output:?}")))
+    }
+}
+
+/// A child process; `Err` of its end is the signal that killed it.
+pub(crate) struct Child(libc::pid_t);
+
+impl Child {
+    pub(crate) fn wait(&mut self) -> Result<Result<i32, i32>, io::Error> {
+        let mut status = 0;
+        // SAFETY: the kernel writes the status into `status`.
+        if unsafe { libc::waitpid(self.0, &mut status, 0) } != self.0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(if libc::WIFSIGNALED(status) {
+            Err(libc::WTERMSIG(status))
+        } else {
+            Ok(libc::WEXITSTATUS(status))
+        })
+    }
+
+    /// Kills the child, and its process group if it has one of its own.
+    pub(crate) fn kill(&mut self) -> Result<(), io::Error> {
+        // SAFETY: the child was not waited for, so the numbers are its own.
+        unsafe {
+            libc::kill(-self.0, libc::SIGKILL);
+            if libc::kill(self.0, libc::SIGKILL) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        }
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> libc::pid_t {
+        self.0
+    }
+}
+
+/// Forks; the child, which leads a process group of its own, does `work` and ends with what that returns.
+pub(crate) fn fork(work: impl FnOnce() -> i32) -> Result<Child, io::Error> {
+    // SAFETY: this program has one thread whenever it forks, so no lock is held by another that the child lacks.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: only changes this process's group, and ends it without the parent's exit handlers.
+            unsafe {
+                libc::setpgid(0, 0);
+                libc::_exit(work())
+            }
+        }
+        pid => {
+            // Both do it, so that it is done whoever runs first. SAFETY: changes the child's group only.
+            unsafe { libc::setpgid(pid, pid) };
+            Ok(Child(pid))
+        }
+    }
+}
+
+fn limit(resource: libc::__rlimit_resource_t, value: u64) {
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    // SAFETY: the kernel reads the structure.
+    unsafe { libc::setrlimit(resource, &limit) };
+}
+
+/// Each process forks until it may not, and stays.
+fn fork_bomb() -> Outcome {
+    let mut bomb = fork(|| {
+        limit(libc::RLIMIT_NPROC, 200);
+        loop {
+            // SAFETY: as every process here does nothing but fork.
+            if unsafe { libc::fork() } < 0 {
+                // SAFETY: takes nothing.
+                unsafe { libc::sched_yield() };
+            }
+        }
+    })?;
+    std::thread::sleep(Duration::from_millis(800));
+    for _ in 0..100 {
+        // Those that were being made while the group was killed are members, too.
+        let _ = bomb.kill();
+        std::thread::sleep(Duration::from_millis(10));
+        // SAFETY: signal 0 only asks whether there is anybody.
+        if unsafe { libc::kill(-bomb.id(), 0) } != 0 {
+            break;
+        }
+        // SAFETY: reaps whoever has ended, without waiting.
+        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
+    }
+    works()
+}
+
+/// Takes memory and writes to it until there is no more.
+fn eat() -> i32 {
+    const PIECE: usize = 1 << 20;
+    loop {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping at a place that the kernel chooses.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), PIECE, protection, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return 7;
+        }
+        for offset in (0..PIECE).step_by(4096) {
+            // SAFETY: inside the mapping that was just made.
+            unsafe { at.cast::<u8>().add(offset).write_volatile(1) };
+        }
+    }
+}
+
+fn memory_hog_with_limit() -> Outcome {
+    let end = fork(|| {
+        limit(libc::RLIMIT_AS, 64 << 20);
+        eat()
+    })?
+    .wait()?;
+    if end != Ok(7) {
+        return Err(failed(format!("with a limit, a mapping must fail: {end:?}")));
+    }
+    works()
+}
+
+/// With no limit the kernel must end it.
+fn memory_hog() -> Outcome {
+    let end = fork(eat)?.wait()?;
+    if end != Err(libc::SIGKILL) && end != Ok(7) {
+        return Err(failed(format!("a memory hog ended with {end:?}")));
+    }
+    works()
+}
+
+fn descriptor_hog() -> Outcome {
+    let end = fork(|| {
+        let mut open = 0;
+        // SAFETY: opens one more each time and touches no memory.
+        while unsafe { libc::open(c"/dev/null".as_ptr(), 0) } >= 0 {
+            open += 1;
+        }
+        if open > 10 && io::Error::last_os_error().raw_os_error() == Some(libc::EMFILE) { 0 } else { 1 }
+    })?
+    .wait()?;
+    if end != Ok(0) {
+        return Err(failed(format!("a descriptor hog must be told EMFILE: {end:?}")));
+    }
+    works()
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The suite `syscall`: what system calls cost on Exo-Kernel and on Linux, by the same binary, `syscall-bench`, in machines
+//! with the same QEMU settings.
+//!
+//! Each run starts a machine with the one kernel and then one with the other, so that a slow hour of the host falls on both.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use bench_report::{Row, Unit, row_name, vcpus_text};
+
+use super::figures::{Figure, Goal, Of};
+use super::{Measured, Options, Suite, printed_rows};
+use crate::exo_kernel;
+use crate::machine::{Accel, Config, Machine, Output, Parts, System};
+use crate::ui::Step;
+
+pub(super) const SUITE: Suite =
+    Suite { name: "syscall", title: "System calls on Exo-Kernel and on Linux", measure, figures: FIGURES };
+
+const fn faster(linux: &'static str, exo: &'static str, must: f64, aim: f64) -> Figure {
+    Figure { of: Of::Ratio(linux, exo), must, aim: Some(aim), goal: Goal::AtLeast }
+}
+
+/// What this project promises.
+const FIGURES: &[Figure] = &[
+    Figure { of: Of::Row("exo.getpid_rate", "op/s"), must: 5e6, aim: Some(10e6), goal: Goal::AtLeast },
+    faster("linux.getpid", "exo.getpid", 2.0, 4.0),
+    faster("linux.unknown", "exo.unknown", 1.0, 2.0),
+    faster("linux.read_zero_1", "exo.read_zero_1", 1.0, 2.0),
+    faster("linux.read_zero_4k", "exo.read_zero_4k", 1.0, 2.0),
+    faster("linux.write_null", "exo.write_null", 1.0, 2.0),
+    faster("linux.clock_gettime", "exo.clock_gettime", 1.0, 2.0),
+    faster("linux.sched_yield", "exo.sched_yield", 1.0, 2.0),
+    faster("linux.open_close", "exo.open_close", 1.0, 2.0),
+    faster("linux.futex_wake", "exo.futex_wake", 1.0, 2.0),
+    faster("linux.mmap_munmap", "exo.mmap_munmap", 1.0, 2.0),
+    faster("linux.page_fault", "exo.page_fault", 1.0, 2.0),
+    faster("linux.pipe_roundtrip_ns", "exo.pipe_roundtrip_ns", 1.0, 2.0),
+    faster("linux.context_switch", "exo.context_switch", 1.0, 2.0),
+    faster("linux.fork_exit_wait", "exo.fork_exit_wait", 1.0, 2.0),
+    faster("linux.execve", "exo.execve", 1.0, 2.0),
+    faster("linux.pipe_roundtrip_ns", "exo.ipc_roundtrip_ns", 3.0, 8.0),
+    Figure { of: Of::Scaling("exo.getpid_rate", 2), must: 1.9, aim: None, goal: Goal::AtLeast },
+    Figure { of: Of::Row("exo.start", "ns"), must: 1e9, aim: Some(0.3e9), goal: Goal::AtMost },
+];
+
+/// Rows that `syscall-bench` measures one after the other, for the time that it takes.
+const ROWS: u32 = 17;
+/// A machine's boot and end, and rows that are slower than a window.
+const MARGIN: Duration = Duration::from_secs(60);
+/// What the machine says when its first command runs.
+const STARTED: &str = "started\n";
+
+/// Values by the name of their row, in the order in which rows appear.
+#[derive(Debug, Default)]
+struct Values {
+    order: Vec<String>,
+    values: BTreeMap<String, (Unit, Vec<f64>)>,
+}
+
+impl Values {
+    fn add(&mut self, name: String, unit: Unit, value: f64) {
+        let (_, values) = self.values.entry(name.clone()).or_insert_with(|| {
+            self.order.push(name);
+            (unit, Vec::new())
+        });
+        values.push(value);
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let row = |name: &String| {
+            let (unit, values) = self.values.get(name)?;
+            Row::of(name, unit, values)
+        };
+        self.order.iter().filter_map(row).collect()
+    }
+}
+
+fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
+    let kernel = exo_kernel::build(&parts.context, &parts.toolroot)?;
+    let exo = Parts { system: System::Exo(kernel), ..parts.clone() };
+    let (mut values, mut accel) = (Values::default(), Accel::Tcg);
+    for &vcpus in &options.vcpus {
+        let name = format!("Measuring system calls with {}", vcpus_text(vcpus));
+        let machine = options.window * ROWS + Duration::from_secs(8);
+        let step = Step::new(&name, Some(machine * options.runs * 2));
+        for run in 1..=options.runs {
+            for (group, parts) in [("exo", &exo), ("linux", parts)] {
+                step.message(&format!("run {run} of {} on {}", options.runs, parts.system.name()));
+                accel = machine_run(parts, options, vcpus, group, &mut values)
+                    .with_context(|| format!("on {}", parts.system.name()))?;
+            }
+        }
+        step.done();
+    }
+    Ok(Measured { rows: values.rows(), accel })
+}
+
+/// One machine, from its start to its figures.
+fn machine_run(
+    parts: &Parts,
+    options: &Options,
+    vcpus: u32,
+    group: &str,
+    values: &mut Values,
+) -> anyhow::Result<Accel> {
+    let config = Config {
+        accel: options.accel,
+        smp: vcpus,
+        rng: 0,
+        load_modules: false,
+        timeout: Some(options.window * ROWS * 3 + MARGIN),
+        ..Config::default()
+    };
+    let window = options.window.as_millis();
+    let script = format!("echo started; exec syscall-bench --json --runs 1 --window {window}");
+    let mut machine =
+        Machine::start(parts, &config, &["sh", "-c", &script].map(str::to_owned), Output::Capture)?;
+    machine.wait_for(STARTED)?;
+    let start = machine.age().as_secs_f64() * 1e9;
+    let outcome = machine.wait()?;
+    let said = &outcome.captured;
+    ensure!(outcome.status == 0, "syscall-bench ended with status {}:\n{}", outcome.status, said.stderr);
+    values.add(row_name(&format!("{group}.start"), vcpus), "ns", start);
+    for row in printed_rows(&said.stdout)? {
+        values.add(row_name(&format!("{group}.{}", row.name), vcpus), row.unit, row.median);
+    }
+    Ok(outcome.accel)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_several_machines_become_rows_in_their_order() {
+        let mut values = Values::default();
+        for value in [3.0, 1.0, 2.0] {
+            values.add("exo.getpid".to_owned(), "ns", value);
+            values.add("exo.a".to_owned(), "op/s", value * 2.0);
+        }
+        let rows = values.rows();
+        assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["exo.getpid", "exo.a"]);
+        assert_eq!((rows[0].median, rows[0].runs, rows[1].max, rows[1].unit), (2.0, 3, 6.0, "op/s"));
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs on both kernels: C from gcc, Rust with std. And what no program may do.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::super::Lab;
+use super::super::vm::shell;
+use super::Both;
+use crate::machine::{Captured, Config};
+use crate::process::output;
+
+/// The programs of `kernel/tests/c`, and what each must have printed on Linux, so that two that fail alike are not alike.
+const C_PROGRAMS: [(&str, &str); 4] = [
+    ("threads", "counter 16000, shared 160, sum 140, once 1, destroyed 28, main's own 5\n"),
+    ("memory", "shared: from the child, file: from the child, private sees: through the file\n"),
+    ("signals", "stack overflow: Segmentation fault, on the other stack 1\n"),
+    ("vector", "child 0, ticks came\n"),
+];
+
+/// The tests of `exo-tests` whose output is compared, and a part of it.
+const COMPARED: [(&str, &str); 5] = [
+    ("threads", "40000 Ok(349930000)\n"),
+    ("channels", "10000 messages, sum 162495000\n"),
+    ("maps", "16384 words, 100000 in all, Some(7) at most\n"),
+    ("files", "[\"second\", \"third\", \"fourth\"]\n"),
+    ("processes", "20 children\n"),
+];
+
+/// The numbers of processors that programs with threads are tried on.
+const PROCESSORS: [u32; 2] = [1, 2];
+
+pub(super) fn c_programs_behave_alike(both: &Both<'_>) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    let sources = both.exo.parts.context.checkout.join("kernel/tests/c");
+    for (name, _) in C_PROGRAMS {
+        let mut gcc = both.exo.parts.toolroot.command("gcc", Path::new("/"))?;
+        gcc.args(["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-o"]);
+        output(gcc.arg(folder.path().join(name)).arg(sources.join(name).with_extension("c")).arg("-lm"))?;
+    }
+    let files = vec![(folder.path().to_owned(), PathBuf::from("/c"))];
+    for smp in PROCESSORS {
+        for (name, expected) in C_PROGRAMS {
+            alike(both, &format!("cd /tmp; exec /c/{name}"), expected, smp, &files)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn rust_programs_behave_alike(both: &Both<'_>) -> anyhow::Result<()> {
+    for smp in PROCESSORS {
+        for (name, expected) in COMPARED {
+            alike(both, &format!("exec exo-tests {name}"), expected, smp, &[])?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a line on both kernels; output and status must be the same, and have in them what is expected.
+fn alike(
+    both: &Both<'_>,
+    line: &str,
+    expected: &str,
+    smp: u32,
+    files: &[(PathBuf, PathBuf)],
+) -> anyhow::Result<()> {
+    let run = |lab: &Lab| {
+        let config = Config { smp, files: files.to_vec(), rng: 0, load_modules: false, ..lab.config() };
+        shell(lab, &config, line)
+    };
+    let (linux, exo) = (run(both.linux)?, run(&both.exo)?);
+    ensure!(linux.1.stdout.contains(expected), "`{line}` on Linux: {linux:?}");
+    ensure!(
+        (linux.0, &linux.1.stdout) == (exo.0, &exo.1.stdout),
+        "`{line}` with {smp} processors:\non Linux, status {}:\n{}\non Exo-Kernel, status {}:\n{}{}",
+        linux.0,
+        linux.1.stdout,
+        exo.0,
+        exo.1.stdout,
+        exo.1.stderr
+    );
+    Ok(())
+}
+
+/// Runs a test of `exo-tests` on Exo-Kernel with one and two processors.
+fn passes(both: &Both<'_>, test: &str) -> anyhow::Result<Vec<Captured>> {
+    let run = |smp: u32| {
+        let config = Config { smp, ..both.exo.config() };
+        let (status, captured) = shell(&both.exo, &config, &format!("exec exo-tests {test}"))?;
+        ensure!(
+            status == 0,
+            "exo-tests {test} with {smp} processors ended with {status}:\n{}{}",
+            captured.stdout,
+            captured.stderr
+        );
+        Ok(captured)
+    };
+    PROCESSORS.into_iter().map(run).collect()
+}
+
+pub(super) fn messages_reach_whom_they_are_for(both: &Both<'_>) -> anyhow::Result<()> {
+    passes(both, "messages").map(drop)
+}
+
+pub(super) fn short_calls_neither_allocate_nor_lock(both: &Both<'_>) -> anyhow::Result<()> {
+    passes(both, "lean").map(drop)
+}
+
+pub(super) fn faults_kill_only_the_program(both: &Both<'_>) -> anyhow::Result<()> {
+    passes(both, "faults").map(drop)
+}
+
+pub(super) fn greedy_programs_leave_a_working_system(both: &Both<'_>) -> anyhow::Result<()> {
+    passes(both, "limits").map(drop)
+}
+
+/// A part of what `cargo exo vm --kernel exo -- exo-tests fuzz --calls 1000000` does; the seed stands in the output.
+pub(super) fn random_calls_do_not_stop_the_kernel(both: &Both<'_>) -> anyhow::Result<()> {
+    for captured in passes(both, "fuzz --calls 60000")? {
+        println!("{}", captured.stdout.trim_end());
+    }
+    Ok(())
+}
+
+/// A machine that is told to power off in the middle of work does so, and is told from one that crashed.
+pub(super) fn the_machine_ends_through_its_exit_device(both: &Both<'_>) -> anyhow::Result<()> {
+    let config = Config { timeout: Some(Duration::from_secs(30)), smp: 2, ..both.exo.config() };
+    let line = "seq 1000000 | sort -n > /dev/null & poweroff -f";
+    let (status, captured) = shell(&both.exo, &config, line)?;
+    ensure!(
+        status == crate::machine::STATUS_MACHINE_FAILED
+            && captured.stderr.contains("ended before its command did"),
+        "status {status}: {}",
+        captured.stderr
+    );
+    Ok(())
+}
