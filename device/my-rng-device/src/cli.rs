@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED, value_parser = parse_seed)]
     pub seed: u32,
 
-    /// Offer the classic registers alone: no queues, no interrupts
+    /// Offer the classic registers alone: no queues, no one-shot transfers, no interrupts
     ///
     /// QEMU 11.1 aborts when a vfio-user device with MSI-X is unplugged from a running machine. Machines that need hot-unplug
     /// take such a device.

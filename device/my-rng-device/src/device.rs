@@ -184,16 +184,22 @@ mod tests {
     }
 
     #[test]
-    fn a_classic_device_has_neither_queues_nor_interrupts() {
+    fn a_classic_device_has_neither_queues_nor_transfers_nor_interrupts() {
         let mut device = device(PowerOn { queues: false, ..PowerOn::default() });
         assert_eq!(device.irqs(), Irqs::default());
         assert_eq!(config::<1>(&mut device, 0x34), [0], "there is a capability");
-        for offset in [abi::QUEUE_COUNT, abi::QUEUE_CONTROL] {
+        device.region_write(Region::Config, 4, &6_u16.to_le_bytes()).unwrap();
+        let all =
+            [abi::QUEUE_SELECT, abi::QUEUE_DEPTH, abi::DOORBELL, abi::QUEUE_CONTROL, abi::ONE_SHOT_VECTOR];
+        let transfers = (abi::ONE_SHOT_SOURCE..=abi::ONE_SHOT_COMMAND).step_by(4);
+        for offset in all.into_iter().chain(transfers).chain([abi::QUEUE_COUNT, abi::STATUS]) {
             let mut data = [0; 4];
-            device.region_write(Region::Bar0, abi::QUEUE_CONTROL as u64, &1_u32.to_le_bytes()).unwrap();
+            device.region_write(Region::Bar0, offset as u64, &3_u32.to_le_bytes()).unwrap();
             device.region_read(Region::Bar0, offset as u64, &mut data).unwrap();
-            assert_eq!(data, [0; 4]);
+            assert_eq!(data, [0; 4], "{offset:#x}");
         }
+        let counted = device.shared.counters.snapshot();
+        assert_eq!((counted.one_shot_errors, counted.queue_mistakes, counted.read_only_writes), (0, 0, 1));
     }
 
     #[test]

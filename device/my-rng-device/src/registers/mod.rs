@@ -84,7 +84,7 @@ impl Registers {
 
     /// A 32-bit read at `offset`, in bytes, a multiple of 4. Where no register is, there is 0.
     pub fn read(&mut self, offset: u64) -> u32 {
-        match Register::at(offset) {
+        match self.at(offset) {
             Some(Register::Rand32) => {
                 self.counters().draws32.add_one();
                 self.shared.limiter.spend(1, 4);
@@ -131,7 +131,7 @@ impl Registers {
 
     /// A 32-bit write at `offset`, in bytes, a multiple of 4. It changes nothing but what the register table says.
     pub fn write(&mut self, offset: u64, value: u32) -> Option<Effect> {
-        match Register::at(offset) {
+        match self.at(offset) {
             Some(Register::Seed) => {
                 self.counters().seeds.add_one();
                 self.shared.stream().set_seed(value);
@@ -170,6 +170,11 @@ impl Registers {
         }
     }
 
+    /// The register at that offset, if this device has it.
+    fn at(&self, offset: u64) -> Option<Register> {
+        Register::at(offset).filter(|register| self.shared.power_on.queues || register.is_classic())
+    }
+
     fn choose_generator(&self, number: u32) {
         match Kind::from_number(number) {
             Some(kind) => {
@@ -192,14 +197,9 @@ impl Registers {
         self.shared.raise_status(abi::STATUS_BAD_QUEUE);
     }
 
-    /// The queue of this number, if the device has it.
-    fn queue_number(&self, value: u32) -> Option<usize> {
-        queue_number(value).filter(|_| self.shared.power_on.queues)
-    }
-
     fn read_queue(&self, register: QueueRegister) -> u32 {
         let Some((number, registers)) =
-            self.queue_number(self.selected).and_then(|number| Some((number, self.queues.get(number)?)))
+            queue_number(self.selected).and_then(|number| Some((number, self.queues.get(number)?)))
         else {
             return 0;
         };
@@ -208,7 +208,7 @@ impl Registers {
     }
 
     fn write_queue(&mut self, register: QueueRegister, value: u32) -> Option<Effect> {
-        let number = self.queue_number(self.selected);
+        let number = queue_number(self.selected);
         let state = number.map(|number| self.run_state(number));
         let enable = value & abi::QUEUE_ENABLE != 0;
         match (number, register, state) {
