@@ -188,6 +188,10 @@ impl Registers {
         }
     }
 
+    fn vectors(&self) -> u16 {
+        self.shared.power_on.interrupts.vectors()
+    }
+
     fn run_state(&self, queue: usize) -> RunState {
         self.shared.queue(queue).map_or(RunState::Off, |cell| cell.state())
     }
@@ -208,7 +212,7 @@ impl Registers {
     }
 
     fn write_queue(&mut self, register: QueueRegister, value: u32) -> Option<Effect> {
-        let number = queue_number(self.selected);
+        let (number, vectors) = (queue_number(self.selected), self.vectors());
         let state = number.map(|number| self.run_state(number));
         let enable = value & abi::QUEUE_ENABLE != 0;
         match (number, register, state) {
@@ -227,7 +231,7 @@ impl Registers {
                 if register != QueueRegister::Control || !enable {
                     return None;
                 }
-                match registers.set_up().filter(|_| self.bus_master) {
+                match registers.set_up(vectors).filter(|_| self.bus_master) {
                     Some(set_up) => {
                         self.counters().queue_starts.add_one();
                         self.set_run_state(number, RunState::Running);
@@ -265,7 +269,7 @@ impl Registers {
         if !starts {
             return None;
         }
-        match self.one_shot.transfer().filter(|_| self.bus_master) {
+        match self.one_shot.transfer(self.vectors()).filter(|_| self.bus_master) {
             Some(transfer) => {
                 self.shared.one_shot.set(abi::ONE_SHOT_START);
                 Some(Effect::OneShot(transfer))
@@ -273,7 +277,7 @@ impl Registers {
             None => {
                 self.one_shot_mistake();
                 self.shared.one_shot.set(abi::ONE_SHOT_ERROR);
-                self.one_shot.interrupt().map(Effect::Interrupt)
+                self.one_shot.interrupt(self.vectors()).map(Effect::Interrupt)
             }
         }
     }
