@@ -18,7 +18,7 @@
 //! The first four are the classic interface and never change. Where no register is, or none of a feature that the device
 //! lacks, reads give 0 and writes do nothing.
 //!
-//! Interrupts are MSI-X: a vector for each queue and one more; which one does what the registers say.
+//! Interrupts are MSI-X, a vector for each queue and one more, or MSI with 32 vectors; which one does what, the registers say.
 
 /// PCI vendor identity.
 pub const VENDOR_ID: u16 = 0x1234;
@@ -78,7 +78,7 @@ pub const QUEUE_SELECT: usize = 0x28;
 pub const QUEUE_CONTROL: usize = 0x2c;
 /// RW: number of descriptors: a power of two, at most [`crate::queue::DEPTH_MAX`].
 pub const QUEUE_DEPTH: usize = 0x30;
-/// RW: the queue's MSI-X vector, or [`NO_VECTOR`].
+/// RW: the queue's interrupt vector, or [`NO_VECTOR`].
 pub const QUEUE_VECTOR: usize = 0x34;
 /// RW: address of the descriptors, bits 31–0.
 pub const QUEUE_DESCRIPTORS_LOW: usize = 0x38;
@@ -90,7 +90,7 @@ pub const QUEUE_STATE_LOW: usize = 0x40;
 pub const QUEUE_STATE_HIGH: usize = 0x44;
 /// WO: wakes the queue whose number is written. Reads 0.
 pub const DOORBELL: usize = 0x48;
-/// RW: MSI-X vector for the end of a one-shot transfer, or [`NO_VECTOR`].
+/// RW: interrupt vector for the end of a one-shot transfer, or [`NO_VECTOR`].
 pub const ONE_SHOT_VECTOR: usize = 0x4c;
 
 /// RW, 64 bits in two halves: where a one-shot transfer reads. Towards the guest: the stream, one of [`crate::queue`]'s
