@@ -9,8 +9,16 @@
 //! | [`RAND64_HIGH`] | RO | the high half of the latched number |
 //! | [`IDENT`] | RO | [`IDENT_VALUE`]: this is a my_rng device that has the registers below |
 //! | [`VERSION`] | RO | version of this interface: major in bits 31–16, minor in bits 15–0 |
+//! | [`FEATURES`] | RO | what the device has of the rest |
+//! | [`GENERATOR`] | RW | generator of the seedable stream |
+//! | [`STATUS`] | R/W1C | what went wrong |
+//! | [`QUEUE_COUNT`] to [`DOORBELL`] | | queues ([`crate::queue`]), with [`FEATURE_QUEUES`] |
+//! | [`ONE_SHOT_VECTOR`], [`ONE_SHOT_SOURCE`] to [`ONE_SHOT_COMMAND`] | | one-shot transfers, with [`FEATURE_ONE_SHOT`] |
 //!
-//! The first four are the classic interface and never change.
+//! The first four are the classic interface and never change. Where no register is, or none of a feature that the device
+//! lacks, reads give 0 and writes do nothing.
+//!
+//! Interrupts are MSI-X, a vector for each queue and one more, or MSI with 32 vectors; which one does what, the registers say.
 
 /// PCI vendor identity.
 pub const VENDOR_ID: u16 = 0x1234;
@@ -46,7 +54,8 @@ pub const VERSION: usize = 0x14;
 
 /// What [`IDENT`] reads: "EXOR" in ASCII, first letter in the lowest byte.
 pub const IDENT_VALUE: u32 = u32::from_le_bytes(*b"EXOR");
-/// What [`VERSION`] reads: 1.0, the classic registers and these two.
+/// What [`VERSION`] reads: 1.0. What a device has beyond these registers is told by [`FEATURES`], and an addition is a new bit
+/// there; the major version changes when a driver of the old one would go wrong.
 pub const VERSION_VALUE: u32 = 1 << 16;
 
 /// The seed of a device that nobody has seeded, as of glibc's `rand()` before `srand()`.
@@ -69,7 +78,7 @@ pub const QUEUE_SELECT: usize = 0x28;
 pub const QUEUE_CONTROL: usize = 0x2c;
 /// RW: number of descriptors: a power of two, at most [`crate::queue::DEPTH_MAX`].
 pub const QUEUE_DEPTH: usize = 0x30;
-/// RW: the queue's MSI-X vector, or [`NO_VECTOR`].
+/// RW: the queue's interrupt vector, or [`NO_VECTOR`].
 pub const QUEUE_VECTOR: usize = 0x34;
 /// RW: address of the descriptors, bits 31–0.
 pub const QUEUE_DESCRIPTORS_LOW: usize = 0x38;
@@ -81,7 +90,7 @@ pub const QUEUE_STATE_LOW: usize = 0x40;
 pub const QUEUE_STATE_HIGH: usize = 0x44;
 /// WO: wakes the queue whose number is written. Reads 0.
 pub const DOORBELL: usize = 0x48;
-/// RW: MSI-X vector for the end of a one-shot transfer, or [`NO_VECTOR`].
+/// RW: interrupt vector for the end of a one-shot transfer, or [`NO_VECTOR`].
 pub const ONE_SHOT_VECTOR: usize = 0x4c;
 
 /// RW, 64 bits in two halves: where a one-shot transfer reads. Towards the guest: the stream, one of [`crate::queue`]'s
@@ -128,11 +137,13 @@ pub const QUEUE_STREAM_SHIFT: u32 = 8;
 /// No interrupt.
 pub const NO_VECTOR: u32 = 0xffff;
 
-/// glibc's `rand()`, TYPE_3: 31 bits a draw.
+/// glibc's `rand()`, TYPE_3: 31 bits a draw. Seeded as by `srand()`: 0 is the same as 1.
 pub const GENERATOR_GLIBC: u32 = 0;
-/// xorshift64* (Vigna 2016), upper 32 bits a draw.
+/// xorshift64* (Vigna 2016: shifts 12, 25, 27, multiplier 0x2545f4914f6cdd1d), upper 32 bits a draw. The seed, zero-extended, is
+/// the state before the first step; seed 0, whose state would stay 0, is the same as 1.
 pub const GENERATOR_XORSHIFT64_STAR: u32 = 1;
-/// PCG64: PCG XSL RR 128/64 (O'Neill 2014), low half first.
+/// PCG64: PCG XSL RR 128/64 (O'Neill 2014), the low half of each 64-bit output first. Seeded as by the author's
+/// `pcg64_srandom(seed, 54)`: initial state the seed, zero-extended to 128 bits, stream 54.
 pub const GENERATOR_PCG64: u32 = 2;
 /// ChaCha20 (RFC 8439) keyed from the seed, as `rand_chacha::ChaCha20Rng::seed_from_u64`.
 pub const GENERATOR_CHACHA20: u32 = 3;

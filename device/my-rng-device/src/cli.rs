@@ -13,6 +13,7 @@ use crate::control::protocol::parse_limit;
 use crate::generators::Kind;
 use crate::limiter::{Limits, NoRate, Rate};
 use crate::sandbox::Mode;
+use crate::shared::InterruptKind;
 use crate::stream::PowerOn;
 use crate::workers;
 
@@ -43,12 +44,16 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED, value_parser = parse_seed)]
     pub seed: u32,
 
-    /// Offer the classic registers alone: no queues, no interrupts
+    /// Offer the classic registers alone: no queues, no one-shot transfers, no interrupts
     ///
     /// QEMU 11.1 aborts when a vfio-user device with MSI-X is unplugged from a running machine. Machines that need hot-unplug
-    /// take such a device.
-    #[arg(long)]
+    /// take such a device, or one with MSI.
+    #[arg(long, conflicts_with = "interrupts")]
     pub classic: bool,
+
+    /// How the devices interrupt
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
+    pub interrupts: InterruptKind,
 
     /// Worker threads of each device; they share its queues out among them [default: one for every two processors, at
     /// most 4]
@@ -149,7 +154,12 @@ Example, with QEMU 10.1 or later. Guest memory should be shared, so that the dev
 impl Options {
     /// How each device starts.
     pub fn power_on(&self) -> PowerOn {
-        PowerOn { generator: self.generator, seed: self.seed, queues: !self.classic }
+        PowerOn {
+            generator: self.generator,
+            seed: self.seed,
+            queues: !self.classic,
+            interrupts: self.interrupts,
+        }
     }
 
     /// The limits of each device.

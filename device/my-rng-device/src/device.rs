@@ -11,7 +11,7 @@ use vfio_user_server::{Client, Device, Errno, IrqIndex, Irqs, Region, RegionInfo
 
 use crate::access;
 use crate::registers::Registers;
-use crate::shared::{Shared, VECTORS};
+use crate::shared::{InterruptKind, Shared, VECTORS};
 use crate::workers::Workers;
 
 /// The base address register of the MSI-X table, apart from the registers: a monitor keeps the table itself and may map
@@ -45,13 +45,17 @@ impl RngDevice {
         };
         let mut config =
             ConfigSpace::new(&identity).with_memory_bar(abi::REGISTER_BAR.into(), abi::BAR0_SIZE as u32);
-        if shared.power_on.queues {
-            config = config.with_memory_bar(MSIX_BAR.into(), MSIX_BAR_SIZE).with_msix(&MsixTable {
-                vectors: VECTORS,
-                table: (MSIX_BAR, 0),
-                pending_bits: (MSIX_BAR, PENDING_BITS),
-            });
-        }
+        config = match interrupts(&shared) {
+            Some(kind @ InterruptKind::Msix) => {
+                config.with_memory_bar(MSIX_BAR.into(), MSIX_BAR_SIZE).with_msix(&MsixTable {
+                    vectors: kind.vectors(),
+                    table: (MSIX_BAR, 0),
+                    pending_bits: (MSIX_BAR, PENDING_BITS),
+                })
+            }
+            Some(kind @ InterruptKind::Msi) => config.with_msi(kind.vectors()),
+            None => config,
+        };
         Self { registers: Registers::new(shared.clone()), shared, config, workers, client: None }
     }
 
@@ -94,18 +98,17 @@ impl Device for RngDevice {
         let regions = Regions::default()
             .with(Region::Bar0, RegionInfo::read_write(abi::BAR0_SIZE as u64))
             .with(Region::Config, RegionInfo::read_write(CONFIG_SPACE_SIZE as u64));
-        if !self.shared.power_on.queues {
-            return regions;
+        match interrupts(&self.shared) {
+            Some(InterruptKind::Msix) => {
+                regions.with(Region::Bar1, RegionInfo::read_write(MSIX_BAR_SIZE.into()))
+            }
+            _ => regions,
         }
-        regions.with(Region::Bar1, RegionInfo::read_write(MSIX_BAR_SIZE.into()))
     }
 
     fn irqs(&self) -> Irqs {
-        if self.shared.power_on.queues {
-            Irqs::default().with(IrqIndex::Msix, VECTORS)
-        } else {
-            Irqs::default()
-        }
+        let none = Irqs::default();
+        interrupts(&self.shared).map_or(none.clone(), |kind| none.with(kind.index(), kind.vectors()))
     }
 
     fn region_read(&mut self, region: Region, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
@@ -151,6 +154,11 @@ impl Device for RngDevice {
     }
 }
 
+/// The interrupts of a device, if it has any.
+fn interrupts(shared: &Shared) -> Option<InterruptKind> {
+    shared.power_on.queues.then_some(shared.power_on.interrupts)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,16 +192,22 @@ mod tests {
     }
 
     #[test]
-    fn a_classic_device_has_neither_queues_nor_interrupts() {
+    fn a_classic_device_has_neither_queues_nor_transfers_nor_interrupts() {
         let mut device = device(PowerOn { queues: false, ..PowerOn::default() });
         assert_eq!(device.irqs(), Irqs::default());
         assert_eq!(config::<1>(&mut device, 0x34), [0], "there is a capability");
-        for offset in [abi::QUEUE_COUNT, abi::QUEUE_CONTROL] {
+        device.region_write(Region::Config, 4, &6_u16.to_le_bytes()).unwrap();
+        let all =
+            [abi::QUEUE_SELECT, abi::QUEUE_DEPTH, abi::DOORBELL, abi::QUEUE_CONTROL, abi::ONE_SHOT_VECTOR];
+        let transfers = (abi::ONE_SHOT_SOURCE..=abi::ONE_SHOT_COMMAND).step_by(4);
+        for offset in all.into_iter().chain(transfers).chain([abi::QUEUE_COUNT, abi::STATUS]) {
             let mut data = [0; 4];
-            device.region_write(Region::Bar0, abi::QUEUE_CONTROL as u64, &1_u32.to_le_bytes()).unwrap();
+            device.region_write(Region::Bar0, offset as u64, &3_u32.to_le_bytes()).unwrap();
             device.region_read(Region::Bar0, offset as u64, &mut data).unwrap();
-            assert_eq!(data, [0; 4]);
+            assert_eq!(data, [0; 4], "{offset:#x}");
         }
+        let counted = device.shared.counters.snapshot();
+        assert_eq!((counted.one_shot_errors, counted.queue_mistakes, counted.read_only_writes), (0, 0, 1));
     }
 
     #[test]
@@ -208,6 +222,21 @@ mod tests {
         let [id, _, low, high, bar, ..] = config::<12>(&mut device, place.into());
         assert_eq!((id, u16::from_le_bytes([low, high]) + 1, bar), (0x11, 33, MSIX_BAR));
         assert_eq!(device.irqs().get(IrqIndex::Msix).count, 33);
+    }
+
+    #[test]
+    fn a_device_with_msi_has_a_vector_for_each_queue_and_no_table() {
+        let mut device = device(PowerOn { interrupts: InterruptKind::Msi, ..PowerOn::default() });
+        let [place] = config(&mut device, 0x34);
+        let [id, _, low, _] = config(&mut device, place.into());
+        assert_eq!((id, 1 << (low >> 1 & 7)), (0x05, 32));
+        assert_eq!(device.irqs(), Irqs::default().with(IrqIndex::Msi, 32));
+        assert_eq!(device.regions().get(Region::Bar1), RegionInfo::default());
+        let bar: [u8; 4] = {
+            device.region_write(Region::Config, 0x14, &[0xff; 4]).unwrap();
+            config(&mut device, 0x14)
+        };
+        assert_eq!(bar, [0; 4], "there is no second base address register");
     }
 
     #[test]

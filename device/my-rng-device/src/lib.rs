@@ -10,7 +10,7 @@
 //! | [`limiter`], [`metrics`] | how much a guest may take, and what it took | |
 //! | [`workers`] | the threads that serve the queues | all of these |
 //! | [`device`] | the glue: regions, interrupts, reset | vfio-user |
-//! | [`driver`], [`bench`] | the other side of a queue, and measurements with it | workers |
+//! | [`driver`], [`mod@bench`] | the other side of a queue, and measurements with it | workers |
 //! | [`control`] | the control socket, both sides | what devices share |
 //! | [`sandbox`] | what the process gives up before it serves | the kernel |
 //! | [`process`] | sockets, threads and signals | the operating system |

@@ -14,7 +14,7 @@ use crate::memory::{Memory, NoMemory};
 use crate::registers::SetUp;
 
 /// Most bytes of one step: bounds how long a worker is away from its other queues (some 30 µs), and is the size of its
-/// own buffer. A multiple of [`CUT`].
+/// own buffer. A multiple of 64.
 pub const STEP: usize = 32 << 10;
 
 /// Most buffers of one step.

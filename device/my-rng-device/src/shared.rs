@@ -4,8 +4,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use clap::ValueEnum;
 use my_rng_abi::registers as abi;
 use serde::{Deserialize, Serialize};
+use vfio_user_server::IrqIndex;
 
 use crate::limiter::Limiter;
 use crate::metrics::{Counters, QueueCounters};
@@ -15,6 +17,36 @@ use crate::stream::{PowerOn, SeedableStream};
 pub const QUEUES: usize = 32;
 /// MSI-X vectors of a device: one for each queue, and one for one-shot transfers.
 pub const VECTORS: u16 = QUEUES as u16 + 1;
+/// MSI vectors of a device: the most that there are.
+const MSI_VECTORS: u16 = 32;
+
+/// How a device with queues interrupts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum InterruptKind {
+    /// MSI-X, 33 vectors
+    #[default]
+    Msix,
+    /// MSI, 32 vectors, for machines that unplug the device
+    Msi,
+}
+
+impl InterruptKind {
+    /// How many vectors there are.
+    pub fn vectors(self) -> u16 {
+        match self {
+            Self::Msix => VECTORS,
+            Self::Msi => MSI_VECTORS,
+        }
+    }
+
+    /// What VFIO calls it.
+    pub fn index(self) -> IrqIndex {
+        match self {
+            Self::Msix => IrqIndex::Msix,
+            Self::Msi => IrqIndex::Msi,
+        }
+    }
+}
 
 /// Whether a queue runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

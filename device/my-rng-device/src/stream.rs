@@ -2,6 +2,7 @@
 //! The seedable stream: one for each device, drawn from in order by registers, queues and one-shot transfers.
 
 use crate::generators::{Generator, Kind};
+use crate::shared::InterruptKind;
 
 /// How a device starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,11 +13,18 @@ pub struct PowerOn {
     pub seed: u32,
     /// Whether it has queues, one-shot transfers and interrupts, or the classic registers alone.
     pub queues: bool,
+    /// How it interrupts, if it does.
+    pub interrupts: InterruptKind,
 }
 
 impl Default for PowerOn {
     fn default() -> Self {
-        Self { generator: Kind::default(), seed: my_rng_abi::registers::DEFAULT_SEED, queues: true }
+        Self {
+            generator: Kind::default(),
+            seed: my_rng_abi::registers::DEFAULT_SEED,
+            queues: true,
+            interrupts: InterruptKind::default(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -117,7 +118,6 @@ fn queues_in_use_have_rows_and_accesses_that_miss_are_counted() {
     let mut client = Client::connect(&setup.a);
     let memory = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::fs::ftruncate(&memory, 0x10000).unwrap();
-    use std::os::fd::AsFd;
     assert_eq!(client.request(DMA_MAP, &dma_map(0, 0, 0x10000), &[memory.as_fd()]).error, 0);
     client.write(CONFIG, 4, 6);
     // The first buffer is in the memory, the second is not.
@@ -173,6 +173,36 @@ fn limits_change_while_the_program_runs() {
     let refused = setup.run("limit", &["--device", "2", "--bytes-per-second", "1"]);
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(refused.stderr, b"my-rng-device: there is no device 2, expected 0 to 1\n");
+}
+
+#[test]
+fn a_transfer_that_waits_for_a_limit_goes_on_when_that_is_lifted() {
+    let setup = Setup::start(&["--bytes-per-second", "1:4096"]);
+    let mut client = Client::connect(&setup.a);
+    let memory = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&memory, 0x10000).unwrap();
+    assert_eq!(client.request(DMA_MAP, &dma_map(0, 0, 0x10000), &[memory.as_fd()]).error, 0);
+    client.write(CONFIG, 4, 6);
+    client.write(BAR0, registers::ONE_SHOT_COUNT, 4096);
+    let mut start = || {
+        let command = registers::ONE_SHOT_START | registers::ONE_SHOT_TO_GUEST;
+        client.write(BAR0, registers::ONE_SHOT_COMMAND, command);
+    };
+    // The first one takes the burst; the next would come in an hour.
+    start();
+    let transfers = |setup: &Setup| setup.status()["devices"][0]["counters"]["one_shots"].as_u64().unwrap();
+    let wait_for = |count| {
+        let start = Instant::now();
+        while transfers(&setup) != count {
+            assert!(start.elapsed() < PATIENCE, "transfer {count} never ends");
+        }
+    };
+    wait_for(1);
+    start();
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(transfers(&setup), 1);
+    out(&setup.run("limit", &["--device", "0", "--bytes-per-second", "none"]));
+    wait_for(2);
 }
 
 #[test]

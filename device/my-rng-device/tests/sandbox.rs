@@ -5,17 +5,18 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use common::client::{BAR0, CONFIG, Client, DMA_MAP, dma_map};
 use common::program::{Program, sockets, text};
 use my_rng_abi::registers;
 use my_rng_device::sandbox::{landlock, privileges, seccomp};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Tells the child what to do, and where.
 const ACT: &str = "MY_RNG_SANDBOX_ACT";
@@ -152,6 +153,9 @@ fn child() {
         fs::remove_file(&socket).expect("the socket's removal is allowed");
         return;
     }
+    if act.starts_with("container") {
+        return run_in_container(&allowed, act.ends_with("strict"));
+    }
     privileges::drop_all().unwrap();
     if act == "privileges" {
         let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -180,6 +184,26 @@ fn child() {
         other => panic!("no such act: {other}"),
     }
     println!("still alive");
+}
+
+/// Becomes the program, where Landlock and seccomp are forbidden, as some containers do.
+fn run_in_container(place: &Path, strict: bool) {
+    use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
+    let forbidden = [libc::SYS_landlock_create_ruleset, libc::SYS_seccomp].map(|call| (call, Vec::new()));
+    let filter = SeccompFilter::new(
+        forbidden.into_iter().collect(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EPERM as u32),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let filter: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
+    apply_filter(&filter).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_my-rng-device"));
+    program
+        .arg("--socket")
+        .arg(place.join("device"))
+        .args(["--sandbox", if strict { "strict" } else { "on" }]);
+    panic!("{}", program.exec());
 }
 
 /// Asks for memory that is writable and executable.
@@ -220,6 +244,37 @@ fn what_is_allowed_or_merely_refused_ends_nothing() {
             words(&output)
         );
     }
+}
+
+#[test]
+fn where_parts_are_forbidden_it_goes_on_and_says_which() {
+    let place = place();
+    let mut program = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .env(ACT, "container")
+        .env(PLACE, place.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("ready")), "it serves");
+    Client::connect(&place.path().join("allowed/device")).read_register(registers::RAND32);
+    kill_process(Pid::from_child(&program), Signal::TERM).unwrap();
+    let output = program.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    for part in ["no Landlock: ", "no seccomp: "] {
+        assert!(words(&output).contains(part), "{}", words(&output));
+    }
+}
+
+#[test]
+fn where_parts_are_forbidden_and_demanded_it_does_not_start() {
+    let place = place();
+    let output = act("container strict", place.path());
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert!(words(&output).contains("my-rng-device: sandbox: no Landlock: "), "{}", words(&output));
+    assert!(!place.path().join("allowed/device").exists(), "its socket is removed");
 }
 
 #[test]

@@ -55,6 +55,16 @@ const COMMAND_BUS_MASTER: u16 = 1 << 2;
 /// Status bit: there is a list of capabilities.
 const STATUS_CAPABILITIES: u16 = 1 << 4;
 
+/// Identity of the MSI capability (PCI Local Bus Specification 3.0, section 6.8.1).
+const CAPABILITY_MSI: u8 = 0x05;
+/// Bits of MSI's message control: so many vectors are wanted, as a power of two; the address has 64 bits.
+const MSI_VECTORS_SHIFT: u16 = 1;
+const MSI_64_BITS: u16 = 1 << 7;
+/// Bits of MSI's message control that a guest can set: enable, and how many vectors it grants.
+const MSI_CONTROL_WRITABLE: u16 = (1 << 0) | (7 << 4);
+/// Most vectors of MSI.
+const MSI_VECTORS_MAX: u16 = 32;
+
 /// Identity of the MSI-X capability (PCI Local Bus Specification 3.0, section 6.8.2).
 const CAPABILITY_MSIX: u8 = 0x11;
 /// Bits of MSI-X's message control that a guest can set: function mask and enable.
@@ -160,6 +170,24 @@ impl ConfigSpace {
         self.link = start + 1;
         self.free = end;
         self
+    }
+
+    /// Adds the capability for MSI, with an address of 64 bits and without masks.
+    ///
+    /// # Panics
+    /// If `vectors` is not a power of two from 1 to 32, or the space is full: these are the program's own numbers.
+    #[must_use]
+    pub fn with_msi(self, vectors: u16) -> Self {
+        let allowed = vectors.is_power_of_two() && vectors <= MSI_VECTORS_MAX;
+        assert!(allowed, "MSI cannot have {vectors} vectors");
+        let exponent = vectors.trailing_zeros() as u16; // At most 5.
+        let control = (exponent << MSI_VECTORS_SHIFT) | MSI_64_BITS;
+        // Control, address, upper half of the address, data.
+        let body = [&control.to_le_bytes()[..], &[0; 4], &[0; 4], &[0; 2]].concat();
+        let writable =
+            [&MSI_CONTROL_WRITABLE.to_le_bytes()[..], &[0xfc, 0xff, 0xff, 0xff], &[0xff; 4], &[0xff; 2]]
+                .concat();
+        self.with_capability(CAPABILITY_MSI, &body, &writable)
     }
 
     /// Adds the capability for MSI-X.
@@ -283,6 +311,24 @@ mod tests {
         assert_eq!((first, id), (0x40, 0x11));
         let [id, end, body] = config.get(second.into());
         assert_eq!((second, id, end, body), (0x48, 9, 0, 7));
+    }
+
+    #[test]
+    fn msi_is_laid_out_as_pci_says() {
+        let mut config = config().with_msi(32);
+        let mut capability = [0; 14];
+        config.read(0x40, &mut capability);
+        assert_eq!(capability, [0x05, 0, 0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        config.write(0x40, &[0xff; 14]);
+        config.read(0x40, &mut capability);
+        assert_eq!(capability[..4], [0x05, 0, 0xfb, 0], "enable and the grant can be set");
+        assert_eq!(capability[4..], [0xfc, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    }
+
+    #[test]
+    #[should_panic(expected = "MSI cannot have 33 vectors")]
+    fn msi_has_at_most_32_vectors() {
+        let _ = config().with_msi(33);
     }
 
     #[test]

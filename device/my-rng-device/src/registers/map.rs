@@ -117,6 +117,11 @@ impl Register {
         })
     }
 
+    /// Whether the classic device has it too, which has no queues, no one-shot transfers and no interrupts.
+    pub fn is_classic(self) -> bool {
+        !matches!(self, Self::QueueSelect | Self::Queue(_) | Self::Doorbell | Self::OneShot(_))
+    }
+
     /// Whether a read changes the device, so that it must happen exactly once and as a whole.
     pub fn read_has_effects(self) -> bool {
         matches!(self, Self::Rand32 | Self::Rand64Low)

@@ -84,7 +84,7 @@ impl Registers {
 
     /// A 32-bit read at `offset`, in bytes, a multiple of 4. Where no register is, there is 0.
     pub fn read(&mut self, offset: u64) -> u32 {
-        match Register::at(offset) {
+        match self.at(offset) {
             Some(Register::Rand32) => {
                 self.counters().draws32.add_one();
                 self.shared.limiter.spend(1, 4);
@@ -131,7 +131,7 @@ impl Registers {
 
     /// A 32-bit write at `offset`, in bytes, a multiple of 4. It changes nothing but what the register table says.
     pub fn write(&mut self, offset: u64, value: u32) -> Option<Effect> {
-        match Register::at(offset) {
+        match self.at(offset) {
             Some(Register::Seed) => {
                 self.counters().seeds.add_one();
                 self.shared.stream().set_seed(value);
@@ -170,6 +170,11 @@ impl Registers {
         }
     }
 
+    /// The register at that offset, if this device has it.
+    fn at(&self, offset: u64) -> Option<Register> {
+        Register::at(offset).filter(|register| self.shared.power_on.queues || register.is_classic())
+    }
+
     fn choose_generator(&self, number: u32) {
         match Kind::from_number(number) {
             Some(kind) => {
@@ -183,6 +188,10 @@ impl Registers {
         }
     }
 
+    fn vectors(&self) -> u16 {
+        self.shared.power_on.interrupts.vectors()
+    }
+
     fn run_state(&self, queue: usize) -> RunState {
         self.shared.queue(queue).map_or(RunState::Off, |cell| cell.state())
     }
@@ -192,14 +201,9 @@ impl Registers {
         self.shared.raise_status(abi::STATUS_BAD_QUEUE);
     }
 
-    /// The queue of this number, if the device has it.
-    fn queue_number(&self, value: u32) -> Option<usize> {
-        queue_number(value).filter(|_| self.shared.power_on.queues)
-    }
-
     fn read_queue(&self, register: QueueRegister) -> u32 {
         let Some((number, registers)) =
-            self.queue_number(self.selected).and_then(|number| Some((number, self.queues.get(number)?)))
+            queue_number(self.selected).and_then(|number| Some((number, self.queues.get(number)?)))
         else {
             return 0;
         };
@@ -208,7 +212,7 @@ impl Registers {
     }
 
     fn write_queue(&mut self, register: QueueRegister, value: u32) -> Option<Effect> {
-        let number = self.queue_number(self.selected);
+        let (number, vectors) = (queue_number(self.selected), self.vectors());
         let state = number.map(|number| self.run_state(number));
         let enable = value & abi::QUEUE_ENABLE != 0;
         match (number, register, state) {
@@ -227,7 +231,7 @@ impl Registers {
                 if register != QueueRegister::Control || !enable {
                     return None;
                 }
-                match registers.set_up().filter(|_| self.bus_master) {
+                match registers.set_up(vectors).filter(|_| self.bus_master) {
                     Some(set_up) => {
                         self.counters().queue_starts.add_one();
                         self.set_run_state(number, RunState::Running);
@@ -265,7 +269,7 @@ impl Registers {
         if !starts {
             return None;
         }
-        match self.one_shot.transfer().filter(|_| self.bus_master) {
+        match self.one_shot.transfer(self.vectors()).filter(|_| self.bus_master) {
             Some(transfer) => {
                 self.shared.one_shot.set(abi::ONE_SHOT_START);
                 Some(Effect::OneShot(transfer))
@@ -273,7 +277,7 @@ impl Registers {
             None => {
                 self.one_shot_mistake();
                 self.shared.one_shot.set(abi::ONE_SHOT_ERROR);
-                self.one_shot.interrupt().map(Effect::Interrupt)
+                self.one_shot.interrupt(self.vectors()).map(Effect::Interrupt)
             }
         }
     }

@@ -58,18 +58,18 @@ impl OneShotRegisters {
         }
     }
 
-    /// What to interrupt with, if that is wanted and possible.
-    pub(super) fn interrupt(&self) -> Option<Vector> {
+    /// What to interrupt with, if that is wanted and possible on a device with so many vectors.
+    pub(super) fn interrupt(&self, vectors: u16) -> Option<Vector> {
         let wanted = self.command & abi::ONE_SHOT_INTERRUPT != 0;
-        Vector::from_number(self.vector).filter(|vector| wanted && vector.0.is_some())
+        Vector::from_number(self.vector, vectors).filter(|vector| wanted && vector.0.is_some())
     }
 
-    /// What the registers ask for, if that is sensible.
-    pub(super) fn transfer(&self) -> Option<OneShot> {
+    /// What the registers ask for, if that is sensible on a device with so many vectors.
+    pub(super) fn transfer(&self, vectors: u16) -> Option<OneShot> {
         let stream = Stream::from_number(self.source)?;
         let vector = match self.command & abi::ONE_SHOT_INTERRUPT {
             0 => Vector(None),
-            _ => Vector::from_number(self.vector)?,
+            _ => Vector::from_number(self.vector, vectors)?,
         };
         let sensible = self.command & abi::ONE_SHOT_TO_GUEST != 0
             && (1..=abi::ONE_SHOT_MAX).contains(&self.count)
@@ -82,6 +82,7 @@ impl OneShotRegisters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shared::VECTORS;
 
     fn valid() -> OneShotRegisters {
         OneShotRegisters {
@@ -97,11 +98,11 @@ mod tests {
     fn a_sensible_transfer_is_understood() {
         let expected =
             OneShot { stream: Stream::Seedable, address: 0x1234, length: 1 << 20, vector: Vector(Some(32)) };
-        assert_eq!(valid().transfer(), Some(expected));
+        assert_eq!(valid().transfer(VECTORS), Some(expected));
         let quiet = OneShotRegisters { vector: 9999, command: abi::ONE_SHOT_TO_GUEST, ..valid() };
-        assert_eq!(quiet.transfer(), Some(OneShot { vector: Vector(None), ..expected }));
+        assert_eq!(quiet.transfer(VECTORS), Some(OneShot { vector: Vector(None), ..expected }));
         let last = OneShotRegisters { destination: u64::MAX, count: 1, ..valid() };
-        assert!(last.transfer().is_some(), "the last address is an address");
+        assert!(last.transfer(VECTORS).is_some(), "the last address is an address");
     }
 
     #[test]
@@ -117,7 +118,7 @@ mod tests {
             OneShotRegisters { command: abi::ONE_SHOT_INTERRUPT, ..valid() },
         ];
         for registers in wrong {
-            assert_eq!(registers.transfer(), None, "{registers:?}");
+            assert_eq!(registers.transfer(VECTORS), None, "{registers:?}");
         }
     }
 

@@ -5,7 +5,6 @@ use my_rng_abi::queue::{DEPTH_MAX, DESCRIPTOR_SIZE, STATE_SIZE, STREAM_ENTROPY, 
 use my_rng_abi::registers as abi;
 
 use super::map::QueueRegister;
-use crate::shared::VECTORS;
 
 /// Alignment of the descriptors in bytes.
 const DESCRIPTORS_ALIGNMENT: u64 = 16;
@@ -32,15 +31,15 @@ impl Stream {
     }
 }
 
-/// An MSI-X vector that exists, or none.
+/// An interrupt vector that exists, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vector(pub Option<u16>);
 
 impl Vector {
-    /// The vector with that number in a register.
-    pub fn from_number(number: u32) -> Option<Self> {
+    /// The vector with that number in a register of a device that has so many.
+    pub fn from_number(number: u32, vectors: u16) -> Option<Self> {
         match u16::try_from(number) {
-            Ok(vector) if vector < VECTORS => Some(Self(Some(vector))),
+            Ok(vector) if vector < vectors => Some(Self(Some(vector))),
             _ if number == abi::NO_VECTOR => Some(Self(None)),
             _ => None,
         }
@@ -100,8 +99,8 @@ impl QueueRegisters {
         }
     }
 
-    /// What the registers say, if that is valid.
-    pub(super) fn set_up(&self) -> Option<SetUp> {
+    /// What the registers say, if that is valid for a device with so many vectors.
+    pub(super) fn set_up(&self, vectors: u16) -> Option<SetUp> {
         let Self { stream, depth, vector, descriptors, state } = *self;
         let fits = |start: u64, size: u64| start.checked_add(size.saturating_sub(1)).is_some();
         let valid = depth.is_power_of_two()
@@ -110,7 +109,7 @@ impl QueueRegisters {
             && state % STATE_SIZE as u64 == 0
             && fits(descriptors, u64::from(depth).saturating_mul(DESCRIPTOR_SIZE as u64))
             && fits(state, STATE_SIZE as u64);
-        let (stream, vector) = (Stream::from_number(stream.into())?, Vector::from_number(vector)?);
+        let (stream, vector) = (Stream::from_number(stream.into())?, Vector::from_number(vector, vectors)?);
         valid.then_some(SetUp { depth, descriptors, state, stream, vector })
     }
 }
@@ -119,6 +118,7 @@ impl QueueRegisters {
 mod tests {
     use super::*;
     use crate::registers::map::Half;
+    use crate::shared::VECTORS;
 
     fn valid() -> QueueRegisters {
         QueueRegisters { stream: 1, depth: 256, vector: 3, descriptors: 0x1_0010, state: 0x2_0000 }
@@ -148,7 +148,7 @@ mod tests {
             stream: Stream::Seedable,
             vector: Vector(Some(3)),
         };
-        assert_eq!(registers.set_up(), Some(expected));
+        assert_eq!(registers.set_up(VECTORS), Some(expected));
     }
 
     #[test]
@@ -167,11 +167,14 @@ mod tests {
             QueueRegisters { state: 0x800, ..valid() },
         ];
         for registers in wrong {
-            assert_eq!(registers.set_up(), None, "{registers:?}");
+            assert_eq!(registers.set_up(VECTORS), None, "{registers:?}");
         }
+        let last_vector = QueueRegisters { vector: u32::from(VECTORS) - 1, ..valid() };
+        assert!(last_vector.set_up(VECTORS).is_some());
+        assert_eq!(last_vector.set_up(VECTORS - 1), None, "a device may have fewer");
         let last = QueueRegisters { depth: 1, descriptors: u64::MAX - 15, state: u64::MAX - 4095, ..valid() };
-        assert!(last.set_up().is_some(), "the last addresses are addresses");
+        assert!(last.set_up(VECTORS).is_some(), "the last addresses are addresses");
         let silent = QueueRegisters { vector: abi::NO_VECTOR, ..valid() };
-        assert_eq!(silent.set_up().unwrap().vector, Vector(None));
+        assert_eq!(silent.set_up(VECTORS).unwrap().vector, Vector(None));
     }
 }

@@ -8,13 +8,13 @@ use std::time::Instant;
 use my_rng_abi::queue as abi;
 use my_rng_abi::registers::{ONE_SHOT_ERROR, STATUS_QUEUE_ERROR};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use vfio_user_server::{Interrupts, IrqIndex, Irqs};
+use vfio_user_server::{Interrupts, Irqs};
 
 use super::*;
 use crate::driver::{Layout, PlainMemory, Ring};
 use crate::limiter::Rate;
 use crate::registers::{OneShot, Stream, Vector};
-use crate::shared::VECTORS;
+use crate::shared::InterruptKind;
 use crate::stream::PowerOn;
 
 /// Nothing in these tests takes this long unless it hangs.
@@ -32,9 +32,15 @@ struct Machine {
 
 impl Machine {
     fn new(workers: usize) -> Self {
-        let shared = Arc::new(Shared::new(PowerOn::default()));
+        Self::with(workers, PowerOn::default())
+    }
+
+    fn with(workers: usize, power_on: PowerOn) -> Self {
+        let shared = Arc::new(Shared::new(power_on));
         let memory = PlainMemory::new(SIZE).unwrap();
-        let interrupts = Interrupts::new(&Irqs::default().with(IrqIndex::Msix, VECTORS));
+        let interrupts = Interrupts::new(
+            &Irqs::default().with(power_on.interrupts.index(), power_on.interrupts.vectors()),
+        );
         let client = Client { memory: memory.memory.clone(), interrupts };
         let count = NonZero::new(workers).unwrap();
         let workers = Workers::start(shared.clone(), count, &Shutdown::new().unwrap()).unwrap();
@@ -80,7 +86,10 @@ impl Machine {
 
     fn vector(&self, vector: u32) -> OwnedFd {
         let eventfd = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-        self.client.interrupts.assign(IrqIndex::Msix, vector, eventfd.try_clone().unwrap()).unwrap();
+        self.client
+            .interrupts
+            .assign(self.shared.power_on.interrupts.index(), vector, eventfd.try_clone().unwrap())
+            .unwrap();
         eventfd
     }
 
@@ -208,6 +217,16 @@ fn interrupts_come_when_they_are_asked_for() {
     let transfer = machine.vector(32);
     assert_eq!(machine.transfer(0, 1), 0);
     assert_eq!(signals(&transfer), 1);
+}
+
+#[test]
+fn a_device_with_msi_sends_its_interrupts_as_such() {
+    let machine = Machine::with(1, PowerOn { interrupts: InterruptKind::Msi, ..PowerOn::default() });
+    let mut ring = machine.start(31, Machine::layout(0, 8, 64), Stream::Entropy);
+    let vector = machine.vector(31);
+    ring.want_interrupt_at(1).unwrap();
+    machine.post(31, &mut ring, 1);
+    assert_eq!(signals(&vector), 1);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, error, warn};
 use my_rng_abi::registers as abi;
-use vfio_user_server::{Interrupts, IrqIndex, Shutdown};
+use vfio_user_server::{Interrupts, Shutdown};
 
 use super::mailbox::{Command, Mailbox};
 use crate::entropy::{EntropyStream, erase};
@@ -330,7 +330,7 @@ impl Worker {
 
     fn interrupt(&self, vector: Vector) {
         let (Some((_, interrupts)), Some(vector)) = (&self.client, vector.0) else { return };
-        match interrupts.trigger(IrqIndex::Msix, vector.into()) {
+        match interrupts.trigger(self.shared.power_on.interrupts.index(), vector.into()) {
             true => self.shared.counters.interrupts.add_one(),
             false => self.shared.counters.interrupts_unassigned.add_one(),
         }
