@@ -336,11 +336,24 @@ impl Device<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Device::read`].
+    /// As [`Device::read`]; [`ENODEV`] when the device does not answer.
     pub(crate) fn poll(&self, register: impl FnOnce(&crate::events::Events)) -> Result<bool> {
         let queue = self.queues()?.entropy.to_wait_for()?;
         register(queue.events());
-        Ok(queue.ask_for_interrupt(0, &self.hardware)?.is_none())
+        let is_ready = queue.ask_for_interrupt(0, &self.hardware)?.is_none();
+        if !is_ready {
+            self.look()?;
+        }
+        Ok(is_ready)
+    }
+
+    /// Sees now and then whether the device has died, which nobody tells the driver.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when it has.
+    pub(crate) fn look(&self) -> Result {
+        self.hardware.look()
     }
 
     /// Wakes everybody who waits, so that they look around.

@@ -121,14 +121,16 @@ pub(crate) struct Vectors<'bound> {
 }
 
 impl<'bound> Vectors<'bound> {
-    /// Asks for `wanted` MSI-X vectors and is content with less, but one.
+    /// Asks for `wanted` vectors, of MSI-X or else of MSI, and is content with less, but one.
     ///
     /// # Errors
     ///
     /// [`ENOSPC`] when the device has none, [`ENOMEM`].
     pub(crate) fn new(pdev: &'bound pci::Device<Bound>, wanted: u32) -> Result<Self> {
         let vectors = KBox::new(
-            pdev.alloc_irq_vectors(1, wanted, pci::IrqTypes::default().with(pci::IrqType::MsiX))?,
+            pdev.alloc_irq_vectors(1, wanted, pci::IrqTypes::default()
+                    .with(pci::IrqType::MsiX)
+                    .with(pci::IrqType::Msi))?,
             GFP_KERNEL,
         )?;
         let mut handlers = KVec::with_capacity(vectors.len(), GFP_KERNEL)?;

@@ -176,7 +176,9 @@ impl FileOperations for Files {
         table: &PollTable<'_>,
     ) -> Result<bindings::__poll_t> {
         if let Some(mapping) = open_file.mapping_if_any() {
-            return Ok(mapping.poll(file, table));
+            return Ok(mapping.poll(file, table, || {
+                open_file.device.access(|device| device.look())
+            }));
         }
         if open_file.events.is_none() {
             return Err(EOPNOTSUPP);

@@ -37,12 +37,17 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Atomic,
             AtomicFlag,
             Relaxed, //
         },
         Mutex, //
     },
-    time::Delta,
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
 };
 
 /// What a read returns when nothing answers on the bus: a device that was pulled out, or whose
@@ -52,6 +57,9 @@ const ALL_ONES: u32 = u32::MAX;
 /// How long a device may take to stop a queue. It fills one buffer in less than a millisecond; a host
 /// that is busy with other things may need much longer.
 const TIME_TO_STOP: Delta = Delta::from_millis(2000);
+
+/// How often [`Hardware::look`] looks at the most. Less often than those who call it wait.
+const TIME_BETWEEN_LOOKS: Delta = Delta::from_millis(200);
 
 /// The registers of a bound device.
 ///
@@ -66,6 +74,9 @@ pub(crate) struct Hardware<'bound> {
     /// Set when the device did not answer. It is then given up until it is bound again: everybody
     /// who asked it once more would have to wait for it once more.
     silent: AtomicFlag,
+    bound_at: Instant<Monotonic>,
+    /// When [`Hardware::look`] last did, in nanoseconds after `bound_at`.
+    looked_at: Atomic<i64>,
     /// The right to use the device's latch. A mutex and not a spin lock: a register access leaves
     /// the virtual machine and takes as long as thousands of instructions.
     #[pin]
@@ -111,6 +122,8 @@ impl<'bound> Hardware<'bound> {
             pdev,
             bar,
             silent: AtomicFlag::new(false),
+            bound_at: Instant::now(),
+            looked_at: Atomic::new(0),
             latch <- new_mutex!(Latch),
             select <- new_mutex!(Select),
         })
@@ -181,6 +194,21 @@ impl Hardware<'_> {
     /// [`ENODEV`] when it does not.
     pub(crate) fn is_there(&self) -> Result {
         self.answered(true)
+    }
+
+    /// The same for those who ask often: looks now and then, and says yes in between.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when it does not.
+    pub(crate) fn look(&self) -> Result {
+        let now = self.bound_at.elapsed().as_nanos();
+        // Two who look at the same time do no harm.
+        if now - self.looked_at.load(Relaxed) < TIME_BETWEEN_LOOKS.as_nanos() {
+            return Ok(());
+        }
+        self.looked_at.store(now, Relaxed);
+        self.is_there()
     }
 
     /// Says [`ENODEV`] when the device does not answer.

@@ -125,8 +125,26 @@ impl Mapping {
 
     /// What `poll(2)` says: readable when the completion has come that the program has written into
     /// `INTERRUPT_AT`, or when none will come any more.
-    pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> bindings::__poll_t {
+    ///
+    /// If there is nothing, `look` sees whether the device has died.
+    pub(crate) fn poll(
+        &self,
+        file: &File,
+        table: &PollTable<'_>,
+        look: impl FnOnce() -> Result,
+    ) -> bindings::__poll_t {
         table.register_wait(file, self.events.poll_queue());
+        match self.state() {
+            0 if look().is_err() => {
+                self.say_gone();
+                self.state()
+            }
+            state => state,
+        }
+    }
+
+    /// The same without waiting.
+    fn state(&self) -> bindings::__poll_t {
 
         // Against the device's order "COMPLETED, barrier, INTERRUPT_AT".
         self.pages.full_barrier();

@@ -16,12 +16,16 @@ use my_rng_abi::ioctl::{MAP_INFO, MapInfo, WAKE};
 use my_rng_abi::queue::{ERROR_GONE, STATE_SIZE};
 use my_rng_ring::ring::is_reached;
 use my_rng_ring::{Fault, Layout, Ring, State};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::ioctl::{Getter, NoArg, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::{Device, Error, Operation};
+
+/// How long to wait before asking the driver again. Nobody needs this while the device works: a device that has died says
+/// nothing, and the driver looks for it only when it is asked.
+const LOOK_AFTER: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
 /// A mapped queue of one device: a stream of random bytes that nobody else gets.
 ///
@@ -178,7 +182,7 @@ impl MappedRing {
             return Ok(());
         }
         let mut files = [PollFd::from_borrowed_fd(self.device.as_fd(), PollFlags::IN)];
-        match poll(&mut files, None) {
+        match poll(&mut files, Some(&LOOK_AFTER)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(Error::new(self.device.path(), Operation::Poll, errno)),
         }

@@ -60,8 +60,8 @@ pub(crate) struct Config {
     pub(crate) memory: u32,
     /// Number of my_rng devices.
     pub(crate) rng: u32,
-    /// Whether those devices sit behind ports that they can be unplugged from. They then have the classic registers alone:
-    /// QEMU 11.1 aborts when a vfio-user device with MSI-X is unplugged.
+    /// Whether those devices sit behind ports that they can be unplugged from. They then have MSI in place of MSI-X: QEMU 11.1
+    /// aborts when a vfio-user device with MSI-X is unplugged.
     pub(crate) hotplug: bool,
     /// Whether devices sit behind an IOMMU that lets them reach only what a driver has mapped.
     pub(crate) iommu: bool,
@@ -104,7 +104,7 @@ impl Default for Config {
 impl Config {
     /// What the device process is told besides its sockets.
     fn device_arguments(&self) -> &'static [&'static str] {
-        if self.hotplug { &["--classic"] } else { &[] }
+        if self.hotplug { &["--interrupts", "msi"] } else { &[] }
     }
 }
 
