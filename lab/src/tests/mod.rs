@@ -34,7 +34,7 @@ pub(crate) struct Lab {
 }
 
 /// No test's machine may take longer than this.
-const TIME_LIMIT: Duration = Duration::from_secs(240);
+const TIME_LIMIT: Duration = Duration::from_secs(480);
 /// … unless detectors slow it down, or each allocation fails in turn.
 const CHECKED_TIME_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// … or it does everything a thousand times.

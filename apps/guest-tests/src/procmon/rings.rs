@@ -116,7 +116,7 @@ fn a_slow_reader_knows(options: &Options) -> Result<(), Stop> {
         let events = Events::open()?;
         let rings = events.map()?;
         let mut reader = rings.reader();
-        for _ in 0..150 {
+        for _ in 0..60 {
             run()?;
         }
         let (mut read, mut lost) = (0, 0);
