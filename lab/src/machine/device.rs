@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The device processes beside a machine: one `my-rng-device` with a socket for each device.
 
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use crate::process::{Running, indent};
 use crate::ui;
@@ -67,10 +69,37 @@ impl RngDevices {
         &self.sockets
     }
 
-    /// Kills the process as a crash would.
-    pub(crate) fn kill(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.kill();
+    /// Kills the process as a crash would. Its connections end when what QEMU has sent meanwhile was read: QEMU 11.1 aborts
+    /// when its peer closes the connection with a request unread, and a machine that is gone tests no driver.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let connections = connections_of(process.child().id())?;
+        process.kill();
+        for mut connection in connections {
+            // Nothing more can be sent; what was sent before is read. A socket that was never connected refuses both.
+            if connection.shutdown(Shutdown::Both).is_ok() {
+                let _ = std::io::copy(&mut connection, &mut std::io::sink());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sockets of another process.
+fn connections_of(process: u32) -> anyhow::Result<Vec<UnixStream>> {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw).context("a process id out of range")?;
+    let process_fd = pidfd_open(pid, PidfdFlags::empty()).context("cannot open the device's process")?;
+    let mut connections = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{process}/fd")).context("cannot list descriptors")? {
+        let entry = entry.context("cannot list descriptors")?;
+        let is_socket = std::fs::read_link(entry.path())
+            .is_ok_and(|target| target.to_string_lossy().starts_with("socket:"));
+        let number = entry.file_name().to_string_lossy().parse();
+        if let (true, Ok(number)) = (is_socket, number) {
+            let socket = pidfd_getfd(&process_fd, number, PidfdGetfdFlags::empty())
+                .context("cannot take a descriptor of the device's process")?;
+            connections.push(UnixStream::from(socket));
         }
     }
+    Ok(connections)
 }

@@ -85,7 +85,7 @@ pub(super) fn a_killed_device_process_hangs_nobody(lab: &Lab) -> anyhow::Result<
     let line = format!("{DRAW_FOREVER} && echo gone; my-app || echo refused; rmmod my_rng && echo unloaded");
     let mut machine = start(lab, &line)?;
     machine.wait_for("drawing")?;
-    machine.devices().kill();
+    machine.devices().kill()?;
     let outcome = end(machine)?;
     ensure!(
         outcome.captured.stdout.ends_with("gone\nrefused\nunloaded\n"),
