@@ -66,12 +66,13 @@ const LOAD: Operation =
 const UNLOAD: Operation =
     Operation { before: bound, call: unload, after: unloaded_or_not, also: &[], at_least: 1 };
 
-/// `pci_request_region()` makes EBUSY of what it cannot allocate, `__pci_enable_msix_range()` ENODEV or ENOSPC.
+/// `pci_request_region()` makes EBUSY of what it cannot allocate, `__pci_enable_msix_range()` ENODEV or ENOSPC, and then
+/// `__pci_enable_msi_range()` EINVAL for a device without MSI.
 const BIND: Operation = Operation {
     before: unbound,
     call: bind,
     after: bound_or_not,
-    also: &[Errno::BUSY, Errno::NODEV, Errno::NOSPC],
+    also: &[Errno::BUSY, Errno::NODEV, Errno::NOSPC, Errno::INVAL],
     at_least: 10,
 };
 
