@@ -163,7 +163,7 @@ impl Socket {
         let mut done = 0;
         loop {
             let at = from.wrapping_add(done);
-            let mut send = || self.try_send(at, length - done, signal);
+            let send = || self.try_send(at, length - done, signal);
             let step = match send() {
                 Some(step) => step,
                 None if no_wait => Err(Errno::EAGAIN),
