@@ -11,7 +11,7 @@ use crate::process;
 use crate::ui::Step;
 
 /// The programs of the machines, as their packages are called.
-const GUEST_PACKAGES: [&str; 8] = [
+const GUEST_PACKAGES: [&str; 9] = [
     "exo-tests",
     "guest-init",
     "guest-tests",
@@ -19,6 +19,7 @@ const GUEST_PACKAGES: [&str; 8] = [
     "procmon",
     "rng-bench",
     "rng-benchmark",
+    "rng-dump",
     "syscall-bench",
 ];
 /// glibc can be linked statically, and every Rust tool chain on a Linux host has this target.

@@ -29,7 +29,8 @@ pub const RAND64: u32 = command(READ, 2, 8);
 ///
 /// Then `mmap(2)`: [`MapInfo::length`] bytes of the file from offset 0, shared, readable and writable; once. What is there is
 /// said in [`queue`](super::queue); the program keeps the driver's side of those rules. `poll(2)` on the file waits for the
-/// completion in `INTERRUPT_AT`.
+/// completion in `INTERRUPT_AT`. Give it a time-out, and call it again: a device that has died is noticed by a call, at most five
+/// times a second, and not by one that waits.
 pub const MAP_INFO: u32 = command(READ, 3, size_of::<MapInfo>() as u32);
 /// Rings the doorbell of the file's queue: `_IO('q', 4)`. Needed when `SLEEPING` is 1 after something was posted.
 pub const WAKE: u32 = command(NOTHING, 4, 0);

@@ -29,7 +29,7 @@ const BUFFER_SIZE: u32 = 16 << 10;
 const DESCRIPTORS: usize = 0;
 const STATE: usize = STATE_SIZE;
 const BUFFERS: usize = 64 << 10;
-const SIZE: usize = BUFFERS + DEPTH as usize * BUFFER_SIZE as usize;
+pub(crate) const SIZE: usize = BUFFERS + DEPTH as usize * BUFFER_SIZE as usize;
 
 const _: () = assert!(DEPTH as usize * DESCRIPTOR_SIZE <= STATE && STATE + STATE_SIZE <= BUFFERS);
 
@@ -53,17 +53,7 @@ pub(crate) struct Guest {
 impl Guest {
     /// Connects to the device and starts the queue.
     pub(crate) fn attach(socket: &Path) -> anyhow::Result<Self> {
-        let file: File = memfd_create("guest", MemfdFlags::CLOEXEC).context("cannot create memory")?.into();
-        ftruncate(&file, SIZE as u64).context("cannot create memory")?;
-        let descriptor = file.as_raw_fd();
-        let memory = MmapRegion::from_file(FileOffset::new(file.try_clone()?, 0), SIZE)
-            .context("cannot map memory")?;
-
-        let client = Client::new(socket).map_err(|error| anyhow!("cannot attach to the device: {error}"))?;
-        let mut registers = Registers(client);
-        let mapped = registers.0.dma_map(0, 0, SIZE as u64, descriptor);
-        mapped.map_err(|error| anyhow!("cannot share memory with the device: {error}"))?;
-        registers.allow_dma()?;
+        let (mut registers, memory) = connect(socket)?;
         let features = registers.read(FEATURES)?;
         ensure!(features & FEATURE_QUEUES != 0, "the device has no queues: its features are {features:#x}");
 
@@ -106,6 +96,22 @@ impl Guest {
     }
 }
 
+/// Connects to the device and gives it [`SIZE`] bytes of memory from address 0 on.
+pub(crate) fn connect(socket: &Path) -> anyhow::Result<(Registers, MmapRegion)> {
+    let file: File = memfd_create("guest", MemfdFlags::CLOEXEC).context("cannot create memory")?.into();
+    ftruncate(&file, SIZE as u64).context("cannot create memory")?;
+    let descriptor = file.as_raw_fd();
+    let memory =
+        MmapRegion::from_file(FileOffset::new(file.try_clone()?, 0), SIZE).context("cannot map memory")?;
+
+    let client = Client::new(socket).map_err(|error| anyhow!("cannot attach to the device: {error}"))?;
+    let mut registers = Registers(client);
+    let mapped = registers.0.dma_map(0, 0, SIZE as u64, descriptor);
+    mapped.map_err(|error| anyhow!("cannot share memory with the device: {error}"))?;
+    registers.allow_dma()?;
+    Ok((registers, memory))
+}
+
 impl Memory {
     fn word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset < STATE_SIZE, "no word of the state: {offset:#x}");
@@ -136,7 +142,7 @@ impl State for Memory {
 }
 
 /// The device's registers.
-struct Registers(Client);
+pub(crate) struct Registers(Client);
 
 impl Registers {
     fn allow_dma(&mut self) -> anyhow::Result<()> {
@@ -164,14 +170,14 @@ impl Registers {
         }
     }
 
-    fn read(&mut self, offset: usize) -> anyhow::Result<u32> {
+    pub(crate) fn read(&mut self, offset: usize) -> anyhow::Result<u32> {
         let mut bytes = [0; 4];
         let read = self.0.region_read(REGISTER_BAR.into(), offset as u64, &mut bytes);
         read.map_err(|error| anyhow!("cannot read the register at {offset:#x}: {error}"))?;
         Ok(u32::from_le_bytes(bytes))
     }
 
-    fn write(&mut self, offset: usize, value: u32) -> anyhow::Result<()> {
+    pub(crate) fn write(&mut self, offset: usize, value: u32) -> anyhow::Result<()> {
         let written = self.0.region_write(REGISTER_BAR.into(), offset as u64, &value.to_le_bytes());
         written.map_err(|error| anyhow!("cannot write to the register at {offset:#x}: {error}"))
     }

@@ -7,10 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod dump;
 mod guest;
 mod process;
 
 use std::hint::black_box;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -26,6 +28,7 @@ const STATUS_USAGE: u8 = 2;
 fn main() -> ExitCode {
     let result = match Arguments::parse(lexopt::Parser::from_env()) {
         Ok(Action::Run(arguments)) => run(&arguments),
+        Ok(Action::Dump { device, way, bytes }) => dump(&device, way, bytes),
         Ok(Action::Help) => {
             print!("{}", arguments::HELP);
             Ok(())
@@ -42,6 +45,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn dump(device: &Path, way: dump::Way, bytes: u64) -> anyhow::Result<()> {
+    let device = Device::start(device)?;
+    let (mut registers, memory) = guest::connect(device.socket())?;
+    dump::dump(&mut registers, &memory, way, bytes)
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use crate::process::{Running, indent};
+use crate::process::{Running, indent, output};
 use crate::ui;
 
 /// How long a device process may take until it listens.
@@ -21,12 +21,14 @@ const START_TIME: Duration = Duration::from_secs(10);
 pub(crate) struct RngDevices {
     process: Option<Running>,
     sockets: Vec<PathBuf>,
+    program: PathBuf,
+    control: PathBuf,
 }
 
 impl RngDevices {
     /// No device at all.
     pub(crate) fn none() -> Self {
-        Self { process: None, sockets: Vec::new() }
+        Self { process: None, sockets: Vec::new(), program: PathBuf::new(), control: PathBuf::new() }
     }
 
     /// Starts `count` devices with their sockets in `folder`, and waits until each can be connected to.
@@ -43,6 +45,8 @@ impl RngDevices {
         let log = folder.join("device.log");
         let mut command = Command::new(program);
         command.args(sockets.iter().flat_map(|socket| ["--socket".as_ref(), socket.as_os_str()]));
+        let control = folder.join("rng-control");
+        command.arg("--control").arg(&control);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         if ui::verbose() {
             command.arg("-v");
@@ -61,7 +65,24 @@ impl RngDevices {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
-        Ok(Self { process: Some(process), sockets })
+        Ok(Self { process: Some(process), sockets, program: program.to_owned(), control })
+    }
+
+    /// How often the devices wanted to reach memory of the machine that is not there, or not for them; `None` if there is
+    /// no process to ask.
+    pub(crate) fn dma_faults(&mut self) -> anyhow::Result<Option<u64>> {
+        match &mut self.process {
+            Some(process) if process.ended()?.is_none() => {}
+            _ => return Ok(None),
+        }
+        let mut command = Command::new(&self.program);
+        command.args(["status", "--format", "json", "--control"]).arg(&self.control);
+        let status: serde_json::Value = serde_json::from_str(&output(&mut command)?)
+            .context("cannot read what the device says of itself")?;
+        let faults = |device: &serde_json::Value| device["server"]["dma_faults"].as_u64();
+        let devices = status["devices"].as_array().context("the device names no devices")?;
+        let sum = devices.iter().map(faults).sum::<Option<u64>>();
+        sum.map(Some).context("the device does not say how often it reached beyond its memory")
     }
 
     /// The sockets, a device each.

@@ -206,6 +206,8 @@ pub(crate) struct Outcome {
     pub(crate) log: PathBuf,
     /// Output, if it was to be captured.
     pub(crate) captured: Captured,
+    /// How often the my_rng devices wanted to reach memory that was not there, or not for them; `None` without devices.
+    pub(crate) dma_faults: Option<u64>,
 }
 
 impl Outcome {
@@ -318,11 +320,20 @@ impl Machine {
 
     /// Waits until the command's captured stdout contains `text`.
     pub(crate) fn wait_for(&mut self, text: &str) -> anyhow::Result<()> {
-        while !self.stdout_so_far().contains(text) {
+        self.wait_until(&format!("{text:?}"), |said| said.contains(text))
+    }
+
+    /// Waits until the command's captured stdout is as `expected` says in words.
+    pub(crate) fn wait_until(
+        &mut self,
+        expected: &str,
+        is_said: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<()> {
+        while !is_said(&self.stdout_so_far()) {
             interrupt::check()?;
             if self.qemu.ended()?.is_some() || self.deadline.is_some_and(|deadline| Instant::now() > deadline)
             {
-                bail!("the machine never said {text:?}; it said:\n{}", self.stdout_so_far());
+                bail!("the machine never said {expected}; it said:\n{}", self.stdout_so_far());
             }
             std::thread::sleep(POLL);
         }
@@ -370,7 +381,8 @@ impl Machine {
                 captured.stderr += &format!("{said}{explanation}\n");
             }
         }
-        Ok(Outcome { status, time, accel: self.accel, log, captured })
+        let dma_faults = self.devices.dma_faults()?;
+        Ok(Outcome { status, time, accel: self.accel, log, captured, dma_faults })
     }
 }
 

@@ -94,3 +94,15 @@ pub(super) fn a_killed_device_process_hangs_nobody(lab: &Lab) -> anyhow::Result<
     );
     Ok(())
 }
+
+/// The guest restarts under load: the device begins anew with it, and works.
+pub(super) fn a_machine_starts_again_with_its_device(lab: &Lab) -> anyhow::Result<()> {
+    let line = "my-app --rounds 1 && rng-dump --bytes 100000 mmap | wc -c; cat /dev/my_rng0 > /dev/null & sleep 1; reboot -f";
+    let qemu_args = ["-action", "reboot=reset"].map(str::to_owned).to_vec();
+    let config = Config { smp: 2, qemu_args, ..lab.config() };
+    let command = ["sh", "-c", line].map(str::to_owned);
+    let mut machine = Machine::start(&lab.parts, &config, &command, Output::Capture)?;
+    machine.wait_until("the numbers of both starts", |said| {
+        said.matches("number 0: 1804289383\n").count() == 2 && said.ends_with("100000\n")
+    })
+}

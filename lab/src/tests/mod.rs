@@ -12,6 +12,7 @@ pub(crate) mod host;
 mod hotplug;
 mod inside;
 mod kmod;
+mod quality;
 mod vm;
 
 use std::collections::BTreeMap;
@@ -79,6 +80,10 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("my_rng::an_unplugged_device_gives_enodev", hotplug::an_unplugged_device_gives_enodev),
     ("my_rng::a_device_can_be_plugged_in_again", hotplug::a_device_can_be_plugged_in_again),
     ("my_rng::a_killed_device_process_hangs_nobody", hotplug::a_killed_device_process_hangs_nobody),
+    ("my_rng::a_machine_starts_again_with_its_device", hotplug::a_machine_starts_again_with_its_device),
+    ("quality::registers_and_one_shot_transfers", quality::registers_and_one_shot_transfers),
+    ("quality::every_way_in_a_machine", quality::every_way_in_a_machine),
+    ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),
 ];
 
 /// The tests that need no machine.
