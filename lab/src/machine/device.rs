@@ -71,9 +71,9 @@ impl RngDevices {
     /// How often the devices wanted to reach memory of the machine that is not there, or not for them; `None` if there is
     /// no process to ask.
     pub(crate) fn dma_faults(&mut self) -> anyhow::Result<Option<u64>> {
-        match &mut self.process {
-            Some(process) if process.ended()?.is_none() => {}
-            _ => return Ok(None),
+        let Some(process) = &mut self.process else { return Ok(None) };
+        if process.ended()?.is_some() {
+            return Ok(None);
         }
         let mut command = Command::new(&self.program);
         command.args(["status", "--format", "json", "--control"]).arg(&self.control);
