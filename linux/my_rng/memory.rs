@@ -307,7 +307,7 @@ impl Drop for MappedPage {
 pub(crate) struct Mapped {
     descriptors: Coherent<[[u64; 2]]>,
     state: MappedPage,
-    _buffers: KVec<MappedPage>,
+    buffers: KVec<MappedPage>,
     pages: Arc<Pages>,
 }
 
@@ -361,7 +361,7 @@ impl Mapped {
         Ok(Self {
             descriptors: descriptors.into(),
             state,
-            _buffers: buffers,
+            buffers,
             pages: Arc::new(
                 Pages {
                     state: shared_state,
@@ -390,7 +390,13 @@ impl Mapped {
 
     /// Leaves the memory to the device for ever: it could not be told to stop, and memory that a
     /// device may still write to must not become anybody else's.
+    ///
+    /// Only that memory: what we had noted down about it is freed.
     pub(crate) fn abandon(self) {
-        forget(self);
+        forget(self.descriptors);
+        forget(self.state);
+        for page in self.buffers {
+            forget(page);
+        }
     }
 }
