@@ -48,7 +48,7 @@ impl Layout {
 }
 
 /// This program, even if a build has replaced its file since it was started.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// This program's own command that enters a sandbox.
 const ENTRY: &str = "internal-sandbox";

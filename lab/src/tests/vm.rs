@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use super::Lab;
 use crate::machine::{self, Captured, Config, Output, STATUS_MACHINE_FAILED, STATUS_TIMED_OUT};
+use crate::sandbox::OWN_PROGRAM;
 
 /// Runs a shell line in a machine; its status and output.
 pub(super) fn shell(lab: &Lab, config: &Config, line: &str) -> anyhow::Result<(i32, Captured)> {
@@ -44,7 +45,8 @@ pub(super) fn output_arrives_whole_and_apart(lab: &Lab) -> anyhow::Result<()> {
 
 /// This program as a person would call it.
 pub(super) fn exo(lab: &Lab, arguments: &[&str]) -> anyhow::Result<Command> {
-    let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+    // Not by its name: a build may have replaced the file meanwhile.
+    let mut command = Command::new(OWN_PROGRAM);
     command.args(arguments).env("CARGO_TARGET_DIR", &lab.parts.context.target);
     Ok(command)
 }
