@@ -23,7 +23,7 @@ pub(crate) fn run() -> Outcome {
     let mut buffer = [0_u8; 4096];
     let at = buffer.as_mut_ptr().expose_provenance() as u64;
     let fd = |file: &File| u64::from(file.as_raw_fd().unsigned_abs());
-    let calls: [Call; 10] = [
+    let calls: [Call; 13] = [
         ("getpid", libc::SYS_getpid, [0; 6]),
         ("gettid", libc::SYS_gettid, [0; 6]),
         ("getuid", libc::SYS_getuid, [0; 6]),
@@ -33,7 +33,10 @@ pub(crate) fn run() -> Outcome {
         ("read of zero", libc::SYS_read, [fd(&zero), at, 4096, 0, 0, 0]),
         ("write to null", libc::SYS_write, [fd(&null), at, 4096, 0, 0, 0]),
         ("write to zero", libc::SYS_write, [fd(&zero_write), at, 1, 0, 0, 0]),
+        ("a missing number of Linux's", 470, [0; 6]),
+        ("a missing number of the kernel's own", 0x100f, [0; 6]),
         ("an unknown number", 4000, [0; 6]),
+        ("the largest number", u32::MAX.into(), [0; 6]),
     ];
     let mut counters = Counters::open()?;
     for (name, number, arguments) in calls {

@@ -11,7 +11,7 @@ use exo_hal::{
     boot::BootInfo,
     hooks::{LeanCall, TaskType},
     thread::{self, Thread},
-    trap::{Fault, LEAN_CALLS, Regs},
+    trap::{Fault, LEAN_ENTRIES, Regs},
 };
 
 use crate::{
@@ -58,7 +58,7 @@ fn exo_cpu_main() -> ! {
 /// The calls that take the short path, for the assembly.
 #[unsafe(no_mangle)]
 #[used]
-static lean_calls: [Option<LeanCall>; LEAN_CALLS] = syscall::dispatch::lean_table();
+static lean_calls: [Option<LeanCall>; LEAN_ENTRIES] = syscall::dispatch::lean_table();
 
 #[unsafe(no_mangle)]
 fn exo_syscall(regs: &mut Regs) {

@@ -16,5 +16,6 @@ pub mod cpio;
 pub mod elf;
 pub mod line_discipline;
 pub mod ring;
+pub mod seen;
 pub mod symbols;
 pub mod time;

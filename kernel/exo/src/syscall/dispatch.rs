@@ -8,14 +8,17 @@
 //! * `lean`: also has a function of the same name in [`lean`](super::lean), which is tried first, on the short path that takes no
 //!   lock, allocates nothing and never switches.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use exo_abi::number as exo;
-use exo_hal::{hooks::LeanCall, log, trap::LEAN_CALLS, trap::Regs};
+use exo_hal::{
+    hooks::LeanCall,
+    log,
+    trap::{LEAN_ENTRIES, Regs, lean_entry},
+};
+use exo_logic::seen::Seen;
 
 use super::{
-    Argument, descriptors, futexes, identity, info, ipcs, lean as lean_calls, memory, names, open, polling,
-    processes, read_write, signals, sockets, status, times,
+    Argument, descriptors, futexes, identity, info, ipcs, lean as lean_calls, memory, names, open,
+    polling, processes, read_write, signals, sockets, status, times,
 };
 use crate::{
     errno::{Errno, Result},
@@ -42,10 +45,10 @@ macro_rules! invoke {
 
 macro_rules! lean_only {
     (lean, $number:expr, $name:ident, $out:ident) => {
-        $out[$number as usize] = Some(lean_calls::$name as LeanCall)
+        $out[lean_entry($number)] = Some(lean_calls::$name as LeanCall)
     };
     ($kind:ident, $number:expr, $name:ident, $out:ident) => {
-        $out[$number as usize] = None
+        $out[lean_entry($number)] = None
     };
 }
 
@@ -59,10 +62,12 @@ macro_rules! system_calls {
             }
         }
 
-        /// The functions of the short path, by number.
-        pub const fn lean_table() -> [Option<LeanCall>; LEAN_CALLS] {
-            let mut out: [Option<LeanCall>; LEAN_CALLS] = [Some(lean_calls::unknown as LeanCall); LEAN_CALLS];
+        /// The functions of the short path, by [`lean_entry`].
+        pub const fn lean_table() -> [Option<LeanCall>; LEAN_ENTRIES] {
+            let mut out: [Option<LeanCall>; LEAN_ENTRIES] =
+                [Some(lean_calls::unknown as LeanCall); LEAN_ENTRIES];
             $(lean_only!($kind, $number, $name, out);)*
+            $(lean_only!($own_kind, exo::$own, $own_name, out);)*
             out
         }
     };
@@ -260,31 +265,27 @@ fn arg<T: Argument>(value: u64) -> T {
     T::from_register(value)
 }
 
-/// Numbers that were asked for and do not exist, each logged once: one bit for each number, the last for all beyond.
-static SEEN: [AtomicU64; 9] = [const { AtomicU64::new(0) }; 9];
+/// Most numbers that are logged because they do not exist; a program that tries them all must not fill the log.
+const LOGGED: usize = 512;
+
+/// Numbers that were asked for and do not exist.
+static SEEN: Seen<LOGGED> = Seen::new();
 
 /// Numbers that C libraries try and do without: no word about them.
-const QUIET: [u64; 4] = [334, 324, 449, 41];
+const QUIET: [u32; 3] = [334, 324, 449];
 
-/// Whether `number` was asked for before and does not exist.
-#[inline]
+/// Whether there is nothing left to log about `number`, which does not exist.
+#[inline(always)]
 pub fn is_known_unknown(number: u64) -> bool {
-    let bit = number.min(575);
-    SEEN.get((bit / 64) as usize).is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (bit % 64)) != 0)
+    SEEN.is_settled(number as u32)
 }
 
 #[cold]
 fn unknown(number: u64) -> Result {
-    if is_known_unknown(number) {
-        return Err(Errno::ENOSYS);
-    }
-    let bit = number.min(575);
-    if let Some(word) = SEEN.get((bit / 64) as usize) {
-        let seen = word.fetch_or(1 << (bit % 64), Ordering::Relaxed) & (1 << (bit % 64)) != 0;
-        if !seen && !QUIET.contains(&number) {
-            let name = *current().name.lock();
-            log!("system call {number} does not exist (asked for by {})", name.bytes().escape_ascii());
-        }
+    let number = number as u32;
+    if SEEN.note(number) && !QUIET.contains(&number) {
+        let name = *current().name.lock();
+        log!("system call {number} does not exist (asked for by {})", name.bytes().escape_ascii());
     }
     Err(Errno::ENOSYS)
 }

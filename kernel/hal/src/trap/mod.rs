@@ -88,7 +88,7 @@ pub struct Regs {
     pub rdi: u64,
     /// The exception or interrupt, or [`vector::SYSCALL`].
     pub vector: u64,
-    /// The CPU's error code; for a system call its number.
+    /// The CPU's error code; for a system call its number, which has 32 bits.
     pub error: u64,
     pub rip: u64,
     pub cs: u64,
@@ -135,8 +135,26 @@ pub enum Fault {
     },
 }
 
-/// Numbers below this can be lean system calls.
-pub const LEAN_CALLS: usize = 512;
+/// Numbers below this are Linux's: each has an entry of its own in the kernel's `lean_calls`.
+pub const LINUX_CALLS: usize = 512;
+/// The first number of the kernel's own calls, whose entries come next.
+pub const OWN_FIRST: usize = 0x1000;
+/// How many numbers there are for them.
+pub const OWN_CALLS: usize = 16;
+/// Entries of `lean_calls`: the last one is for every other number.
+pub const LEAN_ENTRIES: usize = LINUX_CALLS + OWN_CALLS + 1;
+
+/// The entry of a number in `lean_calls`, as the assembly finds it.
+pub const fn lean_entry(number: u64) -> usize {
+    let own = number.wrapping_sub(OWN_FIRST as u64);
+    if number < LINUX_CALLS as u64 {
+        number as usize
+    } else if own < OWN_CALLS as u64 {
+        LINUX_CALLS + own as usize
+    } else {
+        LEAN_ENTRIES - 1
+    }
+}
 
 global_asm!(include_str!("entry.S"), STACK_END = const percpu::STACK_END);
 global_asm!(
@@ -166,7 +184,9 @@ global_asm!(
     RFLAGS = const offset_of!(Regs, rflags),
     RSP = const offset_of!(Regs, rsp),
     SS = const offset_of!(Regs, ss),
-    LEAN_CALLS = const LEAN_CALLS,
+    LINUX_CALLS = const LINUX_CALLS,
+    OWN_FIRST = const OWN_FIRST,
+    OWN_CALLS = const OWN_CALLS,
     NO_SYSRET_FLAGS = const syscall_mask::NO_SYSRET,
     USER_CODE = const gdt::USER_CODE,
     USER_DATA = const gdt::USER_DATA,

@@ -2,7 +2,8 @@
 /* The system-call entry. The CPU has put the return address into RCX and the flags into R11, cleared the flags of
  * `syscall_mask`, and changed nothing else: GS and RSP are still the program's.
  *
- * Two paths. A number that has a function in `lean_calls` takes the short one: only the registers that a Rust function may
+ * Two paths. A number that has a function in `lean_calls` takes the short one (Linux's numbers are first in that table, then the
+ * kernel's own; the last entry is for all that do not exist): only the registers that a Rust function may
  * change are saved, nothing can switch to another thread, no signal can become due without an interrupt that comes
  * after SYSRET. Everything else, and what the short path declines, saves a complete `Regs`. */
 
@@ -22,15 +23,16 @@ syscall_entry:
     mov [rsp + {R10}], r10
     mov [rsp + {R8}], r8
     mov [rsp + {R9}], r9
+    mov eax, eax                            /* a number has 32 bits, as on Linux */
     mov [rsp + {ERROR}], rax
-    cmp rax, {LEAN_CALLS}
-    jae 1f
     test r11d, {NO_SYSRET_FLAGS}
     jnz 1f
-    mov r11, [rax * 8 + lean_calls]
+    mov ecx, eax                            /* the number; the arguments are where a C function expects them */
+    cmp eax, {LINUX_CALLS}
+    jae 3f
+2:  mov r11, [rax * 8 + lean_calls]
     test r11, r11
     jz 1f
-    mov rcx, rax                            /* the number; the arguments are where a C function expects them */
     call r11
     test rdx, rdx
     jz 1f
@@ -45,6 +47,13 @@ syscall_entry:
     mov rsp, gs:[{USER_RSP}]
     swapgs
     sysretq
+
+3:  sub eax, {OWN_FIRST}
+    cmp eax, {OWN_CALLS}
+    jb 4f
+    mov eax, {OWN_CALLS}
+4:  add eax, {LINUX_CALLS}
+    jmp 2b
 
 1:  /* The callee-saved registers still hold the program's values: the function above preserves them. */
     mov [rsp + {RBX}], rbx
