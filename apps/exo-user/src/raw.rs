@@ -21,6 +21,7 @@ pub unsafe fn call(number: u64, arguments: [u64; 6]) -> i64 {
 }
 
 /// Makes one of the calls of Exo-Kernel's messages: status, words and token. `exo_abi::number` says what is where.
+#[inline(always)]
 pub(crate) fn message(number: u64, descriptor: u64, words: [u64; 3], token: u64) -> (i64, [u64; 3], u64) {
     let [mut first, mut second, mut third] = words;
     let (mut descriptor, mut status) = (descriptor, number);

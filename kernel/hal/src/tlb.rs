@@ -10,9 +10,17 @@ use crate::{MAX_CPUS, PAGE_SIZE, cpu::percpu, dev::apic, trap};
 /// Pages up to which single invalidations are cheaper than dropping everything.
 const SINGLE_LIMIT: usize = 16;
 
-/// Tickets drawn for flushes of each CPU, and the highest ticket that each CPU has served.
-static REQUESTED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
-static DONE: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+/// A CPU's flushes, on cache lines of their own: waiting CPUs look at them all the time.
+#[repr(align(128))]
+struct Flushes {
+    /// Tickets drawn.
+    requested: AtomicU64,
+    /// The highest ticket that the CPU has served.
+    done: AtomicU64,
+}
+
+static FLUSHES: [Flushes; MAX_CPUS] =
+    [const { Flushes { requested: AtomicU64::new(0), done: AtomicU64::new(0) } }; MAX_CPUS];
 static SHOOTDOWNS: AtomicU64 = AtomicU64::new(0);
 
 /// Shoot-downs since boot.
@@ -35,12 +43,12 @@ pub fn flush_local(start: usize, end: usize) {
 /// interrupts off.
 #[inline]
 pub fn answer() {
-    let cpu = percpu::cpu_index();
-    let ticket = REQUESTED[cpu].load(Ordering::Acquire);
-    if ticket != DONE[cpu].load(Ordering::Relaxed) {
+    let own = &FLUSHES[percpu::cpu_index()];
+    let ticket = own.requested.load(Ordering::Acquire);
+    if ticket != own.done.load(Ordering::Relaxed) {
         tlb::flush_all();
         // What a waiting CPU looks for comes after the flush, and covers only requests made before it.
-        DONE[cpu].store(ticket, Ordering::Release);
+        own.done.store(ticket, Ordering::Release);
     }
 }
 
@@ -58,11 +66,11 @@ pub fn shootdown(cpus: u64, start: usize, end: usize) {
     SHOOTDOWNS.fetch_add(1, Ordering::Relaxed);
     let mut tickets = [0u64; MAX_CPUS];
     for cpu in bits(others) {
-        tickets[cpu] = REQUESTED[cpu].fetch_add(1, Ordering::AcqRel) + 1;
+        tickets[cpu] = FLUSHES[cpu].requested.fetch_add(1, Ordering::AcqRel) + 1;
         apic::send(cpu, trap::vector::SHOOTDOWN);
     }
     for cpu in bits(others) {
-        while DONE[cpu].load(Ordering::Acquire) < tickets[cpu] {
+        while FLUSHES[cpu].done.load(Ordering::Acquire) < tickets[cpu] {
             answer();
             core::hint::spin_loop();
         }

@@ -30,6 +30,8 @@ pub struct Key {
     number: u64,
 }
 
+/// On cache lines of its own, as what else a CPU has.
+#[repr(align(128))]
 struct Timers {
     list: SpinLock<BTreeMap<(u64, u64), Action>>,
     /// What the APIC is programmed for.
