@@ -21,4 +21,19 @@ pub mod number {
     /// `ipc_reply_recv(endpoint, word0, word1, word2, token)`: answers the caller that `token` names, unless it is 0 or the
     /// caller no longer waits, then receives.
     pub const IPC_REPLY_RECV: u64 = 0x1005;
+    /// `block_read(device, sector, buffer, length) -> bytes`: reads `length` bytes, whole sectors from number `sector` on. Devices
+    /// count from 0 in the order in which they were found. EINVAL: `length` is no multiple of [`LENGTH_UNIT`](super::block::LENGTH_UNIT)
+    /// or above [`MAX_LENGTH`](super::block::MAX_LENGTH), or the place is beyond what any device can have. EFAULT: the buffer is no memory of
+    /// the program. ENODEV: there is no such device.
+    pub const BLOCK_READ: u64 = 0x1006;
+    /// `block_write(device, sector, buffer, length) -> bytes`: writes, with the same arguments and errors as `block_read`.
+    pub const BLOCK_WRITE: u64 = 0x1007;
+}
+
+/// Limits of `block_read` and `block_write`.
+pub mod block {
+    /// Every device's sector is this many bytes or a multiple.
+    pub const LENGTH_UNIT: u64 = 512;
+    /// Most bytes of one call: what one read moves on Linux, cut to whole sectors of the common sizes.
+    pub const MAX_LENGTH: u64 = 0x7fff_f000;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exo-Kernel's messages: between processes, between threads, with several clients, and with partners that die.
+//! Exo-Kernel's own calls. Messages: between processes, between threads, with several clients, and with partners that die; the
+//! clock; block devices.
 
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub(crate) fn run() -> Outcome {
     one_way()?;
     a_waiting_client_can_be_killed()?;
     wrong_descriptors()?;
+    no_block_devices()?;
     println!("messages: ok");
     Ok(())
 }
@@ -122,6 +124,46 @@ fn a_waiting_client_can_be_killed() -> Outcome {
         expect(endpoint.receive()?.words == [9, 9, 9], "a killed client's message came")?;
         Ok(sender.join().map_err(|_| failed("the sender panicked"))??)
     })
+}
+
+/// Requests to block devices are checked, whether or not there is such a device; none is there.
+fn no_block_devices() -> Outcome {
+    let mut sector = [7_u8; 512];
+    expect(
+        exo_user::block_read(0, 0, &mut sector).is_err_and(is(libc::ENODEV))
+            && exo_user::block_write(u32::MAX, 1 << 40, &sector).is_err_and(is(libc::ENODEV)),
+        "a block device that does not exist did something",
+    )?;
+    expect(sector == [7; 512], "a block device that does not exist was read")?;
+    let at = sector.as_mut_ptr().expose_provenance() as u64;
+    for (arguments, expected) in [
+        // Half a sector; more than one call moves; the end of what a device can have, and beyond what a number can name.
+        ([0, 0, at, 256], libc::EINVAL),
+        ([0, 0, at, 0x7fff_f200], libc::EINVAL),
+        ([0, 0, at, u64::MAX - 511], libc::EINVAL),
+        ([0, (1 << 54) - 1, at, 512], libc::EINVAL),
+        ([0, u64::MAX, at, 512], libc::EINVAL),
+        ([0, (1 << 54) - 2, at, 512], libc::ENODEV),
+        // The kernel's half, and around the end of all addresses.
+        ([0, 0, 1 << 63, 512], libc::EFAULT),
+        ([0, 0, u64::MAX - 100, 512], libc::EFAULT),
+        ([0, 0, 0, 0], libc::ENODEV),
+    ] {
+        for number in [0x1006, 0x1007] {
+            let [device, sector, buffer, length] = arguments;
+            // SAFETY: no device is there that could write anything.
+            let status = unsafe { exo_user::raw::call(number, [device, sector, buffer, length, 0, 0]) };
+            expect(
+                status == -i64::from(expected),
+                &format!("{number:#x} with {arguments:x?} gave {status}, expected {}", -expected),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn is(number: i32) -> impl Fn(std::io::Error) -> bool {
+    move |error| error.raw_os_error() == Some(number)
 }
 
 /// Something that is no endpoint is refused.

@@ -80,6 +80,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// EINVAL if the descriptor is no endpoint.
+    #[inline]
     pub fn send(&self, words: Words) -> io::Result<()> {
         self.message(number::IPC_SEND, words, 0).map(drop)
     }
@@ -88,6 +89,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// EINVAL if the descriptor is no endpoint.
+    #[inline]
     pub fn receive(&self) -> io::Result<Message> {
         self.message(number::IPC_RECV, [0; WORDS], 0)
     }
@@ -96,6 +98,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// EINTR if a signal came after the message was taken: the answer is lost then. EINVAL if the descriptor is no endpoint.
+    #[inline]
     pub fn call(&self, words: Words) -> io::Result<Words> {
         self.message(number::IPC_CALL, words, 0).map(|answer| answer.words)
     }
@@ -105,10 +108,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// EINVAL if the descriptor is no endpoint.
+    #[inline]
     pub fn answer_and_receive(&self, caller: Option<Caller>, words: Words) -> io::Result<Message> {
         self.message(number::IPC_REPLY_RECV, words, caller.map_or(0, |caller| caller.0))
     }
 
+    #[inline]
     fn message(&self, number: u64, words: Words, token: u64) -> io::Result<Message> {
         // A descriptor is never negative.
         let descriptor = u64::from(self.descriptor.as_raw_fd().unsigned_abs());
@@ -133,7 +138,33 @@ pub fn get_time() -> io::Result<Duration> {
     result(unsafe { raw::call(number::GET_TIME, [0; 6]) }).map(Duration::from_nanos)
 }
 
+/// Reads `buffer.len()` bytes from block device `device`, from sector `sector` on.
+///
+/// # Errors
+/// EINVAL if the length is no multiple of 512 bytes or the place is beyond what a device can have; ENODEV if there is no such device;
+/// `Unsupported` on Linux.
+pub fn block_read(device: u32, sector: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let (at, length) = (buffer.as_mut_ptr().expose_provenance(), buffer.len());
+    // SAFETY: the kernel writes `length` bytes at most, all of which are the buffer's.
+    let status =
+        unsafe { raw::call(number::BLOCK_READ, [device.into(), sector, at as u64, length as u64, 0, 0]) };
+    result(status).map(|bytes| bytes as usize)
+}
+
+/// Writes `bytes` to block device `device`, from sector `sector` on.
+///
+/// # Errors
+/// As [`block_read`].
+pub fn block_write(device: u32, sector: u64, bytes: &[u8]) -> io::Result<usize> {
+    let (at, length) = (bytes.as_ptr().expose_provenance(), bytes.len());
+    // SAFETY: the kernel only reads the bytes.
+    let status =
+        unsafe { raw::call(number::BLOCK_WRITE, [device.into(), sector, at as u64, length as u64, 0, 0]) };
+    result(status).map(|bytes| bytes as usize)
+}
+
 /// The kernel answers with a negative error number, as Linux does.
+#[inline]
 fn result(status: i64) -> io::Result<u64> {
     /// The largest error number that Linux's convention allows.
     const MAX_ERRNO: i64 = 4095;
@@ -161,5 +192,7 @@ mod tests {
     fn linux_says_that_it_has_no_such_calls() {
         assert_eq!(Endpoint::new().unwrap_err().kind(), io::ErrorKind::Unsupported);
         assert_eq!(get_time().unwrap_err().kind(), io::ErrorKind::Unsupported);
+        assert_eq!(block_read(0, 0, &mut [0; 512]).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        assert_eq!(block_write(0, 0, &[0; 512]).unwrap_err().kind(), io::ErrorKind::Unsupported);
     }
 }

@@ -24,7 +24,7 @@ use exo_hal::{
 use crate::task::{Current, Task, current};
 
 /// How long a task runs while others wait.
-const SLICE_NS: u64 = 10_000_000;
+pub const SLICE_NS: u64 = 10_000_000;
 
 /// A task's `state`.
 pub mod state {
@@ -45,6 +45,8 @@ struct Slots {
     idle: Option<Arc<Task>>,
 }
 
+/// On cache lines of its own: a CPU reads its own on every way back to user mode, and others must not slow that down.
+#[repr(align(128))]
 struct Cpu {
     queue: SpinLock<VecDeque<Arc<Task>>>,
     length: AtomicUsize,

@@ -17,7 +17,7 @@ use exo_hal::{
 use exo_logic::seen::Seen;
 
 use super::{
-    Argument, descriptors, futexes, identity, info, ipcs, lean as lean_calls, memory, names, open,
+    Argument, blocks, descriptors, futexes, identity, info, ipcs, lean as lean_calls, memory, names, open,
     polling, processes, read_write, signals, sockets, status, times,
 };
 use crate::{
@@ -193,8 +193,11 @@ system_calls! {
     145 plain sched_getscheduler => processes::sched_getscheduler(1);
     146 plain sched_get_priority_max => processes::sched_priority_limit(1);
     147 plain sched_get_priority_min => processes::sched_priority_limit(1);
+    148 plain sched_rr_get_interval => processes::sched_rr_get_interval(2);
     149 plain mlock => memory::lock(2);
     150 plain munlock => memory::lock(2);
+    151 plain mlockall => memory::lock_all(1);
+    152 plain munlockall => memory::unlock_all(0);
     157 plain prctl => processes::prctl(2);
     158 plain arch_prctl => processes::arch_prctl(2);
     160 plain setrlimit => processes::setrlimit(2);
@@ -204,6 +207,7 @@ system_calls! {
     166 plain umount2 => names::umount2(2);
     169 plain reboot => info::reboot(3);
     170 plain sethostname => info::sethostname(2);
+    171 plain setdomainname => info::setdomainname(2);
     186 lean gettid => identity::gettid(0);
     200 plain tkill => signals::tkill(2);
     201 plain time => times::time(1);
@@ -236,21 +240,27 @@ system_calls! {
     270 plain pselect6 => polling::pselect6(6);
     271 plain ppoll => polling::ppoll(5);
     273 plain set_robust_list => processes::set_robust_list(2);
+    274 plain get_robust_list => processes::get_robust_list(3);
     280 plain utimensat => names::utimensat(4);
     285 plain fallocate => names::fallocate(4);
     292 plain dup3 => descriptors::dup3(3);
     293 plain pipe2 => descriptors::pipe2(2);
     295 plain preadv => read_write::preadv(4);
     296 plain pwritev => read_write::pwritev(4);
+    297 plain rt_tgsigqueueinfo => signals::rt_tgsigqueueinfo(4);
     302 plain prlimit64 => processes::prlimit64(4);
     309 plain getcpu => info::getcpu(2);
     316 plain renameat2 => names::renameat2(5);
     318 plain getrandom => info::getrandom(3);
     322 regs execveat => processes::execveat(0);
+    325 plain mlock2 => memory::lock_with(3);
+    327 plain preadv2 => read_write::preadv2(6);
+    328 plain pwritev2 => read_write::pwritev2(6);
     332 plain statx => status::statx(5);
     435 regs clone3 => processes::clone3(0);
     436 plain close_range => descriptors::close_range(3);
     439 plain faccessat2 => status::faccessat2(4);
+    452 plain fchmodat2 => names::fchmodat2(4);
     own:
     GET_TIME plain get_time => times::get_time(0);
     IPC_CREATE plain ipc_create => ipcs::create(0);
@@ -258,6 +268,8 @@ system_calls! {
     IPC_RECV regs ipc_recv => ipcs::receive(0);
     IPC_CALL regs ipc_call => ipcs::call(0);
     IPC_REPLY_RECV regs ipc_reply_recv => ipcs::reply_receive(0);
+    BLOCK_READ plain block_read => blocks::transfer(4);
+    BLOCK_WRITE plain block_write => blocks::transfer(4);
 }
 
 #[inline(always)]

@@ -27,13 +27,18 @@ use crate::{
 pub const RELEASE: &str = "6.12.0-exo";
 
 static HOST_NAME: SpinLock<Vec<u8>> = SpinLock::new(Vec::new());
+static DOMAIN_NAME: SpinLock<Vec<u8>> = SpinLock::new(Vec::new());
+
+/// What nobody has named is called.
+const NO_NAME: &[u8] = b"(none)";
 
 pub(super) fn uname(to: usize) -> Result {
     const FIELD: usize = 65;
-    let host = HOST_NAME.lock().clone();
-    let host = if host.is_empty() { b"(none)".to_vec() } else { host };
+    let (host, domain) = (HOST_NAME.lock().clone(), DOMAIN_NAME.lock().clone());
+    let named = |name: &'_ [u8]| if name.is_empty() { NO_NAME.to_vec() } else { name.to_vec() };
+    let (host, domain) = (named(&host), named(&domain));
     let mut out = [0u8; 6 * FIELD];
-    let fields: [&[u8]; 6] = [b"Linux", &host, RELEASE.as_bytes(), b"Exo-Kernel", b"x86_64", b"(none)"];
+    let fields: [&[u8]; 6] = [b"Linux", &host, RELEASE.as_bytes(), b"Exo-Kernel", b"x86_64", &domain];
     for (field, text) in out.chunks_exact_mut(FIELD).zip(fields) {
         for (to, from) in field.iter_mut().zip(text.iter().take(FIELD - 1)) {
             *to = *from;
@@ -43,14 +48,22 @@ pub(super) fn uname(to: usize) -> Result {
     Ok(0)
 }
 
-pub(super) fn sethostname(name: usize, length: usize) -> Result {
+fn set_name(of: &SpinLock<Vec<u8>>, name: usize, length: usize) -> Result {
     if length > 64 {
         return Err(Errno::EINVAL);
     }
     let mut bytes = alloc::vec![0; length];
     user::copy_in(&mut bytes, name)?;
-    *HOST_NAME.lock() = bytes;
+    *of.lock() = bytes;
     Ok(0)
+}
+
+pub(super) fn sethostname(name: usize, length: usize) -> Result {
+    set_name(&HOST_NAME, name, length)
+}
+
+pub(super) fn setdomainname(name: usize, length: usize) -> Result {
+    set_name(&DOMAIN_NAME, name, length)
 }
 
 /// `struct sysinfo`.

@@ -128,6 +128,21 @@ pub(super) fn lock(address: usize, length: usize) -> Result {
     if mapped { Ok(0) } else { Err(Errno::ENOMEM) }
 }
 
+pub(super) fn lock_with(address: usize, length: usize, flags: u32) -> Result {
+    /// MLOCK_ONFAULT (Linux's mman.h).
+    const ON_FAULT: u32 = 1;
+    if flags & !ON_FAULT != 0 { Err(Errno::EINVAL) } else { lock(address, length) }
+}
+
+pub(super) fn lock_all(flags: u32) -> Result {
+    let when = abi::MCL_CURRENT | abi::MCL_FUTURE;
+    if flags & !(when | abi::MCL_ONFAULT) != 0 || flags & when == 0 { Err(Errno::EINVAL) } else { Ok(0) }
+}
+
+pub(super) fn unlock_all() -> Result {
+    Ok(0)
+}
+
 pub(super) fn brk(wanted: usize) -> Result {
     Ok(current().memory().brk(wanted, limit(index::DATA)))
 }

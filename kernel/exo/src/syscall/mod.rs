@@ -5,6 +5,7 @@
 pub mod dispatch;
 pub mod info;
 
+mod blocks;
 mod descriptors;
 mod futexes;
 mod identity;

@@ -213,6 +213,15 @@ pub(super) fn fchmodat(directory: i32, path: usize, mode: u32) -> Result {
     set_mode(&*node_at(directory, path, 0)?, mode)
 }
 
+/// As fchmodat, but it can be told to stay at a symbolic link, whose mode cannot be changed.
+pub(super) fn fchmodat2(directory: i32, path: usize, mode: u32, flags: u32) -> Result {
+    if flags & !(abi::AT_SYMLINK_NOFOLLOW | abi::AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let node = node_at(directory, path, flags)?;
+    if node.kind() == kind::LINK { Err(Errno::EOPNOTSUPP) } else { set_mode(&node, mode) }
+}
+
 fn set_owner(node: &Node, uid: u32, gid: u32) -> Result {
     node.change(|meta| {
         meta.uid = if uid == u32::MAX { meta.uid } else { uid };

@@ -24,7 +24,7 @@ use crate::{
         table,
         wait::{self, Found, Options, Which},
     },
-    user::{self, TimeVal},
+    user::{self, TimeSpec, TimeVal},
 };
 
 pub(super) fn clone(regs: &mut Regs) -> Result {
@@ -310,6 +310,12 @@ pub(super) fn sched_setparam(tid: u32, _from: usize) -> Result {
     task(tid).map(|_| 0)
 }
 
+/// How long a thread runs while others wait.
+pub(super) fn sched_rr_get_interval(tid: u32, to: usize) -> Result {
+    task(tid)?;
+    user::write(to, &TimeSpec::from_ns(sched::SLICE_NS)).map(|()| 0)
+}
+
 pub(super) fn sched_priority_limit(_policy: u32) -> Result {
     Ok(0)
 }
@@ -376,10 +382,19 @@ pub(super) fn set_tid_address(address: usize) -> Result {
     Ok(task.tid as usize)
 }
 
+/// Bytes of `struct robust_list_head`.
+const ROBUST_LIST_SIZE: usize = 24;
+
 pub(super) fn set_robust_list(head: usize, size: usize) -> Result {
-    if size != 24 {
+    if size != ROBUST_LIST_SIZE {
         return Err(Errno::EINVAL);
     }
     current().robust_list.store(head, Ordering::Relaxed);
     Ok(0)
+}
+
+pub(super) fn get_robust_list(tid: u32, head: usize, size: usize) -> Result {
+    let list = task(tid)?.robust_list.load(Ordering::Relaxed);
+    user::write(size, &ROBUST_LIST_SIZE)?;
+    user::write(head, &list).map(|()| 0)
 }

@@ -76,6 +76,22 @@ pub(super) fn pwritev(fd: i32, vector: usize, count: usize, offset: i64) -> Resu
     })
 }
 
+/// The flags of preadv2 and pwritev2 are wishes about waiting and writing through that no file here can grant.
+fn no_wishes(flags: u32) -> Result<()> {
+    if flags == 0 { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+}
+
+/// As preadv; an offset of -1 stands for the file's position. The offset's upper half counts on 32-bit machines only.
+pub(super) fn preadv2(fd: i32, vector: usize, count: usize, offset: i64, _high: u64, flags: u32) -> Result {
+    no_wishes(flags)?;
+    if offset == -1 { readv(fd, vector, count) } else { preadv(fd, vector, count, offset) }
+}
+
+pub(super) fn pwritev2(fd: i32, vector: usize, count: usize, offset: i64, _high: u64, flags: u32) -> Result {
+    no_wishes(flags)?;
+    if offset == -1 { writev(fd, vector, count) } else { pwritev(fd, vector, count, offset) }
+}
+
 pub(super) fn lseek(fd: i32, distance: i64, whence: u32) -> Result {
     file(fd)?.seek(distance, whence)
 }

@@ -142,17 +142,35 @@ pub(super) fn tgkill(pid: u32, tid: u32, signal: u32) -> Result {
     }
 }
 
-pub(super) fn rt_sigqueueinfo(pid: u32, signal: u32, info: usize) -> Result {
+/// What a program says about a signal that it sends to process or thread `target`.
+fn told_by_program(target: u32, signal: u32, info: usize) -> Result<Info> {
     valid_or_zero(signal)?;
     let mut info: Info = user::read(info)?;
-    let process = table::process(pid).ok_or(Errno::ESRCH)?;
-    // Only the kernel's own signals have codes from 0 up.
-    if info.code >= 0 && pid != current().pid {
+    // The codes from 0 up are the kernel's, that of tkill is its own; a thread may tell itself what it likes.
+    if (info.code >= 0 || info.code == code::TKILL) && target != current().tid {
         return Err(Errno::EPERM);
     }
     info.signal = signal as i32;
+    Ok(info)
+}
+
+pub(super) fn rt_sigqueueinfo(pid: u32, signal: u32, info: usize) -> Result {
+    let info = told_by_program(pid, signal, info)?;
+    let process = table::process(pid).ok_or(Errno::ESRCH)?;
     if signal != 0 {
         process.signal(info);
+    }
+    Ok(0)
+}
+
+pub(super) fn rt_tgsigqueueinfo(pid: u32, tid: u32, signal: u32, info: usize) -> Result {
+    if tid as i32 <= 0 || pid as i32 <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    let info = told_by_program(tid, signal, info)?;
+    let task = table::task(tid).filter(|task| task.pid == pid).ok_or(Errno::ESRCH)?;
+    if signal != 0 {
+        signal::send_to_task(&task, info)?;
     }
     Ok(0)
 }

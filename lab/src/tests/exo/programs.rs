@@ -13,7 +13,8 @@ use crate::machine::{Captured, Config};
 use crate::process::output;
 
 /// The programs of `kernel/tests/c`, and what each must have printed on Linux, so that two that fail alike are not alike.
-const C_PROGRAMS: [(&str, &str); 4] = [
+const C_PROGRAMS: [(&str, &str); 5] = [
+    ("calls", "domain exo.test\n"),
     ("threads", "counter 16000, shared 160, sum 140, once 1, destroyed 28, main's own 5\n"),
     ("memory", "shared: from the child, file: from the child, private sees: through the file\n"),
     ("signals", "stack overflow: Segmentation fault, on the other stack 1\n"),
