@@ -158,12 +158,18 @@ static void calls(void)
 
 static void children(void)
 {
-	int status, child;
+	int status, child, stay[2];
 	siginfo_t info;
+	char none;
 
 	on(SIGCHLD, SA_RESTART);
+	if (pipe(stay))
+		perror("pipe");
 	if ((child = fork()) == 0) {
+		close(stay[1]);
 		raise(SIGSTOP);
+		// Not before the parent has seen that it goes on: its end would be told instead.
+		(void)!read(stay[0], &none, 1);
 		_exit(9);
 	}
 	waitpid(child, &status, WUNTRACED);
@@ -171,6 +177,8 @@ static void children(void)
 	kill(child, SIGCONT);
 	waitpid(child, &status, WCONTINUED);
 	printf("continued %d\n", WIFCONTINUED(status));
+	close(stay[0]);
+	close(stay[1]);
 	waitid(P_PID, child, &info, WEXITED | WNOWAIT);
 	waitpid(child, &status, 0);
 	printf("ended %d with %d, code %d, status %d\n", WIFEXITED(status), WEXITSTATUS(status), info.si_code, info.si_status);
