@@ -11,6 +11,8 @@ use crate::{Outcome, failed};
 
 /// More calls than the two readings of the counters can hide: those take locks and memory, the same each time.
 const CALLS: u64 = 1000;
+/// How often each is counted; the least counts.
+const TRIES: u32 = 5;
 /// The timer's tick may come in between; it takes a few locks.
 const TICKS: u64 = 50;
 
@@ -40,8 +42,13 @@ pub(crate) fn run() -> Outcome {
     ];
     let mut counters = Counters::open()?;
     for (name, number, arguments) in calls {
-        let spent = counters.spent_by(number, arguments)?;
-        // A call that did either would do it each time.
+        // A call that did either would do it each time; another program that ran in between does not come each time.
+        let mut spent = counters.spent_by(number, arguments)?;
+        for _ in 1..TRIES {
+            let again = counters.spent_by(number, arguments)?;
+            spent.locks = spent.locks.min(again.locks);
+            spent.allocations = spent.allocations.min(again.allocations);
+        }
         if spent.locks >= CALLS || spent.allocations >= CALLS || spent.locks > TICKS || spent.allocations > 0
         {
             return Err(failed(format!("{CALLS} times {name}: {spent:?}")));
