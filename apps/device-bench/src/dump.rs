@@ -7,12 +7,16 @@ use std::thread;
 use anyhow::{Context as _, bail, ensure};
 use my_rng_abi::queue::STREAM_ENTROPY;
 use my_rng_abi::registers::{
-    GENERATOR, ONE_SHOT_COMMAND, ONE_SHOT_COUNT, ONE_SHOT_DESTINATION, ONE_SHOT_ERROR, ONE_SHOT_SOURCE,
-    ONE_SHOT_START, ONE_SHOT_TO_GUEST, RAND32,
+    GENERATOR, ONE_SHOT_COMMAND, ONE_SHOT_COUNT, ONE_SHOT_DESTINATION, ONE_SHOT_ERROR, ONE_SHOT_MAX,
+    ONE_SHOT_SOURCE, ONE_SHOT_START, ONE_SHOT_TO_GUEST, RAND32,
 };
 use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 
 use crate::guest::{Registers, SIZE};
+
+/// Bytes that are got at a time: the most of one transfer.
+const PIECE: usize = ONE_SHOT_MAX as usize;
+const _: () = assert!(PIECE <= SIZE, "it fits into the memory");
 
 /// How the numbers are got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +40,10 @@ pub(crate) fn dump(
         ensure!(chosen == generator, "generator {generator} was asked for, the device has {chosen}");
     }
     let mut out = io::stdout().lock();
-    let mut buffer = vec![0; SIZE];
+    let mut buffer = vec![0; PIECE];
     let mut left = bytes;
     while left > 0 {
-        let length = usize::try_from(left).map_or(SIZE, |left| left.min(SIZE));
+        let length = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
         let piece = buffer.get_mut(..length).context("a piece is longer than the memory")?;
         match way {
             Way::Registers(_) => draw(registers, piece)?,
