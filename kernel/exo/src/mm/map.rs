@@ -124,6 +124,11 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Unmaps everything.
+    pub fn clear(&self) {
+        self.inner.lock().remove(0, USER_END);
+    }
+
     /// Changes the protection of a range that is mapped without a gap.
     pub fn protect(&self, start: usize, length: usize, protection: Flags) -> Result<()> {
         let end = check(start, length)?;

@@ -120,11 +120,15 @@ fn end_process(process: &Arc<Process>, status: u32) {
     if Arc::strong_count(&process.files) == 1 {
         process.files.close_all();
     }
-    // The address space goes when the CPU has switched to another; until then it is the one that is loaded.
+    // The page table goes when the CPU has switched to another; until then it is the one that is loaded.
     let memory = core::mem::replace(&mut *process.memory.lock(), crate::mm::AddressSpace::none());
     {
         let mut usage = process.children_usage.lock();
         usage.peak_pages = usage.peak_pages.max(memory.resident_pages());
+    }
+    if Arc::strong_count(&memory) == 1 {
+        // Who has waited for this process may count on its memory.
+        memory.clear();
     }
     drop(memory);
     let children = core::mem::take(&mut *process.children.lock());
