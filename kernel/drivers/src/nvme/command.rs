@@ -132,7 +132,11 @@ impl Command {
     #[inline]
     fn transfer(opcode: u8, namespace: u32, start: u64, blocks: u16, data: DataPointer) -> Self {
         let less_one = u32::from(blocks.saturating_sub(1));
-        Self::new(opcode, namespace).with_data(data).with_words([start as u32, (start >> 32) as u32, less_one])
+        Self::new(opcode, namespace).with_data(data).with_words([
+            start as u32,
+            (start >> 32) as u32,
+            less_one,
+        ])
     }
 
     /// Makes all that was written, and is complete, permanent.

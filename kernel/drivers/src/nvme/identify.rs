@@ -14,7 +14,8 @@ fn le<const N: usize>(page: &[u8], at: usize) -> [u8; N] {
 /// An ASCII field without the blanks that fill it up, and without what is not printable.
 fn text(page: &[u8], at: usize, length: usize) -> String {
     let bytes = page.get(at..at + length).unwrap_or_default();
-    let text: String = bytes.iter().map(|&b| if (b' '..=b'~').contains(&b) { char::from(b) } else { ' ' }).collect();
+    let text: String =
+        bytes.iter().map(|&b| if (b' '..=b'~').contains(&b) { char::from(b) } else { ' ' }).collect();
     String::from(text.trim())
 }
 

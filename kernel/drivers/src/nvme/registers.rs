@@ -7,8 +7,6 @@ use exo_platform::Registers;
 pub(super) mod offset {
     /// Controller Capabilities, 64 bits.
     pub(crate) const CAPABILITIES: usize = 0x00;
-    /// Version.
-    pub(crate) const VERSION: usize = 0x08;
     /// Controller Configuration.
     pub(crate) const CONFIGURATION: usize = 0x14;
     /// Controller Status.
