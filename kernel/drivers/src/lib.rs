@@ -10,6 +10,7 @@ extern crate alloc;
 
 pub mod block;
 pub mod bus;
+pub mod nvme;
 
 use core::fmt;
 
@@ -19,7 +20,7 @@ use block::Requests;
 use bus::DriverInfo;
 
 /// All drivers, in the order in which a device is offered to those that match it.
-pub static DRIVERS: &[&DriverInfo] = &[];
+pub static DRIVERS: &[&DriverInfo] = &[&nvme::NVME];
 
 /// What kind of thing a driver drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
