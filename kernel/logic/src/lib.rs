@@ -14,6 +14,8 @@ pub mod buddy;
 pub mod chacha;
 pub mod cpio;
 pub mod elf;
+pub mod event_reader;
+pub mod event_rings;
 pub mod line_discipline;
 pub mod ring;
 pub mod seen;
