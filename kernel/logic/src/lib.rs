@@ -15,6 +15,8 @@ pub mod chacha;
 pub mod cpio;
 pub mod device;
 pub mod elf;
+pub mod event_reader;
+pub mod event_rings;
 pub mod line_discipline;
 pub mod pci;
 pub mod ring;

@@ -7,7 +7,7 @@
 
 use core::{
     ptr, slice,
-    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use exo_logic::buddy::{Buddy, Link};
@@ -340,6 +340,12 @@ impl Frame {
         let count = bytes.len().min(PAGE_SIZE.saturating_sub(offset));
         // SAFETY: as in `read`.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.pointer().add(offset.min(PAGE_SIZE)), count) };
+    }
+
+    /// The frame as words, for memory that the kernel and programs look at while the other writes.
+    pub fn words(&self) -> &[AtomicU64; PAGE_SIZE / 8] {
+        // SAFETY: a whole frame, aligned to its size, that stays as long as this handle. Atomics allow others to change it.
+        unsafe { &*self.pointer().cast() }
     }
 
     /// Zeroes from `offset` to the end.
