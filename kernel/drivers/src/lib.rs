@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod ahci;
 pub mod block;
 pub mod bus;
 pub mod nvme;
@@ -20,7 +21,7 @@ use block::Requests;
 use bus::DriverInfo;
 
 /// All drivers, in the order in which a device is offered to those that match it.
-pub static DRIVERS: &[&DriverInfo] = &[&nvme::NVME];
+pub static DRIVERS: &[&DriverInfo] = &[&ahci::AHCI, &nvme::NVME];
 
 /// What kind of thing a driver drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
