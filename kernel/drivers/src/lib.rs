@@ -99,7 +99,7 @@ impl fmt::Display for DriverError {
             Self::Device(what) => write!(f, "the device is broken: {what}"),
             Self::TimedOut(what) => write!(f, "the device did not answer in time: {what}"),
             Self::Removed => f.write_str("the device was removed"),
-            Self::Pci(error) => write!(f, "PCI: {error:?}"),
+            Self::Pci(error) => write!(f, "the PCI function: {error}"),
             Self::NoMemory => f.write_str("no memory"),
             Self::NotFound => f.write_str("no such driver"),
             Self::Exists => f.write_str("a driver of this name is registered already"),

@@ -57,6 +57,33 @@ pub mod capability {
     pub const SATA: u8 = 0x12;
 }
 
+/// Why a function cannot be used as wished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PciError {
+    /// There is no such base address register, or it is not memory.
+    NoBar(u8),
+    /// No address could be found for it.
+    NoSpace(u8),
+    /// No interrupt vectors are left, or the function has no interrupt at all.
+    NoInterrupt,
+    /// The kernel's memory ran out.
+    NoMemory,
+    /// The function does not answer any more.
+    Gone,
+}
+
+impl fmt::Display for PciError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBar(number) => write!(f, "there are no registers behind base address register {number}"),
+            Self::NoSpace(number) => write!(f, "no address is left for base address register {number}"),
+            Self::NoInterrupt => f.write_str("no interrupt is left for it"),
+            Self::NoMemory => f.write_str("no memory"),
+            Self::Gone => f.write_str("it does not answer any more"),
+        }
+    }
+}
+
 /// Where a function is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
@@ -186,7 +213,7 @@ pub enum Bar {
 
 /// Reads base address register `number` (0 to 5) and finds its size, for which it stops the function from answering a moment. None if it
 /// is not there.
-pub fn bar(config: &impl Config, number: u8) -> Option<Bar> {
+pub fn bar(config: &(impl Config + ?Sized), number: u8) -> Option<Bar> {
     if number > 5 {
         return None;
     }

@@ -8,6 +8,9 @@
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
 mod metal;
 #[cfg(target_os = "none")]
 pub use metal::*;
@@ -16,6 +19,7 @@ pub use metal::*;
 pub mod fake;
 #[cfg(not(target_os = "none"))]
 pub use fake::{
+    ConnectedLine, InterruptLine,
     buffer::Buffer,
     cpu::{cpu_count, cpu_index, memory_barrier, node_of_cpu, now_ns, spin_for_ns},
     dma::Dma,
@@ -25,7 +29,7 @@ pub use fake::{
 
 pub use exo_logic::device::{InterruptHandler, InterruptKind, NoMemory, Segment};
 
-/// A lock that is held for a short, bounded time.
+/// A lock that is held for a short, bounded time, and never while another task is waited for.
 #[cfg(not(target_os = "none"))]
 pub type SpinLock<T> = parking_lot::Mutex<T>;
 

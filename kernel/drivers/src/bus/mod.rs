@@ -3,7 +3,7 @@
 
 use alloc::sync::Arc;
 
-use exo_platform::{Registers, pci};
+use exo_platform::{InterruptLine, Registers, pci};
 
 use crate::{Driver, DriverError};
 
@@ -57,8 +57,8 @@ pub enum Found {
         index: usize,
         /// Its registers.
         registers: Registers,
-        /// Its ISA interrupt line.
-        line: Option<u8>,
+        /// Its interrupt line, if it has one.
+        line: Option<InterruptLine>,
     },
 }
 

@@ -16,6 +16,7 @@ use alloc::sync::{Arc, Weak};
 use exo_hal::{sync::SpinLock, thread, thread::Thread, trap::Regs};
 
 use crate::{
+    drivers::procmon,
     errno::Result,
     mm::AddressSpace,
     sched,
@@ -178,6 +179,12 @@ impl Task {
             awaiting: AtomicUsize::new(0),
             ipc: SpinLock::new(None),
         })
+    }
+
+    /// Gives it another name.
+    pub fn rename(&self, name: Name) {
+        *self.name.lock() = name;
+        procmon::on_rename(self, name);
     }
 
     /// A counted reference.

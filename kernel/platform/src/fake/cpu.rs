@@ -3,8 +3,8 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::{Ordering, fence},
     sync::OnceLock,
+    sync::atomic::{Ordering, fence},
     time::Instant,
 };
 

@@ -100,3 +100,35 @@ impl Wires {
         inner.count = count;
     }
 }
+
+/// An interrupt line of a device that is not on a bus that could tell.
+#[derive(Clone)]
+pub struct InterruptLine(Wires);
+
+/// A line that is connected; dropping this takes the handler away.
+pub struct ConnectedLine(Wires);
+
+impl InterruptLine {
+    /// A line whose other end are `wires` (index 0).
+    pub fn fake(wires: Wires) -> Self {
+        Self(wires)
+    }
+
+    /// Tells `handler` of interrupt 0 whenever the line asks for it; none if there is no such line.
+    pub fn connect(&self, handler: std::sync::Arc<dyn crate::InterruptHandler>) -> Option<ConnectedLine> {
+        self.0.connect(Some(handler), 1);
+        Some(ConnectedLine(self.0.clone()))
+    }
+}
+
+impl std::fmt::Debug for InterruptLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InterruptLine")
+    }
+}
+
+impl Drop for ConnectedLine {
+    fn drop(&mut self) {
+        self.0.connect(None, 0);
+    }
+}

@@ -5,36 +5,22 @@ use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
 
-pub use exo_logic::pci::{Address, Identity, capability, command, register};
 use exo_logic::pci::{self, Config};
+pub use exo_logic::pci::{Address, Identity, PciError, capability, command, register};
 
 use super::{FakeDevice, Wires, registers::Registers};
 use crate::{InterruptHandler, InterruptKind};
 
-/// Why a function cannot be used as wished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PciError {
-    /// There is no such base address register, or it is not memory.
-    NoBar(u8),
-    /// No address could be found for it.
-    NoSpace(u8),
-    /// No interrupt vectors are left, or the function has no interrupt at all.
-    NoInterrupt,
-    /// The kernel's memory ran out.
-    NoMemory,
-    /// The function does not answer any more.
-    Gone,
-}
-
 /// Where the fake's capabilities stand in configuration space.
 const CAPABILITIES: u16 = 0x40;
 
+/// Configuration space, of which a driver may write the command register and the capabilities. The base address registers are
+/// assigned and read as 0.
 struct Space {
     device: Arc<dyn FakeDevice>,
     bytes: Mutex<[u8; 256]>,
 }
 
-/// Masks of the registers that a driver may write: the command register. The fake's base address registers are assigned.
 impl Space {
     fn get(&self, offset: u16, size: usize) -> u32 {
         if !self.device.is_present() {
@@ -191,9 +177,8 @@ impl Function {
 
     /// Whether the function still answers.
     pub fn is_present(&self) -> bool {
-        Identity::read(&*self.space).is_some_and(|i| {
-            (i.vendor, i.device) == (self.identity.vendor, self.identity.device)
-        })
+        Identity::read(&*self.space)
+            .is_some_and(|i| (i.vendor, i.device) == (self.identity.vendor, self.identity.device))
     }
 
     /// Lets the function interrupt: up to `wanted` vectors, of which vector `i` goes to CPU `i % cpu_count`. `handler` is told until

@@ -37,7 +37,11 @@ impl Registers {
     /// The `length` bytes from `offset`; none if they are not all there.
     pub fn part(&self, offset: usize, length: usize) -> Option<Self> {
         let end = offset.checked_add(length)?;
-        (length > 0 && end <= self.length).then(|| Self { start: self.start + offset, length, ..self.clone() })
+        (length > 0 && end <= self.length).then(|| Self {
+            start: self.start + offset,
+            length,
+            ..self.clone()
+        })
     }
 
     fn place(&self, offset: usize, size: u8) -> Option<usize> {
