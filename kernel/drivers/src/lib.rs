@@ -10,6 +10,8 @@ extern crate alloc;
 
 pub mod block;
 pub mod bus;
+pub mod my_rng;
+pub mod random;
 
 use core::fmt;
 
@@ -17,9 +19,10 @@ use alloc::{sync::Arc, vec::Vec};
 
 use block::Requests;
 use bus::DriverInfo;
+use random::RandomDevice;
 
 /// All drivers, in the order in which a device is offered to those that match it.
-pub static DRIVERS: &[&DriverInfo] = &[];
+pub static DRIVERS: &[&DriverInfo] = &[&my_rng::INFO];
 
 /// What kind of thing a driver drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +119,8 @@ impl core::error::Error for DriverError {}
 pub enum Device {
     /// A disk.
     Block(Arc<dyn Requests>),
+    /// A source of random bytes.
+    Random(Arc<dyn RandomDevice>),
 }
 
 /// A driver of one device (a controller, say, with several disks). It is made by its [`DriverInfo::probe`], started and stopped by
