@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::machine::Accel;
+use crate::machine::{Accel, Disk};
 
 /// Builds, runs, tests and measures Exo: a PCI random-number device, its Linux driver in Rust, and the programs that use
 /// them.
@@ -101,6 +101,13 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=1_048_576))]
     pub(crate) memory: Option<u32>,
 
+    /// Attach a disk: ahci, nvme or virtio with a raw image, or ram with a size in MiB; repeatable
+    ///
+    /// The machine writes to the image. Exo-Kernel calls its disks /dev/disk0, /dev/disk1, …; Linux calls them /dev/sda,
+    /// /dev/nvme0n1 and /dev/vda. A RAM disk is /dev/ram0 on both.
+    #[arg(long = "disk", value_name = "DRIVER=PATH[,SERIAL]")]
+    pub(crate) disks: Vec<Disk>,
+
     /// Copy a file or folder into the machine; repeatable
     #[arg(long = "file", value_name = "HOST:GUEST", value_parser = parse_file)]
     pub(crate) files: Vec<(PathBuf, PathBuf)>,
@@ -166,7 +173,8 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     pub(crate) checked: bool,
 
-    /// Repeat what comes and goes a thousand times, instead of twenty times: best with a filter, as it takes long
+    /// Repeat what comes and goes a thousand times, instead of twenty times, and run the tests that take hours: best with a
+    /// filter
     #[arg(long)]
     pub(crate) long: bool,
 

@@ -28,6 +28,9 @@ use std::io::ErrorKind;
 
 use crate::failure::Failure;
 
+/// Words `exo.KEY=VALUE` that are meant for Exo-Kernel itself.
+const KERNEL_OPTIONS: [&str; 2] = ["crash", "ram_disk"];
+
 /// What `/etc/exo/guest.conf` and the kernel command line ask for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Conf {
@@ -121,6 +124,9 @@ impl Conf {
             let Some((key, value)) = word.strip_prefix("exo.").and_then(|word| word.split_once('=')) else {
                 continue;
             };
+            if KERNEL_OPTIONS.contains(&key) {
+                continue;
+            }
             draft.set(key, value).map_err(|why| format!("kernel command line, {word:?}: {why}"))?;
         }
         draft.finish()
@@ -303,6 +309,8 @@ mod tests {
             Conf::parse("command=/a\nhostname=a\n", "quiet exo.hostname=b exo.mode=shell exo").unwrap();
         assert_eq!(conf.hostname.as_deref(), Some("b"));
         assert_eq!(conf.mode, Mode::Shell("/bin/sh".into()));
+        // What is the kernel's own business is not looked at.
+        assert!(Conf::parse("command=/a", "exo.ram_disk=64 exo.crash=none").is_ok());
     }
 
     #[test]

@@ -11,6 +11,7 @@ extern crate alloc;
 pub mod block;
 pub mod bus;
 pub mod my_rng;
+pub mod nvme;
 pub mod random;
 
 use core::fmt;
@@ -22,7 +23,7 @@ use bus::DriverInfo;
 use random::RandomDevice;
 
 /// All drivers, in the order in which a device is offered to those that match it.
-pub static DRIVERS: &[&DriverInfo] = &[&my_rng::INFO];
+pub static DRIVERS: &[&DriverInfo] = &[&nvme::NVME, &my_rng::MY_RNG];
 
 /// What kind of thing a driver drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

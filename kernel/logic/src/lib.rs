@@ -23,3 +23,4 @@ pub mod ring;
 pub mod seen;
 pub mod symbols;
 pub mod time;
+pub mod translations;

@@ -101,6 +101,7 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Build, Config)> {
         smp: args.smp,
         memory: args.memory.unwrap_or(if args.checked { CHECKED_MEMORY } else { Config::default().memory }),
         rng: args.rng.unwrap_or(Config::default().rng),
+        disks: args.disks,
         files: args.files,
         append: args.append,
         qemu_args: args.qemu_args,

@@ -5,6 +5,7 @@ mod accel;
 mod channels;
 mod console;
 mod device;
+mod disk;
 mod kvm_probe;
 mod qemu;
 mod qmp;
@@ -13,6 +14,7 @@ mod reports;
 pub(crate) use accel::Accel;
 pub(crate) use channels::Captured;
 pub(crate) use device::RngDevices;
+pub(crate) use disk::Disk;
 pub(crate) use qmp::Qmp;
 
 use std::fs::File;
@@ -65,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) hotplug: bool,
     /// Whether devices sit behind an IOMMU that lets them reach only what a driver has mapped.
     pub(crate) iommu: bool,
+    /// Disks, in the order in which the machine finds them; with `hotplug`, those that are devices can be unplugged.
+    pub(crate) disks: Vec<Disk>,
     /// Files of the host, and where they go in the machine.
     pub(crate) files: Vec<(PathBuf, PathBuf)>,
     /// Whether this project's modules are loaded at start; the machine has them in any case.
@@ -90,6 +94,7 @@ impl Default for Config {
             rng: 1,
             hotplug: false,
             iommu: false,
+            disks: Vec::new(),
             files: Vec::new(),
             load_modules: true,
             more_modules: Vec::new(),
@@ -167,6 +172,14 @@ impl Parts {
         match &self.system {
             System::Linux(linux) => &linux.modules,
             System::Exo(_) => &[],
+        }
+    }
+
+    /// Linux's own modules for the machine's disks, in load order; Exo-Kernel's drivers are part of it.
+    fn disk_modules(&self, config: &Config) -> anyhow::Result<Vec<PathBuf>> {
+        match &self.system {
+            System::Linux(linux) => disk::modules(&linux.kernel, &self.toolroot, &config.disks),
+            System::Exo(_) => Ok(Vec::new()),
         }
     }
 
@@ -253,11 +266,12 @@ impl Machine {
         let mut conf = format!(
             "mode=command\narguments={ARGUMENTS}\nchannel={channel}\nacknowledge=yes\nhostname=exo\n"
         );
-        conf += &modules_conf(parts, config);
+        let disk_modules = parts.disk_modules(config)?;
+        conf += &modules_conf(parts, config, &disk_modules);
         if config.final_check {
             conf += "final_check=yes\n";
         }
-        pack(parts, config, &initramfs, &conf, Some(&words))?;
+        pack(parts, config, &initramfs, &conf, &disk_modules, Some(&words))?;
 
         let devices = parts.start_devices(config, folder.path())?;
         let mut qemu = qemu::command(parts, config, accel, &initramfs, &devices)?;
@@ -400,8 +414,9 @@ pub(crate) fn shell(parts: &Parts, config: &Config, shared: Option<&Path>) -> an
     if shared.is_some() {
         conf += "mount=virtiofs host /host\n";
     }
-    conf += &modules_conf(parts, config);
-    pack(parts, config, &initramfs, &conf, None)?;
+    let disk_modules = parts.disk_modules(config)?;
+    conf += &modules_conf(parts, config, &disk_modules);
+    pack(parts, config, &initramfs, &conf, &disk_modules, None)?;
     let devices = parts.start_devices(config, folder.path())?;
     let share =
         shared.map(|shared| qemu::SharedFolder::start(&parts.toolroot, shared, folder.path())).transpose()?;
@@ -431,19 +446,28 @@ fn guest_module(path: &Path) -> PathBuf {
     Path::new(MODULE_FOLDER).join(path.file_name().unwrap_or_default())
 }
 
-fn modules_conf(parts: &Parts, config: &Config) -> String {
+fn modules_conf(parts: &Parts, config: &Config, disk_modules: &[PathBuf]) -> String {
     let loaded = if config.load_modules { parts.modules() } else { &[] };
-    loaded.iter().map(|path| format!("module={}\n", guest_module(path).display())).collect()
+    let own: String =
+        loaded.iter().map(|path| format!("module={}\n", guest_module(path).display())).collect();
+    own + &disk::modules_conf(disk_modules, &config.disks)
 }
 
-fn pack(parts: &Parts, config: &Config, path: &Path, conf: &str, words: Option<&[u8]>) -> anyhow::Result<()> {
+fn pack(
+    parts: &Parts,
+    config: &Config,
+    path: &Path,
+    conf: &str,
+    disk_modules: &[PathBuf],
+    words: Option<&[u8]>,
+) -> anyhow::Result<()> {
     let mut initramfs = Initramfs::create(path)?;
     initramfs.host_file(&parts.programs.init(), Path::new("/init"))?;
     initramfs::add_tools(&mut initramfs, &parts.toolroot, &parts.context.cache)?;
     for (name, program) in parts.programs.commands() {
         initramfs.host_file(&program, &Path::new("/bin").join(name))?;
     }
-    for module in parts.modules().iter().chain(&config.more_modules) {
+    for module in parts.modules().iter().chain(disk_modules).chain(&config.more_modules) {
         initramfs.host_file(module, &guest_module(module))?;
     }
     for (host, guest) in &config.files {

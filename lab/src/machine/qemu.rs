@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::{Accel, Config, Linux, Parts, RngDevices, System};
+use super::{Accel, Config, Linux, Parts, RngDevices, System, disk};
 use crate::process::Running;
 use crate::toolroot::Toolroot;
 
@@ -48,6 +48,8 @@ pub(super) fn command(
         qemu.args(["-device", "intel-iommu,intremap=on,caching-mode=on"]);
         append.extend(["intel_iommu=on", "iommu.strict=1", "iommu.passthrough=0"]);
     }
+    let ram_disk = disk::append(&parts.system, &config.disks);
+    append.extend(ram_disk.as_deref());
     append.extend(config.append.iter().map(String::as_str));
     qemu.arg("-append").arg(append.join(" "));
     for (index, socket) in devices.sockets().iter().enumerate() {
@@ -58,6 +60,7 @@ pub(super) fn command(
         }
         qemu.args(["-device", &rng_device(index, socket, &bus)]);
     }
+    disk::add(&mut qemu, &config.disks, config.hotplug)?;
     qemu.args(&config.qemu_args);
     Ok(qemu)
 }

@@ -4,7 +4,12 @@
 //! The core is [`Requests`]: owned requests go in, completions come out, with a queue for each CPU. Drivers implement it.
 //! [`BlockDevice`] is the front that the rest of the kernel may use instead: plain calls that read and write sectors.
 
+#[cfg(test)]
+pub(crate) mod fake_disk;
 mod request;
+pub mod slots;
+#[cfg(test)]
+pub(crate) mod suite;
 
 use exo_platform::Buffer;
 
@@ -70,6 +75,16 @@ pub trait Requests: Send + Sync {
 
     /// What the device is like. It stays as it is while the device is present.
     fn geometry(&self) -> Geometry;
+
+    /// The model that the device says it is; empty if it says none.
+    fn model(&self) -> &str {
+        ""
+    }
+
+    /// The serial number that the device says it has; empty if it says none.
+    fn serial(&self) -> &str {
+        ""
+    }
 
     /// Takes a request. The device may not learn of it before [`ring`](Self::ring). Nothing is allocated.
     ///

@@ -40,7 +40,7 @@ pub use own::{OwnQueue, OwnState};
 pub use stream::Delivery;
 
 /// What the bus knows of this driver.
-pub static INFO: DriverInfo = DriverInfo {
+pub static MY_RNG: DriverInfo = DriverInfo {
     name: "my_rng",
     matches: &[Match::PciIdentity { vendor: VENDOR_ID, device: DEVICE_ID }],
     probe,
