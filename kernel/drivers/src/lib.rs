@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod ahci;
 pub mod block;
 pub mod bus;
 pub mod manager;
@@ -24,7 +25,12 @@ use bus::DriverInfo;
 use random::RandomDevice;
 
 /// All drivers, in the order in which a device is offered to those that match it.
-pub static DRIVERS: &[&DriverInfo] = &[&nvme::NVME, &my_rng::MY_RNG];
+#[rustfmt::skip]
+pub static DRIVERS: &[&DriverInfo] = &[
+    &ahci::AHCI,
+    &nvme::NVME,
+    &my_rng::MY_RNG,
+];
 
 /// What kind of thing a driver drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +138,11 @@ impl Device {
             Self::Block(device) => device.name(),
             Self::Random(device) => block::device_name(format_args!("{}", device.name())),
         }
+    }
+
+    /// The device, if it is a disk.
+    pub fn into_block(self) -> Option<Arc<dyn Requests>> {
+        if let Self::Block(device) = self { Some(device) } else { None }
     }
 
     /// Whether this is the same device as `other`.

@@ -121,6 +121,15 @@ impl<T> Slots<T> {
             .map(|(number, _)| number)
     }
 
+    /// Notes that a request is given to the device now.
+    #[inline]
+    pub fn restamp(&mut self, number: u16) {
+        let now_ns = self.now_ns;
+        if let Some(content) = self.get_mut(number) {
+            content.since_ns = now_ns;
+        }
+    }
+
     /// Notes that all requests are given to the device again from now on.
     pub fn repeat_all(&mut self) {
         for content in self.slots.iter_mut().filter_map(|slot| slot.content.as_mut()) {
