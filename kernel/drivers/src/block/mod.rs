@@ -6,6 +6,10 @@
 
 #[cfg(test)]
 pub(crate) mod fake_disk;
+mod device;
+mod generic;
+pub mod partitions;
+pub mod registry;
 mod request;
 pub mod slots;
 #[cfg(test)]
@@ -13,6 +17,8 @@ pub(crate) mod suite;
 
 use exo_platform::Buffer;
 
+pub use device::{BlockDevice, BlockDeviceType, Polled};
+pub use generic::GenericBlockDevice;
 pub use request::{
     BlockError, Cause, Completion, DeviceName, Operation, Refused, Request, Sink, Tag, device_name,
 };

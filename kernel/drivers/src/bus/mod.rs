@@ -78,6 +78,23 @@ impl Found {
         }
     }
 
+    /// Whether this is the same device as `other`.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Pci(a), Self::Pci(b)) => a.address() == b.address(),
+            (Self::Fixed { name: a, index: i, .. }, Self::Fixed { name: b, index: j, .. }) => (a, i) == (b, j),
+            _ => false,
+        }
+    }
+
+    /// Whether the device still answers. One at a fixed place cannot be pulled out.
+    pub fn is_present(&self) -> bool {
+        match self {
+            Self::Pci(function) => function.is_present(),
+            Self::Fixed { .. } => true,
+        }
+    }
+
     /// Whether `rule` fits this device.
     pub fn fits(&self, rule: &Match) -> bool {
         match (self, *rule) {
