@@ -53,7 +53,11 @@ impl AhciRig {
     }
 
     fn disks(&self) -> Vec<Arc<dyn Requests>> {
-        self.driver.devices().into_iter().map(|Device::Block(disk)| disk).collect()
+        let block = |device| match device {
+            Device::Block(disk) => Some(disk),
+            _ => None,
+        };
+        self.driver.devices().into_iter().filter_map(block).collect()
     }
 }
 
