@@ -28,7 +28,7 @@ pub(in crate::tests) fn the_full_dieharder(lab: &Lab) -> anyhow::Result<()> {
     let program = programs::build_host(context, "device-bench")?;
     let folder = tempfile::tempdir().context("cannot make a folder")?;
     let mut source = Command::new(program);
-    source.args(["--dump", "one-shot", "--bytes", ENDLESS]).arg(&lab.parts.linux()?.device);
+    source.args(["--dump", "one-shot", "--bytes", ENDLESS]).arg(&lab.parts.device);
     // It complains of the broken pipe at the end, which is how it ends.
     source.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut source = Running::start(&mut source)?;
