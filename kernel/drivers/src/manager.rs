@@ -320,9 +320,8 @@ impl DriverManager {
         driver.removed();
         let dependents: Vec<DriverId> = {
             let inner = self.inner.lock();
-            let needs = |e: &&Entry| {
-                e.state == State::Running && e.driver.depends_on().contains(&driver.name())
-            };
+            let needs =
+                |e: &&Entry| e.state == State::Running && e.driver.depends_on().contains(&driver.name());
             inner.entries.iter().filter(needs).map(|e| e.id).collect()
         };
         for dependent in dependents {
@@ -379,7 +378,8 @@ impl DriverManager {
             }
             core::mem::replace(&mut entry.devices, now.clone())
         };
-        let gone: Vec<Device> = before.iter().filter(|d| !now.iter().any(|n| n.is_same(d))).cloned().collect();
+        let gone: Vec<Device> =
+            before.iter().filter(|d| !now.iter().any(|n| n.is_same(d))).cloned().collect();
         self.tell_removed(id, &gone);
         let observer = self.inner.lock().observer.clone();
         if let Some(observer) = observer {

@@ -94,7 +94,8 @@ fn taken(log: &Log) -> Vec<String> {
 #[test]
 fn drivers_start_after_what_they_need_and_stop_before_it() {
     let (manager, log) = (DriverManager::new(), Log::default());
-    for (name, needs) in [("disk", &["port"][..]), ("port", &["bus", "clock"]), ("bus", &[]), ("clock", &["bus"])]
+    for (name, needs) in
+        [("disk", &["port"][..]), ("port", &["bus", "clock"]), ("bus", &[]), ("clock", &["bus"])]
     {
         manager.register(Recorder::new(name, needs, &log), None).unwrap();
     }
@@ -133,11 +134,12 @@ fn a_driver_that_cannot_start_keeps_those_that_need_it_from_starting() {
     manager.register(Recorder::new("user", &["broken"], &log), None).unwrap();
     assert_eq!(manager.start_all(), 0);
     // Tried twice: for itself, and for the one that needs it.
-    assert_eq!(taken(&log)[..2], ["start broken", "broken: the device is broken: broken"]);
+    let one = ["start broken", "broken: the device is broken: broken"];
+    assert_eq!(taken(&log), [one, one].concat());
     broken.fails.store(false, Ordering::Relaxed);
     assert_eq!(manager.start(id), Ok(()));
     assert_eq!(manager.start(id), Ok(()), "a driver that runs needs no start");
-    assert_eq!(taken(&log).iter().filter(|l| *l == "start broken").count(), 2);
+    assert_eq!(taken(&log), ["start broken"]);
 }
 
 #[test]
@@ -161,7 +163,8 @@ fn disks_that_come_and_go_are_announced() {
     let (manager, log) = (DriverManager::new(), Log::default());
     manager.observe(Arc::new(Watcher(log.clone())));
     let driver = Recorder::new("ctl", &[], &log);
-    let disk = |name: &str| -> Arc<dyn Requests> { Arc::new(GenericBlockDevice::new(name, 8, 512, 1).unwrap()) };
+    let disk =
+        |name: &str| -> Arc<dyn Requests> { Arc::new(GenericBlockDevice::new(name, 8, 512, 1).unwrap()) };
     driver.disks.lock().unwrap().push(disk("d0"));
     let id = manager.register(driver.clone(), None).unwrap();
     manager.start(id).unwrap();
@@ -193,7 +196,8 @@ impl FakeDevice for Plug {
 }
 
 fn function(plug: &Arc<Plug>) -> Found {
-    let identity = pci::Identity { vendor: 0x1234, device: 0xcafe, class: 0, subclass: 0xff, ..Default::default() };
+    let identity =
+        pci::Identity { vendor: 0x1234, device: 0xcafe, class: 0, subclass: 0xff, ..Default::default() };
     Found::Pci(pci::Function::fake(pci::Address::default(), identity, plug.clone(), Wires::new()))
 }
 
@@ -213,10 +217,7 @@ fn a_device_that_is_pulled_out_takes_its_driver_and_its_users_along() {
     plug.0.store(true, Ordering::Relaxed);
     manager.tick(1);
     let happened = taken(&log);
-    assert_eq!(
-        happened,
-        ["pull out ctl", "stop user", "gone d0", "stop ctl", "ctl: the device was removed"]
-    );
+    assert_eq!(happened, ["pull out ctl", "stop user", "gone d0", "stop ctl", "ctl: the device was removed"]);
     assert!(manager.find("ctl").is_none() && !manager.is_taken(&function(&plug)));
 }
 

@@ -53,7 +53,7 @@ impl AhciRig {
     }
 
     fn disks(&self) -> Vec<Arc<dyn Requests>> {
-        self.driver.devices().into_iter().map(|Device::Block(disk)| disk).collect()
+        self.driver.devices().into_iter().filter_map(Device::into_block).collect()
     }
 }
 

@@ -7,9 +7,7 @@ use alloc::sync::Arc;
 
 use exo_platform::{Buffer, SpinLock};
 
-use super::{
-    BlockError, Cause, Completion, Operation, Refused, Request, Requests, Sink, TIMEOUT_NS, Tag,
-};
+use super::{BlockError, Cause, Completion, Operation, Refused, Request, Requests, Sink, TIMEOUT_NS, Tag};
 
 /// What kind of block device it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 //! The core is [`Requests`]: owned requests go in, completions come out, with a queue for each CPU. Drivers implement it.
 //! [`BlockDevice`] is the front that the rest of the kernel may use instead: plain calls that read and write sectors.
 
+mod device;
 #[cfg(test)]
 pub(crate) mod fake_disk;
-mod device;
 mod generic;
 pub mod partitions;
 pub mod registry;

@@ -88,7 +88,11 @@ fn entry(sector: &[u8], index: usize) -> Option<Entry> {
 }
 
 /// The chain of logical partitions: each link has one and names the next, relative to the whole.
-fn read_logical(disk: &dyn BlockDevice, extended: Entry, found: &mut Vec<Partition>) -> Result<(), BlockError> {
+fn read_logical(
+    disk: &dyn BlockDevice,
+    extended: Entry,
+    found: &mut Vec<Partition>,
+) -> Result<(), BlockError> {
     let mut sector = vec![0; disk.sector_size()];
     let mut at = extended.start;
     // A chain that is longer goes in circles.
@@ -309,10 +313,8 @@ mod tests {
         disk
     }
 
-    const GPT: [Partition; 2] = [
-        Partition { number: 1, start: 40, sectors: 60 },
-        Partition { number: 3, start: 100, sectors: 3901 },
-    ];
+    const GPT: [Partition; 2] =
+        [Partition { number: 1, start: 40, sectors: 60 }, Partition { number: 3, start: 100, sectors: 3901 }];
 
     #[test]
     fn the_checksum_is_ethernets() {
@@ -339,7 +341,8 @@ mod tests {
     #[test]
     fn an_mbr_with_logical_partitions_is_read() {
         let disk = disk();
-        disk.write_sectors(0, &mbr(&[(0x83, 8, 100), (0, 0, 0), (0x05, 1000, 1000), (0x83, 4000, 97)])).unwrap();
+        disk.write_sectors(0, &mbr(&[(0x83, 8, 100), (0, 0, 0), (0x05, 1000, 1000), (0x83, 4000, 97)]))
+            .unwrap();
         disk.write_sectors(1000, &mbr(&[(0x83, 2, 50), (0x05, 100, 200)])).unwrap();
         disk.write_sectors(1100, &mbr(&[(0x83, 2, 60)])).unwrap();
         let found: Vec<_> = read(&disk).unwrap().iter().map(|p| (p.number, p.start, p.sectors)).collect();

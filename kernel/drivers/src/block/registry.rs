@@ -57,7 +57,10 @@ impl Registry {
     ///
     /// # Errors
     /// The disk's; nothing is changed then.
-    pub fn read_partitions(&self, whole: &Registered) -> Result<(Vec<Registered>, Vec<Registered>), BlockError> {
+    pub fn read_partitions(
+        &self,
+        whole: &Registered,
+    ) -> Result<(Vec<Registered>, Vec<Registered>), BlockError> {
         let table = partitions::read(&Polled::new(whole.device.clone()))?;
         let new: Vec<Registered> = table
             .into_iter()

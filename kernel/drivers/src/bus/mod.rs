@@ -78,7 +78,9 @@ impl Found {
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Pci(a), Self::Pci(b)) => a.address() == b.address(),
-            (Self::Fixed { name: a, index: i, .. }, Self::Fixed { name: b, index: j, .. }) => (a, i) == (b, j),
+            (Self::Fixed { name: a, index: i, .. }, Self::Fixed { name: b, index: j, .. }) => {
+                (a, i) == (b, j)
+            }
             _ => false,
         }
     }
