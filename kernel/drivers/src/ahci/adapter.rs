@@ -14,6 +14,7 @@ use super::{
 use crate::{
     DriverError,
     block::{Cause, DeviceName, slots},
+    bus::Access,
 };
 
 /// How long the BIOS may take to give the adapter up, and once more if it says that it is busy with it (AHCI 10.6.3).
@@ -65,7 +66,9 @@ pub(super) struct Adapter {
 impl Adapter {
     /// Starts the adapter behind `function` and the disks at its ports.
     pub(super) fn start(name: DeviceName, function: &pci::Function) -> Result<Self, DriverError> {
-        function.enable();
+        let mut ports = Vec::new();
+        // Declared after the ports, whose memory the adapter is told of: on an early end it loses access before that is freed.
+        let access = Access::grant(function);
         let registers = function.bar(BAR)?;
         if registers.read32(host::CAPABILITIES) == u32::MAX {
             return Err(DriverError::Removed);
@@ -87,7 +90,6 @@ impl Adapter {
         while !candidates.iter().all(Candidate::is_linked) && now_ns() < end {
             spin_for_ns(PAUSE_NS);
         }
-        let mut ports = Vec::new();
         for candidate in candidates.iter().filter(|candidate| candidate.is_linked()) {
             let name = slots::numbered(&name, 'p', candidate.number as u32);
             // One port that is no disk, or a broken one, is no reason to do without the others.
@@ -103,6 +105,7 @@ impl Adapter {
         }
         registers.write32(host::INTERRUPTS, u32::MAX);
         registers.write32(host::CONTROL, host::AHCI_ENABLE | host::INTERRUPT_ENABLE);
+        access.keep();
         Ok(Self { function: function.clone(), registers, ports, interrupts: SpinLock::new(Some(interrupts)) })
     }
 

@@ -332,13 +332,7 @@ impl FakeAhci {
             }
             port::TASK_FILE => port.task_file,
             port::SIGNATURE => port.signature,
-            port::SATA_STATUS => {
-                if port.is_linked {
-                    0x113
-                } else {
-                    0
-                }
-            }
+            port::SATA_STATUS if port.is_linked => 0x113,
             port::SATA_CONTROL => port.sata_control,
             port::SATA_ACTIVE => match inner.misdeed {
                 // Tags that nobody has used.

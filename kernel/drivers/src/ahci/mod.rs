@@ -48,7 +48,6 @@ static FOUND: AtomicU32 = AtomicU32::new(0);
 
 fn probe(found: &Found) -> Result<Arc<dyn Driver>, DriverError> {
     let function = found.pci()?;
-    function.bar(registers::BAR)?;
     let name = device_name(format_args!("ahci{}", FOUND.fetch_add(1, Ordering::Relaxed)));
     Ok(Arc::new(Ahci { name: name.to_string(), function: function.clone(), adapter: SpinLock::new(None) }))
 }
@@ -77,8 +76,7 @@ impl Driver for Ahci {
 
     fn init(&self) -> Result<(), DriverError> {
         let name = device_name(format_args!("{}", self.name));
-        let started = Adapter::start(name, &self.function).inspect_err(|_| self.function.disable());
-        *self.adapter.lock() = Some(Arc::new(started?));
+        *self.adapter.lock() = Some(Arc::new(Adapter::start(name, &self.function)?));
         Ok(())
     }
 

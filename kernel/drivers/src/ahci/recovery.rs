@@ -225,10 +225,7 @@ impl Port {
                 let Inner { slots, waiting, queued, alone, .. } = &mut *inner;
                 let taken = slots.take_if(&mut wanted);
                 waiting.retain(|slot| slots.get(*slot).is_some());
-                *queued = (0..32)
-                    .filter(|slot| slots.get(*slot).is_some())
-                    .fold(0, |mask, slot| mask | (1 << slot))
-                    & *queued;
+                *queued &= slots.taken().fold(0, |mask, (slot, _)| mask | (1 << slot));
                 *alone = alone.filter(|slot| slots.get(*slot).is_some());
                 taken
             };

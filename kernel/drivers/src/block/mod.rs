@@ -96,7 +96,6 @@ pub trait Requests: Send + Sync {
     ///
     /// # Errors
     /// The request comes back if it does not fit the device, no slot is free or the device is gone.
-    #[expect(clippy::result_large_err, reason = "a refused request comes back whole, without an allocation")]
     fn submit(&self, cpu: usize, request: Request) -> Result<Tag, Refused>;
 
     /// Tells the device of all that was submitted on this CPU since: one doorbell.

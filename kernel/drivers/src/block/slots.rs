@@ -57,7 +57,6 @@ impl<T> Slots<T> {
     ///
     /// # Errors
     /// The request comes back if no slot is free.
-    #[expect(clippy::result_large_err, reason = "a refused request comes back whole, without an allocation")]
     pub fn insert(&mut self, request: Request, extra: T) -> Result<(u16, Tag), Request> {
         let Some(number) = self.free.pop() else { return Err(request) };
         let Some(slot) = self.slots.get_mut(usize::from(number)) else { return Err(request) };

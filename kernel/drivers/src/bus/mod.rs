@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From devices to drivers: what drivers announce about themselves, and what they are offered.
 
+mod access;
+
 use alloc::sync::Arc;
 
 use exo_platform::{InterruptLine, Registers, pci};
 
 use crate::{Driver, DriverError};
+
+pub use access::Access;
 
 /// A driver as the bus knows it: what it matches and how to try it.
 pub struct DriverInfo {
