@@ -19,3 +19,4 @@ pub mod ring;
 pub mod seen;
 pub mod symbols;
 pub mod time;
+pub mod uring;

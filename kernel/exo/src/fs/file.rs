@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    io_uring::Ring,
     ipc::Endpoint,
     mm::Pages,
     sched::wait::WaitQueue,
@@ -75,6 +76,17 @@ pub trait File: Send + Sync {
     /// The pages to map; the flag says whether zeros will do (as /dev/zero).
     fn pages(&self) -> Result<Option<Arc<Pages>>> {
         Err(Errno::ENODEV)
+    }
+
+    /// What `length` bytes from `offset` on show when they are mapped: pages, and the offset in them.
+    fn mapping(&self, offset: u64, length: usize) -> Result<Option<(Arc<Pages>, u64)>> {
+        let _ = length;
+        Ok(self.pages()?.map(|pages| (pages, offset)))
+    }
+
+    /// The io_uring behind it.
+    fn io_ring(&self) -> Option<&Arc<Ring>> {
+        None
     }
 
     /// The IPC endpoint behind it.
@@ -187,6 +199,34 @@ impl OpenFile {
             (false, _) => Err(Errno::EBADF),
             (_, false) => Err(Errno::ESPIPE),
             _ => self.file.write(self.io(offset), from, length.min(user::MAX_IO)),
+        }
+    }
+
+    /// Reads or writes without waiting, for requests that are retried when the file is ready: EAGAIN if it is not. Without
+    /// `offset` at the file's own, which moves; files without places take none.
+    pub fn transfer(&self, write: bool, offset: Option<u64>, address: usize, length: usize) -> Result {
+        if !(if write { self.can_write() } else { self.can_read() }) {
+            return Err(Errno::EBADF);
+        }
+        match offset {
+            Some(offset) if self.file.has_offset() => {
+                if write {
+                    self.write_at(offset, address, length)
+                } else {
+                    self.read_at(offset, address, length)
+                }
+            }
+            None if self.file.has_offset() => {
+                if write {
+                    self.write(address, length)
+                } else {
+                    self.read(address, length)
+                }
+            }
+            _ => {
+                let (io, length) = (Io { offset: 0, no_wait: true }, length.min(user::MAX_IO));
+                if write { self.file.write(io, address, length) } else { self.file.read(io, address, length) }
+            }
         }
     }
 

@@ -53,8 +53,8 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
         if !file.can_read() || shared && area.contains(Flags::WRITE) && !file.can_write() {
             return Err(Errno::EACCES);
         }
-        match file.file().pages()? {
-            Some(pages) => Backing::File { pages, offset, shared },
+        match file.file().mapping(offset, length)? {
+            Some((pages, offset)) => Backing::File { pages, offset, shared },
             None if shared => Backing::File { pages: Arc::new(Pages::new(length as u64)), offset: 0, shared },
             None => Backing::Anonymous,
         }
