@@ -173,7 +173,8 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     pub(crate) checked: bool,
 
-    /// Repeat what comes and goes a thousand times, instead of twenty times: best with a filter, as it takes long
+    /// Repeat what comes and goes a thousand times, instead of twenty times, and run the tests that take hours: best with a
+    /// filter
     #[arg(long)]
     pub(crate) long: bool,
 

@@ -86,14 +86,23 @@ pub(crate) fn run(command: &mut Command, step: &Step) -> anyhow::Result<()> {
 }
 
 /// The same with each line of output handed to `each`.
-pub(crate) fn run_lines(command: &mut Command, mut each: impl FnMut(&str)) -> anyhow::Result<()> {
+pub(crate) fn run_lines(command: &mut Command, each: impl FnMut(&str)) -> anyhow::Result<()> {
+    run_lines_from(command, Stdio::null(), each)
+}
+
+/// The same with `input` as its stdin.
+pub(crate) fn run_lines_from(
+    command: &mut Command,
+    input: Stdio,
+    mut each: impl FnMut(&str),
+) -> anyhow::Result<()> {
     let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
-    command.stdin(Stdio::null());
+    command.stdin(input);
     command.stdout(writer.try_clone().context("cannot make a pipe")?).stderr(writer);
     let line_shown = shown(command);
     let mut running = Running::start(command)?;
-    // The command keeps its ends of the pipe open; the loop below ends when the last writer has gone.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    // The command keeps its ends of the pipes open; the loop below ends when the last writer has gone.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut last: VecDeque<String> = VecDeque::new();
     for line in LossyLines(BufReader::new(File::from(reader))) {
         if ui::verbose() {

@@ -13,6 +13,8 @@ pub mod event;
 pub mod ioctl;
 #[path = "../../abi/procmon-abi/src/process.rs"]
 pub mod process;
+#[path = "../../abi/procmon-abi/src/rates.rs"]
+pub mod rates;
 #[path = "../../abi/procmon-abi/src/ring.rs"]
 pub mod ring;
 

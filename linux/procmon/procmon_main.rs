@@ -22,11 +22,11 @@ mod message;
 mod monitor;
 mod operations;
 mod parameters;
-mod rates;
 mod sampler;
 mod snapshot;
 mod time;
 
+use abi::rates;
 use chardev::{
     Class,
     Options,

@@ -2,6 +2,7 @@
 //! What the `procmon` module and its programs agree on.
 //!
 //! [`ioctl`] and [`process`] are the interface of `/dev/procmon`, [`event`] and [`ring`] that of `/dev/procmon_events`.
+//! [`rates`] is the arithmetic behind a part of its statistics.
 //! The same files are compiled into the Linux module (which takes them in with `#[path]`) and into the programs.
 //! `include/procmon.h` is the C side; a test compiles it and compares every constant, size and offset.
 //!
@@ -13,4 +14,5 @@
 pub mod event;
 pub mod ioctl;
 pub mod process;
+pub mod rates;
 pub mod ring;

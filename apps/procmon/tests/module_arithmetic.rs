@@ -3,11 +3,9 @@
 
 #[path = "../../../linux/procmon/cpu_time.rs"]
 mod cpu_time;
-#[path = "../../../linux/procmon/rates.rs"]
-mod rates;
 
 use cpu_time::adjusted;
-use rates::{History, Milli, Rates, Sample, WINDOWS};
+use procmon::abi::rates::{History, Milli, Rates, Sample, WINDOWS};
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -20,13 +20,14 @@ use exo_logic::{boot_options::Options, cpio::Archive};
 use linux_raw_sys::general as abi;
 
 use crate::{
+    drivers,
     errno::{Errno, Result},
     fs::{
         FileTable, FsContext, file, mount,
         node::{self, Body, FileSystem, Node, kind},
         path::{self, Follow},
         pipe::Pipe,
-        tty,
+        sysfs, tty,
     },
     mm::{self, AddressSpace, Pages},
     sched::{self, wait::WaitQueue},
@@ -50,6 +51,7 @@ pub fn main(boot: &'static BootInfo) -> ! {
     let idle = Task::new_idle(idle_process());
     smp::start_others();
     log!("{} CPUs, {} MHz cycle counter", cpu_count(), time::cycles_khz() / 1000);
+    drivers::start();
     match first_task() {
         Ok(task) => sched::start(task),
         Err(error) => {
@@ -94,6 +96,7 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         children_usage: SpinLock::new(process::Usage::default()),
         program: SpinLock::new(Vec::new()),
         exit_signal: AtomicU32::new(0),
+        first_name: SpinLock::new(None),
         arguments: SpinLock::new((0, 0)),
     })
 }
@@ -101,12 +104,13 @@ pub fn new_process(pid: u32) -> Arc<Process> {
 fn prepare(boot: &'static BootInfo) -> Result<()> {
     node::init();
     mount::init();
+    sysfs::init();
     mm::init()?;
     tty::init();
     let count = unpack(boot.initrd)?;
     frame::release_initrd(boot);
     log!("{count} files from the initial RAM disk");
-    for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("tmp", "tmpfs")] {
+    for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("sys", "sysfs"), ("tmp", "tmpfs")] {
         let directory = make_directories(&node::root(), name.as_bytes())?;
         if name != "tmp" {
             mount::mount(kind.as_bytes(), &directory, kind.as_bytes())?;

@@ -10,6 +10,7 @@
 extern crate alloc;
 
 mod crash;
+mod drivers;
 mod errno;
 mod fs;
 mod futex;

@@ -37,6 +37,21 @@ pub fn write_optional<T: IntoBytes + Immutable>(address: usize, value: &T) -> Re
     if address == 0 { Ok(()) } else { write(address, value) }
 }
 
+/// Copies as much of `bytes` as the program's memory takes, whole pages at a time; EFAULT if that is nothing.
+pub fn copy_out_part(address: usize, bytes: &[u8]) -> Result {
+    let mut done = 0;
+    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+        let at = address.wrapping_add(done);
+        let part = rest.get(..rest.len().min(PAGE_SIZE - at % PAGE_SIZE)).unwrap_or_default();
+        match user::copy_out(at, part) {
+            Ok(()) => done += part.len(),
+            Err(error) if done == 0 => return Err(error.into()),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
+}
+
 /// Reads a string that ends with a zero byte, which is left out; `too_long` if there is none in `limit` bytes.
 pub fn read_string(address: usize, limit: usize, too_long: Errno) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(64);

@@ -3,6 +3,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use exo_logic::translations::Flushes;
 use x86_64::{VirtAddr, instructions::tlb};
 
 use crate::{MAX_CPUS, PAGE_SIZE, cpu::percpu, dev::apic, trap};
@@ -10,17 +11,7 @@ use crate::{MAX_CPUS, PAGE_SIZE, cpu::percpu, dev::apic, trap};
 /// Pages up to which single invalidations are cheaper than dropping everything.
 const SINGLE_LIMIT: usize = 16;
 
-/// A CPU's flushes, on cache lines of their own: waiting CPUs look at them all the time.
-#[repr(align(128))]
-struct Flushes {
-    /// Tickets drawn.
-    requested: AtomicU64,
-    /// The highest ticket that the CPU has served.
-    done: AtomicU64,
-}
-
-static FLUSHES: [Flushes; MAX_CPUS] =
-    [const { Flushes { requested: AtomicU64::new(0), done: AtomicU64::new(0) } }; MAX_CPUS];
+static FLUSHES: [Flushes; MAX_CPUS] = [const { Flushes::new() }; MAX_CPUS];
 static SHOOTDOWNS: AtomicU64 = AtomicU64::new(0);
 
 /// Shoot-downs since boot.
@@ -43,13 +34,7 @@ pub fn flush_local(start: usize, end: usize) {
 /// interrupts off.
 #[inline]
 pub fn answer() {
-    let own = &FLUSHES[percpu::cpu_index()];
-    let ticket = own.requested.load(Ordering::Acquire);
-    if ticket != own.done.load(Ordering::Relaxed) {
-        tlb::flush_all();
-        // What a waiting CPU looks for comes after the flush, and covers only requests made before it.
-        own.done.store(ticket, Ordering::Release);
-    }
+    FLUSHES[percpu::cpu_index()].answer(tlb::flush_all);
 }
 
 /// Flushes the user pages in `start..end` here, if this CPU is in `cpus`, and everything on the other CPUs in `cpus`.
@@ -66,11 +51,11 @@ pub fn shootdown(cpus: u64, start: usize, end: usize) {
     SHOOTDOWNS.fetch_add(1, Ordering::Relaxed);
     let mut tickets = [0u64; MAX_CPUS];
     for cpu in bits(others) {
-        tickets[cpu] = FLUSHES[cpu].requested.fetch_add(1, Ordering::AcqRel) + 1;
+        tickets[cpu] = FLUSHES[cpu].request();
         apic::send(cpu, trap::vector::SHOOTDOWN);
     }
     for cpu in bits(others) {
-        while FLUSHES[cpu].done.load(Ordering::Acquire) < tickets[cpu] {
+        while !FLUSHES[cpu].is_done(tickets[cpu]) {
             answer();
             core::hint::spin_loop();
         }

@@ -28,6 +28,14 @@ fn next_word<'a>(rest: &mut &'a str) -> Option<&'a str> {
     Some(word)
 }
 
+/// What `NAME=` says on a command line, in front of ` -- `; the last time counts.
+#[must_use]
+pub fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let mut rest = line;
+    let words = core::iter::from_fn(|| next_word(&mut rest).filter(|word| *word != "--"));
+    words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).last()
+}
+
 impl<'a> Options<'a> {
     /// Reads a command line.
     pub fn parse(line: &'a str) -> Self {
@@ -51,6 +59,14 @@ impl<'a> Options<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_a_value_by_its_whole_name() {
+        let line = "exo.net=dhcp net=x procmon.ring_events=64 procmon.ring_events=128 -- exo.net=no";
+        assert_eq!(value(line, "exo.net"), Some("dhcp"));
+        assert_eq!(value(line, "procmon.ring_events"), Some("128"));
+        assert_eq!(value(line, "exo"), None);
+    }
 
     #[test]
     fn reads_init_and_its_arguments() {

@@ -39,14 +39,31 @@ pub(crate) fn run_kernel(context: &Context, report: &mut Report) -> anyhow::Resu
         run_lines(hosted.args(deny), |line| step.message(line))
     })?;
     step.done();
-    Ok(())
+    let mut orders = host_cargo(&["test", "--no-fail-fast", "--release", "--test", "loom"]);
+    orders.args(["--package", "exo-logic"]);
+    run_all_orders(context, orders, "host::kernel::loom", report)
+}
+
+/// Tests of `tests/loom.rs`, which try all orders in which threads can meet. They are built with a setting of their own, and thus in a
+/// folder of their own.
+fn run_all_orders(
+    context: &Context,
+    mut command: Command,
+    group: &str,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", context.build().join("loom"));
+    run_tests(command, group, "Trying all orders in which threads can meet", report)
 }
 
 /// Runs them; each test that failed is reported under its own name, those that passed together.
 pub(crate) fn run(context: &Context, report: &mut Report) -> anyhow::Result<()> {
     let mut command = cargo(context);
     command.args(["test", "--workspace", "--no-fail-fast"]);
-    run_tests(command, "host", "Building and running the host's tests", report)
+    run_tests(command, "host", "Building and running the host's tests", report)?;
+    let mut orders = cargo(context);
+    orders.args(["test", "--no-fail-fast", "--release", "--test", "loom", "--package", "my-rng-ring"]);
+    run_all_orders(context, orders, "host::loom", report)
 }
 
 fn run_tests(mut command: Command, group: &str, what: &str, report: &mut Report) -> anyhow::Result<()> {

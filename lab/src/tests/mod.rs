@@ -86,6 +86,9 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),
 ];
 
+/// Those that take hours, and run only with `--long`.
+const LONG_TESTS: &[(&str, MachineTest)] = &[("quality::the_full_dieharder", quality::the_full_dieharder)];
+
 /// The tests that need no machine.
 pub(crate) const HOST: &str = "host";
 /// The group of tests that run inside machines.
@@ -107,12 +110,14 @@ pub(crate) fn names() -> Vec<&'static str> {
     let mut names = vec![HOST, host::KERNEL];
     names.extend(MACHINE_TESTS.iter().map(|(name, _)| *name).chain(exo::names()));
     names.extend([INSIDE, IOMMU, checked::INSIDE]);
+    names.extend(LONG_TESTS.iter().map(|(name, _)| *name));
     names
 }
 
 /// Runs the tests that need machines.
 pub(crate) fn run_in_machines(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    for (name, test) in MACHINE_TESTS {
+    let long_tests = LONG_TESTS.iter().filter(|_| lab.long);
+    for (name, test) in MACHINE_TESTS.iter().chain(long_tests) {
         if report.wants(name) {
             report.case(name, || test(lab))?;
         }

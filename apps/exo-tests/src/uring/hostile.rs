@@ -63,7 +63,7 @@ impl Raw {
 
     fn word(&self, offset: u32) -> &AtomicU32 {
         // SAFETY: aligned and inside the mapping, which lives as long as this.
-        unsafe { AtomicU32::from_ptr(self.rings.add(offset as usize % PART & !3).cast()) }
+        unsafe { AtomicU32::from_ptr(self.rings.add((offset as usize % PART) & !3).cast()) }
     }
 
     fn entry_word(&self, index: usize) -> &AtomicU64 {

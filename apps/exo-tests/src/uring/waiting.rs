@@ -65,8 +65,13 @@ fn pipes() -> Outcome {
         opcode::Write::new(Fd(right.as_raw_fd()), b"sock".as_ptr(), 4).build().user_data(6),
     ];
     println!("sockets: {:?} {first:?}", submit_sorted(&mut ring, &entries, 2)?);
+    // O_NONBLOCK is for system calls: a request waits all the same.
     left.set_nonblocking(true)?;
-    println!("without waiting: {:?}", submit(&mut ring, &[read(&left, &mut first)], 1)?);
+    let entries = [
+        read(&left, &mut first).user_data(7),
+        opcode::Write::new(Fd(right.as_raw_fd()), b"none".as_ptr(), 4).build().user_data(8),
+    ];
+    println!("non-blocking: {:?} {first:?}", submit_sorted(&mut ring, &entries, 2)?);
     Ok(())
 }
 

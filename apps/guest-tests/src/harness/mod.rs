@@ -99,6 +99,12 @@ pub(crate) fn slowness() -> u32 {
     *SLOWNESS.get_or_init(|| if Path::new(kmemleak::FILE).exists() { 5 } else { 1 })
 }
 
+/// Whether this is Exo-Kernel: it has no modules, no threads of its own, and no log that programs can read.
+pub(crate) fn is_exo_kernel() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| Path::new("/proc/exo").exists())
+}
+
 /// The whole program.
 pub(crate) fn main(groups: &[Group]) -> ExitCode {
     match Action::parse(lexopt::Parser::from_env()) {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Character devices: null, zero, full, random, urandom, the terminals. Numbers as in Linux's devices.txt.
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
 
-use exo_hal::dev::serial;
+use exo_hal::{dev::serial, sync::SpinLock};
 use linux_raw_sys::general as abi;
 
 use super::{
     file::{File, Io},
+    mount,
     node::{Body, FileSystem, Node, kind},
     table::Stateless,
     tty,
@@ -23,6 +24,8 @@ mod major {
     pub(super) const MEMORY: u32 = 1;
     pub(super) const TTY: u32 = 4;
     pub(super) const CONSOLE: u32 = 5;
+    /// The first of those for local use.
+    pub(super) const LOCAL: u32 = 240;
 }
 
 /// First minor of the serial terminals.
@@ -116,8 +119,51 @@ impl File for Random {
     }
 }
 
+/// Opens a driver's device.
+pub trait Opener: Send + Sync {
+    /// A file for a program that opens it with the `O_` bits `flags`.
+    fn open(&self, flags: u32) -> Result<Box<dyn File>>;
+}
+
+/// What drivers have announced, by type bits and minor number under [`major::LOCAL`].
+static ANNOUNCED: SpinLock<BTreeMap<(u32, u32), Announced>> = SpinLock::new(BTreeMap::new());
+
+struct Announced {
+    name: String,
+    opener: Arc<dyn Opener>,
+}
+
+/// Makes `/dev/NAME` with permission bits: a device of type `kind` (type bits) that `opener` opens.
+pub fn announce(name: &str, kind: u32, permissions: u32, opener: Arc<dyn Opener>) -> Result<()> {
+    let minor = {
+        let mut announced = ANNOUNCED.lock();
+        let minor = (0..).find(|minor| !announced.contains_key(&(kind, *minor))).ok_or(Errno::ENOSPC)?;
+        announced.insert((kind, minor), Announced { name: name.into(), opener });
+        minor
+    };
+    let node = Node::new(FileSystem::Devices, kind | permissions, Body::Device(major::LOCAL, minor));
+    mount::devices()?.add(name.as_bytes(), &node)
+}
+
+/// Takes `/dev/NAME` away. Files that are open stay so; what they can still do is the driver's business.
+#[expect(dead_code, reason = "the next commits have drivers whose devices can go")]
+pub fn withdraw(name: &str) {
+    let gone = {
+        let mut announced = ANNOUNCED.lock();
+        let key = announced.iter().find(|(_, a)| a.name == name).map(|(key, _)| *key);
+        key.and_then(|key| announced.remove(&key))
+    };
+    drop(gone);
+    // A program may have removed the name already.
+    let _ = mount::devices().and_then(|root| root.unlink(name.as_bytes()));
+}
+
 /// Opens the device with a number.
 pub fn open(major: u32, minor: u32, kind: u32, flags: u32) -> Result<Box<dyn File>> {
+    if major == major::LOCAL {
+        let opener = ANNOUNCED.lock().get(&(kind, minor)).map(|a| a.opener.clone()).ok_or(Errno::ENXIO)?;
+        return opener.open(flags);
+    }
     if kind != kind::CHARACTER {
         return Err(Errno::ENXIO);
     }

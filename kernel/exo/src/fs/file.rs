@@ -3,9 +3,10 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, sync::Arc, vec};
 
-use exo_hal::sync::SpinLock;
+use exo_hal::{PAGE_SIZE, sync::SpinLock};
+use exo_logic::areas::Flags;
 use linux_raw_sys::general as abi;
 
 use super::{
@@ -31,6 +32,17 @@ pub struct Io {
     pub offset: u64,
     /// Fail with EAGAIN rather than wait.
     pub no_wait: bool,
+}
+
+/// A mapping that a program asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct MapWish {
+    /// Bytes.
+    pub length: usize,
+    /// From which byte of the file on; a multiple of the page size.
+    pub offset: u64,
+    /// Protection, and whether it is shared.
+    pub area: Flags,
 }
 
 /// What can be done with an open file. `to` and `from` are addresses in the running program.
@@ -73,11 +85,12 @@ pub trait File: Send + Sync {
         Err(Errno::ENOTTY)
     }
 
-    /// The pages to map; the flag says whether zeros will do (as /dev/zero).
+    /// The pages to map; none says that zeros will do (as /dev/zero).
     fn pages(&self) -> Result<Option<Arc<Pages>>> {
         Err(Errno::ENODEV)
     }
 
+<<<<<<< HEAD
     /// What `length` bytes from `offset` on show when they are mapped: pages, and the offset in them.
     fn mapping(&self, offset: u64, length: usize) -> Result<Option<(Arc<Pages>, u64)>> {
         let _ = length;
@@ -87,6 +100,17 @@ pub trait File: Send + Sync {
     /// The io_uring behind it.
     fn io_ring(&self) -> Option<&Arc<Ring>> {
         None
+=======
+    /// The pages for a mapping; a device may refuse some.
+    fn map(&self, wish: MapWish) -> Result<Option<Arc<Pages>>> {
+        let _ = wish;
+        self.pages()
+    }
+
+    /// Whether a write leaves the file's own offset where it is.
+    fn writes_anywhere(&self) -> bool {
+        false
+>>>>>>> cbdd4e3fbefaeafe0d6c7048a4c18ec6426b26c5
     }
 
     /// The IPC endpoint behind it.
@@ -178,12 +202,17 @@ impl OpenFile {
             *offset = self.file.seek_size().unwrap_or(*offset);
         }
         let count = self.file.write(self.io(*offset), from, length)?;
-        *offset += count as u64;
+        if !self.file.writes_anywhere() {
+            *offset += count as u64;
+        }
         Ok(count)
     }
 
     /// Reads at `offset`.
     pub fn read_at(&self, offset: u64, to: usize, length: usize) -> Result {
+        if offset.checked_add(length as u64).is_none_or(|end| end > i64::MAX as u64) {
+            return Err(Errno::EINVAL);
+        }
         match (self.can_read(), self.file.has_offset()) {
             (false, _) => Err(Errno::EBADF),
             (_, false) => Err(Errno::ESPIPE),
@@ -328,7 +357,7 @@ struct Snapshot {
 impl Snapshot {
     fn words(&self, offset: u64) -> Result<Arc<[u8]>> {
         match &self.node.body {
-            Body::Text(generate) if offset == 0 => {
+            Body::Text(generate) | Body::Setting(generate, _) if offset == 0 => {
                 let fresh: Arc<[u8]> = generate()?.into();
                 *self.words.lock() = fresh.clone();
                 Ok(fresh)
@@ -348,8 +377,13 @@ impl File for Snapshot {
         Ok(part.len())
     }
 
-    fn write(&self, _io: Io, _from: usize, _length: usize) -> Result {
-        Err(Errno::EACCES)
+    fn write(&self, _io: Io, from: usize, length: usize) -> Result {
+        let Body::Setting(_, store) = &self.node.body else { return Err(Errno::EACCES) };
+        // As on Linux: a page at most.
+        let mut value = vec![0; length.min(PAGE_SIZE)];
+        user::copy_in(&mut value, from)?;
+        store(&value)?;
+        Ok(value.len())
     }
 
     fn seek_size(&self) -> Option<u64> {
@@ -386,7 +420,9 @@ pub fn open(node: &Arc<Node>, flags: u32) -> Result<Arc<OpenFile>> {
         Body::File(pages) => Box::new(Regular { node: node.clone(), pages: pages.clone() }),
         Body::Directory(_) | Body::Dynamic(_) => Box::new(Directory),
         Body::Link(_) | Body::DynamicLink(_) | Body::DescriptorLink(_) => return Err(Errno::ELOOP),
-        Body::Text(_) => Box::new(Snapshot { node: node.clone(), words: SpinLock::new(Arc::default()) }),
+        Body::Text(_) | Body::Setting(..) => {
+            Box::new(Snapshot { node: node.clone(), words: SpinLock::new(Arc::default()) })
+        }
         Body::Fifo(pipe) => return super::pipe::open_named(pipe, node, flags),
         Body::Device(major, minor) => super::device::open(*major, *minor, node.kind(), flags)?,
         Body::Socket | Body::Other => return Err(Errno::ENXIO),

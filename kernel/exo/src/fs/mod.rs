@@ -10,6 +10,7 @@ pub mod pipe;
 pub mod poll;
 pub mod procfs;
 pub mod socket_pair;
+pub mod sysfs;
 pub mod table;
 pub mod tty;
 

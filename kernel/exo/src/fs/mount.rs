@@ -8,7 +8,7 @@ use exo_hal::sync::SpinLock;
 use super::{
     device,
     node::{self, FileSystem, Node},
-    procfs,
+    procfs, sysfs,
 };
 use crate::errno::{Errno, Result};
 
@@ -42,7 +42,8 @@ pub fn init() {
     });
 }
 
-fn devices() -> Result<Arc<Node>> {
+/// The root of /dev.
+pub fn devices() -> Result<Arc<Node>> {
     if let Some(root) = DEVICES.lock().clone() {
         return Ok(root);
     }
@@ -61,6 +62,7 @@ pub fn mount(source: &[u8], at: &Arc<Node>, kind: &[u8]) -> Result<()> {
         b"tmpfs" | b"ramfs" => Node::directory(FileSystem::Temporary, 0o1777),
         b"devtmpfs" => devices()?,
         b"proc" => procfs::root(),
+        b"sysfs" => sysfs::root(),
         _ => return Err(Errno::ENODEV),
     };
     if Arc::ptr_eq(&root, at) || kind == b"proc" && at.system == FileSystem::Processes {

@@ -41,6 +41,7 @@ pub enum FileSystem {
     Devices = 3,
     Processes = 4,
     Anonymous = 5,
+    System = 6,
 }
 
 /// What can be changed about a node.
@@ -81,6 +82,9 @@ pub trait DynamicDirectory: Send + Sync {
 /// Makes the content of a file or link.
 pub type Generate = Box<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
 
+/// Takes what is written to a setting.
+pub type Store = Box<dyn Fn(&[u8]) -> Result<()> + Send + Sync>;
+
 /// What a node is.
 pub enum Body {
     /// A file.
@@ -99,6 +103,8 @@ pub enum Body {
     Dynamic(Box<dyn DynamicDirectory>),
     /// A file whose content is made when it is read from its start.
     Text(Generate),
+    /// As `Text`, and what is written to it is taken as a whole, or refused.
+    Setting(Generate, Store),
     /// A link whose target is made when it is read.
     DynamicLink(Generate),
     /// A link that leads to what a descriptor stands for, whether that has a name or not.
@@ -360,6 +366,11 @@ impl Node {
     /// The directory that this directory is in.
     pub fn parent(&self) -> Option<Arc<Node>> {
         self.place.lock().0.upgrade()
+    }
+
+    /// Notes that this directory is in `parent`, which is made on demand, under a name.
+    pub fn put_into(&self, parent: &Arc<Node>, name: &[u8]) {
+        *self.place.lock() = (Arc::downgrade(parent), name.to_vec());
     }
 
     /// Puts a file system's root where the directory `at` is.

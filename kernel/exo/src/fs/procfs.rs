@@ -21,13 +21,14 @@ use crate::{
     errno::{Errno, Result},
     mm::Backing,
     sched,
-    task::{Process, Status, current, table},
+    task::{Name, Process, Status, current, table},
 };
 
 /// Clock ticks a second in /proc/stat and PID/stat (USER_HZ).
 const TICK_NS: u64 = 10_000_000;
 const LINK: u32 = kind::LINK | 0o777;
 const TEXT: u32 = kind::REGULAR | 0o444;
+const SETTING: u32 = kind::REGULAR | 0o644;
 const DIRECTORY: u32 = kind::DIRECTORY | 0o555;
 
 /// What writes itself into a string.
@@ -37,7 +38,9 @@ const FILES: [(&str, Writer); 11] = [
     ("cmdline", |out| writeln!(out, "{}", exo_hal::boot::info().command_line)),
     ("cpuinfo", cpuinfo),
     ("exo", exo),
-    ("filesystems", |out| out.write_str("nodev\tproc\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\tramfs\n")),
+    ("filesystems", |out| {
+        out.write_str("nodev\tproc\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\tsysfs\nnodev\tramfs\n")
+    }),
     ("loadavg", loadavg),
     ("meminfo", meminfo),
     ("mounts", mounts),
@@ -120,7 +123,15 @@ impl DynamicDirectory for Of {
             },
             b"maps" => process_maps,
             b"mounts" => |_, out| mounts(out),
-            b"comm" => |p, out| writeln!(out, "{}", name_of(p)),
+            b"comm" => {
+                let show = Box::new(move || Ok(format!("{}\n", name_of(&*find(pid)?)).into_bytes()));
+                let store = Box::new(move |name: &[u8]| {
+                    let thread = find(pid)?.any_thread().ok_or(Errno::ESRCH)?;
+                    thread.rename(Name::new(name));
+                    Ok(())
+                });
+                return Ok(Node::new(FileSystem::Processes, SETTING, Body::Setting(show, store)));
+            }
             b"cmdline" => return Ok(text(Box::new(move || Ok(command_line(&*find(pid)?))))),
             b"exe" => return Ok(link(Box::new(move || Ok(find(pid)?.program.lock().clone())))),
             b"cwd" => return Ok(link(Box::new(move || Ok(find(pid)?.fs.directory.lock().clone().path())))),
@@ -198,8 +209,7 @@ impl DynamicDirectory for Threads {
 }
 
 fn name_of(process: &Process) -> String {
-    let name = process.any_thread().map(|t| *t.name.lock()).unwrap_or_default();
-    String::from_utf8_lossy(name.bytes()).into_owned()
+    String::from_utf8_lossy(process.name().bytes()).into_owned()
 }
 
 fn command_line(process: &Process) -> Vec<u8> {

@@ -7,7 +7,6 @@ use exo_logic::uring::{
     Operation,
     entry::{Memory, Target, Transfer},
 };
-use linux_raw_sys::general as abi;
 
 use super::{job::Job, ring::Ring};
 use crate::{
@@ -101,8 +100,8 @@ impl Ring {
             }
             Memory::Vector { .. } => each_part(file, job, transfer),
         };
-        let waits = file.flags() & abi::O_NONBLOCK == 0 && file.file().queue().is_some();
-        if result == Err(Errno::EAGAIN) && waits { None } else { Some(result) }
+        // O_NONBLOCK is for system calls; as on Linux, a request waits all the same.
+        if result == Err(Errno::EAGAIN) && file.file().queue().is_some() { None } else { Some(result) }
     }
 
     fn cancel_target(&self, job: &Job, target: Target, all: bool) -> Result {

@@ -133,6 +133,12 @@ impl AddressSpace {
     pub fn protect(&self, start: usize, length: usize, protection: Flags) -> Result<()> {
         let end = check(start, length)?;
         let mut inner = self.inner.lock();
+        let is_read_only = |area: &Area<Backing>| matches!(&area.backing, Backing::File { pages, .. } if pages.is_read_only());
+        if protection.intersects(Flags::WRITE | Flags::EXECUTE)
+            && inner.areas.overlapping(start, end).any(is_read_only)
+        {
+            return Err(Errno::EACCES);
+        }
         if !frame::available(0) || !inner.areas.protect(start, end, protection) {
             return Err(Errno::ENOMEM);
         }

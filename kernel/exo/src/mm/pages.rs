@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The content of a file, or of memory that several processes share: page frames in order, made when they are first needed.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{
     PAGE_SIZE,
@@ -22,12 +25,28 @@ pub const MAX_SIZE: u64 = 1 << 40;
 pub struct Pages {
     frames: SpinLock<Vec<Option<Frame>>>,
     size: AtomicU64,
+    /// Programs may neither write nor execute it, now or later.
+    read_only: bool,
+    /// What must stay as long as anybody has it mapped.
+    _keeps: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Pages {
     /// `size` bytes of zeros.
     pub fn new(size: u64) -> Self {
-        Self { frames: SpinLock::new(Vec::new()), size: AtomicU64::new(size) }
+        Self { size: AtomicU64::new(size), ..Self::default() }
+    }
+
+    /// Frames of the kernel's that programs may map, for reading only if `read_only`. `keeps` stays as long as they are mapped.
+    pub fn of_frames(frames: Vec<Frame>, read_only: bool, keeps: Arc<dyn Any + Send + Sync>) -> Self {
+        let size = AtomicU64::new(frames.len() as u64 * PAGE);
+        let frames = SpinLock::new(frames.into_iter().map(Some).collect());
+        Self { frames, size, read_only, _keeps: Some(keeps) }
+    }
+
+    /// Whether programs may only read it.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// A copy of `bytes`.

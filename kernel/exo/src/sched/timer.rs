@@ -20,6 +20,8 @@ pub enum Action {
     Wake(Weak<Task>),
     /// The process's interval timer: SIGALRM.
     Alarm(Weak<Process>),
+    /// Calls a function, which must be short: no program runs meanwhile.
+    Call(fn()),
 }
 
 /// Names a timer, to cancel it.
@@ -110,6 +112,7 @@ pub fn expire() {
                     super::wake(&task);
                 }
             }
+            Action::Call(function) => function(),
             Action::Alarm(process) => {
                 if let Some(process) = process.upgrade() {
                     process.alarm_expired();

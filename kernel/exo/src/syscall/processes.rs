@@ -344,7 +344,7 @@ pub(super) fn prctl(option: u32, argument: usize) -> Result {
                     break;
                 }
             }
-            *task.name.lock() = Name(name);
+            task.rename(Name(name));
             Ok(0)
         }
         prctls::PR_GET_NAME => {

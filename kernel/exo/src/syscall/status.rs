@@ -230,6 +230,7 @@ fn write_statfs(node: &Node, to: usize) -> Result {
     // Magic numbers as in Linux's magic.h.
     let (kind, total, free) = match node.system {
         FileSystem::Processes => (0x9fa0, 0, 0),
+        FileSystem::System => (0x6265_6572, 0, 0),
         FileSystem::Anonymous => (0x5049_5045, 0, 0),
         _ => (0x0102_1994, total as u64, free as u64),
     };

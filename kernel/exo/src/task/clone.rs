@@ -10,6 +10,7 @@ use linux_raw_sys::general as abi;
 
 use super::{Process, Seed, Status, Task, current, limits::index, process::Alarm, process::Usage, table};
 use crate::{
+    drivers::procmon,
     errno::{Errno, Result},
     sched::{
         self,
@@ -147,6 +148,7 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
         *process.parent.lock() = Arc::downgrade(&parent_process);
         parent_process.children.lock().push(process.clone());
         table::add_process(&process);
+        procmon::on_fork(&parent, &process);
     }
     task.cpu.store(cpu_index(), Ordering::Relaxed);
     sched::start(task);
@@ -193,6 +195,7 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         children_usage: SpinLock::new(Usage::default()),
         program: SpinLock::new(parent.program.lock().clone()),
         exit_signal: AtomicU32::new(request.exit_signal),
+        first_name: SpinLock::new(None),
         arguments: SpinLock::new(*parent.arguments.lock()),
     }))
 }

@@ -14,6 +14,7 @@ use linux_raw_sys::auxvec as abi;
 
 use super::{Name, current, exit, work};
 use crate::{
+    drivers::procmon,
     errno::{Errno, Result},
     fs::{
         node::{Body, Node},
@@ -224,12 +225,14 @@ pub fn exec(
     task.robust_list.store(0, Ordering::Relaxed);
     let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
     *task.name.lock() = Name::new(name);
+    *task.process.first_name.lock() = None;
     *task.process.program.lock() = node.path();
     *task.process.arguments.lock() = arguments;
     task.process.exit_signal.store(crate::signal::number::SIGCHLD, Ordering::Relaxed);
     task.thread.set_segment_bases(0, 0, true);
     task.thread.set_fpu(None);
     task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel);
+    procmon::on_exec(&task.process, task.tid);
     *regs = Regs::at_start(base + plan.entry, sp as u64);
     Ok(())
 }

@@ -12,6 +12,7 @@ use exo_hal::power::{self, Exit};
 
 use super::{Current, Process, Status, Task, current, table, work};
 use crate::{
+    drivers::procmon,
     futex, sched,
     signal::{Info, action_flag, code, number},
     user,
@@ -98,6 +99,9 @@ fn leave() {
     }
     table::remove_task(task.tid);
     process.ended_ns.fetch_add(task.cpu_ns(), Ordering::Relaxed);
+    if task.tid == process.pid {
+        *process.first_name.lock() = Some(*task.name.lock());
+    }
     let last = {
         let mut threads = process.threads.lock();
         threads.retain(|t| t.tid != task.tid);
@@ -116,6 +120,7 @@ fn end_process(process: &Arc<Process>, status: u32) {
         power::power_off(Exit::PowerOff);
     }
     process.set_alarm(0, 0);
+    procmon::on_exit(process, status);
     // Nobody else may need the files; if a process shares them, it keeps them.
     if Arc::strong_count(&process.files) == 1 {
         process.files.close_all();

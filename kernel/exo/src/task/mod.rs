@@ -17,6 +17,7 @@ use alloc::sync::{Arc, Weak};
 use exo_hal::{sync::SpinLock, thread, thread::Thread, trap::Regs};
 
 use crate::{
+    drivers::procmon,
     errno::Result,
     mm::AddressSpace,
     sched,
@@ -182,6 +183,12 @@ impl Task {
             main: SpinLock::new(None),
             ipc: SpinLock::new(None),
         })
+    }
+
+    /// Gives it another name.
+    pub fn rename(&self, name: Name) {
+        *self.name.lock() = name;
+        procmon::on_rename(self, name);
     }
 
     /// A counted reference.

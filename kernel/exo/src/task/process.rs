@@ -10,7 +10,7 @@ use alloc::{
 
 use exo_hal::{sync::SpinLock, time};
 
-use super::{Task, limits::Limits};
+use super::{Name, Task, limits::Limits};
 use crate::{
     fs::{FileTable, FsContext, tty::Terminal},
     mm::AddressSpace,
@@ -104,6 +104,8 @@ pub struct Process {
     pub program: SpinLock<Vec<u8>>,
     /// Signal for the parent at the end.
     pub exit_signal: AtomicU32,
+    /// The name of its first thread, when that has ended.
+    pub first_name: SpinLock<Option<Name>>,
     /// Address of the arguments (start, end), for /proc/PID/cmdline.
     pub arguments: SpinLock<(usize, usize)>,
 }
@@ -117,6 +119,16 @@ impl Process {
     /// A thread, the first if it still runs.
     pub fn any_thread(&self) -> Option<Arc<Task>> {
         self.threads.lock().first().cloned()
+    }
+
+    /// Its name: that of its first thread, which may have ended before the others.
+    pub fn name(&self) -> Name {
+        let first = self.threads.lock().iter().find(|t| t.tid == self.pid).cloned();
+        match (first, *self.first_name.lock()) {
+            (Some(first), _) => *first.name.lock(),
+            (None, Some(name)) => name,
+            (None, None) => self.any_thread().map(|t| *t.name.lock()).unwrap_or_default(),
+        }
     }
 
     /// CPU time of all its threads, in nanoseconds.

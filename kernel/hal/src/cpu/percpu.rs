@@ -37,6 +37,8 @@ pub(crate) struct Area {
     locks: u64,
     pub(crate) allocations: u64,
     pub(crate) apic_id: u32,
+    /// The NUMA node, as the frame allocator counts them.
+    node: usize,
     pub(crate) tables: UnsafeCell<Tables>,
     pub(crate) magazine: UnsafeCell<Magazine>,
     pub(crate) caches: UnsafeCell<Caches>,
@@ -72,6 +74,7 @@ impl Area {
             locks: 0,
             allocations: 0,
             apic_id: 0,
+            node: 0,
             tables: UnsafeCell::new(Tables::new()),
             magazine: UnsafeCell::new(Magazine::new()),
             caches: UnsafeCell::new(Caches::new()),
@@ -158,6 +161,19 @@ pub(crate) fn apic_id_of(cpu: usize) -> u32 {
     let area = AREAS[cpu].load(Ordering::Acquire);
     // SAFETY: a non-null entry is an installed area, and its APIC id never changes after that.
     unsafe { area.as_ref().map_or(u32::MAX, |a| (&raw const a.apic_id).read()) }
+}
+
+/// This CPU's NUMA node.
+#[inline]
+pub(crate) fn node() -> usize {
+    // SAFETY: this CPU's own area, whose node was written before its first use or by this CPU.
+    unsafe { (*area()).node }
+}
+
+/// Notes the node of this CPU; called on it when ACPI's tables are read and its APIC id is known.
+pub(crate) fn set_node(node: usize) {
+    // SAFETY: this CPU's own area; interrupts are off.
+    unsafe { (*area()).node = node };
 }
 
 /// A value for each CPU.

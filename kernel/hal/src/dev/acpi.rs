@@ -18,7 +18,7 @@ use crate::{
     DIRECT_MAP, MAX_CPUS,
     boot::spin_once::Once,
     log,
-    mm::{kernel_map, paging},
+    mm::{frame, kernel_map, paging},
 };
 
 #[derive(Clone)]
@@ -123,7 +123,8 @@ pub(crate) fn init(rsdp: u64) {
         Ok(tables) => read(&tables, &mut platform),
         Err(error) => log!("ACPI: {error:?}; going on with one CPU"),
     }
-    PLATFORM.set(platform);
+    let platform = PLATFORM.set(platform);
+    frame::set_nodes(&platform.node_memory);
 }
 
 fn read(tables: &AcpiTables<Mapper>, platform: &mut Platform) {
@@ -267,4 +268,13 @@ pub fn nodes() -> ArrayVec<u32, MAX_CPUS> {
         nodes.push(0);
     }
     nodes
+}
+
+/// The NUMA node of a CPU, by its number; 0 if the tables do not say.
+pub fn node_of_cpu(cpu: usize) -> u32 {
+    node_of_apic(crate::cpu::percpu::apic_id_of(cpu))
+}
+
+pub(crate) fn node_of_apic(apic_id: u32) -> u32 {
+    platform().cpu_nodes.iter().find(|c| c.0 == apic_id).map_or(0, |c| c.1)
 }

@@ -108,6 +108,7 @@ fn enable() {
     write(register::TIMER, u32::from(vector::TIMER));
     // SAFETY: this CPU's own area.
     unsafe { (*percpu::area()).apic_id = own_id() };
+    percpu::set_node(acpi::node_of_apic(own_id()) as usize);
 }
 
 pub(crate) fn init_boot_cpu() {
@@ -230,12 +231,18 @@ impl IoApic {
 /// Lets ISA line `isa` interrupt the boot CPU, as vector [`vector::LINES`] plus `isa`.
 pub fn enable_isa_line(isa: u8) {
     let wired = acpi::platform().lines.iter().find(|l| l.isa == isa);
+    enable_line(isa, wired.is_some_and(|l| l.level));
+}
+
+/// The same, for a line that PCI devices share: `level`-triggered.
+pub(crate) fn enable_line(isa: u8, level: bool) {
+    let wired = acpi::platform().lines.iter().find(|l| l.isa == isa);
     let global = wired.map_or(u32::from(isa), |l| l.global);
     let mut low = u32::from(vector::LINES + isa);
     if wired.is_some_and(|l| l.low) {
         low |= 1 << 13;
     }
-    if wired.is_some_and(|l| l.level) {
+    if level {
         low |= 1 << 15;
     }
     for io_apic in IO_APICS.get().into_iter().flatten() {

@@ -3,5 +3,8 @@
 
 pub mod acpi;
 pub mod apic;
+pub mod interrupt;
+pub mod pci;
+pub mod registers;
 pub mod rtc;
 pub mod serial;

@@ -17,6 +17,7 @@ use crate::{
     PAGE_SIZE,
     boot::{BootInfo, Region, spin_once::Once},
     cpu::percpu,
+    dev::acpi::NodeMemory,
     sync::SpinLock,
 };
 
@@ -148,6 +149,20 @@ pub fn release_initrd(boot: &'static BootInfo) {
     }
 }
 
+/// Tells the allocator which memory is at which NUMA node, once ACPI's tables are read.
+pub(crate) fn set_nodes(memory: &[NodeMemory]) {
+    let frame = |address: u64| u32::try_from(address / PAGE_SIZE as u64).unwrap_or(u32::MAX);
+    let ranges = memory.iter().map(|m| (frame(m.start), frame(m.start.saturating_add(m.size)), m.node));
+    if let Some(buddy) = BUDDY.lock().as_mut() {
+        buddy.set_nodes(ranges);
+    }
+}
+
+/// The NUMA node that a frame, given by number, belongs to.
+pub fn node_of(frame: u32) -> u32 {
+    BUDDY.lock().as_ref().map_or(0, |buddy| buddy.node(frame) as u32)
+}
+
 /// Frames in all, and free ones.
 pub fn totals() -> (usize, usize) {
     (TOTAL.load(Ordering::Relaxed), FREE.load(Ordering::Relaxed))
@@ -159,13 +174,22 @@ pub fn available(frames: usize) -> bool {
     FREE.load(Ordering::Relaxed) > RESERVE.load(Ordering::Relaxed).saturating_add(frames)
 }
 
-/// `2^order` frames in a row for the kernel, from the reserve if need be: the first one's number.
-pub(crate) fn allocate_kernel(order: usize) -> Option<u32> {
+/// `2^order` frames in a row for the kernel, from the reserve if need be and from NUMA node `node` if it has them: the first
+/// one's number.
+pub(crate) fn allocate_kernel(order: usize, node: usize) -> Option<u32> {
     let mut buddy = BUDDY.lock();
     let buddy = buddy.as_mut()?;
-    let frame = buddy.allocate(order);
+    let frame = buddy.allocate(order, node);
     FREE.store(buddy.free_frames(), Ordering::Relaxed);
     frame
+}
+
+/// Gives back what [`allocate_kernel`] gave.
+pub(crate) fn free_kernel(frame: u32, order: usize) {
+    if let Some(buddy) = BUDDY.lock().as_mut() {
+        buddy.free(frame, order);
+        FREE.store(buddy.free_frames(), Ordering::Relaxed);
+    }
 }
 
 #[inline]
@@ -184,10 +208,11 @@ fn take_single(reserve: bool) -> Option<u32> {
 
 #[cold]
 fn refill(magazine: &mut Magazine) {
+    let node = percpu::node();
     let mut buddy = BUDDY.lock();
     let Some(buddy) = buddy.as_mut() else { return };
     while magazine.count < BATCH {
-        let Some(frame) = buddy.allocate(0) else { break };
+        let Some(frame) = buddy.allocate(0, node) else { break };
         magazine.frames[magazine.count] = frame;
         magazine.count += 1;
     }
@@ -261,8 +286,9 @@ impl Frame {
         self.0
     }
 
+    /// The frame's address, as a device sees it.
     #[inline]
-    pub(crate) fn physical(&self) -> u64 {
+    pub fn physical(&self) -> u64 {
         u64::from(self.0) * PAGE_SIZE as u64
     }
 
@@ -331,6 +357,12 @@ impl Frame {
         let count = bytes.len().min(PAGE_SIZE.saturating_sub(offset));
         // SAFETY: as in `read`.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.pointer().add(offset.min(PAGE_SIZE)), count) };
+    }
+
+    /// The frame as words, for memory that the kernel and programs look at while the other writes.
+    pub fn words(&self) -> &[AtomicU64; PAGE_SIZE / 8] {
+        // SAFETY: a whole frame, aligned to its size, that stays as long as this handle. Atomics allow others to change it.
+        unsafe { &*self.pointer().cast() }
     }
 
     /// Zeroes from `offset` to the end.

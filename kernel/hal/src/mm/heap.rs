@@ -34,8 +34,9 @@ impl OomHandler for Grow {
         let order = (needed.next_power_of_two().ilog2() as usize).max(GROW_ORDER);
         let smallest = needed.next_power_of_two().ilog2() as usize;
         for order in (smallest..=order).rev() {
-            let Some(first) =
-                (order <= exo_logic::buddy::MAX_ORDER).then(|| frame::allocate_kernel(order)).flatten()
+            let Some(first) = (order <= exo_logic::buddy::MAX_ORDER)
+                .then(|| frame::allocate_kernel(order, percpu::node()))
+                .flatten()
             else {
                 continue;
             };

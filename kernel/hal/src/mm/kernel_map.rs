@@ -24,16 +24,20 @@ static FREE_STACKS: SpinLock<Vec<u64>> = SpinLock::new(Vec::new());
 
 /// Maps `size` bytes of device registers at `physical`, uncached.
 pub(crate) fn map_device(physical: u64, size: usize) -> *mut u8 {
+    try_map_device(physical, size).expect("page tables for device registers")
+}
+
+/// The same, for what the kernel can do without.
+pub(crate) fn try_map_device(physical: u64, size: usize) -> Result<*mut u8, NoMemory> {
     let offset = physical % PAGE_SIZE as u64;
     let pages = (offset as usize + size).div_ceil(PAGE_SIZE) as u64;
     let base = NEXT_DEVICE.fetch_add(pages * PAGE_SIZE as u64, Ordering::Relaxed);
     let flags = bit::WRITE | bit::NO_EXECUTE | bit::CACHE_DISABLE | bit::WRITE_THROUGH;
     for page in 0..pages {
         let at = page * PAGE_SIZE as u64;
-        paging::map_kernel_page(base + at, physical - offset + at, flags)
-            .expect("page tables for device registers");
+        paging::map_kernel_page(base + at, physical - offset + at, flags)?;
     }
-    (base + offset) as *mut u8
+    Ok((base + offset) as *mut u8)
 }
 
 /// A kernel stack. Its memory stays mapped when it is dropped, for the next thread.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Memory: frames, the kernel heap, page tables, kernel stacks, and copies to and from user memory.
 
+pub mod dma;
 pub mod frame;
 pub mod heap;
 pub mod kernel_map;

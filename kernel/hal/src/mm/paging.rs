@@ -11,6 +11,7 @@ use super::{direct, frame::Frame, sections};
 use crate::{
     DIRECT_MAP, KERNEL_BASE, KERNEL_MAPPINGS,
     boot::{BootInfo, Region},
+    sync::SpinLock,
 };
 
 pub(crate) use super::user_table::Space;
@@ -202,6 +203,9 @@ pub(crate) fn is_kernel_mapped(address: u64) -> bool {
 /// Maps one page of the kernel's own mappings. `flags` must not allow both writing and execution.
 pub(super) fn map_kernel_page(address: u64, physical: u64, flags: u64) -> Result<(), NoMemory> {
     assert!(address >= KERNEL_MAPPINGS && flags & bit::NO_EXECUTE != 0);
+    // Two CPUs that need the same missing table must not both make one.
+    static MAKING_TABLES: SpinLock<()> = SpinLock::new(());
+    let _making = MAKING_TABLES.lock();
     let entry = kernel_entry(KERNEL_ROOT.load(Ordering::Acquire), address, 0)?;
     // SAFETY: an unused entry: `kernel_map` hands out each address once.
     unsafe { entry.write(physical | flags | bit::PRESENT | bit::GLOBAL) };

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The user half of an address space's page tables, and loading them on CPUs.
 
-use core::{
-    ptr,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use core::ptr;
 
 use alloc::sync::Arc;
 use arrayvec::ArrayVec;
+use exo_logic::translations::{LaidAside, Users};
 
 use super::{
     direct,
@@ -20,23 +18,11 @@ use crate::{MAX_CPUS, PAGE_SIZE, USER_END, cpu::percpu, tlb};
 /// only after it loaded others.
 pub(crate) struct Space {
     root: u64,
-    /// CPUs that may use what they have cached of these tables.
-    active: AtomicU64,
-    /// Counts the changes that such CPUs have to hear of.
-    changes: AtomicU64,
+    users: Users,
 }
 
-/// For each CPU that has laid its tables aside: `changes` of those tables at that time.
-static LAID_ASIDE_AT: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
-
-impl Space {
-    /// The CPUs that must hear of a change which was just made. A CPU that takes the tables up again at this moment is either
-    /// among them or sees the count, and forgets everything by itself.
-    fn cpus_to_tell(&self) -> u64 {
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        self.active.load(Ordering::SeqCst)
-    }
-}
+/// For each CPU, what it has missed of the tables that it has loaded and laid aside.
+static LAID_ASIDE: [LaidAside; MAX_CPUS] = [const { LaidAside::new() }; MAX_CPUS];
 
 impl Drop for Space {
     fn drop(&mut self) {
@@ -77,37 +63,30 @@ impl SpaceHandle {
         // SAFETY: this CPU's own area; interrupts are off.
         let loaded = unsafe { &mut *(*percpu::area()).space.get() };
         let cpu = percpu::cpu_index();
-        let own = 1u64 << cpu;
         if loaded.as_ref().is_some_and(|l| Arc::ptr_eq(l, &self.0)) {
-            // Only this CPU changes its bit.
-            if self.0.active.load(Ordering::Relaxed) & own == 0 {
-                self.0.active.fetch_or(own, Ordering::SeqCst);
-                if self.0.changes.load(Ordering::SeqCst) != LAID_ASIDE_AT[cpu].load(Ordering::Relaxed) {
-                    // SAFETY: the root that is loaded already; loading it again drops what is cached.
-                    unsafe { write_root(self.0.root) };
-                }
+            if self.0.users.take_up(cpu, &LAID_ASIDE[cpu]) {
+                // SAFETY: the root that is loaded already; loading it again drops what is cached.
+                unsafe { write_root(self.0.root) };
             }
             return;
         }
-        self.0.active.fetch_or(own, Ordering::SeqCst);
+        self.0.users.load(cpu);
         // SAFETY: a complete root; the reference stored below keeps it alive.
         unsafe { write_root(self.0.root) };
         if let Some(old) = loaded.replace(self.0.clone()) {
-            old.active.fetch_and(!own, Ordering::AcqRel);
+            old.users.unload(cpu);
         }
     }
 }
 
 /// Lays this CPU's user tables aside: they stay loaded, but nobody needs to tell this CPU of changes until it takes them
-/// up again. For a CPU that has nothing to do; interrupting it for each unmapped page would cost more than all else.
+/// up again. For a CPU that has nothing to do.
 pub fn lay_aside() {
     // SAFETY: this CPU's own area; interrupts are off.
     let loaded = unsafe { &*(*percpu::area()).space.get() };
     if let Some(space) = loaded {
         let cpu = percpu::cpu_index();
-        // Before the bit goes: a change in between is then told to this CPU and seen as well.
-        LAID_ASIDE_AT[cpu].store(space.changes.load(Ordering::SeqCst), Ordering::Relaxed);
-        space.active.fetch_and(!(1u64 << cpu), Ordering::SeqCst);
+        space.users.lay_aside(cpu, &LAID_ASIDE[cpu]);
     }
 }
 
@@ -144,10 +123,7 @@ impl UserTable {
                 ENTRIES - KERNEL_HALF,
             );
         }
-        Ok(Self {
-            space: Arc::new(Space { root, active: AtomicU64::new(0), changes: AtomicU64::new(0) }),
-            pages: 0,
-        })
+        Ok(Self { space: Arc::new(Space { root, users: Users::default() }), pages: 0 })
     }
 
     /// Pages that have a frame.
@@ -275,12 +251,12 @@ impl UserTable {
             }
             after = address + PAGE_SIZE;
             if freed.is_full() {
-                tlb::shootdown(space.cpus_to_tell(), first, after);
+                tlb::shootdown(space.users.to_tell(), first, after);
                 freed.clear();
             }
         });
         if !freed.is_empty() {
-            tlb::shootdown(space.cpus_to_tell(), first, after);
+            tlb::shootdown(space.users.to_tell(), first, after);
         }
     }
 
@@ -301,7 +277,7 @@ impl UserTable {
             }
         });
         if changed {
-            tlb::shootdown(self.space.cpus_to_tell(), start, end);
+            tlb::shootdown(self.space.users.to_tell(), start, end);
         }
     }
 
@@ -366,6 +342,6 @@ impl UserTable {
 
     /// Makes the CPUs forget what they know about `start..end`.
     pub fn flush(&self, start: usize, end: usize) {
-        tlb::shootdown(self.space.cpus_to_tell(), start, end);
+        tlb::shootdown(self.space.users.to_tell(), start, end);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         gdt::{self, ist},
         percpu,
     },
-    dev::apic,
+    dev::{apic, interrupt},
     hooks,
     mm::{kernel_map, user},
     panic, power, thread, tlb,
@@ -27,6 +27,10 @@ use crate::{
 pub mod vector {
     /// The first line of the IO-APIC.
     pub const LINES: u8 = 0x30;
+    /// The first of the devices' own, which each CPU gives out by itself ...
+    pub const DEVICES: u8 = 0x50;
+    /// ... and one past the last.
+    pub const DEVICES_END: u8 = 0xf0;
     /// The APIC timer.
     pub const TIMER: u8 = 0xf0;
     /// Another CPU asks to look at the run queue or the task's work.
@@ -249,7 +253,7 @@ fn page_fault(regs: &Regs) -> (usize, bool, bool) {
     (Cr2::read_raw() as usize, regs.error & 2 != 0, regs.error & 16 != 0)
 }
 
-fn interrupt(number: u8) {
+fn take_interrupt(number: u8) {
     match number {
         vector::TIMER => {
             apic::end_of_interrupt();
@@ -261,9 +265,17 @@ fn interrupt(number: u8) {
             tlb::answer();
         }
         vector::SPURIOUS => {}
-        line => {
+        vector::DEVICES..vector::DEVICES_END => {
             apic::end_of_interrupt();
-            hooks::exo_interrupt(line.wrapping_sub(vector::LINES));
+            interrupt::message(number);
+        }
+        line => {
+            let line = line.wrapping_sub(vector::LINES);
+            if !interrupt::line(line) {
+                hooks::exo_interrupt(line);
+            }
+            // Not before: a level-triggered line would interrupt again at once.
+            apic::end_of_interrupt();
         }
     }
 }
@@ -285,7 +297,7 @@ extern "C" fn hal_trap_user(regs: &mut Regs) {
             }
             hooks::exo_user_fault(regs, Fault::Exception { vector: number as u8, error: regs.error });
         }
-        number => interrupt(number as u8),
+        number => take_interrupt(number as u8),
     }
     hooks::exo_return_to_user(regs);
 }
@@ -321,7 +333,7 @@ extern "C" fn hal_trap_kernel(regs: &mut Regs) {
         }
         2 => nmi(regs),
         number @ 0..32 => panic::fault(exception_name(number), regs, None),
-        number => interrupt(number as u8),
+        number => take_interrupt(number as u8),
     }
 }
 

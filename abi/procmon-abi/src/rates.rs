@@ -1,15 +1,14 @@
-// SPDX-License-Identifier: GPL-2.0
-
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! How fast processes come and go, over the last second, the last ten, the last minute.
 //!
 //! Samples of counters that only ever go up are kept for as long as the longest window; a rate is the
 //! difference between the newest and the one that is as old as the window, divided by the time that
-//! really lies between them. This file is arithmetic only.
+//! really lies between them. This file is arithmetic only, the same for both kernels.
 
 use core::fmt;
 
 /// The windows in seconds.
-pub(crate) const WINDOWS: [u32; 3] = [1, 10, 60];
+pub const WINDOWS: [u32; 3] = [1, 10, 60];
 
 /// How many samples are kept: for each second of the longest window one, and one at its far end.
 const KEPT: usize = 61;
@@ -21,33 +20,38 @@ const APART_NS: u64 = 950_000_000;
 const NS_PER_MS: u64 = 1_000_000;
 
 /// The counters at one moment.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Sample {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
     /// The moment, in nanoseconds of any clock.
-    pub(crate) time: u64,
+    pub time: u64,
     /// Processes that were made, since any moment.
-    pub(crate) forks: u64,
+    pub forks: u64,
     /// Programs that were started.
-    pub(crate) execs: u64,
+    pub execs: u64,
     /// Processes that have ended.
-    pub(crate) exits: u64,
+    pub exits: u64,
     /// Sum of what was found runnable in all samples so far.
-    pub(crate) runnable: u64,
+    pub runnable: u64,
     /// How many samples that were.
-    pub(crate) count: u64,
+    pub count: u64,
 }
 
 /// Rates in thousandths: a second for the first three, on average for the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rates {
-    pub(crate) forks: u64,
-    pub(crate) execs: u64,
-    pub(crate) exits: u64,
-    pub(crate) runnable: u64,
+pub struct Rates {
+    /// Processes that were made.
+    pub forks: u64,
+    /// Programs that were started.
+    pub execs: u64,
+    /// Processes that have ended.
+    pub exits: u64,
+    /// Runnable threads.
+    pub runnable: u64,
 }
 
 /// The samples of the longest window.
-pub(crate) struct History {
+#[derive(Debug)]
+pub struct History {
     /// In a ring: the newest at `newest`, the next older one before it, and so on.
     samples: [Sample; KEPT],
     newest: usize,
@@ -57,14 +61,14 @@ pub(crate) struct History {
 
 impl History {
     /// Before the first sample.
-    pub(crate) const EMPTY: Self = Self {
+    pub const EMPTY: Self = Self {
         samples: [Sample { time: 0, forks: 0, execs: 0, exits: 0, runnable: 0, count: 0 }; KEPT],
         newest: 0,
         filled: 0,
     };
 
     /// Adds a sample, later than all before.
-    pub(crate) fn add(&mut self, sample: Sample) {
+    pub fn add(&mut self, sample: Sample) {
         // The newest is replaced for as long as it is close to the one before it.
         let keep = match self.back(1) {
             Some(before) => {
@@ -83,7 +87,7 @@ impl History {
     }
 
     /// Returns the rates over the last `seconds`, or over as much of them as there are samples for.
-    pub(crate) fn rates(&self, seconds: u32) -> Rates {
+    pub fn rates(&self, seconds: u32) -> Rates {
         let Some(newest) = self.back(0) else {
             return Rates::default();
         };
@@ -132,7 +136,8 @@ fn next(index: usize) -> usize {
 }
 
 /// Shows thousandths as a number with three decimals.
-pub(crate) struct Milli(pub(crate) u64);
+#[derive(Clone, Copy, Debug)]
+pub struct Milli(pub u64);
 
 impl fmt::Display for Milli {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

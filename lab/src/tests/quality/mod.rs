@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Are the numbers random? `rngtest` (FIPS 140-2) and `ent` judge what comes out of the device by each way there is, and what
-//! they must refuse. `--long` judges ten times as much of what a register access each brings.
+//! they must refuse. `--long` judges ten times as much of what a register access each brings, and has `dieharder` judge the
+//! entropy stream.
+
+mod dieharder;
 
 use std::fs::File;
 use std::path::Path;
@@ -12,6 +15,8 @@ use regex::Regex;
 use super::{Lab, vm};
 use crate::process;
 use crate::programs;
+
+pub(super) use dieharder::the_full_dieharder;
 
 /// Bytes of a block of FIPS 140-2.
 const BLOCK: u64 = 2500;

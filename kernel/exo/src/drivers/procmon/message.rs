@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The message: what was written last. It is published whole: a reader takes a counted reference to it and copies from that, while
+//! writers may already have put another in its place.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock};
+
+use super::{
+    ioctl,
+    operations::{Operation, count},
+    settings,
+};
+use crate::{
+    errno::{Errno, Result},
+    fs::file::{File, Io},
+    user,
+};
+
+static TEXT: SpinLock<Option<Arc<Vec<u8>>>> = SpinLock::new(None);
+
+fn text() -> Option<Arc<Vec<u8>>> {
+    TEXT.lock().clone()
+}
+
+/// The message's length in bytes.
+pub(super) fn length() -> usize {
+    text().map_or(0, |text| text.len())
+}
+
+/// An open `/dev/procmon`.
+pub(super) struct MessageFile;
+
+impl File for MessageFile {
+    /// The message from the file's offset on.
+    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+        count(Operation::Read);
+        let Some(text) = text() else { return Ok(0) };
+        let rest = usize::try_from(io.offset).ok().and_then(|start| text.get(start..)).unwrap_or_default();
+        user::copy_out_part(to, rest.get(..length).unwrap_or(rest))
+    }
+
+    /// Makes what is written the message, up to `buffer_size` bytes.
+    fn write(&self, _io: Io, from: usize, length: usize) -> Result {
+        count(Operation::Write);
+        let length = length.min(settings::buffer_size());
+        let mut new = Vec::new();
+        if !frame::available(length / PAGE_SIZE) {
+            return Err(Errno::ENOMEM);
+        }
+        new.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
+        new.resize(length, 0);
+        user::copy_in(&mut new, from)?;
+        let old = TEXT.lock().replace(Arc::new(new));
+        drop(old);
+        Ok(length)
+    }
+
+    fn seek_size(&self) -> Option<u64> {
+        Some(length() as u64)
+    }
+
+    fn writes_anywhere(&self) -> bool {
+        true
+    }
+
+    fn ioctl(&self, request: u32, argument: usize) -> Result {
+        count(Operation::Ioctl);
+        ioctl::answer(request, argument)
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! /sys: what drivers tell of themselves, and their settings, in the places that they have on Linux. Programs can neither
+//! make nor remove names here.
+
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+
+use exo_hal::{boot::spin_once::Once, sync::SpinLock};
+
+use super::node::{Body, DynamicDirectory, FileSystem, Node, Store, kind};
+use crate::errno::{Errno, Result};
+
+/// A directory's names. The node and the directory behind it share them.
+type Names = Arc<SpinLock<BTreeMap<Vec<u8>, Entry>>>;
+
+/// A name and what it stands for.
+#[derive(Clone)]
+enum Entry {
+    Directory(Arc<Node>, Names),
+    File(Arc<Node>),
+}
+
+impl Entry {
+    fn node(&self) -> &Arc<Node> {
+        match self {
+            Self::Directory(node, _) | Self::File(node) => node,
+        }
+    }
+}
+
+struct Directory(Names);
+
+impl DynamicDirectory for Directory {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        self.0.lock().get(name).map(|entry| entry.node().clone()).ok_or(Errno::ENOENT)
+    }
+
+    fn list(&self) -> Vec<(Vec<u8>, u32)> {
+        self.0.lock().iter().map(|(name, entry)| (name.clone(), entry.node().kind())).collect()
+    }
+}
+
+static ROOT: Once<(Arc<Node>, Names)> = Once::new();
+
+/// Makes the root directory.
+pub fn init() {
+    ROOT.set(directory());
+}
+
+fn directory() -> (Arc<Node>, Names) {
+    let names = Names::default();
+    let body = Body::Dynamic(Box::new(Directory(names.clone())));
+    (Node::new(FileSystem::System, kind::DIRECTORY | 0o755, body), names)
+}
+
+fn tree() -> &'static (Arc<Node>, Names) {
+    ROOT.get().unwrap_or_else(|| unreachable!("set at boot"))
+}
+
+/// The root, to be mounted.
+pub fn root() -> Arc<Node> {
+    tree().0.clone()
+}
+
+fn add(path: &str, body: Body, permissions: u32) {
+    let (mut at, mut names) = tree().clone();
+    let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
+    for part in directories.split('/').filter(|part| !part.is_empty()) {
+        let entry = names.lock().get(part.as_bytes()).cloned();
+        (at, names) = match entry {
+            Some(Entry::Directory(node, names)) => (node, names),
+            _ => {
+                let (node, inner) = directory();
+                node.put_into(&at, part.as_bytes());
+                names.lock().insert(part.into(), Entry::Directory(node.clone(), inner.clone()));
+                (node, inner)
+            }
+        };
+    }
+    let node = Node::new(FileSystem::System, kind::REGULAR | permissions, body);
+    names.lock().insert(name.into(), Entry::File(node));
+}
+
+/// Adds a file at a path below /sys, whose content `show` makes.
+pub fn add_text(path: &str, show: fn() -> String) {
+    add(path, Body::Text(Box::new(move || Ok(show().into_bytes()))), 0o444);
+}
+
+/// Adds a file that can be written too.
+pub fn add_setting(path: &str, show: fn() -> String, store: fn(&str) -> Result<()>) {
+    let store: Store = Box::new(move |value| {
+        // A line break at the end is none of the value's.
+        store(core::str::from_utf8(value).map_err(|_| Errno::EINVAL)?.trim())
+    });
+    add(path, Body::Setting(Box::new(move || Ok(show().into_bytes())), store), 0o644);
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All orders in which two CPUs can meet over an address space:
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p exo-logic --test loom`.
+#![cfg(loom)]
+
+use exo_logic::translations::{Flushes, LaidAside, Users};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use loom::thread;
+
+/// The CPU that uses a page, and the one that takes it away.
+const USER: usize = 1;
+const OTHER: usize = 0;
+
+#[derive(Default)]
+struct Machine {
+    users: Users,
+    laid_aside: LaidAside,
+    flushes: Flushes,
+    /// The page's entry in the tables; 0 is none.
+    entry: AtomicU64,
+    /// The page's frame belongs to somebody else.
+    reused: AtomicBool,
+}
+
+/// What a CPU has cached of the entry.
+struct Cache(Option<u64>);
+
+impl Cache {
+    fn use_page(&mut self, machine: &Machine) {
+        let entry = *self.0.get_or_insert_with(|| machine.entry.load(Ordering::Relaxed));
+        assert!(
+            entry == 0 || !machine.reused.load(Ordering::Acquire),
+            "a frame was used that is somebody else's"
+        );
+    }
+}
+
+impl Machine {
+    fn new() -> Arc<Self> {
+        let machine = Self::default();
+        machine.entry.store(1, Ordering::Relaxed);
+        machine.users.load(USER);
+        Arc::new(machine)
+    }
+
+    fn take_page_away(&self) {
+        self.entry.store(0, Ordering::Relaxed);
+        if self.users.to_tell() & (1 << USER) != 0 {
+            let ticket = self.flushes.request();
+            while !self.flushes.is_done(ticket) {
+                thread::yield_now();
+            }
+        }
+        self.reused.store(true, Ordering::Release);
+    }
+
+    fn take_up(&self, cache: &mut Cache) {
+        if self.users.take_up(USER, &self.laid_aside) {
+            cache.0 = None;
+        }
+    }
+}
+
+/// Runs `user` on one CPU while the other takes the page away; afterwards the first answers until the other is content.
+fn meet(user: impl Fn(&Machine, &mut Cache) + Sync + Send + 'static) {
+    loom::model(move || {
+        let machine = Machine::new();
+        let other = {
+            let machine = machine.clone();
+            thread::spawn(move || machine.take_page_away())
+        };
+        let mut cache = Cache(None);
+        cache.use_page(&machine);
+        user(&machine, &mut cache);
+        while !machine.reused.load(Ordering::Acquire) {
+            machine.flushes.answer(|| cache.0 = None);
+            thread::yield_now();
+        }
+        other.join().unwrap();
+        assert!(machine.users.to_tell() & (1 << OTHER) == 0);
+    });
+}
+
+#[test]
+fn a_page_in_use_is_not_reused_before_its_user_has_forgotten_it() {
+    meet(|machine, cache| {
+        machine.flushes.answer(|| cache.0 = None);
+        cache.use_page(machine);
+    });
+}
+
+#[test]
+fn tables_taken_up_again_have_nothing_stale() {
+    meet(|machine, cache| {
+        machine.users.lay_aside(USER, &machine.laid_aside);
+        machine.take_up(cache);
+        cache.use_page(machine);
+    });
+}
+
+#[test]
+fn tables_laid_aside_twice_have_nothing_stale_either() {
+    meet(|machine, cache| {
+        machine.users.lay_aside(USER, &machine.laid_aside);
+        machine.users.lay_aside(USER, &machine.laid_aside);
+        machine.take_up(cache);
+        cache.use_page(machine);
+    });
+}
+
+#[test]
+fn tables_loaded_anew_have_nothing_stale() {
+    meet(|machine, cache| {
+        machine.users.unload(USER);
+        machine.users.load(USER);
+        cache.0 = None;
+        cache.use_page(machine);
+    });
+}
