@@ -115,8 +115,7 @@ fn links() -> Outcome {
     }
     let chain = [nop(1, Flags::SKIP_SUCCESS), fails(2, Flags::SKIP_SUCCESS), nop(3, none)];
     println!("skipped: {:?}", submit_sorted(&mut ring, &chain, 2)?);
-    let chain: Vec<_> =
-        (0..8).map(|data| nop(data, if data < 7 { Flags::IO_LINK } else { none })).collect();
+    let chain: Vec<_> = (0..8).map(|data| nop(data, if data < 7 { Flags::IO_LINK } else { none })).collect();
     let order = submit(&mut ring, &chain, 8)?;
     println!("a chain ends in its order: {}", order.is_sorted());
     Ok(())
