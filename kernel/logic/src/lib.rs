@@ -23,5 +23,5 @@ pub mod ring;
 pub mod seen;
 pub mod symbols;
 pub mod time;
-pub mod uring;
 pub mod translations;
+pub mod uring;

@@ -90,27 +90,25 @@ pub trait File: Send + Sync {
         Err(Errno::ENODEV)
     }
 
-<<<<<<< HEAD
-    /// What `length` bytes from `offset` on show when they are mapped: pages, and the offset in them.
-    fn mapping(&self, offset: u64, length: usize) -> Result<Option<(Arc<Pages>, u64)>> {
-        let _ = length;
-        Ok(self.pages()?.map(|pages| (pages, offset)))
-    }
-
-    /// The io_uring behind it.
-    fn io_ring(&self) -> Option<&Arc<Ring>> {
-        None
-=======
     /// The pages for a mapping; a device may refuse some.
     fn map(&self, wish: MapWish) -> Result<Option<Arc<Pages>>> {
         let _ = wish;
         self.pages()
     }
 
+    /// Which byte of those pages a mapping of the file from `offset` on shows first.
+    fn mapped_from(&self, offset: u64) -> u64 {
+        offset
+    }
+
+    /// The io_uring behind it.
+    fn io_ring(&self) -> Option<&Arc<Ring>> {
+        None
+    }
+
     /// Whether a write leaves the file's own offset where it is.
     fn writes_anywhere(&self) -> bool {
         false
->>>>>>> cbdd4e3fbefaeafe0d6c7048a4c18ec6426b26c5
     }
 
     /// The IPC endpoint behind it.

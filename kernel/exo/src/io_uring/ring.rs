@@ -18,7 +18,11 @@ use linux_raw_sys::io_uring as abi;
 use super::{job::Job, memory::Area, resources::Resources, worker::Parked};
 use crate::{
     errno::{Errno, Result},
-    fs::{FileTable, OpenFile, file::File, poll::Events},
+    fs::{
+        FileTable, OpenFile,
+        file::{File, MapWish},
+        poll::Events,
+    },
     mm::Pages,
     sched::wait::{Ended, WaitQueue, wait_on},
     task::current,
@@ -316,8 +320,13 @@ impl File for RingFile {
         Some(&self.0.completed)
     }
 
-    fn mapping(&self, offset: u64, length: usize) -> Result<Option<(Arc<Pages>, u64)>> {
-        Ok(Some((self.0.part(offset, length)?, 0)))
+    fn map(&self, wish: MapWish) -> Result<Option<Arc<Pages>>> {
+        self.0.part(wish.offset, wish.length).map(Some)
+    }
+
+    /// The offset names a part of the ring; each has pages of its own.
+    fn mapped_from(&self, _offset: u64) -> u64 {
+        0
     }
 
     fn io_ring(&self) -> Option<&Arc<Ring>> {
