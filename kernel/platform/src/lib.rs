@@ -23,6 +23,7 @@ pub use fake::{
     buffer::Buffer,
     cpu::{cpu_count, cpu_index, memory_barrier, node_of_cpu, now_ns, spin_for_ns},
     dma::Dma,
+    page::SharedPage,
     pci,
     registers::Registers,
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The real machine: `exo-hal`'s types under this crate's names, and the buffer.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use alloc::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -15,6 +17,65 @@ pub use exo_hal::{
     sync::SpinLock,
     time::{delay_ns as spin_for_ns, now_ns},
 };
+
+/// A page that a device writes, the kernel reads and programs may map. A clone is another reference; the page is freed when the
+/// last lets go.
+#[derive(Clone, Debug)]
+pub struct SharedPage(Frame);
+
+impl SharedPage {
+    /// A page of zeros.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn new() -> Result<Self, NoMemory> {
+        Frame::allocate_zeroed().map(Self).ok_or(NoMemory)
+    }
+
+    /// The page frame, to be mapped or copied from.
+    #[inline]
+    pub fn frame(&self) -> &Frame {
+        &self.0
+    }
+
+    /// The address of the first byte, as the device sees it.
+    pub fn address(&self) -> u64 {
+        self.0.physical()
+    }
+
+    #[inline]
+    fn word(&self, offset: usize) -> Option<&AtomicU32> {
+        if offset % size_of::<u32>() == 0 { self.0.words32().get(offset / size_of::<u32>()) } else { None }
+    }
+
+    /// Reads a word before everything that follows; all ones beyond the end or where it is not aligned.
+    #[inline]
+    pub fn load32(&self, offset: usize) -> u32 {
+        self.word(offset).map_or(u32::MAX, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Writes a word after everything before; dropped beyond the end or where it is not aligned.
+    #[inline]
+    pub fn store32(&self, offset: usize, value: u32) {
+        if let Some(word) = self.word(offset) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    /// Writes two words as one; as [`store32`](Self::store32).
+    pub fn store64(&self, offset: usize, value: u64) {
+        let word = self.0.words().get(offset / size_of::<u64>());
+        if let Some(word) = word.filter(|_| offset % size_of::<u64>() == 0) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    /// Copies from it; stops at its end.
+    #[inline]
+    pub fn read_bytes(&self, offset: usize, out: &mut [u8]) {
+        self.0.read(offset, out);
+    }
+}
 
 /// An interrupt line of a device that is not on a bus that could tell: an ISA line.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ pub(super) fn alone(parts: &Parts, options: &Options) -> anyhow::Result<Vec<Row>
     let step = Step::new("Measuring the device alone", None);
     let mut command = std::process::Command::new(program);
     command.arg("--json").args(["--runs", &options.runs.to_string()]);
-    command.args(["--window", &options.window.as_millis().to_string()]).arg(&parts.linux()?.device);
+    command.args(["--window", &options.window.as_millis().to_string()]).arg(&parts.device);
     let rows = printed_rows(&process::output(&mut command)?)?;
     step.done();
     Ok(rows)

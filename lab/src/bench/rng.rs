@@ -139,7 +139,7 @@ impl RngMachine<'_> {
         }
         machine.wait_for(IDLE)?;
         step.message("doing nothing, to see what the device does");
-        device_process::idle(&parts.linux()?.device, options.runs)
+        device_process::idle(&parts.device, options.runs)
     }
 }
 

@@ -61,7 +61,8 @@ fn prepare(context: &Context, build: Build) -> anyhow::Result<Parts> {
     if build == Build::Exo {
         let system = System::Exo(exo_kernel::build(context, &toolroot)?);
         let programs = GuestPrograms::build(context)?;
-        return Ok(Parts { context: context.clone(), toolroot, system, programs });
+        let device = programs::expect_file(programs::build_device(context)?)?;
+        return Ok(Parts { context: context.clone(), toolroot, system, programs, device });
     }
     let stock = Kernel::stock(context, &toolroot, Choice::Newest)?;
     let kernel = if build == Build::Checked { checked::get(context, &toolroot, &stock)? } else { stock };
@@ -80,8 +81,8 @@ fn prepare_for(context: &Context, toolroot: Toolroot, kernel: Kernel) -> anyhow:
     let programs = GuestPrograms::build(context)?;
     let device = programs::expect_file(programs::build_device(context)?)?;
     let modules = kmod_builder::build_ours(context, &toolroot, &kernel)?;
-    let system = System::Linux(Linux { kernel, modules, device });
-    Ok(Parts { context: context.clone(), toolroot, system, programs })
+    let system = System::Linux(Linux { kernel, modules });
+    Ok(Parts { context: context.clone(), toolroot, system, programs, device })
 }
 
 /// The machine that the command line describes, and the kernel that it runs.
@@ -92,7 +93,6 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Build, Config)> {
         KernelKind::Exo => {
             ensure!(!args.checked, "--checked is a kind of Linux: it cannot be had with --kernel exo");
             ensure!(!args.no_modules, "--no-modules: Exo-Kernel has no modules that could be left out");
-            ensure!(args.rng.unwrap_or(0) == 0, "--rng: Exo-Kernel has no driver for the my_rng device yet");
             Build::Exo
         }
     };
@@ -100,7 +100,7 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Build, Config)> {
         accel: args.accel,
         smp: args.smp,
         memory: args.memory.unwrap_or(if args.checked { CHECKED_MEMORY } else { Config::default().memory }),
-        rng: args.rng.unwrap_or(if build == Build::Exo { 0 } else { Config::default().rng }),
+        rng: args.rng.unwrap_or(Config::default().rng),
         disks: args.disks,
         files: args.files,
         append: args.append,

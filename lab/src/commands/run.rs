@@ -38,7 +38,7 @@ fn exo_part(linux: &Parts, config: &Config) -> anyhow::Result<(Parts, Outcome)> 
     let parts = Parts { system: System::Exo(kernel), ..linux.clone() };
     println!();
     heading(&format!("{}: the same static programs on this project's own kernel", parts.system.name()));
-    let config = Config { rng: 0, smp: 2, ..config.clone() };
+    let config = Config { smp: 2, ..config.clone() };
     let outcome = machines::run(&parts, &config, &shell(exo_script()), Output::PassOn)?;
     Ok((parts, outcome))
 }

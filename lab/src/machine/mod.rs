@@ -124,6 +124,8 @@ pub(crate) struct Parts {
     pub(crate) system: System,
     /// The static programs: the same on every kernel.
     pub(crate) programs: GuestPrograms,
+    /// The device process.
+    pub(crate) device: PathBuf,
 }
 
 /// A kernel with what only it needs.
@@ -135,15 +137,13 @@ pub(crate) enum System {
     Exo(ExoKernel),
 }
 
-/// Linux with this project's device and driver.
+/// Linux with this project's modules.
 #[derive(Debug, Clone)]
 pub(crate) struct Linux {
     /// The kernel to boot.
     pub(crate) kernel: Kernel,
     /// This project's modules for that kernel, in load order.
     pub(crate) modules: Vec<PathBuf>,
-    /// The device process.
-    pub(crate) device: PathBuf,
 }
 
 impl System {
@@ -185,15 +185,7 @@ impl Parts {
 
     /// The my_rng devices of a machine, served by processes with their sockets in `folder`.
     fn start_devices(&self, config: &Config, folder: &Path) -> anyhow::Result<RngDevices> {
-        match &self.system {
-            System::Linux(linux) => {
-                RngDevices::start(&linux.device, config.rng, folder, config.device_arguments())
-            }
-            System::Exo(_) if config.rng > 0 => {
-                bail!("--rng: Exo-Kernel has no driver for the my_rng device yet")
-            }
-            System::Exo(_) => Ok(RngDevices::none()),
-        }
+        RngDevices::start(&self.device, config.rng, folder, config.device_arguments())
     }
 }
 

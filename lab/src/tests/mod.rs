@@ -86,7 +86,7 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),
 ];
 
-/// Those that take hours, and run only with `--long`.
+/// Those that take long, and run only with `--long`.
 const LONG_TESTS: &[(&str, MachineTest)] = &[("quality::the_full_dieharder", quality::the_full_dieharder)];
 
 /// The tests that need no machine.

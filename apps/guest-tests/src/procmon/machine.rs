@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::harness::{Options, Stop, fail, modules, skip};
+use crate::harness::{Options, Stop, fail, is_exo_kernel, modules, skip};
 
 pub(super) const MODULE: &str = "procmon";
 pub(super) const NODE: &str = "/dev/procmon";
@@ -17,6 +17,9 @@ pub(super) const EVENTS: &str = "/dev/procmon_events";
 pub(super) const CLASS: &str = "/sys/class/procmon";
 pub(super) const STATS: &str = "/sys/class/procmon/procmon/stats";
 pub(super) const BUFFER_SIZE: &str = "/sys/class/procmon/procmon/buffer_size";
+
+/// Events of a small ring.
+const SMALL_RING: &str = "64";
 
 /// How long what should happen at once may take on a busy machine.
 const SOON: Duration = Duration::from_secs(5);
@@ -29,6 +32,31 @@ pub(super) fn module_file(options: &Options) -> PathBuf {
 pub(super) fn needs_the_module_file(options: &Options) -> Result<(), Stop> {
     let module = module_file(options);
     if module.exists() { Ok(()) } else { skip(format!("there is no {}", module.display())) }
+}
+
+/// Sees to it that rings hold few events; how many were recorded until now. On Exo-Kernel that is for whoever boots the
+/// machine.
+pub(super) fn with_small_rings(options: &Options) -> Result<u64, Stop> {
+    if is_exo_kernel() {
+        let set = fs::read_to_string(parameter("ring_events"))?;
+        if set.trim() != SMALL_RING {
+            return skip(format!("this kernel was not booted with procmon.ring_events={SMALL_RING}"));
+        }
+    } else {
+        needs_the_module_file(options)?;
+        unload()?;
+        load(options, c"ring_events=64")?;
+    }
+    Ok(stat("events")?.parse()?)
+}
+
+/// Takes that back.
+pub(super) fn with_usual_rings(options: &Options) -> Result<(), Stop> {
+    if is_exo_kernel() {
+        return Ok(());
+    }
+    unload()?;
+    load(options, c"")
 }
 
 /// Loads the module with these parameters; the error is the kernel's.

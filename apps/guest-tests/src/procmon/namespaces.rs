@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use procmon::Monitor;
 
 use super::machine::own_pid;
-use crate::harness::{Options, Stop, Test, fail, skip};
+use crate::harness::{Options, Stop, Test, fail, is_exo_kernel, skip};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -19,6 +19,9 @@ pub(super) fn tests() -> Vec<Test> {
 
 /// Runs the program `procmon` as the first process of a PID namespace of its own.
 fn in_own_namespace(arguments: &[&str]) -> Result<Output, Stop> {
+    if is_exo_kernel() {
+        return skip("this kernel has no namespaces");
+    }
     let Ok(program) = which("procmon") else { return skip("this machine has no program procmon") };
     let Ok(unshare) = which("unshare") else { return skip("this machine has no program unshare") };
     Ok(Command::new(unshare).args(["-p", "-f"]).arg(program).args(arguments).output()?)

@@ -146,7 +146,6 @@ pub fn announce(name: &str, kind: u32, permissions: u32, opener: Arc<dyn Opener>
 }
 
 /// Takes `/dev/NAME` away. Files that are open stay so; what they can still do is the driver's business.
-#[expect(dead_code, reason = "the next commits have drivers whose devices can go")]
 pub fn withdraw(name: &str) {
     let gone = {
         let mut announced = ANNOUNCED.lock();

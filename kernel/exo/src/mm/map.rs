@@ -4,7 +4,7 @@
 use exo_hal::{PAGE_SIZE, USER_END, mm::frame};
 use exo_logic::areas::{Area, Backing as _, Flags};
 
-use super::{AddressSpace, Backing, Inner, LOWEST, MAPPINGS_TOP, MAX_AREAS, page_up};
+use super::{AddressSpace, Backing, Inner, LOWEST, MAPPINGS_TOP, MAX_AREAS, page_up, pages::Sharing};
 use crate::errno::{Errno, Result};
 
 /// Where a new mapping goes.
@@ -133,7 +133,7 @@ impl AddressSpace {
     pub fn protect(&self, start: usize, length: usize, protection: Flags) -> Result<()> {
         let end = check(start, length)?;
         let mut inner = self.inner.lock();
-        let is_read_only = |area: &Area<Backing>| matches!(&area.backing, Backing::File { pages, .. } if pages.is_read_only());
+        let is_read_only = |area: &Area<Backing>| matches!(&area.backing, Backing::File { pages, .. } if pages.sharing() == Sharing::ReadOnly);
         if protection.intersects(Flags::WRITE | Flags::EXECUTE)
             && inner.areas.overlapping(start, end).any(is_read_only)
         {

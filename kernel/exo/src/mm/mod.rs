@@ -24,7 +24,7 @@ use exo_logic::areas::{self, Area, Areas, Flags};
 
 use crate::errno::{Errno, Result};
 
-pub use pages::Pages;
+pub use pages::{Pages, Sharing};
 
 /// Mappings start above this.
 const LOWEST: usize = 0x1_0000;
@@ -144,6 +144,12 @@ impl AddressSpace {
             new.mapped = inner.mapped;
             let mut result = Ok(());
             for area in inner.areas.iter() {
+                if matches!(&area.backing, Backing::File { pages, .. } if pages.sharing() == Sharing::OneProcess)
+                {
+                    new.areas.remove(area.start, area.end);
+                    new.mapped -= area.end - area.start;
+                    continue;
+                }
                 let copy = !matches!(area.backing, Backing::File { shared: true, .. });
                 result = inner.table.share(&mut new.table, area.start, area.end, copy);
                 if result.is_err() {

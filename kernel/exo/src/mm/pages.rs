@@ -20,13 +20,24 @@ const PAGE: u64 = PAGE_SIZE as u64;
 /// Largest file: what the page index can name with room to spare.
 pub const MAX_SIZE: u64 = 1 << 40;
 
+/// What programs may do with pages that they map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// What the mapping says.
+    #[default]
+    Free,
+    /// Neither write nor execute them, now or later.
+    ReadOnly,
+    /// Keep them to themselves: a child does not inherit the mapping.
+    OneProcess,
+}
+
 /// Bytes in page frames. Pages that were never written read as zeros and take no memory.
 #[derive(Default)]
 pub struct Pages {
     frames: SpinLock<Vec<Option<Frame>>>,
     size: AtomicU64,
-    /// Programs may neither write nor execute it, now or later.
-    read_only: bool,
+    sharing: Sharing,
     /// What must stay as long as anybody has it mapped.
     _keeps: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -37,16 +48,16 @@ impl Pages {
         Self { size: AtomicU64::new(size), ..Self::default() }
     }
 
-    /// Frames of the kernel's that programs may map, for reading only if `read_only`. `keeps` stays as long as they are mapped.
-    pub fn of_frames(frames: Vec<Frame>, read_only: bool, keeps: Arc<dyn Any + Send + Sync>) -> Self {
+    /// Frames of the kernel's that programs may map. `keeps` stays as long as they are mapped.
+    pub fn of_frames(frames: Vec<Frame>, sharing: Sharing, keeps: Arc<dyn Any + Send + Sync>) -> Self {
         let size = AtomicU64::new(frames.len() as u64 * PAGE);
         let frames = SpinLock::new(frames.into_iter().map(Some).collect());
-        Self { frames, size, read_only, _keeps: Some(keeps) }
+        Self { frames, size, sharing, _keeps: Some(keeps) }
     }
 
-    /// Whether programs may only read it.
-    pub fn is_read_only(&self) -> bool {
-        self.read_only
+    /// What programs may do with it.
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
     }
 
     /// A copy of `bytes`.

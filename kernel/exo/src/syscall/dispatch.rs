@@ -253,6 +253,7 @@ system_calls! {
     309 plain getcpu => info::getcpu(2);
     316 plain renameat2 => names::renameat2(5);
     318 plain getrandom => info::getrandom(3);
+    319 plain memfd_create => open::memfd_create(2);
     322 regs execveat => processes::execveat(0);
     325 plain mlock2 => memory::lock_with(3);
     327 plain preadv2 => read_write::preadv2(6);

@@ -11,7 +11,7 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         file,
-        node::{Body, Node, kind},
+        node::{Body, FileSystem, Node, kind},
         path::{self, Follow},
     },
     mm::Pages,
@@ -42,6 +42,21 @@ pub(super) fn open(path: usize, flags: u32, mode: u32) -> Result {
 
 pub(super) fn creat(path: usize, mode: u32) -> Result {
     openat(abi::AT_FDCWD, path, abi::O_CREAT | abi::O_WRONLY | abi::O_TRUNC, mode)
+}
+
+/// A file without a name.
+pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
+    /// Longest name on Linux, with its end.
+    const LONGEST: usize = 250;
+    user::read_string(name, LONGEST, Errno::EINVAL)?;
+    // Nothing can be sealed here.
+    if flags & !(abi::MFD_CLOEXEC | abi::MFD_EXEC) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let body = Body::File(Arc::new(Pages::new(0)));
+    let node = Node::new(FileSystem::Anonymous, kind::REGULAR | 0o777, body);
+    let opened = file::open(&node, abi::O_RDWR)?;
+    current().process.files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }
 
 pub(super) fn openat(directory: i32, path: usize, flags: u32, mode: u32) -> Result {

@@ -365,6 +365,12 @@ impl Frame {
         unsafe { &*self.pointer().cast() }
     }
 
+    /// The same as halves of words.
+    pub fn words32(&self) -> &[AtomicU32; PAGE_SIZE / 4] {
+        // SAFETY: as in `words`.
+        unsafe { &*self.pointer().cast() }
+    }
+
     /// Zeroes from `offset` to the end.
     pub fn zero_from(&self, offset: usize) {
         let offset = offset.min(PAGE_SIZE);

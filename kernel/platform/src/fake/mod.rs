@@ -31,6 +31,7 @@
 pub mod buffer;
 pub mod cpu;
 pub mod dma;
+pub mod page;
 pub mod pci;
 pub mod registers;
 

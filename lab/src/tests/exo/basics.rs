@@ -120,7 +120,7 @@ pub(super) fn vi_edits_over_the_serial_line(both: &Both<'_>) -> anyhow::Result<(
 }
 
 pub(super) fn what_makes_no_sense_is_refused(both: &Both<'_>) -> anyhow::Result<()> {
-    for option in [&["--checked"][..], &["--rng", "1"], &["--no-modules"]] {
+    for option in [&["--checked"][..], &["--no-modules"]] {
         let mut arguments = vec!["vm", "--kernel", "exo"];
         arguments.extend(option.iter().chain(&["--", "true"]));
         let output = exo(both.linux, &arguments)?.output().context("cannot start")?;

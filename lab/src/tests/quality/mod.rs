@@ -88,7 +88,7 @@ fn from_the_device(
     let path = folder.path().join("bytes");
     let bytes = blocks * BLOCK + BEFORE;
     let mut command = Command::new(program);
-    command.args(["--dump", way, "--bytes", &bytes.to_string()]).arg(&lab.parts.linux()?.device);
+    command.args(["--dump", way, "--bytes", &bytes.to_string()]).arg(&lab.parts.device);
     let status = command.stdout(File::create(&path).context("cannot create a file")?).status();
     let status = status.context("cannot start device-bench")?;
     ensure!(status.success(), "{}: {status}", process::shown(&command));

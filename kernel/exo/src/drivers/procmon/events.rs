@@ -32,7 +32,7 @@ use crate::{
         file::{File, Io, MapWish},
         poll,
     },
-    mm::Pages,
+    mm::{Pages, Sharing},
     sched::wait::{WaitQueue, sleep_until, wait_for},
     task::{Name, Process, Task},
     user,
@@ -301,6 +301,6 @@ impl File for EventsFile {
         if wish.area.intersects(Flags::WRITE | Flags::EXECUTE) {
             return Err(Errno::EACCES);
         }
-        Ok(Some(Arc::new(Pages::of_frames(frames.clone(), true, self.recording.clone()))))
+        Ok(Some(Arc::new(Pages::of_frames(frames.clone(), Sharing::ReadOnly, self.recording.clone()))))
     }
 }
