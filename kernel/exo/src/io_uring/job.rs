@@ -79,7 +79,7 @@ impl Job {
                 }
             },
             Operation::Timeout { time, absolute, wall_clock, .. } => {
-                let ns = user::read::<TimeSpec>(time as usize)?.to_ns()?;
+                let ns = span(user::read(time as usize)?)?;
                 self.deadline = match (absolute, wall_clock) {
                     (false, _) => time::now_ns().saturating_add(ns),
                     (true, false) => ns,
@@ -109,4 +109,11 @@ impl Job {
             _ => result < 0,
         }
     }
+}
+
+/// A timeout's time in nanoseconds. As Linux has it, only negative numbers are wrong, and more than a second of nanoseconds is fine.
+fn span(time: TimeSpec) -> Result<u64> {
+    let [seconds, ns] = [time.seconds, time.nanoseconds].map(u64::try_from);
+    let (Ok(seconds), Ok(ns)) = (seconds, ns) else { return Err(Errno::EINVAL) };
+    Ok(seconds.saturating_mul(1_000_000_000).saturating_add(ns))
 }

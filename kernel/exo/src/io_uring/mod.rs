@@ -18,6 +18,7 @@
 //! A ring's file is not taken by rings, as a registered file or to be polled: two that hold each other would live for ever.
 
 mod calls;
+mod disk;
 mod job;
 mod memory;
 mod perform;

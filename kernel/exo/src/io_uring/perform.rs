@@ -23,17 +23,27 @@ pub enum Step {
     Done(Job, i32),
     /// It has to wait for its file, or a time.
     Wait(Job),
+    /// A device has it.
+    Started,
+    /// A device's file can do it, but only as a system call does.
+    Blocking(Job),
 }
 
 impl Ring {
     /// Runs a request and those linked behind it, as far as they come without waiting. With `result`, the first has ended.
     pub fn run_from(self: &Arc<Self>, job: Job, result: Option<i32>) {
-        let mut step = match result {
+        self.go_on(match result {
             Some(result) => Step::Done(job, result),
             None => self.attempt(job, true),
-        };
+        });
+    }
+
+    /// Goes on from a step.
+    pub fn go_on(self: &Arc<Self>, mut step: Step) {
         loop {
             match step {
+                Step::Started => return,
+                Step::Blocking(job) => step = self.block(job),
                 Step::Wait(job) => return self.park(job),
                 Step::Done(job, result) => match self.finish(job, result) {
                     Some(next) => step = self.attempt(next, true),
@@ -45,10 +55,17 @@ impl Ring {
 
     /// Tries to do what a request asks for; `first` tells the first time from a later one.
     pub fn attempt(self: &Arc<Self>, mut job: Job, first: bool) -> Step {
+        if let Operation::Transfer(_) | Operation::Sync = job.operation {
+            if let Some(disk) = job.file.as_ref().and_then(|file| file.file().disk()).cloned() {
+                return self.start_on_disk(job, &disk);
+            }
+        }
         let done = match job.operation {
             Operation::Nop => Some(Ok(0)),
             Operation::Transfer(transfer) => self.transfer(&job, &transfer),
-            Operation::Sync => Some(job.file.as_ref().ok_or(Errno::EBADF).map(|_| 0)),
+            Operation::Sync => {
+                Some(job.file.as_ref().ok_or(Errno::EBADF).and_then(|f| f.file().sync()).map(|()| 0))
+            }
             Operation::Poll { events } => poll(&job, events),
             Operation::Timeout { count, .. } => {
                 if first {
@@ -66,15 +83,17 @@ impl Ring {
         };
         match done {
             None => Step::Wait(job),
-            Some(result) => {
-                let result = match result {
-                    Ok(value) => i32::try_from(value).unwrap_or(i32::MAX),
-                    Err(Errno::RESTART | Errno::RESTART_UNLESS_HANDLER) => -Errno::EINTR.0,
-                    Err(error) => -error.0,
-                };
-                Step::Done(job, result)
-            }
+            Some(result) => Step::Done(job, number(result)),
         }
+    }
+
+    /// Does a transfer as a system call does, waiting for the device.
+    fn block(&self, job: Job) -> Step {
+        let Operation::Transfer(transfer) = job.operation else { return Step::Done(job, -Errno::EINVAL.0) };
+        // What was submitted before does not wait for this.
+        self.ring_doorbells();
+        let result = self.transfer(&job, &transfer).unwrap_or(Err(Errno::EAGAIN));
+        Step::Done(job, number(result))
     }
 
     fn transfer(&self, job: &Job, transfer: &Transfer) -> Option<Result> {
@@ -113,6 +132,15 @@ impl Ring {
                 self.cancel(all, |other| other.file.as_ref().is_some_and(|other| Arc::ptr_eq(other, file)))
             }
         }
+    }
+}
+
+/// A system call's result as a completion's.
+fn number(result: Result) -> i32 {
+    match result {
+        Ok(value) => i32::try_from(value).unwrap_or(i32::MAX),
+        Err(Errno::RESTART | Errno::RESTART_UNLESS_HANDLER) => -Errno::EINTR.0,
+        Err(error) => -error.0,
     }
 }
 

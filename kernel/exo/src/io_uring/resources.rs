@@ -42,6 +42,16 @@ impl Buffer {
         Ok(Self { address: vector.base, length: vector.length, frames })
     }
 
+    /// Where the page with its first byte begins.
+    pub fn first_page(&self) -> usize {
+        self.address - self.address % PAGE_SIZE
+    }
+
+    /// A page of it.
+    pub fn frame(&self, index: usize) -> Option<&Frame> {
+        self.frames.get(index)
+    }
+
     /// Whether `length` bytes at `address` are part of it.
     pub fn contains(&self, address: usize, length: usize) -> bool {
         let start = address.checked_sub(self.address);

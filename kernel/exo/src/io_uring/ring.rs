@@ -15,7 +15,13 @@ use exo_logic::uring::{
 };
 use linux_raw_sys::io_uring as abi;
 
-use super::{job::Job, memory::Area, resources::Resources, worker::Parked};
+use super::{
+    disk::{Flights, Used},
+    job::Job,
+    memory::Area,
+    resources::Resources,
+    worker::Parked,
+};
 use crate::{
     errno::{Errno, Result},
     fs::{
@@ -65,6 +71,10 @@ pub struct Ring {
     pub resources: SpinLock<Resources>,
     /// What waits.
     pub parked: SpinLock<Parked>,
+    /// What is on its way in devices.
+    pub flights: SpinLock<Flights>,
+    /// The disks that were given requests.
+    pub used: SpinLock<Vec<Used>>,
     /// Requests that were taken and have not ended.
     in_flight: AtomicUsize,
     /// The descriptors of the process that made it, for a worker that takes submissions.
@@ -94,6 +104,8 @@ impl Ring {
             taken: WaitQueue::new(),
             resources: SpinLock::default(),
             parked: SpinLock::default(),
+            flights: SpinLock::default(),
+            used: SpinLock::default(),
             in_flight: AtomicUsize::new(0),
             files: Arc::downgrade(&current().process.files),
             news: AtomicBool::new(false),
@@ -140,6 +152,12 @@ impl Ring {
 
     /// Takes up to `limit` submissions and begins them; how many.
     pub fn submit(self: &Arc<Self>, limit: u32, files: &FileTable) -> Result {
+        let result = self.take_and_begin(limit, files);
+        self.ring_doorbells();
+        result
+    }
+
+    fn take_and_begin(self: &Arc<Self>, limit: u32, files: &FileTable) -> Result {
         let mut count = 0;
         while count < limit {
             if !self.has_room() {
@@ -205,8 +223,12 @@ impl Ring {
             if must_wait || !parked.drained.is_empty() {
                 parked.drained.push_back(job);
                 drop(parked);
-                // What it waits for may have ended in between.
-                self.wake_worker();
+                if self.start_worker().is_ok() {
+                    // What it waits for may have ended in between.
+                    self.wake_worker();
+                } else {
+                    self.refuse_drained();
+                }
                 return;
             }
         }
@@ -272,8 +294,10 @@ impl Ring {
     /// Waits until `count` completions are there, `deadline`, or a signal.
     pub fn wait(&self, count: u32, deadline: Option<u64>) -> Result<()> {
         let count = count.min(self.layout.completions);
+        self.poll_until(|| self.ready() >= count);
         let enough = || {
             self.flush();
+            self.poll_disks();
             (self.ready() >= count).then_some(())
         };
         wait_on(&[&self.completed], deadline, true, enough).map_err(|ended| match ended {
@@ -284,7 +308,8 @@ impl Ring {
 
     /// What is mapped at the offsets that stand for the parts of a ring.
     fn part(&self, offset: u64, length: usize) -> Result<Arc<Pages>> {
-        match u32::try_from(offset) {
+        // As on Linux, the upper bits alone name the part.
+        match u32::try_from(offset & u64::from(abi::IORING_OFF_MMAP_MASK)) {
             Ok(abi::IORING_OFF_SQ_RING | abi::IORING_OFF_CQ_RING) => self.shared.pages(length),
             Ok(abi::IORING_OFF_SQES) => self.entries.pages(length),
             _ => Err(Errno::EINVAL),

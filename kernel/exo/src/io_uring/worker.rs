@@ -67,6 +67,20 @@ impl Ring {
         self.wake_worker();
     }
 
+    /// Leaves a request that can be begun to the worker, which is there already.
+    pub fn leave_to_worker(&self, job: Job) {
+        self.parked.lock().jobs.push(job);
+        self.wake_worker();
+    }
+
+    /// There is no worker that could ever begin them.
+    pub fn refuse_drained(&self) {
+        let drained = core::mem::take(&mut self.parked.lock().drained);
+        for job in drained {
+            self.finish(Job { flags: job.flags & !flag::HARD_LINK, ..job }, -Errno::ENOMEM.0);
+        }
+    }
+
     /// Has the worker look at everything.
     pub fn wake_worker(&self) {
         self.news.store(true, Ordering::Release);
@@ -125,6 +139,7 @@ impl Ring {
             self.finish(Job { flags: job.flags & !flag::HARD_LINK, ..job }, -Errno::ECANCELED.0);
         }
         match (count, all) {
+            (0, false) if self.flights.lock().any(&matches) => Err(Errno::EALREADY),
             (0, false) => Err(Errno::ENOENT),
             (_, false) => Ok(0),
             (count, true) => Ok(count),
@@ -151,11 +166,13 @@ impl Ring {
             match self.attempt(job, false) {
                 Step::Wait(job) => self.parked.lock().jobs.push(job),
                 Step::Done(job, result) => self.run_from(job, Some(result)),
+                step => self.go_on(step),
             }
         }
         while let Some(job) = self.next_drained() {
             self.run_from(job, None);
         }
+        self.ring_doorbells();
         if self.is_closing() {
             // What was parked meanwhile.
             self.close();
@@ -224,6 +241,9 @@ fn poll_submissions(ring: &Arc<Ring>) {
             }
             drop(files);
             ring.taken.wake_all();
+        }
+        if ring.poll_disks() > 0 {
+            busy_until = time::now_ns().saturating_add(ring.settings.idle_ns);
         }
         if ring.news.swap(false, Ordering::AcqRel)
             || ring.parked.lock().jobs.iter().any(|job| may_go_on(job) || job.deadline <= time::now_ns())

@@ -328,18 +328,22 @@ impl Frame {
     /// The 32-bit word at `offset`, a multiple of 4 inside the frame, for what is shared with a program while both run.
     #[inline]
     pub fn word32(&self, offset: usize) -> Option<&AtomicU32> {
+        if offset % 4 != 0 || offset >= PAGE_SIZE {
+            return None;
+        }
         // SAFETY: an aligned word inside the frame, which lives as long as the handle. Programs may write to it at any time,
         // which is what atomics are for; nobody has a plain reference into a frame.
-        (offset % 4 == 0 && offset < PAGE_SIZE)
-            .then(|| unsafe { AtomicU32::from_ptr(self.pointer().add(offset).cast()) })
+        Some(unsafe { AtomicU32::from_ptr(self.pointer().add(offset).cast()) })
     }
 
     /// As [`word32`](Self::word32), of 64 bits.
     #[inline]
     pub fn word64(&self, offset: usize) -> Option<&AtomicU64> {
+        if offset % 8 != 0 || offset >= PAGE_SIZE {
+            return None;
+        }
         // SAFETY: as in `word32`.
-        (offset % 8 == 0 && offset < PAGE_SIZE)
-            .then(|| unsafe { AtomicU64::from_ptr(self.pointer().add(offset).cast()) })
+        Some(unsafe { AtomicU64::from_ptr(self.pointer().add(offset).cast()) })
     }
 
     /// Copies from the frame; stops at its end.

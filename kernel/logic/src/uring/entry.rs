@@ -219,7 +219,8 @@ impl Entry {
 
     /// What it asks for.
     pub fn operation(&self) -> Result<Operation, Refused> {
-        if self.flags & !(flag::KNOWN | 1 << bit::IOSQE_BUFFER_SELECT_BIT as u8) != 0 || self.personality != 0
+        if self.flags & !(flag::KNOWN | (1 << bit::IOSQE_BUFFER_SELECT_BIT as u8)) != 0
+            || self.personality != 0
         {
             return Err(Refused::Invalid);
         }

@@ -140,7 +140,7 @@ impl Completions {
 
     /// Adds a completion: the request's `user_data`, its result, and `IORING_CQE_F_` flags.
     pub fn post(&mut self, ring: &impl Shared, user_data: u64, result: i32, flags: u32) -> Posted {
-        let completion = [user_data, u64::from(flags) << 32 | u64::from(result as u32)];
+        let completion = [user_data, (u64::from(flags) << 32) | u64::from(result as u32)];
         if self.held.is_empty() && self.ready(ring) < self.layout.completions {
             self.show(ring, completion);
             return Posted::Seen;
