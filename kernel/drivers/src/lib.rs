@@ -11,6 +11,7 @@ extern crate alloc;
 pub mod block;
 pub mod bus;
 pub mod my_rng;
+pub mod network;
 pub mod nvme;
 pub mod random;
 
@@ -20,6 +21,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use block::Requests;
 use bus::DriverInfo;
+use network::NetworkDevice;
 use random::RandomDevice;
 
 /// All drivers, in the order in which a device is offered to those that match it.
@@ -122,6 +124,8 @@ pub enum Device {
     Block(Arc<dyn Requests>),
     /// A source of random bytes.
     Random(Arc<dyn RandomDevice>),
+    /// Frames to and from other machines.
+    Network(Arc<dyn NetworkDevice>),
 }
 
 /// A driver of one device (a controller, say, with several disks). It is made by its [`DriverInfo::probe`], started and stopped by
