@@ -8,8 +8,10 @@
 
 extern crate alloc;
 
+pub mod ahci;
 pub mod block;
 pub mod bus;
+pub mod manager;
 pub mod my_rng;
 pub mod network;
 pub mod nvme;
@@ -19,13 +21,18 @@ use core::fmt;
 
 use alloc::{sync::Arc, vec::Vec};
 
-use block::Requests;
+use block::{DeviceName, Requests};
 use bus::DriverInfo;
 use network::NetworkDevice;
 use random::RandomDevice;
 
 /// All drivers, in the order in which a device is offered to those that match it.
-pub static DRIVERS: &[&DriverInfo] = &[&nvme::NVME, &my_rng::MY_RNG];
+#[rustfmt::skip]
+pub static DRIVERS: &[&DriverInfo] = &[
+    &ahci::AHCI,
+    &nvme::NVME,
+    &my_rng::MY_RNG,
+];
 
 /// What kind of thing a driver drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +133,30 @@ pub enum Device {
     Random(Arc<dyn RandomDevice>),
     /// Frames to and from other machines.
     Network(Arc<dyn NetworkDevice>),
+}
+
+impl Device {
+    /// The device's name.
+    pub fn name(&self) -> DeviceName {
+        match self {
+            Self::Block(device) => device.name(),
+            Self::Random(device) => block::device_name(format_args!("{}", device.name())),
+        }
+    }
+
+    /// The device, if it is a disk.
+    pub fn into_block(self) -> Option<Arc<dyn Requests>> {
+        if let Self::Block(device) = self { Some(device) } else { None }
+    }
+
+    /// Whether this is the same device as `other`.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Block(a), Self::Block(b)) => Arc::ptr_eq(a, b),
+            (Self::Random(a), Self::Random(b)) => Arc::ptr_eq(a, b),
+            (Self::Block(_) | Self::Random(_), _) => false,
+        }
+    }
 }
 
 /// A driver of one device (a controller, say, with several disks). It is made by its [`DriverInfo::probe`], started and stopped by

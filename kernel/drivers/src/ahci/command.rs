@@ -109,11 +109,26 @@ impl Frame {
         let [b0, b1, b2, b3, b4, b5, ..] = self.block.to_le_bytes();
         let ([f0, f1], [c0, c1]) = (self.features.to_le_bytes(), self.count.to_le_bytes());
         [
-            HOST_TO_DEVICE, IS_COMMAND, self.code, f0, //
-            b0, b1, b2, self.device, //
-            b3, b4, b5, f1, //
-            c0, c1, 0, 0, //
-            0, 0, 0, 0,
+            HOST_TO_DEVICE,
+            IS_COMMAND,
+            self.code,
+            f0, //
+            b0,
+            b1,
+            b2,
+            self.device, //
+            b3,
+            b4,
+            b5,
+            f1, //
+            c0,
+            c1,
+            0,
+            0, //
+            0,
+            0,
+            0,
+            0,
         ]
     }
 }
@@ -222,7 +237,10 @@ mod tests {
             let segments = segments.iter().map(|&(address, length)| Segment { address, length });
             describe(segments, wide, |_, at, last| regions.push((at, last >> 32))).map(|_| regions)
         };
-        assert_eq!(describe_all(&[(0x1000, 512), (0x9000, 4096)], true), Ok(Vec::from([(0x1000, 511), (0x9000, 4095)])));
+        assert_eq!(
+            describe_all(&[(0x1000, 512), (0x9000, 4096)], true),
+            Ok(Vec::from([(0x1000, 511), (0x9000, 4095)]))
+        );
         assert_eq!(
             describe_all(&[(0, 5 << 20)], true),
             Ok(Vec::from([(0, (4 << 20) - 1), (4 << 20, (1 << 20) - 1)]))

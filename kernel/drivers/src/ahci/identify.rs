@@ -92,7 +92,9 @@ mod tests {
 
     #[test]
     fn a_plain_drive_has_sectors_of_512_bytes_and_no_queue() {
-        let drive = Drive::parse(&drive(&[(27, u16::from_be_bytes(*b"QE")), (28, u16::from_be_bytes(*b"MU"))])).unwrap();
+        let drive =
+            Drive::parse(&drive(&[(27, u16::from_be_bytes(*b"QE")), (28, u16::from_be_bytes(*b"MU"))]))
+                .unwrap();
         assert_eq!((drive.sectors, drive.sector_size, drive.queue_depth), (0x1000, 512, 1));
         assert_eq!((drive.model.as_str(), drive.serial.as_str(), drive.has_trim), ("QEMU", "", false));
     }

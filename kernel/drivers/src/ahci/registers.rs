@@ -28,14 +28,10 @@ pub(super) mod host {
     /// CONTROL: AE, AHCI instead of the old IDE registers.
     pub(crate) const AHCI_ENABLE: u32 = 1 << 31;
 
-    /// CAPABILITIES: SSS, a drive spins up only when told.
-    pub(crate) const STAGGERED_SPIN_UP: u32 = 1 << 27;
     /// CAPABILITIES: SNCQ, native command queueing.
     pub(crate) const NATIVE_QUEUEING: u32 = 1 << 30;
     /// CAPABILITIES: S64A, addresses of 64 bits.
     pub(crate) const WIDE_ADDRESSES: u32 = 1 << 31;
-    /// CAPABILITIES: SCLO, [`super::port::COMMAND_LIST_OVERRIDE`] works.
-    pub(crate) const LIST_OVERRIDE: u32 = 1 << 24;
 
     /// CAPABILITIES_2: BOH, there is a hand-off from the BIOS.
     pub(crate) const HAS_HANDOFF: u32 = 1;
@@ -87,8 +83,6 @@ pub(super) mod port {
     pub(crate) const SPIN_UP: u32 = 1 << 1;
     /// COMMAND: POD, power the drive.
     pub(crate) const POWER_ON: u32 = 1 << 2;
-    /// COMMAND: CLO, forget that the drive says it is busy.
-    pub(crate) const COMMAND_LIST_OVERRIDE: u32 = 1 << 3;
     /// COMMAND: FRE, the adapter stores received frames.
     pub(crate) const RECEIVE_ENABLE: u32 = 1 << 4;
     /// COMMAND: FR and CR, receiving and the command list run.

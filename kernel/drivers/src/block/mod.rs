@@ -4,8 +4,12 @@
 //! The core is [`Requests`]: owned requests go in, completions come out, with a queue for each CPU. Drivers implement it.
 //! [`BlockDevice`] is the front that the rest of the kernel may use instead: plain calls that read and write sectors.
 
+mod device;
 #[cfg(test)]
 pub(crate) mod fake_disk;
+mod generic;
+pub mod partitions;
+pub mod registry;
 mod request;
 pub mod slots;
 #[cfg(test)]
@@ -13,6 +17,8 @@ pub(crate) mod suite;
 
 use exo_platform::Buffer;
 
+pub use device::{BlockDevice, BlockDeviceType, Polled};
+pub use generic::GenericBlockDevice;
 pub use request::{
     BlockError, Cause, Completion, DeviceName, Operation, Refused, Request, Sink, Tag, device_name,
 };
@@ -90,7 +96,6 @@ pub trait Requests: Send + Sync {
     ///
     /// # Errors
     /// The request comes back if it does not fit the device, no slot is free or the device is gone.
-    #[expect(clippy::result_large_err, reason = "a refused request comes back whole, without an allocation")]
     fn submit(&self, cpu: usize, request: Request) -> Result<Tag, Refused>;
 
     /// Tells the device of all that was submitted on this CPU since: one doorbell.

@@ -57,7 +57,6 @@ impl<T> Slots<T> {
     ///
     /// # Errors
     /// The request comes back if no slot is free.
-    #[expect(clippy::result_large_err, reason = "a refused request comes back whole, without an allocation")]
     pub fn insert(&mut self, request: Request, extra: T) -> Result<(u16, Tag), Request> {
         let Some(number) = self.free.pop() else { return Err(request) };
         let Some(slot) = self.slots.get_mut(usize::from(number)) else { return Err(request) };
@@ -119,6 +118,15 @@ impl<T> Slots<T> {
         self.taken()
             .filter(move |(_, content)| content.waited_ns(self.now_ns) > limit)
             .map(|(number, _)| number)
+    }
+
+    /// Notes that a request is given to the device now.
+    #[inline]
+    pub fn restamp(&mut self, number: u16) {
+        let now_ns = self.now_ns;
+        if let Some(content) = self.get_mut(number) {
+            content.since_ns = now_ns;
+        }
     }
 
     /// Notes that all requests are given to the device again from now on.

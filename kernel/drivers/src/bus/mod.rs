@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From devices to drivers: what drivers announce about themselves, and what they are offered.
 
+mod access;
+
 use alloc::sync::Arc;
 
 use exo_platform::{InterruptLine, Registers, pci};
 
 use crate::{Driver, DriverError};
+
+pub use access::Access;
 
 /// A driver as the bus knows it: what it matches and how to try it.
 pub struct DriverInfo {
@@ -71,6 +75,25 @@ impl Found {
         match self {
             Self::Pci(function) => Ok(function),
             Self::Fixed { .. } => Err(DriverError::Declined("not a PCI function")),
+        }
+    }
+
+    /// Whether this is the same device as `other`.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Pci(a), Self::Pci(b)) => a.address() == b.address(),
+            (Self::Fixed { name: a, index: i, .. }, Self::Fixed { name: b, index: j, .. }) => {
+                (a, i) == (b, j)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the device still answers. One at a fixed place cannot be pulled out.
+    pub fn is_present(&self) -> bool {
+        match self {
+            Self::Pci(function) => function.is_present(),
+            Self::Fixed { .. } => true,
         }
     }
 

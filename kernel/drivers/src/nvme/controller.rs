@@ -20,6 +20,7 @@ use super::{
 use crate::{
     DriverError,
     block::{Cause, DeviceName},
+    bus::Access,
 };
 
 /// How long an admin command may take when the controller is started.
@@ -82,6 +83,9 @@ impl InterruptHandler for Queues {
     }
 }
 
+/// A controller, and the numbers and formats of its namespaces.
+pub(super) type Started = (Arc<Controller>, Vec<(u32, NamespaceInfo)>);
+
 /// A controller that was started.
 pub(super) struct Controller {
     name: DeviceName,
@@ -107,11 +111,10 @@ impl From<AdminError> for DriverError {
 
 impl Controller {
     /// Starts the controller behind `function`; gives it and its namespaces.
-    pub(super) fn start(
-        name: DeviceName,
-        function: &pci::Function,
-    ) -> Result<(Arc<Self>, Vec<(u32, NamespaceInfo)>), DriverError> {
-        function.enable();
+    pub(super) fn start(name: DeviceName, function: &pci::Function) -> Result<Started, DriverError> {
+        let (mut admin, page, queues);
+        // Declared after the memory that the controller is told of, so that on an early end it loses access before that is freed.
+        let access = Access::grant(function);
         let registers = function.bar(0)?;
         let capabilities = Capabilities::read(&registers);
         check_capabilities(&registers, capabilities)?;
@@ -119,12 +122,12 @@ impl Controller {
         registers.write32(offset::CONFIGURATION, 0);
         wait_until(&registers, timeout, "the controller to stop", |status| !status.is_ready())?;
 
-        let mut admin = Admin::new(&registers, capabilities.doorbell_stride())?;
+        admin = Admin::new(&registers, capabilities.doorbell_stride())?;
         admin.announce();
         registers.write32(offset::CONFIGURATION, configuration::FORMAT | configuration::ENABLE);
         wait_until(&registers, timeout, "the controller to start", Status::is_ready)?;
 
-        let page = Dma::new(identify::BYTES, identify::BYTES, None)?;
+        page = Dma::new(identify::BYTES, identify::BYTES, None)?;
         let identify_page = |admin: &mut Admin, what| -> Result<[u8; identify::BYTES], AdminError> {
             admin.execute(Command::identify(what, page.address()), START_LIMIT_NS)?;
             let mut bytes = [0; identify::BYTES];
@@ -146,7 +149,7 @@ impl Controller {
         let wanted = u16::try_from(cpu_count()).unwrap_or(u16::MAX).max(1);
         let count = agree_on_queues(&mut admin, wanted, START_LIMIT_NS)?;
         let io = make_queues(&registers, capabilities, name, count)?;
-        let queues = Arc::new(Queues {
+        queues = Arc::new(Queues {
             admin: SpinLock::new(admin),
             io,
             is_line: AtomicBool::new(false),
@@ -171,6 +174,7 @@ impl Controller {
             is_present: AtomicBool::new(true),
         };
         this.create_queues(START_LIMIT_NS)?;
+        access.keep();
         Ok((Arc::new(this), namespaces))
     }
 

@@ -51,7 +51,6 @@ static FOUND: AtomicU32 = AtomicU32::new(0);
 
 fn probe(found: &Found) -> Result<Arc<dyn Driver>, DriverError> {
     let function = found.pci()?;
-    function.bar(0)?;
     let name = device_name(format_args!("nvme{}", FOUND.fetch_add(1, Ordering::Relaxed)));
     Ok(Arc::new(Nvme { name: name.to_string(), function: function.clone(), running: SpinLock::new(None) }))
 }
@@ -79,8 +78,7 @@ impl Driver for Nvme {
 
     fn init(&self) -> Result<(), DriverError> {
         let name = device_name(format_args!("{}", self.name));
-        let started = Controller::start(name, &self.function).inspect_err(|_| self.function.disable());
-        let (controller, found) = started?;
+        let (controller, found) = Controller::start(name, &self.function)?;
         let namespaces = found
             .into_iter()
             .map(|(number, info)| Arc::new(Namespace::new(&controller, number, info)))

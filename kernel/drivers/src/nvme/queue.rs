@@ -110,7 +110,6 @@ impl IoQueue {
 
     /// Takes a request for a namespace. It has been checked against the namespace's geometry.
     #[inline]
-    #[expect(clippy::result_large_err, reason = "a refused request comes back whole, without an allocation")]
     pub(super) fn submit(&self, namespace: u32, request: Request) -> Result<Tag, (Request, Cause)> {
         let mut inner = self.inner.lock();
         if let Some(cause) = inner.refusal {

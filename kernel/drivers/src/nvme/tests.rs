@@ -50,7 +50,7 @@ impl NvmeRig {
     }
 
     fn disks(&self) -> Vec<Arc<dyn Requests>> {
-        self.driver.devices().into_iter().map(|Device::Block(disk)| disk).collect()
+        self.driver.devices().into_iter().filter_map(Device::into_block).collect()
     }
 }
 

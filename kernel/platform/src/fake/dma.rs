@@ -3,10 +3,11 @@
 //! beside it: a device that reaches one byte too far, or uses memory that was freed, is told so.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -18,8 +19,10 @@ type Bytes = Arc<Mutex<Vec<u8>>>;
 
 static MEMORY: RwLock<BTreeMap<u64, Bytes>> = RwLock::new(BTreeMap::new());
 static NEXT: AtomicU64 = AtomicU64::new(0x1_0000_0000);
-/// Accesses of devices to memory that was not theirs.
-static STRAY: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Accesses of devices to memory that was not theirs, made by this thread: tests run side by side.
+    static STRAY: Cell<usize> = const { Cell::new(0) };
+}
 
 /// Owned, zeroed, physically contiguous memory that a device may read and write. Freed when dropped.
 #[derive(Debug)]
@@ -164,7 +167,7 @@ pub fn device_read(address: u64, out: &mut [u8]) -> bool {
     match find(address, out.len()) {
         Some((block, offset)) => read(&block.lock(), offset, out),
         None => {
-            STRAY.fetch_add(1, Ordering::Relaxed);
+            STRAY.set(STRAY.get() + 1);
             return false;
         }
     }
@@ -176,7 +179,7 @@ pub fn device_write(address: u64, bytes: &[u8]) -> bool {
     match find(address, bytes.len()) {
         Some((block, offset)) => write(&mut block.lock(), offset, bytes),
         None => {
-            STRAY.fetch_add(1, Ordering::Relaxed);
+            STRAY.set(STRAY.get() + 1);
             return false;
         }
     }
@@ -204,9 +207,9 @@ pub fn device_read64(address: u64) -> u64 {
     u64::from_le_bytes(out)
 }
 
-/// Accesses of devices to memory that no driver had, in this process so far.
+/// Accesses of devices to memory that no driver had, by this thread so far.
 pub fn stray_accesses() -> usize {
-    STRAY.load(Ordering::Relaxed)
+    STRAY.get()
 }
 
 #[cfg(test)]
