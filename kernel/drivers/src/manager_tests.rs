@@ -134,11 +134,12 @@ fn a_driver_that_cannot_start_keeps_those_that_need_it_from_starting() {
     manager.register(Recorder::new("user", &["broken"], &log), None).unwrap();
     assert_eq!(manager.start_all(), 0);
     // Tried twice: for itself, and for the one that needs it.
-    assert_eq!(taken(&log)[..2], ["start broken", "broken: the device is broken: broken"]);
+    let one = ["start broken", "broken: the device is broken: broken"];
+    assert_eq!(taken(&log), [one, one].concat());
     broken.fails.store(false, Ordering::Relaxed);
     assert_eq!(manager.start(id), Ok(()));
     assert_eq!(manager.start(id), Ok(()), "a driver that runs needs no start");
-    assert_eq!(taken(&log).iter().filter(|l| *l == "start broken").count(), 2);
+    assert_eq!(taken(&log), ["start broken"]);
 }
 
 #[test]
