@@ -141,6 +141,7 @@ impl Device {
         match self {
             Self::Block(device) => device.name(),
             Self::Random(device) => block::device_name(format_args!("{}", device.name())),
+            Self::Network(device) => block::device_name(format_args!("{}", device.name())),
         }
     }
 
@@ -154,7 +155,8 @@ impl Device {
         match (self, other) {
             (Self::Block(a), Self::Block(b)) => Arc::ptr_eq(a, b),
             (Self::Random(a), Self::Random(b)) => Arc::ptr_eq(a, b),
-            (Self::Block(_) | Self::Random(_), _) => false,
+            (Self::Network(one), Self::Network(two)) => Arc::ptr_eq(one, two),
+            (Self::Block(_) | Self::Random(_) | Self::Network(_), _) => false,
         }
     }
 }
