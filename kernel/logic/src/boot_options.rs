@@ -11,7 +11,9 @@ pub struct Options<'a> {
     pub init: Option<&'a str>,
     /// How to crash on demand (`exo.crash=`), for tests.
     pub crash: Option<&'a str>,
-    /// Its arguments.
+    /// Size of the RAM disk in MiB (`exo.ram_disk=`), if one is wanted.
+    pub ram_disk: Option<u32>,
+    /// The first program's arguments.
     pub arguments: Vec<&'a str>,
 }
 
@@ -48,6 +50,8 @@ impl<'a> Options<'a> {
                 }
             } else if let Some(path) = word.strip_prefix("init=") {
                 options.init = Some(path);
+            } else if let Some(size) = word.strip_prefix("exo.ram_disk=") {
+                options.ram_disk = size.parse().ok().filter(|size| *size > 0);
             } else if let Some(how) = word.strip_prefix("exo.crash=") {
                 options.crash = Some(how);
             }
@@ -70,9 +74,13 @@ mod tests {
 
     #[test]
     fn reads_init_and_its_arguments() {
-        let options = Options::parse("quiet init=/bin/sh exo.crash=stack x=y -- -c \"echo a b\" init=/z");
+        let options = Options::parse(
+            "quiet init=/bin/sh exo.crash=stack exo.ram_disk=64 x=y -- -c \"echo a b\" init=/z",
+        );
         assert_eq!(options.init, Some("/bin/sh"));
         assert_eq!(options.crash, Some("stack"));
+        assert_eq!(options.ram_disk, Some(64));
+        assert_eq!(Options::parse("exo.ram_disk=many").ram_disk, None);
         assert_eq!(options.arguments, ["-c", "echo a b", "init=/z"]);
         assert_eq!(Options::parse(""), Options::default());
     }

@@ -5,8 +5,7 @@
 use alloc::{sync::Arc, vec, vec::Vec};
 
 use super::{
-    BlockDevice, BlockError, Cause, DeviceName, Geometry, Operation, Refused, Request, Requests, Tag,
-    device_name,
+    BlockDevice, BlockError, DeviceName, Geometry, Operation, Refused, Request, Requests, Tag, device_name,
 };
 
 /// A partition as its table has it.
@@ -263,7 +262,7 @@ impl Requests for PartitionDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::GenericBlockDevice;
+    use crate::block::{Cause, GenericBlockDevice};
 
     fn disk() -> GenericBlockDevice {
         GenericBlockDevice::new("d", 4096, 512, 1).unwrap()

@@ -1,36 +1,90 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Drivers, as programs see them: their files in /dev and /sys, and how their calls wait.
 
+pub mod disk;
 mod my_rng;
 pub mod procmon;
+mod transfer;
 
-use exo_drivers::{DRIVERS, Device, bus::Found};
-use exo_hal::{dev::pci, log};
+use alloc::sync::Arc;
+
+use exo_drivers::{
+    DRIVERS, Device, DriverError,
+    block::GenericBlockDevice,
+    bus::Found,
+    manager::{DriverId, Observer, manager},
+};
+use exo_hal::{cpu::percpu::cpu_count, dev::pci, log, time};
+use exo_logic::boot_options::Options;
+
+use crate::sched::timer::{self, Action};
+
+/// How often drivers are asked whether something has changed.
+const TICK_NS: u64 = 250_000_000;
+/// Bytes of a sector of the RAM disk, as on Linux's.
+const RAM_SECTOR: u32 = 512;
 
 /// Starts the drivers, when all CPUs run and before any program does.
 pub fn start() {
     procmon::start();
+    manager().observe(Arc::new(Nodes));
     for function in pci::scan() {
         let found = Found::Pci(function);
-        for info in DRIVERS.iter().filter(|info| info.matches.iter().any(|rule| found.fits(rule))) {
-            match (info.probe)(&found).and_then(|driver| driver.init().map(|()| driver)) {
-                Ok(driver) => {
-                    driver.devices().into_iter().for_each(offer);
-                    break;
-                }
-                Err(error) => log!("{}: {error}", info.name),
-            }
+        match manager().probe(&found, DRIVERS) {
+            Ok(_) | Err(DriverError::NotFound) => {}
+            Err(error) => log!("{found:?} has no driver: {error}"),
+        }
+    }
+    manager().start_all();
+    if let Some(size) = Options::parse(exo_hal::boot::info().command_line).ram_disk {
+        add_ram_disk(size);
+    }
+    timer::add(time::now_ns() + TICK_NS, Action::Call(tick));
+}
+
+/// Makes the RAM disk, of `size` MiB.
+fn add_ram_disk(size: u32) {
+    let sectors = u64::from(size) << 20 >> RAM_SECTOR.trailing_zeros();
+    match GenericBlockDevice::new("ram0", sectors, RAM_SECTOR, cpu_count()) {
+        Ok(device) => Nodes.offer(&Device::Block(Arc::new(device))),
+        Err(_) => log!("there is no memory for a RAM disk of {size} MiB"),
+    }
+}
+
+fn tick() {
+    let now = time::now_ns();
+    manager().tick(now);
+    timer::add(now + TICK_NS, Action::Call(tick));
+}
+
+/// Gives devices their places in /dev.
+struct Nodes;
+
+impl Nodes {
+    fn offer(&self, device: &Device) {
+        let result = match device {
+            Device::Random(device) => my_rng::add(device.clone()),
+            Device::Block(device) => disk::add(device),
+        };
+        if let Err(error) = result {
+            log!("{} gets no node: error {}", device.name(), error.0);
         }
     }
 }
 
-/// Gives a device its place in /dev.
-fn offer(device: Device) {
-    let result = match device {
-        Device::Random(device) => my_rng::add(device),
-        Device::Block(_) => Ok(()),
-    };
-    if let Err(error) = result {
-        log!("a device gets no node: error {}", error.0);
+impl Observer for Nodes {
+    fn added(&self, _driver: DriverId, device: &Device) {
+        self.offer(device);
+    }
+
+    fn removed(&self, _driver: DriverId, device: &Device) {
+        match device {
+            Device::Random(device) => my_rng::remove(device.name()),
+            Device::Block(device) => disk::remove(device),
+        }
+    }
+
+    fn note(&self, name: &str, error: &DriverError) {
+        log!("{name}: {error}");
     }
 }

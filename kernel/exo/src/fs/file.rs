@@ -14,6 +14,7 @@ use super::{
     poll::Events,
 };
 use crate::{
+    drivers::disk::Disk,
     errno::{Errno, Result},
     ipc::Endpoint,
     mm::Pages,
@@ -100,6 +101,22 @@ pub trait File: Send + Sync {
         false
     }
 
+    /// Whether reads and writes may wait although there is something to read: for a disk. They run without any lock held then,
+    /// so two that use the file's own offset at once may use the same.
+    fn may_sleep(&self) -> bool {
+        false
+    }
+
+    /// Waits until what was written is where it survives the loss of power.
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The disk behind it.
+    fn disk(&self) -> Option<&Arc<Disk>> {
+        None
+    }
+
     /// The IPC endpoint behind it.
     fn endpoint(&self) -> Option<&Endpoint> {
         None
@@ -169,6 +186,12 @@ impl OpenFile {
         if !self.file.has_offset() {
             return self.file.read(self.io(0), to, length);
         }
+        if self.file.may_sleep() {
+            let start = *self.offset.lock();
+            let count = self.file.read(self.io(start), to, length)?;
+            *self.offset.lock() = start.saturating_add(count as u64);
+            return Ok(count);
+        }
         let mut offset = self.offset.lock();
         let count = self.file.read(self.io(*offset), to, length)?;
         *offset += count as u64;
@@ -183,6 +206,13 @@ impl OpenFile {
         let length = length.min(user::MAX_IO);
         if !self.file.has_offset() {
             return self.file.write(self.io(0), from, length);
+        }
+        if self.file.may_sleep() {
+            let append = (self.flags() & abi::O_APPEND != 0).then(|| self.file.seek_size()).flatten();
+            let start = append.unwrap_or_else(|| *self.offset.lock());
+            let count = self.file.write(self.io(start), from, length)?;
+            *self.offset.lock() = start.saturating_add(count as u64);
+            return Ok(count);
         }
         let mut offset = self.offset.lock();
         if self.flags() & abi::O_APPEND != 0 {

@@ -8,6 +8,7 @@ pub mod fault;
 pub mod map;
 pub mod oom;
 pub mod pages;
+mod pin;
 
 use alloc::sync::Arc;
 

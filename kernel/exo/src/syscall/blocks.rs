@@ -1,14 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whole sectors to and from block devices, by the kernel's own calls. The kernel has no driver for such a device yet, so
-//! every request that is right names a device which does not exist.
+//! Whole sectors to and from disks, by the kernel's own calls. A device's number is that of `/dev/diskN`.
 
 use exo_abi::block::{LENGTH_UNIT, MAX_LENGTH};
 use exo_hal::USER_END;
 
-use crate::errno::{Errno, Result};
+use crate::{
+    drivers::disk::{self, Disk},
+    errno::{Errno, Result},
+};
 
-/// `block_read` and `block_write`: a wrong request is told from a device that is missing.
-pub(super) fn transfer(_device: u32, sector: u64, buffer: usize, length: u64) -> Result {
+/// `block_read`.
+pub(super) fn read(device: u32, sector: u64, buffer: usize, length: u64) -> Result {
+    let (disk, offset) = find(device, sector, buffer, length)?;
+    disk.read(offset, buffer, length as usize)
+}
+
+/// `block_write`.
+pub(super) fn write(device: u32, sector: u64, buffer: usize, length: u64) -> Result {
+    let (disk, offset) = find(device, sector, buffer, length)?;
+    disk.write(offset, buffer, length as usize)
+}
+
+/// The disk and the place of a request: a wrong request is told from a device that is missing.
+fn find(device: u32, sector: u64, buffer: usize, length: u64) -> Result<(Disk, u64)> {
     if length > MAX_LENGTH || length % LENGTH_UNIT != 0 {
         return Err(Errno::EINVAL);
     }
@@ -20,5 +34,8 @@ pub(super) fn transfer(_device: u32, sector: u64, buffer: usize, length: u64) ->
     if buffer.checked_add(length as usize).is_none_or(|end| end > USER_END) {
         return Err(Errno::EFAULT);
     }
-    Err(Errno::ENODEV)
+    let disk = disk::by_number(device)?;
+    let size = u64::from(disk.sector_size());
+    let offset = sector.checked_mul(size).filter(|_| length % size == 0).ok_or(Errno::EINVAL)?;
+    Ok((disk, offset))
 }

@@ -216,7 +216,7 @@ system_calls! {
     204 plain sched_getaffinity => processes::sched_getaffinity(3);
     217 plain getdents64 => names::getdents64(3);
     218 plain set_tid_address => processes::set_tid_address(1);
-    221 plain fadvise64 => read_write::fsync(1);
+    221 plain fadvise64 => read_write::fadvise64(1);
     227 plain clock_settime => times::clock_settime(2);
     228 lean clock_gettime => times::clock_gettime(2);
     229 plain clock_getres => times::clock_getres(2);
@@ -269,8 +269,8 @@ system_calls! {
     IPC_RECV regs ipc_recv => ipcs::receive(0);
     IPC_CALL regs ipc_call => ipcs::call(0);
     IPC_REPLY_RECV regs ipc_reply_recv => ipcs::reply_receive(0);
-    BLOCK_READ plain block_read => blocks::transfer(4);
-    BLOCK_WRITE plain block_write => blocks::transfer(4);
+    BLOCK_READ plain block_read => blocks::read(4);
+    BLOCK_WRITE plain block_write => blocks::write(4);
 }
 
 #[inline(always)]

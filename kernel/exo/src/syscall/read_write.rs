@@ -96,8 +96,12 @@ pub(super) fn lseek(fd: i32, distance: i64, whence: u32) -> Result {
     file(fd)?.seek(distance, whence)
 }
 
-/// All files are in memory: there is nothing to wait for.
 pub(super) fn fsync(fd: i32) -> Result {
+    file(fd)?.file().sync().map(|()| 0)
+}
+
+/// Nothing is read ahead or kept, whatever a program says that it will do.
+pub(super) fn fadvise64(fd: i32) -> Result {
     file(fd).map(|_| 0)
 }
 

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `/dev/diskN` and `/dev/diskNpM`: disks and partitions as files.
+//!
+//! There is no page cache: every read and write goes to the device, straight from or to the program's pages, as with O_DIRECT on
+//! Linux. Unlike there, any place and length will do: what is no whole sector goes through a buffer of the kernel's.
+//!
+//! | call | does |
+//! | --- | --- |
+//! | `read`, `pread`, `write`, `pwrite`, … | sectors |
+//! | `fsync`, `fdatasync` | everything that was written is on the medium |
+//! | `ioctl` | `BLKGETSIZE64`, `BLKGETSIZE`, `BLKSSZGET`, `BLKPBSZGET`, `BLKROGET`, `BLKFLSBUF`, `BLKDISCARD`, `BLKRRPART` |
+//! | `lseek` | `SEEK_END` is the size |
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use alloc::{boxed::Box, sync::Arc};
+
+use exo_drivers::block::{
+    Cause, Geometry, Operation, Requests,
+    registry::{Registered, registry},
+};
+use exo_hal::log;
+use exo_platform::Buffer;
+use linux_raw_sys::general as abi;
+
+use super::transfer::{self, Pace, Transfer, WINDOW};
+use crate::{
+    errno::{Errno, Result},
+    fs::{
+        device::{self, Opener},
+        file::{File, Io},
+        node::kind,
+    },
+    sched::wait::{Ended, WaitQueue, wait_on},
+    task::current,
+    user,
+};
+
+/// As on Linux: root and the group of disks.
+const NODE_MODE: u32 = 0o660;
+
+/// Requests of `linux/fs.h`.
+mod request {
+    pub(super) const BLKROGET: u32 = 0x125e;
+    pub(super) const BLKRRPART: u32 = 0x125f;
+    pub(super) const BLKGETSIZE: u32 = 0x1260;
+    pub(super) const BLKFLSBUF: u32 = 0x1261;
+    pub(super) const BLKSSZGET: u32 = 0x1268;
+    pub(super) const BLKDISCARD: u32 = 0x1277;
+    pub(super) const BLKPBSZGET: u32 = 0x127b;
+    pub(super) const BLKGETSIZE64: u32 = 0x8008_1272;
+}
+
+/// A disk or partition.
+pub struct Disk {
+    registered: Registered,
+    geometry: Geometry,
+    pace: Pace,
+    /// Held by who reads a sector to change a part of it.
+    changing: AtomicBool,
+    changed: WaitQueue,
+}
+
+/// A disk has come: it and its partitions get their nodes.
+pub fn add(device: &Arc<dyn Requests>) -> Result<()> {
+    let whole = registry().register(device.clone());
+    let geometry = device.geometry();
+    log!(
+        "{}: {} {}, {} sectors of {} bytes",
+        whole.name,
+        device.name(),
+        device.model(),
+        geometry.sectors,
+        geometry.sector_size
+    );
+    announce(&whole)?;
+    match registry().read_partitions(&whole) {
+        Ok((new, _)) => new.iter().try_for_each(announce),
+        Err(error) => {
+            log!("no partition table: {error}");
+            Ok(())
+        }
+    }
+}
+
+/// A disk has gone. Files that are open say so.
+pub fn remove(device: &Arc<dyn Requests>) {
+    for gone in registry().unregister(device) {
+        device::withdraw(&gone.name);
+    }
+}
+
+fn announce(registered: &Registered) -> Result<()> {
+    let disk = Arc::new(Disk::new(registered.clone()));
+    device::announce(&registered.name, kind::BLOCK, NODE_MODE, Arc::new(DiskOpener(disk)))
+}
+
+/// The whole disk with a number, for the kernel's own calls.
+pub fn by_number(number: u32) -> Result<Disk> {
+    registry().by_number(number).map(Disk::new).ok_or(Errno::ENODEV)
+}
+
+struct DiskOpener(Arc<Disk>);
+
+impl Opener for DiskOpener {
+    fn open(&self, flags: u32) -> Result<Box<dyn File>> {
+        if !self.0.registered.device.is_present() {
+            return Err(Errno::ENXIO);
+        }
+        if self.0.geometry.read_only && flags & abi::O_ACCMODE != abi::O_RDONLY {
+            return Err(Errno::EROFS);
+        }
+        Ok(Box::new(DiskFile(self.0.clone())))
+    }
+}
+
+/// An open disk.
+struct DiskFile(Arc<Disk>);
+
+/// Part of a call: whole sectors, or a piece of one or more that goes through a buffer.
+struct Part {
+    sector: u64,
+    sectors: u32,
+    /// Bytes of the first sector that are left out.
+    skip: usize,
+    length: usize,
+    is_direct: bool,
+}
+
+impl Disk {
+    fn new(registered: Registered) -> Self {
+        let geometry = registered.device.geometry();
+        Self {
+            registered,
+            geometry,
+            pace: Pace::default(),
+            changing: AtomicBool::new(false),
+            changed: WaitQueue::new(),
+        }
+    }
+
+    fn device(&self) -> &dyn Requests {
+        &*self.registered.device
+    }
+
+    /// The device, for who gives it requests of their own.
+    pub fn requests(&self) -> &Arc<dyn Requests> {
+        &self.registered.device
+    }
+
+    /// Bytes of a sector.
+    pub fn sector_size(&self) -> u32 {
+        self.geometry.sector_size
+    }
+
+    fn size(&self) -> u64 {
+        self.geometry.sectors.saturating_mul(self.geometry.sector_size.into())
+    }
+
+    /// The first part of a transfer of `length` bytes at `offset`, to or from `address`.
+    fn first_part(&self, offset: u64, address: usize, length: usize) -> Part {
+        let size = self.geometry.sector_size as usize;
+        let sector = offset / size as u64;
+        let skip = (offset % size as u64) as usize;
+        // Controllers want data to begin at a multiple of four bytes.
+        let is_direct = skip == 0 && length >= size && address % 4 == 0;
+        let most = self.geometry.max_transfer.min(Buffer::MAX) / size * size;
+        let length = match is_direct {
+            true => length.min(most) / size * size,
+            // Up to the next whole sector, or all if that does not help.
+            false if address % 4 == 0 && skip + length >= size => size - skip,
+            false => length.min(most - skip),
+        };
+        Part { sector, sectors: (skip + length).div_ceil(size) as u32, skip, length, is_direct }
+    }
+
+    /// Moves up to `length` bytes between the device at `offset` and the running program; how many.
+    fn transfer(&self, write: bool, offset: u64, address: usize, length: usize) -> Result {
+        let left = self.size().saturating_sub(offset);
+        let length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
+        if length == 0 {
+            return Ok(0);
+        }
+        let mut done = 0;
+        while done < length {
+            let (at, to) = (offset + done as u64, address.wrapping_add(done));
+            let part = self.first_part(at, to, length - done);
+            let moved = match (part.is_direct, write) {
+                (true, _) => self.transfer_direct(write, at, to, length - done),
+                (false, false) => self.read_piece(&part, to),
+                (false, true) => self.write_piece(&part, to),
+            };
+            match moved {
+                Ok(count) => done += count,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Whole sectors, several requests at a time; how many bytes from the start on were moved.
+    fn transfer_direct(&self, write: bool, offset: u64, address: usize, length: usize) -> Result {
+        let operation = if write { Operation::Write } else { Operation::Read };
+        let memory = current().memory();
+        let mut transfer = Transfer::new(self.device(), &self.pace);
+        let (mut sent, mut first_error) = (0, None::<(u64, Errno)>);
+        loop {
+            let at = offset + sent as u64;
+            let to = address.wrapping_add(sent);
+            let part = self.first_part(at, to, length - sent);
+            let more = sent < length && part.is_direct && first_error.is_none();
+            if more && transfer.under_way() < WINDOW {
+                let buffer = match memory.pin(to, part.length, !write) {
+                    Ok(buffer) => buffer,
+                    Err(error) => {
+                        first_error = Some((part.sector, error));
+                        continue;
+                    }
+                };
+                match transfer.submit(operation, part.sector, part.sectors, Some(buffer)) {
+                    Ok(()) => {
+                        sent += part.length;
+                        continue;
+                    }
+                    Err((_, why)) if why.cause != Cause::QueueFull => {
+                        first_error = Some((part.sector, why.into()));
+                        continue;
+                    }
+                    // Our own requests have to end first, if there are any.
+                    Err(_) if transfer.under_way() == 0 => {
+                        transfer::make_room(self.device(), &transfer)?;
+                        continue;
+                    }
+                    Err(_) => {}
+                }
+            }
+            if transfer.under_way() == 0 {
+                break;
+            }
+            if let Err(error) = transfer.wait()?.result {
+                let sector = error.sector.unwrap_or_default();
+                if first_error.is_none_or(|(before, _)| sector < before) {
+                    first_error = Some((sector, error.into()));
+                }
+            }
+        }
+        let Some((sector, error)) = first_error else { return Ok(sent) };
+        let good = sector.saturating_mul(self.geometry.sector_size.into()).saturating_sub(offset);
+        if good == 0 { Err(error) } else { Ok(sent.min(good as usize)) }
+    }
+
+    fn read_piece(&self, part: &Part, to: usize) -> Result {
+        let buffer = self.read_whole(part)?;
+        let mut bytes = [0; 512];
+        let mut done = 0;
+        while done < part.length {
+            let count = bytes.len().min(part.length - done);
+            let chunk = bytes.get_mut(..count).unwrap_or_default();
+            buffer.copy_to(part.skip + done, chunk);
+            user::copy_out(to.wrapping_add(done), chunk)?;
+            done += count;
+        }
+        Ok(done)
+    }
+
+    fn read_whole(&self, part: &Part) -> Result<Buffer> {
+        let length = part.sectors as usize * self.geometry.sector_size as usize;
+        let buffer = Buffer::kernel(length).map_err(|_| Errno::ENOMEM)?;
+        let place = (part.sector, part.sectors);
+        let back = transfer::run(self.device(), &self.pace, Operation::Read, place, Some(buffer))?;
+        back.ok_or(Errno::EIO)
+    }
+
+    /// Reads the sectors, changes a part of them and writes them back. One at a time, so that two writers of one sector do not
+    /// undo each other's work.
+    fn write_piece(&self, part: &Part, from: usize) -> Result {
+        self.lock()?;
+        let result = self.change(part, from);
+        self.changing.store(false, Ordering::Release);
+        self.changed.wake_all();
+        result
+    }
+
+    fn lock(&self) -> Result<()> {
+        let take = || (!self.changing.swap(true, Ordering::Acquire)).then_some(());
+        wait_on(&[&self.changed], None, true, take).map_err(|ended| match ended {
+            Ended::Interrupted | Ended::TimedOut => Errno::RESTART,
+        })
+    }
+
+    fn change(&self, part: &Part, from: usize) -> Result {
+        let mut buffer = self.read_whole(part)?;
+        let mut bytes = [0; 512];
+        let mut done = 0;
+        while done < part.length {
+            let count = bytes.len().min(part.length - done);
+            let chunk = bytes.get_mut(..count).unwrap_or_default();
+            user::copy_in(chunk, from.wrapping_add(done))?;
+            buffer.copy_from(part.skip + done, chunk);
+            done += count;
+        }
+        let place = (part.sector, part.sectors);
+        transfer::run(self.device(), &self.pace, Operation::Write, place, Some(buffer))?;
+        Ok(done)
+    }
+
+    /// Waits until everything that was written is on the medium.
+    pub fn flush(&self) -> Result<()> {
+        transfer::run(self.device(), &self.pace, Operation::Flush, (0, 0), None).map(|_| ())
+    }
+
+    /// Reads up to `length` bytes at `offset` to the running program's `to`.
+    pub fn read(&self, offset: u64, to: usize, length: usize) -> Result {
+        self.transfer(false, offset, to, length)
+    }
+
+    /// Writes; ENOSPC where the device ends, EROFS if it cannot be written.
+    pub fn write(&self, offset: u64, from: usize, length: usize) -> Result {
+        if self.geometry.read_only {
+            return Err(Errno::EROFS);
+        }
+        if length > 0 && offset >= self.size() {
+            return Err(Errno::ENOSPC);
+        }
+        self.transfer(true, offset, from, length)
+    }
+
+    /// The range of a BLKDISCARD, in bytes, which must be whole sectors.
+    fn discard(&self, argument: usize) -> Result {
+        let [start, length]: [u64; 2] = user::read(argument)?;
+        let size = u64::from(self.geometry.sector_size);
+        let end = start.checked_add(length).ok_or(Errno::EINVAL)?;
+        if start % size != 0 || length % size != 0 || end > self.size() {
+            return Err(Errno::EINVAL);
+        }
+        let (mut sector, end) = (start / size, end / size);
+        while sector < end {
+            // Controllers count discarded sectors in 16 bits, or in blocks of that many.
+            let sectors = (end - sector).min(0x8000) as u32;
+            transfer::run(self.device(), &self.pace, Operation::Discard, (sector, sectors), None)?;
+            sector += u64::from(sectors);
+        }
+        Ok(0)
+    }
+
+    fn read_partitions_again(&self) -> Result {
+        if self.registered.partition != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let (new, gone) = registry().read_partitions(&self.registered)?;
+        gone.iter().for_each(|gone| device::withdraw(&gone.name));
+        new.iter().try_for_each(announce).map(|()| 0)
+    }
+}
+
+impl File for DiskFile {
+    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+        self.0.read(io.offset, to, length)
+    }
+
+    fn write(&self, io: Io, from: usize, length: usize) -> Result {
+        self.0.write(io.offset, from, length)
+    }
+
+    fn seek_size(&self) -> Option<u64> {
+        Some(self.0.size())
+    }
+
+    fn may_sleep(&self) -> bool {
+        true
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.0.flush()
+    }
+
+    fn disk(&self) -> Option<&Arc<Disk>> {
+        Some(&self.0)
+    }
+
+    fn ioctl(&self, number: u32, argument: usize) -> Result {
+        let disk = &self.0;
+        let geometry = &disk.geometry;
+        match number {
+            request::BLKGETSIZE64 => user::write(argument, &disk.size())?,
+            request::BLKGETSIZE => user::write(argument, &(disk.size() / 512))?,
+            request::BLKSSZGET | request::BLKPBSZGET => user::write(argument, &geometry.sector_size)?,
+            request::BLKROGET => user::write(argument, &u32::from(geometry.read_only))?,
+            request::BLKFLSBUF => disk.flush()?,
+            request::BLKDISCARD => return disk.discard(argument),
+            request::BLKRRPART => return disk.read_partitions_again(),
+            _ => return Err(Errno::ENOTTY),
+        }
+        Ok(0)
+    }
+}
+
+/// Flushes all disks; errors are for those who use the disk.
+pub fn flush_all() {
+    for whole in registry().list().into_iter().filter(|r| r.partition == 0) {
+        // As with sync on Linux: there is nobody to tell.
+        let _ = Disk::new(whole).flush();
+    }
+}

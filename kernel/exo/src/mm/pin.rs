@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Holding on to a program's pages, so that a device can read or write them without a copy.
+
+use exo_hal::{PAGE_SIZE, USER_END};
+use exo_platform::{Buffer, Pages};
+
+use super::{AddressSpace, fault::Unresolved};
+use crate::errno::{Errno, Result};
+
+impl AddressSpace {
+    /// The memory from `start` on as a buffer of `length` bytes, 1 to [`Buffer::MAX`]. For `write`, a device may write there: the pages
+    /// are the program's own by then. They stay what they are even if the program unmaps them meanwhile; that it does not use them until
+    /// the request has ended is its own business.
+    pub fn pin(&self, start: usize, length: usize, write: bool) -> Result<Buffer> {
+        let end = start.checked_add(length).filter(|end| *end <= USER_END).ok_or(Errno::EFAULT)?;
+        let first = start - start % PAGE_SIZE;
+        let mut pages = Pages::new();
+        let mut inner = self.inner.lock();
+        for at in (first..end).step_by(PAGE_SIZE) {
+            let usable = |page: &exo_hal::mm::paging::Page| page.present && (page.writable || !write);
+            let page = match inner.table.get(at).filter(usable) {
+                Some(page) => page,
+                None => {
+                    drop(inner);
+                    self.handle_fault(at, write, false).map_err(|why| match why {
+                        Unresolved::NoMemory => Errno::ENOMEM,
+                        _ => Errno::EFAULT,
+                    })?;
+                    inner = self.inner.lock();
+                    // Another thread of the program may have unmapped it again.
+                    inner.table.get(at).filter(usable).ok_or(Errno::EFAULT)?
+                }
+            };
+            pages.try_push(page.frame).map_err(|_| Errno::EINVAL)?;
+        }
+        drop(inner);
+        Buffer::pages(pages, start % PAGE_SIZE, length).ok_or(Errno::EINVAL)
+    }
+}
