@@ -174,12 +174,22 @@ impl Interface {
         let Inner { stack, sockets, incoming, outgoing, .. } = inner;
         let mut port = Port { device: &*self.device, incoming, outgoing };
         let mut taken = 0;
-        while taken < BUDGET
-            && !matches!(stack.poll_ingress_single(now, &mut port, sockets), PollIngressSingleResult::None)
-        {
-            taken += 1;
+        // What is sent may come back at once, as by loopback.
+        loop {
+            let before = taken;
+            while taken < BUDGET
+                && !matches!(
+                    stack.poll_ingress_single(now, &mut port, sockets),
+                    PollIngressSingleResult::None
+                )
+            {
+                taken += 1;
+            }
+            stack.poll_egress(now, &mut port, sockets);
+            if taken == before || taken == BUDGET {
+                break;
+            }
         }
-        stack.poll_egress(now, &mut port, sockets);
         inner.look_at_dhcp();
         inner.look_at_pings(now_ns);
         if taken == BUDGET {

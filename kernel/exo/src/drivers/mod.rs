@@ -3,6 +3,7 @@
 
 pub mod disk;
 mod my_rng;
+pub mod network;
 pub mod procmon;
 mod transfer;
 
@@ -27,6 +28,7 @@ const RAM_SECTOR: u32 = 512;
 /// Starts the drivers, when all CPUs run and before any program does.
 pub fn start() {
     procmon::start();
+    network::start();
     manager().observe(Arc::new(Nodes));
     for function in pci::scan() {
         let found = Found::Pci(function);
@@ -64,6 +66,7 @@ impl Nodes {
     fn offer(&self, device: &Device) {
         let result = match device {
             Device::Random(device) => my_rng::add(device.clone()),
+            Device::Network(device) => network::add(device.clone()),
             Device::Block(device) => disk::add(device),
         };
         if let Err(error) = result {
@@ -80,6 +83,7 @@ impl Observer for Nodes {
     fn removed(&self, _driver: DriverId, device: &Device) {
         match device {
             Device::Random(device) => my_rng::remove(device.name()),
+            Device::Network(device) => network::remove(device),
             Device::Block(device) => disk::remove(device),
         }
     }
