@@ -173,7 +173,7 @@ impl Interface {
         let now = instant(now_ns);
         let Inner { stack, sockets, incoming, outgoing, .. } = inner;
         let mut port = Port { device: &*self.device, incoming, outgoing };
-        let mut taken = 0;
+        let (mut taken, mut is_first) = (0, true);
         // What is sent may come back at once, as by loopback.
         loop {
             let before = taken;
@@ -186,9 +186,10 @@ impl Interface {
                 taken += 1;
             }
             stack.poll_egress(now, &mut port, sockets);
-            if taken == before || taken == BUDGET {
+            if taken == before && !is_first || taken == BUDGET {
                 break;
             }
+            is_first = false;
         }
         inner.look_at_dhcp();
         inner.look_at_pings(now_ns);
