@@ -19,6 +19,7 @@ pub mod nvme;
 pub mod random;
 pub mod serial;
 pub mod virtio;
+pub mod virtio_blk;
 
 use core::fmt;
 
@@ -35,6 +36,7 @@ use random::RandomDevice;
 pub static DRIVERS: &[&DriverInfo] = &[
     &ahci::AHCI,
     &nvme::NVME,
+    &virtio_blk::VIRTIO_BLK,
     &my_rng::MY_RNG,
     &serial::SERIAL,
 ];

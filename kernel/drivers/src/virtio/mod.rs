@@ -3,6 +3,8 @@
 //! Source: Virtual I/O Device (VIRTIO) Version 1.2, chapters 2 to 4. Devices that also know the old interface are used through
 //! the new one.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod queue;
 
 use alloc::sync::Arc;
