@@ -328,6 +328,27 @@ impl Frame {
         unsafe { ptr::write_bytes(self.pointer().cast::<u64>(), 0, PAGE_SIZE / 8) };
     }
 
+    /// The 32-bit word at `offset`, a multiple of 4 inside the frame, for what is shared with a program while both run.
+    #[inline]
+    pub fn word32(&self, offset: usize) -> Option<&AtomicU32> {
+        if offset % 4 != 0 || offset >= PAGE_SIZE {
+            return None;
+        }
+        // SAFETY: an aligned word inside the frame, which lives as long as the handle. Programs may write to it at any time,
+        // which is what atomics are for; nobody has a plain reference into a frame.
+        Some(unsafe { AtomicU32::from_ptr(self.pointer().add(offset).cast()) })
+    }
+
+    /// As [`word32`](Self::word32), of 64 bits.
+    #[inline]
+    pub fn word64(&self, offset: usize) -> Option<&AtomicU64> {
+        if offset % 8 != 0 || offset >= PAGE_SIZE {
+            return None;
+        }
+        // SAFETY: as in `word32`.
+        Some(unsafe { AtomicU64::from_ptr(self.pointer().add(offset).cast()) })
+    }
+
     /// Copies from the frame; stops at its end.
     pub fn read(&self, offset: usize, out: &mut [u8]) {
         let count = out.len().min(PAGE_SIZE.saturating_sub(offset));
