@@ -44,6 +44,10 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::disks::what_programs_write_is_on_the_medium", disks::what_programs_write_is_on_the_medium),
     ("exo::disks::errors_of_the_medium_reach_the_program", disks::errors_of_the_medium_reach_the_program),
     (
+        "exo::disks::a_disk_can_be_unplugged_while_programs_use_it",
+        disks::a_disk_can_be_unplugged_while_programs_use_it,
+    ),
+    (
         "exo::disks::what_was_flushed_outlives_a_killed_machine",
         disks::what_was_flushed_outlives_a_killed_machine,
     ),
