@@ -11,10 +11,13 @@ extern crate alloc;
 pub mod ahci;
 pub mod block;
 pub mod bus;
+pub mod character;
 pub mod manager;
 pub mod my_rng;
+pub mod network;
 pub mod nvme;
 pub mod random;
+pub mod serial;
 
 use core::fmt;
 
@@ -22,6 +25,8 @@ use alloc::{sync::Arc, vec::Vec};
 
 use block::{DeviceName, Requests};
 use bus::DriverInfo;
+use character::CharDevice;
+use network::NetworkDevice;
 use random::RandomDevice;
 
 /// All drivers, in the order in which a device is offered to those that match it.
@@ -30,6 +35,7 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &ahci::AHCI,
     &nvme::NVME,
     &my_rng::MY_RNG,
+    &serial::SERIAL,
 ];
 
 /// What kind of thing a driver drives.
@@ -129,6 +135,10 @@ pub enum Device {
     Block(Arc<dyn Requests>),
     /// A source of random bytes.
     Random(Arc<dyn RandomDevice>),
+    /// A stream of bytes.
+    Character(Arc<dyn CharDevice>),
+    /// Frames to and from other machines.
+    Network(Arc<dyn NetworkDevice>),
 }
 
 impl Device {
@@ -137,6 +147,8 @@ impl Device {
         match self {
             Self::Block(device) => device.name(),
             Self::Random(device) => block::device_name(format_args!("{}", device.name())),
+            Self::Character(device) => block::device_name(format_args!("{}", device.name())),
+            Self::Network(device) => block::device_name(format_args!("{}", device.name())),
         }
     }
 
@@ -150,7 +162,9 @@ impl Device {
         match (self, other) {
             (Self::Block(a), Self::Block(b)) => Arc::ptr_eq(a, b),
             (Self::Random(a), Self::Random(b)) => Arc::ptr_eq(a, b),
-            (Self::Block(_) | Self::Random(_), _) => false,
+            (Self::Character(a), Self::Character(b)) => Arc::ptr_eq(a, b),
+            (Self::Network(a), Self::Network(b)) => Arc::ptr_eq(a, b),
+            (Self::Block(_) | Self::Random(_) | Self::Character(_) | Self::Network(_), _) => false,
         }
     }
 }

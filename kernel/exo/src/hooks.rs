@@ -10,12 +10,12 @@ use alloc::sync::Arc;
 use exo_hal::{
     boot::BootInfo,
     hooks::{LeanCall, TaskType},
+    log,
     thread::{self, Thread},
     trap::{Fault, LEAN_ENTRIES, Regs},
 };
 
 use crate::{
-    fs::tty,
     init,
     mm::{fault::Unresolved, oom},
     sched::{self, timer},
@@ -97,9 +97,7 @@ fn exo_timer() {
 
 #[unsafe(no_mangle)]
 fn exo_interrupt(line: u8) {
-    if exo_hal::dev::serial::LINES.contains(&line) {
-        tty::receive();
-    }
+    log!("interrupt line {line} has no driver");
 }
 
 #[unsafe(no_mangle)]

@@ -3,20 +3,31 @@
 
 use core::fmt::{self, Write};
 
-use crate::{dev::serial, sync::SpinLock, time};
+use crate::{boot::spin_once::Once, dev::serial, panic, sync::SpinLock, time};
 
 static LINE: SpinLock<()> = SpinLock::new(());
+/// Who writes to the console, once a driver has its port.
+static WRITER: Once<fn(&[u8])> = Once::new();
+
+/// From now on `writer` writes to the console: a driver has the port. A crash is reported without it.
+pub fn hand_over(writer: fn(&[u8])) {
+    WRITER.set(writer);
+}
 
 /// Writes to the console with nothing in between.
 pub struct Console;
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                serial::CONSOLE.put(b'\r');
+        let writer = WRITER.get().filter(|_| !panic::is_crashing());
+        for line in text.split_inclusive('\n') {
+            let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\r\n"));
+            for part in [line, end] {
+                match writer {
+                    Some(writer) => writer(part.as_bytes()),
+                    None => part.bytes().for_each(|byte| serial::CONSOLE.put(byte)),
+                }
             }
-            serial::CONSOLE.put(byte);
         }
         Ok(())
     }

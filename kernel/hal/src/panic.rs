@@ -72,6 +72,11 @@ fn back_trace(out: &mut dyn Write, mut frame: u64) {
     }
 }
 
+/// Whether a crash is being reported.
+pub(crate) fn is_crashing() -> bool {
+    CRASHED.load(Ordering::Relaxed)
+}
+
 fn begin() -> bool {
     if CRASHED.swap(true, Ordering::SeqCst) {
         return false;

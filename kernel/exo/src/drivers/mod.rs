@@ -3,6 +3,7 @@
 
 pub mod disk;
 mod my_rng;
+pub mod network;
 pub mod procmon;
 mod transfer;
 
@@ -14,10 +15,18 @@ use exo_drivers::{
     bus::Found,
     manager::{DriverId, Observer, manager},
 };
-use exo_hal::{cpu::percpu::cpu_count, dev::pci, log, time};
+use exo_hal::{
+    cpu::percpu::cpu_count,
+    dev::{pci, serial},
+    log, time,
+};
 use exo_logic::boot_options::Options;
+use exo_platform::InterruptLine;
 
-use crate::sched::timer::{self, Action};
+use crate::{
+    fs::tty,
+    sched::timer::{self, Action},
+};
 
 /// How often drivers are asked whether something has changed.
 const TICK_NS: u64 = 250_000_000;
@@ -27,9 +36,16 @@ const RAM_SECTOR: u32 = 512;
 /// Starts the drivers, when all CPUs run and before any program does.
 pub fn start() {
     procmon::start();
+    network::start();
     manager().observe(Arc::new(Nodes));
-    for function in pci::scan() {
-        let found = Found::Pci(function);
+    let ports = (0..).zip(serial::PORTS.iter().zip(serial::LINES));
+    let ports = ports.filter(|(_, (port, _))| port.is_present()).map(|(index, (port, line))| Found::Fixed {
+        name: "PNP0501",
+        index,
+        registers: port.registers(),
+        line: Some(InterruptLine(line)),
+    });
+    for found in ports.chain(pci::scan().into_iter().map(Found::Pci)) {
         match manager().probe(&found, DRIVERS) {
             Ok(_) | Err(DriverError::NotFound) => {}
             Err(error) => log!("{found:?} has no driver: {error}"),
@@ -51,6 +67,11 @@ fn add_ram_disk(size: u32) {
     }
 }
 
+/// Stops the drivers: the machine is about to be switched off.
+pub fn stop() {
+    manager().stop_all();
+}
+
 fn tick() {
     let now = time::now_ns();
     manager().tick(now);
@@ -64,6 +85,8 @@ impl Nodes {
     fn offer(&self, device: &Device) {
         let result = match device {
             Device::Random(device) => my_rng::add(device.clone()),
+            Device::Network(device) => network::add(device.clone()),
+            Device::Character(device) => tty::add(device),
             Device::Block(device) => disk::add(device),
         };
         if let Err(error) = result {
@@ -80,6 +103,8 @@ impl Observer for Nodes {
     fn removed(&self, _driver: DriverId, device: &Device) {
         match device {
             Device::Random(device) => my_rng::remove(device.name()),
+            Device::Network(device) => network::remove(device),
+            Device::Character(device) => tty::remove(device),
             Device::Block(device) => disk::remove(device),
         }
     }

@@ -18,6 +18,7 @@ use super::{
     node::{Body, DynamicDirectory, FileSystem, Generate, Node, kind},
 };
 use crate::{
+    drivers::network,
     errno::{Errno, Result},
     mm::Backing,
     sched,
@@ -66,6 +67,15 @@ fn link(generate: Generate) -> Arc<Node> {
     Node::new(FileSystem::Processes, LINK, Body::DynamicLink(generate))
 }
 
+fn written(write: Writer) -> Generate {
+    Box::new(move || {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = write(&mut out);
+        Ok(out.into_bytes())
+    })
+}
+
 fn number(name: &[u8]) -> Option<u32> {
     core::str::from_utf8(name).ok()?.parse().ok()
 }
@@ -81,14 +91,11 @@ impl DynamicDirectory for Root {
             }
             _ => {}
         }
+        if name == b"net" {
+            return Ok(Node::new(FileSystem::Processes, DIRECTORY, Body::Dynamic(Box::new(Net))));
+        }
         if let Some((_, write)) = FILES.iter().find(|(n, _)| n.as_bytes() == name) {
-            let write = *write;
-            return Ok(text(Box::new(move || {
-                let mut out = String::new();
-                // Writing to a string cannot fail.
-                let _ = write(&mut out);
-                Ok(out.into_bytes())
-            })));
+            return Ok(text(written(*write)));
         }
         let process = number(name).and_then(table::process).ok_or(Errno::ENOENT)?;
         Ok(Node::new(FileSystem::Processes, DIRECTORY, Body::Dynamic(Box::new(Of(process.pid)))))
@@ -97,8 +104,32 @@ impl DynamicDirectory for Root {
     fn list(&self) -> Vec<(Vec<u8>, u32)> {
         let mut out: Vec<_> = FILES.iter().map(|(n, _)| (n.as_bytes().to_vec(), kind::REGULAR)).collect();
         out.push((b"self".to_vec(), kind::LINK));
+        out.push((b"net".to_vec(), kind::DIRECTORY));
         out.extend(table::processes().iter().map(|p| (format!("{}", p.pid).into_bytes(), kind::DIRECTORY)));
         out
+    }
+}
+
+/// /proc/net.
+struct Net;
+
+const NET_FILES: [&[u8]; 3] = [b"addresses", b"dev", b"ping"];
+
+impl DynamicDirectory for Net {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        Ok(match name {
+            b"addresses" => text(written(network::addresses)),
+            b"dev" => text(written(network::devices)),
+            b"ping" => {
+                let body = Body::Setting(written(network::pings), Box::new(network::ping));
+                Node::new(FileSystem::Processes, SETTING, body)
+            }
+            _ => return Err(Errno::ENOENT),
+        })
+    }
+
+    fn list(&self) -> Vec<(Vec<u8>, u32)> {
+        NET_FILES.iter().map(|name| (name.to_vec(), kind::REGULAR)).collect()
     }
 }
 

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Terminals: the serial ports with a line discipline, sessions and foreground groups.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
-use exo_hal::{
-    boot::spin_once::Once,
-    dev::{apic, serial},
-    sync::SpinLock,
-    time,
-};
+use exo_drivers::character::{ByteListener, CharDevice};
+use exo_hal::{boot::spin_once::Once, dev::serial, log, sync::SpinLock, time};
 use exo_logic::line_discipline::{CONTROL_CHARACTERS, LineDiscipline, Settings, Signal, cc, mode};
 use linux_raw_sys::{general as abi, ioctl};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -57,10 +53,16 @@ pub struct Terminal {
     index: usize,
     discipline: SpinLock<LineDiscipline>,
     input: WaitQueue,
+    /// Its port, once that has a driver.
+    port: SpinLock<Option<Arc<dyn CharDevice>>>,
+    /// Who waits for room to write.
+    room: WaitQueue,
     /// The bytes of a port are taken by one CPU at a time, so that they stay in their order.
     taking: SpinLock<()>,
-    /// One writer's chunk at a time.
-    output: SpinLock<()>,
+    /// Somebody writes a chunk.
+    is_written: AtomicBool,
+    /// Who waits for that to end.
+    turn: WaitQueue,
     size: SpinLock<WindowSize>,
     session: AtomicU32,
     foreground: AtomicU32,
@@ -68,46 +70,67 @@ pub struct Terminal {
 
 static TERMINALS: Once<Vec<Arc<Terminal>>> = Once::new();
 
-/// Makes the terminals and lets their ports interrupt.
+/// The port that the log is written to.
+static CONSOLE: Once<Arc<dyn CharDevice>> = Once::new();
+
+/// Makes the terminals.
 pub fn init() {
     let make = |index| {
         Arc::new(Terminal {
             index,
             discipline: SpinLock::new(LineDiscipline::default()),
             input: WaitQueue::new(),
+            port: SpinLock::new(None),
+            room: WaitQueue::new(),
             taking: SpinLock::new(()),
-            output: SpinLock::new(()),
+            is_written: AtomicBool::new(false),
+            turn: WaitQueue::new(),
             size: SpinLock::new(WindowSize { rows: 24, columns: 80, width: 0, height: 0 }),
             session: AtomicU32::new(0),
             foreground: AtomicU32::new(0),
         })
     };
     TERMINALS.set((0..serial::PORTS.len()).map(make).collect());
-    for port in &serial::PORTS {
-        port.enable_interrupt();
+}
+
+/// A port has its driver: its terminal can be used from now on, and the first is the log's.
+pub fn add(port: &Arc<dyn CharDevice>) -> Result<()> {
+    let terminal = TERMINALS.get().and_then(|t| t.get(port.unit())).ok_or(Errno::ENXIO)?;
+    *terminal.port.lock() = Some(port.clone());
+    port.listen(terminal.clone());
+    if port.unit() == 0 && CONSOLE.get().is_none() {
+        CONSOLE.set(port.clone());
+        log::hand_over(|bytes| {
+            if let Some(port) = CONSOLE.get() {
+                port.send_now(bytes);
+            }
+        });
     }
-    for line in serial::LINES {
-        apic::enable_isa_line(line);
+    Ok(())
+}
+
+/// A port has lost its driver.
+pub fn remove(port: &Arc<dyn CharDevice>) {
+    if let Some(terminal) = TERMINALS.get().and_then(|t| t.get(port.unit())) {
+        *terminal.port.lock() = None;
+        terminal.happened();
     }
 }
 
-fn port(index: usize) -> Option<&'static serial::Serial> {
-    serial::PORTS.get(index).filter(|p| p.is_present())
-}
-
-/// A serial interrupt: takes what the ports have received. Two ports share each line.
-pub fn receive() {
-    for terminal in TERMINALS.get().into_iter().flatten() {
-        if terminal.take_received() {
-            terminal.input.wake_all();
-        }
+/// The port has bytes, or room for some.
+impl ByteListener for Terminal {
+    fn happened(&self) {
+        self.take_received();
+        // Who polls waits here for room too.
+        self.input.wake_all();
+        self.room.wake_all();
     }
 }
 
 /// Opens the terminal of a serial port.
 pub fn open(index: usize, flags: u32) -> Result<Box<dyn File>> {
     let terminal = TERMINALS.get().and_then(|t| t.get(index)).ok_or(Errno::ENXIO)?;
-    port(index).ok_or(Errno::ENXIO)?;
+    terminal.port().ok_or(Errno::ENXIO)?;
     let task = current();
     let leader = task.process.session.load(Ordering::Relaxed) == task.pid;
     if flags & abi::O_NOCTTY == 0
@@ -150,20 +173,40 @@ impl Terminal {
         let _ = self.session.compare_exchange(session, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    fn send(&self, bytes: &[u8]) {
-        if let Some(port) = port(self.index) {
-            bytes.iter().for_each(|&byte| port.put(byte));
+    fn port(&self) -> Option<Arc<dyn CharDevice>> {
+        self.port.lock().clone()
+    }
+
+    /// Sends all of `bytes`, waiting for room; how many, if a signal comes or the port goes.
+    fn send(&self, bytes: &[u8], no_wait: bool) -> Result {
+        let mut done = 0;
+        loop {
+            let port = self.port().ok_or(Errno::EIO)?;
+            done += port.send(bytes.get(done..).unwrap_or_default());
+            if done == bytes.len() || no_wait {
+                return Ok(done);
+            }
+            let has_room = || self.port().is_none_or(|port| port.has_room()).then_some(());
+            if wait_on(&[&self.room], None, true, has_room).is_err() {
+                return Ok(done);
+            }
         }
+    }
+
+    /// Waits until everything is sent.
+    fn drain(&self) -> Result {
+        let is_sent = || self.port().is_none_or(|port| port.pending() == 0).then_some(());
+        wait_on(&[&self.room], None, true, is_sent).map(|()| 0).map_err(|_| Errno::RESTART)
     }
 
     /// Takes what the port has received, as far as there is room. What is left stays in the port, which holds the sender
     /// back; the next reader fetches it. True if anything was taken.
     fn take_received(&self) -> bool {
-        let Some(port) = port(self.index) else { return false };
+        let Some(port) = self.port() else { return false };
         let _one_taker = self.taking.lock();
         let mut any = false;
         while self.discipline.lock().has_room() {
-            let Some(byte) = port.get() else { break };
+            let Some(byte) = port.receive() else { break };
             any = true;
             self.receive(byte);
         }
@@ -173,7 +216,10 @@ impl Terminal {
     fn receive(&self, byte: u8) {
         let mut echo = Vec::new();
         let signal = self.discipline.lock().receive(byte, &mut echo);
-        self.send(&echo);
+        // An echo that there is no room for is lost, as on Linux.
+        if let Some(port) = self.port().filter(|_| !echo.is_empty()) {
+            port.send(&echo);
+        }
         if let Some(signal) = signal {
             let number = match signal {
                 Signal::Interrupt => number::SIGINT,
@@ -249,7 +295,7 @@ impl Terminal {
         Ok(bytes.len())
     }
 
-    fn write(self: &Arc<Self>, from: usize, length: usize) -> Result {
+    fn write(self: &Arc<Self>, io: Io, from: usize, length: usize) -> Result {
         if self.discipline.lock().settings.local & mode::TOSTOP != 0 {
             self.check_foreground(number::SIGTTOU)?;
         }
@@ -257,6 +303,10 @@ impl Terminal {
         let mut out = Vec::with_capacity(2 * CHUNK);
         let mut bytes = [0; CHUNK];
         while done < length {
+            // What is taken from the program is sent whole, so there is to be room before.
+            if io.no_wait && self.port().is_some_and(|port| !port.has_room()) {
+                return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN) };
+            }
             let count = CHUNK.min(length - done);
             let part = bytes.get_mut(..count).unwrap_or_default();
             if let Err(error) = user::copy_in(part, from.wrapping_add(done)) {
@@ -264,17 +314,32 @@ impl Terminal {
             }
             out.clear();
             self.discipline.lock().process_output(part, &mut out);
-            {
-                let _one_chunk = self.output.lock();
-                self.send(&out);
+            let sent = {
+                let _one_chunk = self.writing()?;
+                self.send(&out, false)
+            };
+            match sent {
+                Ok(sent) if sent == out.len() => done += count,
+                // Which bytes of the program's the last ones were is known only without processing: as many at most.
+                Ok(sent) => {
+                    done += sent.min(count);
+                    return if done > 0 { Ok(done) } else { Err(Errno::RESTART) };
+                }
+                Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
             }
-            done += count;
             if current().is_killed() {
                 break;
             }
             exo_hal::cpu::interrupt_window();
         }
         Ok(done)
+    }
+
+    /// Waits for one's turn to write: chunks of several writers do not mix.
+    fn writing(&self) -> Result<Turn<'_>> {
+        let free = || (!self.is_written.swap(true, Ordering::Acquire)).then_some(());
+        wait_on(&[&self.turn], None, true, free).map_err(|_| Errno::RESTART)?;
+        Ok(Turn(self))
     }
 
     fn set(&self, argument: usize, flush: bool) -> Result {
@@ -307,6 +372,9 @@ impl Terminal {
             }
             ioctl::TCSETS | ioctl::TCSETSW | ioctl::TCSETSF => {
                 self.check_foreground(number::SIGTTOU)?;
+                if request != ioctl::TCSETS {
+                    self.drain()?;
+                }
                 self.set(argument, request == ioctl::TCSETSF)
             }
             ioctl::TIOCGWINSZ => {
@@ -358,7 +426,8 @@ impl Terminal {
                 Ok(0)
             }
             ioctl::TIOCOUTQ => {
-                user::write(argument, &0i32)?;
+                let count = self.port().map_or(0, |port| port.pending()) as i32;
+                user::write(argument, &count)?;
                 Ok(0)
             }
             ioctl::TCFLSH => {
@@ -366,11 +435,26 @@ impl Terminal {
                     self.discipline.lock().flush_input();
                     self.take_received();
                 }
+                if let Some(port) = self.port().filter(|_| argument != 0) {
+                    port.discard();
+                    self.room.wake_all();
+                }
                 Ok(0)
             }
-            ioctl::TCSBRK | ioctl::TCXONC => Ok(0),
+            ioctl::TCSBRK => self.drain(),
+            ioctl::TCXONC => Ok(0),
             _ => Err(Errno::ENOTTY),
         }
+    }
+}
+
+/// The right to write a chunk.
+struct Turn<'a>(&'a Terminal);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.is_written.store(false, Ordering::Release);
+        self.0.turn.wake_all();
     }
 }
 
@@ -382,12 +466,16 @@ impl File for Handle {
         self.0.read(io, to, length)
     }
 
-    fn write(&self, _io: Io, from: usize, length: usize) -> Result {
-        self.0.write(from, length)
+    fn write(&self, io: Io, from: usize, length: usize) -> Result {
+        self.0.write(io, from, length)
     }
 
     fn events(&self) -> Events {
-        let mut events = Events::OUT;
+        let mut events = Events::empty();
+        match self.0.port() {
+            Some(port) => events.set(Events::OUT, port.has_room()),
+            None => events |= Events::HUP,
+        }
         events.set(Events::IN, self.0.discipline.lock().can_read(1));
         events
     }

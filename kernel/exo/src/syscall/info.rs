@@ -16,6 +16,7 @@ use exo_hal::{
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
+    drivers,
     errno::{Errno, Result},
     random,
     task::table,
@@ -138,8 +139,14 @@ pub(super) fn reboot(magic: u32, magic2: u32, command: u32) -> Result {
         return Err(Errno::EINVAL);
     }
     match command {
-        POWER_OFF | HALT => power::power_off(Exit::PowerOff),
-        RESTART => power::reset(),
+        POWER_OFF | HALT => {
+            drivers::stop();
+            power::power_off(Exit::PowerOff)
+        }
+        RESTART => {
+            drivers::stop();
+            power::reset()
+        }
         CAD_ON | CAD_OFF => Ok(0),
         _ => Err(Errno::EINVAL),
     }

@@ -12,7 +12,7 @@ use exo_hal::power::{self, Exit};
 
 use super::{Current, Process, Status, Task, current, table, work};
 use crate::{
-    drivers::procmon,
+    drivers::{self, procmon},
     futex, sched,
     signal::{Info, action_flag, code, number},
     user,
@@ -117,6 +117,7 @@ fn leave() {
 fn end_process(process: &Arc<Process>, status: u32) {
     if process.pid == 1 {
         exo_hal::log!("the first program ended with status {status:#x}: switching off");
+        drivers::stop();
         power::power_off(Exit::PowerOff);
     }
     process.set_alarm(0, 0);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The four 16550A serial ports of a PC. Output is polled (a port takes 16 bytes at a time), input comes by interrupt.
-//! Source: National Semiconductor PC16550D data sheet.
+//! The four 16550A serial ports of a PC, as long as no driver has them: output for the log, polled (a port takes 16 bytes at a
+//! time). Source: National Semiconductor PC16550D data sheet.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use x86_64::instructions::port::Port;
+
+use super::registers::Registers;
 
 mod register {
     pub(super) const DATA: u16 = 0;
@@ -16,8 +18,9 @@ mod register {
     pub(super) const SCRATCH: u16 = 7;
 }
 
-const RECEIVED: u8 = 1;
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
+/// I/O ports of a serial port.
+const PORTS_EACH: u16 = 8;
 /// Bytes that fit when the transmitter is empty.
 const FIFO: u8 = 16;
 /// Reads of the line status after which an output byte is dropped: the port is broken.
@@ -69,11 +72,9 @@ impl Serial {
         self.present.load(Ordering::Relaxed)
     }
 
-    /// Turns the interrupt for received bytes on.
-    pub fn enable_interrupt(&self) {
-        if self.is_present() {
-            self.write(register::INTERRUPT_ENABLE, 1);
-        }
+    /// Its registers, for a driver.
+    pub fn registers(&self) -> Registers {
+        Registers::ports(self.base, PORTS_EACH)
     }
 
     /// Sends a byte, waiting until there is room.
@@ -97,20 +98,14 @@ impl Serial {
         self.room.store(room - 1, Ordering::Relaxed);
         self.write(register::DATA, byte);
     }
-
-    /// Takes a received byte.
-    pub fn get(&self) -> Option<u8> {
-        (self.is_present() && self.read(register::LINE_STATUS) & RECEIVED != 0)
-            .then(|| self.read(register::DATA))
-    }
 }
 
 /// COM1 to COM4.
 pub static PORTS: [Serial; 4] = [Serial::at(0x3f8), Serial::at(0x2f8), Serial::at(0x3e8), Serial::at(0x2e8)];
 /// The kernel's log and console.
 pub static CONSOLE: &Serial = &PORTS[0];
-/// The ISA interrupt lines of COM1/COM3 and COM2/COM4.
-pub const LINES: [u8; 2] = [4, 3];
+/// The ISA interrupt line of each; two share one.
+pub const LINES: [u8; 4] = [4, 3, 4, 3];
 
 pub(crate) fn early_init() {
     for port in &PORTS {

@@ -137,17 +137,18 @@ pub(super) fn add_high_memory(boot: &BootInfo) {
     add(boot, BOOT_MAPPED, u64::MAX);
 }
 
-/// Gives the frames of a boot-time range (the initial RAM disk) to the allocator, once nothing reads them any more.
+/// Gives the frames of a boot-time range (the initial RAM disk) to the allocator, once nothing reads them any more. Its last page
+/// may reach into memory that firmware keeps, which stays firmware's.
 pub fn release_initrd(boot: &'static BootInfo) {
     let [_, (start, end)] = taken(boot, 0);
-    // The RAM disk may end in the page in which usable memory ends: that page is not ours.
-    let last = COUNTS.get().map_or(0, |counts| counts.len() as u64);
-    let frames = (start / PAGE_SIZE as u64) as u32..(end / PAGE_SIZE as u64).min(last) as u32;
     let mut buddy = BUDDY.lock();
     if let Some(buddy) = buddy.as_mut() {
-        buddy.add(frames.start, frames.end);
+        usable(boot, start, end, &[], |start, end| {
+            let frames = (start / PAGE_SIZE as u64) as u32..(end / PAGE_SIZE as u64) as u32;
+            buddy.add(frames.start, frames.end);
+            TOTAL.fetch_add(frames.len(), Ordering::Relaxed);
+        });
         FREE.store(buddy.free_frames(), Ordering::Relaxed);
-        TOTAL.fetch_add(frames.len(), Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Interfaces: `lo`, and `eth0` and so on for the devices. `exo.net=` on the command line says how those get their addresses (`dhcp`,
+//! which is usual, `off`, or an address such as `10.0.2.15/24,10.0.2.2`). Programs find them in /proc/net; sockets there are none.
+
+use core::{
+    fmt::Write,
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+
+use exo_drivers::network::{
+    FrameListener, NetworkDevice, Way,
+    interface::{Interface, Setup},
+    loopback::Loopback,
+};
+use exo_hal::{boot, log, sync::SpinLock, time};
+use exo_logic::boot_options;
+
+use crate::{
+    errno::{Errno, Result},
+    random,
+    sched::timer::{self, Action},
+};
+
+static INTERFACES: SpinLock<Vec<Arc<Interface>>> = SpinLock::new(Vec::new());
+/// When the interfaces are looked at next; [`NEVER`] if nothing is due.
+static NEXT: AtomicU64 = AtomicU64::new(NEVER);
+const NEVER: u64 = u64::MAX;
+
+/// Lets an interface work when its device says that something has happened.
+struct Worker(Arc<Interface>);
+
+impl FrameListener for Worker {
+    fn happened(&self) {
+        work(&self.0);
+    }
+}
+
+fn interfaces() -> Vec<Arc<Interface>> {
+    INTERFACES.lock().clone()
+}
+
+fn work(interface: &Interface) {
+    if let Some(next) = interface.poll(time::now_ns()) {
+        // A timer for each time that moves forward; one that comes too early does no harm.
+        if next < NEXT.fetch_min(next, Ordering::Relaxed) {
+            timer::add(next, Action::Call(work_all));
+        }
+    }
+}
+
+fn work_all() {
+    NEXT.store(NEVER, Ordering::Relaxed);
+    interfaces().iter().for_each(|interface| work(interface));
+}
+
+fn enter(name: &str, device: Arc<dyn NetworkDevice>, setup: Setup) {
+    let mut seed = [0; 8];
+    random::fill(&mut seed);
+    let interface = Interface::new(name, device, setup, u64::from_le_bytes(seed), time::now_ns());
+    INTERFACES.lock().push(interface.clone());
+    interface.listen(Arc::new(Worker(interface.clone())));
+    work(&interface);
+}
+
+/// Makes `lo`.
+pub fn start() {
+    enter("lo", Loopback::new(), Setup::Fixed { address: Ipv4Addr::LOCALHOST, prefix: 8, gateway: None });
+}
+
+/// A device has come.
+pub fn add(device: Arc<dyn NetworkDevice>) -> Result<()> {
+    let taken = interfaces();
+    let name = (0..).map(|n| format!("eth{n}")).find(|name| taken.iter().all(|i| i.name() != name));
+    let setup = match boot_options::value(boot::info().command_line, "exo.net") {
+        None => Setup::Dhcp,
+        Some(text) => Setup::parse(text).unwrap_or_else(|| {
+            log!("exo.net={text:?} is none of dhcp, off, ADDRESS/BITS[,GATEWAY]: no addresses");
+            Setup::Off
+        }),
+    };
+    enter(&name.ok_or(Errno::ENOSPC)?, device, setup);
+    Ok(())
+}
+
+/// A device has gone.
+pub fn remove(device: &Arc<dyn NetworkDevice>) {
+    let gone: Vec<_> = {
+        let mut interfaces = INTERFACES.lock();
+        let (gone, left) =
+            core::mem::take(&mut *interfaces).into_iter().partition(|i| Arc::ptr_eq(i.device(), device));
+        *interfaces = left;
+        gone
+    };
+    // Not with the list locked: the last reference may be among them.
+    drop(gone);
+}
+
+/// /proc/net/dev, as on Linux.
+pub fn devices(out: &mut String) -> core::fmt::Result {
+    writeln!(out, "Inter-|   Receive                                                |  Transmit")?;
+    writeln!(
+        out,
+        " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed"
+    )?;
+    for interface in interfaces() {
+        let counters = interface.device().counters();
+        let (i, o) = (counters.of(Way::In), counters.of(Way::Out));
+        writeln!(
+            out,
+            "{:>6}: {:7} {:7} {:4} {:4}    0     0          0         0 {:8} {:7} {:4} {:4}    0     0       0          0",
+            interface.name(),
+            i.bytes,
+            i.frames,
+            i.errors,
+            i.dropped,
+            o.bytes,
+            o.frames,
+            o.errors,
+            o.dropped
+        )?;
+    }
+    Ok(())
+}
+
+/// /proc/net/addresses, of this kernel's own: name, driver, hardware address, network address, gateway, where they are from.
+pub fn addresses(out: &mut String) -> core::fmt::Result {
+    for interface in interfaces() {
+        write!(out, "{} {}", interface.name(), interface.device().name())?;
+        if let Some([a, b, c, d, e, f]) = interface.device().hardware_address() {
+            write!(out, " link {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")?;
+        }
+        if !interface.device().is_connected() {
+            write!(out, " down")?;
+        }
+        if let Some((address, bits)) = interface.address() {
+            write!(out, " address {address}/{bits}")?;
+        }
+        if let Some(gateway) = interface.gateway() {
+            write!(out, " gateway {gateway}")?;
+        }
+        writeln!(out, "{}", if interface.asks() { " by dhcp" } else { "" })?;
+    }
+    Ok(())
+}
+
+/// Sends a ping to an address, for who writes it to /proc/net/ping.
+pub fn ping(value: &[u8]) -> Result<()> {
+    let text = core::str::from_utf8(value).map_err(|_| Errno::EINVAL)?;
+    let target: Ipv4Addr = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+    let best =
+        interfaces().into_iter().filter_map(|i| Some((i.reaches(target)?, i))).max_by_key(|(bits, _)| *bits);
+    let (_, interface) = best.ok_or(Errno::ENETUNREACH)?;
+    interface.ping(target, time::now_ns()).map_err(|_| Errno::EAGAIN)?;
+    work(&interface);
+    Ok(())
+}
+
+/// What became of the last pings, a line for each interface that sent any.
+pub fn pings(out: &mut String) -> core::fmt::Result {
+    for interface in interfaces() {
+        let Some(ping) = interface.last_ping() else { continue };
+        match ping.answered {
+            Some(at) => {
+                let micros = at.saturating_sub(ping.sent) / 1000;
+                writeln!(out, "{} answered after {micros} us", ping.target)?;
+            }
+            None => writeln!(out, "{} has not answered", ping.target)?,
+        }
+    }
+    Ok(())
+}
