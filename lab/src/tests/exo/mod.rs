@@ -4,6 +4,7 @@
 
 mod basics;
 mod crash;
+mod disks;
 mod io_uring;
 mod lines;
 mod programs;
@@ -40,6 +41,12 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::the_machine_ends_through_its_exit_device", programs::the_machine_ends_through_its_exit_device),
     ("exo::io_uring_behaves_alike", io_uring::io_uring_behaves_alike),
     ("exo::io_uring_survives_hostile_programs", io_uring::io_uring_survives_hostile_programs),
+    ("exo::disks::what_programs_write_is_on_the_medium", disks::what_programs_write_is_on_the_medium),
+    ("exo::disks::errors_of_the_medium_reach_the_program", disks::errors_of_the_medium_reach_the_program),
+    (
+        "exo::disks::what_was_flushed_outlives_a_killed_machine",
+        disks::what_was_flushed_outlives_a_killed_machine,
+    ),
     ("exo::lines_are_alike", lines::lines_are_alike),
     ("exo::known_differences_are_all_there_are", lines::known_differences_are_all_there_are),
 ];
