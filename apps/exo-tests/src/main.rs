@@ -32,6 +32,9 @@ Tests that print what they find, for comparison:
 Tests that end with 1 and say why if something is wrong:
   faults        every kind of user-mode fault kills only the program
   limits        a fork bomb and a memory hog leave a working system
+  uring-disk    io_uring on a disk, for comparison; overwrites it
+  uring-disk-errors
+                io_uring on a disk with bad sectors 2048 and 4096
   uring-hostile wrong indices and random entries harm only the program
   messages      Exo-Kernel's messages between processes and threads
   lean          calls that shall neither allocate nor lock do not
@@ -45,7 +48,7 @@ Options of fuzz:
   --calls N      calls that all processes make together [default: 20000]
   --seed N       what the calls are drawn from [default: the clock]
   --processes N  processes at a time [default: 2 for each CPU]
-Options of disk-write, disk-verify and disk-use:
+Options of tests of disks:
   --path PATH    the disk
   --seed N       what the content is drawn from [default: 0]
   --rounds N     rounds that disk-write writes [default: 1]
@@ -110,6 +113,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Test>, lexopt::Error> {
         Some("files") => Box::new(standard::files),
         Some("processes") => Box::new(standard::processes),
         Some("uring") => Box::new(uring::run),
+        Some("uring-disk") => Box::new(move || uring::disk(&disk.path)),
+        Some("uring-disk-errors") => Box::new(move || uring::disk_errors(&disk.path)),
         Some("uring-hostile") => Box::new(uring::hostile),
         Some("faults") => Box::new(faults::run),
         Some("limits") => Box::new(limits::run),
