@@ -18,6 +18,7 @@ pub mod network;
 pub mod nvme;
 pub mod random;
 pub mod serial;
+pub mod virtio;
 
 use core::fmt;
 
