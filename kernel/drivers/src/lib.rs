@@ -19,6 +19,7 @@ pub mod nvme;
 pub mod random;
 pub mod serial;
 pub mod virtio;
+pub mod virtio_net;
 
 use core::fmt;
 
@@ -37,6 +38,7 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &nvme::NVME,
     &my_rng::MY_RNG,
     &serial::SERIAL,
+    &virtio_net::VIRTIO_NET,
 ];
 
 /// What kind of thing a driver drives.
