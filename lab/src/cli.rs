@@ -173,7 +173,7 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     pub(crate) checked: bool,
 
-    /// Repeat what comes and goes a thousand times, instead of twenty times, and run the tests that take hours: best with a
+    /// Repeat what comes and goes a thousand times, instead of twenty times, and run the tests that take long: best with a
     /// filter
     #[arg(long)]
     pub(crate) long: bool,

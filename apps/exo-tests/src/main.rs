@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `exo-tests`: what programs with Rust's standard library do, and what no program may do, to a kernel.
 //!
-//! * `threads`, `channels`, `maps`, `files`, `processes` print what they find, never when or where, so their output is the
+//! * `threads`, `channels`, `maps`, `files`, `processes`, `uring` print what they find, never when or where, so their output is the
 //!   same on every kernel that is right.
-//! * `faults` and `limits` are attacks that must end the attacker alone.
+//! * `faults`, `limits` and `uring-hostile` are attacks that must end the attacker alone.
 //! * `fuzz` makes random system calls.
 //! * `messages` and `lean` need Exo-Kernel.
 
@@ -13,6 +13,7 @@ mod lean;
 mod limits;
 mod messages;
 mod standard;
+mod uring;
 
 use std::process::ExitCode;
 
@@ -25,10 +26,11 @@ Usage: exo-tests TEST
        exo-tests fuzz [--calls N] [--seed N] [--processes N]
 
 Tests that print what they find, for comparison:
-  threads channels maps files processes
+  threads channels maps files processes uring
 Tests that end with 1 and say why if something is wrong:
   faults        every kind of user-mode fault kills only the program
   limits        a fork bomb and a memory hog leave a working system
+  uring-hostile wrong indices and random entries harm only the program
   messages      Exo-Kernel's messages between processes and threads
   lean          calls that shall neither allocate nor lock do not
   fuzz          random system calls with random arguments, by processes that
@@ -89,6 +91,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Test>, lexopt::Error> {
         Some("maps") => Box::new(standard::maps),
         Some("files") => Box::new(standard::files),
         Some("processes") => Box::new(standard::processes),
+        Some("uring") => Box::new(uring::run),
+        Some("uring-hostile") => Box::new(uring::hostile),
         Some("faults") => Box::new(faults::run),
         Some("limits") => Box::new(limits::run),
         Some("messages") => Box::new(messages::run),

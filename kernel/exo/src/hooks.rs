@@ -21,7 +21,7 @@ use crate::{
     sched::{self, timer},
     signal::{self, Info, code, number},
     syscall,
-    task::{Current, Task, current, exit, work},
+    task::{self, Current, Task, current, exit, work},
 };
 
 // SAFETY: the only type that implements it.
@@ -83,6 +83,7 @@ fn exo_return_to_user(regs: &mut Regs) {
 fn exo_thread_start(regs: &mut Regs) {
     sched::finish_switch();
     if regs.cs == 0 {
+        task::kernel_thread::run_if_kernel_thread();
         crate::crash::on_demand();
         init::first_program(regs);
     }

@@ -71,7 +71,8 @@ fn idle_process() -> Arc<Process> {
     new_process(0)
 }
 
-fn new_process(pid: u32) -> Arc<Process> {
+/// A process without threads, memory and files.
+pub fn new_process(pid: u32) -> Arc<Process> {
     Arc::new(Process {
         pid,
         started: time::now_ns(),

@@ -16,6 +16,7 @@ mod fs;
 mod futex;
 mod hooks;
 mod init;
+mod io_uring;
 mod ipc;
 mod mm;
 mod random;

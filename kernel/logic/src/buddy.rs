@@ -250,4 +250,21 @@ mod tests {
         assert!(blocks.iter().all(|b| buddy.node(*b) == buddy.node(b + 7)), "no block crosses the border");
         assert_eq!(buddy.allocate(0, 7), None, "a node without memory, and nobody has any");
     }
+
+    #[test]
+    fn memory_that_ends_anywhere_is_sorted_without_growing() {
+        let mut links = vec![Link::USED; 131_031];
+        let mut buddy = Buddy::new(&mut links);
+        buddy.add(256, 300);
+        buddy.add(1500, 131_031);
+        buddy.set_nodes(std::iter::empty());
+        assert_eq!(buddy.free_frames(), 44 + 129_531);
+        let mut seen = vec![false; 131_031];
+        for order in [3, 0, 5, 1, 0].into_iter().cycle() {
+            let Some(frame) = buddy.allocate(order, 0) else { break };
+            for f in frame..frame + (1 << order) {
+                assert!(!std::mem::replace(&mut seen[f as usize], true), "frame {f} twice");
+            }
+        }
+    }
 }

@@ -24,3 +24,4 @@ pub mod seen;
 pub mod symbols;
 pub mod time;
 pub mod translations;
+pub mod uring;

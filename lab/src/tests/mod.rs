@@ -12,6 +12,7 @@ pub(crate) mod host;
 mod hotplug;
 mod inside;
 mod kmod;
+mod live_table;
 mod quality;
 mod vm;
 
@@ -76,6 +77,7 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("vm::modules_can_be_left_out", vm::modules_can_be_left_out),
     ("vm::an_interrupted_run_leaves_nothing", vm::an_interrupted_run_leaves_nothing),
     ("my_rng::a_c_program_gets_the_same_numbers", c_program::a_c_program_gets_the_same_numbers),
+    ("procmon::the_live_table_works_over_a_serial_line", live_table::the_live_table_works_over_a_serial_line),
     ("procmon::the_c_program_passes", c_program::procmons_c_program_passes),
     ("my_rng::an_unplugged_device_gives_enodev", hotplug::an_unplugged_device_gives_enodev),
     ("my_rng::a_device_can_be_plugged_in_again", hotplug::a_device_can_be_plugged_in_again),
@@ -86,7 +88,7 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),
 ];
 
-/// Those that take hours, and run only with `--long`.
+/// Those that take long, and run only with `--long`.
 const LONG_TESTS: &[(&str, MachineTest)] = &[("quality::the_full_dieharder", quality::the_full_dieharder)];
 
 /// The tests that need no machine.

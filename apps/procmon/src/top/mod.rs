@@ -15,7 +15,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
-use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use crossterm::{cursor, execute};
 use procmon::{Events, Monitor};
 use ratatui::backend::CrosstermBackend;
@@ -91,7 +93,8 @@ fn meaning(key: KeyEvent) -> Key {
     }
 }
 
-/// The terminal taken over: single keys, another screen. Given back when dropped, however the program ends.
+/// The terminal taken over: single keys, another screen. Given back when dropped, however the program ends. The screen is cleared
+/// as well, since a plain terminal on a serial line has no other one.
 struct Screen;
 
 impl Screen {
@@ -99,7 +102,7 @@ impl Screen {
         enable_raw_mode()
             .map_err(|error| io::Error::new(error.kind(), format!("stdin is no terminal: {error}")))?;
         let screen = Self;
-        execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
+        execute!(io::stdout(), EnterAlternateScreen, Clear(ClearType::All), cursor::Hide)?;
         Ok(screen)
     }
 }
@@ -107,7 +110,8 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that has gone.
-        let _ = execute!(io::stdout(), cursor::Show, LeaveAlternateScreen);
+        let top = cursor::MoveTo(0, 0);
+        let _ = execute!(io::stdout(), Clear(ClearType::All), top, cursor::Show, LeaveAlternateScreen);
         let _ = disable_raw_mode();
     }
 }

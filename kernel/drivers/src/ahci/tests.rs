@@ -53,11 +53,7 @@ impl AhciRig {
     }
 
     fn disks(&self) -> Vec<Arc<dyn Requests>> {
-        let block = |device| match device {
-            Device::Block(disk) => Some(disk),
-            _ => None,
-        };
-        self.driver.devices().into_iter().filter_map(block).collect()
+        self.driver.devices().into_iter().filter_map(Device::into_block).collect()
     }
 }
 

@@ -200,6 +200,10 @@ impl Requests for GenericBlockDevice {
     }
 
     #[inline]
+    fn is_polled(&self) -> bool {
+        true
+    }
+
     fn ring(&self, cpu: usize) {
         if let Some(lane) = self.lane(cpu) {
             lane.submissions.lock().publish();

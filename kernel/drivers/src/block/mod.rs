@@ -101,6 +101,11 @@ pub trait Requests: Send + Sync {
     /// Tells the device of all that was submitted on this CPU since: one doorbell.
     fn ring(&self, cpu: usize);
 
+    /// Whether nothing but [`poll`](Self::poll) ever tells of completions: for a device without interrupts.
+    fn is_polled(&self) -> bool {
+        false
+    }
+
     /// Takes what the device has completed on this CPU's queue and calls the sinks; how many.
     fn poll(&self, cpu: usize) -> usize;
 

@@ -242,6 +242,10 @@ impl Requests for PartitionDevice {
         self.disk.ring(cpu);
     }
 
+    fn is_polled(&self) -> bool {
+        self.disk.is_polled()
+    }
+
     fn poll(&self, cpu: usize) -> usize {
         self.disk.poll(cpu)
     }

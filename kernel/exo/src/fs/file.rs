@@ -16,6 +16,7 @@ use super::{
 use crate::{
     drivers::disk::Disk,
     errno::{Errno, Result},
+    io_uring::Ring,
     ipc::Endpoint,
     mm::Pages,
     sched::wait::WaitQueue,
@@ -94,6 +95,16 @@ pub trait File: Send + Sync {
     fn map(&self, wish: MapWish) -> Result<Option<Arc<Pages>>> {
         let _ = wish;
         self.pages()
+    }
+
+    /// Which byte of those pages a mapping of the file from `offset` on shows first.
+    fn mapped_from(&self, offset: u64) -> u64 {
+        offset
+    }
+
+    /// The io_uring behind it.
+    fn io_ring(&self) -> Option<&Arc<Ring>> {
+        None
     }
 
     /// Whether a write leaves the file's own offset where it is.
@@ -245,6 +256,34 @@ impl OpenFile {
             (false, _) => Err(Errno::EBADF),
             (_, false) => Err(Errno::ESPIPE),
             _ => self.file.write(self.io(offset), from, length.min(user::MAX_IO)),
+        }
+    }
+
+    /// Reads or writes without waiting, for requests that are retried when the file is ready: EAGAIN if it is not. Without
+    /// `offset` at the file's own, which moves; files without places take none.
+    pub fn transfer(&self, write: bool, offset: Option<u64>, address: usize, length: usize) -> Result {
+        if !(if write { self.can_write() } else { self.can_read() }) {
+            return Err(Errno::EBADF);
+        }
+        match offset {
+            Some(offset) if self.file.has_offset() => {
+                if write {
+                    self.write_at(offset, address, length)
+                } else {
+                    self.read_at(offset, address, length)
+                }
+            }
+            None if self.file.has_offset() => {
+                if write {
+                    self.write(address, length)
+                } else {
+                    self.read(address, length)
+                }
+            }
+            _ => {
+                let (io, length) = (Io { offset: 0, no_wait: true }, length.min(user::MAX_IO));
+                if write { self.file.write(io, address, length) } else { self.file.read(io, address, length) }
+            }
         }
     }
 

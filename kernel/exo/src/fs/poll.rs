@@ -43,7 +43,11 @@ pub struct Question {
 }
 
 fn answer(question: &Question) -> Events {
-    let Some(file) = &question.file else { return Events::NVAL };
+    question.file.as_ref().map_or(Events::NVAL, |file| ready(file, question.events))
+}
+
+/// Which of `asked` are possible on a file now, and what is always reported.
+pub fn ready(file: &OpenFile, asked: Events) -> Events {
     let mut now = file.file().events();
     if now.contains(Events::IN) {
         now |= Events::RDNORM;
@@ -51,7 +55,7 @@ fn answer(question: &Question) -> Events {
     if now.contains(Events::OUT) {
         now |= Events::WRNORM;
     }
-    now & (question.events | Events::ERR | Events::HUP | Events::NVAL)
+    now & (asked | Events::ERR | Events::HUP | Events::NVAL)
 }
 
 /// Waits until at least one question has an answer, or `deadline`; the answers by place.

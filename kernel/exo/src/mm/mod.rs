@@ -206,7 +206,7 @@ impl AddressSpace {
     }
 
     /// A frame of this address space that may be written by the kernel on the program's behalf, loaded or not.
-    fn frame_for_writing(&self, address: usize) -> Result<Frame> {
+    pub fn frame_for_writing(&self, address: usize) -> Result<Frame> {
         if !self.handle_fault(address, true, false).is_ok_and(|()| address < USER_END) {
             return Err(Errno::EFAULT);
         }

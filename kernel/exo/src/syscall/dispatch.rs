@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    io_uring,
     task::current,
 };
 
@@ -258,6 +259,9 @@ system_calls! {
     327 plain preadv2 => read_write::preadv2(6);
     328 plain pwritev2 => read_write::pwritev2(6);
     332 plain statx => status::statx(5);
+    425 plain io_uring_setup => io_uring::setup(2);
+    426 plain io_uring_enter => io_uring::enter(6);
+    427 plain io_uring_register => io_uring::register(4);
     435 regs clone3 => processes::clone3(0);
     436 plain close_range => descriptors::close_range(3);
     439 plain faccessat2 => status::faccessat2(4);

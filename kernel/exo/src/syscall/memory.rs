@@ -54,8 +54,9 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
         if !file.can_read() || shared && area.contains(Flags::WRITE) && !file.can_write() {
             return Err(Errno::EACCES);
         }
-        match file.file().map(MapWish { length, offset, area })? {
-            Some(pages) => Backing::File { pages, offset, shared },
+        let opened = file.file();
+        match opened.map(MapWish { length, offset, area })? {
+            Some(pages) => Backing::File { pages, offset: opened.mapped_from(offset), shared },
             None if shared => Backing::File { pages: Arc::new(Pages::new(length as u64)), offset: 0, shared },
             None => Backing::Anonymous,
         }

@@ -4,6 +4,7 @@
 pub mod clone;
 pub mod exec;
 pub mod exit;
+pub mod kernel_thread;
 pub mod limits;
 pub mod process;
 pub mod table;
@@ -93,6 +94,8 @@ pub struct Task {
     pub exit_status: AtomicU32,
     /// The endpoint (its address) whose answer the task waits for, or 0.
     pub awaiting: AtomicUsize,
+    /// What a kernel thread does, until it has begun.
+    pub main: SpinLock<Option<kernel_thread::Main>>,
     /// A message of an IPC endpoint that is on its way to the task.
     pub ipc: SpinLock<Option<crate::ipc::Message>>,
 }
@@ -177,6 +180,7 @@ impl Task {
             vfork: SpinLock::new(None),
             exit_status: AtomicU32::new(0),
             awaiting: AtomicUsize::new(0),
+            main: SpinLock::new(None),
             ipc: SpinLock::new(None),
         })
     }

@@ -137,15 +137,18 @@ pub(super) fn add_high_memory(boot: &BootInfo) {
     add(boot, BOOT_MAPPED, u64::MAX);
 }
 
-/// Gives the frames of a boot-time range (the initial RAM disk) to the allocator, once nothing reads them any more.
+/// Gives the frames of a boot-time range (the initial RAM disk) to the allocator, once nothing reads them any more. Its last page
+/// may reach into memory that firmware keeps, which stays firmware's.
 pub fn release_initrd(boot: &'static BootInfo) {
     let [_, (start, end)] = taken(boot, 0);
-    let frames = (start / PAGE_SIZE as u64) as u32..(end / PAGE_SIZE as u64) as u32;
     let mut buddy = BUDDY.lock();
     if let Some(buddy) = buddy.as_mut() {
-        buddy.add(frames.start, frames.end);
+        usable(boot, start, end, &[], |start, end| {
+            let frames = (start / PAGE_SIZE as u64) as u32..(end / PAGE_SIZE as u64) as u32;
+            buddy.add(frames.start, frames.end);
+            TOTAL.fetch_add(frames.len(), Ordering::Relaxed);
+        });
         FREE.store(buddy.free_frames(), Ordering::Relaxed);
-        TOTAL.fetch_add(frames.len(), Ordering::Relaxed);
     }
 }
 
@@ -323,6 +326,27 @@ impl Frame {
     pub fn zero(&self) {
         // SAFETY: the frame is ours through the handle; others that share it expect changes.
         unsafe { ptr::write_bytes(self.pointer().cast::<u64>(), 0, PAGE_SIZE / 8) };
+    }
+
+    /// The 32-bit word at `offset`, a multiple of 4 inside the frame, for what is shared with a program while both run.
+    #[inline]
+    pub fn word32(&self, offset: usize) -> Option<&AtomicU32> {
+        if offset % 4 != 0 || offset >= PAGE_SIZE {
+            return None;
+        }
+        // SAFETY: an aligned word inside the frame, which lives as long as the handle. Programs may write to it at any time,
+        // which is what atomics are for; nobody has a plain reference into a frame.
+        Some(unsafe { AtomicU32::from_ptr(self.pointer().add(offset).cast()) })
+    }
+
+    /// As [`word32`](Self::word32), of 64 bits.
+    #[inline]
+    pub fn word64(&self, offset: usize) -> Option<&AtomicU64> {
+        if offset % 8 != 0 || offset >= PAGE_SIZE {
+            return None;
+        }
+        // SAFETY: as in `word32`.
+        Some(unsafe { AtomicU64::from_ptr(self.pointer().add(offset).cast()) })
     }
 
     /// Copies from the frame; stops at its end.

@@ -4,6 +4,7 @@
 
 mod basics;
 mod crash;
+mod io_uring;
 mod lines;
 mod programs;
 
@@ -37,6 +38,8 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::greedy_programs_leave_a_working_system", programs::greedy_programs_leave_a_working_system),
     ("exo::random_calls_do_not_stop_the_kernel", programs::random_calls_do_not_stop_the_kernel),
     ("exo::the_machine_ends_through_its_exit_device", programs::the_machine_ends_through_its_exit_device),
+    ("exo::io_uring_behaves_alike", io_uring::io_uring_behaves_alike),
+    ("exo::io_uring_survives_hostile_programs", io_uring::io_uring_survives_hostile_programs),
     ("exo::lines_are_alike", lines::lines_are_alike),
     ("exo::known_differences_are_all_there_are", lines::known_differences_are_all_there_are),
 ];

@@ -31,7 +31,7 @@ const COMPARED: [(&str, &str); 5] = [
 ];
 
 /// The numbers of processors that programs with threads are tried on.
-const PROCESSORS: [u32; 2] = [1, 2];
+pub(super) const PROCESSORS: [u32; 2] = [1, 2];
 
 pub(super) fn c_programs_behave_alike(both: &Both<'_>) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("cannot make a folder")?;
@@ -60,7 +60,7 @@ pub(super) fn rust_programs_behave_alike(both: &Both<'_>) -> anyhow::Result<()> 
 }
 
 /// Runs a line on both kernels; output and status must be the same, and have in them what is expected.
-fn alike(
+pub(super) fn alike(
     both: &Both<'_>,
     line: &str,
     expected: &str,
@@ -86,7 +86,7 @@ fn alike(
 }
 
 /// Runs a test of `exo-tests` on Exo-Kernel with one and two processors.
-fn passes(both: &Both<'_>, test: &str) -> anyhow::Result<Vec<Captured>> {
+pub(super) fn passes(both: &Both<'_>, test: &str) -> anyhow::Result<Vec<Captured>> {
     let run = |smp: u32| {
         let config = Config { smp, ..both.exo.config() };
         let (status, captured) = shell(&both.exo, &config, &format!("exec exo-tests {test}"))?;

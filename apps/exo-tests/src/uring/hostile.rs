@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs that write what they like into the rings, at any time. They may get errors, or harm themselves; the system goes on.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread;
+
+use crate::limits::{fork, works};
+use crate::{Outcome, failed};
+
+/// Bytes of each part of a ring that is mapped here: enough for the rings below.
+const PART: usize = 4096;
+const ENTRIES: u32 = 16;
+/// Rounds of random words, for each child.
+const ROUNDS: u32 = 300;
+
+/// A ring without a library between.
+struct Raw {
+    fd: OwnedFd,
+    rings: *mut u8,
+    entries: *mut u8,
+    /// Offsets as the kernel told them, by the words of `struct io_uring_params`.
+    params: [u32; 30],
+}
+
+// SAFETY: only atomics are reached through the pointers.
+unsafe impl Sync for Raw {}
+
+fn setup(entries: u32, params: &mut [u32; 30]) -> io::Result<OwnedFd> {
+    // SAFETY: `params` has the size of `struct io_uring_params`, 120 bytes.
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, entries, params.as_mut_ptr()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor, nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
+}
+
+fn map(fd: &OwnedFd, offset: i64, length: usize) -> io::Result<*mut u8> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at a place that the kernel chooses.
+    let at = unsafe {
+        libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, fd.as_raw_fd(), offset)
+    };
+    if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at.cast()) }
+}
+
+fn enter(fd: i32, submit: u32, wait: u32, flags: u32) -> i64 {
+    // SAFETY: no argument points anywhere.
+    let result =
+        unsafe { libc::syscall(libc::SYS_io_uring_enter, fd, submit, wait, flags, 0_usize, 0_usize) };
+    if result < 0 { -i64::from(io::Error::last_os_error().raw_os_error().unwrap_or(0)) } else { result }
+}
+
+impl Raw {
+    fn new() -> io::Result<Self> {
+        let mut params = [0; 30];
+        let fd = setup(ENTRIES, &mut params)?;
+        let (rings, entries) = (map(&fd, 0, PART)?, map(&fd, 0x1000_0000, ENTRIES as usize * 64)?);
+        Ok(Self { fd, rings, entries, params })
+    }
+
+    fn word(&self, offset: u32) -> &AtomicU32 {
+        // SAFETY: aligned and inside the mapping, which lives as long as this.
+        unsafe { AtomicU32::from_ptr(self.rings.add((offset as usize % PART) & !3).cast()) }
+    }
+
+    fn entry_word(&self, index: usize) -> &AtomicU64 {
+        // SAFETY: aligned and inside the mapping, which lives as long as this.
+        unsafe { AtomicU64::from_ptr(self.entries.add(index * 8 % (ENTRIES as usize * 64)).cast()) }
+    }
+
+    fn sq(&self, field: usize) -> &AtomicU32 {
+        self.word(self.params.get(10 + field).copied().unwrap_or(0))
+    }
+
+    fn enter(&self, submit: u32, wait: u32, flags: u32) -> i64 {
+        enter(self.fd.as_raw_fd(), submit, wait, flags)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // SAFETY: both mappings are this value's.
+        unsafe {
+            libc::munmap(self.rings.cast(), PART);
+            libc::munmap(self.entries.cast(), ENTRIES as usize * 64);
+        }
+    }
+}
+
+pub(crate) fn run() -> Outcome {
+    refusals()?;
+    println!("refusals: ok");
+    indices()?;
+    println!("indices: ok");
+    endings()?;
+    println!("endings: ok");
+    noise()?;
+    println!("noise: ok");
+    works()
+}
+
+fn expect(found: i64, expected: i32, what: &str) -> Outcome {
+    if found == -i64::from(expected) {
+        Ok(())
+    } else {
+        Err(failed(format!("{what} gave {found}, expected {}", -expected)))
+    }
+}
+
+fn number(result: io::Result<impl Sized>) -> i64 {
+    result.map_or_else(|error| -i64::from(error.raw_os_error().unwrap_or(0)), |_| 0)
+}
+
+fn refusals() -> Outcome {
+    let null = std::fs::File::open("/dev/null")?;
+    expect(enter(null.as_raw_fd(), 1, 0, 0), libc::EOPNOTSUPP, "entering a file")?;
+    expect(enter(9999, 1, 0, 0), libc::EBADF, "entering nothing")?;
+    let ring = Raw::new()?;
+    expect(ring.enter(0, 0, 1 << 30), libc::EINVAL, "an unknown flag")?;
+    for (offset, length) in [(0x2000_0000, PART), (0x7800_0000, PART), (0, 1 << 24), (0x1000_0000, 1 << 24)] {
+        expect(number(map(&ring.fd, offset, length)), libc::EINVAL, "mapping what is not there")?;
+    }
+    let mut params = [0; 30];
+    params[2] = 1 << 31;
+    expect(number(setup(8, &mut params)), libc::EINVAL, "setting up with an unknown flag")?;
+    let mut params = [0; 30];
+    params[9] = 1;
+    expect(number(setup(8, &mut params)), libc::EINVAL, "setting up with a reserved field")?;
+    // SAFETY: the kernel refuses the address.
+    let result = unsafe { libc::syscall(libc::SYS_io_uring_setup, 8, 8_usize) };
+    if result != -1 {
+        return Err(failed("setting up with a bad address worked"));
+    }
+    // A ring among its own registered files would never be closed.
+    let fd = ring.fd.as_raw_fd();
+    // SAFETY: one descriptor is pointed to.
+    let result = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, 2, &raw const fd, 1) };
+    if result != -1 {
+        return Err(failed("a ring registered itself"));
+    }
+    Ok(())
+}
+
+/// Indices that lie: what the kernel says of its own afterwards is still true.
+fn indices() -> Outcome {
+    let ring = Raw::new()?;
+    let [head, tail, array] = [0, 1, 6].map(|field| ring.params.get(10 + field).copied().unwrap_or(0));
+    // Far more submissions than there are places, and numbers that no entry has.
+    for place in 0..ENTRIES {
+        ring.word(array + place * 4)
+            .store(if place % 2 == 0 { u32::MAX - place } else { place }, Ordering::SeqCst);
+    }
+    ring.word(tail).store(u32::MAX / 2, Ordering::SeqCst);
+    for _ in 0..ENTRIES * 2 {
+        let count = ring.enter(u32::MAX, 0, 0);
+        if count > i64::from(ENTRIES) {
+            return Err(failed(format!("{count} entries were taken from a ring of {ENTRIES}")));
+        }
+    }
+    if ring.sq(5).load(Ordering::SeqCst) == 0 {
+        return Err(failed("wrong numbers of entries were not counted"));
+    }
+    let shown = ring.word(head).load(Ordering::SeqCst);
+    ring.word(head).store(shown.wrapping_add(12345), Ordering::SeqCst);
+    ring.word(tail).store(shown.wrapping_add(1), Ordering::SeqCst);
+    ring.enter(1, 0, 0);
+    // The rings taken away under the kernel.
+    let mut ring = Raw::new()?;
+    // SAFETY: replaces this ring's own mapping by an empty one of the same size.
+    let anonymous = unsafe {
+        libc::munmap(ring.rings.cast(), PART);
+        libc::mmap(
+            ring.rings.cast(),
+            PART,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
+            -1,
+            0,
+        )
+    };
+    ring.rings = anonymous.cast();
+    expect(ring.enter(1, 0, 1), 0, "a ring that is no longer mapped")
+}
+
+/// Processes that end, or close, with requests on their way.
+fn endings() -> Outcome {
+    for way in 0..4 {
+        let mut child = fork(|| {
+            let Ok(mut ring) = io_uring::IoUring::builder().setup_cqsize(64).build(8) else { return 1 };
+            let mut ends = [0; 2];
+            // SAFETY: the kernel writes two descriptors.
+            if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
+                return 2;
+            }
+            let [reader, _] = ends;
+            let mut buffer = Box::new([0_u8; 64]);
+            for data in 0..8 {
+                let read = io_uring::opcode::Read::new(io_uring::types::Fd(reader), buffer.as_mut_ptr(), 64);
+                if super::push(&mut ring, &read.build().user_data(data)).is_err() {
+                    return 3;
+                }
+            }
+            if ring.submit().is_err() {
+                return 4;
+            }
+            match way {
+                0 => 0,
+                1 => {
+                    drop(ring);
+                    0
+                }
+                // SAFETY: ends this process as a crash does.
+                2 => unsafe { libc::kill(libc::getpid(), libc::SIGKILL) },
+                _ => {
+                    let grandchild = fork(|| i32::from(ring.submitter().submit_and_wait(0).is_err()));
+                    i32::from(!grandchild.is_ok_and(|mut child| child.wait().is_ok_and(|end| end == Ok(0))))
+                }
+            }
+        })?;
+        let end = child.wait()?;
+        let expected = if way == 2 { Err(libc::SIGKILL) } else { Ok(0) };
+        if end != expected {
+            return Err(failed(format!(
+                "a process that left requests behind in way {way} ended with {end:?}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A simple generator: the same noise on every machine.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// Random entries and indices from two threads at once, in processes that may die of what they ask for.
+fn noise() -> Outcome {
+    for seed in 1..=3_u64 {
+        let mut child = fork(|| noisy(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)))?;
+        // It may well have read something over its own memory; that is its affair.
+        let _ = child.wait()?;
+    }
+    Ok(())
+}
+
+fn noisy(seed: u64) -> i32 {
+    let Ok(ring) = Raw::new() else { return 1 };
+    // SAFETY: only for this process, which shall not hang: some requests wait for ever, and one may be a wait.
+    unsafe { libc::alarm(10) };
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut noise = Noise(seed ^ 0xffff);
+            while !stop.load(Ordering::Relaxed) {
+                let value = noise.next();
+                ring.entry_word(value as usize >> 8).store(noise.next(), Ordering::Relaxed);
+                if value % 16 == 0 {
+                    ring.word(value as u32 >> 16).store(noise.next() as u32, Ordering::Relaxed);
+                }
+                thread::yield_now();
+            }
+        });
+        let mut noise = Noise(seed);
+        for _ in 0..ROUNDS {
+            for index in 0..ENTRIES as usize {
+                let (operation, more) = (noise.next() % 24, noise.next());
+                // Small descriptors and few flags, so that much of it gets somewhere.
+                let first = operation | ((more & 0x5f) << 8) | (((more >> 8) % 8) << 32);
+                ring.entry_word(index * 8).store(first, Ordering::Relaxed);
+                ring.entry_word(index * 8 + 3).store(noise.next() % 512, Ordering::Relaxed);
+                ring.entry_word(index * 8 + 5).store(0, Ordering::Relaxed);
+            }
+            let tail = ring.sq(1);
+            tail.store(tail.load(Ordering::Relaxed).wrapping_add(ENTRIES), Ordering::SeqCst);
+            ring.enter(ENTRIES, 0, 1);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    0
+}

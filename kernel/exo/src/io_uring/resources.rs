@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files and buffers that a program has registered with a ring.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use exo_hal::{PAGE_SIZE, mm::frame::Frame};
+
+use crate::{
+    errno::{Errno, Result},
+    fs::{FileTable, OpenFile},
+    mm::AddressSpace,
+    user::IoVec,
+};
+
+/// Most buffers, as on Linux.
+pub const MOST_BUFFERS: usize = 1 << 14;
+/// Most bytes of a buffer, as on Linux.
+const MOST_BYTES: usize = 1 << 30;
+/// Most files, as many as descriptors on Linux by default.
+pub const MOST_FILES: usize = 1 << 15;
+
+/// A registered buffer: the program's memory, held.
+pub struct Buffer {
+    address: usize,
+    length: usize,
+    frames: Vec<Frame>,
+}
+
+impl Buffer {
+    /// Takes hold of the program's memory; all of it must be writable.
+    pub fn new(memory: &AddressSpace, vector: &IoVec) -> Result<Self> {
+        if vector.length == 0 || vector.length > MOST_BYTES {
+            return Err(Errno::EFAULT);
+        }
+        let end = vector.base.checked_add(vector.length).ok_or(Errno::EOVERFLOW)?;
+        let first = vector.base - vector.base % PAGE_SIZE;
+        let mut frames = Vec::new();
+        frames.try_reserve_exact((end - first).div_ceil(PAGE_SIZE)).map_err(|_| Errno::ENOMEM)?;
+        for page in (first..end).step_by(PAGE_SIZE) {
+            frames.push(memory.frame_for_writing(page)?);
+        }
+        Ok(Self { address: vector.base, length: vector.length, frames })
+    }
+
+    /// Where the page with its first byte begins.
+    pub fn first_page(&self) -> usize {
+        self.address - self.address % PAGE_SIZE
+    }
+
+    /// A page of it.
+    pub fn frame(&self, index: usize) -> Option<&Frame> {
+        self.frames.get(index)
+    }
+
+    /// Whether `length` bytes at `address` are part of it.
+    pub fn contains(&self, address: usize, length: usize) -> bool {
+        let start = address.checked_sub(self.address);
+        start.and_then(|start| start.checked_add(length)).is_some_and(|end| end <= self.length)
+    }
+}
+
+/// What is registered.
+#[derive(Default)]
+pub struct Resources {
+    /// The buffers; empty places have none.
+    pub buffers: Option<Vec<Option<Buffer>>>,
+    /// The files; empty places have none.
+    pub files: Option<Vec<Option<Arc<OpenFile>>>>,
+}
+
+/// The file behind a descriptor that is to be registered; -1 leaves a place empty.
+pub fn file(files: &FileTable, fd: i32) -> Result<Option<Arc<OpenFile>>> {
+    if fd == -1 {
+        return Ok(None);
+    }
+    let file = files.get(fd)?;
+    // Rings that hold each other, or themselves, would never be let go.
+    if file.file().io_ring().is_some() { Err(Errno::EBADF) } else { Ok(Some(file)) }
+}
+
+impl Resources {
+    /// The registered file `index`.
+    pub fn file(&self, index: i32) -> Option<Arc<OpenFile>> {
+        self.files.as_ref()?.get(usize::try_from(index).ok()?)?.clone()
+    }
+
+    /// The registered buffer `index`.
+    pub fn buffer(&self, index: u16) -> Option<&Buffer> {
+        self.buffers.as_ref()?.get(usize::from(index))?.as_ref()
+    }
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What waits, and the kernel thread that tries it again.
+
+use core::sync::atomic::Ordering;
+
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
+
+use exo_hal::time;
+use exo_logic::uring::{Operation, entry::flag, layout::offset};
+use linux_raw_sys::io_uring as abi;
+
+use super::{job::Job, perform::Step, ring::Ring};
+use crate::{
+    errno::{Errno, Result},
+    fs::poll::{self, Events},
+    mm::AddressSpace,
+    sched::wait::{WaitQueue, wait_on},
+    task::{current, kernel_thread},
+};
+
+/// Requests that wait.
+#[derive(Default)]
+pub struct Parked {
+    /// For a file or a time.
+    jobs: Vec<Job>,
+    /// For all that was submitted before to end, and what came after such a one.
+    pub drained: VecDeque<Job>,
+    /// There is a worker.
+    has_worker: bool,
+}
+
+impl Parked {
+    /// Whether a timeout waits for the `tail`th completion, or an earlier one.
+    pub fn counts_to(&self, tail: u32) -> bool {
+        self.jobs.iter().any(|job| has_counted(job, tail))
+    }
+}
+
+fn has_counted(job: &Job, tail: u32) -> bool {
+    job.target.is_some_and(|target| tail.wrapping_sub(target) as i32 >= 0)
+}
+
+/// Whether trying again may help, for a request that waits for its file.
+fn may_go_on(job: &Job) -> bool {
+    let Some(file) = &job.file else { return false };
+    let asked = match job.operation {
+        Operation::Transfer(transfer) if transfer.write => Events::OUT,
+        Operation::Transfer(_) => Events::IN,
+        Operation::Poll { events } => Events::from_bits_truncate(events),
+        _ => return false,
+    };
+    !poll::ready(file, asked).is_empty()
+}
+
+impl Ring {
+    /// Leaves a request to the worker.
+    pub fn park(self: &Arc<Self>, mut job: Job) {
+        if job.memory.is_none() {
+            job.memory = Some(current().memory());
+        }
+        if let Err(error) = self.start_worker() {
+            // Nobody could ever end it. What is linked behind it ends with it.
+            self.finish(job, -error.0);
+            return;
+        }
+        self.parked.lock().jobs.push(job);
+        self.wake_worker();
+    }
+
+    /// Leaves a request that can be begun to the worker, which is there already.
+    pub fn leave_to_worker(&self, job: Job) {
+        self.parked.lock().jobs.push(job);
+        self.wake_worker();
+    }
+
+    /// There is no worker that could ever begin them.
+    pub fn refuse_drained(&self) {
+        let drained = core::mem::take(&mut self.parked.lock().drained);
+        for job in drained {
+            self.finish(Job { flags: job.flags & !flag::HARD_LINK, ..job }, -Errno::ENOMEM.0);
+        }
+    }
+
+    /// Has the worker look at everything.
+    pub fn wake_worker(&self) {
+        self.news.store(true, Ordering::Release);
+        self.work.wake_all();
+    }
+
+    /// Starts the worker if there is none yet.
+    pub fn start_worker(self: &Arc<Self>) -> Result<()> {
+        if core::mem::replace(&mut self.parked.lock().has_worker, true) {
+            return Ok(());
+        }
+        let ring = self.clone();
+        let task = current();
+        let main = Box::new(move || if ring.is_polled() { poll_submissions(&ring) } else { work(&ring) });
+        let name: &[u8] = if self.is_polled() { b"iou-sqp" } else { b"iou-wrk" };
+        let started = kernel_thread::start(name, Some(&task.process), self.settings.affinity, main);
+        if started.is_err() {
+            self.parked.lock().has_worker = false;
+        }
+        started.map(drop)
+    }
+
+    /// The ring's file is closed: what waits is forgotten, the worker ends.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        let forgotten = {
+            let mut parked = self.parked.lock();
+            (core::mem::take(&mut parked.jobs), core::mem::take(&mut parked.drained))
+        };
+        drop(forgotten);
+        let released = core::mem::take(&mut *self.resources.lock());
+        drop(released);
+        self.wake_worker();
+        self.taken.wake_all();
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Ends waiting requests that match: one, or all; how many. ENOENT for none.
+    pub fn cancel(&self, all: bool, matches: impl Fn(&Job) -> bool) -> Result {
+        let mut found = Vec::new();
+        {
+            let mut parked = self.parked.lock();
+            while let Some(at) = parked.jobs.iter().position(&matches) {
+                found.push(parked.jobs.remove(at));
+                if !all {
+                    break;
+                }
+            }
+        }
+        let count = found.len();
+        for job in found {
+            // Whatever the links say: a chain does not go on behind what was cancelled.
+            self.finish(Job { flags: job.flags & !flag::HARD_LINK, ..job }, -Errno::ECANCELED.0);
+        }
+        match (count, all) {
+            (0, false) if self.flights.lock().any(&matches) => Err(Errno::EALREADY),
+            (0, false) => Err(Errno::ENOENT),
+            (_, false) => Ok(0),
+            (count, true) => Ok(count),
+        }
+    }
+
+    /// Tries again all that may go on, and starts what has waited for others to end.
+    fn retry(self: &Arc<Self>) {
+        let (now, tail) = (time::now_ns(), self.tail());
+        let jobs = core::mem::take(&mut self.parked.lock().jobs);
+        for job in jobs {
+            if let Operation::Timeout { .. } = job.operation {
+                let ended = has_counted(&job, tail);
+                if ended || job.deadline <= now {
+                    self.run_from(job, Some(if ended { 0 } else { -Errno::ETIME.0 }));
+                } else {
+                    self.parked.lock().jobs.push(job);
+                }
+                continue;
+            }
+            if let Some(memory) = &job.memory {
+                adopt(memory);
+            }
+            match self.attempt(job, false) {
+                Step::Wait(job) => self.parked.lock().jobs.push(job),
+                Step::Done(job, result) => self.run_from(job, Some(result)),
+                step => self.go_on(step),
+            }
+        }
+        while let Some(job) = self.next_drained() {
+            self.run_from(job, None);
+        }
+        self.ring_doorbells();
+        if self.is_closing() {
+            // What was parked meanwhile.
+            self.close();
+        }
+    }
+
+    fn next_drained(&self) -> Option<Job> {
+        let mut parked = self.parked.lock();
+        let waiting: usize = parked.drained.iter().map(Job::count).sum();
+        let first = parked.drained.front()?;
+        if first.flags & flag::DRAIN != 0 && self.in_flight() > waiting {
+            return None;
+        }
+        parked.drained.pop_front()
+    }
+
+    /// Sleeps until something can be done, or `more` says so.
+    fn sleep(&self, more: impl Fn() -> bool) {
+        let files: Vec<_> = self.parked.lock().jobs.iter().filter_map(|job| job.file.clone()).collect();
+        let deadline = self.parked.lock().jobs.iter().map(|job| job.deadline).min();
+        let mut queues: Vec<&WaitQueue> = files.iter().filter_map(|file| file.file().queue()).collect();
+        queues.push(&self.work);
+        let has_work = || {
+            let news = self.news.swap(false, Ordering::AcqRel) || self.is_closing() || more();
+            (news || self.parked.lock().jobs.iter().any(may_go_on)).then_some(())
+        };
+        // That the time is up is seen by who looks next.
+        let _ = wait_on(&queues, deadline.filter(|at| *at != u64::MAX), false, has_work);
+    }
+}
+
+/// Loads the memory that a request's addresses belong to.
+fn adopt(memory: &Arc<AddressSpace>) {
+    let task = current();
+    let old = {
+        let mut own = task.process.memory.lock();
+        if Arc::ptr_eq(&own, memory) {
+            return;
+        }
+        core::mem::replace(&mut *own, memory.clone())
+    };
+    memory.activate();
+    drop(old);
+}
+
+/// The worker's life.
+fn work(ring: &Arc<Ring>) {
+    while !ring.is_closing() {
+        ring.sleep(|| false);
+        ring.retry();
+        kernel_thread::pause();
+    }
+}
+
+/// The life of a worker that takes submissions from the ring by itself.
+fn poll_submissions(ring: &Arc<Ring>) {
+    let memory = current().memory();
+    let mut busy_until = time::now_ns().saturating_add(ring.settings.idle_ns);
+    while !ring.is_closing() {
+        if ring.waiting() > 0 {
+            adopt(&memory);
+            let Some(files) = ring.files.upgrade() else { return };
+            // Too much on its way: tried again after the next completion.
+            if ring.submit(u32::MAX, &files).is_ok() {
+                busy_until = time::now_ns().saturating_add(ring.settings.idle_ns);
+            }
+            drop(files);
+            ring.taken.wake_all();
+        }
+        if ring.poll_disks() > 0 {
+            busy_until = time::now_ns().saturating_add(ring.settings.idle_ns);
+        }
+        if ring.news.swap(false, Ordering::AcqRel)
+            || ring.parked.lock().jobs.iter().any(|job| may_go_on(job) || job.deadline <= time::now_ns())
+        {
+            ring.retry();
+        }
+        if time::now_ns() < busy_until {
+            kernel_thread::pause();
+            continue;
+        }
+        // The program is told before the last look: either it sees that, or this sees what it has submitted.
+        ring.shared.change(offset::SQ_FLAGS, abi::IORING_SQ_NEED_WAKEUP, true);
+        if ring.waiting() == 0 {
+            ring.sleep(|| false);
+        }
+        ring.shared.change(offset::SQ_FLAGS, abi::IORING_SQ_NEED_WAKEUP, false);
+        ring.retry();
+        if ring.waiting() > 0 {
+            busy_until = time::now_ns().saturating_add(ring.settings.idle_ns);
+        }
+        kernel_thread::pause();
+    }
+}

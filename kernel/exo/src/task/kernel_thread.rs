@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Threads that run in the kernel alone: work that has to wait and is nobody's system call.
+//!
+//! Such a thread is a task like any other, with a process of its own that no list names. It may have a program's memory
+//! loaded, to copy to and from it on the program's behalf. As all kernel code it runs with interrupts off, so one that does not
+//! wait soon must pass [`pause`] now and then.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use alloc::{boxed::Box, sync::Arc};
+
+use exo_hal::{cpu, tlb, trap::Regs};
+
+use super::{Name, Process, Seed, Task, current};
+use crate::{errno::Result, init, sched, signal::SignalSet};
+
+/// What a kernel thread does. It ends when this returns.
+pub type Main = Box<dyn FnOnce() + Send>;
+
+/// Starts a kernel thread on the CPUs in `affinity`. With `on_behalf_of`, it has that process's memory loaded, and its
+/// session, group, terminal and limits; never its files or signals, so that it keeps none of them open.
+pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: Main) -> Result<Arc<Task>> {
+    let process = init::new_process(0);
+    if let Some(other) = on_behalf_of {
+        *process.memory.lock() = other.memory.lock().clone();
+        *process.terminal.lock() = other.terminal.lock().clone();
+        *process.limits.lock() = *other.limits.lock();
+        let copy = |to: &core::sync::atomic::AtomicU32, from: &core::sync::atomic::AtomicU32| {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        };
+        copy(&process.group, &other.group);
+        copy(&process.session, &other.session);
+    }
+    let task = Task::new(Seed {
+        tid: 0,
+        process,
+        regs: &Regs::default(),
+        name: Name::new(name),
+        blocked: SignalSet(u64::MAX),
+        affinity,
+    })?;
+    *task.main.lock() = Some(main);
+    STARTED.fetch_add(1, Ordering::Relaxed);
+    sched::start(task.clone());
+    Ok(task)
+}
+
+/// Kernel threads started so far.
+pub static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// Runs what the running task is there for, if it is a kernel thread; then does not return.
+pub fn run_if_kernel_thread() {
+    let main = current().main.lock().take();
+    if let Some(main) = main {
+        main();
+        sched::end_current();
+    }
+}
+
+/// For a thread that looks for work again and again: lets interrupts in, and other tasks run.
+pub fn pause() {
+    tlb::answer();
+    cpu::interrupt_window();
+    sched::schedule();
+}
