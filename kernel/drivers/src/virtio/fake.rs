@@ -11,7 +11,7 @@ use exo_platform::fake::{
     dma::{device_read, device_read16, device_read32, device_read64, device_write},
 };
 
-use super::{FEATURE_VERSION_1, common, status};
+use super::{common, feature::VERSION_1, status};
 
 const COMMON_AT: usize = 0x1000;
 const INTERRUPT_AT: usize = 0x2000;
@@ -156,7 +156,9 @@ impl FakeVirtio {
         let vector = queue.vector;
         if !quiet {
             inner.interrupt_status |= 1;
-            self.wires.raise(if vector == 0xffff { 0 } else { usize::from(vector) });
+            if vector != 0xffff {
+                self.wires.raise(vector.into());
+            }
         }
     }
 
@@ -164,12 +166,6 @@ impl FakeVirtio {
     pub(crate) fn set_given(&self, index: u16, given: u16) {
         let used = self.lock().queues[&index].used;
         assert!(device_write(used + 2, &given.to_le_bytes()));
-    }
-
-    /// Asks for no doorbell, or for one.
-    pub(crate) fn set_quiet(&self, index: u16, quiet: bool) {
-        let used = self.lock().queues[&index].used;
-        assert!(device_write(used, &u16::from(quiet).to_le_bytes()));
     }
 }
 
@@ -214,7 +210,7 @@ impl FakeDevice for FakeVirtio {
         let exists = self.kind.queue_sizes.get(usize::from(inner.queue_select)).copied();
         match offset.wrapping_sub(COMMON_AT) {
             common::DEVICE_FEATURE => (self.kind.features >> (32 * inner.select[0])) & 0xffff_ffff,
-            common::QUEUE_COUNT => self.kind.queue_sizes.len() as u64,
+            common::QUEUES => self.kind.queue_sizes.len() as u64,
             common::STATUS => inner.status.into(),
             common::GENERATION => {
                 if inner.restless {
@@ -254,7 +250,7 @@ impl FakeDevice for FakeVirtio {
             }
             common::STATUS => {
                 let agrees = inner.agreed & !self.kind.features == 0
-                    && inner.agreed & FEATURE_VERSION_1 != 0
+                    && inner.agreed & VERSION_1 != 0
                     && !inner.disagrees;
                 let refused = if agrees { 0 } else { status::FEATURES_OK };
                 inner.status = value as u8 & !refused;
@@ -268,11 +264,11 @@ impl FakeDevice for FakeVirtio {
                         queue.vector = if (value as usize) < vectors { value as u16 } else { 0xffff };
                     }
                     common::QUEUE_ENABLE => queue.enabled = value == 1,
-                    common::QUEUE_DESCRIPTORS => low(&mut queue.descriptors),
+                    0x20 => low(&mut queue.descriptors),
                     0x24 => high(&mut queue.descriptors),
-                    common::QUEUE_AVAILABLE => low(&mut queue.available),
+                    0x28 => low(&mut queue.available),
                     0x2c => high(&mut queue.available),
-                    common::QUEUE_USED => low(&mut queue.used),
+                    0x30 => low(&mut queue.used),
                     0x34 => high(&mut queue.used),
                     _ => {}
                 }

@@ -1,49 +1,56 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What all virtio devices on PCI have in common: their registers ([`Transport`]) and their queues ([`queue`]).
-//! Source: Virtual I/O Device (VIRTIO) Version 1.2, chapters 2 to 4. Only devices that follow version 1 are driven; those
-//! that can also be driven in the older way are told not to be.
+//! What all virtio devices on PCI have in common: finding the registers, agreeing on features, queues.
+//! Source: Virtual I/O Device (VIRTIO) Version 1.2, chapters 2 to 4. Devices that also know the old interface are used through
+//! the new one.
 
 #[cfg(test)]
 pub(crate) mod fake;
-pub mod queue;
+mod queue;
 #[cfg(test)]
 mod tests;
 
-use exo_platform::{Registers, SpinLock, now_ns, pci, spin_for_ns};
+use alloc::sync::Arc;
+
+use exo_platform::{
+    InterruptHandler, InterruptKind, Registers,
+    pci::{self, capability},
+};
 
 use crate::DriverError;
-use queue::Queue;
+
+pub use queue::{Layout, Part, Queue, Used};
 
 /// The maker of all virtio devices.
 pub const VENDOR: u16 = 0x1af4;
-/// Device numbers of version 1 begin here; the type is added.
-pub const DEVICE_BASE: u16 = 0x1040;
+/// A device that knows only the new interface has this plus its type as its number.
+pub const MODERN: u16 = 0x1040;
 
-/// Kinds of registers that a capability tells the place of (4.1.4).
-mod place {
+/// Feature bits that are no device's own.
+pub mod feature {
+    /// A descriptor may name a table of descriptors.
+    pub const INDIRECT: u64 = 1 << 28;
+    /// Each side says how far the other may go before it wants to be told.
+    pub const EVENT_INDEX: u64 = 1 << 29;
+    /// The new interface.
+    pub const VERSION_1: u64 = 1 << 32;
+}
+
+/// Kinds of registers, in their capabilities.
+mod kind {
     pub(super) const COMMON: u8 = 1;
     pub(super) const NOTIFY: u8 = 2;
-    pub(super) const INTERRUPT: u8 = 3;
+    pub(super) const INTERRUPT_STATUS: u8 = 3;
     pub(super) const DEVICE: u8 = 4;
 }
 
-/// Fields of such a capability.
-mod field {
-    pub(super) const KIND: u16 = 3;
-    pub(super) const BAR: u16 = 4;
-    pub(super) const OFFSET: u16 = 8;
-    pub(super) const LENGTH: u16 = 12;
-    pub(super) const MULTIPLIER: u16 = 16;
-}
-
-/// Common registers (4.1.4.3).
+/// Offsets of the common registers.
 pub(crate) mod common {
     pub(crate) const DEVICE_FEATURE_SELECT: usize = 0x00;
     pub(crate) const DEVICE_FEATURE: usize = 0x04;
     pub(crate) const DRIVER_FEATURE_SELECT: usize = 0x08;
     pub(crate) const DRIVER_FEATURE: usize = 0x0c;
     pub(crate) const CONFIG_VECTOR: usize = 0x10;
-    pub(crate) const QUEUE_COUNT: usize = 0x12;
+    pub(crate) const QUEUES: usize = 0x12;
     pub(crate) const STATUS: usize = 0x14;
     pub(crate) const GENERATION: usize = 0x15;
     pub(crate) const QUEUE_SELECT: usize = 0x16;
@@ -51,44 +58,38 @@ pub(crate) mod common {
     pub(crate) const QUEUE_VECTOR: usize = 0x1a;
     pub(crate) const QUEUE_ENABLE: usize = 0x1c;
     pub(crate) const QUEUE_NOTIFY: usize = 0x1e;
-    pub(crate) const QUEUE_DESCRIPTORS: usize = 0x20;
-    pub(crate) const QUEUE_AVAILABLE: usize = 0x28;
-    pub(crate) const QUEUE_USED: usize = 0x30;
-    pub(super) const LENGTH: usize = 0x38;
+    pub(crate) const QUEUE_ADDRESSES: [usize; 3] = [0x20, 0x28, 0x30];
+    pub(crate) const LENGTH: usize = 0x38;
 }
 
-/// Bits of the status (2.1).
+/// Bits of the status register.
 pub(crate) mod status {
     pub(crate) const ACKNOWLEDGE: u8 = 1;
     pub(crate) const DRIVER: u8 = 2;
     pub(crate) const DRIVER_OK: u8 = 4;
     pub(crate) const FEATURES_OK: u8 = 8;
-    pub(crate) const FAILED: u8 = 128;
-    /// What is read where no device is.
+    pub(crate) const NEEDS_RESET: u8 = 0x40;
+    pub(crate) const FAILED: u8 = 0x80;
+    /// What reads give when the device is gone.
     pub(crate) const GONE: u8 = 0xff;
 }
 
-/// The device follows version 1 of the standard (6).
-pub const FEATURE_VERSION_1: u64 = 1 << 32;
-/// No interrupt: what a queue or the configuration is given in place of a vector.
+/// No interrupt for a queue, or for changes of the device's own registers.
 const NO_VECTOR: u16 = 0xffff;
-/// How long a device may take to reset itself, in nanoseconds.
-const RESET_NS: u64 = 500_000_000;
-/// Times that the configuration may change while it is read.
-const TRIES: u32 = 100;
+/// How long a reset may take. The specification gives no limit; QEMU resets within the write.
+const RESET_NS: u64 = 1_000_000_000;
 
-/// The registers of a device.
+/// The registers of a virtio device.
 pub struct Transport {
+    function: pci::Function,
     common: Registers,
     notify: Registers,
-    multiplier: u32,
-    interrupt: Registers,
+    notify_multiplier: u32,
+    interrupt_status: Option<Registers>,
     device: Option<Registers>,
-    /// The right to say which queue the registers mean.
-    select: SpinLock<()>,
 }
 
-/// Tells the device that there is work in a queue.
+/// Where a queue's new buffers are announced. Nothing else is written there.
 #[derive(Clone, Debug)]
 pub struct Doorbell {
     register: Registers,
@@ -96,7 +97,7 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// Rings.
+    /// Tells the device to look at the queue.
     #[inline]
     pub fn ring(&self) {
         self.register.write16(0, self.queue);
@@ -104,185 +105,207 @@ impl Doorbell {
 }
 
 impl Transport {
-    /// Finds the registers of a function. It must answer to memory.
+    /// Finds the registers of a device, and lets it use memory.
     ///
     /// # Errors
-    /// [`DriverError::Declined`] if it does not follow version 1, [`DriverError::Pci`].
+    /// [`DriverError::Declined`] if it has not the new interface.
     pub fn new(function: &pci::Function) -> Result<Self, DriverError> {
-        // The first of each kind is the one that the device prefers.
-        let find = |kind: u8, least: usize| -> Result<Option<(u16, Registers)>, DriverError> {
-            for at in function.capabilities(pci::capability::VENDOR) {
-                let field = |field: u16| at.saturating_add(field);
-                let bar = function.read_config8(field(field::BAR));
-                if function.read_config8(field(field::KIND)) != kind || bar > 5 {
-                    continue;
-                }
-                let offset = function.read_config32(field(field::OFFSET));
-                let length = function.read_config32(field(field::LENGTH));
-                let (offset, length) = (offset as usize, length as usize);
-                let registers = function.bar(bar)?.part(offset, length).filter(|_| length >= least);
-                return Ok(Some((
-                    at,
-                    registers.ok_or(DriverError::Device("its registers reach beyond their place"))?,
-                )));
-            }
-            Ok(None)
+        let mut found: [Option<(Registers, u16)>; 5] = [const { None }; 5];
+        for at in function.capabilities(capability::VENDOR) {
+            let [_, kind] = function.read_config16(at + 2).to_le_bytes();
+            let bar = function.read_config8(at + 4);
+            let (offset, length) = (function.read_config32(at + 8), function.read_config32(at + 12));
+            let Some(place) = found.get_mut(usize::from(kind)).filter(|place| place.is_none()) else {
+                continue;
+            };
+            // A device may offer one kind several times, best first; those that cannot be reached are passed over.
+            let registers = function.bar(bar).ok().and_then(|r| r.part(offset as usize, length as usize));
+            *place = registers.map(|registers| (registers, at));
+        }
+        let mut take = |kind: u8| found.get_mut(usize::from(kind)).and_then(Option::take);
+        let (Some((common, _)), Some((notify, notify_at))) = (take(kind::COMMON), take(kind::NOTIFY)) else {
+            return Err(DriverError::Declined("it has only virtio's old interface"));
         };
-        let need =
-            |kind, least| find(kind, least)?.ok_or(DriverError::Declined("it does not follow virtio 1"));
-        let (_, common) = need(place::COMMON, common::LENGTH)?;
-        let (at, notify) = need(place::NOTIFY, 2)?;
-        let (_, interrupt) = need(place::INTERRUPT, 1)?;
-        let multiplier = function.read_config32(at.saturating_add(field::MULTIPLIER));
-        let device = find(place::DEVICE, 1)?.map(|(_, registers)| registers);
-        Ok(Self { common, notify, multiplier, interrupt, device, select: SpinLock::new(()) })
+        if common.len() < common::LENGTH {
+            return Err(DriverError::Device("virtio's common registers are cut short"));
+        }
+        function.enable();
+        Ok(Self {
+            notify_multiplier: function.read_config32(notify_at + 16),
+            function: function.clone(),
+            common,
+            notify,
+            interrupt_status: take(kind::INTERRUPT_STATUS).map(|(registers, _)| registers),
+            device: take(kind::DEVICE).map(|(registers, _)| registers),
+        })
+    }
+
+    /// The device's own registers, if it has any.
+    pub fn device(&self) -> Option<&Registers> {
+        self.device.as_ref()
+    }
+
+    /// The PCI function.
+    pub fn function(&self) -> &pci::Function {
+        &self.function
     }
 
     fn status(&self) -> u8 {
         self.common.read8(common::STATUS)
     }
 
-    fn add_status(&self, bit: u8) {
-        self.common.write8(common::STATUS, self.status() | bit);
+    fn add_status(&self, bits: u8) {
+        self.common.write8(common::STATUS, self.status() | bits);
     }
 
-    /// Whether the device answers.
-    pub fn is_there(&self) -> bool {
-        self.status() != status::GONE
-    }
-
-    /// Resets the device: it forgets everything and lets go of all memory.
+    /// Resets the device and waits until it has: it knows no queue and no feature then, and touches no memory.
     ///
     /// # Errors
     /// [`DriverError::Removed`], [`DriverError::TimedOut`].
     pub fn reset(&self) -> Result<(), DriverError> {
         self.common.write8(common::STATUS, 0);
-        let deadline = now_ns().saturating_add(RESET_NS);
+        let end = exo_platform::now_ns().saturating_add(RESET_NS);
         loop {
             match self.status() {
                 0 => return Ok(()),
-                status::GONE => return Err(DriverError::Removed),
-                _ if now_ns() > deadline => return Err(DriverError::TimedOut("a reset")),
-                _ => spin_for_ns(10_000),
+                status::GONE if !self.function.is_present() => return Err(DriverError::Removed),
+                _ if exo_platform::now_ns() > end => {
+                    // Whatever it does, it does it without memory.
+                    self.function.disable();
+                    return Err(DriverError::TimedOut("virtio reset"));
+                }
+                _ => exo_platform::spin_for_ns(10_000),
             }
         }
     }
 
-    fn offered(&self) -> u64 {
-        let half = |which: u32| {
-            self.common.write32(common::DEVICE_FEATURE_SELECT, which);
-            u64::from(self.common.read32(common::DEVICE_FEATURE))
-        };
-        half(0) | half(1) << 32
-    }
-
-    /// Resets the device and agrees with it on features: those of `wanted` that it has. It is not started by this.
+    /// Resets the device and agrees on features: those of `wanted` that the device has. [`feature::VERSION_1`] is wanted anyway.
     ///
     /// # Errors
-    /// [`DriverError::Declined`] if it does not follow version 1, [`DriverError::Device`] if it does not agree, and those of
-    /// [`reset`](Self::reset).
+    /// As [`reset`](Self::reset), and [`DriverError::Device`] if the device takes back what it has offered.
     pub fn negotiate(&self, wanted: u64) -> Result<u64, DriverError> {
         self.reset()?;
+        self.function.enable();
         self.add_status(status::ACKNOWLEDGE);
         self.add_status(status::DRIVER);
-        let offered = self.offered();
-        if offered & FEATURE_VERSION_1 == 0 {
+        let offered = [0u32, 1].map(|half| {
+            self.common.write32(common::DEVICE_FEATURE_SELECT, half);
+            u64::from(self.common.read32(common::DEVICE_FEATURE)) << (32 * half)
+        });
+        let agreed = (offered[0] | offered[1]) & (wanted | feature::VERSION_1);
+        if agreed & feature::VERSION_1 == 0 {
             self.fail();
-            return Err(DriverError::Declined("it does not follow virtio 1"));
+            return Err(DriverError::Declined("it has only virtio's old interface"));
         }
-        let agreed = offered & (wanted | FEATURE_VERSION_1);
-        for (which, half) in [(0, agreed as u32), (1, (agreed >> 32) as u32)] {
-            self.common.write32(common::DRIVER_FEATURE_SELECT, which);
-            self.common.write32(common::DRIVER_FEATURE, half);
+        for half in [0, 1] {
+            self.common.write32(common::DRIVER_FEATURE_SELECT, half);
+            self.common.write32(common::DRIVER_FEATURE, (agreed >> (32 * half)) as u32);
         }
         self.add_status(status::FEATURES_OK);
         if self.status() & status::FEATURES_OK == 0 {
             self.fail();
-            return Err(DriverError::Device("it does not agree to its own features"));
+            return Err(DriverError::Device("it does not take the features that it offers"));
         }
         Ok(agreed)
     }
 
-    /// Tells the device that its driver has given up.
+    /// Tells the device that it is given up.
     pub fn fail(&self) {
         self.add_status(status::FAILED);
     }
 
-    /// How many queues the device has.
+    /// Queues that the device has.
     pub fn queue_count(&self) -> u16 {
-        match self.common.read16(common::QUEUE_COUNT) {
+        match self.common.read16(common::QUEUES) {
+            // The device is gone.
             u16::MAX => 0,
             count => count,
         }
     }
 
-    /// The most entries of a queue; 0 if there is no such queue.
+    /// The largest size of a queue; 0 if it does not exist.
     pub fn queue_size(&self, index: u16) -> u16 {
-        let _select = self.select.lock();
         self.common.write16(common::QUEUE_SELECT, index);
         match self.common.read16(common::QUEUE_SIZE) {
-            u16::MAX => 0,
+            size if size > 1 << 15 => 0,
             size => size,
         }
     }
 
-    /// Tells the device where queue `index` is, and gives it interrupt `vector` if messages are used.
+    /// Gives the device a queue, with interrupt `vector` of those that [`interrupts`](Self::interrupts) gave.
     ///
     /// # Errors
-    /// [`DriverError::Device`] if it has no room for the vector, or its doorbell is nowhere.
-    pub fn set_up(&self, index: u16, queue: &Queue, vector: Option<u16>) -> Result<Doorbell, DriverError> {
-        let _select = self.select.lock();
+    /// [`DriverError::Device`] if it does not want it so.
+    pub fn set_queue(&self, index: u16, queue: &Queue, vector: Option<u16>) -> Result<Doorbell, DriverError> {
         self.common.write16(common::QUEUE_SELECT, index);
-        self.common.write16(common::QUEUE_SIZE, queue.size());
+        self.common.write16(common::QUEUE_SIZE, queue.layout().size);
         let vector = vector.unwrap_or(NO_VECTOR);
         self.common.write16(common::QUEUE_VECTOR, vector);
-        if self.common.read16(common::QUEUE_VECTOR) != vector {
-            return Err(DriverError::Device("it has no room for an interrupt vector"));
+        if vector != NO_VECTOR && self.common.read16(common::QUEUE_VECTOR) != vector {
+            return Err(DriverError::Device("it has no interrupt for a queue"));
         }
-        let places = queue.places();
-        for (register, address) in [
-            (common::QUEUE_DESCRIPTORS, places.descriptors),
-            (common::QUEUE_AVAILABLE, places.available),
-            (common::QUEUE_USED, places.used),
-        ] {
+        for (register, address) in common::QUEUE_ADDRESSES.into_iter().zip(queue.addresses()) {
             self.common.write32(register, address as u32);
             self.common.write32(register + 4, (address >> 32) as u32);
         }
-        let offset = u32::from(self.common.read16(common::QUEUE_NOTIFY)).checked_mul(self.multiplier);
-        let register = offset.and_then(|offset| self.notify.part(offset as usize, 2));
-        let register = register.ok_or(DriverError::Device("a doorbell is outside of its registers"))?;
+        let place = usize::from(self.common.read16(common::QUEUE_NOTIFY));
+        let offset = place.checked_mul(self.notify_multiplier as usize);
+        let register = offset.and_then(|offset| self.notify.part(offset, 2));
+        let register = register.ok_or(DriverError::Device("a queue's doorbell is nowhere"))?;
         self.common.write16(common::QUEUE_ENABLE, 1);
         Ok(Doorbell { register, queue: index })
     }
 
-    /// Gives changes of the configuration an interrupt vector, if messages are used.
-    pub fn set_config_vector(&self, vector: Option<u16>) {
-        self.common.write16(common::CONFIG_VECTOR, vector.unwrap_or(NO_VECTOR));
+    /// Interrupts for `wanted` queues; how many there are is theirs to say. With messages from a table, vector `i` is what
+    /// [`set_queue`](Self::set_queue) takes; with anything else there is one, and no vector to give.
+    ///
+    /// # Errors
+    /// [`DriverError::Pci`].
+    pub fn interrupts(
+        &self,
+        wanted: usize,
+        handler: Arc<dyn InterruptHandler>,
+    ) -> Result<pci::Interrupts, DriverError> {
+        let interrupts = self.function.interrupts(wanted, handler)?;
+        self.common.write16(common::CONFIG_VECTOR, NO_VECTOR);
+        Ok(interrupts)
     }
 
-    /// Lets the device work.
+    /// The vector for queue `index` of a device with these interrupts.
+    pub fn vector(interrupts: &pci::Interrupts, index: u16) -> Option<u16> {
+        let is_table = interrupts.kind() == InterruptKind::MsiX;
+        is_table.then(|| index % u16::try_from(interrupts.count()).unwrap_or(u16::MAX).max(1))
+    }
+
+    /// The device may use its queues from now on.
     pub fn start(&self) {
         self.add_status(status::DRIVER_OK);
     }
 
-    /// Why the interrupt line is raised; lowers it. Bit 0: a queue; bit 1: the configuration.
-    pub fn interrupt_status(&self) -> u8 {
-        self.interrupt.read8(0)
+    /// For an interrupt that is no message from a table: acknowledges it; whether it was this device's.
+    pub fn acknowledge(&self) -> bool {
+        let Some(registers) = &self.interrupt_status else { return false };
+        let value = registers.read8(0);
+        value != 0 && value != status::GONE
     }
 
-    /// Reads of the device's own configuration, all of them from one state of it.
-    ///
-    /// # Errors
-    /// [`DriverError::Device`] if it has none, or it changes all the time.
-    pub fn config<T>(&self, read: impl Fn(&Registers) -> T) -> Result<T, DriverError> {
-        let device = self.device.as_ref().ok_or(DriverError::Device("it has no configuration"))?;
-        for _ in 0..TRIES {
+    /// Whether the device says that it can do nothing more until it is reset.
+    pub fn needs_reset(&self) -> bool {
+        let status = self.status();
+        status != status::GONE && status & (status::NEEDS_RESET | status::FAILED) != 0
+    }
+
+    /// Reads something of the device's own registers as a whole, however often it changes meanwhile.
+    pub fn read_device<T>(&self, read: impl Fn(&Registers) -> T) -> Option<T> {
+        let device = self.device.as_ref()?;
+        // A device that never stops changing it gets no more tries than this.
+        for _ in 0..100 {
             let before = self.common.read8(common::GENERATION);
             let value = read(device);
             if self.common.read8(common::GENERATION) == before {
-                return Ok(value);
+                return Some(value);
             }
         }
-        Err(DriverError::Device("its configuration changes all the time"))
+        None
     }
 }

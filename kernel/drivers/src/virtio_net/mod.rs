@@ -12,16 +12,13 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
-use exo_platform::{Dma, InterruptHandler, InterruptKind, Segment, SpinLock, pci};
+use exo_platform::{Dma, InterruptHandler, InterruptKind, SpinLock, pci};
 
 use crate::{
     Device, Driver, DriverError, DriverType,
     bus::{DriverInfo, Found, Match},
     network::{Counters, ETHERNET_HEADER, FRAME_MAX, FrameListener, NetworkDevice, NetworkError, Way},
-    virtio::{
-        DEVICE_BASE, Doorbell, Transport, VENDOR,
-        queue::{Broken, Queue},
-    },
+    virtio::{Doorbell, Layout, MODERN, Part, Queue, Transport, Used, VENDOR},
 };
 
 /// Type of the device (5.1.1).
@@ -33,7 +30,7 @@ const TRANSITIONAL: u16 = 0x1000;
 pub static VIRTIO_NET: DriverInfo = DriverInfo {
     name: "virtio-net",
     matches: &[
-        Match::PciIdentity { vendor: VENDOR, device: DEVICE_BASE + NETWORK },
+        Match::PciIdentity { vendor: VENDOR, device: MODERN + NETWORK },
         Match::PciIdentity { vendor: VENDOR, device: TRANSITIONAL },
     ],
     probe,
@@ -58,6 +55,8 @@ mod config {
 /// The queues' numbers.
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
+/// Most slots of a queue: half a MiB of buffers.
+const SLOTS_MAX: u16 = 256;
 /// Bytes in front of each frame: what is to be, or was, done with it. Nothing, here (5.1.6).
 const HEADER: usize = 12;
 /// Bytes of a buffer: header and frame, with room to a power of two.
@@ -68,43 +67,44 @@ const NO_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// Shortest frame that is one: an Ethernet header.
 const FRAME_MIN: usize = ETHERNET_HEADER;
 
-/// One direction: a queue, and a buffer for each of its entries.
+/// The device has broken the rules; the queue is of no more use.
+struct Broken;
+
+/// One direction: a queue, and a buffer for each of its slots.
 struct Direction {
     queue: Queue,
     buffers: Dma,
     bell: Doorbell,
-    /// The buffer that each outstanding chain is about, by the chain's head.
-    buffer_of: Vec<u16>,
-    /// Buffers that are not in the queue.
+    /// For each slot: the device has it.
+    outstanding: Vec<bool>,
+    /// Slots that the device does not have.
     free: Vec<u16>,
 }
 
 impl Direction {
-    fn segment(&self, buffer: u16, length: usize) -> Segment {
-        let address = self.buffers.address().wrapping_add((usize::from(buffer) * BUFFER) as u64);
-        Segment { address, length: length as u32 }
-    }
-
-    /// Gives a buffer to the device, to be read or written; whether there was room.
-    fn give(&mut self, buffer: u16, length: usize, device_writes: bool) -> bool {
-        let segment = core::iter::once(self.segment(buffer, length));
-        let head = if device_writes {
-            self.queue.add(core::iter::empty(), segment)
-        } else {
-            self.queue.add(segment, core::iter::empty())
-        };
-        match head.and_then(|head| self.buffer_of.get_mut(usize::from(head))) {
-            Some(slot) => *slot = buffer,
-            None => self.free.push(buffer),
+    /// Gives a slot's buffer to the device.
+    fn give(&mut self, slot: u16, length: usize, is_written: bool) {
+        let address = self.buffers.address().wrapping_add((usize::from(slot) * BUFFER) as u64);
+        let part = Part { address, length: length as u32, is_written };
+        let pushed = self.queue.push(slot, core::iter::once(part));
+        if let Some(outstanding) = self.outstanding.get_mut(usize::from(slot)) {
+            *outstanding = pushed;
         }
-        head.is_some()
     }
 
-    /// Takes a buffer back from the device, and how much is in it.
+    /// Takes a slot back from the device, and how much it says is in its buffer.
     fn take(&mut self) -> Result<Option<(u16, usize)>, Broken> {
-        let Some(used) = self.queue.take()? else { return Ok(None) };
-        let buffer = self.buffer_of.get(usize::from(used.head)).copied().unwrap_or(0);
-        Ok(Some((buffer, used.written as usize)))
+        match self.queue.pop() {
+            None => Ok(None),
+            Some(Used::Nonsense) => Err(Broken),
+            Some(Used::Slot { slot, written }) => match self.outstanding.get_mut(usize::from(slot)) {
+                Some(outstanding) if *outstanding => {
+                    *outstanding = false;
+                    Ok(Some((slot, written as usize)))
+                }
+                _ => Err(Broken),
+            },
+        }
     }
 
     fn publish(&mut self) {
@@ -165,16 +165,15 @@ impl VirtioNet {
 
     /// Sets a direction up. `vector` is for its interrupts.
     fn direction(transport: &Transport, index: u16, vector: Option<u16>) -> Result<Direction, DriverError> {
-        let largest = transport.queue_size(index);
-        if largest == 0 {
-            return Err(DriverError::Device("it lacks a queue"));
-        }
-        let queue = Queue::new(largest, None)?;
-        let buffers = Dma::new(usize::from(queue.size()) * BUFFER, BUFFER, None)?;
-        let bell = transport.set_up(index, &queue, vector)?;
-        let buffer_of = alloc::vec![0; queue.size().into()];
-        let free = (0..queue.size()).collect();
-        Ok(Direction { queue, buffers, bell, buffer_of, free })
+        let largest = transport.queue_size(index).min(SLOTS_MAX);
+        let size = largest.checked_ilog2().map(|log| 1u16 << log);
+        let size = size.ok_or(DriverError::Device("it lacks a queue"))?;
+        let layout = Layout { size, chain: 1, is_indirect: false, has_event_index: false };
+        let queue = Queue::new(layout, None)?;
+        let buffers = Dma::new(usize::from(size) * BUFFER, BUFFER, None)?;
+        let bell = transport.set_queue(index, &queue, vector)?;
+        let outstanding = alloc::vec![false; size.into()];
+        Ok(Direction { queue, buffers, bell, outstanding, free: (0..size).collect() })
     }
 
     fn set_up(&self) -> Result<(), DriverError> {
@@ -182,20 +181,20 @@ impl VirtioNet {
         let transport = Arc::new(Transport::new(&self.function)?);
         let features = transport.negotiate(feature::MAC | feature::STATUS)?;
         let me = self.me.upgrade().ok_or(DriverError::NotReady)?;
-        let interrupts = self.function.interrupts(1, me)?;
+        let interrupts = transport.interrupts(1, me)?;
         let by_line = interrupts.kind() == InterruptKind::Line;
-        let vector = if interrupts.kind() == InterruptKind::MsiX { Some(0) } else { None };
-        transport.set_config_vector(vector);
+        let vector = Transport::vector(&interrupts, RECEIVE);
         let mut receive = Self::direction(&transport, RECEIVE, vector)?;
-        let mut transmit = Self::direction(&transport, TRANSMIT, None)?;
-        transmit.queue.want_interrupts(false);
-        for buffer in core::mem::take(&mut receive.free) {
-            receive.give(buffer, BUFFER, true);
+        // What was sent is no news: no vector.
+        let transmit = Self::direction(&transport, TRANSMIT, None)?;
+        for slot in core::mem::take(&mut receive.free) {
+            receive.give(slot, BUFFER, true);
         }
         let mut address = NO_ADDRESS;
         if features & feature::MAC != 0 {
-            address = transport
-                .config(|registers| core::array::from_fn(|index| registers.read8(config::MAC + index)))?;
+            let read = transport
+                .read_device(|registers| core::array::from_fn(|index| registers.read8(config::MAC + index)));
+            address = read.ok_or(DriverError::Device("its address cannot be read"))?;
         }
         transport.start();
         receive.publish();
@@ -220,18 +219,18 @@ impl VirtioNet {
 
     /// Takes the next frame out of the queue into `frame`; whether there was one.
     fn take_frame(&self, receive: &mut Direction, frame: &mut Vec<u8>) -> Result<bool, Broken> {
-        while let Some((buffer, written)) = receive.take()? {
+        while let Some((slot, written)) = receive.take()? {
             let length =
                 written.checked_sub(HEADER).filter(|length| (FRAME_MIN..=FRAME_MAX).contains(length));
             if let Some(length) = length {
                 frame.clear();
                 frame.resize(length, 0);
-                receive.buffers.read_bytes(usize::from(buffer) * BUFFER + HEADER, frame);
+                receive.buffers.read_bytes(usize::from(slot) * BUFFER + HEADER, frame);
                 self.counters.count(Way::In, length);
             } else {
                 self.counters.count_error(Way::In);
             }
-            receive.give(buffer, BUFFER, true);
+            receive.give(slot, BUFFER, true);
             receive.publish();
             if length.is_some() {
                 return Ok(true);
@@ -244,7 +243,7 @@ impl VirtioNet {
 impl InterruptHandler for VirtioNet {
     fn interrupt(&self, _index: usize) {
         let Some(running) = self.running() else { return };
-        if running.by_line && running.transport.interrupt_status() == 0 {
+        if running.by_line && !running.transport.acknowledge() {
             // Somebody else's, on the same line.
             return;
         }
@@ -284,8 +283,7 @@ impl Driver for VirtioNet {
     }
 
     fn is_ready(&self) -> bool {
-        !self.is_gone.load(Ordering::Relaxed)
-            && self.running().is_some_and(|running| running.transport.is_there())
+        !self.is_gone.load(Ordering::Relaxed) && self.running.lock().is_some() && self.function.is_present()
     }
 
     fn devices(&self) -> Vec<Device> {
@@ -318,8 +316,9 @@ impl NetworkDevice for VirtioNet {
         let Some(running) = self.running().filter(|_| !self.is_gone.load(Ordering::Relaxed)) else {
             return false;
         };
-        let status = running.transport.config(|registers| registers.read16(config::STATUS));
-        !running.has_status || status.is_ok_and(|status| status != u16::MAX && status & config::LINK_UP != 0)
+        let status = running.transport.read_device(|registers| registers.read16(config::STATUS));
+        !running.has_status
+            || status.is_some_and(|status| status != u16::MAX && status & config::LINK_UP != 0)
     }
 
     fn receive(&self, frame: &mut Vec<u8>) -> bool {
@@ -348,7 +347,7 @@ impl NetworkDevice for VirtioNet {
         let mut transmit = running.transmit.lock();
         loop {
             match transmit.take() {
-                Ok(Some((buffer, _))) => transmit.free.push(buffer),
+                Ok(Some((slot, _))) => transmit.free.push(slot),
                 Ok(None) => break,
                 Err(Broken) => {
                     self.is_gone.store(true, Ordering::Relaxed);
@@ -356,17 +355,14 @@ impl NetworkDevice for VirtioNet {
                 }
             }
         }
-        let Some(buffer) = transmit.free.pop() else {
+        let Some(slot) = transmit.free.pop() else {
             self.counters.count_dropped(Way::Out);
             return Err(NetworkError::QueueFull);
         };
-        let at = usize::from(buffer) * BUFFER;
+        let at = usize::from(slot) * BUFFER;
         transmit.buffers.write_bytes(at, &[0; HEADER]);
         transmit.buffers.write_bytes(at + HEADER, frame);
-        if !transmit.give(buffer, HEADER + frame.len(), false) {
-            self.counters.count_dropped(Way::Out);
-            return Err(NetworkError::QueueFull);
-        }
+        transmit.give(slot, HEADER + frame.len(), false);
         transmit.publish();
         self.counters.count(Way::Out, frame.len());
         Ok(())

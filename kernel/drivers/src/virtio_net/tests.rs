@@ -22,8 +22,9 @@ use crate::{
         interface::{Interface, Setup},
     },
     virtio::{
-        FEATURE_VERSION_1, VENDOR,
+        VENDOR,
         fake::{FakeVirtio, Kind},
+        feature::VERSION_1,
     },
 };
 
@@ -32,12 +33,7 @@ const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 fn kind() -> Kind {
     let mut config = MAC.to_vec();
     config.extend([1, 0]);
-    Kind {
-        features: FEATURE_VERSION_1 | 1 << 5 | 1 << 16 | 1 << 15,
-        queue_sizes: vec![16, 8, 4],
-        config,
-        vectors: 3,
-    }
+    Kind { features: VERSION_1 | 1 << 5 | 1 << 16 | 1 << 15, queue_sizes: vec![16, 8, 4], config, vectors: 3 }
 }
 
 fn card(kind: Kind) -> (Arc<FakeVirtio>, Arc<VirtioNet>) {
@@ -100,7 +96,7 @@ fn a_card_has_an_address_and_a_wire() {
     let (fake, card) = started();
     assert_eq!((card.hardware_address(), card.mtu()), (Some(MAC), 1500));
     assert!(card.is_connected());
-    assert_eq!(fake.lock().agreed, FEATURE_VERSION_1 | 1 << 5 | 1 << 16);
+    assert_eq!(fake.lock().agreed, VERSION_1 | 1 << 5 | 1 << 16);
     assert_eq!(card.devices().len(), 1);
     let (_, unplugged) = {
         let mut kind = kind();
@@ -145,7 +141,7 @@ fn frames_go_out_whole_and_in_order() {
         }
     }
     assert!(fake.lock().doorbells.iter().filter(|queue| **queue == 1).count() == 100);
-    assert_eq!(fake.lock().interrupt_status, 0, "what was sent is no news");
+    assert_eq!(fake.wires.deliver(), 0, "what was sent is no news");
     assert_eq!(card.transmit(&vec![0; FRAME_MAX + 1]), Err(NetworkError::TooLong));
 }
 
@@ -184,6 +180,16 @@ fn a_card_that_gives_back_what_it_does_not_have_is_not_used_any_more() {
         assert_eq!(gone, Err(NetworkError::Gone), "queue {queue}, head {head}");
         assert!(!card.is_ready() && !card.is_connected());
         card.shutdown().unwrap();
+    }
+}
+
+#[test]
+fn a_count_that_is_far_ahead_ends_in_errors_and_no_hang() {
+    for given in [3, 17, 0x7fff, u16::MAX] {
+        let (fake, card) = started();
+        fake.set_given(0, given);
+        assert!(!card.receive(&mut Vec::new()));
+        assert!(card.counters().of(Way::In).errors > 0, "{given}");
     }
 }
 
