@@ -20,6 +20,7 @@ pub mod pcie_port;
 pub mod random;
 pub mod serial;
 pub mod virtio;
+pub mod virtio_net;
 
 use core::fmt;
 
@@ -39,6 +40,7 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &my_rng::MY_RNG,
     &serial::SERIAL,
     &pcie_port::PCIE_PORT,
+    &virtio_net::VIRTIO_NET,
 ];
 
 /// What kind of thing a driver drives.
