@@ -16,10 +16,12 @@ pub mod manager;
 pub mod my_rng;
 pub mod network;
 pub mod nvme;
+pub mod pcie_port;
 pub mod random;
 pub mod serial;
 pub mod virtio;
 pub mod virtio_blk;
+pub mod virtio_net;
 
 use core::fmt;
 
@@ -39,6 +41,8 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &virtio_blk::VIRTIO_BLK,
     &my_rng::MY_RNG,
     &serial::SERIAL,
+    &pcie_port::PCIE_PORT,
+    &virtio_net::VIRTIO_NET,
 ];
 
 /// What kind of thing a driver drives.

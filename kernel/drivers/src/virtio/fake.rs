@@ -1,322 +1,286 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A fake virtio device on PCI: the common registers and the device's side of the queues. What it does with a chain is its
-//! backend's.
+//! A virtio device that tests make up: the registers of the transport, and the device's side of a queue.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard},
+};
 
 use exo_platform::fake::{
     FakeDevice, Wires,
     dma::{device_read, device_read16, device_read32, device_read64, device_write},
 };
 
-use super::feature;
-use crate::block::suite::Misdeed;
+use super::{common, feature::VERSION_1, status};
 
-/// A part of a chain, as the device sees it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FakePart {
-    pub(crate) address: u64,
-    pub(crate) length: u32,
-    pub(crate) is_written: bool,
+const COMMON_AT: usize = 0x1000;
+const INTERRUPT_AT: usize = 0x2000;
+const DEVICE_AT: usize = 0x3000;
+const NOTIFY_AT: usize = 0x4000;
+const MULTIPLIER: usize = 4;
+
+/// What a device is.
+#[derive(Clone, Debug)]
+pub(crate) struct Kind {
+    pub(crate) features: u64,
+    pub(crate) queue_sizes: Vec<u16>,
+    pub(crate) config: Vec<u8>,
+    /// Interrupts of its table.
+    pub(crate) vectors: usize,
 }
 
-/// What a device does.
-pub(crate) trait Backend: Send + Sync {
-    /// Feature bits beside virtio's own.
-    fn features(&self) -> u64;
-    /// The device's own registers.
-    fn registers(&self) -> Vec<u8>;
-    /// Queues.
-    fn queues(&self) -> u16;
-    /// Carries out what a chain asks for; bytes written. None: it never answers.
-    fn handle(&self, queue: u16, chain: &[FakePart]) -> Option<u32>;
+/// A queue as the driver has set it up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FakeQueue {
+    pub(crate) size: u16,
+    pub(crate) vector: u16,
+    pub(crate) enabled: bool,
+    pub(crate) descriptors: u64,
+    pub(crate) available: u64,
+    pub(crate) used: u64,
+    /// Chains that the device has taken and given back.
+    pub(crate) taken: u16,
+    pub(crate) given: u16,
 }
 
-#[derive(Clone, Default)]
-struct QueueState {
-    size: u16,
-    vector: u16,
-    is_enabled: bool,
-    addresses: [u64; 3],
-    taken: u16,
-    used: u16,
+/// A chain that the device has taken: what it may read, and what it may write.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) head: u16,
+    pub(crate) readable: Vec<(u64, u32)>,
+    pub(crate) writable: Vec<(u64, u32)>,
 }
 
-struct State {
-    status: u8,
-    selects: [u32; 2],
-    features: u64,
+impl Chain {
+    /// All that it may read.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for &(address, length) in &self.readable {
+            let mut part = vec![0; length as usize];
+            assert!(device_read(address, &mut part), "the driver has given memory that is not its own");
+            out.extend(part);
+        }
+        out
+    }
+
+    /// Writes as much as there is room for; how much.
+    pub(crate) fn write(&self, bytes: &[u8]) -> u32 {
+        let mut rest = bytes;
+        for &(address, length) in &self.writable {
+            let (now, later) = rest.split_at(rest.len().min(length as usize));
+            assert!(device_write(address, now), "the driver has given memory that is not its own");
+            rest = later;
+        }
+        (bytes.len() - rest.len()) as u32
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    pub(crate) status: u8,
+    pub(crate) agreed: u64,
+    select: [u32; 2],
     queue_select: u16,
-    queues: Vec<QueueState>,
-    misdeed: Misdeed,
-    is_paused: bool,
-    resets: usize,
+    pub(crate) queues: BTreeMap<u16, FakeQueue>,
+    pub(crate) doorbells: Vec<u16>,
+    pub(crate) absent: bool,
+    pub(crate) never_resets: bool,
+    pub(crate) disagrees: bool,
+    pub(crate) generation: u8,
+    pub(crate) restless: bool,
+    pub(crate) interrupt_status: u8,
 }
 
 /// The device.
-pub(crate) struct FakeVirtio<B> {
-    pub(crate) backend: B,
-    wires: Wires,
-    /// Descriptors of a queue.
-    size: u16,
-    own_features: u64,
-    vectors: usize,
-    state: Mutex<State>,
+pub(crate) struct FakeVirtio {
+    pub(crate) kind: Kind,
+    pub(crate) wires: Wires,
+    inner: Mutex<Inner>,
 }
 
-const COMMON: usize = 0;
-const INTERRUPT_STATUS: usize = 0x100;
-const DEVICE: usize = 0x200;
-const NOTIFY: usize = 0x1000;
-const MULTIPLIER: u32 = 4;
-const NEXT: u16 = 1;
-const WRITE: u16 = 2;
-const INDIRECT: u16 = 4;
-
-impl<B: Backend> FakeVirtio<B> {
-    /// A device whose queues have `size` descriptors and that offers `own_features` of virtio's own.
-    pub(crate) fn new(backend: B, wires: Wires, size: u16, own_features: u64, vectors: usize) -> Arc<Self> {
-        let queues = vec![QueueState::default(); usize::from(backend.queues())];
-        let state = State {
-            status: 0,
-            selects: [0; 2],
-            features: 0,
-            queue_select: 0,
-            queues,
-            misdeed: Misdeed::None,
-            is_paused: false,
-            resets: 0,
-        };
-        Arc::new(Self {
-            backend,
-            wires,
-            size,
-            own_features: own_features | feature::VERSION_1,
-            vectors,
-            state: Mutex::new(state),
-        })
+impl FakeVirtio {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self { kind, wires: Wires::new(), inner: Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
     }
 
-    pub(crate) fn misbehave(&self, misdeed: Misdeed) {
-        self.state().misdeed = misdeed;
+    pub(crate) fn is_running(&self) -> bool {
+        self.lock().status & status::DRIVER_OK != 0
     }
 
-    pub(crate) fn pause(&self, is_paused: bool) {
-        self.state().is_paused = is_paused;
-        self.work();
-    }
-
-    /// How often the device was reset.
-    pub(crate) fn resets(&self) -> usize {
-        self.state().resets
-    }
-
-    fn chain(queue: &QueueState, head: u16) -> Vec<FakePart> {
-        let mut parts = Vec::new();
-        let (mut table, mut count, mut next) = (queue.addresses[0], u64::from(queue.size), u64::from(head));
+    /// Takes the next chain that the driver has made available.
+    pub(crate) fn take(&self, index: u16) -> Option<Chain> {
+        let mut inner = self.lock();
+        let queue = inner.queues.get_mut(&index)?;
+        assert!(queue.enabled, "queue {index} is not enabled");
+        let published = device_read16(queue.available + 2);
+        let waiting = published.wrapping_sub(queue.taken);
+        assert!(waiting <= queue.size, "more chains than entries");
+        if waiting == 0 {
+            return None;
+        }
+        let head = device_read16(queue.available + 4 + 2 * u64::from(queue.taken % queue.size));
+        queue.taken = queue.taken.wrapping_add(1);
+        let (mut readable, mut writable, mut number) = (Vec::new(), Vec::new(), head);
         loop {
-            assert!(next < count, "the driver names a descriptor that is not there");
-            assert!(parts.len() < 1000, "the driver's chain goes in circles");
-            let at = table + 16 * next;
+            assert!(number < queue.size && readable.len() + writable.len() < usize::from(queue.size));
+            let at = queue.descriptors + 16 * u64::from(number);
             let (address, length) = (device_read64(at), device_read32(at + 8));
-            let flags = device_read16(at + 12);
-            if flags & INDIRECT != 0 {
-                (table, count, next) = (address, u64::from(length / 16), 0);
-                continue;
+            let (flags, next) = (device_read16(at + 12), device_read16(at + 14));
+            assert_eq!(flags & !3, 0, "unknown flags");
+            if flags & 2 != 0 {
+                writable.push((address, length));
+            } else {
+                assert!(writable.is_empty(), "what is read must come first");
+                readable.push((address, length));
             }
-            parts.push(FakePart { address, length, is_written: flags & WRITE != 0 });
-            if flags & NEXT == 0 {
-                return parts;
+            if flags & 1 == 0 {
+                return Some(Chain { head, readable, writable });
             }
-            next = u64::from(device_read16(at + 14));
+            number = next;
         }
     }
 
-    fn post(queue: &mut QueueState, id: u32, written: u32) {
-        let at = queue.addresses[2] + 4 + 8 * u64::from(queue.used % queue.size);
-        device_write(at, &id.to_le_bytes());
-        device_write(at + 4, &written.to_le_bytes());
-        queue.used = queue.used.wrapping_add(1);
-        device_write(queue.addresses[2] + 2, &queue.used.to_le_bytes());
-    }
-
-    /// Does what is to be done in all queues.
-    fn work(&self) {
-        let mut state = self.state();
-        let is_silent = matches!(state.misdeed, Misdeed::Silent | Misdeed::Dead | Misdeed::Gone);
-        if state.status & 4 == 0 || state.is_paused || is_silent {
-            return;
-        }
-        let misdeed = state.misdeed;
-        for index in 0..state.queues.len() {
-            let Some(queue) = state.queues.get_mut(index).filter(|queue| queue.is_enabled) else { continue };
-            let mut has_ended = false;
-            while device_read16(queue.addresses[1] + 2) != queue.taken {
-                let at = queue.addresses[1] + 4 + 2 * u64::from(queue.taken % queue.size);
-                let head = device_read16(at);
-                queue.taken = queue.taken.wrapping_add(1);
-                // Tell the driver to notify us of the next one.
-                let wanted_at = queue.addresses[2] + 4 + 8 * u64::from(queue.size);
-                device_write(wanted_at, &queue.taken.to_le_bytes());
-                let chain = Self::chain(queue, head);
-                let Some(written) = self.backend.handle(index as u16, &chain) else { continue };
-                has_ended = true;
-                Self::post(queue, head.into(), written);
-                match misdeed {
-                    Misdeed::Twice => Self::post(queue, head.into(), written),
-                    Misdeed::Unasked => {
-                        for id in [u32::from(head) + 1, 0x7fff, u32::MAX, u32::from(queue.size)] {
-                            Self::post(queue, id, 0);
-                        }
-                    }
-                    Misdeed::Garbage => {
-                        for entry in 0..u64::from(queue.size) {
-                            let garbage = (entry + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                            device_write(queue.addresses[2] + 4 + 8 * entry, &garbage.to_le_bytes());
-                        }
-                        device_write(queue.addresses[2] + 2, &0x5a5au16.to_le_bytes());
-                    }
-                    _ => {}
-                }
-            }
-            if has_ended && queue.vector != 0xffff {
-                self.wires.raise(usize::from(queue.vector));
-            } else if has_ended {
-                self.wires.raise(0);
+    /// Gives a chain back, and interrupts if the driver wants that.
+    pub(crate) fn give(&self, index: u16, head: u32, written: u32) {
+        let mut inner = self.lock();
+        let queue = inner.queues.get_mut(&index).unwrap();
+        let at = queue.used + 4 + 8 * u64::from(queue.given % queue.size);
+        assert!(device_write(at, &head.to_le_bytes()) && device_write(at + 4, &written.to_le_bytes()));
+        queue.given = queue.given.wrapping_add(1);
+        assert!(device_write(queue.used + 2, &queue.given.to_le_bytes()));
+        let quiet = device_read16(queue.available) & 1 != 0;
+        let vector = queue.vector;
+        if !quiet {
+            inner.interrupt_status |= 1;
+            if vector != 0xffff {
+                self.wires.raise(vector.into());
             }
         }
     }
 
-    fn reset(&self, state: &mut State) {
-        if state.misdeed == Misdeed::Dead {
-            return;
-        }
-        if state.misdeed == Misdeed::Silent {
-            state.misdeed = Misdeed::None;
-        }
-        state.resets += 1;
-        state.status = 0;
-        state.features = 0;
-        state.queues.fill(QueueState { vector: 0xffff, size: self.size, ..QueueState::default() });
-    }
-
-    fn read_common(&self, offset: usize) -> u64 {
-        let state = self.state();
-        let queue = state.queues.get(usize::from(state.queue_select));
-        match offset {
-            0x04 => {
-                (self.own_features | self.backend.features()) >> (32 * state.selects[0].min(2)) & 0xffff_ffff
-            }
-            0x12 => self.backend.queues().into(),
-            0x14 => state.status.into(),
-            0x15 => 0,
-            0x18 => queue.map_or(0, |q| if q.size == 0 { self.size } else { q.size }).into(),
-            0x1a => queue.map_or(0xffff, |q| q.vector).into(),
-            0x1c => queue.is_some_and(|q| q.is_enabled).into(),
-            0x1e => state.queue_select.into(),
-            _ => 0,
-        }
-    }
-
-    fn write_common(&self, offset: usize, value: u64) {
-        let mut state = self.state();
-        let state = &mut *state;
-        match offset {
-            0x00 => state.selects[0] = value as u32,
-            0x08 => state.selects[1] = value as u32,
-            0x0c if state.selects[1] < 2 => state.features |= value << (32 * state.selects[1]),
-            0x14 if value == 0 => self.reset(state),
-            0x14 => {
-                state.status = value as u8;
-                let offered = self.own_features | self.backend.features();
-                if state.features & !offered != 0 {
-                    state.status &= !8;
-                }
-            }
-            0x16 => state.queue_select = value as u16,
-            _ => {}
-        }
-        let Some(queue) = state.queues.get_mut(usize::from(state.queue_select)) else { return };
-        match offset {
-            0x18 => queue.size = value as u16,
-            0x1a => queue.vector = if (value as usize) < self.vectors { value as u16 } else { 0xffff },
-            0x1c => queue.is_enabled = value == 1,
-            0x20..0x38 => {
-                let which = (offset - 0x20) / 8;
-                let shift = 8 * (offset % 8);
-                let mask = 0xffff_ffff << shift;
-                let address = &mut queue.addresses[which];
-                *address = *address & !mask | value << shift;
-            }
-            _ => {}
-        }
+    /// Says that so many chains were given back, whether it is so or not.
+    pub(crate) fn set_given(&self, index: u16, given: u16) {
+        let used = self.lock().queues[&index].used;
+        assert!(device_write(used + 2, &given.to_le_bytes()));
     }
 }
 
-impl<B: Backend> FakeDevice for FakeVirtio<B> {
+impl FakeDevice for FakeVirtio {
     fn bar_size(&self, bar: u8) -> usize {
-        if bar == 4 { 0x2000 } else { 0 }
+        if bar == 4 { 0x5000 } else { 0 }
+    }
+
+    fn capabilities(&self) -> Vec<u8> {
+        let places = [
+            (1, COMMON_AT, 0x38),
+            (3, INTERRUPT_AT, 1),
+            (4, DEVICE_AT, self.kind.config.len()),
+            (2, NOTIFY_AT, self.kind.queue_sizes.len() * MULTIPLIER),
+        ];
+        let mut out = Vec::new();
+        let mut at = 0x40;
+        for (number, (kind, offset, length)) in places.into_iter().enumerate() {
+            let size = if kind == 2 { 20 } else { 16 };
+            let next = if number + 1 == places.len() { 0 } else { at + size };
+            out.extend([9, next, size, kind, 4, 0, 0, 0]);
+            out.extend(u32::try_from(offset).unwrap().to_le_bytes());
+            out.extend(u32::try_from(length).unwrap().to_le_bytes());
+            if kind == 2 {
+                out.extend((MULTIPLIER as u32).to_le_bytes());
+            }
+            at += size;
+        }
+        out
     }
 
     fn read(&self, _bar: u8, offset: usize, size: u8) -> u64 {
-        match offset {
-            COMMON..0x40 => self.read_common(offset),
-            DEVICE..NOTIFY => {
-                let registers = self.backend.registers();
-                let byte = |at: usize| u64::from(registers.get(offset - DEVICE + at).copied().unwrap_or(0));
-                (0..usize::from(size)).fold(0, |value, at| value | byte(at) << (8 * at))
+        let mut inner = self.lock();
+        if offset == INTERRUPT_AT {
+            return u64::from(std::mem::take(&mut inner.interrupt_status));
+        }
+        if let Some(at) = offset.checked_sub(DEVICE_AT).filter(|_| offset < NOTIFY_AT) {
+            let bytes = (0..usize::from(size)).map(|i| self.kind.config.get(at + i).copied().unwrap_or(0));
+            return bytes.enumerate().fold(0, |sum, (i, byte)| sum | u64::from(byte) << (8 * i));
+        }
+        let queue = inner.queues.get(&inner.queue_select).copied().unwrap_or_default();
+        let exists = self.kind.queue_sizes.get(usize::from(inner.queue_select)).copied();
+        match offset.wrapping_sub(COMMON_AT) {
+            common::DEVICE_FEATURE => (self.kind.features >> (32 * inner.select[0])) & 0xffff_ffff,
+            common::QUEUES => self.kind.queue_sizes.len() as u64,
+            common::STATUS => inner.status.into(),
+            common::GENERATION => {
+                if inner.restless {
+                    inner.generation = inner.generation.wrapping_add(1);
+                }
+                inner.generation.into()
             }
-            INTERRUPT_STATUS => 1,
+            common::QUEUE_SIZE => u64::from(if queue.size > 0 { queue.size } else { exists.unwrap_or(0) }),
+            common::QUEUE_VECTOR => queue.vector.into(),
+            common::QUEUE_ENABLE => queue.enabled.into(),
+            common::QUEUE_NOTIFY => inner.queue_select.into(),
             _ => 0,
         }
     }
 
     fn write(&self, _bar: u8, offset: usize, _size: u8, value: u64) {
-        match offset {
-            COMMON..0x40 => self.write_common(offset, value),
-            NOTIFY.. => self.work(),
-            _ => {}
+        let mut inner = self.lock();
+        if let Some(at) = offset.checked_sub(NOTIFY_AT) {
+            assert_eq!((at / MULTIPLIER) as u64, value, "the doorbell of another queue");
+            inner.doorbells.push(value as u16);
+            return;
+        }
+        let (selected, vectors) = (inner.queue_select, self.kind.vectors);
+        let low = |word: &mut u64| *word = *word >> 32 << 32 | value;
+        let high = |word: &mut u64| *word = *word & 0xffff_ffff | value << 32;
+        match offset.wrapping_sub(COMMON_AT) {
+            common::DEVICE_FEATURE_SELECT => inner.select[0] = value as u32,
+            common::DRIVER_FEATURE_SELECT => inner.select[1] = value as u32,
+            common::DRIVER_FEATURE => {
+                let shift = 32 * inner.select[1];
+                inner.agreed = inner.agreed & !(0xffff_ffff << shift) | value << shift;
+            }
+            common::STATUS if value == 0 && inner.never_resets => {}
+            common::STATUS if value == 0 => {
+                let (absent, disagrees, restless) = (inner.absent, inner.disagrees, inner.restless);
+                *inner = Inner { absent, disagrees, restless, ..Inner::default() };
+            }
+            common::STATUS => {
+                let agrees = inner.agreed & !self.kind.features == 0
+                    && inner.agreed & VERSION_1 != 0
+                    && !inner.disagrees;
+                let refused = if agrees { 0 } else { status::FEATURES_OK };
+                inner.status = value as u8 & !refused;
+            }
+            common::QUEUE_SELECT => inner.queue_select = value as u16,
+            place => {
+                let queue = inner.queues.entry(selected).or_default();
+                match place {
+                    common::QUEUE_SIZE => queue.size = value as u16,
+                    common::QUEUE_VECTOR => {
+                        queue.vector = if (value as usize) < vectors { value as u16 } else { 0xffff };
+                    }
+                    common::QUEUE_ENABLE => queue.enabled = value == 1,
+                    0x20 => low(&mut queue.descriptors),
+                    0x24 => high(&mut queue.descriptors),
+                    0x28 => low(&mut queue.available),
+                    0x2c => high(&mut queue.available),
+                    0x30 => low(&mut queue.used),
+                    0x34 => high(&mut queue.used),
+                    _ => {}
+                }
+            }
         }
     }
 
     fn interrupts(&self) -> usize {
-        self.vectors
-    }
-
-    fn capabilities(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let places = [(1, COMMON, 0x40), (3, INTERRUPT_STATUS, 4), (4, DEVICE, 0x100), (2, NOTIFY, 0x1000)];
-        for (kind, offset, length) in places {
-            let next = if kind == 2 { 0 } else { 0x40 + bytes.len() as u8 + 16 };
-            bytes.extend([9, next, if kind == 2 { 20 } else { 16 }, kind, 4, 0, 0, 0]);
-            bytes.extend((offset as u32).to_le_bytes());
-            bytes.extend((length as u32).to_le_bytes());
-        }
-        bytes.extend(MULTIPLIER.to_le_bytes());
-        bytes
+        self.kind.vectors
     }
 
     fn is_present(&self) -> bool {
-        self.state().misdeed != Misdeed::Gone
+        !self.lock().absent
     }
-}
-
-/// Reads a part's bytes, as the device may.
-pub(crate) fn read_part(part: &FakePart) -> Vec<u8> {
-    assert!(!part.is_written, "the device was given this to write");
-    let mut bytes = vec![0; part.length as usize];
-    device_read(part.address, &mut bytes);
-    bytes
-}
-
-/// Writes to a part's start; bytes written.
-pub(crate) fn write_part(part: &FakePart, bytes: &[u8]) -> u32 {
-    assert!(part.is_written, "the device was given this to read");
-    let count = bytes.len().min(part.length as usize);
-    device_write(part.address, &bytes[..count]);
-    count as u32
 }

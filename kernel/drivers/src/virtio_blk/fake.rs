@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use super::format::{SERIAL_BYTES, feature};
-use crate::{
-    block::fake_disk::FakeDisk,
-    virtio::fake::{Backend, FakePart, read_part, write_part},
+use super::{
+    fake_bus::{Backend, FakePart, read_part, write_part},
+    format::{SERIAL_BYTES, feature},
 };
+use crate::block::fake_disk::FakeDisk;
 
 /// The serial number that the device says.
 pub(super) const SERIAL: &[u8] = b"exo-0815";

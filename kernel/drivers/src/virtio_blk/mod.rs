@@ -12,6 +12,8 @@
 mod device;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod fake_bus;
 mod format;
 mod queue;
 #[cfg(test)]

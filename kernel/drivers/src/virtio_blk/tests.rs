@@ -9,7 +9,7 @@ use exo_platform::{
     pci::{Address, Function, Identity},
 };
 
-use super::{VIRTIO_BLK, fake::FakeBlk, format::feature};
+use super::{VIRTIO_BLK, fake::FakeBlk, fake_bus::FakeVirtio, format::feature};
 use crate::{
     Device, Driver,
     block::{
@@ -18,7 +18,7 @@ use crate::{
         suite::{Misdeed, Rig},
     },
     bus::Found,
-    virtio::{self, fake::FakeVirtio},
+    virtio,
 };
 
 struct BlkRig {
