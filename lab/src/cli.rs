@@ -89,7 +89,7 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_enum)]
     pub(crate) accel: Option<Accel>,
 
-    /// Number of random-number devices; by default 1, and none for Exo-Kernel, which has no driver for them yet
+    /// Number of random-number devices; by default 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=16))]
     pub(crate) rng: Option<u32>,
 

@@ -16,9 +16,11 @@ pub mod manager;
 pub mod my_rng;
 pub mod network;
 pub mod nvme;
+pub mod pcie_port;
 pub mod random;
 pub mod serial;
 pub mod virtio;
+pub mod virtio_net;
 
 use core::fmt;
 
@@ -37,6 +39,8 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &nvme::NVME,
     &my_rng::MY_RNG,
     &serial::SERIAL,
+    &pcie_port::PCIE_PORT,
+    &virtio_net::VIRTIO_NET,
 ];
 
 /// What kind of thing a driver drives.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random bytes for programs: ChaCha20 (RFC 8439) keyed at boot from RDRAND and the cycle counter, and rekeyed from its own
-//! output after every use, so that earlier output cannot be computed from the state.
+//! output after every use, so that earlier output cannot be computed from the state. Random devices stir a key's worth of their
+//! bytes in every second.
+
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use exo_hal::{cpu, sync::SpinLock, time};
 
@@ -75,6 +78,19 @@ pub fn stir(bytes: &[u8]) {
         }
         generator.rekey();
     }
+}
+
+static FED: AtomicU64 = AtomicU64::new(0);
+
+/// Stirs `bytes` from a random device in.
+pub fn feed(bytes: &[u8]) {
+    stir(bytes);
+    FED.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+}
+
+/// Bytes that came from random devices so far.
+pub fn fed() -> u64 {
+    FED.load(Ordering::Relaxed)
 }
 
 /// Writes `length` random bytes to the program; how many, if a page turned out bad half-way.

@@ -2,7 +2,8 @@
 //! The suite `rng`: random numbers in a machine, from the my_rng device by every way there is, and from its peers.
 //!
 //! Each machine has two my_rng devices (the second gives up its driver, so that its registers can be read directly), QEMU's
-//! virtio-rng, and a vhost-user-rng that another process serves. The program `rng-bench` measures all of them in turns.
+//! virtio-rng, and a vhost-user-rng that another process serves. The program `rng-bench` measures all of them in turns. The same
+//! program then measures the device on Exo-Kernel: rows `exo.…`.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use bench_report::{Row, vcpus_text};
 
 use super::figures::{Figure, Goal, Of};
 use super::{Measured, Options, Suite, device_process, peers, printed_rows};
-use crate::machine::{Accel, Config, Machine, Output, Parts};
+use crate::exo_kernel;
+use crate::machine::{self, Accel, Config, Machine, Output, Parts, System};
 use crate::ui::{self, Step};
 
 pub(super) const SUITE: Suite =
@@ -27,6 +29,7 @@ const FIGURES: &[Figure] = &[
     at_least("rng.read", "peer.getrandom", 3.0, 8.0),
     at_least("rng.read", "peer.dev_zero_read", 0.3, 0.8),
     at_least("rng.mmap", "rng.read", 1.5, 4.0),
+    at_least("exo.rng.read", "rng.read", 1.0, 1.5),
     at_least("rng.ioctl_rand64", "rng.ioctl_rand32", 1.9, 2.0),
     Figure {
         of: Of::Ratio("rng.ioctl_rand64_ns", "peer.null_ioctl_ns"),
@@ -62,14 +65,43 @@ fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
             None
         }
     };
+    let exo =
+        Parts { system: System::Exo(exo_kernel::build(&parts.context, &parts.toolroot)?), ..parts.clone() };
     let (mut rows, mut accel) = (device_process::alone(parts, options)?, Accel::Tcg);
     for (index, &vcpus) in options.vcpus.iter().enumerate() {
         let machine = RngMachine { vcpus, idle: index == 0, peer: peer.as_deref() };
         let measured = machine.measure(parts, options)?;
         rows.extend(measured.rows);
+        rows.extend(measure_exo(&exo, options, vcpus)?);
         accel = measured.accel;
     }
     Ok(Measured { rows, accel })
+}
+
+/// What Exo-Kernel's programs can measure: it has no other generators, and lets nobody at a device's registers.
+const EXO_ROWS: &str =
+    "rng.ioctl_rand32 rng.ioctl_rand64 rng.read rng.mmap peer.getrandom peer.dev_zero_read";
+
+/// The same device on Exo-Kernel.
+fn measure_exo(parts: &Parts, options: &Options, vcpus: u32) -> anyhow::Result<Vec<Row>> {
+    let expected = options.window * ROWS * options.runs;
+    let name = format!("Measuring random numbers on {} with {}", parts.system.name(), vcpus_text(vcpus));
+    let step = Step::new(&name, Some(expected));
+    let config = Config {
+        accel: options.accel,
+        smp: vcpus,
+        rng: 1,
+        timeout: Some(expected * 3 + MARGIN),
+        ..Config::default()
+    };
+    let (runs, window) = (options.runs, options.window.as_millis());
+    let line = format!("exec rng-bench --json --runs {runs} --window {window} {EXO_ROWS}");
+    let outcome = machine::run(parts, &config, &["sh", "-c", &line].map(str::to_owned), Output::Capture)?;
+    let said = &outcome.captured;
+    anyhow::ensure!(outcome.status == 0, "rng-bench ended with status {}:\n{}", outcome.status, said.stderr);
+    step.done();
+    let rows = printed_rows(&said.stdout)?;
+    Ok(rows.into_iter().map(|row| Row { name: format!("exo.{}", row.name), ..row }).collect())
 }
 
 /// A machine to measure in.

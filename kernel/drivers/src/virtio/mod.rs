@@ -3,7 +3,11 @@
 //! Source: Virtual I/O Device (VIRTIO) Version 1.2, chapters 2 to 4. Devices that also know the old interface are used through
 //! the new one.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use alloc::sync::Arc;
 
@@ -40,34 +44,34 @@ mod kind {
 }
 
 /// Offsets of the common registers.
-mod common {
-    pub(super) const DEVICE_FEATURE_SELECT: usize = 0x00;
-    pub(super) const DEVICE_FEATURE: usize = 0x04;
-    pub(super) const DRIVER_FEATURE_SELECT: usize = 0x08;
-    pub(super) const DRIVER_FEATURE: usize = 0x0c;
-    pub(super) const CONFIG_VECTOR: usize = 0x10;
-    pub(super) const QUEUES: usize = 0x12;
-    pub(super) const STATUS: usize = 0x14;
-    pub(super) const GENERATION: usize = 0x15;
-    pub(super) const QUEUE_SELECT: usize = 0x16;
-    pub(super) const QUEUE_SIZE: usize = 0x18;
-    pub(super) const QUEUE_VECTOR: usize = 0x1a;
-    pub(super) const QUEUE_ENABLE: usize = 0x1c;
-    pub(super) const QUEUE_NOTIFY: usize = 0x1e;
-    pub(super) const QUEUE_ADDRESSES: [usize; 3] = [0x20, 0x28, 0x30];
-    pub(super) const LENGTH: usize = 0x38;
+pub(crate) mod common {
+    pub(crate) const DEVICE_FEATURE_SELECT: usize = 0x00;
+    pub(crate) const DEVICE_FEATURE: usize = 0x04;
+    pub(crate) const DRIVER_FEATURE_SELECT: usize = 0x08;
+    pub(crate) const DRIVER_FEATURE: usize = 0x0c;
+    pub(crate) const CONFIG_VECTOR: usize = 0x10;
+    pub(crate) const QUEUES: usize = 0x12;
+    pub(crate) const STATUS: usize = 0x14;
+    pub(crate) const GENERATION: usize = 0x15;
+    pub(crate) const QUEUE_SELECT: usize = 0x16;
+    pub(crate) const QUEUE_SIZE: usize = 0x18;
+    pub(crate) const QUEUE_VECTOR: usize = 0x1a;
+    pub(crate) const QUEUE_ENABLE: usize = 0x1c;
+    pub(crate) const QUEUE_NOTIFY: usize = 0x1e;
+    pub(crate) const QUEUE_ADDRESSES: [usize; 3] = [0x20, 0x28, 0x30];
+    pub(crate) const LENGTH: usize = 0x38;
 }
 
 /// Bits of the status register.
-mod status {
-    pub(super) const ACKNOWLEDGE: u8 = 1;
-    pub(super) const DRIVER: u8 = 2;
-    pub(super) const DRIVER_OK: u8 = 4;
-    pub(super) const FEATURES_OK: u8 = 8;
-    pub(super) const NEEDS_RESET: u8 = 0x40;
-    pub(super) const FAILED: u8 = 0x80;
+pub(crate) mod status {
+    pub(crate) const ACKNOWLEDGE: u8 = 1;
+    pub(crate) const DRIVER: u8 = 2;
+    pub(crate) const DRIVER_OK: u8 = 4;
+    pub(crate) const FEATURES_OK: u8 = 8;
+    pub(crate) const NEEDS_RESET: u8 = 0x40;
+    pub(crate) const FAILED: u8 = 0x80;
     /// What reads give when the device is gone.
-    pub(super) const GONE: u8 = 0xff;
+    pub(crate) const GONE: u8 = 0xff;
 }
 
 /// No interrupt for a queue, or for changes of the device's own registers.

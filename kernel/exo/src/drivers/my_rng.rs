@@ -133,7 +133,7 @@ fn feed() {
             length
         });
         if drawn.is_ok() {
-            random::stir(helping.get(..filled).unwrap_or_default());
+            random::feed(helping.get(..filled).unwrap_or_default());
         }
     }
     timer::add(time::now_ns() + FEED_NS, Action::Call(feed));

@@ -426,6 +426,7 @@ fn cpuinfo(out: &mut String) -> core::fmt::Result {
 fn exo(out: &mut String) -> core::fmt::Result {
     let (locks, allocations) = counters();
     writeln!(out, "locks {locks}\nallocations {allocations}\nshootdowns {}", tlb::shootdowns())?;
+    writeln!(out, "random_fed {}", crate::random::fed())?;
     writeln!(
         out,
         "heap {}\nwritable_and_executable {}",

@@ -139,6 +139,52 @@ pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow:
     Ok(())
 }
 
+/// Each controller is unplugged while programs read and write its disks: they are told within moments, the nodes go, and the other
+/// disks go on.
+pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> anyhow::Result<()> {
+    let drivers = ["ahci", "nvme"];
+    let images = Images::new(drivers.len() + 1)?;
+    let mut disks = Vec::new();
+    for (number, driver) in drivers.iter().chain(&["nvme"]).enumerate() {
+        disks.push(images.disk(driver, number)?);
+    }
+    let config = Config { smp: 2, hotplug: true, disks, ..both.exo.config() };
+    // The last one stays, and is written all the time.
+    let last = drivers.len();
+    let mut line = format!("exo-tests disk-write --path /dev/disk{last} --seed 5 --rounds 40 & ");
+    for number in 0..last {
+        line += &format!("exo-tests disk-use --path /dev/disk{number} & ");
+    }
+    line += "wait; ls /dev/disk*; exo-tests disk-verify --path /dev/disk2 --seed 5 --flushed 40";
+    let command = ["sh", "-c", &line].map(str::to_owned);
+    let mut machine = Machine::start(&both.exo.parts, &config, &command, Output::Capture)?;
+    machine.wait_until("that all disks are used", |said| said.matches("using\n").count() == last)?;
+    let mut qmp = machine.qmp()?;
+    for number in 0..last {
+        let id = format!("controller{number}");
+        qmp.execute("device_del", &serde_json::json!({ "id": id }))?;
+        let unplugged = qmp.wait_for("DEVICE_DELETED");
+        unplugged.with_context(|| format!("{id} stays; the machine said: {}", machine.stdout_so_far()))?;
+    }
+    let outcome = machine.wait()?;
+    let said = &outcome.captured.stdout;
+    // Four threads each, and each was told EIO, ENXIO or ENODEV.
+    let ends = said.lines().filter_map(|line| line.strip_prefix("ended by ")).collect::<Vec<_>>();
+    ensure!(
+        outcome.status == 0
+            && ends.len() == 4 * last
+            && ends.iter().all(|end| ["5", "6", "19"].contains(end)),
+        "status {}, ends {ends:?}: {said}{}",
+        outcome.status,
+        outcome.captured.stderr
+    );
+    ensure!(
+        said.contains("/dev/disk2\n") && !said.contains("/dev/disk0\n") && !said.contains("/dev/disk1\n"),
+        "{said}"
+    );
+    Ok(())
+}
+
 /// Machines are killed in the middle of writing, at random moments: what was flushed is there, for the host, for Linux and for the
 /// next start of Exo-Kernel, and nothing is there that was never written.
 pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> anyhow::Result<()> {

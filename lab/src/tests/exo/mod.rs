@@ -4,9 +4,11 @@
 
 mod basics;
 mod crash;
+mod devices;
 mod disks;
 mod io_uring;
 mod lines;
+mod network;
 mod programs;
 
 use super::{Lab, Report};
@@ -46,9 +48,25 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::disks::what_programs_write_is_on_the_medium", disks::what_programs_write_is_on_the_medium),
     ("exo::disks::errors_of_the_medium_reach_the_program", disks::errors_of_the_medium_reach_the_program),
     (
+        "exo::disks::a_disk_can_be_unplugged_while_programs_use_it",
+        disks::a_disk_can_be_unplugged_while_programs_use_it,
+    ),
+    (
         "exo::disks::what_was_flushed_outlives_a_killed_machine",
         disks::what_was_flushed_outlives_a_killed_machine,
     ),
+    ("exo::procmon_answers_as_on_linux", devices::procmon_answers_as_on_linux),
+    (
+        "exo::slow_readers_of_events_are_told_what_they_lost",
+        devices::slow_readers_of_events_are_told_what_they_lost,
+    ),
+    ("exo::the_program_procmon_works", devices::the_program_procmon_works),
+    ("exo::my_rng_gives_the_same_numbers_as_on_linux", devices::my_rng_gives_the_same_numbers_as_on_linux),
+    ("exo::my_rng_behaves_as_on_linux", devices::my_rng_behaves_as_on_linux),
+    ("exo::the_kernels_own_random_numbers_are_fed", devices::the_kernels_own_random_numbers_are_fed),
+    ("exo::a_killed_random_device_hangs_nobody", devices::a_killed_random_device_hangs_nobody),
+    ("exo::pings_are_answered_and_sent", network::pings_are_answered_and_sent),
+    ("exo::an_address_comes_by_dhcp", network::an_address_comes_by_dhcp),
     ("exo::lines_are_alike", lines::lines_are_alike),
     ("exo::known_differences_are_all_there_are", lines::known_differences_are_all_there_are),
 ];

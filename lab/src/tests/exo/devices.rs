@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `my_rng` and `procmon` on Exo-Kernel: the programs and tests that Linux's modules have, unchanged.
+
+use anyhow::{Context as _, ensure};
+
+use super::super::Lab;
+use super::super::vm::shell;
+use super::Both;
+use crate::machine::{Config, Machine, Output};
+
+/// Tests of `my_rng` that ask for what only Linux has: its bus in sysfs, modules, drivers that are told to let go.
+const ONLY_ON_LINUX: [&str; 4] = [
+    "the_major_number_is_dynamic",
+    "the_class_in_sysfs_agrees_with_the_nodes",
+    "a_draw_that_is_under_way_ends_when_its_device_is_unbound",
+    "the_module_describes_itself",
+];
+
+/// At least so many of the tests must have something to say here; the others skip themselves.
+const MOST_OF_PROCMON: u32 = 45;
+const MOST_OF_MY_RNG: u32 = 25;
+
+fn run(lab: &Lab, config: &Config, line: &str) -> anyhow::Result<String> {
+    let (status, captured) = shell(lab, config, line)?;
+    ensure!(status == 0, "`{line}` ended with status {status}:\n{}{}", captured.stdout, captured.stderr);
+    Ok(captured.stdout)
+}
+
+/// Runs tests of `guest-tests`: none may fail, and so many must pass.
+fn pass(both: &Both<'_>, config: &Config, arguments: &str, least: u32) -> anyhow::Result<()> {
+    let said = run(&both.exo, config, &format!("guest-tests {arguments}"))?;
+    let summary = said.lines().last().unwrap_or_default();
+    let passed: u32 = summary.split(' ').next().unwrap_or_default().parse().context("no summary")?;
+    ensure!(passed >= least, "only {passed} tests passed, expected {least}:\n{said}");
+    println!("{summary}");
+    Ok(())
+}
+
+pub(super) fn procmon_answers_as_on_linux(both: &Both<'_>) -> anyhow::Result<()> {
+    let config = Config { smp: 2, ..both.exo.config() };
+    pass(both, &config, "procmon::", MOST_OF_PROCMON)
+}
+
+pub(super) fn slow_readers_of_events_are_told_what_they_lost(both: &Both<'_>) -> anyhow::Result<()> {
+    let config = Config { smp: 2, append: vec!["procmon.ring_events=64".to_owned()], ..both.exo.config() };
+    pass(both, &config, "procmon::a_slow_reader", 2)
+}
+
+pub(super) fn the_program_procmon_works(both: &Both<'_>) -> anyhow::Result<()> {
+    let line = "procmon write Hello && procmon read && procmon query 1 && procmon stats && procmon snapshot --json && \
+                (procmon events --count 3 --timeout 20 --json & \
+                until grep -q 'event_readers: 1' /sys/class/procmon/procmon/stats; do :; done; /bin/true; wait $!)";
+    let said = run(&both.exo, &Config { smp: 2, ..both.exo.config() }, line)?;
+    for expected in [
+        "Hello\n",
+        "\n1: init state ",
+        "\nforks_per_second_60s: ",
+        "\"comm\": \"init\"",
+        "\"kind\":\"fork\"",
+        "\"kind\":\"exit\"",
+    ] {
+        ensure!(said.contains(expected), "no {expected:?} in:\n{said}");
+    }
+    Ok(())
+}
+
+pub(super) fn my_rng_gives_the_same_numbers_as_on_linux(both: &Both<'_>) -> anyhow::Result<()> {
+    let line = "my-app --rounds 2 --numbers 100 && rng-benchmark --count 1000 --runs 1 > /dev/null";
+    let linux = run(both.linux, &both.linux.config(), line)?;
+    let exo = run(&both.exo, &Config { rng: 1, ..both.exo.config() }, line)?;
+    ensure!(linux.contains("number 4: 1957747793"), "on Linux:\n{linux}");
+    ensure!(linux == exo, "on Linux:\n{linux}\non Exo-Kernel:\n{exo}");
+    Ok(())
+}
+
+pub(super) fn my_rng_behaves_as_on_linux(both: &Both<'_>) -> anyhow::Result<()> {
+    let config = Config { rng: 2, smp: 2, ..both.exo.config() };
+    let skipped: String = ONLY_ON_LINUX.iter().map(|name| format!(" --skip {name}")).collect();
+    pass(both, &config, &format!("my_rng::{skipped}"), MOST_OF_MY_RNG)
+}
+
+pub(super) fn the_kernels_own_random_numbers_are_fed(both: &Both<'_>) -> anyhow::Result<()> {
+    let line =
+        "until grep -q '^random_fed [1-9]' /proc/exo; do sleep 0.1; done; head -c 16 /dev/random | wc -c";
+    let said = run(&both.exo, &Config { rng: 1, ..both.exo.config() }, line)?;
+    ensure!(said == "16\n", "output: {said:?}");
+    let said = run(&both.exo, &both.exo.config(), "grep '^random_fed' /proc/exo")?;
+    ensure!(said == "random_fed 0\n", "without a device: {said:?}");
+    Ok(())
+}
+
+/// The device process dies as by a crash, under load: every way of drawing gives an error, nothing hangs.
+pub(super) fn a_killed_random_device_hangs_nobody(both: &Both<'_>) -> anyhow::Result<()> {
+    let line = "guest-tests --draw-until-error /dev/my_rng0 && echo gone; my-app || echo refused; \
+                head -c 16 /dev/urandom | wc -c";
+    let config = Config { rng: 1, smp: 2, ..both.exo.config() };
+    let mut machine =
+        Machine::start(&both.exo.parts, &config, &["sh", "-c", line].map(str::to_owned), Output::Capture)?;
+    machine.wait_for("drawing")?;
+    machine.devices().kill()?;
+    let outcome = machine.wait()?;
+    let said = &outcome.captured.stdout;
+    ensure!(
+        outcome.status == 0 && said.contains("\ngone\n") && said.ends_with("refused\n16\n"),
+        "status {}, output:\n{said}{}",
+        outcome.status,
+        outcome.captured.stderr
+    );
+    Ok(())
+}
