@@ -12,7 +12,11 @@ use alloc::{boxed::Box, sync::Arc};
 use exo_hal::{cpu, mm::frame, tlb, trap::Regs};
 
 use super::{Name, Process, Seed, Task, current};
-use crate::{errno::{Errno, Result}, init, sched, signal::SignalSet};
+use crate::{
+    errno::{Errno, Result},
+    init, sched,
+    signal::SignalSet,
+};
 
 /// What a kernel thread does. It ends when this returns.
 pub type Main = Box<dyn FnOnce() + Send>;
