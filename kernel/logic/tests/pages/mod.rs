@@ -14,7 +14,7 @@ fn kernel() -> PathBuf {
 }
 
 /// Checks that the page's pieces of Rust are in `places`, one after the other.
-pub fn check_pieces(page: &str, places: &[&str]) {
+pub(crate) fn check_pieces(page: &str, places: &[&str]) {
     let page = fs::read_to_string(kernel().join(page)).unwrap();
     let pieces: Vec<&str> =
         page.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
@@ -26,7 +26,7 @@ pub fn check_pieces(page: &str, places: &[&str]) {
 }
 
 /// Checks that the files that the page names exist.
-pub fn check_paths(page: &str) {
+pub(crate) fn check_paths(page: &str) {
     let page = fs::read_to_string(kernel().join(page)).unwrap();
     // Words in backquotes that begin with a folder of the checkout.
     let folders = ["abi/", "apps/", "kernel/"];
