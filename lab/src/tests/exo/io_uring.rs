@@ -14,7 +14,8 @@ use crate::machine::{Config, Disk};
 /// Bytes of a test's disk.
 const SIZE: u64 = 16 << 20;
 /// The drivers of disks, each with the device of QEMU's that has the drive `bad<number>`.
-const DRIVERS: [(&str, &str); 2] = [("nvme", "nvme,serial=bad"), ("ahci", "ide-hd,bus=ide.0")];
+const DRIVERS: [(&str, &str); 3] =
+    [("nvme", "nvme,serial=bad"), ("ahci", "ide-hd,bus=ide.0"), ("virtio", "virtio-blk-pci")];
 /// What Linux calls its first NVMe disk.
 const LINUX_DISK: &str = "/dev/nvme0n1";
 
