@@ -104,7 +104,7 @@ pub(crate) struct MachineArgs {
     /// Attach a disk: ahci, nvme or virtio with a raw image, or ram with a size in MiB; repeatable
     ///
     /// The machine writes to the image. Exo-Kernel calls its disks /dev/disk0, /dev/disk1, …; Linux calls them /dev/sda,
-    /// /dev/nvme0n1 and /dev/vda. A RAM disk is /dev/ram0 on both.
+    /// /dev/nvme0n1 and /dev/vda. A RAM disk is the last disk on Exo-Kernel, and /dev/ram0 on Linux.
     #[arg(long = "disk", value_name = "DRIVER=PATH[,SERIAL]")]
     pub(crate) disks: Vec<Disk>,
 

@@ -11,7 +11,8 @@ use crate::process;
 use crate::ui::Step;
 
 /// The programs of the machines, as their packages are called.
-const GUEST_PACKAGES: [&str; 9] = [
+const GUEST_PACKAGES: [&str; 10] = [
+    "block-bench",
     "exo-tests",
     "guest-init",
     "guest-tests",

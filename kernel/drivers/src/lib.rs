@@ -16,6 +16,7 @@ pub mod manager;
 pub mod my_rng;
 pub mod network;
 pub mod nvme;
+pub mod pcie_port;
 pub mod random;
 pub mod serial;
 pub mod virtio;
@@ -38,6 +39,7 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &nvme::NVME,
     &my_rng::MY_RNG,
     &serial::SERIAL,
+    &pcie_port::PCIE_PORT,
     &virtio_net::VIRTIO_NET,
 ];
 

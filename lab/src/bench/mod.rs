@@ -5,6 +5,7 @@
 //! must be reached, JSON and pictures are made here for all of them. Rows of a machine with `n` > 1 virtual processors carry
 //! `.ncpu` at the end of their name.
 
+mod block;
 mod device_process;
 mod environment;
 mod figures;
@@ -14,6 +15,7 @@ mod procmon;
 mod rng;
 mod syscall;
 mod tables;
+mod values;
 
 use std::path::Path;
 use std::time::Duration;
@@ -63,7 +65,7 @@ struct Measured {
 }
 
 /// All suites. `all` on the command line means each of them in turn.
-const SUITES: &[Suite] = &[rng::SUITE, procmon::SUITE, syscall::SUITE];
+const SUITES: &[Suite] = &[rng::SUITE, procmon::SUITE, syscall::SUITE, block::SUITE];
 
 /// Means all suites.
 const ALL: &str = "all";

@@ -4,13 +4,13 @@
 //!
 //! Each run starts a machine with the one kernel and then one with the other, so that a slow hour of the host falls on both.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use bench_report::{Row, Unit, row_name, vcpus_text};
+use bench_report::{row_name, vcpus_text};
 
 use super::figures::{Figure, Goal, Of};
+use super::values::Values;
 use super::{Measured, Options, Suite, printed_rows};
 use crate::exo_kernel;
 use crate::machine::{Accel, Config, Machine, Output, Parts, System};
@@ -52,31 +52,6 @@ const ROWS: u32 = 17;
 const MARGIN: Duration = Duration::from_secs(60);
 /// What the machine says when its first command runs.
 const STARTED: &str = "started\n";
-
-/// Values by the name of their row, in the order in which rows appear.
-#[derive(Debug, Default)]
-struct Values {
-    order: Vec<String>,
-    values: BTreeMap<String, (Unit, Vec<f64>)>,
-}
-
-impl Values {
-    fn add(&mut self, name: String, unit: Unit, value: f64) {
-        let (_, values) = self.values.entry(name.clone()).or_insert_with(|| {
-            self.order.push(name);
-            (unit, Vec::new())
-        });
-        values.push(value);
-    }
-
-    fn rows(&self) -> Vec<Row> {
-        let row = |name: &String| {
-            let (unit, values) = self.values.get(name)?;
-            Row::of(name, unit, values)
-        };
-        self.order.iter().filter_map(row).collect()
-    }
-}
 
 fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
     let kernel = exo_kernel::build(&parts.context, &parts.toolroot)?;
@@ -128,21 +103,4 @@ fn machine_run(
         values.add(row_name(&format!("{group}.{}", row.name), vcpus), row.unit, row.median);
     }
     Ok(outcome.accel)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_of_several_machines_become_rows_in_their_order() {
-        let mut values = Values::default();
-        for value in [3.0, 1.0, 2.0] {
-            values.add("exo.getpid".to_owned(), "ns", value);
-            values.add("exo.a".to_owned(), "op/s", value * 2.0);
-        }
-        let rows = values.rows();
-        assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["exo.getpid", "exo.a"]);
-        assert_eq!((rows[0].median, rows[0].runs, rows[1].max, rows[1].unit), (2.0, 3, 6.0, "op/s"));
-    }
 }

@@ -42,7 +42,7 @@ pub(crate) enum Disk {
         /// What the disk says its serial number is; by default `exo0`, `exo1`, …
         serial: Option<String>,
     },
-    /// Memory of the guest: `/dev/ram0`.
+    /// Memory of the guest: `/dev/ram0` on Linux, the last disk on Exo-Kernel.
     Ram {
         /// Its size.
         mebibytes: u32,

@@ -39,6 +39,10 @@ pub(super) fn command(
         System::Exo(kernel) => {
             // How it tells that it has powered off or crashed.
             qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+            if config.hotplug {
+                // It unplugs as PCI Express itself has it, not through ACPI's interpreted code.
+                qemu.args(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]);
+            }
             (&kernel.image, Vec::new())
         }
     };

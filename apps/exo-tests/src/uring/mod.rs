@@ -2,6 +2,7 @@
 //! io_uring through the `io-uring` crate, as programs use it. What `run` prints is what Linux does; `hostile` prints nothing
 //! that depends on the kernel and must come to its end.
 
+mod disk;
 mod hostile;
 mod polled;
 mod queues;
@@ -16,6 +17,7 @@ use io_uring::{IoUring, squeue};
 
 use crate::Outcome;
 
+pub(crate) use disk::{errors as disk_errors, run as disk};
 pub(crate) use hostile::run as hostile;
 
 pub(crate) fn run() -> Outcome {

@@ -16,7 +16,7 @@ use crate::{Outcome, failed};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for completions without asking the kernel for anything but to let others run.
-fn reap_without_calls(
+pub(super) fn reap_without_calls(
     ring: &mut IoUring,
     count: usize,
 ) -> Result<Vec<(u64, i32)>, Box<dyn std::error::Error + Send + Sync>> {

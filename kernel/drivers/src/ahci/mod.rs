@@ -32,7 +32,7 @@ use exo_platform::{SpinLock, pci};
 
 use crate::{
     Device, Driver, DriverError, DriverType,
-    block::device_name,
+    block::{Requests as _, device_name},
     bus::{DriverInfo, Found, Match},
 };
 use adapter::Adapter;
@@ -92,7 +92,7 @@ impl Driver for Ahci {
     fn devices(&self) -> Vec<Device> {
         let adapter = self.adapter();
         let ports = adapter.iter().flat_map(|adapter| adapter.ports());
-        ports.map(|port| Device::Block(port.clone())).collect()
+        ports.filter(|port| port.is_present()).map(|port| Device::Block(port.clone())).collect()
     }
 
     fn removed(&self) {

@@ -98,7 +98,8 @@ impl Driver for Nvme {
 
     fn devices(&self) -> Vec<Device> {
         let running = self.running.lock();
-        let namespaces = running.iter().flat_map(|running| &running.namespaces);
+        let present = running.iter().filter(|running| running.controller.is_present());
+        let namespaces = present.flat_map(|running| &running.namespaces);
         namespaces.map(|namespace| Device::Block(namespace.clone())).collect()
     }
 

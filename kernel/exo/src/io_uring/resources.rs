@@ -3,7 +3,10 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use exo_hal::{PAGE_SIZE, mm::frame::Frame};
+use exo_hal::{
+    PAGE_SIZE,
+    mm::frame::{Frame, Pinned},
+};
 
 use crate::{
     errno::{Errno, Result},
@@ -23,7 +26,7 @@ pub const MOST_FILES: usize = 1 << 15;
 pub struct Buffer {
     address: usize,
     length: usize,
-    frames: Vec<Frame>,
+    frames: Vec<Pinned>,
 }
 
 impl Buffer {
@@ -37,7 +40,7 @@ impl Buffer {
         let mut frames = Vec::new();
         frames.try_reserve_exact((end - first).div_ceil(PAGE_SIZE)).map_err(|_| Errno::ENOMEM)?;
         for page in (first..end).step_by(PAGE_SIZE) {
-            frames.push(memory.frame_for_writing(page)?);
+            frames.push(memory.pin_for_writing(page)?);
         }
         Ok(Self { address: vector.base, length: vector.length, frames })
     }
@@ -49,7 +52,7 @@ impl Buffer {
 
     /// A page of it.
     pub fn frame(&self, index: usize) -> Option<&Frame> {
-        self.frames.get(index)
+        self.frames.get(index).map(Pinned::frame)
     }
 
     /// Whether `length` bytes at `address` are part of it.

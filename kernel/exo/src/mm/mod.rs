@@ -16,7 +16,7 @@ use exo_hal::{
     PAGE_SIZE, USER_END,
     boot::spin_once::Once,
     mm::{
-        frame::Frame,
+        frame::{Frame, Pinned},
         paging::{Access, SpaceHandle, UserTable},
     },
     sync::SpinLock,
@@ -206,12 +206,26 @@ impl AddressSpace {
     }
 
     /// A frame of this address space that may be written by the kernel on the program's behalf, loaded or not.
-    pub fn frame_for_writing(&self, address: usize) -> Result<Frame> {
+    fn frame_for_writing(&self, address: usize) -> Result<Frame> {
         if !self.handle_fault(address, true, false).is_ok_and(|()| address < USER_END) {
             return Err(Errno::EFAULT);
         }
         let page = self.inner.lock().table.get(address & !(PAGE_SIZE - 1)).ok_or(Errno::EFAULT)?;
         if page.writable { Ok(page.frame) } else { Err(Errno::EFAULT) }
+    }
+
+    /// The frame at `address` as memory that a device may write to, until it is let go.
+    pub fn pin_for_writing(&self, address: usize) -> Result<Pinned> {
+        if !self.handle_fault(address, true, false).is_ok_and(|()| address < USER_END) {
+            return Err(Errno::EFAULT);
+        }
+        // Pinned before the lock is given back: a fork sees it, or has been seen.
+        let inner = self.inner.lock();
+        let page = inner.table.get(address & !(PAGE_SIZE - 1)).ok_or(Errno::EFAULT)?;
+        if !page.writable {
+            return Err(Errno::EFAULT);
+        }
+        Pinned::new(page.frame).ok_or(Errno::ENOMEM)
     }
 
     /// Calls `with` with each page of `start..start + bytes`, the offset in it and the number of bytes there.

@@ -321,6 +321,12 @@ impl Frame {
         count(self.0).load(Ordering::Acquire) == 1
     }
 
+    /// Whether somebody has pinned it.
+    #[inline]
+    pub(super) fn is_pinned(&self) -> bool {
+        count(self.0).load(Ordering::Acquire) >= PIN
+    }
+
     /// Fills the frame with zeros.
     #[inline]
     pub fn zero(&self) {
@@ -394,6 +400,40 @@ impl Frame {
             ptr::copy_nonoverlapping(self.pointer().cast::<u64>(), copy.pointer().cast(), PAGE_SIZE / 8)
         };
         Some(copy)
+    }
+}
+
+/// What a pin adds to a frame's count. So many plain references, each in an entry of some page table, would take a frame for pinned;
+/// all that follows is a copy too many.
+const PIN: u32 = 1 << 16;
+/// Above this no more pins are taken, far from where the count would overflow.
+const MOST_PINNED: u32 = 1 << 31;
+
+/// A reference by which a device may write to the frame for a long time. A fork leaves such a frame to the parent, which told the
+/// device of it, and gives the child a copy.
+#[derive(Debug)]
+pub struct Pinned(Frame);
+
+impl Pinned {
+    /// Pins a frame; none if too many have.
+    pub fn new(frame: Frame) -> Option<Self> {
+        if count(frame.0).fetch_add(PIN, Ordering::AcqRel) >= MOST_PINNED {
+            count(frame.0).fetch_sub(PIN, Ordering::AcqRel);
+            return None;
+        }
+        Some(Self(frame))
+    }
+
+    /// The frame.
+    pub fn frame(&self) -> &Frame {
+        &self.0
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // The frame's own reference goes after this.
+        count(self.0.0).fetch_sub(PIN, Ordering::AcqRel);
     }
 }
 

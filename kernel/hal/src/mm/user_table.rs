@@ -281,7 +281,8 @@ impl UserTable {
         }
     }
 
-    /// Gives `child` the pages in `start..end` too. With `copy_on_write`, both lose write access. The caller flushes.
+    /// Gives `child` the pages in `start..end` too. With `copy_on_write`, both lose write access, but for pages that a device may
+    /// write to: of those the child gets a copy. The caller flushes.
     pub fn share(
         &mut self,
         child: &mut UserTable,
@@ -311,12 +312,21 @@ impl UserTable {
             // since the child is new in this range.
             unsafe {
                 let mut value = entry.read();
-                if copy_on_write && value & bit::WRITE != 0 {
-                    value &= !bit::WRITE;
-                    entry.write(value);
-                }
                 let frame = core::mem::ManuallyDrop::new(Frame::from_physical(value & bit::ADDRESS));
-                core::mem::forget(Frame::clone(&frame));
+                let is_own = copy_on_write && value & bit::WRITE != 0;
+                if is_own && frame.is_pinned() {
+                    let Some(copy) = frame.duplicate() else {
+                        result = Err(NoMemory);
+                        return;
+                    };
+                    value = value & !bit::ADDRESS | copy.into_physical();
+                } else {
+                    if is_own {
+                        value &= !bit::WRITE;
+                        entry.write(value);
+                    }
+                    core::mem::forget(Frame::clone(&frame));
+                }
                 child_table.add(index(address as u64, 0)).write(value);
             }
             child.pages += 1;

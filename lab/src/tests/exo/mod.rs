@@ -5,6 +5,7 @@
 mod basics;
 mod crash;
 mod devices;
+mod disks;
 mod io_uring;
 mod lines;
 mod network;
@@ -41,7 +42,19 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::random_calls_do_not_stop_the_kernel", programs::random_calls_do_not_stop_the_kernel),
     ("exo::the_machine_ends_through_its_exit_device", programs::the_machine_ends_through_its_exit_device),
     ("exo::io_uring_behaves_alike", io_uring::io_uring_behaves_alike),
+    ("exo::io_uring_reads_and_writes_disks", io_uring::io_uring_reads_and_writes_disks),
+    ("exo::errors_of_disks_reach_io_uring", io_uring::errors_of_disks_reach_io_uring),
     ("exo::io_uring_survives_hostile_programs", io_uring::io_uring_survives_hostile_programs),
+    ("exo::disks::what_programs_write_is_on_the_medium", disks::what_programs_write_is_on_the_medium),
+    ("exo::disks::errors_of_the_medium_reach_the_program", disks::errors_of_the_medium_reach_the_program),
+    (
+        "exo::disks::a_disk_can_be_unplugged_while_programs_use_it",
+        disks::a_disk_can_be_unplugged_while_programs_use_it,
+    ),
+    (
+        "exo::disks::what_was_flushed_outlives_a_killed_machine",
+        disks::what_was_flushed_outlives_a_killed_machine,
+    ),
     ("exo::procmon_answers_as_on_linux", devices::procmon_answers_as_on_linux),
     (
         "exo::slow_readers_of_events_are_told_what_they_lost",

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Ports of PCI Express with a slot that devices can be pulled out of. Somebody who wants a device out presses the slot's attention
+//! button (a virtual machine does so for `device_del`); this driver then switches the slot's power off. The device's own driver
+//! finds that it does not answer any more, and ends what is under way. Source: PCI Express Base Specification 5.0, sections 6.7
+//! and 7.5.3.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use alloc::{
+    string::{String, ToString},
+    sync::Arc,
+};
+
+use exo_platform::pci::{Function, capability};
+
+use crate::{
+    Driver, DriverError, DriverType,
+    block::device_name,
+    bus::{DriverInfo, Found, Match},
+};
+
+/// A bridge from PCI to PCI (PCI Code and ID Assignment 1.11, D.7).
+const CLASS: Match = Match::PciClass { class: 0x06, subclass: 0x04, interface: None };
+
+/// Registers of the PCI Express capability, from its beginning.
+mod register {
+    /// PCI Express Capabilities.
+    pub(super) const CAPABILITIES: u16 = 0x02;
+    /// Slot Capabilities, 32 bits.
+    pub(super) const SLOT_CAPABILITIES: u16 = 0x14;
+    /// Slot Control.
+    pub(super) const SLOT_CONTROL: u16 = 0x18;
+    /// Slot Status; write ones to clear.
+    pub(super) const SLOT_STATUS: u16 = 0x1a;
+}
+
+/// CAPABILITIES: there is a slot.
+const HAS_SLOT: u16 = 1 << 8;
+/// SLOT_CAPABILITIES: an attention button, a power controller, and hot-plug at all.
+const NEEDED: u32 = 1 | (1 << 1) | (1 << 6);
+/// SLOT_CONTROL: the power indicator's two bits, of which both set are "off", and the power controller's, of which set is "off".
+const POWER_INDICATOR_OFF: u16 = 3 << 8;
+const POWER_OFF: u16 = 1 << 10;
+/// SLOT_STATUS: the button was pressed.
+const BUTTON_PRESSED: u16 = 1;
+
+/// The driver for the bus.
+pub static PCIE_PORT: DriverInfo = DriverInfo { name: "pcie-port", matches: &[CLASS], probe };
+
+/// Ports found so far, for their names.
+static PORTS: AtomicU32 = AtomicU32::new(0);
+
+fn probe(found: &Found) -> Result<Arc<dyn Driver>, DriverError> {
+    let function = found.pci()?;
+    let base = function.capability(capability::EXPRESS).ok_or(DriverError::Declined("not PCI Express"))?;
+    if function.read_config16(base + register::CAPABILITIES) & HAS_SLOT == 0 {
+        return Err(DriverError::Declined("a port without a slot"));
+    }
+    if function.read_config32(base + register::SLOT_CAPABILITIES) & NEEDED != NEEDED {
+        return Err(DriverError::Declined("a slot whose device stays"));
+    }
+    let name = device_name(format_args!("pcie-port{}", PORTS.fetch_add(1, Ordering::Relaxed)));
+    let port =
+        Port { name: name.to_string(), function: function.clone(), base, is_running: AtomicBool::new(false) };
+    Ok(Arc::new(port))
+}
+
+/// A port with a slot.
+struct Port {
+    name: String,
+    function: Function,
+    /// Where the capability is in configuration space.
+    base: u16,
+    is_running: AtomicBool,
+}
+
+impl Driver for Port {
+    fn driver_type(&self) -> DriverType {
+        DriverType::Bus
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn init(&self) -> Result<(), DriverError> {
+        // What was pressed before anybody looked does not count.
+        self.function.write_config16(self.base + register::SLOT_STATUS, BUTTON_PRESSED);
+        self.is_running.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn shutdown(&self) -> Result<(), DriverError> {
+        self.is_running.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_running.load(Ordering::Relaxed) && self.function.is_present()
+    }
+
+    fn tick(&self, _now_ns: u64) {
+        let status = self.function.read_config16(self.base + register::SLOT_STATUS);
+        // All ones is a port that was pulled out itself.
+        if status == u16::MAX || status & BUTTON_PRESSED == 0 {
+            return;
+        }
+        self.function.write_config16(self.base + register::SLOT_STATUS, BUTTON_PRESSED);
+        let control = self.function.read_config16(self.base + register::SLOT_CONTROL);
+        let off = control | POWER_INDICATOR_OFF | POWER_OFF;
+        self.function.write_config16(self.base + register::SLOT_CONTROL, off);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exo_platform::{
+        fake::{FakeDevice, Wires},
+        pci::{Address, Identity},
+    };
+
+    use super::*;
+
+    /// A port whose slot can do what is said.
+    struct FakePort {
+        capabilities: u16,
+        slot: u32,
+    }
+
+    impl FakeDevice for FakePort {
+        fn bar_size(&self, _bar: u8) -> usize {
+            0
+        }
+        fn read(&self, _bar: u8, _offset: usize, _size: u8) -> u64 {
+            u64::MAX
+        }
+        fn write(&self, _bar: u8, _offset: usize, _size: u8, _value: u64) {}
+        fn capabilities(&self) -> Vec<u8> {
+            let mut bytes = vec![0; 0x3c];
+            bytes[0] = capability::EXPRESS;
+            bytes[2..4].copy_from_slice(&self.capabilities.to_le_bytes());
+            bytes[0x14..0x18].copy_from_slice(&self.slot.to_le_bytes());
+            bytes
+        }
+    }
+
+    fn function(capabilities: u16, slot: u32) -> Function {
+        let identity =
+            Identity { vendor: 0x1b36, device: 0x0c, class: 6, subclass: 4, ..Identity::default() };
+        Function::fake(Address::default(), identity, Arc::new(FakePort { capabilities, slot }), Wires::new())
+    }
+
+    const STATUS: u16 = 0x40 + register::SLOT_STATUS;
+    const CONTROL: u16 = 0x40 + register::SLOT_CONTROL;
+
+    #[test]
+    fn the_power_goes_off_when_the_button_is_pressed_and_not_before() {
+        let function = function(HAS_SLOT, NEEDED);
+        let found = Found::Pci(function.clone());
+        assert!(PCIE_PORT.matches.iter().any(|rule| found.fits(rule)));
+        let port = (PCIE_PORT.probe)(&found).unwrap();
+        port.init().unwrap();
+        assert!(port.is_ready());
+        // The fake's status register does not clear what ones are written to.
+        function.write_config16(STATUS, 0);
+        function.write_config16(CONTROL, 0x0100);
+        port.tick(0);
+        assert_eq!(function.read_config16(CONTROL), 0x0100);
+        function.write_config16(STATUS, BUTTON_PRESSED);
+        port.tick(1);
+        assert_eq!(function.read_config16(CONTROL), 0x0700);
+    }
+
+    #[test]
+    fn ports_that_nothing_can_be_pulled_out_of_are_declined() {
+        for (capabilities, slot) in [(0, NEEDED), (HAS_SLOT, 0), (HAS_SLOT, 1 << 6)] {
+            let found = Found::Pci(function(capabilities, slot));
+            assert!(matches!((PCIE_PORT.probe)(&found), Err(DriverError::Declined(_))));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Disks of Exo-Kernel: what programs write is on the medium, errors reach them, and what was flushed outlives the machine.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, ensure};
+use disk_pattern::{Found, Pattern, SECTOR};
+
+use super::super::Lab;
+use super::super::vm::shell;
+use super::Both;
+use crate::machine::{Config, Disk, Machine, Output};
+
+/// Bytes of a test's disk.
+const SIZE: u64 = 16 << 20;
+/// What a program sees when a disk reports an error.
+const EIO: &str = "Input/output error";
+/// Machines that are killed while they write: in the plain run, and with `--long`.
+const KILLS: u64 = 3;
+const LONG_KILLS: u64 = 100;
+
+/// Images of a test, in a folder that goes with them.
+struct Images {
+    folder: tempfile::TempDir,
+    count: usize,
+}
+
+impl Images {
+    fn new(count: usize) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("cannot make a folder")?;
+        let images = Self { folder, count };
+        for number in 0..count {
+            File::create(images.path(number))
+                .and_then(|file| file.set_len(SIZE))
+                .context("cannot make an image")?;
+        }
+        Ok(images)
+    }
+
+    fn path(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("{number}.img"))
+    }
+
+    fn disk(&self, driver: &str, number: usize) -> anyhow::Result<Disk> {
+        format!("{driver}={}", self.path(number).display()).parse().map_err(|error: String| anyhow!(error))
+    }
+
+    /// Finds the image that was written with `seed`, as the order in which a kernel finds disks is its own business.
+    fn verify(&self, seed: u64, flushed: Option<u64>) -> anyhow::Result<Found> {
+        let mut complaints = String::new();
+        for number in 0..self.count {
+            match verify(&self.path(number), seed, flushed)? {
+                Ok(found) => return Ok(found),
+                Err(damage) => complaints += &format!("image {number}: {damage}\n"),
+            }
+        }
+        anyhow::bail!("no image has what seed {seed} wrote, up to round {flushed:?}:\n{complaints}")
+    }
+}
+
+fn verify(
+    path: &Path,
+    seed: u64,
+    flushed: Option<u64>,
+) -> anyhow::Result<Result<Found, disk_pattern::Damage>> {
+    let pattern = Pattern::new(seed, SIZE / SECTOR as u64).context("the image is too small")?;
+    let image = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(pattern.verify(image, flushed))
+}
+
+/// Runs a line on Exo-Kernel, which has to succeed; what it wrote.
+fn succeed(lab: &Lab, config: &Config, line: &str) -> anyhow::Result<String> {
+    let (status, captured) = shell(lab, config, line)?;
+    ensure!(status == 0, "`{line}` ended with {status}:\n{}{}", captured.stdout, captured.stderr);
+    Ok(captured.stdout)
+}
+
+/// Several ports, several controllers, several namespaces, all written at the same time by as many programs with several threads.
+pub(super) fn what_programs_write_is_on_the_medium(both: &Both<'_>) -> anyhow::Result<()> {
+    for smp in [1, 4] {
+        let images = Images::new(5)?;
+        let mut disks = Vec::new();
+        for (number, driver) in ["ahci", "ahci", "nvme"].into_iter().enumerate() {
+            disks.push(images.disk(driver, number)?);
+        }
+        let mut qemu_args = vec!["-device".to_owned(), "nvme,id=two,serial=two".to_owned()];
+        for (namespace, number) in [(1, 3), (2, 4)] {
+            let path = images.path(number);
+            qemu_args.extend([
+                "-drive".to_owned(),
+                format!("if=none,id=ns{number},format=raw,file={}", path.display()),
+            ]);
+            qemu_args
+                .extend(["-device".to_owned(), format!("nvme-ns,drive=ns{number},bus=two,nsid={namespace}")]);
+        }
+        let config = Config { smp, disks, qemu_args, ..both.exo.config() };
+        let line = "for n in 0 1 2 3 4; do exo-tests disk-write --path /dev/disk$n --seed $n --rounds 12 & done; wait; \
+                    for n in 0 1 2 3 4; do exo-tests disk-verify --path /dev/disk$n --seed $n --flushed 12 || exit 1; done";
+        let said = succeed(&both.exo, &config, line)?;
+        ensure!(said.matches(": flushed 11\n").count() == 5, "with {smp} processors: {said}");
+        for seed in 0..5 {
+            let found = images.verify(seed, Some(11))?;
+            ensure!(found.newer == 0, "{found:?}");
+        }
+    }
+    Ok(())
+}
+
+/// A medium with a sector that cannot be read and one that cannot be written: programs are told, and only those that touch them.
+pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow::Result<()> {
+    let images = Images::new(2)?;
+    let mut qemu_args = Vec::new();
+    for (number, device) in
+        ["ide-hd,drive=bad0,bus=ide.0", "nvme,drive=bad1,serial=bad"].into_iter().enumerate()
+    {
+        let path = images.path(number);
+        let drive = format!(
+            "if=none,id=bad{number},driver=blkdebug,image.driver=raw,image.file.driver=file,image.file.filename={},\
+             inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.sector=2048,\
+             inject-error.1.event=none,inject-error.1.iotype=write,inject-error.1.sector=4096",
+            path.display()
+        );
+        qemu_args.extend(["-drive".to_owned(), drive, "-device".to_owned(), device.to_owned()]);
+    }
+    let config = Config { smp: 2, qemu_args, ..both.exo.config() };
+    // Reads beside the bad one are under way when it fails, and have to succeed.
+    let line = "for n in 0 1; do d=/dev/disk$n; for i in 1 2 3 4; do dd if=$d bs=64k count=32 skip=$((32 * i)) of=/dev/null & done; \
+                dd if=$d bs=512 count=1 skip=2048 of=/dev/null && echo read; \
+                dd of=$d bs=512 count=1 seek=4096 if=/dev/zero && echo written; \
+                dd if=$d bs=512 count=1 skip=2049 of=/dev/null || echo no; \
+                dd of=$d bs=512 count=1 seek=4097 if=/dev/zero || echo no; \
+                wait; sync; done 2>&1; echo end";
+    let said = succeed(&both.exo, &config, line)?;
+    let failures = said.lines().filter(|line| line.contains(EIO)).count();
+    let is_right = failures == 4 && !["read\n", "written\n", "no\n"].iter().any(|word| said.contains(word));
+    ensure!(is_right && said.ends_with("end\n"), "{failures} errors:\n{said}");
+    Ok(())
+}
+
+/// Each controller is unplugged while programs read and write its disks: they are told within moments, the nodes go, and the other
+/// disks go on.
+pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> anyhow::Result<()> {
+    let drivers = ["ahci", "nvme"];
+    let images = Images::new(drivers.len() + 1)?;
+    let mut disks = Vec::new();
+    for (number, driver) in drivers.iter().chain(&["nvme"]).enumerate() {
+        disks.push(images.disk(driver, number)?);
+    }
+    let config = Config { smp: 2, hotplug: true, disks, ..both.exo.config() };
+    // The last one stays, and is written all the time.
+    let last = drivers.len();
+    let mut line = format!("exo-tests disk-write --path /dev/disk{last} --seed 5 --rounds 40 & ");
+    for number in 0..last {
+        line += &format!("exo-tests disk-use --path /dev/disk{number} & ");
+    }
+    line += "wait; ls /dev/disk*; exo-tests disk-verify --path /dev/disk2 --seed 5 --flushed 40";
+    let command = ["sh", "-c", &line].map(str::to_owned);
+    let mut machine = Machine::start(&both.exo.parts, &config, &command, Output::Capture)?;
+    machine.wait_until("that all disks are used", |said| said.matches("using\n").count() == last)?;
+    let mut qmp = machine.qmp()?;
+    for number in 0..last {
+        let id = format!("controller{number}");
+        qmp.execute("device_del", &serde_json::json!({ "id": id }))?;
+        let unplugged = qmp.wait_for("DEVICE_DELETED");
+        unplugged.with_context(|| format!("{id} stays; the machine said: {}", machine.stdout_so_far()))?;
+    }
+    let outcome = machine.wait()?;
+    let said = &outcome.captured.stdout;
+    // Four threads each, and each was told EIO, ENXIO or ENODEV.
+    let ends = said.lines().filter_map(|line| line.strip_prefix("ended by ")).collect::<Vec<_>>();
+    ensure!(
+        outcome.status == 0
+            && ends.len() == 4 * last
+            && ends.iter().all(|end| ["5", "6", "19"].contains(end)),
+        "status {}, ends {ends:?}: {said}{}",
+        outcome.status,
+        outcome.captured.stderr
+    );
+    ensure!(
+        said.contains("/dev/disk2\n") && !said.contains("/dev/disk0\n") && !said.contains("/dev/disk1\n"),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// Machines are killed in the middle of writing, at random moments: what was flushed is there, for the host, for Linux and for the
+/// next start of Exo-Kernel, and nothing is there that was never written.
+pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> anyhow::Result<()> {
+    let drivers = ["ahci", "nvme"];
+    let kills = if both.exo.long { LONG_KILLS } else { KILLS };
+    for kill in 0..kills {
+        let images = Images::new(drivers.len())?;
+        let disks = |images: &Images| -> anyhow::Result<Vec<Disk>> {
+            drivers.iter().enumerate().map(|(number, driver)| images.disk(driver, number)).collect()
+        };
+        let seeds: Vec<u64> = (0..drivers.len() as u64).map(|number| 10 * kill + number).collect();
+        let line = seeds.iter().enumerate().fold(String::new(), |line, (number, seed)| {
+            line + &format!("exo-tests disk-write --path /dev/disk{number} --seed {seed} --rounds 1000000 & ")
+        }) + "wait";
+        let config = Config { smp: 2, disks: disks(&images)?, ..both.exo.config() };
+        let command = ["sh", "-c", &line].map(str::to_owned);
+        let mut machine = Machine::start(&both.exo.parts, &config, &command, Output::Capture)?;
+        machine.wait_until("that each disk was flushed once", |said| {
+            (0..drivers.len()).all(|number| said.contains(&format!("/dev/disk{number}: flushed 0\n")))
+        })?;
+        std::thread::sleep(random_moment());
+        let said = machine.stdout_so_far();
+        // Nobody in the machine is told.
+        drop(machine);
+        let flushed: Vec<Option<u64>> = (0..drivers.len())
+            .map(|number| {
+                let prefix = format!("/dev/disk{number}: flushed ");
+                let complete = said.rsplit_once('\n').map_or("", |(lines, _)| lines);
+                complete.lines().rev().find_map(|line| line.strip_prefix(&prefix)?.parse().ok())
+            })
+            .collect();
+        for (seed, flushed) in seeds.iter().zip(&flushed) {
+            let found = images.verify(*seed, *flushed).with_context(|| format!("kill {kill}"))?;
+            println!("kill {kill}: seed {seed}, flushed {flushed:?}, {found:?}");
+        }
+        // A start of a machine each; every tenth kill is enough to see that other kernels read the same.
+        if kill % 10 == 0 {
+            for lab in [both.linux, &both.exo] {
+                let config = Config { rng: 0, load_modules: false, disks: disks(&images)?, ..lab.config() };
+                let devices = if matches!(lab.parts.system, crate::machine::System::Exo(_)) {
+                    "/dev/disk0 /dev/disk1"
+                } else {
+                    "/dev/sda /dev/nvme0n1"
+                };
+                let tries = seeds.iter().zip(&flushed).fold(String::new(), |line, (seed, flushed)| {
+                    let flushed = flushed.map_or(0, |last| last + 1);
+                    line + &format!("for d in {devices}; do exo-tests disk-verify --path $d --seed {seed} --flushed {flushed} && echo intact; done; ")
+                });
+                let (_, captured) = shell(lab, &config, &tries)?;
+                ensure!(
+                    captured.stdout.matches("intact\n").count() == seeds.len(),
+                    "on {}: {}{}",
+                    lab.parts.system.name(),
+                    captured.stdout,
+                    captured.stderr
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Up to a second and a half, from what the clock shows below the second: nothing here has to be repeatable, and the moment is
+/// printed by its effect.
+fn random_moment() -> Duration {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Duration::from_micros(u64::from(now.subsec_nanos()) / 1000 * 3 / 2)
+}
