@@ -9,11 +9,12 @@ use super::Both;
 use crate::machine::{Config, Machine, Output};
 
 /// Tests of `my_rng` that ask for what only Linux has: its bus in sysfs, modules, drivers that are told to let go.
-const ONLY_ON_LINUX: [&str; 4] = [
+const ONLY_ON_LINUX: [&str; 5] = [
     "the_major_number_is_dynamic",
     "the_class_in_sysfs_agrees_with_the_nodes",
     "a_draw_that_is_under_way_ends_when_its_device_is_unbound",
     "the_module_describes_itself",
+    "readers_end_with_enodev_when_the_device_is_unbound",
 ];
 
 /// At least so many of the tests must have something to say here; the others skip themselves.
