@@ -312,6 +312,8 @@ impl Driver for MyRng {
     fn shutdown(&self) -> Result<(), DriverError> {
         self.stop();
         *self.interrupts.lock() = None;
+        // Who listens most likely holds on to us: neither would ever go.
+        *self.bells.listener.lock() = None;
         self.function.disable();
         Ok(())
     }

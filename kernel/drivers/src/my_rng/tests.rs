@@ -427,7 +427,10 @@ fn memory_that_a_device_does_not_let_go_of_is_left_to_it() {
 fn memory_of_a_device_that_stopped_is_freed() {
     let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(16);
+    let heard = Arc::new(Heard::default());
+    device.listen(heard.clone());
     device.shutdown().unwrap();
+    assert_eq!((heard.0.load(Ordering::Relaxed), Arc::strong_count(&heard)), (1, 1), "told, and let go of");
     assert_eq!(read(&device, 1), Err(RandomError::Failed));
     let state = fake.lock().queues[&0].state;
     drop(device);
