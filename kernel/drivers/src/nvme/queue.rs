@@ -158,7 +158,8 @@ impl IoQueue {
         let (request, namespace) = {
             let mut inner = self.inner.lock();
             let Some(slot) = inner.slots.slot_of(tag) else { return false };
-            if !inner.is_held && !inner.rings.withdraw(identifier(tag)) {
+            // While the controller is being stopped nobody knows what it still does.
+            if inner.is_held || !inner.rings.withdraw(identifier(tag)) {
                 return false;
             }
             let Some(content) = inner.slots.take(slot) else { return false };

@@ -13,7 +13,7 @@ use super::{NVME, fake::FakeNvme};
 use crate::{
     Device, Driver, DriverError,
     block::{
-        Completion, Operation, Request, Requests, Sink, TIMEOUT_NS,
+        Cause, Completion, Operation, Request, Requests, Sink, TIMEOUT_NS,
         fake_disk::FakeDisk,
         suite::{Misdeed, Rig},
     },
@@ -185,4 +185,23 @@ fn a_controller_that_does_not_start_is_an_error_in_the_end() {
     fake.misbehave(Misdeed::Gone);
     let driver = (NVME.probe)(&Found::Pci(function)).unwrap();
     assert_eq!(driver.init(), Err(DriverError::Removed));
+}
+
+#[test]
+fn nothing_can_be_taken_back_from_a_controller_that_does_not_stop() {
+    fake::cpu::set_clock(0);
+    let rig = NvmeRig::start(FakeDisk::new(100, 512));
+    let sink = Arc::new(Results::default());
+    let device = rig.device();
+    rig.misbehave(Misdeed::Dead);
+    let tag = device.submit(0, write(&sink, 0, 1)).unwrap();
+    device.ring(0);
+    for seconds in [1, 10] {
+        device.check_timeouts(TIMEOUT_NS + seconds * 1_000_000_000);
+    }
+    assert!(!device.cancel(0, tag), "the controller may still use its buffer");
+    assert!(sink.0.lock().unwrap().is_empty());
+    device.check_timeouts(2 * TIMEOUT_NS);
+    let error = sink.0.lock().unwrap().pop().unwrap().result.unwrap_err();
+    assert_eq!((error.cause, device.is_present()), (Cause::TimedOut, false));
 }
