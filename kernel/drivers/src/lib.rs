@@ -20,6 +20,7 @@ pub mod pcie_port;
 pub mod random;
 pub mod serial;
 pub mod virtio;
+pub mod virtio_blk;
 pub mod virtio_net;
 
 use core::fmt;
@@ -37,6 +38,7 @@ use random::RandomDevice;
 pub static DRIVERS: &[&DriverInfo] = &[
     &ahci::AHCI,
     &nvme::NVME,
+    &virtio_blk::VIRTIO_BLK,
     &my_rng::MY_RNG,
     &serial::SERIAL,
     &pcie_port::PCIE_PORT,

@@ -8,14 +8,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use bench_report::{row_name, vcpus_text};
+use bench_report::{Row, row_name, vcpus_text};
 
 use super::figures::{Figure, Goal, Of};
 use super::values::Values;
 use super::{Measured, Options, Suite, printed_rows};
-use crate::exo_kernel;
 use crate::machine::{self, Accel, Config, Disk, Output, Parts, System};
 use crate::ui::Step;
+use crate::{exo_kernel, process, programs};
 
 pub(super) const SUITE: Suite =
     Suite { name: "block", title: "Block devices on Exo-Kernel and on Linux", measure, figures: FIGURES };
@@ -24,8 +24,17 @@ const fn faster(exo: &'static str, linux: &'static str, must: f64, aim: f64) -> 
     Figure { of: Of::Ratio(exo, linux), must, aim: Some(aim), goal: Goal::AtLeast }
 }
 
+/// A row of the block layer by itself, in nanoseconds.
+const fn native(name: &'static str, must: f64, aim: f64) -> Figure {
+    Figure { of: Of::Row(name, "ns"), must, aim: Some(aim), goal: Goal::AtMost }
+}
+
 /// What this project promises.
 const FIGURES: &[Figure] = &[
+    native("block.submit_complete_ns", 100.0, 30.0),
+    native("block.ram_read_4k_ns", 500.0, 150.0),
+    faster("block.queue_2_threads", "block.queue_1_thread", 1.8, 2.0),
+    Figure { of: Of::Row("block.allocations", "events"), must: 0.0, aim: None, goal: Goal::AtMost },
     faster("exo.ahci.read_4k_qd32", "linux.ahci.read_4k_qd32", 1.0, 1.5),
     faster("exo.ahci.write_4k_qd32", "linux.ahci.write_4k_qd32", 1.0, 1.5),
     faster("exo.nvme.read_4k_qd32", "linux.nvme.read_4k_qd32", 1.0, 1.5),
@@ -52,6 +61,7 @@ fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
     let folder = tempfile::Builder::new().prefix("exo-").tempdir().context("cannot create a folder")?;
     let disks = disks(folder.path())?;
     let (mut values, mut accel) = (Values::default(), Accel::Tcg);
+    let alone = block_layer_alone(parts, options)?;
     for &vcpus in &options.vcpus {
         let name = format!("Measuring block devices with {}", vcpus_text(vcpus));
         let step = Step::new(&name, Some((window(options) + Duration::from_secs(8)) * options.runs * 2));
@@ -64,7 +74,20 @@ fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
         }
         step.done();
     }
-    Ok(Measured { rows: values.rows(), accel })
+    let rows = alone.into_iter().chain(values.rows()).collect();
+    Ok(Measured { rows, accel })
+}
+
+/// What Exo-Kernel's block layer costs on this host, without a device and a machine.
+fn block_layer_alone(parts: &Parts, options: &Options) -> anyhow::Result<Vec<Row>> {
+    let program = programs::build_host(&parts.context, "driver-bench")?;
+    let step = Step::new("Measuring the block layer alone", None);
+    let mut command = std::process::Command::new(program);
+    command.arg("--json").args(["--runs", &options.runs.to_string()]);
+    command.args(["--window", &options.window.as_millis().to_string()]);
+    let rows = printed_rows(&process::output(&mut command)?)?;
+    step.done();
+    Ok(rows)
 }
 
 /// The time that a machine measures.

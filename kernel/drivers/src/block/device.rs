@@ -9,6 +9,10 @@ use exo_platform::{Buffer, SpinLock};
 
 use super::{BlockError, Cause, Completion, Operation, Refused, Request, Requests, Sink, TIMEOUT_NS, Tag};
 
+/// How long [`Polled`] waits before it looks again: a little first, more and more later.
+const MIN_PAUSE_NS: u64 = 200;
+const MAX_PAUSE_NS: u64 = 1_000_000;
+
 /// What kind of block device it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockDeviceType {
@@ -102,6 +106,7 @@ impl Polled {
         self.0.ring(cpu);
         let start = exo_platform::now_ns();
         let mut checked = start;
+        let mut pause_ns = MIN_PAUSE_NS;
         loop {
             self.0.poll(cpu);
             if let Some(Completion { buffer, result, .. }) = waiter.0.lock().take() {
@@ -117,7 +122,8 @@ impl Polled {
             if now.saturating_sub(start) > 4 * TIMEOUT_NS {
                 return Err(self.0.error(Some(sector), Cause::TimedOut));
             }
-            exo_platform::spin_for_ns(200);
+            exo_platform::spin_for_ns(pause_ns);
+            pause_ns = (pause_ns + pause_ns / 8).min(MAX_PAUSE_NS);
         }
     }
 

@@ -253,6 +253,29 @@ impl Requests for GenericBlockDevice {
         }
     }
 
+    fn with_memory(
+        &self,
+        offset: u64,
+        length: usize,
+        each: &mut dyn FnMut(usize, &mut [u8]) -> bool,
+    ) -> Option<Result<(), BlockError>> {
+        let size = self.offset(self.geometry.sectors);
+        let sector = offset / u64::from(self.geometry.sector_size);
+        if offset.checked_add(length as u64).is_none_or(|end| end > size) {
+            return Some(Err(self.error(Some(sector), Cause::OutOfRange)));
+        }
+        if self.is_removed.load(Ordering::Acquire) {
+            return Some(Err(self.error(Some(sector), Cause::Removed)));
+        }
+        let mut goes_on = true;
+        self.each_page(offset, length, |page, inside, done, count| {
+            if let Some(bytes) = page.lock().get_mut(inside..inside + count).filter(|_| goes_on) {
+                goes_on = each(done, bytes);
+            }
+        });
+        Some(Ok(()))
+    }
+
     fn is_present(&self) -> bool {
         !self.is_removed.load(Ordering::Acquire)
     }
@@ -329,3 +352,7 @@ impl BlockDevice for GenericBlockDevice {
         self.poll(exo_platform::cpu_index())
     }
 }
+
+#[cfg(test)]
+#[path = "generic_tests.rs"]
+mod tests;

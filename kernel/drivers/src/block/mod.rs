@@ -116,6 +116,21 @@ pub trait Requests: Send + Sync {
     /// device. If the device is gone, fails everything with [`Cause::Removed`].
     fn check_timeouts(&self, now_ns: u64);
 
+    /// For a device whose content is memory: calls `each` with the bytes from byte `offset` on, in order and in parts, `length` of
+    /// them in all, and how many came before; until it says false. None from all other devices.
+    ///
+    /// # Errors
+    /// [`Cause::OutOfRange`], [`Cause::Removed`].
+    fn with_memory(
+        &self,
+        offset: u64,
+        length: usize,
+        each: &mut dyn FnMut(usize, &mut [u8]) -> bool,
+    ) -> Option<Result<(), BlockError>> {
+        let _ = (offset, length, each);
+        None
+    }
+
     /// Whether the device is still there. Once false, it stays false.
     fn is_present(&self) -> bool;
 

@@ -5,7 +5,8 @@
 use alloc::{sync::Arc, vec, vec::Vec};
 
 use super::{
-    BlockDevice, BlockError, DeviceName, Geometry, Operation, Refused, Request, Requests, Tag, device_name,
+    BlockDevice, BlockError, Cause, DeviceName, Geometry, Operation, Refused, Request, Requests, Tag,
+    device_name,
 };
 
 /// A partition as its table has it.
@@ -258,6 +259,21 @@ impl Requests for PartitionDevice {
         self.disk.check_timeouts(now_ns);
     }
 
+    fn with_memory(
+        &self,
+        offset: u64,
+        length: usize,
+        each: &mut dyn FnMut(usize, &mut [u8]) -> bool,
+    ) -> Option<Result<(), BlockError>> {
+        let size = u64::from(self.geometry.sector_size);
+        let end = self.geometry.sectors.saturating_mul(size);
+        if offset.checked_add(length as u64).is_none_or(|last| last > end) {
+            return Some(Err(self.error(Some(offset / size), Cause::OutOfRange)));
+        }
+        let start = self.start.saturating_mul(size).saturating_add(offset);
+        self.disk.with_memory(start, length, each)
+    }
+
     fn is_present(&self) -> bool {
         self.disk.is_present()
     }
@@ -266,7 +282,7 @@ impl Requests for PartitionDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{Cause, GenericBlockDevice};
+    use crate::block::GenericBlockDevice;
 
     fn disk() -> GenericBlockDevice {
         GenericBlockDevice::new("d", 4096, 512, 1).unwrap()

@@ -133,6 +133,10 @@ impl Queue {
             self.memory.write16(offset + 2, 0);
         }
         self.ask_for_interrupt(0);
+        if self.layout.has_event_index {
+            // What the device wanted to be told of before it was reset.
+            self.memory.write16(self.layout.used() + 4 + 8 * usize::from(self.layout.size), 0);
+        }
     }
 
     fn set_descriptor(&self, offset: usize, part: Part, flags: u16, next: u16) {
@@ -181,17 +185,29 @@ impl Queue {
         true
     }
 
-    /// Takes the last chain back that was filled and not published yet, if it is that of `slot`.
+    /// Takes the chain of `slot` back, if it was filled and not published yet.
     pub fn withdraw(&mut self, slot: u16) -> bool {
         let head = if self.layout.is_indirect { slot } else { slot.wrapping_mul(self.layout.chain) };
-        let before = self.filled.wrapping_sub(1);
-        let place = usize::from(before & (self.layout.size - 1));
-        let is_last = self.filled != self.published
-            && self.memory.read16(self.layout.available() + 4 + 2 * place) == head;
-        if is_last {
-            self.filled = before;
+        let at =
+            |position: u16| self.layout.available() + 4 + 2 * usize::from(position & (self.layout.size - 1));
+        let mut position = self.published;
+        while position != self.filled && self.memory.read16(at(position)) != head {
+            position = position.wrapping_add(1);
         }
-        is_last
+        if position == self.filled {
+            return false;
+        }
+        // Those behind it move up.
+        loop {
+            let next = position.wrapping_add(1);
+            if next == self.filled {
+                break;
+            }
+            self.memory.write16(at(position), self.memory.read16(at(next)));
+            position = next;
+        }
+        self.filled = position;
+        true
     }
 
     /// Lets the device see what was filled; whether it wants to be notified of it.
@@ -327,7 +343,7 @@ mod tests {
     fn the_device_is_notified_when_it_wants_to_be() {
         let mut queue = queue(true, true);
         let wanted_at = queue.addresses()[2] + 4 + 8 * 8;
-        let mut tell = |queue: &mut Queue, wanted: u16, count: u16| {
+        let tell = |queue: &mut Queue, wanted: u16, count: u16| {
             device_write(wanted_at, &wanted.to_le_bytes());
             for slot in 0..count {
                 queue.push(slot, [part(1, 1, false)].into_iter());
@@ -353,15 +369,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_chain_that_the_device_does_not_know_is_taken_back() {
+    fn chains_that_the_device_does_not_know_are_taken_back() {
         let mut queue = queue(true, false);
-        for slot in [3, 4] {
-            queue.push(slot, [part(1, 1, false)].into_iter());
+        let fill = |queue: &mut Queue, slot| queue.push(slot, [part(1, 1, false)].into_iter());
+        for slot in [3, 4, 5] {
+            fill(&mut queue, slot);
         }
-        assert!(!queue.withdraw(3) && queue.withdraw(4) && queue.withdraw(3));
-        queue.push(5, [part(1, 1, false)].into_iter());
+        assert!(queue.withdraw(4) && !queue.withdraw(4));
         queue.publish();
-        assert!(!queue.withdraw(5));
-        assert_eq!(device_read16(queue.addresses()[1] + 4), 5);
+        let available = queue.addresses()[1];
+        let heads = [4, 6].map(|offset| device_read16(available + offset));
+        assert_eq!((device_read16(available + 2), heads), (2, [3, 5]));
+        fill(&mut queue, 6);
+        assert!(!queue.withdraw(3) && queue.withdraw(6) && !queue.publish());
     }
 }

@@ -181,6 +181,9 @@ impl Disk {
         if length == 0 {
             return Ok(0);
         }
+        if let Some(result) = self.copy(write, offset, address, length) {
+            return result;
+        }
         let mut done = 0;
         while done < length {
             let (at, to) = (offset + done as u64, address.wrapping_add(done));
@@ -197,6 +200,23 @@ impl Disk {
             }
         }
         Ok(done)
+    }
+
+    /// The same, where the disk is memory: no request is needed for a copy.
+    fn copy(&self, write: bool, offset: u64, address: usize, length: usize) -> Option<Result> {
+        let (mut copied, mut fault) = (0, None);
+        let mut each = |done: usize, bytes: &mut [u8]| {
+            let at = address.wrapping_add(done);
+            match if write { user::copy_in(bytes, at) } else { user::copy_out(at, bytes) } {
+                Ok(()) => copied += bytes.len(),
+                Err(error) => fault = Some(error.into()),
+            }
+            fault.is_none()
+        };
+        match self.device().with_memory(offset, length, &mut each)? {
+            Err(error) => Some(Err(error.into())),
+            Ok(()) => Some(fault.filter(|_| copied == 0).map_or(Ok(copied), Err)),
+        }
     }
 
     /// Whole sectors, several requests at a time; how many bytes from the start on were moved.

@@ -80,13 +80,13 @@ fn succeed(lab: &Lab, config: &Config, line: &str) -> anyhow::Result<String> {
 /// Several ports, several controllers, several namespaces, all written at the same time by as many programs with several threads.
 pub(super) fn what_programs_write_is_on_the_medium(both: &Both<'_>) -> anyhow::Result<()> {
     for smp in [1, 4] {
-        let images = Images::new(5)?;
+        let images = Images::new(6)?;
         let mut disks = Vec::new();
-        for (number, driver) in ["ahci", "ahci", "nvme"].into_iter().enumerate() {
+        for (number, driver) in ["ahci", "ahci", "nvme", "virtio"].into_iter().enumerate() {
             disks.push(images.disk(driver, number)?);
         }
         let mut qemu_args = vec!["-device".to_owned(), "nvme,id=two,serial=two".to_owned()];
-        for (namespace, number) in [(1, 3), (2, 4)] {
+        for (namespace, number) in [(1, 4), (2, 5)] {
             let path = images.path(number);
             qemu_args.extend([
                 "-drive".to_owned(),
@@ -96,11 +96,11 @@ pub(super) fn what_programs_write_is_on_the_medium(both: &Both<'_>) -> anyhow::R
                 .extend(["-device".to_owned(), format!("nvme-ns,drive=ns{number},bus=two,nsid={namespace}")]);
         }
         let config = Config { smp, disks, qemu_args, ..both.exo.config() };
-        let line = "for n in 0 1 2 3 4; do exo-tests disk-write --path /dev/disk$n --seed $n --rounds 12 & done; wait; \
-                    for n in 0 1 2 3 4; do exo-tests disk-verify --path /dev/disk$n --seed $n --flushed 12 || exit 1; done";
+        let line = "for n in 0 1 2 3 4 5; do exo-tests disk-write --path /dev/disk$n --seed $n --rounds 12 & done; wait; \
+                    for n in 0 1 2 3 4 5; do exo-tests disk-verify --path /dev/disk$n --seed $n --flushed 12 || exit 1; done";
         let said = succeed(&both.exo, &config, line)?;
-        ensure!(said.matches(": flushed 11\n").count() == 5, "with {smp} processors: {said}");
-        for seed in 0..5 {
+        ensure!(said.matches(": flushed 11\n").count() == 6, "with {smp} processors: {said}");
+        for seed in 0..6 {
             let found = images.verify(seed, Some(11))?;
             ensure!(found.newer == 0, "{found:?}");
         }
@@ -110,11 +110,10 @@ pub(super) fn what_programs_write_is_on_the_medium(both: &Both<'_>) -> anyhow::R
 
 /// A medium with a sector that cannot be read and one that cannot be written: programs are told, and only those that touch them.
 pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow::Result<()> {
-    let images = Images::new(2)?;
+    let devices = ["ide-hd,drive=bad0,bus=ide.0", "nvme,drive=bad1,serial=bad", "virtio-blk-pci,drive=bad2"];
+    let images = Images::new(devices.len())?;
     let mut qemu_args = Vec::new();
-    for (number, device) in
-        ["ide-hd,drive=bad0,bus=ide.0", "nvme,drive=bad1,serial=bad"].into_iter().enumerate()
-    {
+    for (number, device) in devices.into_iter().enumerate() {
         let path = images.path(number);
         let drive = format!(
             "if=none,id=bad{number},driver=blkdebug,image.driver=raw,image.file.driver=file,image.file.filename={},\
@@ -126,7 +125,7 @@ pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow:
     }
     let config = Config { smp: 2, qemu_args, ..both.exo.config() };
     // Reads beside the bad one are under way when it fails, and have to succeed.
-    let line = "for n in 0 1; do d=/dev/disk$n; for i in 1 2 3 4; do dd if=$d bs=64k count=32 skip=$((32 * i)) of=/dev/null & done; \
+    let line = "for n in 0 1 2; do d=/dev/disk$n; for i in 1 2 3 4; do dd if=$d bs=64k count=32 skip=$((32 * i)) of=/dev/null & done; \
                 dd if=$d bs=512 count=1 skip=2048 of=/dev/null && echo read; \
                 dd of=$d bs=512 count=1 seek=4096 if=/dev/zero && echo written; \
                 dd if=$d bs=512 count=1 skip=2049 of=/dev/null || echo no; \
@@ -134,7 +133,7 @@ pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow:
                 wait; sync; done 2>&1; echo end";
     let said = succeed(&both.exo, &config, line)?;
     let failures = said.lines().filter(|line| line.contains(EIO)).count();
-    let is_right = failures == 4 && !["read\n", "written\n", "no\n"].iter().any(|word| said.contains(word));
+    let is_right = failures == 6 && !["read\n", "written\n", "no\n"].iter().any(|word| said.contains(word));
     ensure!(is_right && said.ends_with("end\n"), "{failures} errors:\n{said}");
     Ok(())
 }
@@ -142,7 +141,7 @@ pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow:
 /// Each controller is unplugged while programs read and write its disks: they are told within moments, the nodes go, and the other
 /// disks go on.
 pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> anyhow::Result<()> {
-    let drivers = ["ahci", "nvme"];
+    let drivers = ["ahci", "nvme", "virtio"];
     let images = Images::new(drivers.len() + 1)?;
     let mut disks = Vec::new();
     for (number, driver) in drivers.iter().chain(&["nvme"]).enumerate() {
@@ -155,7 +154,8 @@ pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> 
     for number in 0..last {
         line += &format!("exo-tests disk-use --path /dev/disk{number} & ");
     }
-    line += "wait; ls /dev/disk*; exo-tests disk-verify --path /dev/disk2 --seed 5 --flushed 40";
+    line +=
+        &format!("wait; ls /dev/disk*; exo-tests disk-verify --path /dev/disk{last} --seed 5 --flushed 40");
     let command = ["sh", "-c", &line].map(str::to_owned);
     let mut machine = Machine::start(&both.exo.parts, &config, &command, Output::Capture)?;
     machine.wait_until("that all disks are used", |said| said.matches("using\n").count() == last)?;
@@ -188,7 +188,7 @@ pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> 
 /// Machines are killed in the middle of writing, at random moments: what was flushed is there, for the host, for Linux and for the
 /// next start of Exo-Kernel, and nothing is there that was never written.
 pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> anyhow::Result<()> {
-    let drivers = ["ahci", "nvme"];
+    let drivers = ["ahci", "nvme", "virtio"];
     let kills = if both.exo.long { LONG_KILLS } else { KILLS };
     for kill in 0..kills {
         let images = Images::new(drivers.len())?;
@@ -225,9 +225,9 @@ pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> any
             for lab in [both.linux, &both.exo] {
                 let config = Config { rng: 0, load_modules: false, disks: disks(&images)?, ..lab.config() };
                 let devices = if matches!(lab.parts.system, crate::machine::System::Exo(_)) {
-                    "/dev/disk0 /dev/disk1"
+                    "/dev/disk0 /dev/disk1 /dev/disk2"
                 } else {
-                    "/dev/sda /dev/nvme0n1"
+                    "/dev/sda /dev/nvme0n1 /dev/vda"
                 };
                 let tries = seeds.iter().zip(&flushed).fold(String::new(), |line, (seed, flushed)| {
                     let flushed = flushed.map_or(0, |last| last + 1);

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The page "Write a driver" shows the AHCI driver as it is in the tree, and says so. This keeps it true.
+
+mod pages;
+
+const PAGE: &str = "WRITE_A_DRIVER.md";
+
+#[test]
+fn the_page_shows_what_is_in_the_tree() {
+    const DRIVER: &str = "drivers/src/ahci/mod.rs";
+    const TESTS: &str = "drivers/src/ahci/tests.rs";
+    let places =
+        ["drivers/src/lib.rs", DRIVER, DRIVER, DRIVER, DRIVER, "drivers/src/ahci/port.rs", TESTS, TESTS];
+    pages::check_pieces(PAGE, &places);
+}
+
+#[test]
+fn the_page_names_files_that_exist() {
+    pages::check_paths(PAGE);
+}
