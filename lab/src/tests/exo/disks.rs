@@ -2,6 +2,7 @@
 //! Disks of Exo-Kernel: what programs write is on the medium, errors reach them, and what was flushed outlives the machine.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,13 +81,13 @@ fn succeed(lab: &Lab, config: &Config, line: &str) -> anyhow::Result<String> {
 /// Several ports, several controllers, several namespaces, all written at the same time by as many programs with several threads.
 pub(super) fn what_programs_write_is_on_the_medium(both: &Both<'_>) -> anyhow::Result<()> {
     for smp in [1, 4] {
-        let images = Images::new(5)?;
+        let images = Images::new(6)?;
         let mut disks = Vec::new();
-        for (number, driver) in ["ahci", "ahci", "nvme"].into_iter().enumerate() {
+        for (number, driver) in ["ahci", "ahci", "nvme", "virtio"].into_iter().enumerate() {
             disks.push(images.disk(driver, number)?);
         }
         let mut qemu_args = vec!["-device".to_owned(), "nvme,id=two,serial=two".to_owned()];
-        for (namespace, number) in [(1, 3), (2, 4)] {
+        for (namespace, number) in [(1, 4), (2, 5)] {
             let path = images.path(number);
             qemu_args.extend([
                 "-drive".to_owned(),
@@ -96,11 +97,11 @@ pub(super) fn what_programs_write_is_on_the_medium(both: &Both<'_>) -> anyhow::R
                 .extend(["-device".to_owned(), format!("nvme-ns,drive=ns{number},bus=two,nsid={namespace}")]);
         }
         let config = Config { smp, disks, qemu_args, ..both.exo.config() };
-        let line = "for n in 0 1 2 3 4; do exo-tests disk-write --path /dev/disk$n --seed $n --rounds 12 & done; wait; \
-                    for n in 0 1 2 3 4; do exo-tests disk-verify --path /dev/disk$n --seed $n --flushed 12 || exit 1; done";
+        let line = "for n in 0 1 2 3 4 5; do exo-tests disk-write --path /dev/disk$n --seed $n --rounds 12 & done; wait; \
+                    for n in 0 1 2 3 4 5; do exo-tests disk-verify --path /dev/disk$n --seed $n --flushed 12 || exit 1; done";
         let said = succeed(&both.exo, &config, line)?;
-        ensure!(said.matches(": flushed 11\n").count() == 5, "with {smp} processors: {said}");
-        for seed in 0..5 {
+        ensure!(said.matches(": flushed 11\n").count() == 6, "with {smp} processors: {said}");
+        for seed in 0..6 {
             let found = images.verify(seed, Some(11))?;
             ensure!(found.newer == 0, "{found:?}");
         }
@@ -142,7 +143,7 @@ pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow:
 /// Each controller is unplugged while programs read and write its disks: they are told within moments, the nodes go, and the other
 /// disks go on.
 pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> anyhow::Result<()> {
-    let drivers = ["ahci", "nvme"];
+    let drivers = ["ahci", "nvme", "virtio"];
     let images = Images::new(drivers.len() + 1)?;
     let mut disks = Vec::new();
     for (number, driver) in drivers.iter().chain(&["nvme"]).enumerate() {
@@ -155,7 +156,8 @@ pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> 
     for number in 0..last {
         line += &format!("exo-tests disk-use --path /dev/disk{number} & ");
     }
-    line += "wait; ls /dev/disk*; exo-tests disk-verify --path /dev/disk2 --seed 5 --flushed 40";
+    line +=
+        &format!("wait; ls /dev/disk*; exo-tests disk-verify --path /dev/disk{last} --seed 5 --flushed 40");
     let command = ["sh", "-c", &line].map(str::to_owned);
     let mut machine = Machine::start(&both.exo.parts, &config, &command, Output::Capture)?;
     machine.wait_until("that all disks are used", |said| said.matches("using\n").count() == last)?;
@@ -178,17 +180,15 @@ pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> 
         outcome.status,
         outcome.captured.stderr
     );
-    ensure!(
-        said.contains("/dev/disk2\n") && !said.contains("/dev/disk0\n") && !said.contains("/dev/disk1\n"),
-        "{said}"
-    );
+    let nodes: Vec<&str> = said.lines().filter(|line| line.starts_with("/dev/disk")).collect();
+    ensure!(nodes == [format!("/dev/disk{last}")], "{said}");
     Ok(())
 }
 
 /// Machines are killed in the middle of writing, at random moments: what was flushed is there, for the host, for Linux and for the
 /// next start of Exo-Kernel, and nothing is there that was never written.
 pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> anyhow::Result<()> {
-    let drivers = ["ahci", "nvme"];
+    let drivers = ["ahci", "nvme", "virtio"];
     let kills = if both.exo.long { LONG_KILLS } else { KILLS };
     for kill in 0..kills {
         let images = Images::new(drivers.len())?;
@@ -252,4 +252,56 @@ pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> any
 fn random_moment() -> Duration {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Duration::from_micros(u64::from(now.subsec_nanos()) / 1000 * 3 / 2)
+}
+
+/// Every queue's memory comes from the NUMA node of the CPU that uses it, of drivers with one queue and with several.
+pub(super) fn queues_are_at_the_node_of_their_cpu(both: &Both<'_>) -> anyhow::Result<()> {
+    let images = Images::new(2)?;
+    let disks = vec![images.disk("nvme", 0)?, images.disk("virtio", 1)?];
+    let config = Config { smp: 4, numa: true, disks, ..both.exo.config() };
+    let line = "for n in 0 1; do exo-tests disk-write --path /dev/disk$n --seed $n --rounds 4 >&2; done; cat /proc/exo";
+    let said = succeed(&both.exo, &config, line)?;
+    let count = |name: &str| -> anyhow::Result<u64> {
+        let value = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.with_context(|| format!("no {name}: {said}"))?.parse().context("a count is no number")
+    };
+    let counts = (count("dma_from_node0")?, count("dma_from_node1")?, count("dma_from_elsewhere")?);
+    // Two queues of each disk are those of the second node's CPUs, and a queue has memory of its own.
+    ensure!(counts.0 >= 4 && counts.1 >= 4 && counts.2 == 0, "{counts:?}");
+    Ok(())
+}
+
+/// Where a partition of the test begins, and how long it is, in sectors.
+const PARTITION: (u32, u32) = (2048, 4096);
+
+/// Partitions are read and written in their own places, at any length and offset, and a RAM disk holds what a disk holds.
+pub(super) fn ram_disks_and_partitions_work(both: &Both<'_>) -> anyhow::Result<()> {
+    let images = Images::new(1)?;
+    let mut table = [0; 512];
+    table[450] = 0x83;
+    table[454..458].copy_from_slice(&PARTITION.0.to_le_bytes());
+    table[458..462].copy_from_slice(&PARTITION.1.to_le_bytes());
+    table[510..].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(images.path(0))
+        .and_then(|image| image.write_all_at(&table, 0))
+        .context("cannot write a partition table")?;
+    let disks = vec![images.disk("virtio", 0)?, Disk::Ram { mebibytes: (SIZE >> 20) as u32 }];
+    let config = Config { smp: 2, disks, ..both.exo.config() };
+    let line = "p=/dev/disk0p1; blockdev --getsize64 $p; blockdev --getss $p; \
+        printf hello | dd of=$p bs=5 seek=3 2>/dev/null; sync; \
+        dd if=/dev/disk0 bs=1 skip=$((2048 * 512 + 15)) count=5 2>/dev/null; echo; \
+        dd if=/dev/zero of=$p bs=1M seek=1 2>&1 | grep -o 'No space left on device'; \
+        dd if=/dev/disk0 of=/dev/disk1 bs=7777 2>/dev/null; cmp /dev/disk0 /dev/disk1 && echo same; \
+        dd if=/dev/zero of=/dev/disk0 bs=512 count=1 2>/dev/null; blockdev --rereadpt /dev/disk0; ls $p || echo gone";
+    let said = succeed(&both.exo, &config, line)?;
+    let size = u64::from(PARTITION.1) * SECTOR as u64;
+    ensure!(said == format!("{size}\n512\nhello\nNo space left on device\nsame\ngone\n"), "{said}");
+    let mut written = [0; 5];
+    File::open(images.path(0))
+        .and_then(|image| image.read_exact_at(&mut written, u64::from(PARTITION.0) * 512 + 15))
+        .context("cannot read an image")?;
+    ensure!(written == *b"hello", "the medium has {written:?}");
+    Ok(())
 }
