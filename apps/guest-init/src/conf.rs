@@ -29,7 +29,7 @@ use std::io::ErrorKind;
 use crate::failure::Failure;
 
 /// Words `exo.KEY=VALUE` that are meant for Exo-Kernel itself.
-const KERNEL_OPTIONS: [&str; 2] = ["crash", "ram_disk"];
+const KERNEL_OPTIONS: [&str; 3] = ["crash", "net", "ram_disk"];
 
 /// What `/etc/exo/guest.conf` and the kernel command line ask for.
 #[derive(Debug, PartialEq, Eq)]
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(conf.hostname.as_deref(), Some("b"));
         assert_eq!(conf.mode, Mode::Shell("/bin/sh".into()));
         // What is the kernel's own business is not looked at.
-        assert!(Conf::parse("command=/a", "exo.ram_disk=64 exo.crash=none").is_ok());
+        assert!(Conf::parse("command=/a", "exo.ram_disk=64 exo.crash=none exo.net=dhcp").is_ok());
     }
 
     #[test]

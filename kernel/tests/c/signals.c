@@ -4,11 +4,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -190,6 +192,49 @@ static void children(void)
 	printf("no more: %d %s\n", child, strerror(errno));
 }
 
+static volatile sig_atomic_t told[NSIG];
+
+static void count(int number)
+{
+	told[number]++;
+}
+
+// A process made with CLONE_PARENT reports to its maker's parent, and by the maker's signal: nobody sends others what they do not expect.
+static void siblings(void)
+{
+	struct { unsigned long flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls; } wish = {
+		.flags = CLONE_PARENT, .exit_signal = SIGUSR1,
+	};
+	int status, ended = 0, maker = -1, sibling = -1;
+	pid_t child;
+
+	memset((void *)told, 0, sizeof(told));
+	signal(SIGUSR1, count);
+	signal(SIGCHLD, count);
+	child = fork();
+	if (child == 0) {
+		long made = syscall(SYS_clone, CLONE_PARENT | SIGUSR1, 0, 0, 0, 0);
+
+		if (made == 0)
+			_exit(5);
+		long refused = syscall(SYS_clone3, &wish, sizeof(wish));
+
+		_exit(made < 0 ? 6 : refused == -1 && errno == EINVAL ? 7 : 8);
+	}
+	while (ended < 2) {
+		pid_t pid = waitpid(-1, &status, 0);
+
+		if (pid > 0) {
+			ended++;
+			*(pid == child ? &maker : &sibling) = WEXITSTATUS(status);
+		}
+	}
+	printf("the maker: %d, the sibling: %d\n", maker, sibling);
+	printf("told by SIGUSR1: %d, by SIGCHLD: %d\n", told[SIGUSR1], told[SIGCHLD] > 0);
+	signal(SIGUSR1, SIG_DFL);
+	signal(SIGCHLD, SIG_DFL);
+}
+
 static void *own_signal(void *argument)
 {
 	sigset_t set;
@@ -212,6 +257,7 @@ int main(void)
 	masks();
 	calls();
 	children();
+	siblings();
 	sigemptyset(&set);
 	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);

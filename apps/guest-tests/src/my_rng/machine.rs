@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -114,23 +115,20 @@ impl PciDevice {
 
     /// The number in one of its attributes.
     pub(super) fn figure(&self, attribute: &str) -> Result<u64, Stop> {
-        // Whether there are queues is seen without an attribute.
-        if is_exo_kernel() && attribute == "queues" {
-            let mut byte = [0; 1];
-            let read = rustix::io::read(&fs::File::open(self.node()?)?, &mut byte);
-            return Ok(u64::from(read != Err(Errno::OPNOTSUPP)));
-        }
         let text = self.text(attribute)?;
         text.parse().or_else(|error| fail(format!("{attribute} reads {text:?}: {error}")))
     }
 
     /// The text of one of its attributes.
     pub(super) fn text(&self, attribute: &str) -> Result<String, Stop> {
-        if is_exo_kernel() {
-            return skip("this kernel's devices have no attributes");
+        let class = if is_exo_kernel() { "/sys/class".into() } else { self.path() };
+        let path = class.join(CLASS_NAME).join(self.node_name()?).join(attribute);
+        match fs::read_to_string(path) {
+            Err(error) if is_exo_kernel() && error.kind() == io::ErrorKind::NotFound => {
+                skip(format!("this kernel's devices have no attribute {attribute}"))
+            }
+            text => Ok(text?.trim_end().to_owned()),
         }
-        let path = self.path().join(CLASS_NAME).join(self.node_name()?).join(attribute);
-        Ok(fs::read_to_string(path)?.trim_end().to_owned())
     }
 
     /// Opens its node.

@@ -243,12 +243,13 @@ impl FakeAhci {
 
     fn finish(&self, inner: &mut Inner, number: usize, slot: u32, is_queued: bool, result: Result<(), ()>) {
         let port = &mut inner.ports[number];
-        let (frame, report) =
-            if is_queued { (0x58, port::DEVICE_BITS) } else { (0x40, port::REGISTER_FRAME) };
+        let (frame, kind, report) =
+            if is_queued { (0x58, 0xa1, port::DEVICE_BITS) } else { (0x40, 0x34, port::REGISTER_FRAME) };
         let received = port.received;
         let status = if result.is_ok() { READY } else { MEDIUM_ERROR };
         port.task_file = status;
-        dma::device_write(received + frame + 2, &(status as u16).to_le_bytes());
+        let [status, error] = (status as u16).to_le_bytes();
+        dma::device_write(received + frame, &[kind, 1 << 6, status, error]);
         match result {
             Ok(()) => {
                 port.issued &= !(1 << slot);

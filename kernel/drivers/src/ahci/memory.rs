@@ -3,12 +3,9 @@
 
 use exo_platform::{Dma, NoMemory};
 
-use super::{
-    command::{
-        self, Frame, HEADER_BYTES, MAX_TRIM_SECTORS, RECEIVED_BYTES, REGION_BYTES, REGIONS_OFFSET, SLOTS,
-        TABLE_BYTES, TRIM_BYTES,
-    },
-    registers::port,
+use super::command::{
+    self, Frame, HEADER_BYTES, MAX_TRIM_SECTORS, RECEIVED_BYTES, REGION_BYTES, REGIONS_OFFSET, SLOTS,
+    TABLE_BYTES, TRIM_BYTES,
 };
 use crate::block::{Cause, Operation, Request};
 
@@ -19,9 +16,9 @@ const ALIGNMENT: usize = 4096;
 /// Where the ranges to trim, or what IDENTIFY answers, are in a command's table: behind the one region that such commands have.
 const BLOCK_OFFSET: usize = TABLE_BYTES - TRIM_BYTES;
 
-/// Received frames that report a status: register frames and set-device-bits frames (AHCI 4.2.1). The third byte is the
-/// status.
-const STATUSES: [usize; 2] = [0x40 + 2, 0x58 + 2];
+/// Received frames that end commands: register frames and set-device-bits frames (AHCI 4.2.1). The first byte is the frame's
+/// type and never zero.
+const FRAMES: [usize; 2] = [0x40, 0x58];
 
 const _: () = assert!(RECEIVED + RECEIVED_BYTES <= TABLES && BLOCK_OFFSET >= REGIONS_OFFSET + REGION_BYTES);
 
@@ -120,16 +117,24 @@ impl PortMemory {
         bytes
     }
 
-    /// Whether a frame from the drive reports an error. This is memory, so it costs less than to ask the port's registers.
+    /// Whether a frame came since the last call that may end commands. This is memory, so it costs next to nothing to ask, where a
+    /// register costs an access that the device's own work has to wait for in an emulator.
     #[inline]
-    pub(super) fn has_error_frame(&self) -> bool {
-        STATUSES.iter().any(|at| u32::from(self.dma.read8(RECEIVED + at)) & port::ERROR != 0)
+    pub(super) fn take_news(&self) -> bool {
+        let mut has_news = false;
+        for at in FRAMES {
+            if self.dma.read8(RECEIVED + at) != 0 {
+                self.dma.write8(RECEIVED + at, 0);
+                has_news = true;
+            }
+        }
+        has_news
     }
 
     /// Forgets the frames that came.
     pub(super) fn clear_frames(&self) {
-        for at in STATUSES {
-            self.dma.write8(RECEIVED + at, 0);
+        for at in FRAMES {
+            self.dma.write32(RECEIVED + at, 0);
         }
     }
 }

@@ -196,14 +196,19 @@ impl Port {
         }
     }
 
-    /// Takes what the drive has finished and tells the sinks, then gives the drive what waited for that; how many.
-    pub(super) fn reap(&self) -> usize {
+    /// Takes what the drive has finished and tells the sinks, then gives the drive what waited for that; how many. Looks at the
+    /// registers only if `looks` or if a frame came: the frame may be seen a moment before the registers change, but then an
+    /// interrupt follows.
+    pub(super) fn reap(&self, looks: bool) -> usize {
         let mut count = 0;
         let mut is_first = true;
         loop {
             let content = {
                 let mut inner = self.inner.lock();
-                if is_first {
+                if is_first
+                    && (inner.queued != 0 || inner.alone.is_some())
+                    && (self.memory.take_news() || looks)
+                {
                     let finished = self.finished(&inner);
                     inner.note_finished(finished);
                 }
@@ -222,11 +227,12 @@ impl Port {
 
     /// The adapter says that something happened on this port.
     pub(super) fn interrupt(&self) {
-        // Only what is no error is cleared unseen. Errors show in the frames that came, or in that nothing was finished.
-        self.registers.write32(port::INTERRUPTS, port::REGISTER_FRAME | port::PIO_FRAME | port::DEVICE_BITS);
-        let count = self.reap();
-        if count == 0 || self.memory.has_error_frame() {
-            self.look_for_errors();
+        let report = self.registers.read32(port::INTERRUPTS);
+        // What is cleared before the commands are looked at cannot be lost: what comes later interrupts again.
+        self.registers.write32(port::INTERRUPTS, report);
+        self.reap(true);
+        if report & port::TROUBLE != 0 {
+            self.handle_trouble(report);
         }
     }
 }
@@ -288,7 +294,7 @@ impl Requests for Port {
     }
 
     fn poll(&self, _cpu: usize) -> usize {
-        self.reap()
+        self.reap(false)
     }
 
     fn cancel(&self, _cpu: usize, tag: Tag) -> bool {

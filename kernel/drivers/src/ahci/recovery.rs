@@ -31,18 +31,16 @@ const MAX_RESETS: u32 = 3;
 const SHUTDOWN_LIMIT_NS: u64 = 2_000_000_000;
 
 impl Port {
-    /// Reads and clears what the port reports, and begins to recover if it is an error.
-    pub(super) fn look_for_errors(&self) {
+    /// Begins to recover from what the port reports in its interrupt register, which was cleared.
+    pub(super) fn handle_trouble(&self, report: u32) {
         let mut inner = self.inner.lock();
         if inner.phase != Phase::Running {
             return;
         }
-        let report = self.registers.read32(port::INTERRUPTS);
         if report == u32::MAX {
             drop(inner);
             return self.close(Cause::Removed);
         }
-        self.registers.write32(port::INTERRUPTS, report);
         if report & (port::CONNECT_CHANGE | port::PHY_CHANGE) != 0 {
             // The drive that is there now, if there is one, need not be the one that was.
             drop(inner);
@@ -57,8 +55,6 @@ impl Port {
                 content.request.end(|| self.name, Err(Cause::Medium(status & 0xffff)));
             }
             self.advance(now_ns());
-        } else {
-            self.memory.clear_frames();
         }
     }
 
@@ -138,8 +134,7 @@ impl Port {
             return self.close(Cause::Removed);
         }
         // An interrupt may have been lost.
-        self.reap();
-        self.look_for_errors();
+        self.interrupt();
         let mut inner = self.inner.lock();
         if inner.phase != Phase::Running {
             return;
@@ -191,7 +186,7 @@ impl Port {
             self.end_all(Cause::TimedOut, |content| content.extra.is_late || !content.may_repeat());
             self.issue(&mut self.inner.lock());
             // Finished before the error came, and not told yet.
-            self.reap();
+            self.reap(true);
         } else if now_ns > until_ns {
             drop(inner);
             self.close(Cause::TimedOut);
@@ -268,7 +263,7 @@ impl Port {
         }
         let end = now_ns().saturating_add(SHUTDOWN_LIMIT_NS);
         while self.inner.lock().slots.in_flight() > 0 && now_ns() < end {
-            self.reap();
+            self.reap(true);
             spin_for_ns(RESET_NS);
         }
         let is_drained = self.inner.lock().slots.in_flight() == 0;

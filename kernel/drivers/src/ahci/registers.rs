@@ -106,9 +106,10 @@ pub(super) mod port {
     pub(crate) const ERRORS: u32 = (1 << 26) | (1 << 27) | (1 << 28) | (1 << 29) | TASK_FILE_ERROR;
     /// INTERRUPTS: TFES, the drive reports an error.
     pub(crate) const TASK_FILE_ERROR: u32 = 1 << 30;
+    /// What is no end of a command in good order.
+    pub(crate) const TROUBLE: u32 = CONNECT_CHANGE | PHY_CHANGE | ERRORS;
     /// What interrupts when the port runs.
-    pub(crate) const INTERRUPTS_WANTED: u32 =
-        REGISTER_FRAME | PIO_FRAME | DEVICE_BITS | CONNECT_CHANGE | PHY_CHANGE | ERRORS;
+    pub(crate) const INTERRUPTS_WANTED: u32 = REGISTER_FRAME | PIO_FRAME | DEVICE_BITS | TROUBLE;
 
     /// TASK_FILE: the drive is busy, wants data, or reports an error (ATA8-ACS, status field).
     pub(crate) const BUSY: u32 = 1 << 7;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The registers: what may be done with them, and under which lock.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use exo_platform::{Registers, SpinLock, now_ns, spin_for_ns};
 use my_rng_abi::registers::{
@@ -39,6 +39,7 @@ pub(super) struct Hardware {
     registers: Registers,
     /// Set when the device did not answer. It is then given up: whoever asked it once more would wait for it once more.
     silent: AtomicBool,
+    doorbells: AtomicU64,
     /// The right to use the latch for 64-bit numbers, of which there is one; a seed must not come between its halves.
     latch: SpinLock<()>,
     /// The right to say which queue the registers mean.
@@ -50,6 +51,7 @@ impl Hardware {
         Self {
             registers,
             silent: AtomicBool::new(false),
+            doorbells: AtomicU64::new(0),
             latch: SpinLock::new(()),
             select: SpinLock::new(()),
         }
@@ -169,8 +171,14 @@ impl Hardware {
         }
     }
 
+    /// How often a queue had to be woken.
+    pub(super) fn doorbells(&self) -> u64 {
+        self.doorbells.load(Ordering::Relaxed)
+    }
+
     /// Wakes a queue.
     pub(super) fn ring_doorbell(&self, number: u32) {
+        self.doorbells.fetch_add(1, Ordering::Relaxed);
         self.registers.write32(DOORBELL, number);
     }
 }

@@ -79,6 +79,23 @@ impl InterruptHandler for Bells {
     }
 }
 
+/// What a person may want to know of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Queues of the entropy stream that the driver reads.
+    pub queues: usize,
+    /// Buffers of each.
+    pub depth: u32,
+    /// Queues that programs have.
+    pub own_in_use: usize,
+    /// Queues that programs can have.
+    pub own: usize,
+    /// Interrupts so far.
+    pub interrupts: u64,
+    /// How often the device was woken.
+    pub doorbells: u64,
+}
+
 /// A device.
 pub struct MyRng {
     name: String,
@@ -151,9 +168,17 @@ impl MyRng {
         }))
     }
 
-    /// How many interrupts there were.
-    pub fn interrupts(&self) -> u64 {
-        self.bells.interrupts.load(Ordering::Relaxed)
+    /// What there is, and what was counted.
+    pub fn figures(&self) -> Figures {
+        let (own_in_use, own) = self.own.in_use();
+        Figures {
+            queues: self.entropy.len(),
+            depth: DEPTH,
+            own_in_use,
+            own,
+            interrupts: self.bells.interrupts.load(Ordering::Relaxed),
+            doorbells: self.hardware.doorbells(),
+        }
     }
 
     fn vector_of(&self, queue: u32) -> u32 {
@@ -287,6 +312,8 @@ impl Driver for MyRng {
     fn shutdown(&self) -> Result<(), DriverError> {
         self.stop();
         *self.interrupts.lock() = None;
+        // Who listens most likely holds on to us: neither would ever go.
+        *self.bells.listener.lock() = None;
         self.function.disable();
         Ok(())
     }

@@ -60,6 +60,12 @@ impl Own {
         self.slots.lock().len()
     }
 
+    /// How many programs have, and how many there are.
+    pub(super) fn in_use(&self) -> (usize, usize) {
+        let slots = self.slots.lock();
+        (slots.iter().filter(|slot| slot.used.is_some()).count(), slots.len())
+    }
+
     pub(super) fn open(&self, device: Arc<MyRng>) -> Result<OwnQueue, RandomError> {
         device.hardware.is_there()?;
         let pages = QueuePages::new(self.layout)?;

@@ -281,7 +281,7 @@ fn who_waits_is_told_when_enough_is_there() {
     fake.work(0, 2);
     assert_eq!(fake.wires.deliver(), 1);
     assert!(device.is_reached(awaited));
-    assert_eq!(heard.0.load(Ordering::Relaxed), 1);
+    assert_eq!((heard.0.load(Ordering::Relaxed), device.figures().interrupts), (1, 1));
     assert_eq!(device.await_bytes(1).unwrap(), None, "some is there");
 }
 
@@ -336,6 +336,8 @@ fn a_program_has_its_queue_until_it_gives_it_back() {
     let (fake, device) = started(7);
     let own: Vec<_> = (0..2).map(|_| device.open_queue().unwrap()).collect();
     assert!(matches!(device.open_queue(), Err(RandomError::Busy)));
+    let figures = device.figures();
+    assert_eq!((figures.queues, figures.depth, figures.own_in_use, figures.own), (4, 256, 2, 2));
     let (info, pages) = (own[1].info(), own[1].pages().cloned().collect::<Vec<_>>());
     assert_eq!((info.length, pages.len()), (257 * 4096, 257));
     // The program posts a buffer, and asks to be told of it.
@@ -425,7 +427,10 @@ fn memory_that_a_device_does_not_let_go_of_is_left_to_it() {
 fn memory_of_a_device_that_stopped_is_freed() {
     let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(16);
+    let heard = Arc::new(Heard::default());
+    device.listen(heard.clone());
     device.shutdown().unwrap();
+    assert_eq!((heard.0.load(Ordering::Relaxed), Arc::strong_count(&heard)), (1, 1), "told, and let go of");
     assert_eq!(read(&device, 1), Err(RandomError::Failed));
     let state = fake.lock().queues[&0].state;
     drop(device);

@@ -27,8 +27,8 @@ pub static SERIAL: DriverInfo = DriverInfo { name: "serial", matches: &[Match::N
 
 /// Bytes that wait to be sent.
 const RING: usize = 4096;
-/// Most causes that are seen to in one interrupt; a port that has more is broken.
-const MOST_CAUSES: usize = 256;
+/// Causes in a row that seeing to them does not take away; a port that has more is broken.
+const MOST_IDLE: usize = 16;
 /// How long a port may take none of the bytes that must go out now, in nanoseconds.
 const PATIENCE_NS: u64 = 500_000_000;
 
@@ -49,6 +49,8 @@ pub struct Serial {
     listener: SpinLock<Option<Arc<dyn ByteListener>>>,
     me: alloc::sync::Weak<Serial>,
     ready: AtomicBool,
+    /// Bytes that somebody took.
+    received: AtomicU64,
     /// Bytes that came when the FIFO was full.
     overruns: AtomicU64,
 }
@@ -85,6 +87,7 @@ impl Serial {
             listener: SpinLock::new(None),
             me: me.clone(),
             ready: AtomicBool::new(false),
+            received: AtomicU64::new(0),
             overruns: AtomicU64::new(0),
         }))
     }
@@ -137,14 +140,31 @@ impl Serial {
         }
     }
 
-    /// Input has come: if nobody takes it, it stays, and does not interrupt again.
-    fn input(&self) {
+    /// Input has come: if nobody takes any, it stays, and does not interrupt again. Whether anybody took some.
+    fn input(&self) -> bool {
+        let before = self.received.load(Ordering::Relaxed);
         self.tell();
         let mut inner = self.inner.lock();
-        if self.status() & DATA_READY != 0 {
+        let is_taken = self.received.load(Ordering::Relaxed) != before;
+        if !is_taken && self.status() & DATA_READY != 0 {
             let enabled = inner.enabled & !ENABLE_INPUT;
             self.enable(&mut inner, enabled);
         }
+        is_taken
+    }
+
+    /// There is room for output; whether any of it went.
+    fn output(&self) -> bool {
+        let (before, after) = {
+            let mut inner = self.inner.lock();
+            let before = inner.ring.len();
+            self.feed(&mut inner);
+            (before, inner.ring.len())
+        };
+        if after <= RING / 2 {
+            self.tell();
+        }
+        after < before
     }
 
     fn stop(&self) {
@@ -157,31 +177,26 @@ impl Serial {
 impl InterruptHandler for Serial {
     fn interrupt(&self, _index: usize) {
         // Until the port has no cause any more: its line tells of changes only.
-        for _ in 0..MOST_CAUSES {
+        let mut idle = 0;
+        while idle < MOST_IDLE {
             let cause = self.registers.read8(INTERRUPT_IDENTIFICATION);
             if cause & NO_CAUSE != 0 {
                 return;
             }
-            match cause & CAUSE {
-                CAUSE_OUTPUT => {
-                    let has_room = {
-                        let mut inner = self.inner.lock();
-                        self.feed(&mut inner);
-                        inner.ring.len() <= RING / 2
-                    };
-                    if has_room {
-                        self.tell();
-                    }
-                }
+            let went_on = match cause & CAUSE {
+                CAUSE_OUTPUT => self.output(),
                 CAUSE_INPUT | CAUSE_PAUSE => self.input(),
                 CAUSE_STATUS => {
                     self.status();
+                    false
                 }
                 // A modem's lines have changed; reading them is the answer.
                 _ => {
                     self.registers.read8(MODEM_STATUS);
+                    false
                 }
-            }
+            };
+            idle = if went_on { 0 } else { idle + 1 };
         }
         // It has a cause that nothing takes away: without interrupts it can at least be written to.
         self.stop();
@@ -253,6 +268,7 @@ impl CharDevice for Serial {
     fn receive(&self) -> Option<u8> {
         let status = self.status();
         if status != ALL_ONES && status & DATA_READY != 0 {
+            self.received.fetch_add(1, Ordering::Relaxed);
             return Some(self.registers.read8(DATA));
         }
         // All is taken: the next byte may interrupt again.

@@ -269,6 +269,28 @@ fn input_that_nobody_takes_holds_the_sender_back() {
     assert_eq!(port.overruns(), 0);
 }
 
+/// Takes one byte each time it is told, as if the next had come just after it looked.
+struct Slow(Arc<Serial>, Mutex<Vec<u8>>);
+
+impl ByteListener for Slow {
+    fn happened(&self) {
+        self.1.lock().unwrap().extend(self.0.receive());
+    }
+}
+
+#[test]
+fn a_byte_that_comes_while_others_are_taken_is_not_left_behind() {
+    let (fake, port, _) = started();
+    let slow = Arc::new(Slow(port.clone(), Mutex::default()));
+    port.listen(slow.clone());
+    for part in numbers(200).chunks(10) {
+        fake.type_in(part);
+        fake.wires.deliver();
+    }
+    assert_eq!(*slow.1.lock().unwrap(), numbers(200));
+    assert_eq!(fake.lock().enabled & ENABLE_INPUT, ENABLE_INPUT);
+}
+
 #[test]
 fn both_directions_work_at_once() {
     let (fake, port, taker) = started();

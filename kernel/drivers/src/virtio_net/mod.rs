@@ -270,6 +270,8 @@ impl Driver for VirtioNet {
     fn shutdown(&self) -> Result<(), DriverError> {
         let running = self.running.lock().take();
         *self.interrupts.lock() = None;
+        // Who listens most likely holds on to us: neither would ever go.
+        *self.listener.lock() = None;
         let Some(running) = running else { return Ok(()) };
         let reset = running.transport.reset();
         if reset.is_err() {

@@ -13,10 +13,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 
 use exo_drivers::{
-    my_rng::{Delivery, MyRng, OwnQueue, OwnState},
+    my_rng::{Delivery, Figures, MyRng, OwnQueue, OwnState},
     random::{Awaited, Listener, RandomDevice, RandomError},
 };
-use exo_hal::{cpu, mm::user::frame_to_user, sync::SpinLock, time};
+use exo_hal::{PAGE_SIZE, cpu, mm::user::frame_to_user, sync::SpinLock, time};
 use exo_logic::areas::Flags;
 use my_rng_abi::ioctl::{CLASS_NAME, FIRST_DEVICE_NAME, MAP_INFO, RAND, RAND64, SEED, WAKE};
 
@@ -27,6 +27,7 @@ use crate::{
         file::{File, Io, MapWish},
         node::kind,
         poll::Events,
+        sysfs,
     },
     mm::{Pages, Sharing},
     random,
@@ -96,6 +97,7 @@ pub fn add(device: Arc<dyn RandomDevice>) -> Result<()> {
         (number, is_first)
     };
     device::announce(&node_name(number), kind::CHARACTER, NODE_MODE, Arc::new(Node::Device(shared)))?;
+    show(number, &device);
     if is_first {
         device::announce(FIRST_DEVICE_NAME, kind::CHARACTER, NODE_MODE, Arc::new(Node::First))?;
     }
@@ -103,6 +105,22 @@ pub fn add(device: Arc<dyn RandomDevice>) -> Result<()> {
         feed();
     }
     Ok(())
+}
+
+/// What a device does, in /sys/class/my_rng/my_rngN as on Linux.
+fn show(number: u32, device: &Arc<MyRng>) {
+    let attributes: [(&str, fn(Figures) -> String); 5] = [
+        ("queues", |figures| format!("{}\n", figures.queues)),
+        ("depth", |figures| format!("{}\n", figures.depth)),
+        ("mapped_queues", |figures| format!("{} of {}\n", figures.own_in_use, figures.own)),
+        ("interrupts", |figures| format!("{}\n", figures.interrupts)),
+        ("doorbells", |figures| format!("{}\n", figures.doorbells)),
+    ];
+    for (name, text) in attributes {
+        let device = Arc::downgrade(device);
+        let show = move || device.upgrade().map(|device| text(device.figures())).unwrap_or_default();
+        sysfs::add_text(&format!("class/{CLASS_NAME}/{}/{name}", node_name(number)), show);
+    }
 }
 
 /// A device has gone; files that are open say so.
@@ -115,6 +133,7 @@ pub fn remove(name: &str) {
     let Some((number, shared)) = gone else { return };
     shared.bell.wake_all();
     device::withdraw(&node_name(number));
+    sysfs::remove(&format!("class/{CLASS_NAME}/{}", node_name(number)));
     if is_last {
         device::withdraw(FIRST_DEVICE_NAME);
     }
@@ -192,11 +211,17 @@ impl RngFile {
     fn copy(&self, to: usize, length: usize) -> Result<(usize, bool)> {
         let mut at = to;
         let drawn = self.device().draw(length, &mut |page, offset, bytes| {
-            if frame_to_user(page.frame(), offset, at, bytes).is_err() {
-                return 0;
-            }
-            at = at.wrapping_add(bytes);
-            bytes
+            let copied = match frame_to_user(page.frame(), offset, at, bytes) {
+                Ok(()) => bytes,
+                // What the program's memory has no page for ends it; what is on the page before that counts.
+                Err(_) => {
+                    let before = PAGE_SIZE - at % PAGE_SIZE;
+                    let fits = before < bytes && frame_to_user(page.frame(), offset, at, before).is_ok();
+                    if fits { before } else { 0 }
+                }
+            };
+            at = at.wrapping_add(copied);
+            copied
         })?;
         Ok((drawn.bytes, drawn.refused))
     }

@@ -24,7 +24,31 @@ use crate::{
     sched::timer::{self, Action},
 };
 
-static INTERFACES: SpinLock<Vec<Arc<Interface>>> = SpinLock::new(Vec::new());
+static INTERFACES: SpinLock<Vec<Entry>> = SpinLock::new(Vec::new());
+
+/// An interface, and how busy it is.
+struct Entry {
+    interface: Arc<Interface>,
+    /// Frames so far, in and out, when they were looked at last.
+    seen: [u64; 2],
+    /// Frames of the last second.
+    per_second: [u64; 2],
+}
+
+/// Between two looks at how busy the interfaces are.
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn look() {
+    for entry in &mut *INTERFACES.lock() {
+        let counters = entry.interface.device().counters();
+        let now = [counters.of(Way::In).frames, counters.of(Way::Out).frames];
+        for ((rate, seen), now) in entry.per_second.iter_mut().zip(&mut entry.seen).zip(now) {
+            *rate = now.saturating_sub(*seen);
+            *seen = now;
+        }
+    }
+    timer::add(time::now_ns() + SECOND_NS, Action::Call(look));
+}
 /// When the interfaces are looked at next; [`NEVER`] if nothing is due.
 static NEXT: AtomicU64 = AtomicU64::new(NEVER);
 const NEVER: u64 = u64::MAX;
@@ -39,7 +63,7 @@ impl FrameListener for Worker {
 }
 
 fn interfaces() -> Vec<Arc<Interface>> {
-    INTERFACES.lock().clone()
+    INTERFACES.lock().iter().map(|entry| entry.interface.clone()).collect()
 }
 
 fn work(interface: &Interface) {
@@ -60,7 +84,8 @@ fn enter(name: &str, device: Arc<dyn NetworkDevice>, setup: Setup) {
     let mut seed = [0; 8];
     random::fill(&mut seed);
     let interface = Interface::new(name, device, setup, u64::from_le_bytes(seed), time::now_ns());
-    INTERFACES.lock().push(interface.clone());
+    let entry = Entry { interface: interface.clone(), seen: [0; 2], per_second: [0; 2] };
+    INTERFACES.lock().push(entry);
     interface.listen(Arc::new(Worker(interface.clone())));
     work(&interface);
 }
@@ -68,6 +93,7 @@ fn enter(name: &str, device: Arc<dyn NetworkDevice>, setup: Setup) {
 /// Makes `lo`.
 pub fn start() {
     enter("lo", Loopback::new(), Setup::Fixed { address: Ipv4Addr::LOCALHOST, prefix: 8, gateway: None });
+    look();
 }
 
 /// A device has come.
@@ -89,8 +115,9 @@ pub fn add(device: Arc<dyn NetworkDevice>) -> Result<()> {
 pub fn remove(device: &Arc<dyn NetworkDevice>) {
     let gone: Vec<_> = {
         let mut interfaces = INTERFACES.lock();
-        let (gone, left) =
-            core::mem::take(&mut *interfaces).into_iter().partition(|i| Arc::ptr_eq(i.device(), device));
+        let (gone, left) = core::mem::take(&mut *interfaces)
+            .into_iter()
+            .partition(|entry| Arc::ptr_eq(entry.interface.device(), device));
         *interfaces = left;
         gone
     };
@@ -144,6 +171,14 @@ pub fn addresses(out: &mut String) -> core::fmt::Result {
         writeln!(out, "{}", if interface.asks() { " by dhcp" } else { "" })?;
     }
     Ok(())
+}
+
+/// /proc/net/rates, of this kernel's own: frames of the last second, in and out.
+pub fn rates(out: &mut String) -> core::fmt::Result {
+    INTERFACES.lock().iter().try_for_each(|entry| {
+        let [input, output] = entry.per_second;
+        writeln!(out, "{} in {input}/s out {output}/s", entry.interface.name())
+    })
 }
 
 /// Sends a ping to an address, for who writes it to /proc/net/ping.

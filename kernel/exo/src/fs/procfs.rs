@@ -114,13 +114,14 @@ impl DynamicDirectory for Root {
 /// /proc/net.
 struct Net;
 
-const NET_FILES: [&[u8]; 3] = [b"addresses", b"dev", b"ping"];
+const NET_FILES: [&[u8]; 4] = [b"addresses", b"dev", b"ping", b"rates"];
 
 impl DynamicDirectory for Net {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
         Ok(match name {
             b"addresses" => text(written(network::addresses)),
             b"dev" => text(written(network::devices)),
+            b"rates" => text(written(network::rates)),
             b"ping" => {
                 let body = Body::Setting(written(network::pings), Box::new(network::ping));
                 Node::new(FileSystem::Processes, SETTING, body)

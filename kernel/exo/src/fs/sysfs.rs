@@ -81,8 +81,21 @@ fn add(path: &str, body: Body, permissions: u32) {
 }
 
 /// Adds a file at a path below /sys, whose content `show` makes.
-pub fn add_text(path: &str, show: fn() -> String) {
+pub fn add_text(path: &str, show: impl Fn() -> String + Send + Sync + 'static) {
     add(path, Body::Text(Box::new(move || Ok(show().into_bytes()))), 0o444);
+}
+
+/// Removes a directory and what is in it; files that are open show what they show.
+pub fn remove(path: &str) {
+    let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let mut names = tree().1.clone();
+    for part in directories.split('/').filter(|part| !part.is_empty()) {
+        let entry = names.lock().get(part.as_bytes()).cloned();
+        let Some(Entry::Directory(_, inner)) = entry else { return };
+        names = inner;
+    }
+    let gone = names.lock().remove(name.as_bytes());
+    drop(gone);
 }
 
 /// Adds a file that can be written too.

@@ -5,7 +5,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{
     PAGE_SIZE,
-    mm::frame::{Frame, Pinned},
+    mm::frame::{self, Frame, Pinned},
 };
 
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 pub const MOST_BUFFERS: usize = 1 << 14;
 /// Most bytes of a buffer, as on Linux.
 const MOST_BYTES: usize = 1 << 30;
+/// Frames that must be free beyond what a list of pages takes.
+const LIST_FRAMES: usize = 16;
 /// Most files, as many as descriptors on Linux by default.
 pub const MOST_FILES: usize = 1 << 15;
 
@@ -37,8 +39,13 @@ impl Buffer {
         }
         let end = vector.base.checked_add(vector.length).ok_or(Errno::EOVERFLOW)?;
         let first = vector.base - vector.base % PAGE_SIZE;
+        let count = (end - first).div_ceil(PAGE_SIZE);
+        // The list is the kernel's memory, of which no program may take the last.
+        if !frame::available(LIST_FRAMES + count * size_of::<Pinned>() / PAGE_SIZE) {
+            return Err(Errno::ENOMEM);
+        }
         let mut frames = Vec::new();
-        frames.try_reserve_exact((end - first).div_ceil(PAGE_SIZE)).map_err(|_| Errno::ENOMEM)?;
+        frames.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
         for page in (first..end).step_by(PAGE_SIZE) {
             frames.push(memory.pin_for_writing(page)?);
         }

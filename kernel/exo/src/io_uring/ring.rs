@@ -9,7 +9,7 @@ use alloc::{
     vec::Vec,
 };
 
-use exo_hal::{mm::frame, sync::SpinLock};
+use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock};
 use exo_logic::uring::{
     Completions, Entry, Layout, Posted, Submissions, Taken, entry::flag, layout::offset, queues,
 };
@@ -37,8 +37,15 @@ use crate::{
 /// Requests on their way and completions held back, together, for each place of the completion ring: beyond that nothing more
 /// is taken (EBUSY), so that no completion is ever lost.
 const MOST_FOR_EACH_PLACE: usize = 4;
-/// Page frames that must be free for a request to be taken.
+/// … and for a ring of any size.
+const MOST: usize = 16384;
+/// Page frames that must be free for a request to be taken, beyond those for a list of twice as many as there are.
 const FRAMES: usize = 16;
+
+/// Most requests on their way and completions held back.
+fn most(layout: &Layout) -> usize {
+    MOST.min(MOST_FOR_EACH_PLACE * layout.completions as usize)
+}
 
 /// How a ring was set up.
 #[derive(Clone, Copy, Debug)]
@@ -96,10 +103,7 @@ impl Ring {
             shared: Area::new(layout.ring_bytes())?,
             entries: Area::new(layout.entries_bytes())?,
             submissions: SpinLock::new(Submissions::new(layout)),
-            completions: SpinLock::new(Completions::new(
-                layout,
-                MOST_FOR_EACH_PLACE * layout.completions as usize,
-            )),
+            completions: SpinLock::new(Completions::new(layout, most(&layout))),
             completed: WaitQueue::new(),
             taken: WaitQueue::new(),
             resources: SpinLock::default(),
@@ -132,8 +136,10 @@ impl Ring {
     }
 
     fn has_room(&self) -> bool {
-        let most = MOST_FOR_EACH_PLACE * self.layout.completions as usize;
-        self.in_flight() + self.completions.lock().held() < most && frame::available(FRAMES)
+        let count = self.in_flight() + self.completions.lock().held();
+        // A list grows by doubling, and the old one goes when the new one is there.
+        let lists = count * 3 * size_of::<Job>() / PAGE_SIZE;
+        count < most(&self.layout) && frame::available(FRAMES + lists)
     }
 
     /// Takes the next submission; none if there is none that names an entry.

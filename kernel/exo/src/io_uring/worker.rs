@@ -134,6 +134,10 @@ impl Ring {
             }
         }
         let count = found.len();
+        if count > 0 {
+            // It sleeps on their files, too, and holds them open.
+            self.wake_worker();
+        }
         for job in found {
             // Whatever the links say: a chain does not go on behind what was cancelled.
             self.finish(Job { flags: job.flags & !flag::HARD_LINK, ..job }, -Errno::ECANCELED.0);

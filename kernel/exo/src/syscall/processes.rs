@@ -57,6 +57,10 @@ pub(super) fn clone3(regs: &mut Regs) -> Result {
     }
     let [flags, _, child_tid, parent_tid, exit_signal, stack, stack_size, tls]: [u64; 8] =
         user::read(address)?;
+    let reports_as_others = u64::from(abi::CLONE_THREAD | abi::CLONE_PARENT);
+    if exit_signal != 0 && flags & reports_as_others != 0 {
+        return Err(Errno::EINVAL);
+    }
     let request = cloning::Request {
         flags,
         exit_signal: u32::try_from(exit_signal).map_err(|_| Errno::EINVAL)?,

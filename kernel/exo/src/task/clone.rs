@@ -167,6 +167,12 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
     let files =
         if has(flags, abi::CLONE_FILES) { parent.files.clone() } else { Arc::new(parent.files.duplicate()) };
     let fs = if has(flags, abi::CLONE_FS) { parent.fs.clone() } else { Arc::new(parent.fs.duplicate()) };
+    // A sibling reports its end as its sibling does: nobody chooses a signal for a process that is not its own parent.
+    let exit_signal = if has(flags, abi::CLONE_PARENT) {
+        parent.exit_signal.load(Ordering::Relaxed)
+    } else {
+        request.exit_signal
+    };
     let actions = if has(flags, abi::CLONE_SIGHAND) {
         parent.actions.clone()
     } else {
@@ -194,7 +200,7 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         ended_ns: AtomicU64::new(0),
         children_usage: SpinLock::new(Usage::default()),
         program: SpinLock::new(parent.program.lock().clone()),
-        exit_signal: AtomicU32::new(request.exit_signal),
+        exit_signal: AtomicU32::new(exit_signal),
         first_name: SpinLock::new(None),
         arguments: SpinLock::new(*parent.arguments.lock()),
     }))

@@ -5,14 +5,18 @@
 //! loaded, to copy to and from it on the program's behalf. As all kernel code it runs with interrupts off, so one that does not
 //! wait soon must pass [`pause`] now and then.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use alloc::{boxed::Box, sync::Arc};
 
-use exo_hal::{cpu, tlb, trap::Regs};
+use exo_hal::{cpu, mm::frame, tlb, trap::Regs};
 
 use super::{Name, Process, Seed, Task, current};
-use crate::{errno::Result, init, sched, signal::SignalSet};
+use crate::{
+    errno::{Errno, Result},
+    init, sched,
+    signal::SignalSet,
+};
 
 /// What a kernel thread does. It ends when this returns.
 pub type Main = Box<dyn FnOnce() + Send>;
@@ -20,12 +24,15 @@ pub type Main = Box<dyn FnOnce() + Send>;
 /// Starts a kernel thread on the CPUs in `affinity`. With `on_behalf_of`, it has that process's memory loaded, and its
 /// session, group, terminal and limits; never its files or signals, so that it keeps none of them open.
 pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: Main) -> Result<Arc<Task>> {
+    if RUNNING.load(Ordering::Relaxed) >= MOST || !frame::available(FRAMES) {
+        return Err(Errno::EAGAIN);
+    }
     let process = init::new_process(0);
     if let Some(other) = on_behalf_of {
         *process.memory.lock() = other.memory.lock().clone();
         *process.terminal.lock() = other.terminal.lock().clone();
         *process.limits.lock() = *other.limits.lock();
-        let copy = |to: &core::sync::atomic::AtomicU32, from: &core::sync::atomic::AtomicU32| {
+        let copy = |to: &AtomicU32, from: &AtomicU32| {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         };
         copy(&process.group, &other.group);
@@ -40,19 +47,24 @@ pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: M
         affinity,
     })?;
     *task.main.lock() = Some(main);
-    STARTED.fetch_add(1, Ordering::Relaxed);
+    RUNNING.fetch_add(1, Ordering::Relaxed);
     sched::start(task.clone());
     Ok(task)
 }
 
-/// Kernel threads started so far.
-pub static STARTED: AtomicU64 = AtomicU64::new(0);
+/// Kernel threads that have not ended.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+/// Most of them: programs can have some started, and none of their limits counts those.
+const MOST: usize = 256;
+/// Kernel memory that a thread needs, in frames.
+const FRAMES: usize = 16;
 
 /// Runs what the running task is there for, if it is a kernel thread; then does not return.
 pub fn run_if_kernel_thread() {
     let main = current().main.lock().take();
     if let Some(main) = main {
         main();
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
         sched::end_current();
     }
 }

@@ -9,11 +9,12 @@ use super::Both;
 use crate::machine::{Config, Machine, Output};
 
 /// Tests of `my_rng` that ask for what only Linux has: its bus in sysfs, modules, drivers that are told to let go.
-const ONLY_ON_LINUX: [&str; 4] = [
+const ONLY_ON_LINUX: [&str; 5] = [
     "the_major_number_is_dynamic",
     "the_class_in_sysfs_agrees_with_the_nodes",
     "a_draw_that_is_under_way_ends_when_its_device_is_unbound",
     "the_module_describes_itself",
+    "readers_end_with_enodev_when_the_device_is_unbound",
 ];
 
 /// At least so many of the tests must have something to say here; the others skip themselves.
@@ -102,6 +103,50 @@ pub(super) fn a_killed_random_device_hangs_nobody(both: &Both<'_>) -> anyhow::Re
     let said = &outcome.captured.stdout;
     ensure!(
         outcome.status == 0 && said.contains("\ngone\n") && said.ends_with("refused\n16\n"),
+        "status {}, output:\n{said}{}",
+        outcome.status,
+        outcome.captured.stderr
+    );
+    Ok(())
+}
+
+/// The random device and a network card are pulled out, the one under load: programs are told, the nodes and interfaces go.
+pub(super) fn devices_can_be_unplugged_while_programs_use_them(both: &Both<'_>) -> anyhow::Result<()> {
+    let card = [
+        "-netdev",
+        "user,id=net",
+        "-device",
+        "pcie-root-port,id=card-port,chassis=40,slot=40",
+        "-device",
+        "virtio-net-pci,netdev=net,bus=card-port,id=card",
+    ];
+    let config = Config {
+        rng: 1,
+        smp: 2,
+        hotplug: true,
+        qemu_args: card.map(str::to_owned).to_vec(),
+        ..both.exo.config()
+    };
+    let line = "until grep -q 'eth0: *[1-9]' /proc/net/dev; do sleep 0.1; done; \
+                guest-tests --draw-until-error /dev/my_rng0 && echo gone; \
+                until ! grep -q eth0 /proc/net/dev; do sleep 0.1; done; ls /dev /sys/class/my_rng | grep my_rng; \
+                head -c 16 /dev/urandom | wc -c";
+    let command = ["sh", "-c", line].map(str::to_owned);
+    let mut machine = Machine::start(&both.exo.parts, &config, &command, Output::Capture)?;
+    machine.wait_for("drawing")?;
+    let mut qmp = machine.qmp()?;
+    for id in ["card", "rng0"] {
+        qmp.execute("device_del", &serde_json::json!({ "id": id }))?;
+        let unplugged = qmp.wait_for("DEVICE_DELETED");
+        unplugged.with_context(|| format!("{id} stays; the machine said: {}", machine.stdout_so_far()))?;
+    }
+    let outcome = machine.wait()?;
+    let said = &outcome.captured.stdout;
+    ensure!(
+        outcome.status == 0
+            && said.contains("\ngone\n")
+            && said.ends_with("16\n")
+            && !said.contains("\nmy_rng"),
         "status {}, output:\n{said}{}",
         outcome.status,
         outcome.captured.stderr

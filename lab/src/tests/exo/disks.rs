@@ -111,11 +111,10 @@ pub(super) fn what_programs_write_is_on_the_medium(both: &Both<'_>) -> anyhow::R
 
 /// A medium with a sector that cannot be read and one that cannot be written: programs are told, and only those that touch them.
 pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow::Result<()> {
-    let images = Images::new(2)?;
+    let devices = ["ide-hd,drive=bad0,bus=ide.0", "nvme,drive=bad1,serial=bad", "virtio-blk-pci,drive=bad2"];
+    let images = Images::new(devices.len())?;
     let mut qemu_args = Vec::new();
-    for (number, device) in
-        ["ide-hd,drive=bad0,bus=ide.0", "nvme,drive=bad1,serial=bad"].into_iter().enumerate()
-    {
+    for (number, device) in devices.into_iter().enumerate() {
         let path = images.path(number);
         let drive = format!(
             "if=none,id=bad{number},driver=blkdebug,image.driver=raw,image.file.driver=file,image.file.filename={},\
@@ -127,7 +126,7 @@ pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow:
     }
     let config = Config { smp: 2, qemu_args, ..both.exo.config() };
     // Reads beside the bad one are under way when it fails, and have to succeed.
-    let line = "for n in 0 1; do d=/dev/disk$n; for i in 1 2 3 4; do dd if=$d bs=64k count=32 skip=$((32 * i)) of=/dev/null & done; \
+    let line = "for n in 0 1 2; do d=/dev/disk$n; for i in 1 2 3 4; do dd if=$d bs=64k count=32 skip=$((32 * i)) of=/dev/null & done; \
                 dd if=$d bs=512 count=1 skip=2048 of=/dev/null && echo read; \
                 dd of=$d bs=512 count=1 seek=4096 if=/dev/zero && echo written; \
                 dd if=$d bs=512 count=1 skip=2049 of=/dev/null || echo no; \
@@ -135,7 +134,7 @@ pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow:
                 wait; sync; done 2>&1; echo end";
     let said = succeed(&both.exo, &config, line)?;
     let failures = said.lines().filter(|line| line.contains(EIO)).count();
-    let is_right = failures == 4 && !["read\n", "written\n", "no\n"].iter().any(|word| said.contains(word));
+    let is_right = failures == 6 && !["read\n", "written\n", "no\n"].iter().any(|word| said.contains(word));
     ensure!(is_right && said.ends_with("end\n"), "{failures} errors:\n{said}");
     Ok(())
 }
@@ -225,9 +224,9 @@ pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> any
             for lab in [both.linux, &both.exo] {
                 let config = Config { rng: 0, load_modules: false, disks: disks(&images)?, ..lab.config() };
                 let devices = if matches!(lab.parts.system, crate::machine::System::Exo(_)) {
-                    "/dev/disk0 /dev/disk1"
+                    "/dev/disk0 /dev/disk1 /dev/disk2"
                 } else {
-                    "/dev/sda /dev/nvme0n1"
+                    "/dev/sda /dev/nvme0n1 /dev/vda"
                 };
                 let tries = seeds.iter().zip(&flushed).fold(String::new(), |line, (seed, flushed)| {
                     let flushed = flushed.map_or(0, |last| last + 1);

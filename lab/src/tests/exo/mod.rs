@@ -67,6 +67,10 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::my_rng_behaves_as_on_linux", devices::my_rng_behaves_as_on_linux),
     ("exo::the_kernels_own_random_numbers_are_fed", devices::the_kernels_own_random_numbers_are_fed),
     ("exo::a_killed_random_device_hangs_nobody", devices::a_killed_random_device_hangs_nobody),
+    (
+        "exo::devices_can_be_unplugged_while_programs_use_them",
+        devices::devices_can_be_unplugged_while_programs_use_them,
+    ),
     ("exo::pings_are_answered_and_sent", network::pings_are_answered_and_sent),
     ("exo::an_address_comes_by_dhcp", network::an_address_comes_by_dhcp),
     ("exo::lines_are_alike", lines::lines_are_alike),

@@ -146,6 +146,7 @@ pub(super) fn pings_are_answered_and_sent(both: &Both<'_>) -> anyhow::Result<()>
     };
     let line = format!(
         "cat /proc/net/addresses; echo ready; \
+         until grep -q '^eth0 in [1-9]' /proc/net/rates; do sleep 0.1; done; \
          until grep -q 'eth0: *[0-9]* *[2-9][0-9]' /proc/net/dev; do sleep 0.1; done; \
          echo {US} > /proc/net/ping; until grep -q 'answered after' /proc/net/ping; do sleep 0.1; done; \
          cat /proc/net/ping /proc/net/dev"
