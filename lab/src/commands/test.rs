@@ -28,14 +28,17 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
     }
     if report.may_want_machines() {
         let parts = prepare(context, Build::Stock)?;
+        // The slow kernel has its machine beside those of the other tests.
+        let checked = find_checked(context)?.map(|parts| lab(parts, true));
+        if checked.is_none() && report.wants(tests::checked::INSIDE) {
+            let why = "(the checked kernel is not built: cargo exo test --checked)";
+            report.skip(tests::checked::INSIDE, why);
+        }
+        let lane =
+            checked.as_ref().map(|lab| tests::checked::start_quick(lab, &report)).transpose()?.flatten();
         tests::run_in_machines(&lab(parts, false), &mut report)?;
-        match find_checked(context)? {
-            Some(parts) => {
-                tests::checked::run_quick(&lab(parts, true), &mut report)?;
-            }
-            None if report.wants(tests::checked::INSIDE) => report
-                .skip(tests::checked::INSIDE, "(the checked kernel is not built: cargo exo test --checked)"),
-            None => {}
+        if let Some((lane, lab)) = lane.zip(checked.as_ref()) {
+            lane.finish(lab, &mut report)?;
         }
     }
     Ok(report.finish())

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The modules' tests on the checked kernel: whatever a detector reports fails the test that ran.
 
-use super::{Lab, MachineTest, Report, controls, hotplug, inside};
+use super::inside::{self, Lane};
+use super::{Lab, MachineTest, Report, controls, hotplug};
 
 /// Tests with machines of their own that are worth repeating under the detectors.
 const AGAIN: &[(&str, MachineTest)] = &[
@@ -13,9 +14,9 @@ const AGAIN: &[(&str, MachineTest)] = &[
 /// The tests inside machines. A plain `cargo exo test` runs them too if the checked kernel is built, but for the failures.
 pub(crate) const INSIDE: &str = "checked::inside";
 
-/// Runs that part.
-pub(crate) fn run_quick(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    inside::run(lab, report, INSIDE)
+/// Starts that part, so that the other tests run meanwhile.
+pub(crate) fn start_quick(lab: &Lab, report: &Report) -> anyhow::Result<Option<Lane>> {
+    inside::start(lab, report, INSIDE)
 }
 
 /// Runs all of it.
@@ -27,6 +28,6 @@ pub(crate) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
         }
     }
     controls::run(lab, report)?;
-    run_quick(lab, report)?;
+    inside::run(lab, report, INSIDE)?;
     failures.map_or(Ok(()), |lane| lane.finish(lab, report))
 }

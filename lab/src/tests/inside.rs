@@ -17,30 +17,36 @@ const FAILURES: &str = "::fail_nth";
 /// How often tests of coming and going repeat, and how many seconds each test may take, with `--long`.
 const LONG: [&str; 4] = ["--loops", "1000", "--timeout", "1200"];
 
-/// Runs all but the failures, in one machine with two devices and two processors.
-pub(super) fn run(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
+/// Starts all but the failures, in one machine with two devices and two processors.
+pub(super) fn start(lab: &Lab, report: &Report, group: &'static str) -> anyhow::Result<Option<Lane>> {
     let config = Config { rng: 2, smp: 2, ..lab.config() };
-    run_if_any(lab, report, group, &config, |_| true)
+    start_if_any(lab, report, group, &config, |_| true)
+}
+
+/// Runs them.
+pub(super) fn run(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
+    start(lab, report, group)?.map_or(Ok(()), |lane| lane.finish(lab, report))
 }
 
 /// Those of devices behind an IOMMU: a driver that lets the device reach memory that it has not mapped, or no more maps, fails.
 pub(super) fn run_behind_iommu(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
     let config = Config { rng: 2, smp: 2, iommu: true, ..lab.config() };
-    run_if_any(lab, report, group, &config, |name| name.starts_with("my_rng::"))
+    let lane = start_if_any(lab, report, group, &config, |name| name.starts_with("my_rng::"))?;
+    lane.map_or(Ok(()), |lane| lane.finish(lab, report))
 }
 
-fn run_if_any(
+fn start_if_any(
     lab: &Lab,
-    report: &mut Report,
+    report: &Report,
     group: &'static str,
     config: &Config,
     belongs: impl Fn(&str) -> bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Lane>> {
     let names = wanted(lab, report, group, |name| belongs(name) && !name.contains(FAILURES))?;
     if names.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    Lane::start(lab, group, config, names)?.finish(lab, report)
+    Lane::start(lab, group, config, names).map(Some)
 }
 
 /// Starts the failures in a machine of their own: it has one processor, and the other one of a usual host is for the tests
@@ -77,7 +83,7 @@ fn wanted(
 
 /// A machine that runs some of the tests.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     group: &'static str,
     names: Vec<String>,
     iommu: bool,
@@ -95,7 +101,7 @@ impl Lane {
     }
 
     /// Waits for its end and reports each test.
-    pub(super) fn finish(self, lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
+    pub(crate) fn finish(self, lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
         let Self { group, names, iommu, machine } = self;
         let outcome = machine.wait().context("cannot wait for a machine with tests")?;
         let (seen, details) = each_result(&outcome, group, report);
