@@ -40,7 +40,7 @@ pub(crate) fn run_kernel(context: &Context, report: &mut Report) -> anyhow::Resu
     })?;
     step.done();
     let mut orders = host_cargo(&["test", "--no-fail-fast", "--release", "--test", "loom"]);
-    orders.args(["--package", "exo-logic"]);
+    orders.args(["--package", "exo-logic", "--package", "exo-queue"]);
     run_all_orders(context, orders, "host::kernel::loom", report)
 }
 
