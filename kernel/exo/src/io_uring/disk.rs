@@ -105,7 +105,8 @@ fn is_direct(geometry: &Geometry, offset: u64, parts: &[IoVec]) -> bool {
 }
 
 impl Ring {
-    /// Gives a transfer or flush to the disk behind the request's file. None, with the request, if it is no business of the queue's.
+    /// Gives a transfer or flush to the disk behind the request's file. What is no whole sector, reaches beyond the disk's end or uses the
+    /// file's own offset is not for its queue.
     pub fn start_on_disk(self: &Arc<Self>, job: Job, disk: &Arc<Disk>) -> Step {
         let geometry = disk.requests().geometry();
         let Operation::Transfer(transfer) = job.operation else { return self.flush_disk(job, disk) };
