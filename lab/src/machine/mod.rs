@@ -65,6 +65,8 @@ pub(crate) struct Config {
     /// Whether those devices sit behind ports that they can be unplugged from. They then have MSI in place of MSI-X: QEMU 11.1
     /// aborts when a vfio-user device with MSI-X is unplugged.
     pub(crate) hotplug: bool,
+    /// Whether processors and memory are those of two NUMA nodes, half each.
+    pub(crate) numa: bool,
     /// Whether devices sit behind an IOMMU that lets them reach only what a driver has mapped.
     pub(crate) iommu: bool,
     /// Disks, in the order in which the machine finds them; with `hotplug`, those that are devices can be unplugged.
@@ -93,6 +95,7 @@ impl Default for Config {
             memory: 512,
             rng: 1,
             hotplug: false,
+            numa: false,
             iommu: false,
             disks: Vec::new(),
             files: Vec::new(),

@@ -26,11 +26,20 @@ pub(super) fn command(
     let folder = initramfs.parent().unwrap_or(Path::new("/"));
     let mut qemu = parts.toolroot.command("qemu-system-x86_64", folder)?;
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-    qemu.args(["-machine", "q35,memory-backend=ram", "-accel", accel.qemu_argument()]);
-    qemu.args(["-cpu", "max", "-smp", &config.smp.to_string()]);
-    // The device process maps the machine's memory, so it must be shareable by file descriptor.
-    qemu.args(["-m", &config.memory.to_string(), "-object"]);
-    qemu.arg(format!("memory-backend-memfd,id=ram,size={}M,share=on", config.memory));
+    let nodes = if config.numa { 2 } else { 1 };
+    let machine = if config.numa { "q35" } else { "q35,memory-backend=ram0" };
+    qemu.args(["-machine", machine, "-accel", accel.qemu_argument()]);
+    qemu.args(["-cpu", "max", "-smp", &config.smp.to_string(), "-m", &config.memory.to_string()]);
+    for node in 0..nodes {
+        // The device process maps the machine's memory, so it must be shareable by file descriptor.
+        let size = config.memory / nodes;
+        qemu.arg("-object").arg(format!("memory-backend-memfd,id=ram{node},size={size}M,share=on"));
+        if config.numa {
+            let cpus = config.smp / nodes;
+            let (first, last) = (node * cpus, (node + 1) * cpus - 1);
+            qemu.arg("-numa").arg(format!("node,nodeid={node},memdev=ram{node},cpus={first}-{last}"));
+        }
+    }
     let (image, mut append) = match &parts.system {
         System::Linux(Linux { kernel, .. }) => {
             let options = kernel.boot_options.iter().map(String::as_str);

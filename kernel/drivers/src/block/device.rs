@@ -64,7 +64,6 @@ pub trait BlockDevice: Send + Sync {
     ///
     /// # Errors
     /// The request comes back if it cannot be taken.
-    #[expect(clippy::result_large_err, reason = "a refused request comes back whole, without an allocation")]
     fn submit_async_request(&self, request: Request) -> Result<Tag, Refused>;
 
     /// Takes what has been completed for this CPU, and tells the sinks; how many.

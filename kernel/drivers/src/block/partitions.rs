@@ -177,7 +177,7 @@ impl Header {
             return None;
         }
         let (count, entry_size) = (u32_at(sector, 80)?, u32_at(sector, 84)?);
-        let fits = count <= MOST && entry_size >= 128 && entry_size <= 4096 && entry_size.is_power_of_two();
+        let fits = count <= MOST && (128..=4096).contains(&entry_size) && entry_size.is_power_of_two();
         fits.then_some(Self {
             entries: u64_at(sector, 72)?,
             count,

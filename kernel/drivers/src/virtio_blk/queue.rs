@@ -79,7 +79,6 @@ impl RequestQueue {
     }
 
     #[inline]
-    #[expect(clippy::result_large_err, reason = "a refused request comes back whole, without an allocation")]
     pub(super) fn submit(&self, request: Request) -> Result<Tag, (Request, Cause)> {
         let mut inner = self.inner.lock();
         if let Some(cause) = inner.refusal {

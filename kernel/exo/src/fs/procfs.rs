@@ -8,7 +8,8 @@ use alloc::{boxed::Box, format, string::String, sync::Arc, vec, vec::Vec};
 use exo_hal::{
     PAGE_SIZE, cpu,
     cpu::percpu::{counters, cpu_count},
-    mm::{frame, heap},
+    dev::acpi,
+    mm::{dma, frame, heap},
     time, tlb,
 };
 use exo_logic::areas::Flags;
@@ -428,6 +429,12 @@ fn exo(out: &mut String) -> core::fmt::Result {
     let (locks, allocations) = counters();
     writeln!(out, "locks {locks}\nallocations {allocations}\nshootdowns {}", tlb::shootdowns())?;
     writeln!(out, "random_fed {}", crate::random::fed())?;
+    let (from_node, from_elsewhere) = dma::node_statistics();
+    for node in acpi::nodes() {
+        let count = from_node.get(node as usize).copied().unwrap_or(0);
+        writeln!(out, "dma_from_node{node} {count}")?;
+    }
+    writeln!(out, "dma_from_elsewhere {from_elsewhere}")?;
     writeln!(
         out,
         "heap {}\nwritable_and_executable {}",

@@ -236,15 +236,25 @@ pub fn enable_isa_line(isa: u8) {
 
 /// The same, for a line that PCI devices share: `level`-triggered.
 pub(crate) fn enable_line(isa: u8, level: bool) {
-    let wired = acpi::platform().lines.iter().find(|l| l.isa == isa);
-    let global = wired.map_or(u32::from(isa), |l| l.global);
     let mut low = u32::from(vector::LINES + isa);
-    if wired.is_some_and(|l| l.low) {
+    if acpi::platform().lines.iter().any(|l| l.isa == isa && l.low) {
         low |= 1 << 13;
     }
     if level {
         low |= 1 << 15;
     }
+    set_line(isa, low);
+}
+
+/// Keeps a line from interrupting: nobody would make it quiet.
+pub(crate) fn disable_line(isa: u8) {
+    set_line(isa, MASKED);
+}
+
+/// Writes the lower half of a line's entry; the upper half names the boot CPU.
+fn set_line(isa: u8, low: u32) {
+    let wired = acpi::platform().lines.iter().find(|l| l.isa == isa);
+    let global = wired.map_or(u32::from(isa), |l| l.global);
     for io_apic in IO_APICS.get().into_iter().flatten() {
         let mut io_apic = io_apic.lock();
         if let Some(line) = global.checked_sub(io_apic.first).filter(|&line| line < io_apic.lines) {

@@ -89,6 +89,9 @@ impl Drop for Line {
         let mut entries = SHARED[usize::from(self.line)].lock();
         let at = entries.iter().position(|e| Arc::ptr_eq(&e.handler, &self.handler));
         let entry = at.map(|at| entries.swap_remove(at));
+        if entries.is_empty() {
+            apic::disable_line(self.line);
+        }
         drop(entries);
         drop(entry);
     }

@@ -20,7 +20,7 @@ use super::{
     interrupt::{Line, Vector},
     registers::Registers,
 };
-use crate::{cpu::percpu, log, sync::SpinLock};
+use crate::{cpu::percpu, sync::SpinLock};
 
 /// Bytes of a bus in configuration space: 32 devices of 8 functions of 4096 bytes.
 const BUS_SPAN: usize = 1 << 20;
@@ -421,21 +421,5 @@ impl Drop for Interrupts {
                 self.space.write16(register::COMMAND, old | command::NO_LINE);
             }
         }
-    }
-}
-
-/// Writes the functions to the log.
-pub fn log_functions(functions: &[Function]) {
-    for function in functions {
-        let i = function.identity;
-        log!(
-            "PCI {}: {:04x}:{:04x} class {:02x}.{:02x}.{:02x}",
-            function.address,
-            i.vendor,
-            i.device,
-            i.class,
-            i.subclass,
-            i.interface
-        );
     }
 }

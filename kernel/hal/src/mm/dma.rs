@@ -3,10 +3,13 @@
 
 use core::{
     ptr,
-    sync::atomic::{Ordering, compiler_fence, fence},
+    sync::atomic::{AtomicUsize, Ordering, compiler_fence, fence},
 };
 
-use exo_logic::{buddy::MAX_ORDER, device::NoMemory};
+use exo_logic::{
+    buddy::{MAX_NODES, MAX_ORDER},
+    device::NoMemory,
+};
 
 use super::{direct, frame};
 use crate::{PAGE_SIZE, cpu::percpu};
@@ -18,6 +21,16 @@ pub struct Dma {
     first: u32,
     order: u8,
     length: usize,
+}
+
+/// Blocks that were asked for from a node, by node ...
+static FROM_NODE: [AtomicUsize; MAX_NODES] = [const { AtomicUsize::new(0) }; MAX_NODES];
+/// ... and those that came from another one.
+static FROM_ELSEWHERE: AtomicUsize = AtomicUsize::new(0);
+
+/// How many blocks came from the node that they were asked for, by node, and how many from another.
+pub fn node_statistics() -> ([usize; MAX_NODES], usize) {
+    (FROM_NODE.each_ref().map(|count| count.load(Ordering::Relaxed)), FROM_ELSEWHERE.load(Ordering::Relaxed))
 }
 
 /// Everything written before is seen by devices and other CPUs before anything that is read after.
@@ -69,8 +82,12 @@ impl Dma {
         if order > MAX_ORDER {
             return Err(NoMemory);
         }
-        let node = node.map_or_else(percpu::node, |node| node as usize);
-        let first = frame::allocate_kernel(order, node).ok_or(NoMemory)?;
+        let wanted = node.map_or_else(percpu::node, |node| node as usize);
+        let first = frame::allocate_kernel(order, wanted).ok_or(NoMemory)?;
+        match FROM_NODE.get(wanted).filter(|_| frame::node_of(first) as usize == wanted) {
+            Some(count) => count.fetch_add(1, Ordering::Relaxed),
+            None => FROM_ELSEWHERE.fetch_add(1, Ordering::Relaxed),
+        };
         let this = Self { first, order: order as u8, length: bytes };
         // SAFETY: the whole block is ours.
         unsafe { ptr::write_bytes(this.start(), 0, PAGE_SIZE << order) };

@@ -55,6 +55,8 @@ const TESTS: &[(&str, ExoTest)] = &[
         "exo::disks::what_was_flushed_outlives_a_killed_machine",
         disks::what_was_flushed_outlives_a_killed_machine,
     ),
+    ("exo::disks::queues_are_at_the_node_of_their_cpu", disks::queues_are_at_the_node_of_their_cpu),
+    ("exo::disks::ram_disks_and_partitions_work", disks::ram_disks_and_partitions_work),
     ("exo::procmon_answers_as_on_linux", devices::procmon_answers_as_on_linux),
     (
         "exo::slow_readers_of_events_are_told_what_they_lost",
