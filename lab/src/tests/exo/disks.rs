@@ -179,7 +179,8 @@ pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> 
         outcome.status,
         outcome.captured.stderr
     );
-    let nodes: Vec<&str> = said.lines().filter(|line| line.starts_with("/dev/disk")).collect();
+    let nodes: Vec<&str> =
+        said.lines().filter(|line| line.starts_with("/dev/disk") && !line.contains(':')).collect();
     ensure!(nodes == [format!("/dev/disk{last}")], "{said}");
     Ok(())
 }
