@@ -17,6 +17,8 @@ pub(crate) fn run() -> Outcome {
     println!("memory hog: ok");
     descriptor_hog()?;
     println!("descriptor hog: ok");
+    large_tables()?;
+    println!("large tables of descriptors: ok");
     works()
 }
 
@@ -166,6 +168,52 @@ fn descriptor_hog() -> Outcome {
     .wait()?;
     if end != Ok(0) {
         return Err(failed(format!("a descriptor hog must be told EMFILE: {end:?}")));
+    }
+    works()
+}
+
+/// As many descriptors as a process may have, in as many processes as there is room for, and questions about all of them: tables whose
+/// size programs choose, in the kernel's memory. Each may be told that there is none left, and the kernel goes on.
+fn large_tables() -> Outcome {
+    const MOST: u64 = 65_536;
+    const PROCESSES: usize = 100;
+    let holder = || {
+        limit(libc::RLIMIT_NOFILE, MOST + 1);
+        let refused = io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
+        limit(libc::RLIMIT_NOFILE, MOST);
+        let is_enough =
+            |result: i32| result >= 0 || io::Error::last_os_error().raw_os_error() == Some(libc::ENOMEM);
+        let mut questions = vec![libc::pollfd { fd: -1, events: 0, revents: 0 }; MOST as usize];
+        // SAFETY: the kernel reads and writes the questions, as many as there are; the rest touches no memory.
+        let went_on = unsafe {
+            is_enough(libc::dup2(0, MOST as i32 - 1))
+                && is_enough(libc::poll(questions.as_mut_ptr(), MOST, 0))
+                && libc::poll(questions.as_mut_ptr(), MOST + 1, 0) < 0
+        };
+        if !(refused && went_on) {
+            return 1;
+        }
+        // Stays, so that all hold theirs at the same time.
+        std::thread::sleep(Duration::from_secs(60));
+        0
+    };
+    let mut holders = Vec::new();
+    for _ in 0..PROCESSES {
+        match fork(holder) {
+            Ok(child) => holders.push(child),
+            // There is no room for another, which is an answer.
+            Err(error) if [Some(libc::EAGAIN), Some(libc::ENOMEM)].contains(&error.raw_os_error()) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    for mut holder in holders {
+        // It may have ended meanwhile.
+        let _ = holder.kill();
+        // The kernel, too, may have killed it: somebody has to go when memory is short.
+        if holder.wait()? != Err(libc::SIGKILL) {
+            return Err(failed("a process with a large table was refused what it may have, or given more"));
+        }
     }
     works()
 }

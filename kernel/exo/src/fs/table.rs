@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use alloc::{sync::Arc, vec::Vec};
 
-use exo_hal::sync::SpinLock;
+use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock};
 
 use super::file::OpenFile;
 use crate::{
@@ -15,6 +15,21 @@ use crate::{
 
 /// Descriptors that [`FileTable::stateless`] covers.
 const QUICK: usize = 256;
+
+/// Makes room for the descriptor `fd`. How large a table is the program chooses, and its memory is the kernel's.
+fn grow(entries: &mut Vec<Option<Entry>>, fd: usize) -> Result<()> {
+    let more = (fd + 1).saturating_sub(entries.len());
+    if more == 0 {
+        return Ok(());
+    }
+    let bytes = (fd + 1).saturating_mul(size_of::<Option<Entry>>());
+    if !frame::available(bytes.div_ceil(PAGE_SIZE)) {
+        return Err(Errno::ENOMEM);
+    }
+    entries.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+    entries.resize(fd + 1, None);
+    Ok(())
+}
 
 /// A device that keeps no state, so that using it needs neither its open file nor a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,19 +63,22 @@ impl FileTable {
         Self { entries: SpinLock::new(Vec::new()), quick: [const { AtomicU8::new(0) }; QUICK] }
     }
 
-    /// A copy for a new process: the same open files.
-    pub fn duplicate(&self) -> Self {
+    /// A copy for a new process: the same open files. ENOMEM if the kernel has no room for it.
+    pub fn duplicate(&self) -> Result<Self> {
         let new = Self::new();
         {
             let entries = self.entries.lock();
+            if let Some(last) = entries.len().checked_sub(1) {
+                grow(&mut new.entries.lock(), last)?;
+            }
             for (fd, entry) in entries.iter().enumerate() {
                 if let Some(entry) = entry {
                     new.note(fd, Some(&entry.file));
                 }
             }
-            *new.entries.lock() = entries.clone();
+            new.entries.lock().clone_from_slice(&entries);
         }
-        new
+        Ok(new)
     }
 
     fn note(&self, fd: usize, file: Option<&Arc<OpenFile>>) {
@@ -135,9 +153,7 @@ impl FileTable {
         if free >= limit {
             return Err(Errno::EMFILE);
         }
-        if entries.len() <= free {
-            entries.resize(free + 1, None);
-        }
+        grow(&mut entries, free)?;
         self.note(free, Some(&file));
         if let Some(slot) = entries.get_mut(free) {
             *slot = Some(Entry { file, close_on_exec });
@@ -150,9 +166,7 @@ impl FileTable {
         let at = usize::try_from(fd).ok().filter(|at| *at < Self::limit()).ok_or(Errno::EBADF)?;
         let old = {
             let mut entries = self.entries.lock();
-            if entries.len() <= at {
-                entries.resize(at + 1, None);
-            }
+            grow(&mut entries, at)?;
             self.note(at, Some(&file));
             entries.get_mut(at).and_then(|slot| slot.replace(Entry { file, close_on_exec }))
         };

@@ -3,7 +3,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use exo_hal::time;
+use exo_hal::{PAGE_SIZE, mm::frame, time};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
@@ -32,8 +32,14 @@ fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
         return Err(Errno::EINVAL);
     }
     let at = |place: usize| list.checked_add(place * size_of::<PollFd>()).ok_or(Errno::EFAULT);
+    // What each entry needs here and while waiting; the number is the program's choice, and the memory is the kernel's.
+    const KERNEL_BYTES: usize = size_of::<PollFd>() + 2 * size_of::<Question>();
+    if !frame::available((count * KERNEL_BYTES).div_ceil(PAGE_SIZE)) {
+        return Err(Errno::ENOMEM);
+    }
     let files = current().process.files.clone();
-    let mut entries = Vec::with_capacity(count);
+    let mut entries = Vec::new();
+    entries.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
     let mut questions = Vec::new();
     for place in 0..count {
         let entry: PollFd = user::read(at(place)?)?;

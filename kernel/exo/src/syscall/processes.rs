@@ -19,7 +19,7 @@ use crate::{
         Name, Process, Task, clone as cloning, current,
         exec::{self, Strings},
         exit as exiting,
-        limits::Limit,
+        limits::{self, Limit},
         process::Usage,
         table,
         wait::{self, Found, Options, Which},
@@ -246,6 +246,9 @@ pub(super) fn prlimit64(pid: u32, which: usize, new: usize, old: usize) -> Resul
         let limit: Limit = user::read(new)?;
         if limit.soft > limit.hard {
             return Err(Errno::EINVAL);
+        }
+        if which == limits::index::NOFILE && limit.hard > limits::MOST_FILES {
+            return Err(Errno::EPERM);
         }
         if let Some(slot) = process.limits.lock().get_mut(which) {
             *slot = limit;

@@ -165,7 +165,7 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
     let memory = parent.memory.lock().clone();
     let memory = if has(flags, abi::CLONE_VM) { memory } else { memory.fork()? };
     let files =
-        if has(flags, abi::CLONE_FILES) { parent.files.clone() } else { Arc::new(parent.files.duplicate()) };
+        if has(flags, abi::CLONE_FILES) { parent.files.clone() } else { Arc::new(parent.files.duplicate()?) };
     let fs = if has(flags, abi::CLONE_FS) { parent.fs.clone() } else { Arc::new(parent.fs.duplicate()) };
     // A sibling reports its end as its sibling does: nobody chooses a signal for a process that is not its own parent.
     let exit_signal = if has(flags, abi::CLONE_PARENT) {
