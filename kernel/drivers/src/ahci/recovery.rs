@@ -243,11 +243,17 @@ impl Port {
         self.registers.write32(port::INTERRUPT_ENABLE, 0);
         let command = self.registers.read32(port::COMMAND);
         self.registers.write32(port::COMMAND, command & !port::START);
-        if self.registers.read32(port::COMMAND) & port::LIST_RUNNING != 0 {
-            let end = now_ns().saturating_add(RESET_NS);
-            while self.registers.read32(port::COMMAND) & port::LIST_RUNNING != 0 && now_ns() < end {
-                spin_for_ns(RESET_NS / 100);
-            }
+        let is_running = || {
+            let command = self.registers.read32(port::COMMAND);
+            command != u32::MAX && command & port::LIST_RUNNING != 0
+        };
+        let end = now_ns().saturating_add(STOP_LIMIT_NS);
+        while is_running() && now_ns() < end {
+            spin_for_ns(RESET_NS / 100);
+        }
+        if is_running() {
+            // Better the whole adapter loses its access than that it writes where memory is somebody else's by now.
+            self.function.disable();
         }
         self.end_all(cause, |_| true);
     }

@@ -18,6 +18,7 @@ mod admin {
     pub(super) const IDENTIFY: u8 = 0x06;
     pub(super) const ABORT: u8 = 0x08;
     pub(super) const SET_FEATURES: u8 = 0x09;
+    pub(super) const DOORBELL_BUFFER_CONFIG: u8 = 0x7c;
 }
 
 /// Opcodes of NVM commands (NVM Command Set, figure 16).
@@ -112,6 +113,12 @@ impl Command {
         Self::new(admin::CREATE_SUBMISSION_QUEUE, 0)
             .with_data(DataPointer { first: address, second: 0 })
             .with_words([size | u32::from(queue), (u32::from(queue) << 16) | CONTIGUOUS, 0])
+    }
+
+    /// Says where doorbells are in memory, and the values that the controller waits for.
+    pub(super) fn configure_doorbell_buffer((doorbells, events): (u64, u64)) -> Self {
+        Self::new(admin::DOORBELL_BUFFER_CONFIG, 0)
+            .with_data(DataPointer { first: doorbells, second: events })
     }
 
     /// Asks to end command `identifier` of submission queue `queue`.

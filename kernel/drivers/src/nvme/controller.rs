@@ -16,6 +16,7 @@ use super::{
     identify::{self, ControllerInfo, NamespaceInfo},
     queue::{Health, IoQueue, MAX_ENTRIES},
     registers::{Capabilities, Status, configuration, doorbells, offset},
+    shadow::{Shadow, ShadowPages},
 };
 use crate::{
     DriverError,
@@ -94,6 +95,8 @@ pub(super) struct Controller {
     capabilities: Capabilities,
     pub(super) info: ControllerInfo,
     queues: Arc<Queues>,
+    /// Doorbells in memory, if the controller can have them there.
+    shadows: Option<Arc<ShadowPages>>,
     interrupts: SpinLock<Option<pci::Interrupts>>,
     state: SpinLock<State>,
     is_present: AtomicBool,
@@ -112,7 +115,7 @@ impl From<AdminError> for DriverError {
 impl Controller {
     /// Starts the controller behind `function`; gives it and its namespaces.
     pub(super) fn start(name: DeviceName, function: &pci::Function) -> Result<Started, DriverError> {
-        let (mut admin, page, queues);
+        let (mut admin, page, queues, shadows);
         // Declared after the memory that the controller is told of, so that on an early end it loses access before that is freed.
         let access = Access::grant(function);
         let registers = function.bar(0)?;
@@ -135,6 +138,7 @@ impl Controller {
             Ok(bytes)
         };
         let info = ControllerInfo::parse(&identify_page(&mut admin, Identify::Controller)?);
+        shadows = if info.has_shadow_doorbells { Some(ShadowPages::new()?) } else { None };
         let mut namespaces = Vec::new();
         let numbers = identify::namespace_list(&identify_page(&mut admin, Identify::NamespacesAbove(0))?);
         for number in numbers.into_iter().take(MAX_NAMESPACES) {
@@ -169,6 +173,7 @@ impl Controller {
             capabilities,
             info,
             queues,
+            shadows,
             interrupts: SpinLock::new(Some(interrupts)),
             state: SpinLock::new(State { life: Life::Running, resets: 0, completed: 0 }),
             is_present: AtomicBool::new(true),
@@ -217,9 +222,27 @@ impl Controller {
             admin
                 .execute(Command::create_submission_queue(queue.number, entries.0, submissions), limit_ns)?;
         }
+        let has_shadows = match &self.shadows {
+            Some(pages) => {
+                pages.clear();
+                // A controller that does not want them after all has its registers.
+                admin.execute(Command::configure_doorbell_buffer(pages.addresses()), limit_ns).is_ok()
+            }
+            None => false,
+        };
         drop(admin);
-        self.queues.io.iter().for_each(IoQueue::release);
+        for queue in &self.queues.io {
+            let pages = self.shadows.as_ref().filter(|_| has_shadows);
+            queue.set_shadows(pages.and_then(|pages| self.shadows_of(queue.number, pages)));
+            queue.release();
+        }
         Ok(())
+    }
+
+    fn shadows_of(&self, queue: u16, pages: &Arc<ShadowPages>) -> Option<(Shadow, Shadow)> {
+        let (submission, completion) = doorbells(queue, self.capabilities.doorbell_stride());
+        let shadow = |register: usize| Shadow::new(pages, register - offset::DOORBELLS);
+        Some((shadow(submission)?, shadow(completion)?))
     }
 
     /// Looks for what went wrong since the last call and goes on with what is being mended. Called a few times a second.

@@ -42,6 +42,10 @@ struct Inner {
     /// Commands that were aborted, for the tests.
     aborted: Vec<(u16, u16)>,
     resets: usize,
+    /// Doorbells in memory and the values that are waited for.
+    shadows: Option<(u64, u64)>,
+    /// Writes to doorbells of I/O submission queues, for the tests.
+    doorbells: usize,
     /// Queues and identifiers of the last completions.
     recent: Vec<(u16, u16)>,
 }
@@ -51,6 +55,7 @@ pub(super) struct FakeNvme {
     disks: Vec<Arc<FakeDisk>>,
     wires: Wires,
     vectors: usize,
+    has_shadows: bool,
     inner: Mutex<Inner>,
 }
 
@@ -62,8 +67,13 @@ const UNRECOVERED_READ_ERROR: u16 = 0x281;
 const QUEUE_PAIRS: u32 = 3;
 
 impl FakeNvme {
-    pub(super) fn new(disks: Vec<Arc<FakeDisk>>, wires: Wires, vectors: usize) -> Arc<Self> {
-        Arc::new(Self { disks, wires, vectors, inner: Mutex::default() })
+    pub(super) fn new(
+        disks: Vec<Arc<FakeDisk>>,
+        wires: Wires,
+        vectors: usize,
+        has_shadows: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self { disks, wires, vectors, has_shadows, inner: Mutex::default() })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -82,6 +92,10 @@ impl FakeNvme {
 
     pub(super) fn aborted(&self) -> Vec<(u16, u16)> {
         self.inner().aborted.clone()
+    }
+
+    pub(super) fn doorbells(&self) -> usize {
+        self.inner().doorbells
     }
 
     pub(super) fn resets(&self) -> usize {
@@ -107,6 +121,7 @@ impl FakeNvme {
             (true, false) => {
                 inner.submissions.clear();
                 inner.completions.clear();
+                inner.shadows = None;
                 inner.resets += 1;
                 if inner.misdeed == Some(Misdeed::Silent) {
                     inner.misdeed = None;
@@ -137,6 +152,7 @@ impl FakeNvme {
                 submissions.tail = value;
             }
             if queue != 0 {
+                inner.doorbells += 1;
                 self.lie(inner);
             }
             self.work(inner);
@@ -153,6 +169,7 @@ impl FakeNvme {
             if number != 0 && (inner.is_paused || is_silent) || inner.misdeed == Some(Misdeed::Dead) {
                 continue;
             }
+            self.look_at_shadow(inner, number);
             while let Some(queue) =
                 inner.submissions.get_mut(&number).filter(|queue| queue.head != queue.tail)
             {
@@ -167,6 +184,19 @@ impl FakeNvme {
                 self.complete(inner, number, (words[0] >> 16) as u16, result, status);
             }
         }
+    }
+
+    /// Takes the tail of an I/O queue from memory, and waits for it to move on from there.
+    fn look_at_shadow(&self, inner: &mut Inner, number: u16) {
+        let (Some((doorbells, events)), 1..) = (inner.shadows, number) else { return };
+        let Some(queue) = inner.submissions.get_mut(&number) else { return };
+        let at = 8 * u64::from(number);
+        let tail = dma::device_read32(doorbells + at);
+        assert!(tail < u32::from(queue.entries), "a tail beyond the queue");
+        queue.tail = tail as u16;
+        dma::device_write(events + at, &tail.to_le_bytes());
+        let head = dma::device_read32(doorbells + at + 4);
+        assert!(head < u32::from(inner.completions[&number].entries), "a head beyond the queue");
     }
 
     fn administer(&self, inner: &mut Inner, words: &[u32; 16]) -> (u32, u16) {
@@ -194,6 +224,11 @@ impl FakeNvme {
                     Submissions { address: data, entries, completions, ..Submissions::default() },
                 );
             }
+            0x7c => {
+                assert!(self.has_shadows);
+                let events = u64::from(words[8]) | u64::from(words[9]) << 32;
+                inner.shadows = Some((data, events));
+            }
             0x08 => inner.aborted.push((words[10] as u16, (words[10] >> 16) as u16)),
             _ => return (0, INVALID_OPCODE),
         }
@@ -213,6 +248,7 @@ impl FakeNvme {
                 page[4..24].copy_from_slice(b"FAKE-1              ");
                 page[24..28].copy_from_slice(b"Fake");
                 page[520] = 4;
+                page[257] = u8::from(self.has_shadows);
             }
             2 => {
                 for (to, number) in page.chunks_exact_mut(4).zip(1..=self.disks.len() as u32) {

@@ -30,6 +30,8 @@ pub(super) struct ControllerInfo {
     pub(super) max_transfer: Option<usize>,
     /// Whether Dataset Management, and so discard, is there.
     pub(super) has_discard: bool,
+    /// Whether doorbells may be in memory.
+    pub(super) has_shadow_doorbells: bool,
     /// Whether there is a cache that a flush has to write back.
     pub(super) has_cache: bool,
 }
@@ -46,6 +48,7 @@ impl ControllerInfo {
             model: text(page, 24, 40),
             max_transfer,
             has_discard: page[520] & (1 << 2) != 0,
+            has_shadow_doorbells: page[257] & 1 != 0,
             has_cache: page[525] & 1 != 0,
         }
     }
@@ -119,7 +122,9 @@ mod tests {
         let info = ControllerInfo::parse(&page);
         assert_eq!((info.serial.as_str(), info.model.as_str()), ("serial-1", "A model"));
         assert_eq!(info.max_transfer, Some(128 << 10));
-        assert!(info.has_discard && info.has_cache);
+        assert!(info.has_discard && info.has_cache && !info.has_shadow_doorbells);
+        page[257] = 1;
+        assert!(ControllerInfo::parse(&page).has_shadow_doorbells);
         page[77] = 255;
         assert_eq!(ControllerInfo::parse(&page).max_transfer, None);
     }

@@ -2,7 +2,7 @@
 //! NVMe: disks behind PCI Express that take commands through queues in memory, a pair for each CPU.
 //!
 //! - `registers`, `command`, `identify`, `prp`: what the specification lays out, as pure code;
-//! - `rings`: the memory of a queue pair; `queue`: requests in it; `admin`: the queue for the controller itself;
+//! - `rings`: the memory of a queue pair, `shadow`: its doorbells in memory; `queue`: requests in it; `admin`: the queue for the controller itself;
 //! - `controller`: start, recovery, removal, shutdown; `namespace`: the disks.
 //!
 //! A command that is overdue is aborted; if that does not help, the controller is reset, what was overdue ends with
@@ -19,6 +19,7 @@ mod prp;
 mod queue;
 mod registers;
 mod rings;
+mod shadow;
 #[cfg(test)]
 mod tests;
 

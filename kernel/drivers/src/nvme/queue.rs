@@ -11,6 +11,7 @@ use super::{
     command::{self, Command, Completion},
     prp,
     rings::Rings,
+    shadow::Shadow,
 };
 use crate::block::{
     Cause, DeviceName, Operation, Request, Tag,
@@ -104,6 +105,11 @@ impl IoQueue {
         (inner.rings.addresses(), inner.rings.entries())
     }
 
+    /// Has the doorbells in memory from now on, or no more.
+    pub(super) fn set_shadows(&self, shadows: Option<(Shadow, Shadow)>) {
+        self.inner.lock().rings.set_shadows(shadows);
+    }
+
     pub(super) fn acknowledge_lazily(&self) {
         self.inner.lock().rings.acknowledge_lazily();
     }
@@ -158,7 +164,8 @@ impl IoQueue {
         let (request, namespace) = {
             let mut inner = self.inner.lock();
             let Some(slot) = inner.slots.slot_of(tag) else { return false };
-            if !inner.is_held && !inner.rings.withdraw(identifier(tag)) {
+            // While the controller is being stopped nobody knows what it still does.
+            if inner.is_held || !inner.rings.withdraw(identifier(tag)) {
                 return false;
             }
             let Some(content) = inner.slots.take(slot) else { return false };
@@ -172,6 +179,9 @@ impl IoQueue {
     pub(super) fn check(&self, now_ns: u64) -> Health {
         let mut inner = self.inner.lock();
         inner.slots.set_time(now_ns);
+        if !inner.is_held && inner.slots.in_flight() > 0 {
+            inner.rings.ring_again();
+        }
         if inner.strays > MAX_STRAYS || inner.slots.overdue(ABORT_GRACE_NS).next().is_some() {
             return Health::Stuck;
         }

@@ -4,7 +4,10 @@
 
 use exo_platform::{Dma, NoMemory, Registers};
 
-use super::command::{COMPLETION_BYTES, Command, Completion, SUBMISSION_BYTES, phase_of};
+use super::{
+    command::{COMPLETION_BYTES, Command, Completion, SUBMISSION_BYTES, phase_of},
+    shadow::Shadow,
+};
 
 /// Queues begin at a page.
 const ALIGNMENT: usize = 4096;
@@ -31,6 +34,8 @@ pub(super) struct Rings {
     /// How many completions may stay unacknowledged. A doorbell is a slow access, so it is worth to save some; the
     /// completion queue has that many entries more than there are commands.
     lazy: u16,
+    /// Both doorbells in memory, if the controller looks there.
+    shadows: Option<(Shadow, Shadow)>,
 }
 
 impl Rings {
@@ -56,6 +61,7 @@ impl Rings {
             told_head: 0,
             phase: true,
             lazy: 0,
+            shadows: None,
         })
     }
 
@@ -63,6 +69,11 @@ impl Rings {
     /// interrupt line keeps it up until all is acknowledged.
     pub(super) fn acknowledge_lazily(&mut self) {
         self.lazy = self.completion_entries.saturating_sub(self.submission_entries);
+    }
+
+    /// Has the doorbells in memory from now on, or no more.
+    pub(super) fn set_shadows(&mut self, shadows: Option<(Shadow, Shadow)>) {
+        self.shadows = shadows;
     }
 
     /// Bus addresses of both queues.
@@ -121,8 +132,21 @@ impl Rings {
     #[inline]
     pub(super) fn ring(&mut self) {
         if self.tail != self.told_tail {
-            self.registers.write32(self.submission_doorbell, u32::from(self.tail));
+            let is_awaited = match &self.shadows {
+                Some((submission, _)) => submission.ring(self.told_tail, self.tail),
+                None => true,
+            };
+            if is_awaited {
+                self.registers.write32(self.submission_doorbell, u32::from(self.tail));
+            }
             self.told_tail = self.tail;
+        }
+    }
+
+    /// Rings again, in the register, in case the controller has missed a doorbell in memory.
+    pub(super) fn ring_again(&mut self) {
+        if self.shadows.is_some() {
+            self.registers.write32(self.submission_doorbell, u32::from(self.told_tail));
         }
     }
 
@@ -142,14 +166,23 @@ impl Rings {
         Some(Completion::from_words(low, high))
     }
 
-    /// Tells the device which completions were taken, once there are enough of them.
+    /// Tells the device which completions were taken: at once in memory, else once there are enough of them.
     #[inline]
     pub(super) fn acknowledge(&mut self) {
         let untold = match self.head.checked_sub(self.told_head) {
             Some(count) => count,
             None => self.head + self.completion_entries - self.told_head,
         };
-        if untold > self.lazy {
+        let is_due = match &self.shadows {
+            _ if untold == 0 => return,
+            Some((_, completion)) => {
+                let is_awaited = completion.ring(self.told_head, self.head);
+                self.told_head = self.head;
+                is_awaited
+            }
+            None => untold > self.lazy,
+        };
+        if is_due {
             self.registers.write32(self.completion_doorbell, u32::from(self.head));
             self.told_head = self.head;
         }

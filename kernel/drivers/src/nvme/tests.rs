@@ -13,7 +13,7 @@ use super::{NVME, fake::FakeNvme};
 use crate::{
     Device, Driver, DriverError,
     block::{
-        Completion, Operation, Request, Requests, Sink, TIMEOUT_NS,
+        Cause, Completion, Operation, Request, Requests, Sink, TIMEOUT_NS,
         fake_disk::FakeDisk,
         suite::{Misdeed, Rig},
     },
@@ -39,8 +39,16 @@ struct NvmeRig {
 
 impl NvmeRig {
     fn with(disks: Vec<Arc<FakeDisk>>, vectors: usize) -> Result<Self, DriverError> {
+        Self::with_shadows(disks, vectors, true)
+    }
+
+    fn with_shadows(
+        disks: Vec<Arc<FakeDisk>>,
+        vectors: usize,
+        has_shadows: bool,
+    ) -> Result<Self, DriverError> {
         let wires = Wires::new();
-        let fake = FakeNvme::new(disks, wires.clone(), vectors);
+        let fake = FakeNvme::new(disks, wires.clone(), vectors, has_shadows);
         let function = Function::fake(Address::default(), IDENTITY, fake.clone(), wires.clone());
         let found = Found::Pci(function);
         assert!(NVME.matches.iter().any(|rule| found.fits(rule)));
@@ -81,6 +89,62 @@ impl Rig for NvmeRig {
 }
 
 crate::block_suite!(NvmeRig);
+
+/// A controller that has its doorbells in registers only.
+mod without_shadow_doorbells {
+    use super::*;
+
+    struct PlainRig(NvmeRig);
+
+    impl Rig for PlainRig {
+        fn start(disk: Arc<FakeDisk>) -> Self {
+            Self(NvmeRig::with_shadows(vec![disk], 4, false).unwrap())
+        }
+
+        fn driver(&self) -> Arc<dyn Driver> {
+            self.0.driver()
+        }
+
+        fn device(&self) -> Arc<dyn Requests> {
+            self.0.device()
+        }
+
+        fn pause(&self, is_paused: bool) {
+            self.0.pause(is_paused);
+        }
+
+        fn deliver(&self) {
+            self.0.deliver();
+        }
+
+        fn misbehave(&self, misdeed: Misdeed) {
+            self.0.misbehave(misdeed);
+        }
+    }
+
+    crate::block_suite!(PlainRig);
+}
+
+#[test]
+fn a_controller_at_work_takes_doorbells_from_memory() {
+    let disk = FakeDisk::new(100, 512);
+    let rig = NvmeRig::start(disk.clone());
+    let sink = Arc::new(Results::default());
+    rig.pause(true);
+    for sector in 0..20 {
+        rig.device().submit(0, write(&sink, sector, 1)).unwrap();
+        rig.device().ring(0);
+    }
+    assert_eq!(rig.fake.doorbells(), 1, "it was told of the first and has not asked for more");
+    rig.pause(false);
+    rig.deliver();
+    assert_eq!((disk.deeds().len(), sink.0.lock().unwrap().len()), (20, 20));
+    // Idle again, it wants to be told.
+    rig.device().submit(0, write(&sink, 0, 1)).unwrap();
+    rig.device().ring(0);
+    rig.deliver();
+    assert_eq!((rig.fake.doorbells(), sink.0.lock().unwrap().len()), (2, 21));
+}
 
 #[derive(Default)]
 struct Results(std::sync::Mutex<Vec<Completion>>);
@@ -176,7 +240,7 @@ fn doorbells_are_rung_once_for_many_requests() {
 fn a_controller_that_does_not_start_is_an_error_in_the_end() {
     fake::cpu::set_clock(0);
     let wires = Wires::new();
-    let fake = FakeNvme::new(vec![FakeDisk::new(1, 512)], wires.clone(), 1);
+    let fake = FakeNvme::new(vec![FakeDisk::new(1, 512)], wires.clone(), 1, false);
     fake.misbehave(Misdeed::Dead);
     let function = Function::fake(Address::default(), IDENTITY, fake.clone(), wires);
     let driver = (NVME.probe)(&Found::Pci(function.clone())).unwrap();
@@ -185,4 +249,23 @@ fn a_controller_that_does_not_start_is_an_error_in_the_end() {
     fake.misbehave(Misdeed::Gone);
     let driver = (NVME.probe)(&Found::Pci(function)).unwrap();
     assert_eq!(driver.init(), Err(DriverError::Removed));
+}
+
+#[test]
+fn nothing_can_be_taken_back_from_a_controller_that_does_not_stop() {
+    fake::cpu::set_clock(0);
+    let rig = NvmeRig::start(FakeDisk::new(100, 512));
+    let sink = Arc::new(Results::default());
+    let device = rig.device();
+    rig.misbehave(Misdeed::Dead);
+    let tag = device.submit(0, write(&sink, 0, 1)).unwrap();
+    device.ring(0);
+    for seconds in [1, 10] {
+        device.check_timeouts(TIMEOUT_NS + seconds * 1_000_000_000);
+    }
+    assert!(!device.cancel(0, tag), "the controller may still use its buffer");
+    assert!(sink.0.lock().unwrap().is_empty());
+    device.check_timeouts(2 * TIMEOUT_NS);
+    let error = sink.0.lock().unwrap().pop().unwrap().result.unwrap_err();
+    assert_eq!((error.cause, device.is_present()), (Cause::TimedOut, false));
 }

@@ -19,7 +19,7 @@ const SIZE: u64 = 16 << 20;
 /// What a program sees when a disk reports an error.
 const EIO: &str = "Input/output error";
 /// Machines that are killed while they write: in the plain run, and with `--long`.
-const KILLS: u64 = 3;
+const KILLS: u64 = 2;
 const LONG_KILLS: u64 = 100;
 
 /// Images of a test, in a folder that goes with them.
