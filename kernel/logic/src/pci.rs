@@ -100,7 +100,9 @@ pub struct Address {
 impl Address {
     /// The function's offset in the memory-mapped configuration space of its segment: 4096 bytes each.
     pub fn offset(self) -> u64 {
-        u64::from(self.bus) << 20 | u64::from(self.device & 31) << 15 | u64::from(self.function & 7) << 12
+        (u64::from(self.bus) << 20)
+            | (u64::from(self.device & 31) << 15)
+            | (u64::from(self.function & 7) << 12)
     }
 }
 
@@ -246,13 +248,13 @@ pub fn bar(config: &(impl Config + ?Sized), number: u8) -> Option<Bar> {
         let count = !(low_mask & 0xfffc | 0xffff_0000) + 1;
         return Some(Bar::Ports { first: (low & 0xfffc) as u16, count });
     }
-    let mask = u64::from(high.1) << 32 | u64::from(low_mask & !15);
+    let mask = (u64::from(high.1) << 32) | u64::from(low_mask & !15);
     let size = (!mask).wrapping_add(1);
     let size = if wide { size } else { size & u64::from(u32::MAX) };
     if !size.is_power_of_two() {
         return None;
     }
-    let address = u64::from(high.0) << 32 | u64::from(low & !15);
+    let address = (u64::from(high.0) << 32) | u64::from(low & !15);
     Some(Bar::Memory { address, size, prefetchable: low & 8 != 0, wide })
 }
 

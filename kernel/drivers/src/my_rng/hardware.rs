@@ -141,7 +141,7 @@ impl Hardware {
             (QUEUE_DESCRIPTORS_HIGH, high(queue.descriptors)),
             (QUEUE_STATE_LOW, low(queue.state)),
             (QUEUE_STATE_HIGH, high(queue.state)),
-            (QUEUE_CONTROL, queue.stream << QUEUE_STREAM_SHIFT | QUEUE_ENABLE),
+            (QUEUE_CONTROL, (queue.stream << QUEUE_STREAM_SHIFT) | QUEUE_ENABLE),
         ] {
             self.registers.write32(register, value);
         }

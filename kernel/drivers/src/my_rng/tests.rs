@@ -148,8 +148,8 @@ impl FakeDevice for Fake {
         let value = u32::try_from(value).unwrap();
         let (selected, never_stops, refuses) = (inner.selected, inner.never_stops, inner.refuses);
         let queue = inner.queues.entry(selected).or_default();
-        let set_low = |word: &mut u64| *word = *word >> 32 << 32 | u64::from(value);
-        let set_high = |word: &mut u64| *word = *word & 0xffff_ffff | u64::from(value) << 32;
+        let set_low = |word: &mut u64| *word = ((*word >> 32) << 32) | u64::from(value);
+        let set_high = |word: &mut u64| *word = (*word & 0xffff_ffff) | (u64::from(value) << 32);
         match offset {
             QUEUE_SELECT => inner.selected = value,
             QUEUE_DEPTH => queue.depth = value,

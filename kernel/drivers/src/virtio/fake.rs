@@ -204,7 +204,7 @@ impl FakeDevice for FakeVirtio {
         }
         if let Some(at) = offset.checked_sub(DEVICE_AT).filter(|_| offset < NOTIFY_AT) {
             let bytes = (0..usize::from(size)).map(|i| self.kind.config.get(at + i).copied().unwrap_or(0));
-            return bytes.enumerate().fold(0, |sum, (i, byte)| sum | u64::from(byte) << (8 * i));
+            return bytes.enumerate().fold(0, |sum, (i, byte)| sum | (u64::from(byte) << (8 * i)));
         }
         let queue = inner.queues.get(&inner.queue_select).copied().unwrap_or_default();
         let exists = self.kind.queue_sizes.get(usize::from(inner.queue_select)).copied();
@@ -234,14 +234,14 @@ impl FakeDevice for FakeVirtio {
             return;
         }
         let (selected, vectors) = (inner.queue_select, self.kind.vectors);
-        let low = |word: &mut u64| *word = *word >> 32 << 32 | value;
-        let high = |word: &mut u64| *word = *word & 0xffff_ffff | value << 32;
+        let low = |word: &mut u64| *word = ((*word >> 32) << 32) | value;
+        let high = |word: &mut u64| *word = (*word & 0xffff_ffff) | (value << 32);
         match offset.wrapping_sub(COMMON_AT) {
             common::DEVICE_FEATURE_SELECT => inner.select[0] = value as u32,
             common::DRIVER_FEATURE_SELECT => inner.select[1] = value as u32,
             common::DRIVER_FEATURE => {
                 let shift = 32 * inner.select[1];
-                inner.agreed = inner.agreed & !(0xffff_ffff << shift) | value << shift;
+                inner.agreed = (inner.agreed & !(0xffff_ffff << shift)) | (value << shift);
             }
             common::STATUS if value == 0 && inner.never_resets => {}
             common::STATUS if value == 0 => {

@@ -33,7 +33,12 @@ const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 fn kind() -> Kind {
     let mut config = MAC.to_vec();
     config.extend([1, 0]);
-    Kind { features: VERSION_1 | 1 << 5 | 1 << 16 | 1 << 15, queue_sizes: vec![16, 8, 4], config, vectors: 3 }
+    Kind {
+        features: VERSION_1 | (1 << 5) | (1 << 16) | (1 << 15),
+        queue_sizes: vec![16, 8, 4],
+        config,
+        vectors: 3,
+    }
 }
 
 fn card(kind: Kind) -> (Arc<FakeVirtio>, Arc<VirtioNet>) {
@@ -96,7 +101,7 @@ fn a_card_has_an_address_and_a_wire() {
     let (fake, card) = started();
     assert_eq!((card.hardware_address(), card.mtu()), (Some(MAC), 1500));
     assert!(card.is_connected());
-    assert_eq!(fake.lock().agreed, VERSION_1 | 1 << 5 | 1 << 16);
+    assert_eq!(fake.lock().agreed, VERSION_1 | (1 << 5) | (1 << 16));
     assert_eq!(card.devices().len(), 1);
     let (_, unplugged) = {
         let mut kind = kind();

@@ -309,7 +309,7 @@ impl File for RngFile {
         match request {
             RAND => self.number(|[number]| user::write(argument, &number).is_ok())?,
             RAND64 => self.number(|[high, low]| {
-                user::write(argument, &(u64::from(high) << 32 | u64::from(low))).is_ok()
+                user::write(argument, &((u64::from(high) << 32) | u64::from(low))).is_ok()
             })?,
             SEED => self.device().seed(user::read(argument)?)?,
             MAP_INFO => self.map_info(argument)?,

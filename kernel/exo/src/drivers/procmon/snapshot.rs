@@ -67,7 +67,7 @@ fn record(process: &Arc<Process>) -> Record {
 /// moment.
 pub(super) fn take(argument: usize) -> Result {
     let [low, high, capacity, _]: [u32; 4] = user::read(argument)?;
-    let address = usize::try_from(u64::from(high) << 32 | u64::from(low)).map_err(|_| Errno::EFAULT)?;
+    let address = usize::try_from((u64::from(high) << 32) | u64::from(low)).map_err(|_| Errno::EFAULT)?;
     let processes = table::processes();
     let answer = [low, high, capacity, processes.len() as u32];
     if processes.len() > capacity as usize {
