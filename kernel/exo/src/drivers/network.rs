@@ -68,7 +68,7 @@ fn interfaces() -> Vec<Arc<Interface>> {
 
 fn work(interface: &Interface) {
     if let Some(next) = interface.poll(time::now_ns()) {
-        // A timer for each time that moves forward; one that comes too early does no harm.
+        // A timer for each time that moves forward; the later one then finds nothing to do.
         if next < NEXT.fetch_min(next, Ordering::Relaxed) {
             timer::add(next, Action::Call(work_all));
         }
@@ -76,6 +76,10 @@ fn work(interface: &Interface) {
 }
 
 fn work_all() {
+    // A timer that was overtaken: what it was for was done, and has a timer of its own again.
+    if time::now_ns() < NEXT.load(Ordering::Relaxed) {
+        return;
+    }
     NEXT.store(NEVER, Ordering::Relaxed);
     interfaces().iter().for_each(|interface| work(interface));
 }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Terminals: the serial ports with a line discipline, sessions and foreground groups.
 
+mod ioctl;
+
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use exo_drivers::character::{ByteListener, CharDevice};
 use exo_hal::{boot::spin_once::Once, dev::serial, log, sync::SpinLock, time};
-use exo_logic::line_discipline::{CONTROL_CHARACTERS, LineDiscipline, Settings, Signal, cc, mode};
-use linux_raw_sys::{general as abi, ioctl};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use exo_logic::line_discipline::{LineDiscipline, Signal, cc, mode};
+use linux_raw_sys::general as abi;
 
+use self::ioctl::WindowSize;
 use super::{
     file::{File, Io},
     poll::Events,
@@ -25,28 +27,6 @@ use crate::{
 
 /// Bytes that one round of output moves.
 const CHUNK: usize = 256;
-
-/// `struct termios` of the kernel interface.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
-#[repr(C)]
-struct Termios {
-    input: u32,
-    output: u32,
-    control: u32,
-    local: u32,
-    line: u8,
-    characters: [u8; CONTROL_CHARACTERS],
-}
-
-/// `struct winsize`.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
-#[repr(C)]
-struct WindowSize {
-    rows: u16,
-    columns: u16,
-    width: u16,
-    height: u16,
-}
 
 /// A terminal.
 pub struct Terminal {
@@ -340,111 +320,6 @@ impl Terminal {
         let free = || (!self.is_written.swap(true, Ordering::Acquire)).then_some(());
         wait_on(&[&self.turn], None, true, free).map_err(|_| Errno::RESTART)?;
         Ok(Turn(self))
-    }
-
-    fn set(&self, argument: usize, flush: bool) -> Result {
-        let new: Termios = user::read(argument)?;
-        let mut discipline = self.discipline.lock();
-        if flush {
-            discipline.flush_input();
-        }
-        discipline.set(Settings {
-            input: new.input,
-            output: new.output,
-            control: new.control,
-            local: new.local,
-            characters: new.characters,
-        });
-        drop(discipline);
-        self.take_received();
-        self.input.wake_all();
-        Ok(0)
-    }
-
-    fn ioctl(self: &Arc<Self>, request: u32, argument: usize) -> Result {
-        let task = current();
-        let process = &task.process;
-        match request {
-            ioctl::TCGETS => {
-                let Settings { input, output, control, local, characters } = self.discipline.lock().settings;
-                user::write(argument, &Termios { input, output, control, local, line: 0, characters })?;
-                Ok(0)
-            }
-            ioctl::TCSETS | ioctl::TCSETSW | ioctl::TCSETSF => {
-                self.check_foreground(number::SIGTTOU)?;
-                if request != ioctl::TCSETS {
-                    self.drain()?;
-                }
-                self.set(argument, request == ioctl::TCSETSF)
-            }
-            ioctl::TIOCGWINSZ => {
-                let size = *self.size.lock();
-                user::write(argument, &size)?;
-                Ok(0)
-            }
-            ioctl::TIOCSWINSZ => {
-                *self.size.lock() = user::read(argument)?;
-                self.signal_foreground(number::SIGWINCH);
-                Ok(0)
-            }
-            ioctl::TIOCGPGRP => {
-                user::write(argument, &self.foreground())?;
-                Ok(0)
-            }
-            ioctl::TIOCSPGRP => {
-                self.check_foreground(number::SIGTTOU)?;
-                let group: u32 = user::read(argument)?;
-                let session = process.session.load(Ordering::Relaxed);
-                let known = table::group(group).iter().any(|p| p.session.load(Ordering::Relaxed) == session);
-                if !known {
-                    return Err(Errno::EPERM);
-                }
-                self.foreground.store(group, Ordering::Relaxed);
-                Ok(0)
-            }
-            ioctl::TIOCGSID => {
-                user::write(argument, &self.session.load(Ordering::Relaxed))?;
-                Ok(0)
-            }
-            ioctl::TIOCSCTTY => {
-                if process.session.load(Ordering::Relaxed) != process.pid {
-                    return Err(Errno::EPERM);
-                }
-                self.make_controlling();
-                Ok(0)
-            }
-            ioctl::TIOCNOTTY => {
-                *process.terminal.lock() = None;
-                if process.session.load(Ordering::Relaxed) == process.pid {
-                    self.release(process.pid);
-                }
-                Ok(0)
-            }
-            ioctl::FIONREAD => {
-                let count = self.discipline.lock().readable() as i32;
-                user::write(argument, &count)?;
-                Ok(0)
-            }
-            ioctl::TIOCOUTQ => {
-                let count = self.port().map_or(0, |port| port.pending()) as i32;
-                user::write(argument, &count)?;
-                Ok(0)
-            }
-            ioctl::TCFLSH => {
-                if argument != 1 {
-                    self.discipline.lock().flush_input();
-                    self.take_received();
-                }
-                if let Some(port) = self.port().filter(|_| argument != 0) {
-                    port.discard();
-                    self.room.wake_all();
-                }
-                Ok(0)
-            }
-            ioctl::TCSBRK => self.drain(),
-            ioctl::TCXONC => Ok(0),
-            _ => Err(Errno::ENOTTY),
-        }
     }
 }
 

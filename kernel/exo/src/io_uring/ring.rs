@@ -327,8 +327,8 @@ impl Ring {
 pub struct RingFile(Arc<Ring>);
 
 impl RingFile {
-    /// The file of a ring.
-    pub fn new(ring: Arc<Ring>) -> Box<dyn File> {
+    /// A ring's file, for an open file to hold.
+    pub fn boxed(ring: Arc<Ring>) -> Box<dyn File> {
         Box::new(Self(ring))
     }
 }

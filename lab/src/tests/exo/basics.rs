@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo exo vm --kernel exo` and `cargo exo shell --kernel exo` keep their word.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,11 @@ use anyhow::{Context as _, ensure};
 use super::super::vm::{exo, shell};
 use super::Both;
 use crate::machine::{Config, STATUS_TIMED_OUT};
+
+/// Part of the prompt that guest-init gives the shell.
+const PROMPT: &str = "exo:";
+/// How long a machine may take to be built and to start.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) fn it_boots_on_one_two_and_four_processors(both: &Both<'_>) -> anyhow::Result<()> {
     for smp in [1, 2, 4] {
@@ -95,10 +100,25 @@ pub(super) fn vi_edits_over_the_serial_line(both: &Both<'_>) -> anyhow::Result<(
         .spawn()
         .context("cannot start")?;
     let mut keys = child.stdin.take().context("no stdin")?;
+    let mut terminal = child.stdout.take().context("no stdout")?;
+    let (shown, seen) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut part = [0; 4096];
+        while let Ok(length @ 1..) = terminal.read(&mut part) {
+            if shown.send(part.get(..length).unwrap_or_default().to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    // What is typed before the shell is there goes to nobody.
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains(PROMPT) {
+        text.extend(seen.recv_timeout(PATIENCE).context("the shell has not shown its prompt")?);
+    }
     // As a person types: a key at a time and with time to see what happens.
     for (text, pause) in [
         // busybox's shell asks the terminal for its cursor and takes the first key for the answer.
-        ("\r", 3000),
+        ("\r", 1000),
         ("tty; stty size\r", 500),
         ("vi /tmp/f\r", 1000),
         ("ifirst line\rsecond line\x1b", 500),
@@ -110,12 +130,14 @@ pub(super) fn vi_edits_over_the_serial_line(both: &Both<'_>) -> anyhow::Result<(
         keys.write_all(text.as_bytes()).context("cannot type")?;
         std::thread::sleep(Duration::from_millis(pause));
     }
-    let output = child.wait_with_output().context("cannot wait")?;
-    let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    let status = child.wait().context("cannot wait")?;
+    text.extend(seen.into_iter().flatten());
+    reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?;
+    let text = String::from_utf8_lossy(&text).replace('\r', "");
     for expected in ["\n/dev/ttyS0\n24 80\n", "\nchanged line$\nsecond line$\n", "\nstatus 130\n"] {
         ensure!(text.contains(expected), "no {expected:?} on the terminal:\n{text}");
     }
-    ensure!(output.status.success(), "the shell ended with {}", output.status);
+    ensure!(status.success(), "the shell ended with {status}");
     Ok(())
 }
 

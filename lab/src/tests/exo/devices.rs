@@ -3,8 +3,8 @@
 
 use anyhow::{Context as _, ensure};
 
-use super::super::Lab;
 use super::super::vm::shell;
+use super::super::{Lab, c_program};
 use super::Both;
 use crate::machine::{Config, Machine, Output};
 
@@ -72,6 +72,12 @@ pub(super) fn my_rng_gives_the_same_numbers_as_on_linux(both: &Both<'_>) -> anyh
     ensure!(linux.contains("number 4: 1957747793"), "on Linux:\n{linux}");
     ensure!(linux == exo, "on Linux:\n{linux}\non Exo-Kernel:\n{exo}");
     Ok(())
+}
+
+/// Programs that know nothing but the numbers of ioctls, and C's own headers.
+pub(super) fn c_programs_find_both_devices(both: &Both<'_>) -> anyhow::Result<()> {
+    c_program::procmons_c_program_passes(&both.exo)?;
+    c_program::a_c_program_gets_the_same_numbers(&both.exo)
 }
 
 pub(super) fn my_rng_behaves_as_on_linux(both: &Both<'_>) -> anyhow::Result<()> {

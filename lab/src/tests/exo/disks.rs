@@ -179,9 +179,9 @@ pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> 
         outcome.status,
         outcome.captured.stderr
     );
-    let nodes: Vec<&str> =
+    let left: Vec<&str> =
         said.lines().filter(|line| line.starts_with("/dev/disk") && !line.contains(':')).collect();
-    ensure!(nodes == [format!("/dev/disk{last}")], "{said}");
+    ensure!(left == [format!("/dev/disk{last}")], "these disks were left: {left:?}");
     Ok(())
 }
 

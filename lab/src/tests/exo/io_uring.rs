@@ -13,9 +13,13 @@ use crate::machine::{Config, Disk};
 
 /// Bytes of a test's disk.
 const SIZE: u64 = 16 << 20;
-/// The drivers of disks, each with the device of QEMU's that has the drive `bad<number>`.
-const DRIVERS: [(&str, &str); 3] =
-    [("nvme", "nvme,serial=bad"), ("ahci", "ide-hd,bus=ide.0"), ("virtio", "virtio-blk-pci")];
+/// The drivers of disks, each with the device of QEMU's that has the drive `bad<number>`. virtio-blk makes one of neighbouring requests if
+/// it may, and all of them fail with one.
+const DRIVERS: [(&str, &str); 3] = [
+    ("nvme", "nvme,serial=bad"),
+    ("ahci", "ide-hd,bus=ide.0"),
+    ("virtio", "virtio-blk-pci,request-merging=off"),
+];
 /// What Linux calls its first NVMe disk.
 const LINUX_DISK: &str = "/dev/nvme0n1";
 

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What programs ask terminals by ioctl, with Linux's numbers and structures.
+
+use core::sync::atomic::Ordering;
+
+use alloc::sync::Arc;
+
+use exo_logic::line_discipline::{CONTROL_CHARACTERS, Settings};
+use linux_raw_sys::ioctl;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::Terminal;
+use crate::{
+    errno::{Errno, Result},
+    signal::number,
+    task::{current, table},
+    user,
+};
+
+/// `struct termios` of the kernel interface.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct Termios {
+    input: u32,
+    output: u32,
+    control: u32,
+    local: u32,
+    line: u8,
+    characters: [u8; CONTROL_CHARACTERS],
+}
+
+/// `struct winsize`.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct WindowSize {
+    pub(super) rows: u16,
+    pub(super) columns: u16,
+    pub(super) width: u16,
+    pub(super) height: u16,
+}
+
+impl Terminal {
+    fn set(&self, argument: usize, flush: bool) -> Result {
+        let new: Termios = user::read(argument)?;
+        let mut discipline = self.discipline.lock();
+        if flush {
+            discipline.flush_input();
+        }
+        discipline.set(Settings {
+            input: new.input,
+            output: new.output,
+            control: new.control,
+            local: new.local,
+            characters: new.characters,
+        });
+        drop(discipline);
+        self.take_received();
+        self.input.wake_all();
+        Ok(0)
+    }
+
+    pub(super) fn ioctl(self: &Arc<Self>, request: u32, argument: usize) -> Result {
+        let task = current();
+        let process = &task.process;
+        match request {
+            ioctl::TCGETS => {
+                let Settings { input, output, control, local, characters } = self.discipline.lock().settings;
+                user::write(argument, &Termios { input, output, control, local, line: 0, characters })?;
+                Ok(0)
+            }
+            ioctl::TCSETS | ioctl::TCSETSW | ioctl::TCSETSF => {
+                self.check_foreground(number::SIGTTOU)?;
+                if request != ioctl::TCSETS {
+                    self.drain()?;
+                }
+                self.set(argument, request == ioctl::TCSETSF)
+            }
+            ioctl::TIOCGWINSZ => {
+                let size = *self.size.lock();
+                user::write(argument, &size)?;
+                Ok(0)
+            }
+            ioctl::TIOCSWINSZ => {
+                *self.size.lock() = user::read(argument)?;
+                self.signal_foreground(number::SIGWINCH);
+                Ok(0)
+            }
+            ioctl::TIOCGPGRP => {
+                user::write(argument, &self.foreground())?;
+                Ok(0)
+            }
+            ioctl::TIOCSPGRP => {
+                self.check_foreground(number::SIGTTOU)?;
+                let group: u32 = user::read(argument)?;
+                let session = process.session.load(Ordering::Relaxed);
+                let known = table::group(group).iter().any(|p| p.session.load(Ordering::Relaxed) == session);
+                if !known {
+                    return Err(Errno::EPERM);
+                }
+                self.foreground.store(group, Ordering::Relaxed);
+                Ok(0)
+            }
+            ioctl::TIOCGSID => {
+                user::write(argument, &self.session.load(Ordering::Relaxed))?;
+                Ok(0)
+            }
+            ioctl::TIOCSCTTY => {
+                if process.session.load(Ordering::Relaxed) != process.pid {
+                    return Err(Errno::EPERM);
+                }
+                self.make_controlling();
+                Ok(0)
+            }
+            ioctl::TIOCNOTTY => {
+                *process.terminal.lock() = None;
+                if process.session.load(Ordering::Relaxed) == process.pid {
+                    self.release(process.pid);
+                }
+                Ok(0)
+            }
+            ioctl::FIONREAD => {
+                let count = self.discipline.lock().readable() as i32;
+                user::write(argument, &count)?;
+                Ok(0)
+            }
+            ioctl::TIOCOUTQ => {
+                let count = self.port().map_or(0, |port| port.pending()) as i32;
+                user::write(argument, &count)?;
+                Ok(0)
+            }
+            ioctl::TCFLSH => {
+                if argument != 1 {
+                    self.discipline.lock().flush_input();
+                    self.take_received();
+                }
+                if let Some(port) = self.port().filter(|_| argument != 0) {
+                    port.discard();
+                    self.room.wake_all();
+                }
+                Ok(0)
+            }
+            ioctl::TCSBRK => self.drain(),
+            ioctl::TCXONC => Ok(0),
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+}
