@@ -347,8 +347,8 @@ impl FakeAhci {
 
     fn write_port(&self, inner: &mut Inner, number: usize, register: usize, value: u32) {
         let port = &mut inner.ports[number];
-        let low = |old: u64| old >> 32 << 32 | u64::from(value);
-        let high = |old: u64| old & 0xffff_ffff | u64::from(value) << 32;
+        let low = |old: u64| (old >> 32 << 32) | u64::from(value);
+        let high = |old: u64| old & 0xffff_ffff | (u64::from(value) << 32);
         match register {
             0x00 => port.list = low(port.list),
             0x04 => port.list = high(port.list),
@@ -380,11 +380,13 @@ impl FakeDevice for FakeAhci {
         assert_eq!(size, 4);
         let inner = self.inner();
         let value = match offset {
-            host::CAPABILITIES => host::WIDE_ADDRESSES | host::NATIVE_QUEUEING | 31 << 8 | (PORTS as u32 - 1),
+            host::CAPABILITIES => {
+                host::WIDE_ADDRESSES | host::NATIVE_QUEUEING | (31 << 8) | (PORTS as u32 - 1)
+            }
             host::CONTROL => inner.control,
             host::INTERRUPTS => (0..PORTS)
                 .filter(|n| inner.ports[*n].interrupts & inner.ports[*n].interrupt_enable != 0)
-                .fold(0, |bits, n| bits | 1 << n),
+                .fold(0, |bits, n| bits | (1 << n)),
             host::PORTS => (1 << PORTS) - 1,
             host::CAPABILITIES_2 => host::HAS_HANDOFF,
             host::HANDOFF => u32::from(inner.is_bios_owner),

@@ -11,7 +11,7 @@ use crate::block::{Cause, Operation, Request};
 
 /// Where the received frames, and where the tables are. The command list is at the beginning.
 const RECEIVED: usize = SLOTS * HEADER_BYTES;
-const TABLES: usize = 2048;
+const TABLES: usize = (RECEIVED + RECEIVED_BYTES).next_multiple_of(TABLE_BYTES);
 const ALIGNMENT: usize = 4096;
 /// Where the ranges to trim, or what IDENTIFY answers, are in a command's table: behind the one region that such commands have.
 const BLOCK_OFFSET: usize = TABLE_BYTES - TRIM_BYTES;
@@ -20,7 +20,7 @@ const BLOCK_OFFSET: usize = TABLE_BYTES - TRIM_BYTES;
 /// type and never zero.
 const FRAMES: [usize; 2] = [0x40, 0x58];
 
-const _: () = assert!(RECEIVED + RECEIVED_BYTES <= TABLES && BLOCK_OFFSET >= REGIONS_OFFSET + REGION_BYTES);
+const _: () = assert!(BLOCK_OFFSET >= REGIONS_OFFSET + REGION_BYTES);
 
 /// How a command is to be given to the drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -283,7 +283,7 @@ impl Requests for GenericBlockDevice {
 
 /// How a cancelled position is noted.
 fn mark(position: u32) -> u64 {
-    1 << 32 | u64::from(position)
+    (1 << 32) | u64::from(position)
 }
 
 impl Lane {

@@ -62,7 +62,7 @@ impl<T> Slots<T> {
         let Some(slot) = self.slots.get_mut(usize::from(number)) else { return Err(request) };
         slot.uses = slot.uses.wrapping_add(1);
         slot.content = Some(InFlight { request, extra, since_ns: self.now_ns, attempts: 0 });
-        Ok((number, Tag(u32::from(slot.uses) << 16 | u32::from(number))))
+        Ok((number, Tag((u32::from(slot.uses) << 16) | u32::from(number))))
     }
 
     /// What is in a slot.
@@ -93,7 +93,7 @@ impl<T> Slots<T> {
     pub fn tag_of(&self, number: u16) -> Option<Tag> {
         let slot = self.slots.get(usize::from(number))?;
         slot.content.as_ref()?;
-        Some(Tag(u32::from(slot.uses) << 16 | u32::from(number)))
+        Some(Tag((u32::from(slot.uses) << 16) | u32::from(number)))
     }
 
     /// The slots that are taken.

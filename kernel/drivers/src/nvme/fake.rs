@@ -129,7 +129,7 @@ impl FakeNvme {
             }
             (false, true) => {
                 let submission_entries = (inner.admin_attributes & 0xfff) as u16 + 1;
-                let completion_entries = (inner.admin_attributes >> 16 & 0xfff) as u16 + 1;
+                let completion_entries = ((inner.admin_attributes >> 16) & 0xfff) as u16 + 1;
                 let (address, completions) = (inner.admin_submissions, inner.admin_completions);
                 let queue = Submissions { address, entries: submission_entries, ..Submissions::default() };
                 inner.submissions.insert(0, queue);
@@ -200,14 +200,14 @@ impl FakeNvme {
     }
 
     fn administer(&self, inner: &mut Inner, words: &[u32; 16]) -> (u32, u16) {
-        let data = u64::from(words[6]) | u64::from(words[7]) << 32;
+        let data = u64::from(words[6]) | (u64::from(words[7]) << 32);
         let (queue, entries) = (words[10] as u16, (words[10] >> 16) as u16 + 1);
         match words[0] & 0xff {
             0x06 => {
                 let page = self.identify(words[1], words[10]);
                 assert!(dma::device_write(data, &page));
             }
-            0x09 => return ((QUEUE_PAIRS - 1) << 16 | (QUEUE_PAIRS - 1), 0),
+            0x09 => return (((QUEUE_PAIRS - 1) << 16) | (QUEUE_PAIRS - 1), 0),
             0x05 => {
                 assert!(u32::from(queue) <= QUEUE_PAIRS && words[11] & 3 == 3);
                 let vector = (words[11] >> 16) as u16;
@@ -226,7 +226,7 @@ impl FakeNvme {
             }
             0x7c => {
                 assert!(self.has_shadows);
-                let events = u64::from(words[8]) | u64::from(words[9]) << 32;
+                let events = u64::from(words[8]) | (u64::from(words[9]) << 32);
                 inner.shadows = Some((data, events));
             }
             0x08 => inner.aborted.push((words[10] as u16, (words[10] >> 16) as u16)),
@@ -262,8 +262,8 @@ impl FakeNvme {
 
     /// The pages of a command's data, each cut to what is left.
     fn pages(words: &[u32; 16], length: usize) -> Vec<(u64, usize)> {
-        let first = u64::from(words[6]) | u64::from(words[7]) << 32;
-        let second = u64::from(words[8]) | u64::from(words[9]) << 32;
+        let first = u64::from(words[6]) | (u64::from(words[7]) << 32);
+        let second = u64::from(words[8]) | (u64::from(words[9]) << 32);
         let mut left = length;
         let mut take = |address: u64| {
             let bytes = left.min(4096 - (address % 4096) as usize);
@@ -293,7 +293,7 @@ impl FakeNvme {
 
     fn transfer(&self, words: &[u32; 16]) -> u16 {
         let Some(disk) = self.disks.get((words[1] as usize).wrapping_sub(1)) else { return 0x0b };
-        let start = u64::from(words[10]) | u64::from(words[11]) << 32;
+        let start = u64::from(words[10]) | (u64::from(words[11]) << 32);
         let sectors = u64::from(words[12] & 0xffff) + 1;
         let length = sectors as usize * disk.sector_size as usize;
         match words[0] & 0xff {
@@ -322,7 +322,7 @@ impl FakeNvme {
             }
             9 => {
                 assert_eq!(words[10..12], [0, 4]);
-                let address = u64::from(words[6]) | u64::from(words[7]) << 32;
+                let address = u64::from(words[6]) | (u64::from(words[7]) << 32);
                 let (count, start) = (dma::device_read32(address + 4), dma::device_read64(address + 8));
                 if disk.discard(start, u64::from(count)).is_err() {
                     return LBA_OUT_OF_RANGE;
@@ -367,10 +367,10 @@ impl FakeNvme {
             return;
         };
         let phase = u64::from(!completions.is_phase_zero);
-        let high = u64::from(status) << 49
-            | phase << 48
-            | u64::from(identifier) << 32
-            | u64::from(queue) << 16
+        let high = (u64::from(status) << 49)
+            | (phase << 48)
+            | (u64::from(identifier) << 32)
+            | (u64::from(queue) << 16)
             | u64::from(submissions.head);
         let at = completions.address + 16 * u64::from(completions.tail);
         assert!(dma::device_write(at, &u64::from(result).to_le_bytes()));
@@ -403,7 +403,7 @@ impl FakeDevice for FakeNvme {
         assert_eq!(size, 4, "32-bit accesses work everywhere");
         let mut inner = self.inner();
         let half = |old: u64, is_high: bool| {
-            if is_high { old & 0xffff_ffff | value << 32 } else { old >> 32 << 32 | value }
+            if is_high { old & 0xffff_ffff | (value << 32) } else { (old >> 32 << 32) | value }
         };
         match offset {
             0x14 => self.configure(&mut inner, value as u32),

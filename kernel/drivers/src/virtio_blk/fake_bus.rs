@@ -208,7 +208,8 @@ impl<B: Backend> FakeVirtio<B> {
         let queue = state.queues.get(usize::from(state.queue_select));
         match offset {
             0x04 => {
-                (self.own_features | self.backend.features()) >> (32 * state.selects[0].min(2)) & 0xffff_ffff
+                ((self.own_features | self.backend.features()) >> (32 * state.selects[0].min(2)))
+                    & 0xffff_ffff
             }
             0x12 => self.backend.queues().into(),
             0x14 => state.status.into(),
@@ -249,7 +250,7 @@ impl<B: Backend> FakeVirtio<B> {
                 let shift = 8 * (offset % 8);
                 let mask = 0xffff_ffff << shift;
                 let address = &mut queue.addresses[which];
-                *address = *address & !mask | value << shift;
+                *address = *address & !mask | (value << shift);
             }
             _ => {}
         }
@@ -267,7 +268,7 @@ impl<B: Backend> FakeDevice for FakeVirtio<B> {
             DEVICE..NOTIFY => {
                 let registers = self.backend.registers();
                 let byte = |at: usize| u64::from(registers.get(offset - DEVICE + at).copied().unwrap_or(0));
-                (0..usize::from(size)).fold(0, |value, at| value | byte(at) << (8 * at))
+                (0..usize::from(size)).fold(0, |value, at| value | (byte(at) << (8 * at)))
             }
             INTERRUPT_STATUS => 1,
             _ => 0,

@@ -38,7 +38,7 @@ pub(super) struct Config {
 
 impl Config {
     pub(super) fn read(registers: &Registers) -> Self {
-        let capacity = u64::from(registers.read32(0)) | u64::from(registers.read32(4)) << 32;
+        let capacity = u64::from(registers.read32(0)) | (u64::from(registers.read32(4)) << 32);
         Self {
             capacity,
             size_max: registers.read32(8),

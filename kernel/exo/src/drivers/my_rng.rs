@@ -107,9 +107,12 @@ pub fn add(device: Arc<dyn RandomDevice>) -> Result<()> {
     Ok(())
 }
 
+/// How an attribute puts a figure into words.
+type Wording = fn(Figures) -> String;
+
 /// What a device does, in /sys/class/my_rng/my_rngN as on Linux.
 fn show(number: u32, device: &Arc<MyRng>) {
-    let attributes: [(&str, fn(Figures) -> String); 5] = [
+    let attributes: [(&str, Wording); 5] = [
         ("queues", |figures| format!("{}\n", figures.queues)),
         ("depth", |figures| format!("{}\n", figures.depth)),
         ("mapped_queues", |figures| format!("{} of {}\n", figures.own_in_use, figures.own)),

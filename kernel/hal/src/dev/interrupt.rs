@@ -46,7 +46,7 @@ impl Vector {
     /// The message that a device sends: address and data. Source: Intel SDM volume 3, 10.11.
     pub(crate) fn message(&self) -> (u64, u32) {
         let number = vector::DEVICES as usize + self.slot;
-        (0xfee0_0000 | u64::from(percpu::apic_id_of(self.cpu) & 0xff) << 12, number as u32)
+        (0xfee0_0000 | (u64::from(percpu::apic_id_of(self.cpu) & 0xff) << 12), number as u32)
     }
 }
 

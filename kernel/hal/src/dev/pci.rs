@@ -261,7 +261,7 @@ impl Function {
 
     /// Whether the function still answers.
     pub fn is_present(&self) -> bool {
-        let number = u32::from(self.identity.device) << 16 | u32::from(self.identity.vendor);
+        let number = (u32::from(self.identity.device) << 16) | u32::from(self.identity.vendor);
         self.space.read32(register::VENDOR) == number
     }
 

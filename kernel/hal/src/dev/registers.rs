@@ -37,8 +37,8 @@ macro_rules! accesses {
                 return <$type>::MAX;
             }
             match self.place {
-                // SAFETY: a mapped register of this size.
                 Place::Memory(base) => {
+                    // SAFETY: a mapped register of this size.
                     let value = unsafe { base.add(offset).cast::<$type>().read_volatile() };
                     compiler_fence(Ordering::SeqCst);
                     value
@@ -132,7 +132,7 @@ mod ports {
     port!(read8 write8 u8, read16 write16 u16, read32 write32 u32);
 
     pub(super) fn read64(port: u16) -> u64 {
-        u64::from(read32(port)) | u64::from(read32(port + 4)) << 32
+        u64::from(read32(port)) | (u64::from(read32(port + 4)) << 32)
     }
 
     pub(super) fn write64(port: u16, value: u64) {

@@ -120,9 +120,9 @@ impl Dma {
     #[inline]
     fn place<T>(&self, offset: usize) -> Option<*mut T> {
         let end = offset.checked_add(size_of::<T>())?;
+        let is_inside = end <= self.length && offset % size_of::<T>() == 0;
         // SAFETY: inside the block.
-        (end <= self.length && offset % size_of::<T>() == 0)
-            .then(|| unsafe { self.start().add(offset) }.cast())
+        is_inside.then(|| unsafe { self.start().add(offset) }.cast())
     }
 
     accesses!(read8 write8 u8, read16 write16 u16, read32 write32 u32, read64 write64 u64);

@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn nothing_overlaps() {
         let layout = Layout::new(64, None, false).unwrap();
-        assert!(offset::CQ_OVERFLOW + 4 <= offset::COMPLETIONS && offset::COMPLETIONS % 64 == 0);
+        const { assert!(offset::CQ_OVERFLOW + 4 <= offset::COMPLETIONS && offset::COMPLETIONS % 64 == 0) };
         assert_eq!(layout.array(), 320 + 128 * 16);
         assert_eq!((layout.ring_bytes(), layout.entries_bytes()), (320 + 128 * 16 + 64 * 4, 4096));
     }

@@ -188,7 +188,7 @@ mod tests {
         fn store(&self, offset: u32, value: u32) {
             let shift = offset % 8 * 8;
             if let Some(word) = self.0.get(offset as usize / 8) {
-                let put = |old| Some(old & !(0xffff_ffff << shift) | u64::from(value) << shift);
+                let put = |old| Some(old & !(0xffff_ffff << shift) | (u64::from(value) << shift));
                 word.fetch_update(Ordering::AcqRel, Ordering::Acquire, put).unwrap();
             }
         }

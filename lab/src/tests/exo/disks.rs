@@ -13,6 +13,7 @@ use super::super::Lab;
 use super::super::vm::shell;
 use super::Both;
 use crate::machine::{Config, Disk, Machine, Output};
+use crate::ui;
 
 /// Bytes of a test's disk.
 const SIZE: u64 = 16 << 20;
@@ -218,7 +219,9 @@ pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> any
             .collect();
         for (seed, flushed) in seeds.iter().zip(&flushed) {
             let found = images.verify(*seed, *flushed).with_context(|| format!("kill {kill}"))?;
-            println!("kill {kill}: seed {seed}, flushed {flushed:?}, {found:?}");
+            if ui::verbose() {
+                eprintln!("  kill {kill}: seed {seed}, flushed {flushed:?}, {found:?}");
+            }
         }
         // A start of a machine each; every tenth kill is enough to see that other kernels read the same.
         if kill % 10 == 0 {

@@ -182,7 +182,7 @@ pub(crate) fn a_long_random_run_agrees_with_a_model<R: Rig>() {
     let mut model = vec![0; SECTORS as usize * 512];
     let mut random = pattern(2024, 40_000).into_iter().map(u64::from);
     let mut next = |below: u64| {
-        let value = random.next().unwrap() << 16 | random.next().unwrap() << 8 | random.next().unwrap();
+        let value = (random.next().unwrap() << 16) | (random.next().unwrap() << 8) | random.next().unwrap();
         value % below
     };
     for round in 0..400 {
