@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use alloc::sync::Arc;
 
 use arrayvec::ArrayVec;
-use exo_hal::mm::frame::Frame;
+use exo_hal::mm::frame::{Frame, Pinned};
 
 use crate::{InterruptHandler, MAX_TRANSFER, NoMemory, PAGE_SIZE, Segment};
 
@@ -91,8 +91,8 @@ impl InterruptLine {
 /// The pages that [`Buffer::MAX`] bytes can touch.
 const MOST_PAGES: usize = Buffer::MAX / PAGE_SIZE;
 
-/// Page frames of a program that a request holds on to.
-pub type Pages = ArrayVec<Frame, MOST_PAGES>;
+/// Page frames of a program that a request holds on to. They stay the program's own if it forks meanwhile.
+pub type Pages = ArrayVec<Pinned, MOST_PAGES>;
 
 #[derive(Debug)]
 enum Place {
@@ -153,7 +153,7 @@ impl Buffer {
     #[inline]
     fn page(&self, pages: &Pages, offset: u16, at: usize) -> Option<(u64, usize)> {
         let position = usize::from(offset) + at;
-        let frame = pages.get(position / PAGE_SIZE)?;
+        let frame = pages.get(position / PAGE_SIZE)?.frame();
         let inside = position % PAGE_SIZE;
         Some((frame.physical() + inside as u64, (PAGE_SIZE - inside).min(self.len().saturating_sub(at))))
     }
@@ -170,7 +170,7 @@ impl Buffer {
             let Some(frame) = pages.get(position / PAGE_SIZE) else { return };
             let inside = position % PAGE_SIZE;
             let count = (PAGE_SIZE - inside).min(end - at);
-            each(frame, inside, at - start, count);
+            each(frame.frame(), inside, at - start, count);
             at += count;
         }
     }

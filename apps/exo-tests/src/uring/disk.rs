@@ -14,6 +14,7 @@ use io_uring::types::{Fd, Fixed};
 use io_uring::{IoUring, opcode, squeue};
 
 use super::{push, reap, submit, submit_sorted};
+use crate::limits::fork;
 use crate::{Outcome, failed};
 
 const PAGE: usize = 4096;
@@ -63,6 +64,7 @@ pub(crate) fn run(path: &Path) -> Outcome {
     large(&file)?;
     many(&file)?;
     vectors_and_registered(&file)?;
+    forked(&file)?;
     ends(&file, size)?;
     odd(path)?;
     mistakes(path)?;
@@ -159,6 +161,39 @@ fn vectors_and_registered(file: &File) -> Outcome {
 }
 
 /// Where the disk ends.
+/// A program that forks while the device reads, and writes to the same pages at once: what was read is in its own pages, not in those that
+/// the child shares with it.
+fn forked(file: &File) -> Outcome {
+    const COUNT: usize = 256;
+    const SECTOR: usize = 512;
+    let (mut ring, fd) = (IoUring::new(COUNT as u32)?, file.as_raw_fd());
+    file.write_all_at(&pages(1, mixed)[0].0, 0)?;
+    let mut to = pages(COUNT, |_| 0);
+    let mut intact = true;
+    for round in 0..10_u8 {
+        to.iter_mut().for_each(|page| page.0[..SECTOR].fill(0));
+        for page in &mut to {
+            let entry = opcode::Read::new(Fd(fd), page.0.as_mut_ptr(), SECTOR as u32).offset(0).build();
+            push(&mut ring, &entry)?;
+        }
+        ring.submit()?;
+        let mut child = fork(|| 0)?;
+        // The rest of each page is nobody's but this program's.
+        to.iter_mut().for_each(|page| page.0[PAGE - 1] = round);
+        let mut done = reap(&mut ring).len();
+        while done < COUNT {
+            ring.submit_and_wait(1)?;
+            done += reap(&mut ring).len();
+        }
+        // How it ended is its own affair.
+        let _ = child.wait()?;
+        intact &=
+            to.iter().all(|page| (0..SECTOR).all(|at| page.0[at] == mixed(at)) && page.0[PAGE - 1] == round);
+    }
+    println!("read through forks: {intact}");
+    Ok(())
+}
+
 fn ends(file: &File, size: u64) -> Outcome {
     let (mut ring, fd) = (IoUring::new(8)?, file.as_raw_fd());
     let mut four = pages(4, mixed);

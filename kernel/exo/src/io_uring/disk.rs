@@ -5,7 +5,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_drivers::block::{Cause, Completion, Geometry, Operation as BlockOperation, Request, Requests, Sink};
-use exo_hal::{PAGE_SIZE, cpu::percpu::cpu_index, time, tlb};
+use exo_hal::{PAGE_SIZE, cpu::percpu::cpu_index, mm::frame::Pinned, time, tlb};
 use exo_logic::uring::{
     Operation,
     entry::{Memory, Transfer},
@@ -437,7 +437,7 @@ impl super::resources::Buffer {
         let skip = address.checked_sub(first)?;
         let mut pages = Pages::new();
         for index in skip / PAGE_SIZE..(skip + length).div_ceil(PAGE_SIZE) {
-            pages.try_push(self.frame(index)?.clone()).ok()?;
+            pages.try_push(Pinned::new(self.frame(index)?.clone())?).ok()?;
         }
         Buffer::pages(pages, skip % PAGE_SIZE, length)
     }

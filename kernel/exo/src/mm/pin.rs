@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Holding on to a program's pages, so that a device can read or write them without a copy.
 
-use exo_hal::{PAGE_SIZE, USER_END};
+use exo_hal::{PAGE_SIZE, USER_END, mm::frame::Pinned};
 use exo_platform::{Buffer, Pages};
 
 use super::{AddressSpace, fault::Unresolved};
@@ -31,7 +31,10 @@ impl AddressSpace {
                     inner.table.get(at).filter(usable).ok_or(Errno::EFAULT)?
                 }
             };
-            pages.try_push(page.frame).map_err(|_| Errno::EINVAL)?;
+            // Pinned before the lock is given back: a fork sees it, or has been seen. A child gets a copy, so that what a device
+            // still writes reaches who asked for it.
+            let page = Pinned::new(page.frame).ok_or(Errno::ENOMEM)?;
+            pages.try_push(page).map_err(|_| Errno::EINVAL)?;
         }
         drop(inner);
         Buffer::pages(pages, start % PAGE_SIZE, length).ok_or(Errno::EINVAL)
