@@ -25,7 +25,8 @@ const LINUX_DISK: &str = "/dev/nvme0n1";
 
 pub(super) fn io_uring_behaves_alike(both: &Both<'_>) -> anyhow::Result<()> {
     PROCESSORS.into_iter().try_for_each(|smp| {
-        alike(both, "exec exo-tests uring", "24 of 24 in order: true, counted as lost: 0\n", smp, &[])
+        let line = "exec exo-tests uring".to_owned();
+        alike(both, &[(line, "24 of 24 in order: true, counted as lost: 0\n")], smp, &[])
     })
 }
 

@@ -42,46 +42,51 @@ pub(super) fn c_programs_behave_alike(both: &Both<'_>) -> anyhow::Result<()> {
         output(gcc.arg(folder.path().join(name)).arg(sources.join(name).with_extension("c")).arg("-lm"))?;
     }
     let files = vec![(folder.path().to_owned(), PathBuf::from("/c"))];
-    for smp in PROCESSORS {
-        for (name, expected) in C_PROGRAMS {
-            alike(both, &format!("cd /tmp; exec /c/{name}"), expected, smp, &files)?;
-        }
-    }
-    Ok(())
+    let lines = C_PROGRAMS.map(|(name, expected)| (format!("cd /tmp; exec /c/{name}"), expected));
+    PROCESSORS.into_iter().try_for_each(|smp| alike(both, &lines, smp, &files))
 }
 
 pub(super) fn rust_programs_behave_alike(both: &Both<'_>) -> anyhow::Result<()> {
-    for smp in PROCESSORS {
-        for (name, expected) in COMPARED {
-            alike(both, &format!("exec exo-tests {name}"), expected, smp, &[])?;
-        }
-    }
-    Ok(())
+    let lines = COMPARED.map(|(name, expected)| (format!("exec exo-tests {name}"), expected));
+    PROCESSORS.into_iter().try_for_each(|smp| alike(both, &lines, smp, &[]))
 }
 
-/// Runs a line on both kernels; output and status must be the same, and have in them what is expected.
+/// Runs lines on both kernels, one after the other in one machine each; outputs and statuses must be the same, and have in them what
+/// is expected.
 pub(super) fn alike(
     both: &Both<'_>,
-    line: &str,
-    expected: &str,
+    lines: &[(String, &str)],
     smp: u32,
     files: &[(PathBuf, PathBuf)],
 ) -> anyhow::Result<()> {
-    let run = |lab: &Lab| {
+    const STATUS: &str = "the status of this line is";
+    let script: String =
+        lines.iter().map(|(line, _)| format!("({line}); status=$?; echo; echo {STATUS} $status\n")).collect();
+    let run = |lab: &Lab| -> anyhow::Result<(Captured, Vec<String>)> {
         let config = Config { smp, files: files.to_vec(), rng: 0, load_modules: false, ..lab.config() };
-        shell(lab, &config, line)
+        let (_, captured) = shell(lab, &config, &script)?;
+        let parts = captured.stdout.split_inclusive(STATUS).map(str::to_owned).collect();
+        Ok((captured, parts))
     };
-    let (linux, exo) = (run(both.linux)?, run(&both.exo)?);
-    ensure!(linux.1.stdout.contains(expected), "`{line}` on Linux: {linux:?}");
-    ensure!(
-        (linux.0, &linux.1.stdout) == (exo.0, &exo.1.stdout),
-        "`{line}` with {smp} processors:\non Linux, status {}:\n{}\non Exo-Kernel, status {}:\n{}{}",
-        linux.0,
-        linux.1.stdout,
-        exo.0,
-        exo.1.stdout,
-        exo.1.stderr
-    );
+    let ((linux_said, linux), (exo_said, exo)) = (run(both.linux)?, run(&both.exo)?);
+    for (at, (line, expected)) in lines.iter().enumerate() {
+        let (linux, exo) = (linux.get(at), exo.get(at));
+        ensure!(
+            linux.is_some_and(|said| said.contains(expected)),
+            "`{line}` on Linux: {linux:?}\n{}",
+            linux_said.stderr
+        );
+        ensure!(
+            linux == exo,
+            "`{line}` with {smp} processors (behind the status of the line before):\non Linux:\n{}\non Exo-Kernel:\n{}{}",
+            linux.map_or("", String::as_str),
+            exo.map_or("", String::as_str),
+            exo_said.stderr
+        );
+    }
+    let last = |said: &Captured| said.stdout.lines().last().map(str::to_owned);
+    let (linux, exo) = (last(&linux_said), last(&exo_said));
+    ensure!(linux == exo, "the last line's end: {linux:?} on Linux, {exo:?} on Exo-Kernel");
     Ok(())
 }
 
