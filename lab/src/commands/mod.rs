@@ -6,6 +6,7 @@ mod doctor;
 mod kmod;
 mod run;
 mod shell;
+mod side_by_side;
 mod test;
 mod vm;
 

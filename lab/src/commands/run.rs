@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Build, prepare};
+use super::{Build, prepare, side_by_side};
 use crate::cli::RunArgs;
 use crate::context::Context;
 use crate::machine::{self as machines, Config, Outcome, Output, Parts, System};
@@ -22,7 +22,10 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> anyhow::Result<i32> {
     ));
     let script = linux_script(args.draws);
     let linux = machines::run(&parts, &config, &shell(script), Output::PassOn)?;
-    let exo = exo_part(&parts, &config, args.draws)?;
+    let exo = exo_part(&parts, &config)?;
+    println!();
+    heading("The same programs and the same device on both kernels, side by side");
+    side_by_side::show(&parts, &exo.0, &config, &same_programs(args.draws))?;
     let machines = [(parts.system.name(), &linux), (exo.0.system.name(), &exo.1)];
     summary(&machines, started.elapsed());
     Ok(if linux.status == 0 { exo.1.status } else { linux.status })
@@ -33,14 +36,23 @@ fn shell(script: String) -> [String; 3] {
 }
 
 /// The same programs on this project's own kernel.
-fn exo_part(linux: &Parts, config: &Config, draws: u32) -> anyhow::Result<(Parts, Outcome)> {
+fn exo_part(linux: &Parts, config: &Config) -> anyhow::Result<(Parts, Outcome)> {
     let kernel = exo_kernel::build(&linux.context, &linux.toolroot)?;
     let parts = Parts { system: System::Exo(kernel), ..linux.clone() };
     println!();
     heading(&format!("{}: the same static programs on this project's own kernel", parts.system.name()));
     let config = Config { smp: 2, ..config.clone() };
-    let outcome = machines::run(&parts, &config, &shell(exo_script(draws)), Output::PassOn)?;
+    let outcome = machines::run(&parts, &config, &shell(exo_script()), Output::PassOn)?;
     Ok((parts, outcome))
+}
+
+/// What both kernels show beside each other.
+fn same_programs(draws: u32) -> [String; 3] {
+    [
+        "my-app --rounds 1".to_owned(),
+        format!("rng-benchmark --count {draws} | tail -n 5"),
+        "procmon query 1".to_owned(),
+    ]
 }
 
 /// Announces a part in a machine's shell.
@@ -77,15 +89,13 @@ const UNLOADING: &str =
     "title 'rmmod procmon'; rmmod procmon; test ! -e /dev/procmon; dmesg | grep procmon\n";
 
 /// Debian's busybox, unchanged, and programs of this project.
-fn exo_script(draws: u32) -> String {
+fn exo_script() -> String {
     format!(
         "{TITLE}\
          title 'uname -a; nproc'; uname -a; nproc\n\
          title 'seq 5000 | sort -r | sha256sum'; seq 5000 | sort -r | sha256sum\n\
          title 'for i in 1 2 3; do (sleep 0.$i; echo $i) & done; wait'\n\
          for i in 1 2 3; do (sleep 0.$i; echo $i) & done; wait\n\
-         title my-app; my-app\n\
-         title 'rng-benchmark --count {draws}'; rng-benchmark --count {draws}\n\
          {PROCMON}\
          title 'exo-tests messages'; exo-tests messages\n\
          title 'syscall-bench getpid ipc_roundtrip_ns'\n\
