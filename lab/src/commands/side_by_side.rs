@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The same programs on two kernels at the same time, and what they say in two columns.
+//! The same programs on two kernels, one after the other so that neither measures the other's work, and what they say in two columns.
 
 use anyhow::ensure;
 
-use crate::machine::{Config, Machine, Output, Parts};
+use crate::machine::{self, Config, Outcome, Output, Parts};
 use crate::ui;
 
 /// Between what two programs say; none of them says this.
@@ -18,22 +18,13 @@ const WIDTH: usize = 54;
 pub(super) fn show(left: &Parts, right: &Parts, config: &Config, lines: &[String]) -> anyhow::Result<()> {
     let script = lines.iter().map(|line| format!("{line}\necho '{NEXT}'\n")).collect::<String>();
     let command = ["sh".to_owned(), "-ec".to_owned(), script];
-    let machines = [left, right].map(|parts| Machine::start(parts, config, &command, Output::Capture));
-    let mut columns = Vec::new();
-    for (machine, parts) in machines.into_iter().zip([left, right]) {
-        let outcome = machine?.wait()?;
-        let said = outcome.captured;
-        ensure!(
-            outcome.status == 0,
-            "on {}: status {}\n{}{}",
-            parts.system.name(),
-            outcome.status,
-            said.stdout,
-            said.stderr
-        );
-        columns.push(said.stdout);
-    }
-    let [left_said, right_said] = columns.as_slice() else { return Ok(()) };
+    let said_on = |parts: &Parts| {
+        let Outcome { status, captured, .. } = machine::run(parts, config, &command, Output::Capture)?;
+        let (name, said) = (parts.system.name(), captured.stdout);
+        ensure!(status == 0, "on {name}: status {status}\n{said}{}", captured.stderr);
+        Ok(said)
+    };
+    let (left_said, right_said) = (said_on(left)?, said_on(right)?);
     println!("\n{}", row(&left.system.name(), &right.system.name()));
     for ((line, left), right) in lines.iter().zip(left_said.split(NEXT)).zip(right_said.split(NEXT)) {
         println!("\n{}", ui::paint_stdout("2", &format!("# {line}")));
