@@ -2,7 +2,7 @@
 //! Exo-Kernel's drivers: what a driver is, how it finds its device, and the drivers themselves, a folder each.
 //!
 //! Everything here is safe code over `exo-platform`, and is tested on the host with fake devices. To add a driver, add a folder and
-//! one line to [`DRIVERS`]; WRITE_A_DRIVER.md shows how.
+//! one line to [`DRIVERS`]; docs/write-a-driver.md shows how.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

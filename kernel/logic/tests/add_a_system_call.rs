@@ -3,7 +3,7 @@
 
 mod pages;
 
-const PAGE: &str = "ADD_A_SYSTEM_CALL.md";
+const PAGE: &str = "docs/add-a-system-call.md";
 
 #[test]
 fn the_page_shows_what_is_in_the_tree() {

@@ -3,7 +3,7 @@
 
 mod pages;
 
-const PAGE: &str = "WRITE_A_DRIVER.md";
+const PAGE: &str = "docs/write-a-driver.md";
 
 #[test]
 fn the_page_shows_what_is_in_the_tree() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! System calls: one file for each group, one line for each call in [`dispatch`]'s table. How to add one: see
-//! kernel/ADD_A_SYSTEM_CALL.md.
+//! docs/add-a-system-call.md.
 
 pub mod dispatch;
 pub mod info;

@@ -13,9 +13,13 @@ fn kernel() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-/// Checks that the page's pieces of Rust are in `places`, one after the other.
+fn checkout() -> PathBuf {
+    kernel().parent().unwrap().to_path_buf()
+}
+
+/// Checks that the pieces of Rust in `page` (a path in the checkout) are in `places` (below `kernel/`), one after the other.
 pub(crate) fn check_pieces(page: &str, places: &[&str]) {
-    let page = fs::read_to_string(kernel().join(page)).unwrap();
+    let page = fs::read_to_string(checkout().join(page)).unwrap();
     let pieces: Vec<&str> =
         page.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert_eq!(pieces.len(), places.len(), "the page's pieces have changed; so must their places here");
@@ -25,15 +29,15 @@ pub(crate) fn check_pieces(page: &str, places: &[&str]) {
     }
 }
 
-/// Checks that the files that the page names exist.
+/// Checks that the files that `page` names exist.
 pub(crate) fn check_paths(page: &str) {
-    let page = fs::read_to_string(kernel().join(page)).unwrap();
+    let page = fs::read_to_string(checkout().join(page)).unwrap();
     // Words in backquotes that begin with a folder of the checkout.
     let folders = ["abi/", "apps/", "kernel/"];
     let paths: Vec<&str> =
         page.split('`').filter(|word| folders.iter().any(|folder| word.starts_with(folder))).collect();
     assert!(paths.len() >= 5, "{paths:?}");
     for path in paths {
-        assert!(kernel().parent().unwrap().join(path).exists(), "there is no {path}");
+        assert!(checkout().join(path).exists(), "there is no {path}");
     }
 }
