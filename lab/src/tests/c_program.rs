@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 use super::Lab;
-use super::vm::shell;
+use super::vm::succeed;
 use crate::machine::Config;
 use crate::process::output;
 
@@ -45,13 +45,8 @@ pub(super) fn procmons_c_program_passes(lab: &Lab) -> anyhow::Result<()> {
     gcc.args(["-static", "-Wall", "-Wextra", "-Werror", "-I"]).arg(abi.join("include"));
     output(gcc.arg("-o").arg(&binary).arg(abi.join("tests/procmon_test.c")))?;
     let config = Config { rng: 0, files: vec![(binary, "/bin/procmon_test".into())], ..lab.config() };
-    let (status, captured) = shell(lab, &config, "procmon_test")?;
-    ensure!(
-        status == 0 && captured.stdout == "ok\n",
-        "status {status}, output:\n{}{}",
-        captured.stdout,
-        captured.stderr
-    );
+    let said = succeed(lab, &config, "procmon_test")?;
+    ensure!(said.stdout == "ok\n", "output:\n{}{}", said.stdout, said.stderr);
     Ok(())
 }
 
@@ -64,9 +59,9 @@ pub(super) fn a_c_program_gets_the_same_numbers(lab: &Lab) -> anyhow::Result<()>
     let mut gcc = lab.parts.toolroot.command("gcc", Path::new("/"))?;
     output(gcc.args(["-static", "-Wall", "-Werror", "-o"]).arg(&binary).arg(&source))?;
     let config = Config { rng: 1, files: vec![(binary, PathBuf::from("/bin/numbers"))], ..lab.config() };
-    let (status, captured) = shell(lab, &config, "numbers")?;
+    let said = succeed(lab, &config, "numbers")?.stdout;
     let wide = (1_804_289_383_u64 << 32) + 846_930_886;
     let expected = format!("1804289383\n846930886\n1681692777\n1714636915\n1957747793\n{wide}\n");
-    ensure!(status == 0 && captured.stdout == expected, "status {status}, output:\n{}", captured.stdout);
+    ensure!(said == expected, "output:\n{said}");
     Ok(())
 }

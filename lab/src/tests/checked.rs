@@ -29,5 +29,5 @@ pub(crate) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     }
     controls::run(lab, report)?;
     inside::run(lab, report, INSIDE)?;
-    failures.map_or(Ok(()), |lane| lane.finish(lab, report))
+    inside::finish(failures, lab, report)
 }

@@ -25,13 +25,17 @@ pub(super) fn start(lab: &Lab, report: &Report, group: &'static str) -> anyhow::
 
 /// Runs them.
 pub(super) fn run(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
-    start(lab, report, group)?.map_or(Ok(()), |lane| lane.finish(lab, report))
+    finish(start(lab, report, group)?, lab, report)
 }
 
 /// Those of devices behind an IOMMU: a driver that lets the device reach memory that it has not mapped, or no more maps, fails.
 pub(super) fn run_behind_iommu(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
     let config = Config { rng: 2, smp: 2, iommu: true, ..lab.config() };
-    let lane = start_if_any(lab, report, group, &config, |name| name.starts_with("my_rng::"))?;
+    finish(start_if_any(lab, report, group, &config, |name| name.starts_with("my_rng::"))?, lab, report)
+}
+
+/// Waits for the end of what was started, if anything was.
+pub(super) fn finish(lane: Option<Lane>, lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     lane.map_or(Ok(()), |lane| lane.finish(lab, report))
 }
 

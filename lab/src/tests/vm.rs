@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Lab;
-use crate::machine::{self, Captured, Config, Output, STATUS_MACHINE_FAILED, STATUS_TIMED_OUT};
+use crate::machine::{self, Captured, Config, Output, STATUS_MACHINE_FAILED, STATUS_TIMED_OUT, System};
 use crate::sandbox::OWN_PROGRAM;
 
 /// Runs a shell line in a machine; its status and output.
@@ -19,6 +19,15 @@ pub(super) fn shell(lab: &Lab, config: &Config, line: &str) -> anyhow::Result<(i
     let command = ["sh", "-c", line].map(str::to_owned);
     let outcome = machine::run(&lab.parts, config, &command, Output::Capture)?;
     Ok((outcome.status, outcome.captured))
+}
+
+/// Runs a shell line in a machine, which has to succeed; what it wrote.
+pub(super) fn succeed(lab: &Lab, config: &Config, line: &str) -> anyhow::Result<Captured> {
+    let (status, captured) = shell(lab, config, line)?;
+    let Captured { stdout, stderr } = &captured;
+    let (system, smp) = (lab.parts.system.name(), config.smp);
+    ensure!(status == 0, "`{line}` on {system} with {smp} processors ended with {status}:\n{stdout}{stderr}");
+    Ok(captured)
 }
 
 pub(super) fn the_exit_status_comes_back(lab: &Lab) -> anyhow::Result<()> {
@@ -30,9 +39,13 @@ pub(super) fn the_exit_status_comes_back(lab: &Lab) -> anyhow::Result<()> {
 }
 
 pub(super) fn output_arrives_whole_and_apart(lab: &Lab) -> anyhow::Result<()> {
-    let (status, captured) = shell(lab, &lab.config(), "seq 1 300000; echo to-stderr >&2")?;
-    let expected: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
-    ensure!(status == 0, "status {status}");
+    so_much_output_arrives(lab, 300_000)
+}
+
+/// So many numbers on stdout, a line each, and a line on stderr.
+pub(super) fn so_much_output_arrives(lab: &Lab, lines: u32) -> anyhow::Result<()> {
+    let captured = succeed(lab, &lab.config(), &format!("seq 1 {lines}; echo to-stderr >&2"))?;
+    let expected: String = (1..=lines).map(|number| format!("{number}\n")).collect();
     ensure!(
         captured.stdout == expected,
         "{} bytes of stdout, expected {}",
@@ -52,12 +65,16 @@ pub(super) fn exo(lab: &Lab, arguments: &[&str]) -> anyhow::Result<Command> {
 }
 
 pub(super) fn input_reaches_the_command(lab: &Lab) -> anyhow::Result<()> {
-    let mut child = exo(lab, &["vm", "--timeout", "120", "--", "sha256sum"])?
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start")?;
-    let input: Vec<u8> = (0..1_000_000_u32).map(|number| (number % 251) as u8).collect();
+    so_much_input_arrives(lab, &["sha256sum"], 1_000_000)
+}
+
+/// `command` writes the SHA-256 sum of its input; it gets so many bytes.
+pub(super) fn so_much_input_arrives(lab: &Lab, command: &[&str], bytes: u32) -> anyhow::Result<()> {
+    let kernel = if matches!(lab.parts.system, System::Exo(_)) { "exo" } else { "linux" };
+    let arguments = [&["vm", "--kernel", kernel, "--timeout", "120", "--"], command].concat();
+    let mut child =
+        exo(lab, &arguments)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start")?;
+    let input: Vec<u8> = (0..bytes).map(|number| (number % 251) as u8).collect();
     child.stdin.take().context("no stdin")?.write_all(&input).context("cannot write")?;
     let output = child.wait_with_output().context("cannot wait")?;
     let expected: String = {
@@ -70,7 +87,12 @@ pub(super) fn input_reaches_the_command(lab: &Lab) -> anyhow::Result<()> {
 }
 
 pub(super) fn a_hanging_machine_is_stopped(lab: &Lab) -> anyhow::Result<()> {
-    let config = Config { timeout: Some(Duration::from_secs(8)), ..lab.config() };
+    it_is_stopped_after(lab, Duration::from_secs(8))
+}
+
+/// A machine whose command hangs, with a limit within which it starts.
+pub(super) fn it_is_stopped_after(lab: &Lab, limit: Duration) -> anyhow::Result<()> {
+    let config = Config { timeout: Some(limit), ..lab.config() };
     let started = Instant::now();
     let (status, _) = shell(lab, &config, "sleep 1000")?;
     ensure!(status == STATUS_TIMED_OUT, "status {status}, expected {STATUS_TIMED_OUT}");
@@ -86,18 +108,16 @@ pub(super) fn a_crashed_machine_is_reported(lab: &Lab) -> anyhow::Result<()> {
 
 pub(super) fn two_devices_have_their_nodes(lab: &Lab) -> anyhow::Result<()> {
     let config = Config { rng: 2, ..lab.config() };
-    let (status, captured) = shell(lab, &config, "ls /dev/my_rng*; lspci -n | grep -c 1234:cafe")?;
+    let said = succeed(lab, &config, "ls /dev/my_rng*; lspci -n | grep -c 1234:cafe")?.stdout;
     let expected = "/dev/my_rng0\n/dev/my_rng1\n/dev/my_rng_driver\n2\n";
-    ensure!(status == 0 && captured.stdout == expected, "status {status}, output {:?}", captured.stdout);
+    ensure!(said == expected, "output {said:?}");
     Ok(())
 }
 
 pub(super) fn modules_can_be_left_out(lab: &Lab) -> anyhow::Result<()> {
     let config = Config { load_modules: false, ..lab.config() };
     let line = "test ! -e /dev/my_rng0 && insmod /lib/modules/exo/my_rng.ko && test -e /dev/my_rng0";
-    let (status, captured) = shell(lab, &config, line)?;
-    ensure!(status == 0, "status {status}, stderr {:?}", captured.stderr);
-    Ok(())
+    succeed(lab, &config, line).map(drop)
 }
 
 /// Ctrl-C at several moments of a run: no process of it, no folder of it may remain.

@@ -3,13 +3,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::super::vm::{exo, shell};
+use super::super::vm::{self, exo, succeed};
 use super::Both;
-use crate::machine::{Config, STATUS_TIMED_OUT};
+use crate::machine::Config;
 
 /// Part of the prompt that guest-init gives the shell.
 const PROMPT: &str = "exo:";
@@ -19,61 +19,27 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(super) fn it_boots_on_one_two_and_four_processors(both: &Both<'_>) -> anyhow::Result<()> {
     for smp in [1, 2, 4] {
         let config = Config { smp, ..both.exo.config() };
-        let (status, captured) = shell(&both.exo, &config, "nproc; grep -c ^processor /proc/cpuinfo")?;
-        ensure!(
-            status == 0 && captured.stdout == format!("{smp}\n{smp}\n"),
-            "with {smp} processors: status {status}, {:?} {:?}",
-            captured.stdout,
-            captured.stderr
-        );
+        let said = succeed(&both.exo, &config, "nproc; grep -c ^processor /proc/cpuinfo")?.stdout;
+        ensure!(said == format!("{smp}\n{smp}\n"), "with {smp} processors: {said:?}");
     }
     Ok(())
 }
 
 pub(super) fn the_exit_status_comes_back(both: &Both<'_>) -> anyhow::Result<()> {
-    for (line, expected) in [("exit 7", 7), ("kill -TERM $$", 143), ("exit 0", 0), ("no-such-program", 127)] {
-        let (status, _) = shell(&both.exo, &both.exo.config(), line)?;
-        ensure!(status == expected, "`{line}` ended with {status}, expected {expected}");
-    }
-    Ok(())
+    vm::the_exit_status_comes_back(&both.exo)
 }
 
 pub(super) fn output_arrives_whole_and_apart(both: &Both<'_>) -> anyhow::Result<()> {
-    let (status, captured) = shell(&both.exo, &both.exo.config(), "seq 1 50000; echo to-stderr >&2")?;
-    let expected: String = (1..=50_000).map(|number| format!("{number}\n")).collect();
-    ensure!(status == 0, "status {status}");
-    ensure!(captured.stdout == expected, "{} bytes came, expected {}", captured.stdout.len(), expected.len());
-    ensure!(captured.stderr == "to-stderr\n", "stderr was {:?}", captured.stderr);
-    Ok(())
+    vm::so_much_output_arrives(&both.exo, 50_000)
 }
 
 /// More than the serial line, the kernel and a pipe hold together, while the command does not read yet.
 pub(super) fn input_reaches_the_command(both: &Both<'_>) -> anyhow::Result<()> {
-    let line = "sleep 1; sha256sum";
-    let mut child = exo(both.linux, &["vm", "--kernel", "exo", "--timeout", "120", "--", "sh", "-c", line])?
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start")?;
-    let input: Vec<u8> = (0..200_000_u32).map(|number| (number % 251) as u8).collect();
-    child.stdin.take().context("no stdin")?.write_all(&input).context("cannot write")?;
-    let output = child.wait_with_output().context("cannot wait")?;
-    let expected: String = {
-        use sha2::{Digest as _, Sha256};
-        Sha256::digest(&input).iter().map(|byte| format!("{byte:02x}")).collect()
-    };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(text.starts_with(&expected), "sha256sum in the machine said {text:?}, expected {expected}");
-    Ok(())
+    vm::so_much_input_arrives(&both.exo, &["sh", "-c", "sleep 1; sha256sum"], 200_000)
 }
 
 pub(super) fn a_hanging_machine_is_stopped(both: &Both<'_>) -> anyhow::Result<()> {
-    let config = Config { timeout: Some(Duration::from_secs(4)), ..both.exo.config() };
-    let started = Instant::now();
-    let (status, _) = shell(&both.exo, &config, "sleep 1000")?;
-    ensure!(status == STATUS_TIMED_OUT, "status {status}, expected {STATUS_TIMED_OUT}");
-    ensure!(started.elapsed() < Duration::from_secs(60), "it took {:?} to stop it", started.elapsed());
-    Ok(())
+    vm::it_is_stopped_after(&both.exo, Duration::from_secs(4))
 }
 
 /// The static programs are the same files as on Linux; each must come as far as its help.
@@ -81,14 +47,9 @@ pub(super) fn every_program_of_this_project_starts(both: &Both<'_>) -> anyhow::R
     let names: Vec<&str> = both.exo.parts.programs.commands().map(|(name, _)| name).collect();
     ensure!(names.contains(&"my-app"), "my-app is missing among {names:?}");
     let line = format!("for p in {}; do $p --help | grep -c '^Usage: '$p; done", names.join(" "));
-    let (status, captured) = shell(&both.exo, &both.exo.config(), &line)?;
+    let said = succeed(&both.exo, &both.exo.config(), &line)?;
     let expected = "1\n".repeat(names.len());
-    ensure!(
-        status == 0 && captured.stdout == expected,
-        "of {names:?}: {:?} {:?}",
-        captured.stdout,
-        captured.stderr
-    );
+    ensure!(said.stdout == expected, "of {names:?}: {:?} {:?}", said.stdout, said.stderr);
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 
 use anyhow::{Context as _, ensure};
 
-use super::super::vm::shell;
-use super::super::{Lab, c_program};
+use super::super::c_program;
+use super::super::vm::succeed;
 use super::Both;
 use crate::machine::{Config, Machine, Output};
 
@@ -21,15 +21,9 @@ const ONLY_ON_LINUX: [&str; 5] = [
 const MOST_OF_PROCMON: u32 = 45;
 const MOST_OF_MY_RNG: u32 = 25;
 
-fn run(lab: &Lab, config: &Config, line: &str) -> anyhow::Result<String> {
-    let (status, captured) = shell(lab, config, line)?;
-    ensure!(status == 0, "`{line}` ended with status {status}:\n{}{}", captured.stdout, captured.stderr);
-    Ok(captured.stdout)
-}
-
 /// Runs tests of `guest-tests`: none may fail, and so many must pass.
 fn pass(both: &Both<'_>, config: &Config, arguments: &str, least: u32) -> anyhow::Result<()> {
-    let said = run(&both.exo, config, &format!("guest-tests {arguments}"))?;
+    let said = succeed(&both.exo, config, &format!("guest-tests {arguments}"))?.stdout;
     let summary = said.lines().last().unwrap_or_default();
     let passed: u32 = summary.split(' ').next().unwrap_or_default().parse().context("no summary")?;
     ensure!(passed >= least, "only {passed} tests passed, expected {least}:\n{said}");
@@ -50,7 +44,7 @@ pub(super) fn the_program_procmon_works(both: &Both<'_>) -> anyhow::Result<()> {
     let line = "procmon write Hello && procmon read && procmon query 1 && procmon stats && procmon snapshot --json && \
                 (procmon events --count 3 --timeout 20 --json & \
                 until grep -q 'event_readers: 1' /sys/class/procmon/procmon/stats; do :; done; /bin/true; wait $!)";
-    let said = run(&both.exo, &Config { smp: 2, ..both.exo.config() }, line)?;
+    let said = succeed(&both.exo, &Config { smp: 2, ..both.exo.config() }, line)?.stdout;
     for expected in [
         "Hello\n",
         "\n1: init state ",
@@ -66,8 +60,8 @@ pub(super) fn the_program_procmon_works(both: &Both<'_>) -> anyhow::Result<()> {
 
 pub(super) fn my_rng_gives_the_same_numbers_as_on_linux(both: &Both<'_>) -> anyhow::Result<()> {
     let line = "my-app --rounds 2 --numbers 100 && rng-benchmark --count 1000 --runs 1 > /dev/null";
-    let linux = run(both.linux, &both.linux.config(), line)?;
-    let exo = run(&both.exo, &Config { rng: 1, ..both.exo.config() }, line)?;
+    let linux = succeed(both.linux, &both.linux.config(), line)?.stdout;
+    let exo = succeed(&both.exo, &Config { rng: 1, ..both.exo.config() }, line)?.stdout;
     ensure!(linux.contains("number 4: 1957747793"), "on Linux:\n{linux}");
     ensure!(linux == exo, "on Linux:\n{linux}\non Exo-Kernel:\n{exo}");
     Ok(())
@@ -88,9 +82,9 @@ pub(super) fn my_rng_behaves_as_on_linux(both: &Both<'_>) -> anyhow::Result<()> 
 pub(super) fn the_kernels_own_random_numbers_are_fed(both: &Both<'_>) -> anyhow::Result<()> {
     let line =
         "until grep -q '^random_fed [1-9]' /proc/exo; do sleep 0.1; done; head -c 16 /dev/random | wc -c";
-    let said = run(&both.exo, &Config { rng: 1, ..both.exo.config() }, line)?;
+    let said = succeed(&both.exo, &Config { rng: 1, ..both.exo.config() }, line)?.stdout;
     ensure!(said == "16\n", "output: {said:?}");
-    let said = run(&both.exo, &both.exo.config(), "grep '^random_fed' /proc/exo")?;
+    let said = succeed(&both.exo, &both.exo.config(), "grep '^random_fed' /proc/exo")?.stdout;
     ensure!(said == "random_fed 0\n", "without a device: {said:?}");
     Ok(())
 }

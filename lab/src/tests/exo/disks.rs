@@ -3,90 +3,42 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use disk_pattern::{Found, Pattern, SECTOR};
 
-use super::super::Lab;
-use super::super::vm::shell;
+use super::super::vm::{shell, succeed};
 use super::Both;
+use super::images::{self, BAD_READ, BAD_WRITE, Images};
 use crate::machine::{Config, Disk, Machine, Output};
 use crate::ui;
 
-/// Bytes of a test's disk.
-const SIZE: u64 = 16 << 20;
 /// What a program sees when a disk reports an error.
 const EIO: &str = "Input/output error";
 /// Machines that are killed while they write: in the plain run, and with `--long`.
 const KILLS: u64 = 2;
 const LONG_KILLS: u64 = 100;
 
-/// Images of a test, in a folder that goes with them.
-struct Images {
-    folder: tempfile::TempDir,
-    count: usize,
-}
-
-impl Images {
-    fn new(count: usize) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("cannot make a folder")?;
-        let images = Self { folder, count };
-        for number in 0..count {
-            File::create(images.path(number))
-                .and_then(|file| file.set_len(SIZE))
-                .context("cannot make an image")?;
+/// Finds the image that was written with `seed`, as the order in which a kernel finds disks is its own business.
+fn verify(images: &Images, seed: u64, flushed: Option<u64>) -> anyhow::Result<Found> {
+    let pattern = Pattern::new(seed, images::SIZE / SECTOR as u64).context("an image is too small")?;
+    let mut complaints = String::new();
+    for path in images.paths() {
+        let image = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        match pattern.verify(image, flushed) {
+            Ok(found) => return Ok(found),
+            Err(damage) => complaints += &format!("{}: {damage}\n", path.display()),
         }
-        Ok(images)
     }
-
-    fn path(&self, number: usize) -> PathBuf {
-        self.folder.path().join(format!("{number}.img"))
-    }
-
-    fn disk(&self, driver: &str, number: usize) -> anyhow::Result<Disk> {
-        format!("{driver}={}", self.path(number).display()).parse().map_err(|error: String| anyhow!(error))
-    }
-
-    /// Finds the image that was written with `seed`, as the order in which a kernel finds disks is its own business.
-    fn verify(&self, seed: u64, flushed: Option<u64>) -> anyhow::Result<Found> {
-        let mut complaints = String::new();
-        for number in 0..self.count {
-            match verify(&self.path(number), seed, flushed)? {
-                Ok(found) => return Ok(found),
-                Err(damage) => complaints += &format!("image {number}: {damage}\n"),
-            }
-        }
-        anyhow::bail!("no image has what seed {seed} wrote, up to round {flushed:?}:\n{complaints}")
-    }
-}
-
-fn verify(
-    path: &Path,
-    seed: u64,
-    flushed: Option<u64>,
-) -> anyhow::Result<Result<Found, disk_pattern::Damage>> {
-    let pattern = Pattern::new(seed, SIZE / SECTOR as u64).context("the image is too small")?;
-    let image = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    Ok(pattern.verify(image, flushed))
-}
-
-/// Runs a line on Exo-Kernel, which has to succeed; what it wrote.
-fn succeed(lab: &Lab, config: &Config, line: &str) -> anyhow::Result<String> {
-    let (status, captured) = shell(lab, config, line)?;
-    ensure!(status == 0, "`{line}` ended with {status}:\n{}{}", captured.stdout, captured.stderr);
-    Ok(captured.stdout)
+    anyhow::bail!("no image has what seed {seed} wrote, up to round {flushed:?}:\n{complaints}")
 }
 
 /// Several ports, several controllers, several namespaces, all written at the same time by as many programs with several threads.
 pub(super) fn what_programs_write_is_on_the_medium(both: &Both<'_>) -> anyhow::Result<()> {
     for smp in [1, 4] {
         let images = Images::new(6)?;
-        let mut disks = Vec::new();
-        for (number, driver) in ["ahci", "ahci", "nvme", "virtio"].into_iter().enumerate() {
-            disks.push(images.disk(driver, number)?);
-        }
+        let disks = images.disks(&["ahci", "ahci", "nvme", "virtio"])?;
         let mut qemu_args = vec!["-device".to_owned(), "nvme,id=two,serial=two".to_owned()];
         for (namespace, number) in [(1, 4), (2, 5)] {
             let path = images.path(number);
@@ -100,10 +52,10 @@ pub(super) fn what_programs_write_is_on_the_medium(both: &Both<'_>) -> anyhow::R
         let config = Config { smp, disks, qemu_args, ..both.exo.config() };
         let line = "for n in 0 1 2 3 4 5; do exo-tests disk-write --path /dev/disk$n --seed $n --rounds 12 & done; wait; \
                     for n in 0 1 2 3 4 5; do exo-tests disk-verify --path /dev/disk$n --seed $n --flushed 12 || exit 1; done";
-        let said = succeed(&both.exo, &config, line)?;
+        let said = succeed(&both.exo, &config, line)?.stdout;
         ensure!(said.matches(": flushed 11\n").count() == 6, "with {smp} processors: {said}");
         for seed in 0..6 {
-            let found = images.verify(seed, Some(11))?;
+            let found = verify(&images, seed, Some(11))?;
             ensure!(found.newer == 0, "{found:?}");
         }
     }
@@ -112,28 +64,21 @@ pub(super) fn what_programs_write_is_on_the_medium(both: &Both<'_>) -> anyhow::R
 
 /// A medium with a sector that cannot be read and one that cannot be written: programs are told, and only those that touch them.
 pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow::Result<()> {
-    let devices = ["ide-hd,drive=bad0,bus=ide.0", "nvme,drive=bad1,serial=bad", "virtio-blk-pci,drive=bad2"];
-    let images = Images::new(devices.len())?;
-    let mut qemu_args = Vec::new();
-    for (number, device) in devices.into_iter().enumerate() {
-        let path = images.path(number);
-        let drive = format!(
-            "if=none,id=bad{number},driver=blkdebug,image.driver=raw,image.file.driver=file,image.file.filename={},\
-             inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.sector=2048,\
-             inject-error.1.event=none,inject-error.1.iotype=write,inject-error.1.sector=4096",
-            path.display()
-        );
-        qemu_args.extend(["-drive".to_owned(), drive, "-device".to_owned(), device.to_owned()]);
-    }
+    let images = Images::new(3)?;
+    let qemu_args = images.bad_disks(["ide-hd,bus=ide.0", "nvme,serial=bad", "virtio-blk-pci"]);
     let config = Config { smp: 2, qemu_args, ..both.exo.config() };
     // Reads beside the bad one are under way when it fails, and have to succeed.
-    let line = "for n in 0 1 2; do d=/dev/disk$n; for i in 1 2 3 4; do dd if=$d bs=64k count=32 skip=$((32 * i)) of=/dev/null & done; \
-                dd if=$d bs=512 count=1 skip=2048 of=/dev/null && echo read; \
-                dd of=$d bs=512 count=1 seek=4096 if=/dev/zero && echo written; \
-                dd if=$d bs=512 count=1 skip=2049 of=/dev/null || echo no; \
-                dd of=$d bs=512 count=1 seek=4097 if=/dev/zero || echo no; \
-                wait; sync; done 2>&1; echo end";
-    let said = succeed(&both.exo, &config, line)?;
+    let line = format!(
+        "for n in 0 1 2; do d=/dev/disk$n; for i in 1 2 3 4; do dd if=$d bs=64k count=32 skip=$((32 * i)) of=/dev/null & done; \
+         dd if=$d bs=512 count=1 skip={BAD_READ} of=/dev/null && echo read; \
+         dd of=$d bs=512 count=1 seek={BAD_WRITE} if=/dev/zero && echo written; \
+         dd if=$d bs=512 count=1 skip={} of=/dev/null || echo no; \
+         dd of=$d bs=512 count=1 seek={} if=/dev/zero || echo no; \
+         wait; sync; done 2>&1; echo end",
+        BAD_READ + 1,
+        BAD_WRITE + 1
+    );
+    let said = succeed(&both.exo, &config, &line)?.stdout;
     let failures = said.lines().filter(|line| line.contains(EIO)).count();
     let is_right = failures == 6 && !["read\n", "written\n", "no\n"].iter().any(|word| said.contains(word));
     ensure!(is_right && said.ends_with("end\n"), "{failures} errors:\n{said}");
@@ -143,15 +88,11 @@ pub(super) fn errors_of_the_medium_reach_the_program(both: &Both<'_>) -> anyhow:
 /// Each controller is unplugged while programs read and write its disks: they are told within moments, the nodes go, and the other
 /// disks go on.
 pub(super) fn a_disk_can_be_unplugged_while_programs_use_it(both: &Both<'_>) -> anyhow::Result<()> {
-    let drivers = ["ahci", "nvme", "virtio"];
-    let images = Images::new(drivers.len() + 1)?;
-    let mut disks = Vec::new();
-    for (number, driver) in drivers.iter().chain(&["nvme"]).enumerate() {
-        disks.push(images.disk(driver, number)?);
-    }
-    let config = Config { smp: 2, hotplug: true, disks, ..both.exo.config() };
+    let drivers = ["ahci", "nvme", "virtio", "nvme"];
+    let images = Images::new(drivers.len())?;
+    let config = Config { smp: 2, hotplug: true, disks: images.disks(&drivers)?, ..both.exo.config() };
     // The last one stays, and is written all the time.
-    let last = drivers.len();
+    let last = drivers.len() - 1;
     let mut line = format!("exo-tests disk-write --path /dev/disk{last} --seed 5 --rounds 40 & ");
     for number in 0..last {
         line += &format!("exo-tests disk-use --path /dev/disk{number} & ");
@@ -193,14 +134,11 @@ pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> any
     let kills = if both.exo.long { LONG_KILLS } else { KILLS };
     for kill in 0..kills {
         let images = Images::new(drivers.len())?;
-        let disks = |images: &Images| -> anyhow::Result<Vec<Disk>> {
-            drivers.iter().enumerate().map(|(number, driver)| images.disk(driver, number)).collect()
-        };
         let seeds: Vec<u64> = (0..drivers.len() as u64).map(|number| 10 * kill + number).collect();
         let line = seeds.iter().enumerate().fold(String::new(), |line, (number, seed)| {
             line + &format!("exo-tests disk-write --path /dev/disk{number} --seed {seed} --rounds 1000000 & ")
         }) + "wait";
-        let config = Config { smp: 2, disks: disks(&images)?, ..both.exo.config() };
+        let config = Config { smp: 2, disks: images.disks(&drivers)?, ..both.exo.config() };
         let command = ["sh", "-c", &line].map(str::to_owned);
         let mut machine = Machine::start(&both.exo.parts, &config, &command, Output::Capture)?;
         machine.wait_until("that each disk was flushed once", |said| {
@@ -218,7 +156,7 @@ pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> any
             })
             .collect();
         for (seed, flushed) in seeds.iter().zip(&flushed) {
-            let found = images.verify(*seed, *flushed).with_context(|| format!("kill {kill}"))?;
+            let found = verify(&images, *seed, *flushed).with_context(|| format!("kill {kill}"))?;
             if ui::verbose() {
                 eprintln!("  kill {kill}: seed {seed}, flushed {flushed:?}, {found:?}");
             }
@@ -226,7 +164,8 @@ pub(super) fn what_was_flushed_outlives_a_killed_machine(both: &Both<'_>) -> any
         // A start of a machine each; every tenth kill is enough to see that other kernels read the same.
         if kill % 10 == 0 {
             for lab in [both.linux, &both.exo] {
-                let config = Config { rng: 0, load_modules: false, disks: disks(&images)?, ..lab.config() };
+                let config =
+                    Config { rng: 0, load_modules: false, disks: images.disks(&drivers)?, ..lab.config() };
                 let devices = if matches!(lab.parts.system, crate::machine::System::Exo(_)) {
                     "/dev/disk0 /dev/disk1 /dev/disk2"
                 } else {
@@ -260,10 +199,10 @@ fn random_moment() -> Duration {
 /// Every queue's memory comes from the NUMA node of the CPU that uses it, of drivers with one queue and with several.
 pub(super) fn queues_are_at_the_node_of_their_cpu(both: &Both<'_>) -> anyhow::Result<()> {
     let images = Images::new(2)?;
-    let disks = vec![images.disk("nvme", 0)?, images.disk("virtio", 1)?];
-    let config = Config { smp: 4, numa: true, disks, ..both.exo.config() };
+    let config =
+        Config { smp: 4, numa: true, disks: images.disks(&["nvme", "virtio"])?, ..both.exo.config() };
     let line = "for n in 0 1; do exo-tests disk-write --path /dev/disk$n --seed $n --rounds 4 >&2; done; cat /proc/exo";
-    let said = succeed(&both.exo, &config, line)?;
+    let said = succeed(&both.exo, &config, line)?.stdout;
     let count = |name: &str| -> anyhow::Result<u64> {
         let value = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.with_context(|| format!("no {name}: {said}"))?.parse().context("a count is no number")
@@ -290,7 +229,7 @@ pub(super) fn ram_disks_and_partitions_work(both: &Both<'_>) -> anyhow::Result<(
         .open(images.path(0))
         .and_then(|image| image.write_all_at(&table, 0))
         .context("cannot write a partition table")?;
-    let disks = vec![images.disk("virtio", 0)?, Disk::Ram { mebibytes: (SIZE >> 20) as u32 }];
+    let disks = vec![images.disk("virtio", 0)?, Disk::Ram { mebibytes: (images::SIZE >> 20) as u32 }];
     let config = Config { smp: 2, disks, ..both.exo.config() };
     let line = "p=/dev/disk0p1; blockdev --getsize64 $p; blockdev --getss $p; \
         printf hello | dd of=$p bs=5 seek=3 2>/dev/null; sync; \
@@ -298,7 +237,7 @@ pub(super) fn ram_disks_and_partitions_work(both: &Both<'_>) -> anyhow::Result<(
         dd if=/dev/zero of=$p bs=1M seek=1 2>&1 | grep -o 'No space left on device'; \
         dd if=/dev/disk0 of=/dev/disk1 bs=7777 2>/dev/null; cmp /dev/disk0 /dev/disk1 && echo same; \
         dd if=/dev/zero of=/dev/disk0 bs=512 count=1 2>/dev/null; blockdev --rereadpt /dev/disk0; ls $p || echo gone";
-    let said = succeed(&both.exo, &config, line)?;
+    let said = succeed(&both.exo, &config, line)?.stdout;
     let size = u64::from(PARTITION.1) * SECTOR as u64;
     ensure!(said == format!("{size}\n512\nhello\nNo space left on device\nsame\ngone\n"), "{said}");
     let mut written = [0; 5];

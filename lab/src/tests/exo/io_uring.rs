@@ -1,25 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! io_uring: the same program on both kernels, on files and on disks, and rings that a program writes nonsense into.
 
-use std::path::Path;
-
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 
 use super::super::Lab;
-use super::super::vm::shell;
+use super::super::vm::succeed;
 use super::Both;
+use super::images::Images;
 use super::programs::{PROCESSORS, alike, passes};
-use crate::machine::{Config, Disk};
+use crate::machine::Config;
 
-/// Bytes of a test's disk.
-const SIZE: u64 = 16 << 20;
-/// The drivers of disks, each with the device of QEMU's that has the drive `bad<number>`. virtio-blk makes one of neighbouring requests if
-/// it may, and all of them fail with one.
-const DRIVERS: [(&str, &str); 3] = [
-    ("nvme", "nvme,serial=bad"),
-    ("ahci", "ide-hd,bus=ide.0"),
-    ("virtio", "virtio-blk-pci,request-merging=off"),
-];
+const DRIVERS: [&str; 3] = ["nvme", "ahci", "virtio"];
+/// Their devices of QEMU's. virtio-blk makes one of neighbouring requests if it may, and all of them fail with one.
+const DEVICES: [&str; 3] = ["nvme,serial=bad", "ide-hd,bus=ide.0", "virtio-blk-pci,request-merging=off"];
 /// What Linux calls its first NVMe disk.
 const LINUX_DISK: &str = "/dev/nvme0n1";
 
@@ -34,27 +27,12 @@ pub(super) fn io_uring_survives_hostile_programs(both: &Both<'_>) -> anyhow::Res
     passes(both, "uring-hostile").map(drop)
 }
 
-/// An image of zeros for a driver.
-fn image(folder: &Path, driver: &str) -> anyhow::Result<Disk> {
-    let path = folder.join(format!("{driver}.img"));
-    let made = std::fs::File::create(&path).and_then(|file| file.set_len(SIZE));
-    made.with_context(|| format!("cannot make {}", path.display()))?;
-    format!("{driver}={}", path.display()).parse().map_err(|error: String| anyhow!(error))
-}
-
 /// What a test of `exo-tests` says of disks, each under a line with its number.
 fn said(lab: &Lab, config: &Config, test: &str, disks: &[String]) -> anyhow::Result<Vec<String>> {
     let lines: Vec<String> =
         disks.iter().map(|disk| format!("echo '= {disk}'; exo-tests {test} --path {disk} || exit")).collect();
-    let (status, captured) = shell(lab, config, &lines.join("\n"))?;
-    ensure!(
-        status == 0,
-        "exo-tests {test} on {} ended with {status}:\n{}{}",
-        lab.parts.system.name(),
-        captured.stdout,
-        captured.stderr
-    );
-    let parts = captured.stdout.split("= /dev/").skip(1);
+    let said = succeed(lab, config, &lines.join("\n"))?.stdout;
+    let parts = said.split("= /dev/").skip(1);
     Ok(parts.map(|part| part.split_once('\n').unwrap_or_default().1.to_owned()).collect())
 }
 
@@ -65,15 +43,14 @@ fn exo_disks() -> Vec<String> {
 
 /// Requests of all sizes and alignments to each kind of disk; Linux does the same with one of them.
 pub(super) fn io_uring_reads_and_writes_disks(both: &Both<'_>) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir().context("cannot make a folder")?;
-    let disks = |drivers: &[&str]| -> anyhow::Result<Vec<Disk>> {
-        drivers.iter().map(|driver| image(folder.path(), driver)).collect()
-    };
-    let config = Config { disks: disks(&["nvme"])?, rng: 0, load_modules: false, ..both.linux.config() };
+    let disks = Images::new(1)?;
+    let config =
+        Config { disks: disks.disks(&["nvme"])?, rng: 0, load_modules: false, ..both.linux.config() };
     let linux = said(both.linux, &config, "uring-disk", &[LINUX_DISK.to_owned()])?;
     let expected = linux.first().context("Linux said nothing")?;
     for smp in PROCESSORS {
-        let config = Config { smp, disks: disks(&DRIVERS.map(|(driver, _)| driver))?, ..both.exo.config() };
+        let images = Images::new(DRIVERS.len())?;
+        let config = Config { smp, disks: images.disks(&DRIVERS)?, ..both.exo.config() };
         for (disk, found) in exo_disks().iter().zip(said(&both.exo, &config, "uring-disk", &exo_disks())?) {
             ensure!(
                 found == *expected,
@@ -86,20 +63,8 @@ pub(super) fn io_uring_reads_and_writes_disks(both: &Both<'_>) -> anyhow::Result
 
 /// A medium with bad sectors: EIO for the requests that touch them.
 pub(super) fn errors_of_disks_reach_io_uring(both: &Both<'_>) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir().context("cannot make a folder")?;
-    let mut qemu_args = Vec::new();
-    for (number, (driver, device)) in DRIVERS.into_iter().enumerate() {
-        image(folder.path(), driver)?;
-        let path = folder.path().join(format!("{driver}.img"));
-        let drive = format!(
-            "if=none,id=bad{number},driver=blkdebug,image.driver=raw,image.file.driver=file,image.file.filename={},\
-             inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.sector=2048,\
-             inject-error.1.event=none,inject-error.1.iotype=write,inject-error.1.sector=4096",
-            path.display()
-        );
-        qemu_args
-            .extend(["-drive", &drive, "-device", &format!("{device},drive=bad{number}")].map(str::to_owned));
-    }
+    let images = Images::new(DEVICES.len())?;
+    let qemu_args = images.bad_disks(DEVICES);
     let config = Config { smp: 2, qemu_args, ..both.exo.config() };
     for (disk, found) in exo_disks().iter().zip(said(&both.exo, &config, "uring-disk-errors", &exo_disks())?)
     {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 
 use super::super::Lab;
-use super::super::vm::shell;
+use super::super::vm::succeed;
 use super::Both;
 use crate::machine::Config;
 use crate::process::indent;
@@ -53,9 +53,7 @@ fn run(lab: &Lab, file: &str) -> anyhow::Result<Vec<Outcome>> {
         load_modules: false,
         ..lab.config()
     };
-    let (status, captured) = shell(lab, &config, &format!("sh /tests/run.sh /tests/{file}"))?;
-    ensure!(status == 0, "the lines of {file} ended with status {status}:\n{}", captured.stderr);
-    parse(&captured.stdout)
+    parse(&succeed(lab, &config, &format!("sh /tests/run.sh /tests/{file}"))?.stdout)
 }
 
 fn parse(output: &str) -> anyhow::Result<Vec<Outcome>> {

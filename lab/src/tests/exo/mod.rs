@@ -6,6 +6,7 @@ mod basics;
 mod crash;
 mod devices;
 mod disks;
+mod images;
 mod io_uring;
 mod lines;
 mod network;

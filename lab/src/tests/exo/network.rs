@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::super::vm::shell;
+use super::super::vm::succeed;
 use super::Both;
 use crate::machine::{Config, Machine, Output};
 
@@ -222,7 +222,5 @@ pub(super) fn an_address_comes_by_dhcp(both: &Both<'_>) -> anyhow::Result<()> {
     let line = "until grep -q 'address 10.0.2.15/24 gateway 10.0.2.2 by dhcp' /proc/net/addresses; do sleep 0.1; done; \
                 echo 10.0.2.2 > /proc/net/ping; until grep 'answered after' /proc/net/ping; do sleep 0.1; done; \
                 echo 127.0.0.1 > /proc/net/ping; grep '^127.0.0.1 answered' /proc/net/ping";
-    let (status, captured) = shell(&both.exo, &config, line)?;
-    ensure!(status == 0, "status {status}:\n{}{}", captured.stdout, captured.stderr);
-    Ok(())
+    succeed(&both.exo, &config, line).map(drop)
 }

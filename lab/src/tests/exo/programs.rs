@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::super::Lab;
-use super::super::vm::shell;
+use super::super::vm::{shell, succeed};
 use super::Both;
 use crate::machine::{Captured, Config};
 use crate::process::output;
@@ -94,14 +94,7 @@ pub(super) fn alike(
 pub(super) fn passes(both: &Both<'_>, test: &str) -> anyhow::Result<Vec<Captured>> {
     let run = |smp: u32| {
         let config = Config { smp, ..both.exo.config() };
-        let (status, captured) = shell(&both.exo, &config, &format!("exec exo-tests {test}"))?;
-        ensure!(
-            status == 0,
-            "exo-tests {test} with {smp} processors ended with {status}:\n{}{}",
-            captured.stdout,
-            captured.stderr
-        );
-        Ok(captured)
+        succeed(&both.exo, &config, &format!("exec exo-tests {test}"))
     };
     PROCESSORS.into_iter().map(run).collect()
 }
