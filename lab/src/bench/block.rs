@@ -7,12 +7,12 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use bench_report::{Row, row_name, vcpus_text};
 
 use super::figures::{Figure, Goal, Of};
 use super::values::Values;
-use super::{Measured, Options, Suite, printed_rows};
+use super::{Measured, Options, Suite, measured_in_machine, printed_rows};
 use crate::machine::{self, Accel, Config, Disk, Output, Parts, System};
 use crate::ui::Step;
 use crate::{exo_kernel, process, programs};
@@ -135,9 +135,7 @@ fn machine_run(
          exec block-bench --json --runs 1 --window {window} {images} ram=$ram"
     );
     let outcome = machine::run(parts, &config, &["sh", "-ec", &script].map(str::to_owned), Output::Capture)?;
-    let said = &outcome.captured;
-    ensure!(outcome.status == 0, "block-bench ended with status {}:\n{}", outcome.status, said.stderr);
-    for row in printed_rows(&said.stdout)? {
+    for row in measured_in_machine("block-bench", &outcome)? {
         values.add(row_name(&format!("{group}.{}", row.name), vcpus), row.unit, row.median);
     }
     Ok(outcome.accel)

@@ -25,7 +25,7 @@ use bench_report::Row;
 use serde::{Deserialize, Serialize};
 
 use crate::context::write_whole;
-use crate::machine::{Accel, Parts};
+use crate::machine::{Accel, Outcome, Parts};
 use crate::ui;
 use environment::Environment;
 use figures::Figure;
@@ -129,6 +129,15 @@ fn printed_rows(output: &str) -> anyhow::Result<Vec<Row>> {
     let printed: Printed = serde_json::from_str(output.get(start..=end).unwrap_or_default())
         .with_context(|| format!("the figures are no JSON as expected:\n{output}"))?;
     Ok(printed.rows)
+}
+
+/// The rows that `program` printed in a machine. What else it said explains a failure, and is noted in any case.
+fn measured_in_machine(program: &str, outcome: &Outcome) -> anyhow::Result<Vec<Row>> {
+    for line in outcome.captured.stderr.lines() {
+        ui::note(line);
+    }
+    ensure!(outcome.status == 0, "{program} failed in the machine, with status {}", outcome.status);
+    printed_rows(&outcome.captured.stdout)
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bench_report::{row_name, vcpus_text};
 
 use super::figures::{Figure, Goal, Of};
-use super::{Measured, Options, Suite, printed_rows};
+use super::{Measured, Options, Suite, measured_in_machine};
 use crate::machine::{self, Accel, Config, Output, Parts};
-use crate::ui::{self, Step};
+use crate::ui::Step;
 
 pub(super) const SUITE: Suite =
     Suite { name: "procmon", title: "Processes, by procmon and by /proc", measure, figures: FIGURES };
@@ -58,15 +58,7 @@ fn in_machine(parts: &Parts, options: &Options, vcpus: u32) -> anyhow::Result<Me
         format!("procmon bench --json --runs {runs} --window {window} --module /lib/modules/exo/procmon.ko");
     let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
     let outcome = machine::run(parts, &config, &words, Output::Capture)?;
-    for line in outcome.captured.stderr.lines() {
-        ui::note(line);
-    }
-    anyhow::ensure!(
-        outcome.status == 0,
-        "procmon bench failed in the machine, with status {}",
-        outcome.status
-    );
-    let mut rows = printed_rows(&outcome.captured.stdout)?;
+    let mut rows = measured_in_machine("procmon bench", &outcome)?;
     for row in &mut rows {
         row.name = row_name(&row.name, vcpus);
     }

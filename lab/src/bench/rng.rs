@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use bench_report::{Row, vcpus_text};
 
 use super::figures::{Figure, Goal, Of};
-use super::{Measured, Options, Suite, device_process, peers, printed_rows};
+use super::{Measured, Options, Suite, device_process, measured_in_machine, peers};
 use crate::exo_kernel;
 use crate::machine::{self, Accel, Config, Machine, Output, Parts, System};
 use crate::ui::{self, Step};
@@ -97,10 +97,8 @@ fn measure_exo(parts: &Parts, options: &Options, vcpus: u32) -> anyhow::Result<V
     let (runs, window) = (options.runs, options.window.as_millis());
     let line = format!("exec rng-bench --json --runs {runs} --window {window} {EXO_ROWS}");
     let outcome = machine::run(parts, &config, &["sh", "-c", &line].map(str::to_owned), Output::Capture)?;
-    let said = &outcome.captured;
-    anyhow::ensure!(outcome.status == 0, "rng-bench ended with status {}:\n{}", outcome.status, said.stderr);
+    let rows = measured_in_machine("rng-bench", &outcome)?;
     step.done();
-    let rows = printed_rows(&said.stdout)?;
     Ok(rows.into_iter().map(|row| Row { name: format!("exo.{}", row.name), ..row }).collect())
 }
 
@@ -139,15 +137,7 @@ impl RngMachine<'_> {
         let watched = self.watch(&mut machine, parts, options, &step);
         // The machine's own words explain a failure best.
         let outcome = machine.wait()?;
-        for line in outcome.captured.stderr.lines() {
-            ui::note(line);
-        }
-        anyhow::ensure!(
-            outcome.status == 0,
-            "rng-bench failed in the machine, with status {}",
-            outcome.status
-        );
-        let mut rows = printed_rows(&outcome.captured.stdout)?;
+        let mut rows = measured_in_machine("rng-bench", &outcome)?;
         rows.extend(watched?);
         step.done();
         Ok(Measured { rows, accel: outcome.accel })
