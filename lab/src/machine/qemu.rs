@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 
 use super::{Accel, Config, Linux, Parts, RngDevices, System, disk};
 use crate::process::Running;
@@ -27,6 +27,7 @@ pub(super) fn command(
     let mut qemu = parts.toolroot.command("qemu-system-x86_64", folder)?;
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     let nodes = if config.numa { 2 } else { 1 };
+    ensure!(config.smp >= nodes, "{nodes} NUMA nodes have no processor each of {}", config.smp);
     let machine = if config.numa { "q35" } else { "q35,memory-backend=ram0" };
     qemu.args(["-machine", machine, "-accel", accel.qemu_argument()]);
     qemu.args(["-cpu", "max", "-smp", &config.smp.to_string(), "-m", &config.memory.to_string()]);
