@@ -7,12 +7,11 @@ use std::process::Command;
 use nix::unistd::Uid;
 
 use crate::context::Context;
+use crate::disk_space::{self, Room};
 use crate::process::output;
 use crate::toolroot::{Toolroot, missing_package_advice, on_path};
 use crate::{sandbox, ui};
 
-/// Free disk space that everything together may need.
-const WANTED_DISK_GIB: u64 = 10;
 /// Memory below which builds of the kernel's Rust crates become slow or fail.
 const WANTED_MEMORY_GIB: u64 = 4;
 
@@ -23,15 +22,9 @@ enum Finding {
 }
 
 pub(super) fn run(context: &Context) -> anyhow::Result<i32> {
-    let findings = [
-        namespaces(),
-        mmdebstrap(context)?,
-        linker(),
-        kvm(),
-        disk(&context.cache),
-        memory(),
-        cache(context)?,
-    ];
+    let mut findings = vec![namespaces(), mmdebstrap(context)?, linker(), kvm()];
+    findings.extend(disks(context)?);
+    findings.extend([memory(), cache(context)?]);
     let mut status = 0;
     for finding in &findings {
         match finding {
@@ -106,20 +99,20 @@ fn kvm() -> Finding {
     }
 }
 
-fn disk(cache: &Path) -> Finding {
-    let free = nix::sys::statvfs::statvfs(cache)
-        .map_or(0, |stat| (stat.blocks_available() * stat.fragment_size()) >> 30);
-    if free >= WANTED_DISK_GIB {
-        Finding::Good(format!("{free} GiB are free in {}", cache.display()))
-    } else {
-        Finding::Missing(
-            format!(
-                "only {free} GiB are free in {}, everything together may need {WANTED_DISK_GIB}",
-                cache.display()
-            ),
-            "export EXO_CACHE=/a/folder/with/room".to_owned(),
-        )
-    }
+/// For the cache and for the builds: together if they share a file system.
+fn disks(context: &Context) -> anyhow::Result<Vec<Finding>> {
+    let finding = |Room { folder, free, wanted }: &Room| {
+        let (folder, free, wanted) = (folder.display(), free >> 10, wanted >> 10);
+        if free >= wanted {
+            Finding::Good(format!("{free} GiB are free in {folder}"))
+        } else {
+            Finding::Missing(
+                format!("only {free} GiB are free in {folder}; everything from nothing may take {wanted}"),
+                "export EXO_CACHE=/a/folder/with/room CARGO_TARGET_DIR=/another".to_owned(),
+            )
+        }
+    };
+    Ok(disk_space::rooms(context)?.iter().map(finding).collect())
 }
 
 fn memory() -> Finding {

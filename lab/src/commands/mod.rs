@@ -18,7 +18,7 @@ use crate::kernel::{Choice, Kernel, checked};
 use crate::machine::{CHECKED_MEMORY, Config, Linux, Parts, System};
 use crate::programs::{self, GuestPrograms};
 use crate::toolroot::Toolroot;
-use crate::{exo_kernel, interrupt, kmod as kmod_builder, sandbox, ui};
+use crate::{disk_space, exo_kernel, interrupt, kmod as kmod_builder, sandbox, ui};
 
 /// Runs what the command line asks for and returns the exit status.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<i32> {
@@ -33,6 +33,14 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<i32> {
     ui::set_verbose(cli.verbose);
     interrupt::install()?;
     let context = Context::find()?;
+    if !matches!(cli.command, Command::Doctor) {
+        for room in disk_space::low(&context) {
+            let (free, folder) = (room.free, room.folder.display());
+            ui::note(&format!(
+                "only {free} MiB are free in {folder}: `cargo exo doctor` tells how much is needed"
+            ));
+        }
+    }
     match cli.command {
         Command::Run(args) => run::run(&context, &args),
         Command::Test(args) => test::run(&context, &args),
