@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod picture;
+mod series;
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ FILE is the benchmark's JSON; STEM.svg and STEM.png are written.
 Options:
   --title TEXT     what stands above the picture
   --subtitle TEXT  a line below that; repeatable
+  --ours TEXT      what the legend calls rows whose names begin with none of
+                   exo., linux. and peer. [default: measured]
   --fonts DIR      folder with DejaVuSans.ttf and DejaVuSans-Bold.ttf; of
                    several, the first that has them
                    [default: /usr/share/fonts/truetype/dejavu]
@@ -51,10 +54,12 @@ fn main() -> ExitCode {
 }
 
 fn run(mut parser: lexopt::Parser) -> anyhow::Result<()> {
-    let (mut title, mut subtitle, mut fonts, mut paths) = (String::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut title, mut ours) = (String::new(), "measured".to_owned());
+    let (mut subtitle, mut fonts, mut paths) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(argument) = parser.next()? {
         match argument {
             Long("title") => title = parser.value()?.string()?,
+            Long("ours") => ours = parser.value()?.string()?,
             Long("subtitle") => subtitle.push(parser.value()?.string()?),
             Long("fonts") => fonts.push(PathBuf::from(parser.value()?)),
             Long("help") | Short('h') => {
@@ -75,7 +80,9 @@ fn run(mut parser: lexopt::Parser) -> anyhow::Result<()> {
     ensure!(!rows.is_empty(), "{} has no figures to draw", file.display());
 
     let painter = Painter::new(&fonts)?;
-    let svg = Drawing { title: &title, subtitle: &subtitle, rows: &rows, vcpus: &vcpus(&rows) }.svg()?;
+    let vcpus = vcpus(&rows);
+    let svg =
+        Drawing { title: &title, subtitle: &subtitle, ours: &ours, rows: &rows, vcpus: &vcpus }.svg()?;
     if let Some(folder) = stem.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }

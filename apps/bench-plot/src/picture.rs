@@ -9,12 +9,16 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use resvg::{tiny_skia, usvg};
 
+use crate::series::{SERIES, split};
+
 /// What is drawn.
 #[derive(Debug)]
 pub(crate) struct Drawing<'a> {
     pub(crate) title: &'a str,
     /// Lines under the title: what the figures were measured on.
     pub(crate) subtitle: &'a [String],
+    /// Whose the rows are that neither a kernel nor somebody else is named in.
+    pub(crate) ours: &'a str,
     pub(crate) rows: &'a [Row],
     pub(crate) vcpus: &'a [u32],
 }
@@ -71,12 +75,12 @@ const PANEL_HEAD: i32 = 46;
 /// Below a panel, with the scale.
 const PANEL_FOOT: i32 = 30;
 const LINE: i32 = 18;
+/// Of the legend's text, generously.
+const LETTER: i32 = 7;
 
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const FAINT: RGBColor = RGBColor(0x66, 0x66, 0x66);
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
-const OURS: RGBColor = RGBColor(0x1b, 0x5e, 0xa8);
-const PEERS: RGBColor = RGBColor(0xc2, 0x6a, 0x12);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
@@ -85,7 +89,41 @@ type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 struct Panel<'a> {
     heading: &'static str,
     unit: &'static str,
-    names: Vec<&'a str>,
+    subjects: Vec<Subject<'a>>,
+}
+
+/// What was measured, on all kernels and with all numbers of processors.
+struct Subject<'a> {
+    name: &'a str,
+    bars: Vec<Bar<'a>>,
+}
+
+struct Bar<'a> {
+    /// The place in [`SERIES`].
+    series: usize,
+    /// The place among the numbers of processors.
+    vcpus: usize,
+    row: &'a Row,
+}
+
+impl Subject<'_> {
+    fn largest(&self) -> f64 {
+        self.bars.iter().map(|bar| bar.row.median).fold(0.0, f64::max)
+    }
+
+    fn height(&self) -> i32 {
+        BAR * count(&self.bars) + GROUP_GAP
+    }
+}
+
+impl Panel<'_> {
+    fn height(&self) -> i32 {
+        PANEL_HEAD + self.subjects.iter().map(Subject::height).sum::<i32>() + PANEL_FOOT
+    }
+
+    fn bars(&self) -> impl Iterator<Item = &Bar<'_>> {
+        self.subjects.iter().flat_map(|subject| &subject.bars)
+    }
 }
 
 impl Drawing<'_> {
@@ -97,14 +135,15 @@ impl Drawing<'_> {
     fn draw(&self) -> Result<String, DrawingAreaErrorKind<std::io::Error>> {
         let panels: Vec<Panel<'_>> = [
             ("Throughput, logarithmic: longer is better", "B/s"),
-            ("Time of one call, logarithmic: shorter is better", "ns"),
+            ("Operations in a second, logarithmic: longer is better", "op/s"),
+            ("Time of one operation, logarithmic: shorter is better", "ns"),
         ]
         .into_iter()
-        .map(|(heading, unit)| Panel { heading, unit, names: self.names(unit) })
-        .filter(|panel| !panel.names.is_empty())
+        .map(|(heading, unit)| Panel { heading, unit, subjects: self.subjects(unit) })
+        .filter(|panel| !panel.subjects.is_empty())
         .collect();
         let head = MARGIN + 26 + LINE * count(self.subtitle) + LINE + 8;
-        let height = head + panels.iter().map(|panel| self.height(panel)).sum::<i32>() + MARGIN / 2;
+        let height = head + panels.iter().map(Panel::height).sum::<i32>() + MARGIN / 2;
 
         let mut text = String::new();
         let area = SVGBackend::with_string(&mut text, (WIDTH.unsigned_abs(), height.unsigned_abs()))
@@ -116,68 +155,68 @@ impl Drawing<'_> {
             write(&area, line, (MARGIN, y), 12, &FAINT, HPos::Left, FontStyle::Normal)?;
             y += LINE;
         }
-        self.legend(&area, y + 4)?;
+        let is_there = |series: &usize| panels.iter().flat_map(Panel::bars).any(|bar| bar.series == *series);
+        self.legend(&area, (0..SERIES.len()).filter(is_there), y + 4)?;
         let mut top = head;
         for panel in &panels {
             self.panel(&area, panel, top)?;
-            top += self.height(panel);
+            top += panel.height();
         }
         area.present()?;
         drop(area);
         Ok(text)
     }
 
-    /// The names of the rows with this unit, the largest first.
-    fn names(&self, unit: &str) -> Vec<&str> {
-        let largest = |name: &str| {
-            let medians =
-                self.vcpus.iter().filter_map(|&vcpus| find(self.rows, name, vcpus)).map(|row| row.median);
-            medians.fold(0.0, f64::max)
-        };
-        let mut names: Vec<&str> = base_names(self.rows)
-            .into_iter()
-            .filter(|name| {
-                self.vcpus
-                    .iter()
-                    .any(|&vcpus| find(self.rows, name, vcpus).is_some_and(|row| row.unit == unit))
-            })
-            .filter(|name| largest(name) > 0.0)
-            .collect();
-        names.sort_by(|a, b| largest(b).total_cmp(&largest(a)));
-        names
-    }
-
-    /// The bars of one name: how many processors, which row.
-    fn bars(&self, name: &str) -> Vec<(usize, &Row)> {
-        let each = self.vcpus.iter().enumerate();
-        each.filter_map(|(index, &vcpus)| Some((index, find(self.rows, name, vcpus)?)))
-            .filter(|(_, row)| row.median > 0.0)
-            .collect()
-    }
-
-    fn height(&self, panel: &Panel<'_>) -> i32 {
-        let groups = panel.names.iter().map(|name| BAR * count(&self.bars(name)) + GROUP_GAP);
-        PANEL_HEAD + groups.sum::<i32>() + PANEL_FOOT
-    }
-
-    fn legend(&self, area: &Area<'_>, y: i32) -> Drawn {
-        let mut x = MARGIN;
-        for (whose, ours) in [("my_rng", true), ("peers", false)] {
-            for (index, &vcpus) in self.vcpus.iter().enumerate() {
-                area.draw(&Rectangle::new([(x, y - 6), (x + 12, y + 6)], self.colour(ours, index).filled()))?;
-                let text = format!("{whose}, {}", vcpus_text(vcpus));
-                write(area, &text, (x + 18, y), 12, &INK, HPos::Left, FontStyle::Normal)?;
-                x += 140;
+    /// What was measured in this unit, the largest first.
+    fn subjects(&self, unit: &str) -> Vec<Subject<'_>> {
+        let mut subjects: Vec<Subject<'_>> = Vec::new();
+        for base in base_names(self.rows) {
+            let (series, name) = split(base);
+            let rows = self.vcpus.iter().enumerate().filter_map(|(vcpus, &number)| {
+                let row = find(self.rows, base, number)?;
+                // Nothing has no logarithm.
+                (row.unit == unit && row.median > 0.0).then_some(Bar { series, vcpus, row })
+            });
+            let bars: Vec<Bar<'_>> = rows.collect();
+            match subjects.iter_mut().find(|subject| subject.name == name) {
+                Some(subject) => subject.bars.extend(bars),
+                None => subjects.push(Subject { name, bars }),
             }
+        }
+        subjects.retain(|subject| !subject.bars.is_empty());
+        for subject in &mut subjects {
+            subject.bars.sort_by_key(|bar| (bar.series, bar.vcpus));
+        }
+        subjects.sort_by(|a, b| b.largest().total_cmp(&a.largest()));
+        subjects
+    }
+
+    fn legend(&self, area: &Area<'_>, series: impl Iterator<Item = usize>, y: i32) -> Drawn {
+        let mut x = MARGIN;
+        let say = |text: &str, x: i32| {
+            write(area, text, (x, y), 12, &INK, HPos::Left, FontStyle::Normal)?;
+            Ok(x + LETTER * i32::try_from(text.chars().count()).unwrap_or(i32::MAX) + 16)
+        };
+        for series in series {
+            for vcpus in 0..self.vcpus.len() {
+                let colour = self.colour(series, vcpus);
+                area.draw(&Rectangle::new([(x, y - 6), (x + 12, y + 6)], colour.filled()))?;
+                x += 12;
+            }
+            let legend = SERIES.get(series).and_then(|series| series.legend);
+            x = say(legend.unwrap_or(self.ours), x + 6)?;
+        }
+        let shades: Vec<String> = self.vcpus.iter().map(|&vcpus| vcpus_text(vcpus)).collect();
+        if shades.len() > 1 {
+            x = say(&format!("from dark to light: {}", shades.join(", ")), x)?;
         }
         write(area, "line in a bar: smallest to largest", (x, y), 12, &FAINT, HPos::Left, FontStyle::Normal)
     }
 
     fn panel(&self, area: &Area<'_>, panel: &Panel<'_>, top: i32) -> Drawn {
         write(area, panel.heading, (MARGIN, top + 18), 15, &INK, HPos::Left, FontStyle::Bold)?;
-        let rows = || panel.names.iter().flat_map(|name| self.bars(name)).map(|(_, row)| row);
-        let scale = Scale::over(rows().flat_map(|row| [row.min, row.median, row.max]));
-        let bottom = top + self.height(panel) - PANEL_FOOT;
+        let scale = Scale::over(panel.bars().flat_map(|Bar { row, .. }| [row.min, row.median, row.max]));
+        let bottom = top + panel.height() - PANEL_FOOT;
         for decade in scale.low..=scale.high {
             let (value, x) = (10_f64.powi(decade), scale.x(10_f64.powi(decade)));
             area.draw(&PathElement::new([(x, top + PANEL_HEAD - 10), (x, bottom)], GRID))?;
@@ -192,13 +231,12 @@ impl Drawing<'_> {
             )?;
         }
         let mut y = top + PANEL_HEAD;
-        for name in &panel.names {
-            let bars = self.bars(name);
-            let middle = y + BAR * count(&bars) / 2;
-            write(area, name, (BARS_LEFT - 10, middle), 13, &INK, HPos::Right, FontStyle::Normal)?;
-            for (index, row) in bars {
+        for subject in &panel.subjects {
+            let middle = y + BAR * count(&subject.bars) / 2;
+            write(area, subject.name, (BARS_LEFT - 10, middle), 13, &INK, HPos::Right, FontStyle::Normal)?;
+            for Bar { series, vcpus, row } in &subject.bars {
                 let (end, centre) = (scale.x(row.median), y + BAR / 2);
-                let colour = self.colour(!name.starts_with("peer."), index);
+                let colour = self.colour(*series, *vcpus);
                 area.draw(&Rectangle::new([(BARS_LEFT, y + 1), (end, y + BAR - 1)], colour.filled()))?;
                 let (from, to) = (scale.x(row.min), scale.x(row.max));
                 area.draw(&PathElement::new([(from, centre), (to, centre)], INK.mix(0.7)))?;
@@ -212,9 +250,9 @@ impl Drawing<'_> {
     }
 
     /// Fewer processors are darker.
-    fn colour(&self, ours: bool, index: usize) -> RGBColor {
-        let RGBColor(red, green, blue) = if ours { OURS } else { PEERS };
-        let light = 0.5 * index as f64 / self.vcpus.len().saturating_sub(1).max(1) as f64;
+    fn colour(&self, series: usize, vcpus: usize) -> RGBColor {
+        let (red, green, blue) = SERIES.get(series).map_or_else(Default::default, |series| series.colour);
+        let light = 0.5 * vcpus as f64 / self.vcpus.len().saturating_sub(1).max(1) as f64;
         let mix = |part: u8| (f64::from(part) * (1.0 - light) + 255.0 * light).round() as u8;
         RGBColor(mix(red), mix(green), mix(blue))
     }
@@ -299,21 +337,31 @@ mod tests {
         let rows = [
             row("rng.read", "B/s", 5e8),
             row("rng.read.2cpu", "B/s", 9e8),
+            row("exo.rng.read", "B/s", 3e9),
             row("peer.<odd>", "B/s", 25_000.0),
             row("peer.null_ioctl_ns", "ns", 400.0),
+            row("linux.disk.read", "op/s", 7_000.0),
             row("device.memory", "B", 4e6),
         ];
         let svg = Drawing {
             title: "Title",
             subtitle: &["one".to_owned(), "two".to_owned()],
+            ours: "device",
             rows: &rows,
             vcpus: &[1, 2],
         }
         .svg()
         .unwrap();
         for (text, times) in [
+            // One subject, whoever it was measured with.
             ("rng.read", 1),
+            ("exo.rng.read", 0),
             ("500 MB/s", 1),
+            ("3.00 GB/s", 1),
+            ("7.00 k op/s", 1),
+            ("Exo-Kernel", 1),
+            ("Linux", 1),
+            ("device", 1),
             ("900 MB/s", 1),
             ("25.0 kB/s", 1),
             ("400 ns", 1),

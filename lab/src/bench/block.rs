@@ -17,8 +17,13 @@ use crate::machine::{self, Accel, Config, Disk, Output, Parts, System};
 use crate::ui::Step;
 use crate::{exo_kernel, process, programs};
 
-pub(super) const SUITE: Suite =
-    Suite { name: "block", title: "Block devices on Exo-Kernel and on Linux", measure, figures: FIGURES };
+pub(super) const SUITE: Suite = Suite {
+    name: "block",
+    title: "Block devices on Exo-Kernel and on Linux",
+    ours: "the block layer alone",
+    measure,
+    figures: FIGURES,
+};
 
 const fn faster(exo: &'static str, linux: &'static str, must: f64, aim: f64) -> Figure {
     Figure { of: Of::Ratio(exo, linux), must, aim: Some(aim), goal: Goal::AtLeast }

@@ -50,6 +50,8 @@ struct Suite {
     name: &'static str,
     /// What its picture says above.
     title: &'static str,
+    /// What its picture calls rows that are neither a kernel's nor somebody else's.
+    ours: &'static str,
     /// Measures everything.
     measure: fn(&Parts, &Options) -> anyhow::Result<Measured>,
     /// What the rows are judged by.
@@ -104,7 +106,7 @@ pub(crate) fn run(
         println!("{}", tables::rows(&rows, &options.vcpus));
         println!("{}", tables::figures(suite.figures, &rows, &options.vcpus));
         if let Some(plotter) = &plotter {
-            plotter.draw(suite.name, &title, &report.environment, &rows)?;
+            plotter.draw(suite, &title, &report.environment, &rows)?;
         }
         report.rows.extend(rows);
     }

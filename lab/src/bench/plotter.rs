@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use bench_report::Row;
 use serde_json::json;
 
+use super::Suite;
 use super::environment::Environment;
 use crate::machine::Parts;
 use crate::{process, programs, ui};
@@ -33,19 +34,19 @@ impl Plotter {
         Ok(Self { program, folder: folder.to_owned(), fonts })
     }
 
-    /// Draws `name.svg` and `name.png`.
+    /// Draws `name.svg` and `name.png` in the suite's name.
     pub(super) fn draw(
         &self,
-        name: &str,
+        suite: &Suite,
         title: &str,
         environment: &Environment,
         rows: &[Row],
     ) -> anyhow::Result<()> {
         let data = tempfile::NamedTempFile::new().context("cannot create a temporary file")?;
         serde_json::to_writer(&data, &json!({ "rows": rows })).context("cannot write a temporary file")?;
-        let stem = self.folder.join(name);
+        let stem = self.folder.join(suite.name);
         let mut command = Command::new(&self.program);
-        command.args(["--title", title]).arg(data.path()).arg(&stem);
+        command.args(["--title", title, "--ours", suite.ours]).arg(data.path()).arg(&stem);
         command.args(environment.to_string().lines().flat_map(|line| ["--subtitle", line]));
         command.args(self.fonts.iter().flat_map(|folder| ["--fonts".as_ref(), folder.as_os_str()]));
         process::output(&mut command)?;

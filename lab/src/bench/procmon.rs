@@ -11,8 +11,13 @@ use super::{Measured, Options, Suite, measured_in_machine};
 use crate::machine::{self, Accel, Config, Output, Parts};
 use crate::ui::Step;
 
-pub(super) const SUITE: Suite =
-    Suite { name: "procmon", title: "Processes, by procmon and by /proc", measure, figures: FIGURES };
+pub(super) const SUITE: Suite = Suite {
+    name: "procmon",
+    title: "Processes, by procmon and by /proc",
+    ours: "procmon",
+    measure,
+    figures: FIGURES,
+};
 
 const fn at_most(of: Of, must: f64) -> Figure {
     Figure { of, must, aim: None, goal: Goal::AtMost }
