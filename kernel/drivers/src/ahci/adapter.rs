@@ -86,10 +86,8 @@ impl Adapter {
         for candidate in &candidates {
             candidate.power_on();
         }
-        let end = now_ns().saturating_add(DETECT_LIMIT_NS);
-        while !candidates.iter().all(Candidate::is_linked) && now_ns() < end {
-            spin_for_ns(PAUSE_NS);
-        }
+        // Not all of them have a drive, which is no error.
+        wait_until(DETECT_LIMIT_NS, || candidates.iter().all(Candidate::is_linked));
         for candidate in candidates.iter().filter(|candidate| candidate.is_linked()) {
             let name = slots::numbered(&name, 'p', candidate.number as u32);
             // One port that is no disk, or a broken one, is no reason to do without the others.
@@ -203,6 +201,20 @@ impl Candidate {
     ) -> Result<Port, DriverError> {
         let memory = PortMemory::new(capabilities & host::WIDE_ADDRESSES != 0)?;
         self.stop()?;
+        let drive = self.look(&memory).inspect_err(|_| {
+            // The memory goes back: the adapter must not use it any more.
+            if self.stop().is_err() {
+                function.disable();
+            }
+        })?;
+        memory.clear_frames();
+        let queueing = (capabilities & host::NATIVE_QUEUEING != 0).then(|| host::command_slots(capabilities));
+        let registers = self.registers.clone();
+        Ok(Port::new(name, self.number, registers, function.clone(), memory, drive, queueing))
+    }
+
+    /// Lets the adapter use `memory` for the port, and finds out what is there. After an error it may still use it.
+    fn look(&self, memory: &PortMemory) -> Result<Drive, DriverError> {
         let (list, received) = memory.addresses();
         for (at, address) in [(port::COMMAND_LIST, list), (port::RECEIVED, received)] {
             self.registers.write32(at, address as u32);
@@ -224,16 +236,7 @@ impl Candidate {
         }
         let command = self.registers.read32(port::COMMAND);
         self.registers.write32(port::COMMAND, command | port::START);
-        let drive = self.identify(&memory).inspect_err(|_| {
-            // The memory goes back: the adapter must not use it any more.
-            if self.stop().is_err() {
-                function.disable();
-            }
-        })?;
-        memory.clear_frames();
-        let queueing = (capabilities & host::NATIVE_QUEUEING != 0).then(|| host::command_slots(capabilities));
-        let registers = self.registers.clone();
-        Ok(Port::new(name, self.number, registers, function.clone(), memory, drive, queueing))
+        self.identify(memory)
     }
 
     /// Stops the command list, then the receiving of frames.

@@ -100,6 +100,14 @@ impl FakeAhci {
         self.report(&mut inner, number, port::PHY_CHANGE);
     }
 
+    /// The drive at a port says something by itself, as after a reset of its own.
+    pub(super) fn send_frame(&self, number: usize) {
+        let port = &self.inner().ports[number];
+        if port.command & port::RECEIVE_ENABLE != 0 {
+            dma::device_write(port.received + 0x40, &[0x34; 20]);
+        }
+    }
+
     pub(super) fn doorbells(&self) -> usize {
         self.inner().doorbells
     }

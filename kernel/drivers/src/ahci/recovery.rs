@@ -183,7 +183,7 @@ impl Port {
         if is_linked && !is_busy {
             self.restart(&mut inner);
             drop(inner);
-            self.end_all(Cause::TimedOut, |content| content.extra.is_late || !content.may_repeat());
+            self.end_all(Cause::TimedOut, |content| content.extra.is_late);
             self.issue(&mut self.inner.lock());
             // Finished before the error came, and not told yet.
             self.reap(true);

@@ -154,6 +154,17 @@ fn an_adapter_without_disks_is_started_all_the_same() {
 }
 
 #[test]
+fn a_drive_that_is_left_alone_has_none_of_our_memory() {
+    let rig = AhciRig::with([Some(FakeDisk::new(100, 512)), None], QUEUEING);
+    let strays = fake::dma::stray_accesses();
+    for port in 0..4 {
+        rig.fake.send_frame(port);
+    }
+    assert_eq!(fake::dma::stray_accesses(), strays);
+    assert_eq!(rig.disks().len(), 1);
+}
+
+#[test]
 fn queued_commands_share_a_doorbell() {
     let rig = AhciRig::with([Some(FakeDisk::new(100, 512)), None], QUEUEING);
     let sink = Arc::new(Results::default());
