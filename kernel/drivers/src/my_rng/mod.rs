@@ -28,7 +28,7 @@ use my_rng_ring::Layout;
 
 use crate::{
     Device, Driver, DriverError, DriverType,
-    bus::{DriverInfo, Found, Match},
+    bus::{Access, DriverInfo, Found, Match},
     random::{Awaited, Drawn, Listener, RandomDevice, RandomError, Sink},
 };
 use hardware::Hardware;
@@ -296,15 +296,18 @@ impl Driver for MyRng {
     }
 
     fn init(&self) -> Result<(), DriverError> {
-        self.function.enable();
+        let access = Access::grant(&self.function);
         let wanted = self.entropy.len() + self.own.count() + 1;
         let interrupts = self.function.interrupts(wanted, self.bells.clone())?;
         *self.interrupts.lock() = Some(interrupts);
         for queue in &self.entropy {
-            queue
-                .start(&mut queue.reader().lock(), &self.hardware, self.vector_of(queue.number()))
-                .map_err(|_| DriverError::Device("it refuses its own queues"))?;
+            let vector = self.vector_of(queue.number());
+            queue.start(&mut queue.reader().lock(), &self.hardware, vector).map_err(|_| {
+                *self.interrupts.lock() = None;
+                DriverError::Device("it refuses its own queues")
+            })?;
         }
+        access.keep();
         self.ready.store(true, Ordering::Relaxed);
         Ok(())
     }

@@ -15,7 +15,7 @@ use exo_platform::{
         cpu::{advance, set_clock, set_cpu},
         dma::{device_read, device_read32, device_read64, device_write, stray_accesses},
     },
-    pci::{Address, Function, Identity},
+    pci::{Address, Function, Identity, command, register},
 };
 use my_rng_abi::{
     queue::{
@@ -31,9 +31,6 @@ use crate::{
     my_rng::Delivery,
     random::{Awaited, Listener, RandomDevice, RandomError},
 };
-
-/// Strays are counted for the whole process, and each thread plays one CPU: one test at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 #[derive(Clone, Copy, Default)]
 struct FakeQueue {
@@ -243,7 +240,6 @@ fn numbers<const N: usize>(device: &MyRng) -> Result<Vec<u32>, Delivery> {
 
 #[test]
 fn each_byte_is_given_out_once_and_its_buffer_comes_back() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(16);
     assert_eq!(read(&device, 100), Ok(Vec::new()), "nothing is there yet");
     assert_eq!(fake.work(0, 3), 3);
@@ -257,7 +253,6 @@ fn each_byte_is_given_out_once_and_its_buffer_comes_back() {
 
 #[test]
 fn a_cpu_reads_its_own_queue_first_and_then_the_others() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(16);
     fake.work(2, 1);
     fake.work(1, 1);
@@ -270,7 +265,6 @@ fn a_cpu_reads_its_own_queue_first_and_then_the_others() {
 
 #[test]
 fn who_waits_is_told_when_enough_is_there() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(16);
     let heard = Arc::new(Heard::default());
     device.listen(heard.clone());
@@ -287,7 +281,6 @@ fn who_waits_is_told_when_enough_is_there() {
 
 #[test]
 fn numbers_come_in_the_order_of_the_stream_and_start_over_with_a_seed() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(16);
     let queue = 4;
     device.seed(100).unwrap();
@@ -321,7 +314,6 @@ fn numbers_come_in_the_order_of_the_stream_and_start_over_with_a_seed() {
 
 #[test]
 fn a_device_without_queues_gives_numbers_from_its_registers() {
-    let _one = ONE_AT_A_TIME.lock();
     let (_fake, device) = started(0);
     device.seed(50).unwrap();
     assert_eq!(numbers::<1>(&device).unwrap(), [50]);
@@ -332,7 +324,6 @@ fn a_device_without_queues_gives_numbers_from_its_registers() {
 
 #[test]
 fn a_program_has_its_queue_until_it_gives_it_back() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(7);
     let own: Vec<_> = (0..2).map(|_| device.open_queue().unwrap()).collect();
     assert!(matches!(device.open_queue(), Err(RandomError::Busy)));
@@ -357,7 +348,6 @@ fn a_program_has_its_queue_until_it_gives_it_back() {
 
 #[test]
 fn counts_that_cannot_be_fail_the_queue_and_no_more() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(16);
     for (queue, count) in [(0, 257), (1, u32::MAX), (2, 1 << 31)] {
         fake.spoil(queue, COMPLETED, count);
@@ -376,7 +366,6 @@ fn counts_that_cannot_be_fail_the_queue_and_no_more() {
 
 #[test]
 fn a_device_that_falls_silent_is_gone_for_everybody() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(16);
     let own = device.open_queue().unwrap();
     let heard = Arc::new(Heard::default());
@@ -402,7 +391,6 @@ fn a_device_that_falls_silent_is_gone_for_everybody() {
 
 #[test]
 fn memory_that_a_device_does_not_let_go_of_is_left_to_it() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(16);
     let own = device.open_queue().unwrap();
     fake.lock().never_stops = true;
@@ -425,7 +413,6 @@ fn memory_that_a_device_does_not_let_go_of_is_left_to_it() {
 
 #[test]
 fn memory_of_a_device_that_stopped_is_freed() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, device) = started(16);
     let heard = Arc::new(Heard::default());
     device.listen(heard.clone());
@@ -439,17 +426,19 @@ fn memory_of_a_device_that_stopped_is_freed() {
 
 #[test]
 fn a_device_that_refuses_its_queues_is_not_started() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, function) = function(16);
     fake.lock().refuses = true;
     let device = MyRng::new(&function).unwrap();
     assert!(matches!(device.init(), Err(DriverError::Device(_))));
     assert!(!device.is_ready() && device.devices().is_empty());
+    // Queues that it has started before may be running.
+    assert_eq!(function.read_config16(register::COMMAND) & command::MASTER, 0);
+    fake.wires.raise(0);
+    assert_eq!(fake.wires.deliver(), 0);
 }
 
 #[test]
 fn what_is_no_such_device_is_declined() {
-    let _one = ONE_AT_A_TIME.lock();
     let (fake, function) = function(16);
     fake.lock().absent = true;
     assert!(matches!(MyRng::new(&function), Err(DriverError::Declined(_))));
@@ -457,7 +446,6 @@ fn what_is_no_such_device_is_declined() {
 
 #[test]
 fn nobody_waits_for_a_queue_that_does_not_exist() {
-    let _one = ONE_AT_A_TIME.lock();
     let (_fake, device) = started(0);
     assert!(device.is_reached(Awaited { queue: 9, count: 9 }));
 }

@@ -172,8 +172,9 @@ impl Controller {
             registers,
             capabilities,
             info,
-            queues,
-            shadows,
+            // Clones: if this goes on an early end, it must not take the memory with it.
+            queues: queues.clone(),
+            shadows: shadows.clone(),
             interrupts: SpinLock::new(Some(interrupts)),
             state: SpinLock::new(State { life: Life::Running, resets: 0, completed: 0 }),
             is_present: AtomicBool::new(true),

@@ -42,6 +42,8 @@ struct Inner {
     /// Commands that were aborted, for the tests.
     aborted: Vec<(u16, u16)>,
     resets: usize,
+    /// It makes no queues.
+    refuses_queues: bool,
     /// Doorbells in memory and the values that are waited for.
     shadows: Option<(u64, u64)>,
     /// Writes to doorbells of I/O submission queues, for the tests.
@@ -62,6 +64,7 @@ pub(super) struct FakeNvme {
 const READY: u32 = 1;
 const LBA_OUT_OF_RANGE: u16 = 0x80;
 const INVALID_OPCODE: u16 = 0x01;
+const INVALID_QUEUE: u16 = 0x101;
 const WRITE_PROTECTED: u16 = 0x20;
 const UNRECOVERED_READ_ERROR: u16 = 0x281;
 const QUEUE_PAIRS: u32 = 3;
@@ -88,6 +91,11 @@ impl FakeNvme {
 
     pub(super) fn misbehave(&self, misdeed: Misdeed) {
         self.inner().misdeed = Some(misdeed).filter(|misdeed| *misdeed != Misdeed::None);
+    }
+
+    /// From now on it makes no queue but its own.
+    pub(super) fn refuse_queues(&self) {
+        self.inner().refuses_queues = true;
     }
 
     pub(super) fn aborted(&self) -> Vec<(u16, u16)> {
@@ -208,6 +216,7 @@ impl FakeNvme {
                 assert!(dma::device_write(data, &page));
             }
             0x09 => return (((QUEUE_PAIRS - 1) << 16) | (QUEUE_PAIRS - 1), 0),
+            0x01 | 0x05 if inner.refuses_queues => return (0, INVALID_QUEUE),
             0x05 => {
                 assert!(u32::from(queue) <= QUEUE_PAIRS && words[11] & 3 == 3);
                 let vector = (words[11] >> 16) as u16;
@@ -417,6 +426,17 @@ impl FakeDevice for FakeNvme {
 
     fn interrupts(&self) -> usize {
         self.vectors
+    }
+
+    fn disable(&self) {
+        let inner = self.inner();
+        if inner.configuration & 1 != 0 && inner.misdeed != Some(Misdeed::Gone) {
+            // It reads what it has been given once more.
+            let submissions = inner.submissions.values().map(|queue| queue.address);
+            for address in submissions.chain(inner.completions.values().map(|queue| queue.address)) {
+                dma::device_read16(address);
+            }
+        }
     }
 
     fn is_present(&self) -> bool {

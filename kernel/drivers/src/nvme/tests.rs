@@ -252,6 +252,18 @@ fn a_controller_that_does_not_start_is_an_error_in_the_end() {
 }
 
 #[test]
+fn a_controller_that_makes_no_queues_loses_its_memory_before_that_is_freed() {
+    let wires = Wires::new();
+    let fake = FakeNvme::new(vec![FakeDisk::new(1, 512)], wires.clone(), 1, false);
+    fake.refuse_queues();
+    let function = Function::fake(Address::default(), IDENTITY, fake, wires);
+    let driver = (NVME.probe)(&Found::Pci(function)).unwrap();
+    let strays = fake::dma::stray_accesses();
+    assert!(matches!(driver.init(), Err(DriverError::Device(_))));
+    assert_eq!(fake::dma::stray_accesses(), strays);
+}
+
+#[test]
 fn nothing_can_be_taken_back_from_a_controller_that_does_not_stop() {
     fake::cpu::set_clock(0);
     let rig = NvmeRig::start(FakeDisk::new(100, 512));

@@ -54,6 +54,8 @@ pub trait FakeDevice: Send + Sync {
     fn capabilities(&self) -> Vec<u8> {
         Vec::new()
     }
+    /// Its use of memory is about to end: this is the last moment at which it may do what the driver has told it to do there.
+    fn disable(&self) {}
     /// Whether the device is still plugged in: without it, every read gives all ones and writes are lost.
     fn is_present(&self) -> bool {
         true

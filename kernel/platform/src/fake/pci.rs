@@ -172,6 +172,7 @@ impl Function {
 
     /// Stops its DMA and its answers.
     pub fn disable(&self) {
+        self.space.device.disable();
         pci::disable(&*self.space);
     }
 
