@@ -11,7 +11,10 @@ use super::{
     command::code,
     registers::{host, port},
 };
-use crate::block::{fake_disk::FakeDisk, suite::Misdeed};
+use crate::block::{
+    fake_disk::FakeDisk,
+    suite::{FakeController, Misdeed},
+};
 
 const PORTS: usize = 4;
 const READY: u32 = 0x50;
@@ -63,7 +66,7 @@ pub(super) struct FakeAhci {
 }
 
 impl FakeAhci {
-    pub(super) fn new(disks: [Option<Arc<FakeDisk>>; 2], wires: Wires, skills: Skills) -> Arc<Self> {
+    pub(super) fn new(disks: [Option<Arc<FakeDisk>>; 2], skills: Skills) -> Arc<Self> {
         let mut inner = Inner { is_bios_owner: true, ..Inner::default() };
         let [first, second] = disks;
         for (number, disk) in [(0, first), (2, second)] {
@@ -74,23 +77,11 @@ impl FakeAhci {
         for port in &mut inner.ports {
             port.task_file = READY;
         }
-        Arc::new(Self { wires, skills, inner: Mutex::new(inner) })
+        Arc::new(Self { wires: Wires::new(), skills, inner: Mutex::new(inner) })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
-    }
-
-    pub(super) fn pause(&self, is_paused: bool) {
-        let mut inner = self.inner();
-        inner.is_paused = is_paused;
-        for number in 0..PORTS {
-            self.work(&mut inner, number);
-        }
-    }
-
-    pub(super) fn misbehave(&self, misdeed: Misdeed) {
-        self.inner().misdeed = Some(misdeed).filter(|misdeed| *misdeed != Misdeed::None);
     }
 
     /// Pulls the cable out of a port.
@@ -376,6 +367,24 @@ impl FakeAhci {
             }
             other => panic!("a write to port register {other:#x}"),
         }
+    }
+}
+
+impl FakeController for FakeAhci {
+    fn wires(&self) -> &Wires {
+        &self.wires
+    }
+
+    fn pause(&self, is_paused: bool) {
+        let mut inner = self.inner();
+        inner.is_paused = is_paused;
+        for number in 0..PORTS {
+            self.work(&mut inner, number);
+        }
+    }
+
+    fn misbehave(&self, misdeed: Misdeed) {
+        self.inner().misdeed = Some(misdeed).filter(|misdeed| *misdeed != Misdeed::None);
     }
 }
 

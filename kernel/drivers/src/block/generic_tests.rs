@@ -1,60 +1,46 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tests of the RAM disk, which is the reference for what other block devices do.
 
-use std::sync::{Arc, Mutex};
-
-use exo_platform::Buffer;
+use std::sync::Arc;
 
 use super::*;
-use crate::block::{Completion, Polled, Sink};
+use crate::block::{
+    Polled,
+    suite::{Collector, content, filled, summary},
+};
 
-#[derive(Default)]
-struct Ends(Mutex<Vec<Completion>>);
-
-impl Sink for Ends {
-    fn complete(&self, completion: Completion) {
-        self.0.lock().unwrap().push(completion);
-    }
-}
-
-impl Ends {
-    /// Tokens and results so far, in the order of the completions.
-    fn taken(&self) -> Vec<(u64, Result<usize, Cause>)> {
-        let all = std::mem::take(&mut *self.0.lock().unwrap());
-        all.into_iter().map(|c| (c.token, c.result.map_err(|e| e.cause))).collect()
-    }
+/// Tokens and results so far, in the order of the completions.
+fn taken(ends: &Collector) -> Vec<(u64, Result<usize, Cause>)> {
+    summary(&ends.take())
 }
 
 fn disk() -> GenericBlockDevice {
     GenericBlockDevice::new("ram", 64, 512, 2).unwrap()
 }
 
-fn request(ends: &Arc<Ends>, operation: Operation, sector: u64, fill: u8, token: u64) -> Request {
-    let mut buffer = Buffer::kernel(1024).unwrap();
-    buffer.copy_from(0, &[fill; 1024]);
-    let buffer = matches!(operation, Operation::Read | Operation::Write).then_some(buffer);
+fn request(ends: &Arc<Collector>, operation: Operation, sector: u64, fill: u8, token: u64) -> Request {
+    let buffer = matches!(operation, Operation::Read | Operation::Write).then(|| filled(&[fill; 1024]));
     let sectors = if operation == Operation::Flush { 0 } else { 2 };
     Request { operation, sector, buffer, sectors, sink: ends.clone(), token }
 }
 
 #[test]
 fn requests_are_done_in_order_when_they_were_rung() {
-    let (disk, ends) = (disk(), Arc::<Ends>::default());
+    let (disk, ends) = (disk(), Arc::<Collector>::default());
     disk.submit(0, request(&ends, Operation::Write, 4, 7, 1)).unwrap();
     disk.submit(0, request(&ends, Operation::Read, 5, 0, 2)).unwrap();
     assert_eq!(disk.poll(0), 0, "not rung");
     disk.ring(0);
     assert_eq!((disk.poll(1), disk.poll(0), disk.poll(0)), (0, 2, 0));
-    let all = std::mem::take(&mut *ends.0.lock().unwrap());
+    let all = ends.take();
     assert_eq!(all.iter().map(|c| (c.token, c.result)).collect::<Vec<_>>(), [(1, Ok(1024)), (2, Ok(1024))]);
-    let mut bytes = [0xee; 1024];
-    all[1].buffer.as_ref().unwrap().copy_to(0, &mut bytes);
+    let bytes = content(all[1].buffer.as_ref().unwrap());
     assert_eq!((bytes[..512] == [7; 512], bytes[512..] == [0; 512]), (true, true));
 }
 
 #[test]
 fn what_does_not_fit_is_refused_and_comes_back() {
-    let (disk, ends) = (disk(), Arc::<Ends>::default());
+    let (disk, ends) = (disk(), Arc::<Collector>::default());
     for (operation, sector, cause) in [
         (Operation::Read, 63, Cause::OutOfRange),
         (Operation::Write, u64::MAX, Cause::OutOfRange),
@@ -74,13 +60,13 @@ fn what_does_not_fit_is_refused_and_comes_back() {
     assert!(disk.submit(1, one_more()).is_ok(), "another CPU has a queue of its own");
     disk.ring(0);
     while disk.poll(0) > 0 {}
-    assert_eq!(ends.taken().len(), DEPTH);
+    assert_eq!(taken(&ends).len(), DEPTH);
     assert!(disk.submit(0, one_more()).is_ok());
 }
 
 #[test]
 fn a_request_that_waits_can_be_cancelled_and_one_that_ended_cannot() {
-    let (disk, ends) = (disk(), Arc::<Ends>::default());
+    let (disk, ends) = (disk(), Arc::<Collector>::default());
     let first = disk.submit(0, request(&ends, Operation::Write, 0, 1, 1)).unwrap();
     disk.ring(0);
     disk.poll(0);
@@ -88,7 +74,7 @@ fn a_request_that_waits_can_be_cancelled_and_one_that_ended_cannot() {
     disk.submit(0, request(&ends, Operation::Write, 2, 2, 2)).unwrap();
     let third = disk.submit(0, request(&ends, Operation::Write, 4, 3, 3)).unwrap();
     assert!(disk.cancel(0, third) && !disk.cancel(0, third));
-    let mut ended = ends.taken();
+    let mut ended = taken(&ends);
     ended.sort_by_key(|(token, _)| *token);
     assert_eq!(ended, [(1, Ok(1024)), (2, Ok(1024)), (3, Err(Cause::Cancelled))]);
     let mut bytes = [0; 512];
@@ -98,17 +84,17 @@ fn a_request_that_waits_can_be_cancelled_and_one_that_ended_cannot() {
 
 #[test]
 fn a_removed_disk_ends_everything_once() {
-    let (disk, ends) = (disk(), Arc::<Ends>::default());
+    let (disk, ends) = (disk(), Arc::<Collector>::default());
     disk.submit(0, request(&ends, Operation::Read, 0, 0, 1)).unwrap();
     disk.submit(1, request(&ends, Operation::Flush, 0, 0, 2)).unwrap();
     disk.remove();
-    assert_eq!(ends.taken(), [(1, Err(Cause::Removed)), (2, Err(Cause::Removed))]);
+    assert_eq!(taken(&ends), [(1, Err(Cause::Removed)), (2, Err(Cause::Removed))]);
     assert!(!disk.is_present());
     let refused = disk.submit(0, request(&ends, Operation::Read, 0, 0, 1)).unwrap_err();
     assert_eq!(refused.why.cause, Cause::Removed);
     assert_eq!(disk.read_sectors(0, &mut [0; 512]).unwrap_err().cause, Cause::Removed);
     assert_eq!(BlockDevice::flush(&disk).unwrap_err().cause, Cause::Removed);
-    assert_eq!(ends.taken(), []);
+    assert_eq!(taken(&ends), []);
 }
 
 #[test]
@@ -121,7 +107,7 @@ fn plain_calls_read_what_was_written_and_discards_clear_it() {
     assert_eq!(out, pattern);
     assert_eq!(disk.read_sectors(60, &mut out).unwrap_err().cause, Cause::OutOfRange);
     assert_eq!(disk.write_sectors(0, &[0; 100]).unwrap_err().cause, Cause::Misaligned);
-    let ends = Arc::<Ends>::default();
+    let ends = Arc::<Collector>::default();
     disk.submit_async_request(request(&ends, Operation::Discard, 4, 0, 1)).unwrap();
     assert_eq!(disk.process_async_requests(), 1);
     disk.read_sectors(3, &mut out).unwrap();

@@ -8,7 +8,10 @@ use std::{
 
 use exo_platform::fake::{FakeDevice, Wires, dma};
 
-use crate::block::{fake_disk::FakeDisk, suite::Misdeed};
+use crate::block::{
+    fake_disk::FakeDisk,
+    suite::{FakeController, Misdeed},
+};
 
 #[derive(Clone, Copy, Default)]
 struct Submissions {
@@ -70,27 +73,12 @@ const UNRECOVERED_READ_ERROR: u16 = 0x281;
 const QUEUE_PAIRS: u32 = 3;
 
 impl FakeNvme {
-    pub(super) fn new(
-        disks: Vec<Arc<FakeDisk>>,
-        wires: Wires,
-        vectors: usize,
-        has_shadows: bool,
-    ) -> Arc<Self> {
-        Arc::new(Self { disks, wires, vectors, has_shadows, inner: Mutex::default() })
+    pub(super) fn new(disks: Vec<Arc<FakeDisk>>, vectors: usize, has_shadows: bool) -> Arc<Self> {
+        Arc::new(Self { disks, wires: Wires::new(), vectors, has_shadows, inner: Mutex::default() })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
-    }
-
-    pub(super) fn pause(&self, is_paused: bool) {
-        let mut inner = self.inner();
-        inner.is_paused = is_paused;
-        self.work(&mut inner);
-    }
-
-    pub(super) fn misbehave(&self, misdeed: Misdeed) {
-        self.inner().misdeed = Some(misdeed).filter(|misdeed| *misdeed != Misdeed::None);
     }
 
     /// From now on it makes no queue but its own.
@@ -389,6 +377,22 @@ impl FakeNvme {
             (completions.tail, completions.is_phase_zero) = (0, !completions.is_phase_zero);
         }
         self.wires.raise(usize::from(completions.vector));
+    }
+}
+
+impl FakeController for FakeNvme {
+    fn wires(&self) -> &Wires {
+        &self.wires
+    }
+
+    fn pause(&self, is_paused: bool) {
+        let mut inner = self.inner();
+        inner.is_paused = is_paused;
+        self.work(&mut inner);
+    }
+
+    fn misbehave(&self, misdeed: Misdeed) {
+        self.inner().misdeed = Some(misdeed).filter(|misdeed| *misdeed != Misdeed::None);
     }
 }
 

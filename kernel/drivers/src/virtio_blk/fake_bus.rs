@@ -9,7 +9,10 @@ use exo_platform::fake::{
     dma::{device_read, device_read16, device_read32, device_read64, device_write},
 };
 
-use crate::{block::suite::Misdeed, virtio::feature};
+use crate::{
+    block::suite::{FakeController, Misdeed},
+    virtio::feature,
+};
 
 /// A part of a chain, as the device sees it.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +77,7 @@ const INDIRECT: u16 = 4;
 
 impl<B: Backend> FakeVirtio<B> {
     /// A device whose queues have `size` descriptors and that offers `own_features` of virtio's own.
-    pub(crate) fn new(backend: B, wires: Wires, size: u16, own_features: u64, vectors: usize) -> Arc<Self> {
+    pub(crate) fn new(backend: B, size: u16, own_features: u64, vectors: usize) -> Arc<Self> {
         let queues = vec![QueueState::default(); usize::from(backend.queues())];
         let state = State {
             status: 0,
@@ -88,7 +91,7 @@ impl<B: Backend> FakeVirtio<B> {
         };
         Arc::new(Self {
             backend,
-            wires,
+            wires: Wires::new(),
             size,
             own_features: own_features | feature::VERSION_1,
             vectors,
@@ -98,15 +101,6 @@ impl<B: Backend> FakeVirtio<B> {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
-    }
-
-    pub(crate) fn misbehave(&self, misdeed: Misdeed) {
-        self.state().misdeed = misdeed;
-    }
-
-    pub(crate) fn pause(&self, is_paused: bool) {
-        self.state().is_paused = is_paused;
-        self.work();
     }
 
     /// How often the device was reset.
@@ -254,6 +248,21 @@ impl<B: Backend> FakeVirtio<B> {
             }
             _ => {}
         }
+    }
+}
+
+impl<B: Backend + 'static> FakeController for FakeVirtio<B> {
+    fn wires(&self) -> &Wires {
+        &self.wires
+    }
+
+    fn misbehave(&self, misdeed: Misdeed) {
+        self.state().misdeed = misdeed;
+    }
+
+    fn pause(&self, is_paused: bool) {
+        self.state().is_paused = is_paused;
+        self.work();
     }
 }
 

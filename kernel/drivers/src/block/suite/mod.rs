@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The tests that every block driver has to pass, with a fake of its device. A driver says how to set itself up ([`Rig`]),
-//! and [`block_suite!`](crate::block_suite) makes the tests.
+//! The tests that every block driver has to pass, with a fake of its device. A driver says how to set itself up
+//! ([`Start`]), and [`block_suite!`](crate::block_suite) makes the tests.
 
+mod rig;
 pub(crate) mod trouble;
 pub(crate) mod work;
 
@@ -12,7 +13,8 @@ use exo_platform::{Buffer, fake};
 use super::{
     BlockError, Cause, Completion, Operation, Request, Requests, Sink, TIMEOUT_NS, Tag, fake_disk::FakeDisk,
 };
-use crate::Driver;
+
+pub(crate) use rig::{FakeController, Rig};
 
 /// What a device does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,26 +38,13 @@ pub(crate) enum Misdeed {
 /// All that go on while requests are under way.
 const LIES: [Misdeed; 3] = [Misdeed::Unasked, Misdeed::Twice, Misdeed::Garbage];
 
-/// A driver with its fake device, started.
-pub(crate) trait Rig: Sized {
-    /// Starts the driver on a device with this disk.
-    fn start(disk: Arc<FakeDisk>) -> Self;
-    /// The driver.
-    fn driver(&self) -> Arc<dyn Driver>;
-    /// The disk as the driver offers it.
-    fn device(&self) -> Arc<dyn Requests>;
-    /// Makes the device wait (true) before it carries commands out, or go on with those that came meanwhile.
-    fn pause(&self, is_paused: bool);
-    /// Delivers the interrupts that the device has raised.
-    fn deliver(&self);
-    /// Makes the device misbehave.
-    fn misbehave(&self, misdeed: Misdeed);
-}
+/// Starts a driver on a device with this disk.
+pub(crate) type Start<F> = fn(Arc<FakeDisk>) -> Rig<F>;
 
 /// Keeps what completed, with a copy of the buffer as it was then. The buffer itself is freed: a device that still writes
 /// there is found out.
 #[derive(Default)]
-struct Collector(Mutex<Vec<Completion>>);
+pub(crate) struct Collector(Mutex<Vec<Completion>>);
 
 impl Sink for Collector {
     fn complete(&self, mut completion: Completion) {
@@ -64,9 +53,21 @@ impl Sink for Collector {
     }
 }
 
+impl Collector {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    /// Takes them out, in the order in which they came.
+    pub(crate) fn take(&self) -> Vec<Completion> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
 /// A rig, and what the requests to it came to.
-pub(crate) struct Bench<R> {
-    rig: R,
+pub(crate) struct Bench<F> {
+    rig: Rig<F>,
     disk: Arc<FakeDisk>,
     device: Arc<dyn Requests>,
     ended: Arc<Collector>,
@@ -86,34 +87,34 @@ fn pattern(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-fn filled(bytes: &[u8]) -> Buffer {
+pub(crate) fn filled(bytes: &[u8]) -> Buffer {
     let mut buffer = Buffer::kernel(bytes.len()).unwrap();
     buffer.copy_from(0, bytes);
     buffer
 }
 
-fn content(buffer: &Buffer) -> Vec<u8> {
+pub(crate) fn content(buffer: &Buffer) -> Vec<u8> {
     let mut bytes = vec![0; buffer.len()];
     buffer.copy_to(0, &mut bytes);
     bytes
 }
 
 /// What became of requests, for messages: tokens and results.
-fn summary(ended: &[Completion]) -> Vec<(u64, Result<usize, Cause>)> {
+pub(crate) fn summary(ended: &[Completion]) -> Vec<(u64, Result<usize, Cause>)> {
     ended
         .iter()
         .map(|completion| (completion.token, completion.result.map_err(|error| error.cause)))
         .collect()
 }
 
-impl<R: Rig> Bench<R> {
-    fn new() -> Self {
-        Self::with(FakeDisk::new(SECTORS, 512))
+impl<F: FakeController> Bench<F> {
+    fn new(start: Start<F>) -> Self {
+        Self::with(start, FakeDisk::new(SECTORS, 512))
     }
 
-    fn with(disk: Arc<FakeDisk>) -> Self {
+    fn with(start: Start<F>, disk: Arc<FakeDisk>) -> Self {
         fake::cpu::set_clock(1_000_000_000);
-        let rig = R::start(disk.clone());
+        let rig = start(disk.clone());
         let device = rig.device();
         Self { rig, disk, device, ended: Arc::default() }
     }
@@ -170,7 +171,7 @@ impl<R: Rig> Bench<R> {
     }
 
     fn taken(&self) -> Vec<Completion> {
-        let mut ended = std::mem::take(&mut *self.ended.0.lock().unwrap());
+        let mut ended = self.ended.take();
         ended.sort_by_key(|completion| completion.token);
         ended
     }
@@ -220,7 +221,7 @@ impl<R: Rig> Bench<R> {
     }
 }
 
-impl<R> Drop for Bench<R> {
+impl<F> Drop for Bench<F> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             assert_eq!(
@@ -236,11 +237,11 @@ impl<R> Drop for Bench<R> {
 /// what the driver grants an abort.
 const LONG: u64 = 8 * (TIMEOUT_NS / 1_000_000_000 + 10);
 
-/// Makes the tests for a [`Rig`].
+/// Makes the tests of a driver that a function ([`Start`](crate::block::suite::Start)) sets up.
 #[macro_export]
 macro_rules! block_suite {
-    ($rig:ty) => {
-        $crate::block_suite! { $rig, work:
+    ($start:path) => {
+        $crate::block_suite! { $start, work:
             what_is_written_is_read_back,
             a_buffer_in_pieces_is_filled_in_order,
             the_last_sector_is_reached_and_none_beyond_it,
@@ -253,7 +254,7 @@ macro_rules! block_suite {
             discarded_sectors_are_gone_and_their_neighbours_are_not,
             a_long_random_run_agrees_with_a_model,
         }
-        $crate::block_suite! { $rig, trouble:
+        $crate::block_suite! { $start, trouble:
             a_bad_sector_fails_its_request_and_no_other,
             two_bad_sectors_at_once_fail_both,
             a_device_that_never_answers_gives_time_outs_and_works_after_the_reset,
@@ -266,11 +267,11 @@ macro_rules! block_suite {
             shutting_down_ends_everything,
         }
     };
-    ($rig:ty, $part:ident: $($test:ident,)*) => {
+    ($start:path, $part:ident: $($test:ident,)*) => {
         $(
             #[test]
             fn $test() {
-                $crate::block::suite::$part::$test::<$rig>();
+                $crate::block::suite::$part::$test($start);
             }
         )*
     };

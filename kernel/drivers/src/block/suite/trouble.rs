@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a driver has to do when sectors are bad, and when its device keeps silent, lies, dies or goes.
 
-use super::{Bench, LIES, LONG, Misdeed, Rig, SECTORS, content, pattern, summary};
+use super::{Bench, FakeController, LIES, LONG, Misdeed, SECTORS, Start, content, pattern, summary};
 use crate::block::{Cause, Operation, TIMEOUT_NS, fake_disk::FakeDisk};
 
-pub(crate) fn a_bad_sector_fails_its_request_and_no_other<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn a_bad_sector_fails_its_request_and_no_other<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     let depth = bench.device.geometry().depth.min(32) as u64;
     for bad in [0, depth / 2, depth - 1] {
         bench.disk.set_bad(bad * 8, true);
-        bench.rig.pause(true);
+        bench.rig.fake.pause(true);
         for token in 0..depth {
             bench.submit(bench.read(token * 8, 8, token)).unwrap();
         }
         bench.device.ring(0);
-        bench.rig.pause(false);
+        bench.rig.fake.pause(false);
         let mut ended = bench.settle();
         ended.append(&mut bench.wait(2));
         ended.sort_by_key(|completion| completion.token);
@@ -33,12 +33,12 @@ pub(crate) fn a_bad_sector_fails_its_request_and_no_other<R: Rig>() {
     bench.assert_works();
 }
 
-pub(crate) fn two_bad_sectors_at_once_fail_both<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn two_bad_sectors_at_once_fail_both<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     for bad in [3, 9] {
         bench.disk.set_bad(bad, true);
     }
-    bench.rig.pause(true);
+    bench.rig.fake.pause(true);
     for token in 0..12 {
         let request = match token {
             // A flush in between is to blame for nothing.
@@ -48,7 +48,7 @@ pub(crate) fn two_bad_sectors_at_once_fail_both<R: Rig>() {
         bench.submit(request).unwrap();
     }
     bench.device.ring(0);
-    bench.rig.pause(false);
+    bench.rig.fake.pause(false);
     let mut ended = bench.settle();
     ended.append(&mut bench.wait(2));
     let mut failed: Vec<u64> = ended.iter().filter(|c| c.result.is_err()).map(|c| c.token).collect();
@@ -57,9 +57,11 @@ pub(crate) fn two_bad_sectors_at_once_fail_both<R: Rig>() {
     bench.assert_works();
 }
 
-pub(crate) fn a_device_that_never_answers_gives_time_outs_and_works_after_the_reset<R: Rig>() {
-    let bench = Bench::<R>::new();
-    bench.rig.misbehave(Misdeed::Silent);
+pub(crate) fn a_device_that_never_answers_gives_time_outs_and_works_after_the_reset<F: FakeController>(
+    start: Start<F>,
+) {
+    let bench = Bench::new(start);
+    bench.rig.fake.misbehave(Misdeed::Silent);
     for token in 0..4 {
         bench.submit(bench.read(token, 1, token)).unwrap();
     }
@@ -78,9 +80,9 @@ pub(crate) fn a_device_that_never_answers_gives_time_outs_and_works_after_the_re
     bench.assert_works();
 }
 
-pub(crate) fn a_young_request_survives_the_reset_that_an_old_one_causes<R: Rig>() {
-    let bench = Bench::<R>::new();
-    bench.rig.misbehave(Misdeed::Silent);
+pub(crate) fn a_young_request_survives_the_reset_that_an_old_one_causes<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
+    bench.rig.fake.misbehave(Misdeed::Silent);
     bench.submit(bench.read(0, 1, 0)).unwrap();
     bench.device.ring(0);
     let mut ended = bench.wait(TIMEOUT_NS / 1_000_000_000 - 1);
@@ -96,9 +98,9 @@ pub(crate) fn a_young_request_survives_the_reset_that_an_old_one_causes<R: Rig>(
     assert_eq!(bench.disk.read(11, 1), Ok(bytes));
 }
 
-pub(crate) fn a_dead_device_is_given_up_and_every_request_ends<R: Rig>() {
-    let bench = Bench::<R>::new();
-    bench.rig.misbehave(Misdeed::Dead);
+pub(crate) fn a_dead_device_is_given_up_and_every_request_ends<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
+    bench.rig.fake.misbehave(Misdeed::Dead);
     for token in 0..8 {
         let request = match token {
             4 => bench.request(Operation::Flush, 0, 0, None, token),
@@ -114,15 +116,15 @@ pub(crate) fn a_dead_device_is_given_up_and_every_request_ends<R: Rig>() {
     assert_eq!(bench.submit(bench.read(0, 1, 9)), Err(Cause::Removed));
 }
 
-pub(crate) fn a_device_that_was_pulled_out_ends_everything_at_once<R: Rig>() {
-    let bench = Bench::<R>::new();
-    bench.rig.pause(true);
+pub(crate) fn a_device_that_was_pulled_out_ends_everything_at_once<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
+    bench.rig.fake.pause(true);
     for token in 0..4 {
         bench.submit(bench.read(token, 1, token)).unwrap();
     }
     bench.device.ring(0);
     bench.submit(bench.read(4, 1, 4)).unwrap();
-    bench.rig.misbehave(Misdeed::Gone);
+    bench.rig.fake.misbehave(Misdeed::Gone);
     let ended = bench.wait(1);
     assert_eq!(ended.len(), 5);
     assert!(
@@ -137,40 +139,42 @@ pub(crate) fn a_device_that_was_pulled_out_ends_everything_at_once<R: Rig>() {
     assert!(bench.wait(LONG).is_empty());
 }
 
-pub(crate) fn removal_by_the_bus_ends_everything_at_once<R: Rig>() {
-    let bench = Bench::<R>::new();
-    bench.rig.pause(true);
+pub(crate) fn removal_by_the_bus_ends_everything_at_once<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
+    bench.rig.fake.pause(true);
     bench.submit(bench.read(1, 1, 1)).unwrap();
     bench.device.ring(0);
-    bench.rig.misbehave(Misdeed::Gone);
-    bench.rig.driver().removed();
+    bench.rig.fake.misbehave(Misdeed::Gone);
+    bench.rig.driver.removed();
     assert!(bench.taken().iter().all(|c| c.result.is_err_and(|e| e.cause == Cause::Removed)));
-    let _ = bench.rig.driver().shutdown();
-    assert!(!bench.rig.driver().is_ready());
+    let _ = bench.rig.driver.shutdown();
+    assert!(!bench.rig.driver.is_ready());
     assert!(bench.submit(bench.read(0, 1, 9)).is_err());
 }
 
-pub(crate) fn lies_of_the_device_end_no_request_twice_and_corrupt_nothing<R: Rig>() {
+pub(crate) fn lies_of_the_device_end_no_request_twice_and_corrupt_nothing<F: FakeController>(
+    start: Start<F>,
+) {
     for lie in LIES {
-        let bench = Bench::<R>::new();
+        let bench = Bench::new(start);
         for token in 0..SECTORS.min(64) {
             bench.disk.write(token, &pattern(token, 512)).unwrap();
         }
-        bench.rig.misbehave(lie);
+        bench.rig.fake.misbehave(lie);
         let mut ended = Vec::new();
         let mut accepted = 0_u64;
         for round in 0..8 {
-            bench.rig.pause(true);
+            bench.rig.fake.pause(true);
             for n in 0..8 {
                 let token = 8 * round + n;
                 accepted += u64::from(bench.submit(bench.read(token, 1, token)).is_ok());
             }
             // What ends before the device has looked at it has no data yet.
             ended.append(&mut bench.settle());
-            bench.rig.pause(false);
+            bench.rig.fake.pause(false);
             ended.append(&mut bench.settle());
         }
-        bench.rig.misbehave(Misdeed::None);
+        bench.rig.fake.misbehave(Misdeed::None);
         ended.append(&mut bench.wait(LONG));
         ended.sort_by_key(|completion| completion.token);
         let tokens: Vec<u64> = ended.iter().map(|completion| completion.token).collect();
@@ -190,8 +194,8 @@ pub(crate) fn lies_of_the_device_end_no_request_twice_and_corrupt_nothing<R: Rig
     }
 }
 
-pub(crate) fn a_read_only_disk_refuses_writes_and_reads<R: Rig>() {
-    let bench = Bench::<R>::with(FakeDisk::with_protection(SECTORS, 512, true));
+pub(crate) fn a_read_only_disk_refuses_writes_and_reads<F: FakeController>(start: Start<F>) {
+    let bench = Bench::with(start, FakeDisk::with_protection(SECTORS, 512, true));
     let written = match bench.submit(bench.write(0, &[1; 512], 1)) {
         Err(cause) => Err(cause),
         // A device without a way to say so fails the command.
@@ -205,17 +209,17 @@ pub(crate) fn a_read_only_disk_refuses_writes_and_reads<R: Rig>() {
     assert_eq!(bench.read_back(0, 1), Ok(vec![0; 512]));
 }
 
-pub(crate) fn shutting_down_ends_everything<R: Rig>() {
-    let bench = Bench::<R>::new();
-    assert!(bench.rig.driver().is_ready());
-    bench.rig.pause(true);
+pub(crate) fn shutting_down_ends_everything<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
+    assert!(bench.rig.driver.is_ready());
+    bench.rig.fake.pause(true);
     bench.submit(bench.read(1, 1, 1)).unwrap();
     bench.device.ring(0);
-    let _ = bench.rig.driver().shutdown();
+    let _ = bench.rig.driver.shutdown();
     assert_eq!(bench.taken().len(), 1);
-    assert!(!bench.rig.driver().is_ready());
+    assert!(!bench.rig.driver.is_ready());
     assert!(matches!(bench.submit(bench.read(0, 1, 9)), Err(Cause::NotReady | Cause::Removed)));
-    bench.rig.pause(false);
+    bench.rig.fake.pause(false);
     bench.rig.deliver();
     assert!(bench.taken().is_empty());
 }

@@ -3,14 +3,14 @@
 
 use exo_platform::Buffer;
 
-use super::{Bench, Rig, SECTORS, content, filled, pattern};
+use super::{Bench, FakeController, SECTORS, Start, content, filled, pattern};
 use crate::block::{
     Cause, Operation, Tag,
     fake_disk::{Deed, FakeDisk},
 };
 
-pub(crate) fn what_is_written_is_read_back<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn what_is_written_is_read_back<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     let most = bench.device.geometry().max_transfer;
     for (seed, (sector, length)) in
         [(0, 512), (1, 1024), (7, 4096), (100, 4608), (333, 65536), (1000, most), (2000, most - 512)]
@@ -24,8 +24,8 @@ pub(crate) fn what_is_written_is_read_back<R: Rig>() {
     }
 }
 
-pub(crate) fn a_buffer_in_pieces_is_filled_in_order<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn a_buffer_in_pieces_is_filled_in_order<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     for sizes in [&[4096, 512][..], &[4096, 4096, 4096, 1024], &[4096; 32]] {
         let length: usize = sizes.iter().sum();
         let bytes = pattern(length as u64, length);
@@ -42,8 +42,8 @@ pub(crate) fn a_buffer_in_pieces_is_filled_in_order<R: Rig>() {
     }
 }
 
-pub(crate) fn the_last_sector_is_reached_and_none_beyond_it<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn the_last_sector_is_reached_and_none_beyond_it<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     assert_eq!(bench.device.geometry().sectors, SECTORS);
     let bytes = pattern(1, 512);
     assert_eq!(bench.write_all(SECTORS - 1, &bytes), Ok(512));
@@ -61,25 +61,25 @@ pub(crate) fn the_last_sector_is_reached_and_none_beyond_it<R: Rig>() {
     bench.assert_works();
 }
 
-pub(crate) fn sectors_of_4_kib_work<R: Rig>() {
-    let bench = Bench::<R>::with(FakeDisk::new(64, 4096));
+pub(crate) fn sectors_of_4_kib_work<F: FakeController>(start: Start<F>) {
+    let bench = Bench::with(start, FakeDisk::new(64, 4096));
     assert_eq!(bench.device.geometry().sector_size, 4096);
     let bytes = pattern(4, 8192);
     assert_eq!(bench.write_all(62, &bytes), Ok(8192));
     assert_eq!(bench.read_back(62, 2), Ok(bytes));
 }
 
-pub(crate) fn a_full_queue_refuses_and_then_completes_everything<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn a_full_queue_refuses_and_then_completes_everything<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     let depth = bench.device.geometry().depth as u64;
     for round in 0..3 {
-        bench.rig.pause(true);
+        bench.rig.fake.pause(true);
         for token in 0..depth {
             bench.submit(bench.write(token, &pattern(token + round, 512), token)).unwrap();
         }
         assert_eq!(bench.submit(bench.read(0, 1, 1000)), Err(Cause::QueueFull));
         assert!(bench.settle().is_empty(), "nothing can have completed");
-        bench.rig.pause(false);
+        bench.rig.fake.pause(false);
         let ended = bench.settle();
         assert_eq!(ended.iter().map(|c| c.token).collect::<Vec<_>>(), (0..depth).collect::<Vec<_>>());
         assert!(ended.iter().all(|c| c.result == Ok(512)));
@@ -89,8 +89,8 @@ pub(crate) fn a_full_queue_refuses_and_then_completes_everything<R: Rig>() {
     }
 }
 
-pub(crate) fn every_cpu_has_its_requests_completed<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn every_cpu_has_its_requests_completed<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     let cpus = exo_platform::cpu_count();
     for cpu in 0..cpus + 2 {
         bench.submit_on(cpu, bench.write(cpu as u64, &pattern(cpu as u64, 512), cpu as u64)).unwrap();
@@ -104,8 +104,8 @@ pub(crate) fn every_cpu_has_its_requests_completed<R: Rig>() {
     }
 }
 
-pub(crate) fn a_request_that_was_not_rung_can_be_cancelled<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn a_request_that_was_not_rung_can_be_cancelled<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     for victim in 0..3 {
         let tags: Vec<Tag> =
             (0..3).map(|n| bench.submit(bench.write(10 + n, &pattern(n + 1, 512), n)).unwrap()).collect();
@@ -128,17 +128,17 @@ pub(crate) fn a_request_that_was_not_rung_can_be_cancelled<R: Rig>() {
     assert_eq!(bench.disk.deeds().len(), 6);
 }
 
-pub(crate) fn a_flush_comes_after_what_was_complete_before<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn a_flush_comes_after_what_was_complete_before<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     assert_eq!(bench.write_all(5, &pattern(5, 512)), Ok(512));
     let completion = bench.run(bench.request(Operation::Flush, 0, 0, None, 3));
     assert_eq!(completion.result, Ok(0));
     assert_eq!(bench.disk.deeds(), [Deed::Write(5), Deed::Flush]);
 }
 
-pub(crate) fn flushes_among_many_writes_all_complete<R: Rig>() {
-    let bench = Bench::<R>::new();
-    bench.rig.pause(true);
+pub(crate) fn flushes_among_many_writes_all_complete<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
+    bench.rig.fake.pause(true);
     for token in 0..24 {
         let request = match token % 4 {
             3 => bench.request(Operation::Flush, 0, 0, None, token),
@@ -150,7 +150,7 @@ pub(crate) fn flushes_among_many_writes_all_complete<R: Rig>() {
         }
     }
     bench.device.ring(0);
-    bench.rig.pause(false);
+    bench.rig.fake.pause(false);
     let mut ended = Vec::new();
     for _ in 0..24 {
         ended.append(&mut bench.settle());
@@ -160,8 +160,8 @@ pub(crate) fn flushes_among_many_writes_all_complete<R: Rig>() {
     assert_eq!(bench.disk.deeds().iter().filter(|deed| **deed == Deed::Flush).count(), 6);
 }
 
-pub(crate) fn discarded_sectors_are_gone_and_their_neighbours_are_not<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn discarded_sectors_are_gone_and_their_neighbours_are_not<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     let bytes = pattern(6, 4 * 512);
     assert_eq!(bench.write_all(100, &bytes), Ok(2048));
     let discard = bench.request(Operation::Discard, 101, 2, None, 1);
@@ -177,8 +177,8 @@ pub(crate) fn discarded_sectors_are_gone_and_their_neighbours_are_not<R: Rig>() 
     assert_eq!(bench.submit(beyond), Err(Cause::OutOfRange));
 }
 
-pub(crate) fn a_long_random_run_agrees_with_a_model<R: Rig>() {
-    let bench = Bench::<R>::new();
+pub(crate) fn a_long_random_run_agrees_with_a_model<F: FakeController>(start: Start<F>) {
+    let bench = Bench::new(start);
     let mut model = vec![0; SECTORS as usize * 512];
     let mut random = pattern(2024, 40_000).into_iter().map(u64::from);
     let mut next = |below: u64| {
@@ -188,7 +188,7 @@ pub(crate) fn a_long_random_run_agrees_with_a_model<R: Rig>() {
     for round in 0..400 {
         // Requests of one round touch areas of their own, as their order is nobody's promise.
         let area = SECTORS / 8;
-        bench.rig.pause(next(2) == 0);
+        bench.rig.fake.pause(next(2) == 0);
         let mut reads = Vec::new();
         for token in 0..8 {
             let sector = token * area + next(area - 16);
@@ -206,7 +206,7 @@ pub(crate) fn a_long_random_run_agrees_with_a_model<R: Rig>() {
                 bench.device.ring(0);
             }
         }
-        bench.rig.pause(false);
+        bench.rig.fake.pause(false);
         let ended = bench.settle();
         assert_eq!(ended.len(), 8);
         for (token, range) in reads {
