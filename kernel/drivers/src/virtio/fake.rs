@@ -11,7 +11,11 @@ use exo_platform::fake::{
     dma::{device_read, device_read16, device_read32, device_read64, device_write},
 };
 
-use super::{common, feature::VERSION_1, status};
+use super::{
+    common,
+    feature::{EVENT_INDEX, INDIRECT, VERSION_1},
+    status,
+};
 
 const COMMON_AT: usize = 0x1000;
 const INTERRUPT_AT: usize = 0x2000;
@@ -52,6 +56,11 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
+    /// Bytes that it may write.
+    pub(crate) fn room(&self) -> usize {
+        self.writable.iter().map(|part| part.1 as usize).sum()
+    }
+
     /// All that it may read.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -89,6 +98,8 @@ pub(crate) struct Inner {
     pub(crate) generation: u8,
     pub(crate) restless: bool,
     pub(crate) interrupt_status: u8,
+    /// How often the driver has reset it.
+    pub(crate) resets: usize,
 }
 
 /// The device.
@@ -111,9 +122,20 @@ impl FakeVirtio {
         self.lock().status & status::DRIVER_OK != 0
     }
 
+    /// Whether a write to this place is a doorbell.
+    pub(crate) fn is_doorbell(offset: usize) -> bool {
+        offset >= NOTIFY_AT
+    }
+
+    /// Whether this write resets the device.
+    pub(crate) fn is_reset(offset: usize, value: u64) -> bool {
+        offset == COMMON_AT + common::STATUS && value == 0
+    }
+
     /// Takes the next chain that the driver has made available.
     pub(crate) fn take(&self, index: u16) -> Option<Chain> {
         let mut inner = self.lock();
+        let agreed = inner.agreed;
         let queue = inner.queues.get_mut(&index)?;
         assert!(queue.enabled, "queue {index} is not enabled");
         let published = device_read16(queue.available + 2);
@@ -124,13 +146,25 @@ impl FakeVirtio {
         }
         let head = device_read16(queue.available + 4 + 2 * u64::from(queue.taken % queue.size));
         queue.taken = queue.taken.wrapping_add(1);
+        if agreed & EVENT_INDEX != 0 {
+            // It wants to be told of the next one.
+            let wanted_at = queue.used + 4 + 8 * u64::from(queue.size);
+            assert!(device_write(wanted_at, &queue.taken.to_le_bytes()));
+        }
         let (mut readable, mut writable, mut number) = (Vec::new(), Vec::new(), head);
+        let (mut table, mut entries) = (queue.descriptors, u32::from(queue.size));
         loop {
-            assert!(number < queue.size && readable.len() + writable.len() < usize::from(queue.size));
-            let at = queue.descriptors + 16 * u64::from(number);
+            assert!(u32::from(number) < entries, "a descriptor that is not there");
+            assert!(readable.len() + writable.len() < entries as usize, "a chain that goes in circles");
+            let at = table + 16 * u64::from(number);
             let (address, length) = (device_read64(at), device_read32(at + 8));
             let (flags, next) = (device_read16(at + 12), device_read16(at + 14));
-            assert_eq!(flags & !3, 0, "unknown flags");
+            assert_eq!(flags & !7, 0, "unknown flags");
+            if flags & 4 != 0 {
+                assert!(agreed & INDIRECT != 0 && flags == 4 && table == queue.descriptors);
+                (table, entries, number) = (address, length / 16, 0);
+                continue;
+            }
             if flags & 2 != 0 {
                 writable.push((address, length));
             } else {
@@ -147,17 +181,26 @@ impl FakeVirtio {
     /// Gives a chain back, and interrupts if the driver wants that.
     pub(crate) fn give(&self, index: u16, head: u32, written: u32) {
         let mut inner = self.lock();
+        let agreed = inner.agreed;
         let queue = inner.queues.get_mut(&index).unwrap();
         let at = queue.used + 4 + 8 * u64::from(queue.given % queue.size);
         assert!(device_write(at, &head.to_le_bytes()) && device_write(at + 4, &written.to_le_bytes()));
-        queue.given = queue.given.wrapping_add(1);
+        let old = queue.given;
+        queue.given = old.wrapping_add(1);
         assert!(device_write(queue.used + 2, &queue.given.to_le_bytes()));
-        let quiet = device_read16(queue.available) & 1 != 0;
+        let is_wanted = if agreed & EVENT_INDEX != 0 {
+            device_read16(queue.available + 4 + 2 * u64::from(queue.size)) == old
+        } else {
+            device_read16(queue.available) & 1 == 0
+        };
         let vector = queue.vector;
-        if !quiet {
+        if is_wanted {
             inner.interrupt_status |= 1;
             if vector != 0xffff {
                 self.wires.raise(vector.into());
+            } else if self.kind.vectors < 2 {
+                // Without a table, one interrupt is everybody's.
+                self.wires.raise(0);
             }
         }
     }
@@ -245,8 +288,8 @@ impl FakeDevice for FakeVirtio {
             }
             common::STATUS if value == 0 && inner.never_resets => {}
             common::STATUS if value == 0 => {
-                let (absent, disagrees, restless) = (inner.absent, inner.disagrees, inner.restless);
-                *inner = Inner { absent, disagrees, restless, ..Inner::default() };
+                let Inner { absent, disagrees, restless, resets, .. } = *inner;
+                *inner = Inner { absent, disagrees, restless, resets: resets + 1, ..Inner::default() };
             }
             common::STATUS => {
                 let agrees = inner.agreed & !self.kind.features == 0
@@ -278,6 +321,16 @@ impl FakeDevice for FakeVirtio {
 
     fn interrupts(&self) -> usize {
         self.kind.vectors
+    }
+
+    fn disable(&self) {
+        let inner = self.lock();
+        if inner.status & status::DRIVER_OK != 0 && !inner.absent {
+            // It looks for work once more.
+            for queue in inner.queues.values().filter(|queue| queue.enabled) {
+                device_read16(queue.available + 2);
+            }
+        }
     }
 
     fn is_present(&self) -> bool {

@@ -12,8 +12,6 @@
 mod device;
 #[cfg(test)]
 mod fake;
-#[cfg(test)]
-mod fake_bus;
 mod format;
 mod queue;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use exo_platform::{Buffer, pci::Identity};
 
-use super::{VIRTIO_BLK, fake::FakeBlk, fake_bus::FakeVirtio, format::feature};
+use super::{VIRTIO_BLK, fake::FakeBlk, format::feature};
 use crate::{
     block::{
         BlockDevice, Cause, Operation, Polled, Request,
@@ -15,15 +15,12 @@ use crate::{
     virtio,
 };
 
-fn rig(disk: Arc<FakeDisk>, own_features: u64, without: u64, vectors: usize) -> Rig<FakeVirtio<FakeBlk>> {
-    // Without tables, a request takes many descriptors.
-    let size = if own_features & virtio::feature::INDIRECT == 0 { 2048 } else { 128 };
-    let fake = FakeVirtio::new(FakeBlk { disk, without }, size, own_features, vectors);
+fn rig(disk: Arc<FakeDisk>, own_features: u64, without: u64, vectors: usize) -> Rig<FakeBlk> {
     let identity = Identity { vendor: 0x1af4, device: 0x1042, class: 1, ..Identity::default() };
-    Rig::new(&VIRTIO_BLK, identity, fake).started()
+    Rig::new(&VIRTIO_BLK, identity, FakeBlk::new(disk, own_features, without, vectors)).started()
 }
 
-fn start(disk: Arc<FakeDisk>) -> Rig<FakeVirtio<FakeBlk>> {
+fn start(disk: Arc<FakeDisk>) -> Rig<FakeBlk> {
     rig(disk, virtio::feature::INDIRECT | virtio::feature::EVENT_INDEX, 0, 4)
 }
 
@@ -33,7 +30,7 @@ crate::block_suite!(start);
 mod plain {
     use super::*;
 
-    fn start(disk: Arc<FakeDisk>) -> Rig<FakeVirtio<FakeBlk>> {
+    fn start(disk: Arc<FakeDisk>) -> Rig<FakeBlk> {
         // One interrupt, which is no message from a table; no tables of descriptors, no event index.
         rig(disk, 0, 0, 1)
     }

@@ -172,7 +172,9 @@ impl Function {
 
     /// Stops its DMA and its answers.
     pub fn disable(&self) {
-        self.space.device.disable();
+        if self.space.get(register::COMMAND, 2) as u16 & command::MASTER != 0 {
+            self.space.device.disable();
+        }
         pci::disable(&*self.space);
     }
 
