@@ -26,6 +26,8 @@ const QUEUES: u16 = 4;
 struct State {
     misdeed: Option<Misdeed>,
     is_paused: bool,
+    /// It begins with what it was given only when it is told to stop.
+    is_late: bool,
 }
 
 /// The device.
@@ -60,6 +62,11 @@ impl FakeBlk {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// From now on it does nothing before it is to be reset, and then all at once.
+    pub(super) fn dawdle(&self) {
+        (self.state().is_paused, self.state().is_late) = (true, true);
     }
 
     /// How often the device was reset.
@@ -175,6 +182,9 @@ impl FakeDevice for FakeBlk {
     }
 
     fn write(&self, bar: u8, offset: usize, size: u8, value: u64) {
+        if FakeVirtio::is_reset(offset, value) && self.bus.is_running() && self.state().is_late {
+            self.pause(false);
+        }
         self.bus.write(bar, offset, size, value);
         if FakeVirtio::is_doorbell(offset) {
             self.work();

@@ -12,10 +12,12 @@ use crate::{
     virtio::{Doorbell, Layout, Part, Queue, Used},
 };
 
-/// Bytes of a slot's own memory, where the device reads the header and the range and writes the status.
+/// Bytes of a slot's own memory, where the device reads the header and the range and writes the status and the serial number.
 const STRIDE: usize = 64;
 const RANGE: usize = HEADER_BYTES as usize;
 const STATUS: usize = RANGE + RANGE_BYTES as usize;
+const SERIAL: usize = STATUS + 1;
+const _: () = assert!(SERIAL + SERIAL_BYTES <= STRIDE);
 /// Completions that one poll takes at most, so that whoever polls gets on with its own work.
 const MAX_REAPED: usize = 256;
 /// Completions that nobody asked for after which the device is reset.
@@ -203,24 +205,24 @@ impl RequestQueue {
         }
     }
 
-    /// Asks the device for its serial number, with nothing else under way; `is_over` ends the wait.
+    /// Asks the device for its serial number, with nothing else under way; `is_over` ends the wait. The device may still write it
+    /// later then, where it does no harm.
     pub(super) fn read_serial(&self, is_over: impl Fn() -> bool) -> Option<[u8; SERIAL_BYTES]> {
         let mut inner = self.inner.lock();
-        let text = Dma::new(SERIAL_BYTES, STRIDE, None).ok()?;
         inner.prepare(0, Type::Serial, 0);
         let [header, _, status] = inner.own_parts(0);
-        let answer = Part { address: text.address(), length: SERIAL_BYTES as u32, is_written: true };
+        let address = inner.own.address() + SERIAL as u64;
+        let answer = Part { address, length: SERIAL_BYTES as u32, is_written: true };
         inner.ring.push(0, [header, answer, status].into_iter());
         inner.notify();
         loop {
             if inner.ring.pop().is_some() {
                 let is_good = inner.own.read8(STATUS) == 0;
                 let mut bytes = [0; SERIAL_BYTES];
-                text.read_bytes(0, &mut bytes);
+                inner.own.read_bytes(SERIAL, &mut bytes);
                 return is_good.then_some(bytes);
             }
             if is_over() {
-                // The caller resets the device, which may still write there.
                 return None;
             }
             exo_platform::spin_for_ns(1000);

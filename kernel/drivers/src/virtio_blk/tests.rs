@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use exo_platform::{Buffer, pci::Identity};
+use exo_platform::{
+    Buffer,
+    fake::{cpu, dma},
+    pci::Identity,
+};
 
 use super::{VIRTIO_BLK, fake::FakeBlk, format::feature};
 use crate::{
@@ -15,9 +19,14 @@ use crate::{
     virtio,
 };
 
-fn rig(disk: Arc<FakeDisk>, own_features: u64, without: u64, vectors: usize) -> Rig<FakeBlk> {
+/// One that is not started yet.
+fn stopped(disk: Arc<FakeDisk>, own_features: u64, without: u64, vectors: usize) -> Rig<FakeBlk> {
     let identity = Identity { vendor: 0x1af4, device: 0x1042, class: 1, ..Identity::default() };
-    Rig::new(&VIRTIO_BLK, identity, FakeBlk::new(disk, own_features, without, vectors)).started()
+    Rig::new(&VIRTIO_BLK, identity, FakeBlk::new(disk, own_features, without, vectors))
+}
+
+fn rig(disk: Arc<FakeDisk>, own_features: u64, without: u64, vectors: usize) -> Rig<FakeBlk> {
+    stopped(disk, own_features, without, vectors).started()
 }
 
 fn start(disk: Arc<FakeDisk>) -> Rig<FakeBlk> {
@@ -45,6 +54,17 @@ fn the_device_says_its_serial_number() {
 }
 
 #[test]
+fn a_serial_number_that_comes_too_late_is_written_to_memory_that_is_still_there() {
+    cpu::set_clock(0);
+    let rig = stopped(FakeDisk::new(64, 512), 0, 0, 4);
+    rig.fake.dawdle();
+    let strays = dma::stray_accesses();
+    let rig = rig.started();
+    assert_eq!((rig.device().serial(), dma::stray_accesses()), ("", strays));
+    assert_eq!(Polled::new(rig.device()).read_sectors(1, &mut [0; 512]), Ok(()));
+}
+
+#[test]
 fn a_device_that_keeps_nothing_back_needs_no_flush() {
     let disk = FakeDisk::new(64, 512);
     let rig = rig(disk.clone(), 0, feature::FLUSH, 4);
@@ -62,7 +82,6 @@ fn a_device_without_discard_refuses_it() {
 
 #[test]
 fn an_overdue_request_costs_one_reset() {
-    use exo_platform::fake::cpu;
     cpu::set_clock(1_000_000_000);
     let rig = start(FakeDisk::new(64, 512));
     let before = rig.fake.resets();
