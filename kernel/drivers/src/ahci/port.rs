@@ -300,6 +300,10 @@ impl Requests for Port {
     fn cancel(&self, _cpu: usize, tag: Tag) -> bool {
         let request = {
             let mut inner = self.inner.lock();
+            // What was taken back from a list that has not stopped yet may still be worked on.
+            if matches!(inner.phase, Phase::Stopping { .. }) {
+                return false;
+            }
             let Some(slot) = inner.slots.slot_of(tag) else { return false };
             let Some(index) = inner.waiting.iter().position(|waiting| *waiting == slot) else { return false };
             inner.waiting.remove(index);

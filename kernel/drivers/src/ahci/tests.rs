@@ -12,9 +12,9 @@ use super::{
 use crate::{
     DriverError,
     block::{
-        Cause, Operation, Request,
+        Cause, Operation, Request, TIMEOUT_NS,
         fake_disk::FakeDisk,
-        suite::{Collector, FakeController, Misdeed, Rig},
+        suite::{Collector, FakeController, Misdeed, Rig, summary},
     },
 };
 
@@ -153,6 +153,24 @@ fn the_error_of_a_command_alone_needs_no_link_reset() {
     rig.deliver();
     let results: Vec<bool> = sink.take().iter().map(|completion| completion.result.is_ok()).collect();
     assert_eq!((results, rig.fake.link_resets(0)), (vec![false, true, true], 0));
+}
+
+#[test]
+fn nothing_can_be_taken_back_from_a_port_that_does_not_stop() {
+    fake::cpu::set_clock(0);
+    let rig = start(FakeDisk::new(100, 512));
+    let (disk, sink) = (rig.device(), Arc::<Collector>::default());
+    rig.fake.misbehave(Misdeed::Dead);
+    let tag = disk.submit(0, read(&sink, 0)).unwrap();
+    disk.ring(0);
+    fake::cpu::set_clock(TIMEOUT_NS + 1_000_000_000);
+    disk.check_timeouts(TIMEOUT_NS + 1_000_000_000);
+    assert!(!disk.cancel(0, tag), "the adapter may still use its buffer");
+    assert_eq!(sink.count(), 0);
+    fake::cpu::set_clock(2 * TIMEOUT_NS);
+    disk.check_timeouts(2 * TIMEOUT_NS);
+    assert_eq!(summary(&sink.take()), [(0, Err(Cause::TimedOut))]);
+    assert!(!disk.is_present());
 }
 
 #[test]

@@ -122,11 +122,13 @@ impl RequestQueue {
         MAX_REAPED
     }
 
+    /// Takes a request back if the device was not told of it.
     pub(super) fn cancel(&self, tag: Tag) -> bool {
         let request = {
             let mut inner = self.inner.lock();
             let Some(slot) = inner.slots.slot_of(tag) else { return false };
-            if !inner.is_held && !inner.ring.withdraw(slot) {
+            // While the device is being reset nobody knows what it still does.
+            if inner.is_held || !inner.ring.withdraw(slot) {
                 return false;
             }
             inner.slots.take(slot).map(|content| content.request)

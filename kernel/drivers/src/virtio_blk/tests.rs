@@ -9,12 +9,17 @@ use exo_platform::{
     pci::Identity,
 };
 
-use super::{VIRTIO_BLK, fake::FakeBlk, format::feature};
+use super::{
+    VIRTIO_BLK,
+    fake::FakeBlk,
+    format::feature,
+    queue::{RequestQueue, Rules},
+};
 use crate::{
     block::{
-        BlockDevice, Cause, Operation, Polled, Request,
+        BlockDevice, Cause, Operation, Polled, Request, device_name,
         fake_disk::{Deed, FakeDisk},
-        suite::{Collector, FakeController, Misdeed, Rig},
+        suite::{Collector, FakeController, Misdeed, Rig, summary},
     },
     virtio,
 };
@@ -109,4 +114,27 @@ fn a_buffer_in_more_parts_than_the_device_takes_is_refused() {
     let refused = rig.device().submit(0, request).unwrap_err();
     assert_eq!((refused.why.cause, refused.request.token), (Cause::Misaligned, 5));
     assert_eq!(sink.count(), 0, "a refused request must not reach its sink");
+}
+
+#[test]
+fn nothing_can_be_taken_back_while_the_device_is_being_reset() {
+    let layout = virtio::Layout { size: 8, chain: 4, is_indirect: false, has_event_index: false };
+    let rules = Rules { scale: 1, size_max: u32::MAX, can_flush: true };
+    let queue = RequestQueue::new(device_name(format_args!("vblk")), rules, layout, 0).unwrap();
+    let sink = Arc::<Collector>::default();
+    let read = || {
+        let buffer = Some(Buffer::kernel(512).unwrap());
+        Request { operation: Operation::Read, sector: 0, sectors: 1, buffer, sink: sink.clone(), token: 1 }
+    };
+    queue.release();
+    let told = queue.submit(read()).unwrap();
+    queue.ring();
+    queue.hold();
+    assert!(!queue.cancel(told), "the device may still use its buffer");
+    queue.forget(0);
+    queue.release();
+    assert_eq!((queue.in_flight(), sink.count()), (1, 0), "it was given to the device again");
+    let waiting = queue.submit(read()).unwrap();
+    assert!(queue.cancel(waiting));
+    assert_eq!(summary(&sink.take()), [(1, Err(Cause::Cancelled))]);
 }
