@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     DriverError,
-    block::{Cause, DeviceName, slots},
+    block::{Cause, Controller, DeviceName, Requests, slots},
     bus::Access,
 };
 
@@ -63,9 +63,10 @@ pub(super) struct Adapter {
     interrupts: SpinLock<Option<pci::Interrupts>>,
 }
 
-impl Adapter {
-    /// Starts the adapter behind `function` and the disks at its ports.
-    pub(super) fn start(name: DeviceName, function: &pci::Function) -> Result<Self, DriverError> {
+impl Controller for Adapter {
+    type Place = pci::Function;
+
+    fn start(name: DeviceName, function: &pci::Function) -> Result<Arc<Self>, DriverError> {
         let mut ports = Vec::new();
         // Declared after the ports, whose memory the adapter is told of: on an early end it loses access before that is freed.
         let access = Access::grant(function);
@@ -104,28 +105,25 @@ impl Adapter {
         registers.write32(host::INTERRUPTS, u32::MAX);
         registers.write32(host::CONTROL, host::AHCI_ENABLE | host::INTERRUPT_ENABLE);
         access.keep();
-        Ok(Self { function: function.clone(), registers, ports, interrupts: SpinLock::new(Some(interrupts)) })
+        let interrupts = SpinLock::new(Some(interrupts));
+        Ok(Arc::new(Self { function: function.clone(), registers, ports, interrupts }))
     }
 
-    /// The disks.
-    pub(super) fn ports(&self) -> &[Arc<Port>] {
-        &self.ports
+    fn disks(self: &Arc<Self>) -> Vec<Arc<dyn Requests>> {
+        self.ports.iter().map(|port| port.clone() as Arc<dyn Requests>).collect()
     }
 
-    /// Whether the adapter answers.
-    pub(super) fn is_present(&self) -> bool {
+    fn is_present(&self) -> bool {
         self.registers.read32(host::CAPABILITIES) != u32::MAX
     }
 
-    /// The adapter was pulled out.
-    pub(super) fn remove(&self) {
+    fn remove(&self) {
         self.function.disable();
         self.ports.iter().for_each(|port| port.close(Cause::Removed));
         *self.interrupts.lock() = None;
     }
 
-    /// Finishes what is under way and switches the adapter off.
-    pub(super) fn shut_down(&self) -> Result<(), DriverError> {
+    fn shut_down(&self) -> Result<(), DriverError> {
         let mut result = Ok(());
         for port in &self.ports {
             result = result.and(port.shut_down());

@@ -4,6 +4,7 @@
 //! The core is [`Requests`]: owned requests go in, completions come out, with a queue for each CPU. Drivers implement it.
 //! [`BlockDevice`] is the front that the rest of the kernel may use instead: plain calls that read and write sectors.
 
+mod controller;
 mod device;
 #[cfg(test)]
 pub(crate) mod fake_disk;
@@ -17,6 +18,7 @@ pub(crate) mod suite;
 
 use exo_platform::Buffer;
 
+pub use controller::{Controller, ControllerDriver};
 pub use device::{BlockDevice, BlockDeviceType, Polled};
 pub use generic::GenericBlockDevice;
 pub use request::{

@@ -2,6 +2,7 @@
 //! From devices to drivers: what drivers announce about themselves, and what they are offered.
 
 mod access;
+mod names;
 
 use alloc::sync::Arc;
 
@@ -10,6 +11,7 @@ use exo_platform::{InterruptLine, Registers, pci};
 use crate::{Driver, DriverError};
 
 pub use access::Access;
+pub use names::Names;
 
 /// A driver as the bus knows it: what it matches and how to try it.
 pub struct DriverInfo {

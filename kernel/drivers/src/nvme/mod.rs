@@ -23,20 +23,14 @@ mod shadow;
 #[cfg(test)]
 mod tests;
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use alloc::{sync::Arc, vec::Vec};
 
-use alloc::{
-    string::{String, ToString},
-    sync::Arc,
-    vec::Vec,
-};
-
-use exo_platform::{SpinLock, pci};
+use exo_platform::pci;
 
 use crate::{
-    Device, Driver, DriverError, DriverType,
-    block::device_name,
-    bus::{DriverInfo, Found, Match},
+    Driver, DriverError,
+    block::{self, ControllerDriver, DeviceName, Requests},
+    bus::{DriverInfo, Found, Match, Names},
 };
 use controller::Controller;
 use namespace::Namespace;
@@ -47,67 +41,44 @@ const CLASS: Match = Match::PciClass { class: 0x01, subclass: 0x08, interface: S
 /// The driver for the bus.
 pub static NVME: DriverInfo = DriverInfo { name: "nvme", matches: &[CLASS], probe };
 
-/// Controllers found so far, for their names.
-static FOUND: AtomicU32 = AtomicU32::new(0);
+static NAMES: Names = Names::new("nvme");
 
 fn probe(found: &Found) -> Result<Arc<dyn Driver>, DriverError> {
     let function = found.pci()?;
-    let name = device_name(format_args!("nvme{}", FOUND.fetch_add(1, Ordering::Relaxed)));
-    Ok(Arc::new(Nvme { name: name.to_string(), function: function.clone(), running: SpinLock::new(None) }))
+    Ok(ControllerDriver::<Running>::new(NAMES.next(), function.clone()))
 }
 
+/// A controller that was started, and its disks.
 struct Running {
     controller: Arc<Controller>,
     namespaces: Vec<Arc<Namespace>>,
 }
 
-/// The driver of one controller.
-struct Nvme {
-    name: String,
-    function: pci::Function,
-    running: SpinLock<Option<Running>>,
-}
+impl block::Controller for Running {
+    type Place = pci::Function;
 
-impl Driver for Nvme {
-    fn driver_type(&self) -> DriverType {
-        DriverType::Block
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn init(&self) -> Result<(), DriverError> {
-        let name = device_name(format_args!("{}", self.name));
-        let (controller, found) = Controller::start(name, &self.function)?;
+    fn start(name: DeviceName, function: &pci::Function) -> Result<Arc<Self>, DriverError> {
+        let (controller, found) = Controller::start(name, function)?;
         let namespaces = found
             .into_iter()
             .map(|(number, info)| Arc::new(Namespace::new(&controller, number, info)))
             .collect();
-        *self.running.lock() = Some(Running { controller, namespaces });
-        Ok(())
+        Ok(Arc::new(Self { controller, namespaces }))
     }
 
-    fn shutdown(&self) -> Result<(), DriverError> {
-        let running = self.running.lock().take();
-        running.map_or(Ok(()), |running| running.controller.shut_down())
+    fn disks(self: &Arc<Self>) -> Vec<Arc<dyn Requests>> {
+        self.namespaces.iter().map(|namespace| namespace.clone() as Arc<dyn Requests>).collect()
     }
 
-    fn is_ready(&self) -> bool {
-        self.running.lock().as_ref().is_some_and(|running| running.controller.is_present())
+    fn is_present(&self) -> bool {
+        self.controller.is_present()
     }
 
-    fn devices(&self) -> Vec<Device> {
-        let running = self.running.lock();
-        let present = running.iter().filter(|running| running.controller.is_present());
-        let namespaces = present.flat_map(|running| &running.namespaces);
-        namespaces.map(|namespace| Device::Block(namespace.clone())).collect()
+    fn remove(&self) {
+        self.controller.remove();
     }
 
-    fn removed(&self) {
-        let controller = self.running.lock().as_ref().map(|running| running.controller.clone());
-        if let Some(controller) = controller {
-            controller.remove();
-        }
+    fn shut_down(&self) -> Result<(), DriverError> {
+        self.controller.shut_down()
     }
 }

@@ -4,19 +4,16 @@
 //! finds that it does not answer any more, and ends what is under way. Source: PCI Express Base Specification 5.0, sections 6.7
 //! and 7.5.3.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
-use alloc::{
-    string::{String, ToString},
-    sync::Arc,
-};
+use alloc::sync::Arc;
 
 use exo_platform::pci::{Function, capability};
 
 use crate::{
     Driver, DriverError, DriverType,
-    block::device_name,
-    bus::{DriverInfo, Found, Match},
+    block::DeviceName,
+    bus::{DriverInfo, Found, Match, Names},
 };
 
 /// A bridge from PCI to PCI (PCI Code and ID Assignment 1.11, D.7).
@@ -47,8 +44,7 @@ const BUTTON_PRESSED: u16 = 1;
 /// The driver for the bus.
 pub static PCIE_PORT: DriverInfo = DriverInfo { name: "pcie-port", matches: &[CLASS], probe };
 
-/// Ports found so far, for their names.
-static PORTS: AtomicU32 = AtomicU32::new(0);
+static NAMES: Names = Names::new("pcie-port");
 
 fn probe(found: &Found) -> Result<Arc<dyn Driver>, DriverError> {
     let function = found.pci()?;
@@ -59,15 +55,14 @@ fn probe(found: &Found) -> Result<Arc<dyn Driver>, DriverError> {
     if function.read_config32(base + register::SLOT_CAPABILITIES) & NEEDED != NEEDED {
         return Err(DriverError::Declined("a slot whose device stays"));
     }
-    let name = device_name(format_args!("pcie-port{}", PORTS.fetch_add(1, Ordering::Relaxed)));
-    let port =
-        Port { name: name.to_string(), function: function.clone(), base, is_running: AtomicBool::new(false) };
+    let (name, function) = (NAMES.next(), function.clone());
+    let port = Port { name, function, base, is_running: AtomicBool::new(false) };
     Ok(Arc::new(port))
 }
 
 /// A port with a slot.
 struct Port {
-    name: String,
+    name: DeviceName,
     function: Function,
     /// Where the capability is in configuration space.
     base: u16,

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{string::String, sync::Arc, vec, vec::Vec};
 
 use exo_platform::{
     InterruptHandler, InterruptKind, MAX_TRANSFER, PAGE_SIZE, SpinLock, cpu_count, node_of_cpu, now_ns, pci,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     DriverError,
-    block::{Cause, DeviceName, Geometry, Refused, Request, Requests, Tag},
+    block::{Cause, Controller, DeviceName, Geometry, Refused, Request, Requests, Tag},
     virtio::{self, Layout, Transport},
 };
 
@@ -97,8 +97,8 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Starts the device.
-    pub(super) fn start(name: DeviceName, transport: &Arc<Transport>) -> Result<Arc<Self>, DriverError> {
+    /// Starts the device. After an error it was not told to begin, or has been reset.
+    fn set_up(name: DeviceName, transport: &Arc<Transport>) -> Result<Arc<Self>, DriverError> {
         let features = transport.negotiate(WANTED)?;
         let config = transport.read_device(Config::read).ok_or(DriverError::Device("it has no registers"))?;
         let has = |bit| features & bit != 0;
@@ -223,9 +223,27 @@ impl Disk {
         let later = if cause == Cause::TimedOut { Cause::Removed } else { cause };
         self.queues.all.iter().for_each(|queue| queue.close(cause, later));
     }
+}
 
-    /// The device was pulled out.
-    pub(super) fn remove(&self) {
+impl Controller for Disk {
+    type Place = Arc<Transport>;
+
+    fn start(name: DeviceName, transport: &Arc<Transport>) -> Result<Arc<Self>, DriverError> {
+        Self::set_up(name, transport).inspect_err(|_| {
+            transport.fail();
+            transport.function().disable();
+        })
+    }
+
+    fn disks(self: &Arc<Self>) -> Vec<Arc<dyn Requests>> {
+        vec![self.clone()]
+    }
+
+    fn is_present(&self) -> bool {
+        Requests::is_present(self)
+    }
+
+    fn remove(&self) {
         {
             let mut state = self.state.lock();
             if !state.is_over {
@@ -235,11 +253,10 @@ impl Disk {
         *self.interrupts.lock() = None;
     }
 
-    /// Finishes what is under way and resets the device.
-    pub(super) fn shut_down(&self) -> Result<(), DriverError> {
+    fn shut_down(&self) -> Result<(), DriverError> {
         let mut result = Ok(());
         self.queues.all.iter().for_each(|queue| queue.refuse(Cause::NotReady));
-        if self.is_present() {
+        if Requests::is_present(self) {
             let end = now_ns().saturating_add(SHUTDOWN_NS);
             while self.queues.all.iter().any(|queue| queue.in_flight() > 0) && now_ns() < end {
                 self.queues.all.iter().for_each(|queue| {

@@ -17,21 +17,12 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use core::sync::atomic::{AtomicU32, Ordering};
-
-use alloc::{
-    string::{String, ToString},
-    sync::Arc,
-    vec,
-    vec::Vec,
-};
-
-use exo_platform::SpinLock;
+use alloc::sync::Arc;
 
 use crate::{
-    Device, Driver, DriverError, DriverType,
-    block::{Requests, device_name},
-    bus::{DriverInfo, Found, Match},
+    Driver, DriverError,
+    block::ControllerDriver,
+    bus::{DriverInfo, Found, Match, Names},
     virtio::{MODERN, Transport, VENDOR},
 };
 use device::Disk;
@@ -51,67 +42,9 @@ pub static VIRTIO_BLK: DriverInfo = DriverInfo {
     probe,
 };
 
-/// Devices found so far, for their names.
-static FOUND: AtomicU32 = AtomicU32::new(0);
+static NAMES: Names = Names::new("vblk");
 
 fn probe(found: &Found) -> Result<Arc<dyn Driver>, DriverError> {
     let transport = Transport::new(found.pci()?)?;
-    let name = device_name(format_args!("vblk{}", FOUND.fetch_add(1, Ordering::Relaxed)));
-    Ok(Arc::new(VirtioBlk {
-        name: name.to_string(),
-        transport: Arc::new(transport),
-        disk: SpinLock::new(None),
-    }))
-}
-
-/// The driver of one disk.
-struct VirtioBlk {
-    name: String,
-    transport: Arc<Transport>,
-    disk: SpinLock<Option<Arc<Disk>>>,
-}
-
-impl VirtioBlk {
-    fn disk(&self) -> Option<Arc<Disk>> {
-        self.disk.lock().clone()
-    }
-}
-
-impl Driver for VirtioBlk {
-    fn driver_type(&self) -> DriverType {
-        DriverType::Block
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn init(&self) -> Result<(), DriverError> {
-        let name = device_name(format_args!("{}", self.name));
-        let disk = Disk::start(name, &self.transport).inspect_err(|_| {
-            self.transport.fail();
-            self.transport.function().disable();
-        })?;
-        *self.disk.lock() = Some(disk);
-        Ok(())
-    }
-
-    fn shutdown(&self) -> Result<(), DriverError> {
-        let disk = self.disk.lock().take();
-        disk.map_or(Ok(()), |disk| disk.shut_down())
-    }
-
-    fn is_ready(&self) -> bool {
-        self.disk().is_some_and(|disk| disk.is_present())
-    }
-
-    fn devices(&self) -> Vec<Device> {
-        self.disk().map_or(Vec::new(), |disk| vec![Device::Block(disk)])
-    }
-
-    fn removed(&self) {
-        if let Some(disk) = self.disk() {
-            disk.remove();
-        }
-    }
+    Ok(ControllerDriver::<Disk>::new(NAMES.next(), Arc::new(transport)))
 }

@@ -113,6 +113,7 @@ pub(crate) fn a_dead_device_is_given_up_and_every_request_ends<F: FakeController
     assert_eq!(ended.len(), 8, "{:?}", summary(&ended));
     assert!(ended.iter().all(|completion| completion.result.is_err()));
     assert!(!bench.device.is_present());
+    assert!(bench.rig.disks().is_empty(), "it is offered no more");
     assert_eq!(bench.submit(bench.read(0, 1, 9)), Err(Cause::Removed));
 }
 
