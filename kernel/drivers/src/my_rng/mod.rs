@@ -19,7 +19,10 @@ use core::{
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
-use exo_platform::{InterruptHandler, SpinLock, cpu_count, cpu_index, now_ns, pci};
+use exo_platform::{
+    InterruptHandler, SpinLock, cpu_count, cpu_index, now_ns,
+    pci::{self, Config as _},
+};
 use my_rng_abi::{
     queue::{STREAM_ENTROPY, STREAM_SEEDABLE},
     registers::{DEVICE_ID, REGISTER_BAR, VENDOR_ID},
@@ -129,12 +132,12 @@ impl MyRng {
     pub fn new(function: &pci::Function) -> Result<Arc<Self>, DriverError> {
         let name = format!("my_rng-{}", function.address());
         // Its registers answer only when it is enabled.
-        let command = function.read_config16(pci::register::COMMAND);
+        let command = function.config().read16(pci::register::COMMAND);
         function.enable();
         let hardware = Hardware::new(function.bar(REGISTER_BAR)?);
         let identified = hardware.identify();
         if identified.is_err() {
-            function.write_config16(pci::register::COMMAND, command);
+            function.config().write16(pci::register::COMMAND, command);
         }
         identified?;
         // One queue is for the seedable stream, and one is kept for programs if there are enough.

@@ -15,7 +15,7 @@ use exo_platform::{
         cpu::{advance, set_clock, set_cpu},
         dma::{device_read, device_read32, device_read64, device_write, stray_accesses},
     },
-    pci::{Address, Function, Identity, command, register},
+    pci::{Address, Config as _, Function, Identity, command, register},
 };
 use my_rng_abi::{
     queue::{
@@ -432,7 +432,7 @@ fn a_device_that_refuses_its_queues_is_not_started() {
     assert!(matches!(device.init(), Err(DriverError::Device(_))));
     assert!(!device.is_ready() && device.devices().is_empty());
     // Queues that it has started before may be running.
-    assert_eq!(function.read_config16(register::COMMAND) & command::MASTER, 0);
+    assert_eq!(function.config().read16(register::COMMAND) & command::MASTER, 0);
     fake.wires.raise(0);
     assert_eq!(fake.wires.deliver(), 0);
 }

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::sync::Arc;
 
-use exo_platform::pci::{Function, capability};
+use exo_platform::pci::{Config as _, Function, capability};
 
 use crate::{
     Driver, DriverError, DriverType,
@@ -49,10 +49,10 @@ static NAMES: Names = Names::new("pcie-port");
 fn probe(found: &Found) -> Result<Arc<dyn Driver>, DriverError> {
     let function = found.pci()?;
     let base = function.capability(capability::EXPRESS).ok_or(DriverError::Declined("not PCI Express"))?;
-    if function.read_config16(base + register::CAPABILITIES) & HAS_SLOT == 0 {
+    if function.config().read16(base + register::CAPABILITIES) & HAS_SLOT == 0 {
         return Err(DriverError::Declined("a port without a slot"));
     }
-    if function.read_config32(base + register::SLOT_CAPABILITIES) & NEEDED != NEEDED {
+    if function.config().read32(base + register::SLOT_CAPABILITIES) & NEEDED != NEEDED {
         return Err(DriverError::Declined("a slot whose device stays"));
     }
     let (name, function) = (NAMES.next(), function.clone());
@@ -80,7 +80,7 @@ impl Driver for Port {
 
     fn init(&self) -> Result<(), DriverError> {
         // What was pressed before anybody looked does not count.
-        self.function.write_config16(self.base + register::SLOT_STATUS, BUTTON_PRESSED);
+        self.function.config().write16(self.base + register::SLOT_STATUS, BUTTON_PRESSED);
         self.is_running.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -95,15 +95,15 @@ impl Driver for Port {
     }
 
     fn tick(&self, _now_ns: u64) {
-        let status = self.function.read_config16(self.base + register::SLOT_STATUS);
+        let status = self.function.config().read16(self.base + register::SLOT_STATUS);
         // All ones is a port that was pulled out itself.
         if status == u16::MAX || status & BUTTON_PRESSED == 0 {
             return;
         }
-        self.function.write_config16(self.base + register::SLOT_STATUS, BUTTON_PRESSED);
-        let control = self.function.read_config16(self.base + register::SLOT_CONTROL);
+        self.function.config().write16(self.base + register::SLOT_STATUS, BUTTON_PRESSED);
+        let control = self.function.config().read16(self.base + register::SLOT_CONTROL);
         let off = control | POWER_INDICATOR_OFF | POWER_OFF;
-        self.function.write_config16(self.base + register::SLOT_CONTROL, off);
+        self.function.config().write16(self.base + register::SLOT_CONTROL, off);
     }
 }
 
@@ -157,13 +157,13 @@ mod tests {
         port.init().unwrap();
         assert!(port.is_ready());
         // The fake's status register does not clear what ones are written to.
-        function.write_config16(STATUS, 0);
-        function.write_config16(CONTROL, 0x0100);
+        function.config().write16(STATUS, 0);
+        function.config().write16(CONTROL, 0x0100);
         port.tick(0);
-        assert_eq!(function.read_config16(CONTROL), 0x0100);
-        function.write_config16(STATUS, BUTTON_PRESSED);
+        assert_eq!(function.config().read16(CONTROL), 0x0100);
+        function.config().write16(STATUS, BUTTON_PRESSED);
         port.tick(1);
-        assert_eq!(function.read_config16(CONTROL), 0x0700);
+        assert_eq!(function.config().read16(CONTROL), 0x0700);
     }
 
     #[test]

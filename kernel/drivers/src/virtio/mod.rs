@@ -13,7 +13,7 @@ use alloc::sync::Arc;
 
 use exo_platform::{
     InterruptHandler, InterruptKind, Registers,
-    pci::{self, capability},
+    pci::{self, Config as _, capability},
 };
 
 use crate::DriverError;
@@ -112,9 +112,9 @@ impl Transport {
     pub fn new(function: &pci::Function) -> Result<Self, DriverError> {
         let mut found: [Option<(Registers, u16)>; 5] = [const { None }; 5];
         for at in function.capabilities(capability::VENDOR) {
-            let [_, kind] = function.read_config16(at + 2).to_le_bytes();
-            let bar = function.read_config8(at + 4);
-            let (offset, length) = (function.read_config32(at + 8), function.read_config32(at + 12));
+            let [_, kind] = function.config().read16(at + 2).to_le_bytes();
+            let bar = function.config().read8(at + 4);
+            let (offset, length) = (function.config().read32(at + 8), function.config().read32(at + 12));
             let Some(place) = found.get_mut(usize::from(kind)).filter(|place| place.is_none()) else {
                 continue;
             };
@@ -131,7 +131,7 @@ impl Transport {
         }
         function.enable();
         Ok(Self {
-            notify_multiplier: function.read_config32(notify_at + 16),
+            notify_multiplier: function.config().read32(notify_at + 16),
             function: function.clone(),
             common,
             notify,

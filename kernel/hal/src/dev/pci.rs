@@ -10,10 +10,10 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use exo_logic::{
     device::{InterruptHandler, InterruptKind},
-    pci::{self, Bar, Config},
+    pci::{self, Bar},
 };
 
-pub use exo_logic::pci::{Address, Identity, PciError, capability, command, register};
+pub use exo_logic::pci::{Address, Config, Identity, PciError, capability, command, register};
 
 use super::{
     acpi,
@@ -156,34 +156,9 @@ impl Function {
         (is_bridge && below != 0 && below != 0xff).then_some(below)
     }
 
-    /// Reads a byte of configuration space.
-    pub fn read_config8(&self, offset: u16) -> u8 {
-        self.space.read8(offset)
-    }
-
-    /// Reads two bytes.
-    pub fn read_config16(&self, offset: u16) -> u16 {
-        self.space.read16(offset)
-    }
-
-    /// Reads four bytes.
-    pub fn read_config32(&self, offset: u16) -> u32 {
-        self.space.read32(offset)
-    }
-
-    /// Writes a byte.
-    pub fn write_config8(&self, offset: u16, value: u8) {
-        self.space.write8(offset, value);
-    }
-
-    /// Writes two bytes.
-    pub fn write_config16(&self, offset: u16, value: u16) {
-        self.space.write16(offset, value);
-    }
-
-    /// Writes four bytes.
-    pub fn write_config32(&self, offset: u16, value: u32) {
-        self.space.write32(offset, value);
+    /// Its configuration space.
+    pub fn config(&self) -> &impl Config {
+        &self.space
     }
 
     /// The offset of the first capability with number `id`.

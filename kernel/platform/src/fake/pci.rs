@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
 
-use exo_logic::pci::{self, Config};
-pub use exo_logic::pci::{Address, Identity, PciError, capability, command, register};
+use exo_logic::pci;
+pub use exo_logic::pci::{Address, Config, Identity, PciError, capability, command, register};
 
 use super::{FakeDevice, Wires, registers::Registers};
 use crate::{InterruptHandler, InterruptKind};
@@ -114,34 +114,9 @@ impl Function {
         self.identity
     }
 
-    /// Reads a byte of configuration space.
-    pub fn read_config8(&self, offset: u16) -> u8 {
-        self.space.read8(offset)
-    }
-
-    /// Reads two bytes.
-    pub fn read_config16(&self, offset: u16) -> u16 {
-        self.space.read16(offset)
-    }
-
-    /// Reads four bytes.
-    pub fn read_config32(&self, offset: u16) -> u32 {
-        self.space.read32(offset)
-    }
-
-    /// Writes a byte.
-    pub fn write_config8(&self, offset: u16, value: u8) {
-        self.space.write8(offset, value);
-    }
-
-    /// Writes two bytes.
-    pub fn write_config16(&self, offset: u16, value: u16) {
-        self.space.write16(offset, value);
-    }
-
-    /// Writes four bytes.
-    pub fn write_config32(&self, offset: u16, value: u32) {
-        self.space.write32(offset, value);
+    /// Its configuration space.
+    pub fn config(&self) -> &impl Config {
+        &*self.space
     }
 
     /// The offset of the first capability with number `id`.
