@@ -134,12 +134,6 @@ impl<T> Producer<T> {
         self.tail.wrapping_sub(before) as usize
     }
 
-    /// Items that can be staged for sure.
-    pub fn room(&mut self) -> usize {
-        self.seen_head = self.shared.head.0.load(Ordering::Acquire);
-        (self.shared.mask + 1 - self.tail.wrapping_sub(self.seen_head)) as usize
-    }
-
     /// Whether the item at `position`, which [`push`](Self::push) gave, has not been taken yet. It may be taken at any moment if it
     /// was published.
     pub fn is_waiting(&self, position: u32) -> bool {
@@ -200,7 +194,6 @@ mod tests {
             assert_eq!((producer.publish(), producer.publish()), (4, 0));
             let out: Vec<_> = core::iter::from_fn(|| consumer.pop()).collect();
             assert_eq!(out, (0..4).map(|i| (round * 4 + i, round * 4 + i)).collect::<Vec<_>>());
-            assert_eq!(producer.room(), 4);
         }
     }
 

@@ -187,8 +187,6 @@ pub(super) struct Completion {
     pub(super) queue: u16,
     /// The command's identifier.
     pub(super) identifier: u16,
-    /// The phase tag: inverted each time the controller passes through the queue.
-    pub(super) phase: bool,
     /// How the command ended.
     pub(super) status: CommandStatus,
 }
@@ -201,13 +199,12 @@ impl Completion {
             result: low as u32,
             queue: (high >> 16) as u16,
             identifier: (high >> 32) as u16,
-            phase: phase_of(high),
             status: CommandStatus((high >> 49) as u16 & 0x7fff),
         }
     }
 }
 
-/// The phase tag in the upper half of a completion queue entry.
+/// The phase tag in the upper half of a completion queue entry: inverted each time the controller passes through the queue.
 #[inline]
 pub(super) fn phase_of(high: u64) -> bool {
     high & (1 << 48) != 0
@@ -277,9 +274,10 @@ mod tests {
     #[test]
     fn a_completion_is_read_field_by_field() {
         // Result 5; head 2, queue 1; identifier 9, phase 1, status type 2, code 0x81.
-        let completion = Completion::from_words(5, 0x0503_0009_0001_0002);
+        let high = 0x0503_0009_0001_0002;
+        let completion = Completion::from_words(5, high);
         assert_eq!(completion.result, 5);
-        assert_eq!((completion.queue, completion.identifier, completion.phase), (1, 9, true));
+        assert_eq!((completion.queue, completion.identifier, phase_of(high)), (1, 9, true));
         assert_eq!(completion.status, CommandStatus(0x281));
         assert_eq!(completion.status.cause(), Some(Cause::Medium(0x281)));
     }

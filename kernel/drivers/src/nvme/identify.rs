@@ -32,8 +32,6 @@ pub(super) struct ControllerInfo {
     pub(super) has_discard: bool,
     /// Whether doorbells may be in memory.
     pub(super) has_shadow_doorbells: bool,
-    /// Whether there is a cache that a flush has to write back.
-    pub(super) has_cache: bool,
 }
 
 impl ControllerInfo {
@@ -49,7 +47,6 @@ impl ControllerInfo {
             max_transfer,
             has_discard: page[520] & (1 << 2) != 0,
             has_shadow_doorbells: page[257] & 1 != 0,
-            has_cache: page[525] & 1 != 0,
         }
     }
 }
@@ -118,11 +115,11 @@ mod tests {
         let mut page = [0; BYTES];
         page[4..24].copy_from_slice(b"serial-1            ");
         page[24..64].copy_from_slice(b"A model\xff\x00                               ");
-        (page[77], page[520], page[525]) = (5, 4, 1);
+        (page[77], page[520]) = (5, 4);
         let info = ControllerInfo::parse(&page);
         assert_eq!((info.serial.as_str(), info.model.as_str()), ("serial-1", "A model"));
         assert_eq!(info.max_transfer, Some(128 << 10));
-        assert!(info.has_discard && info.has_cache && !info.has_shadow_doorbells);
+        assert!(info.has_discard && !info.has_shadow_doorbells);
         page[257] = 1;
         assert!(ControllerInfo::parse(&page).has_shadow_doorbells);
         page[77] = 255;

@@ -3,16 +3,19 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use exo_platform::fake::{
-    FakeDevice, Wires,
-    dma::{device_read, device_read16, device_read32, device_read64, device_write},
+use exo_platform::{
+    fake::{
+        FakeDevice, Wires,
+        dma::{device_read, device_read16, device_read32, device_read64, device_write},
+    },
+    pci::{Address, Function, Identity},
 };
 
 use super::{
-    common,
+    VENDOR, common,
     feature::{EVENT_INDEX, INDIRECT, VERSION_1},
     status,
 };
@@ -112,6 +115,22 @@ pub(crate) struct FakeVirtio {
 impl FakeVirtio {
     pub(crate) fn new(kind: Kind) -> Self {
         Self { kind, wires: Wires::new(), inner: Mutex::default() }
+    }
+
+    /// The PCI function of such a device, a network card.
+    pub(crate) fn function(self: &Arc<Self>) -> Function {
+        let identity = Identity {
+            vendor: VENDOR,
+            device: 0x1041,
+            revision: 1,
+            class: 2,
+            subclass: 0,
+            interface: 0,
+            subsystem_vendor: VENDOR,
+            subsystem: 1,
+        };
+        let address = Address { segment: 0, bus: 0, device: 4, function: 0 };
+        Function::fake(address, identity, self.clone(), self.wires.clone())
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -140,11 +140,6 @@ impl Transport {
         })
     }
 
-    /// The device's own registers, if it has any.
-    pub fn device(&self) -> Option<&Registers> {
-        self.device.as_ref()
-    }
-
     /// The PCI function.
     pub fn function(&self) -> &pci::Function {
         &self.function

@@ -120,11 +120,6 @@ impl Queue {
         [0, self.layout.available(), self.layout.used()].map(|offset| self.memory.address() + offset as u64)
     }
 
-    /// The NUMA node that its memory is from.
-    pub fn node(&self) -> u32 {
-        self.memory.node()
-    }
-
     /// Forgets everything; for a device that was reset.
     pub fn reset(&mut self) {
         (self.filled, self.published, self.taken) = (0, 0, 0);

@@ -3,13 +3,10 @@
 
 use std::sync::Arc;
 
-use exo_platform::{
-    Dma,
-    pci::{Address, Function, Identity},
-};
+use exo_platform::{Dma, pci::Function};
 
 use super::{
-    Layout, Part, Queue, Transport, Used, VENDOR,
+    Layout, Part, Queue, Transport, Used,
     fake::{FakeVirtio, Kind},
     feature::VERSION_1,
     status,
@@ -22,18 +19,7 @@ fn kind() -> Kind {
 
 fn device(kind: Kind) -> (Arc<FakeVirtio>, Function) {
     let fake = Arc::new(FakeVirtio::new(kind));
-    let identity = Identity {
-        vendor: VENDOR,
-        device: 0x1041,
-        revision: 1,
-        class: 2,
-        subclass: 0,
-        interface: 0,
-        subsystem_vendor: VENDOR,
-        subsystem: 1,
-    };
-    let address = Address { segment: 0, bus: 0, device: 4, function: 0 };
-    let function = Function::fake(address, identity, fake.clone(), fake.wires.clone());
+    let function = fake.function();
     (fake, function)
 }
 

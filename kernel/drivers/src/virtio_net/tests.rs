@@ -9,10 +9,7 @@ use std::{
     },
 };
 
-use exo_platform::{
-    fake::dma::stray_accesses,
-    pci::{Address, Function, Identity},
-};
+use exo_platform::fake::dma::stray_accesses;
 
 use super::VirtioNet;
 use crate::{
@@ -22,7 +19,6 @@ use crate::{
         interface::{Interface, Setup},
     },
     virtio::{
-        VENDOR,
         fake::{FakeVirtio, Kind},
         feature::VERSION_1,
     },
@@ -43,18 +39,7 @@ fn kind() -> Kind {
 
 fn card(kind: Kind) -> (Arc<FakeVirtio>, Arc<VirtioNet>) {
     let fake = Arc::new(FakeVirtio::new(kind));
-    let identity = Identity {
-        vendor: VENDOR,
-        device: 0x1041,
-        revision: 1,
-        class: 2,
-        subclass: 0,
-        interface: 0,
-        subsystem_vendor: VENDOR,
-        subsystem: 1,
-    };
-    let address = Address { segment: 0, bus: 0, device: 4, function: 0 };
-    let function = Function::fake(address, identity, fake.clone(), fake.wires.clone());
+    let function = fake.function();
     (fake, VirtioNet::new(&function))
 }
 
