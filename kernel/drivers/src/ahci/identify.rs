@@ -3,6 +3,8 @@
 
 use alloc::string::String;
 
+use crate::block::device_text;
+
 /// Bytes of the answer.
 pub(super) const BYTES: usize = 512;
 
@@ -41,9 +43,7 @@ fn word(data: &[u8; BYTES], number: usize) -> u16 {
 
 /// Text is stored with the bytes of each word swapped.
 fn text(data: &[u8; BYTES], first: usize, words: usize) -> String {
-    let bytes = (first..first + words).flat_map(|number| word(data, number).to_be_bytes());
-    let text: String = bytes.map(|b| if (b' '..=b'~').contains(&b) { char::from(b) } else { ' ' }).collect();
-    String::from(text.trim())
+    device_text((first..first + words).flat_map(|number| word(data, number).to_be_bytes()))
 }
 
 impl Drive {

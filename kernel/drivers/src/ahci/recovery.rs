@@ -237,8 +237,7 @@ impl Port {
                 return;
             }
             inner.phase = Phase::Ended;
-            let later = if cause == Cause::NotReady { Cause::NotReady } else { Cause::Removed };
-            inner.refusal = Some(later);
+            inner.refusal = Some(cause.for_later());
         }
         self.registers.write32(port::INTERRUPT_ENABLE, 0);
         let command = self.registers.read32(port::COMMAND);

@@ -11,7 +11,7 @@ use exo_queue::{Consumer, Producer};
 
 use super::{
     BlockDevice, BlockDeviceType, BlockError, Cause, DeviceName, Geometry, Operation, Refused, Request,
-    Requests, Tag, device_name,
+    Requests, Tag, device_name, queue_of,
 };
 
 /// Requests that a queue holds.
@@ -98,8 +98,7 @@ impl GenericBlockDevice {
     }
 
     fn lane(&self, cpu: usize) -> Option<&Lane> {
-        // A division would cost more than all the rest of a submission.
-        self.lanes.get(cpu).or_else(|| self.lanes.get(cpu % self.lanes.len().max(1)))
+        queue_of(&self.lanes, cpu)
     }
 
     /// Calls `each` with every page of `start..start + length` (in bytes), the offset in it, how many bytes were before it and how
@@ -259,9 +258,8 @@ impl Requests for GenericBlockDevice {
         length: usize,
         each: &mut dyn FnMut(usize, &mut [u8]) -> bool,
     ) -> Option<Result<(), BlockError>> {
-        let size = self.offset(self.geometry.sectors);
         let sector = offset / u64::from(self.geometry.sector_size);
-        if offset.checked_add(length as u64).is_none_or(|end| end > size) {
+        if !self.geometry.holds(offset, length) {
             return Some(Err(self.error(Some(sector), Cause::OutOfRange)));
         }
         if self.is_removed.load(Ordering::Acquire) {

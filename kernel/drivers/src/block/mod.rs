@@ -23,6 +23,7 @@ pub use device::{BlockDevice, BlockDeviceType, Polled};
 pub use generic::GenericBlockDevice;
 pub use request::{
     BlockError, Cause, Completion, DeviceName, Operation, Refused, Request, Sink, Tag, device_name,
+    device_text,
 };
 
 /// Bytes of the smallest sector.
@@ -52,6 +53,12 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// Whether `length` bytes from byte `offset` on are all on the device.
+    pub(crate) fn holds(&self, offset: u64, length: usize) -> bool {
+        let size = self.sectors.saturating_mul(self.sector_size.into());
+        offset.checked_add(length as u64).is_some_and(|end| end <= size)
+    }
+
     /// Checks a request against the device, as every driver does first.
     ///
     /// # Errors
@@ -72,6 +79,16 @@ impl Geometry {
             Some(length) if length as u64 == bytes && length <= self.max_transfer => Ok(()),
             _ => Err(Cause::Misaligned),
         }
+    }
+}
+
+/// The queue of CPU `cpu` among a device's `queues`; a number beyond them is folded. None if there are no queues.
+#[inline]
+pub(crate) fn queue_of<T>(queues: &[T], cpu: usize) -> Option<&T> {
+    // A division would cost more than all the rest of a submission.
+    match queues.get(cpu) {
+        Some(queue) => Some(queue),
+        None => queues.get(cpu.checked_rem(queues.len())?),
     }
 }
 

@@ -266,8 +266,7 @@ impl Requests for PartitionDevice {
         each: &mut dyn FnMut(usize, &mut [u8]) -> bool,
     ) -> Option<Result<(), BlockError>> {
         let size = u64::from(self.geometry.sector_size);
-        let end = self.geometry.sectors.saturating_mul(size);
-        if offset.checked_add(length as u64).is_none_or(|last| last > end) {
+        if !self.geometry.holds(offset, length) {
             return Some(Err(self.error(Some(offset / size), Cause::OutOfRange)));
         }
         let start = self.start.saturating_mul(size).saturating_add(offset);

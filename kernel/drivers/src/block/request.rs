@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use alloc::sync::Arc;
+use alloc::{string::String, sync::Arc};
 
 use arrayvec::ArrayString;
 use exo_platform::Buffer;
@@ -28,6 +28,13 @@ impl fmt::Write for Cut<'_> {
         }
         Ok(())
     }
+}
+
+/// What a device says of itself, such as its model: a blank for what is not printable ASCII, and none at the ends.
+pub fn device_text(bytes: impl IntoIterator<Item = u8>) -> String {
+    let printable = |byte: u8| if (b' '..=b'~').contains(&byte) { char::from(byte) } else { ' ' };
+    let text: String = bytes.into_iter().map(printable).collect();
+    String::from(text.trim())
 }
 
 /// What is to be done.
@@ -144,6 +151,14 @@ pub enum Cause {
     NotReady,
 }
 
+impl Cause {
+    /// What requests are refused with after a device has ended with this cause: to those that come later it is gone, whatever the
+    /// reason.
+    pub(crate) fn for_later(self) -> Self {
+        if self == Self::NotReady { self } else { Self::Removed }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -185,6 +200,11 @@ mod tests {
         assert_eq!(error.to_string(), "nvme0n1: sector 77: the device reports a failure (status 0x281)");
         let error = BlockError { device, sector: None, cause: Cause::Removed };
         assert_eq!(error.to_string(), "nvme0n1: the device was removed");
+    }
+
+    #[test]
+    fn what_a_device_says_is_printable() {
+        assert_eq!(device_text(*b"  A\nmodel\x1b[2J\xff\0 "), "A model [2J");
     }
 
     #[test]

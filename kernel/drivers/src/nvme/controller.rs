@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     DriverError,
-    block::{Cause, DeviceName},
+    block::{Cause, DeviceName, queue_of},
     bus::Access,
 };
 
@@ -195,11 +195,7 @@ impl Controller {
     /// The queue of a CPU.
     #[inline]
     pub(super) fn queue(&self, cpu: usize) -> Option<&IoQueue> {
-        let queues = &self.queues.io;
-        match queues.get(cpu) {
-            Some(queue) => Some(queue),
-            None => queues.get(cpu.checked_rem(queues.len())?),
-        }
+        queue_of(&self.queues.io, cpu)
     }
 
     pub(super) fn queue_count(&self) -> usize {
@@ -337,13 +333,7 @@ impl Controller {
         state.life = Life::Ended;
         self.is_present.store(false, Ordering::Release);
         self.function.disable();
-        for queue in &self.queues.io {
-            queue.close(cause);
-            // Those that come later find a device that is gone, whatever the reason.
-            if cause == Cause::TimedOut {
-                queue.refuse(Cause::Removed);
-            }
-        }
+        self.queues.io.iter().for_each(|queue| queue.close(cause));
     }
 
     /// The device was pulled out.

@@ -4,6 +4,8 @@
 
 use alloc::{string::String, vec::Vec};
 
+use crate::block::device_text;
+
 /// Bytes of every Identify structure.
 pub(super) const BYTES: usize = 4096;
 
@@ -11,12 +13,8 @@ fn le<const N: usize>(page: &[u8], at: usize) -> [u8; N] {
     page.get(at..at + N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
 }
 
-/// An ASCII field without the blanks that fill it up, and without what is not printable.
 fn text(page: &[u8], at: usize, length: usize) -> String {
-    let bytes = page.get(at..at + length).unwrap_or_default();
-    let text: String =
-        bytes.iter().map(|&b| if (b' '..=b'~').contains(&b) { char::from(b) } else { ' ' }).collect();
-    String::from(text.trim())
+    device_text(page.get(at..at + length).unwrap_or_default().iter().copied())
 }
 
 /// The controller.

@@ -231,12 +231,12 @@ impl IoQueue {
         inner.rings.ring();
     }
 
-    /// Refuses requests with `cause` from now on, and ends those that are under way. The device touches no memory any more.
+    /// Refuses requests from now on, and ends those that are under way with `cause`. The device touches no memory any more.
     pub(super) fn close(&self, cause: Cause) {
         {
             let mut inner = self.inner.lock();
             inner.is_held = true;
-            inner.refusal = Some(cause);
+            inner.refusal = Some(cause.for_later());
         }
         self.end_all(cause, |_| true);
     }

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     DriverError,
-    block::{Cause, Controller, DeviceName, Geometry, Refused, Request, Requests, Tag},
+    block::{
+        Cause, Controller, DeviceName, Geometry, Refused, Request, Requests, Tag, device_text, queue_of,
+    },
     virtio::{self, Layout, Transport},
 };
 
@@ -170,7 +172,7 @@ impl Disk {
         match queue.read_serial(|| now_ns() > end) {
             Some(bytes) => {
                 let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-                Ok(String::from_utf8_lossy(text).trim().into())
+                Ok(device_text(text.iter().copied()))
             }
             None if now_ns() > end => {
                 self.set_up_again()?;
@@ -193,11 +195,7 @@ impl Disk {
     }
 
     fn queue(&self, cpu: usize) -> Option<&RequestQueue> {
-        let all = &self.queues.all;
-        match all.get(cpu) {
-            Some(queue) => Some(queue),
-            None => all.get(cpu.checked_rem(all.len())?),
-        }
+        queue_of(&self.queues.all, cpu)
     }
 
     fn recover(&self, state: &mut State) {
@@ -219,9 +217,7 @@ impl Disk {
         state.is_over = true;
         self.is_present.store(false, Ordering::Release);
         self.transport.function().disable();
-        // Those that come later find a device that is gone, whatever the reason.
-        let later = if cause == Cause::TimedOut { Cause::Removed } else { cause };
-        self.queues.all.iter().for_each(|queue| queue.close(cause, later));
+        self.queues.all.iter().for_each(|queue| queue.close(cause));
     }
 }
 
