@@ -3,7 +3,7 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use exo_platform::{InterruptHandler, Registers, SpinLock, now_ns, pci, spin_for_ns};
+use exo_platform::{InterruptHandler, Registers, SpinLock, pci};
 
 use super::{
     identify::Drive,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     DriverError,
     block::{Cause, Controller, DeviceName, Requests, slots},
-    bus::Access,
+    bus::{self, Access},
 };
 
 /// How long the BIOS may take to give the adapter up, and once more if it says that it is busy with it (AHCI 10.6.3).
@@ -136,17 +136,8 @@ impl Controller for Adapter {
 }
 
 /// Waits until `is_done`, at most `limit_ns`; whether it came to that.
-fn wait_until(limit_ns: u64, mut is_done: impl FnMut() -> bool) -> bool {
-    let end = now_ns().saturating_add(limit_ns);
-    loop {
-        if is_done() {
-            return true;
-        }
-        if now_ns() > end {
-            return false;
-        }
-        spin_for_ns(PAUSE_NS);
-    }
+fn wait_until(limit_ns: u64, is_done: impl FnMut() -> bool) -> bool {
+    bus::wait_until(limit_ns, PAUSE_NS, is_done)
 }
 
 /// Takes the adapter from the BIOS, if that has it.

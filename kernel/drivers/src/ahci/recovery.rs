@@ -16,6 +16,7 @@ use super::{
 use crate::{
     DriverError,
     block::{Cause, slots::InFlight},
+    bus::wait_until,
 };
 
 /// How long the command list may take to stop (AHCI 10.3.2).
@@ -246,11 +247,7 @@ impl Port {
             let command = self.registers.read32(port::COMMAND);
             command != u32::MAX && command & port::LIST_RUNNING != 0
         };
-        let end = now_ns().saturating_add(STOP_LIMIT_NS);
-        while is_running() && now_ns() < end {
-            spin_for_ns(RESET_NS / 100);
-        }
-        if is_running() {
+        if !wait_until(STOP_LIMIT_NS, RESET_NS / 100, || !is_running()) {
             // Better the whole adapter loses its access than that it writes where memory is somebody else's by now.
             self.function.disable();
         }
@@ -266,12 +263,10 @@ impl Port {
             }
             inner.refusal = Some(Cause::NotReady);
         }
-        let end = now_ns().saturating_add(SHUTDOWN_LIMIT_NS);
-        while self.inner.lock().slots.in_flight() > 0 && now_ns() < end {
+        let is_drained = wait_until(SHUTDOWN_LIMIT_NS, RESET_NS, || {
             self.reap(true);
-            spin_for_ns(RESET_NS);
-        }
-        let is_drained = self.inner.lock().slots.in_flight() == 0;
+            self.inner.lock().slots.in_flight() == 0
+        });
         self.close(Cause::NotReady);
         if is_drained { Ok(()) } else { Err(DriverError::TimedOut("commands under way")) }
     }

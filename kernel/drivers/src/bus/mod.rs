@@ -3,6 +3,7 @@
 
 mod access;
 mod names;
+mod wait;
 
 use alloc::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::{Driver, DriverError};
 
 pub use access::Access;
 pub use names::Names;
+pub use wait::wait_until;
 
 /// A driver as the bus knows it: what it matches and how to try it.
 pub struct DriverInfo {

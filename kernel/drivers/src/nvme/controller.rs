@@ -5,10 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use alloc::{sync::Arc, vec::Vec};
 
-use exo_platform::{
-    Dma, InterruptHandler, InterruptKind, Registers, SpinLock, cpu_count, node_of_cpu, now_ns, pci,
-    spin_for_ns,
-};
+use exo_platform::{Dma, InterruptHandler, InterruptKind, Registers, SpinLock, cpu_count, node_of_cpu, pci};
 
 use super::{
     admin::{Admin, AdminError},
@@ -21,7 +18,7 @@ use super::{
 use crate::{
     DriverError,
     block::{Cause, DeviceName, queue_of},
-    bus::Access,
+    bus::{self, Access},
 };
 
 /// How long an admin command may take when the controller is started.
@@ -354,13 +351,10 @@ impl Controller {
         self.queues.io.iter().for_each(|queue| queue.refuse(Cause::NotReady));
         let mut result = Ok(());
         if self.is_present() && self.state.lock().life == Life::Running {
-            let end = now_ns().saturating_add(SHUTDOWN_LIMIT_NS);
-            while self.queues.io.iter().any(|queue| queue.in_flight() > 0) && now_ns() < end {
-                self.queues.io.iter().for_each(|queue| {
-                    queue.poll();
-                });
-                spin_for_ns(PAUSE_NS);
-            }
+            // What is not done by then ends below.
+            bus::wait_until(SHUTDOWN_LIMIT_NS, PAUSE_NS, || {
+                self.queues.io.iter().map(IoQueue::drain).sum::<usize>() == 0
+            });
             let stop = configuration::FORMAT | configuration::ENABLE | configuration::SHUTDOWN;
             self.registers.write32(offset::CONFIGURATION, stop);
             result =
@@ -429,21 +423,20 @@ fn wait_until(
     what: &'static str,
     wanted: impl Fn(Status) -> bool,
 ) -> Result<(), DriverError> {
-    let end = now_ns().saturating_add(limit_ns);
-    loop {
-        let status = Status::read(registers);
-        if status.is_gone() {
-            return Err(DriverError::Removed);
-        }
-        if wanted(status) {
-            return Ok(());
-        }
-        if status.is_fatal() {
-            return Err(DriverError::Device("the controller reports a fatal error"));
-        }
-        if now_ns() > end {
-            return Err(DriverError::TimedOut(what));
-        }
-        spin_for_ns(PAUSE_NS);
+    let mut status = Status::read(registers);
+    bus::wait_until(limit_ns, PAUSE_NS, || {
+        status = Status::read(registers);
+        status.is_gone() || status.is_fatal() || wanted(status)
+    });
+    if status.is_gone() {
+        return Err(DriverError::Removed);
     }
+    if wanted(status) {
+        return Ok(());
+    }
+    Err(if status.is_fatal() {
+        DriverError::Device("the controller reports a fatal error")
+    } else {
+        DriverError::TimedOut(what)
+    })
 }

@@ -246,7 +246,9 @@ impl IoQueue {
         self.inner.lock().refusal = Some(cause);
     }
 
-    pub(super) fn in_flight(&self) -> usize {
+    /// Takes completions; how many requests are still under way.
+    pub(super) fn drain(&self) -> usize {
+        self.poll();
         self.inner.lock().slots.in_flight()
     }
 

@@ -16,7 +16,7 @@ use exo_platform::{
     pci::{self, Config as _, capability},
 };
 
-use crate::DriverError;
+use crate::{DriverError, bus::wait_until};
 
 pub use queue::{Layout, Part, Queue, Used};
 
@@ -78,6 +78,8 @@ pub(crate) mod status {
 const NO_VECTOR: u16 = 0xffff;
 /// How long a reset may take. The specification gives no limit; QEMU resets within the write.
 const RESET_NS: u64 = 1_000_000_000;
+/// Between two looks at that.
+const PAUSE_NS: u64 = 10_000;
 
 /// The registers of a virtio device.
 pub struct Transport {
@@ -159,17 +161,19 @@ impl Transport {
     /// [`DriverError::Removed`], [`DriverError::TimedOut`].
     pub fn reset(&self) -> Result<(), DriverError> {
         self.common.write8(common::STATUS, 0);
-        let end = exo_platform::now_ns().saturating_add(RESET_NS);
-        loop {
-            match self.status() {
-                0 => return Ok(()),
-                status::GONE if !self.function.is_present() => return Err(DriverError::Removed),
-                _ if exo_platform::now_ns() > end => {
-                    // Whatever it does, it does it without memory.
-                    self.function.disable();
-                    return Err(DriverError::TimedOut("virtio reset"));
-                }
-                _ => exo_platform::spin_for_ns(10_000),
+        let is_gone = |status| status == status::GONE && !self.function.is_present();
+        let mut status = status::GONE;
+        let is_over = wait_until(RESET_NS, PAUSE_NS, || {
+            status = self.status();
+            status == 0 || is_gone(status)
+        });
+        match status {
+            0 => Ok(()),
+            _ if is_over => Err(DriverError::Removed),
+            _ => {
+                // Whatever it does, it does it without memory.
+                self.function.disable();
+                Err(DriverError::TimedOut("virtio reset"))
             }
         }
     }

@@ -7,7 +7,6 @@ use alloc::{string::String, sync::Arc, vec, vec::Vec};
 
 use exo_platform::{
     InterruptHandler, InterruptKind, MAX_TRANSFER, PAGE_SIZE, SpinLock, cpu_count, node_of_cpu, now_ns, pci,
-    spin_for_ns,
 };
 
 use super::{
@@ -19,6 +18,7 @@ use crate::{
     block::{
         Cause, Controller, DeviceName, Geometry, Refused, Request, Requests, Tag, device_text, queue_of,
     },
+    bus::wait_until,
     virtio::{self, Layout, Transport},
 };
 
@@ -44,6 +44,8 @@ const MAX_RESETS: u32 = 3;
 const SERIAL_NS: u64 = 1_000_000_000;
 /// How long requests may take to end when the driver is stopped.
 const SHUTDOWN_NS: u64 = 2_000_000_000;
+/// Between two looks at that.
+const PAUSE_NS: u64 = 10_000;
 
 /// What interrupts need: they may come as long as the interrupts' owner lives, which the queues must not depend on.
 struct Queues {
@@ -253,13 +255,10 @@ impl Controller for Disk {
         let mut result = Ok(());
         self.queues.all.iter().for_each(|queue| queue.refuse(Cause::NotReady));
         if Requests::is_present(self) {
-            let end = now_ns().saturating_add(SHUTDOWN_NS);
-            while self.queues.all.iter().any(|queue| queue.in_flight() > 0) && now_ns() < end {
-                self.queues.all.iter().for_each(|queue| {
-                    queue.poll();
-                });
-                spin_for_ns(10_000);
-            }
+            // What is not done by then ends below.
+            wait_until(SHUTDOWN_NS, PAUSE_NS, || {
+                self.queues.all.iter().map(RequestQueue::drain).sum::<usize>() == 0
+            });
             result = self.transport.reset();
             let mut state = self.state.lock();
             if !state.is_over {

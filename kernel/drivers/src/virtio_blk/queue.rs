@@ -195,7 +195,9 @@ impl RequestQueue {
         self.inner.lock().refusal = Some(cause);
     }
 
-    pub(super) fn in_flight(&self) -> usize {
+    /// Takes completions; how many requests are still under way.
+    pub(super) fn drain(&self) -> usize {
+        self.poll();
         self.inner.lock().slots.in_flight()
     }
 

@@ -133,7 +133,7 @@ fn nothing_can_be_taken_back_while_the_device_is_being_reset() {
     assert!(!queue.cancel(told), "the device may still use its buffer");
     queue.forget(0);
     queue.release();
-    assert_eq!((queue.in_flight(), sink.count()), (1, 0), "it was given to the device again");
+    assert_eq!((queue.drain(), sink.count()), (1, 0), "it was given to the device again");
     let waiting = queue.submit(read()).unwrap();
     assert!(queue.cancel(waiting));
     assert_eq!(summary(&sink.take()), [(1, Err(Cause::Cancelled))]);
