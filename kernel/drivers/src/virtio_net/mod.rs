@@ -139,7 +139,7 @@ pub struct VirtioNet {
 
 fn probe(found: &Found) -> Result<Arc<dyn Driver>, DriverError> {
     let function = found.pci()?;
-    function.enable();
+    // It is looked at; the start finds the registers anew.
     Transport::new(function)?;
     Ok(VirtioNet::new(function))
 }
@@ -177,7 +177,6 @@ impl VirtioNet {
     }
 
     fn set_up(&self) -> Result<(), DriverError> {
-        self.function.enable();
         let transport = Arc::new(Transport::new(&self.function)?);
         let features = transport.negotiate(feature::MAC | feature::STATUS)?;
         let me = self.me.upgrade().ok_or(DriverError::NotReady)?;

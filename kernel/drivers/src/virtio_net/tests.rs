@@ -9,11 +9,15 @@ use std::{
     },
 };
 
-use exo_platform::fake::dma::stray_accesses;
+use exo_platform::{
+    fake::dma::stray_accesses,
+    pci::{Config as _, register},
+};
 
-use super::VirtioNet;
+use super::{VIRTIO_NET, VirtioNet};
 use crate::{
     Driver, DriverError,
+    bus::Found,
     network::{
         FRAME_MAX, FrameListener, NetworkDevice, NetworkError, Way,
         interface::{Interface, Setup},
@@ -240,4 +244,17 @@ fn two_cards_on_one_wire_ping_each_other() {
     });
     // Both cards have the same address on the Ethernet here, which disturbs nobody on a wire of two.
     assert!(answered && first.counters().of(Way::In).frames >= 2);
+}
+
+#[test]
+fn a_card_that_is_declined_is_left_as_it_was() {
+    let fake = Arc::new(FakeVirtio::new(kind()));
+    let function = fake.function();
+    let command = || function.config().read16(register::COMMAND);
+    let before = command();
+    fake.lock().absent = true;
+    assert!((VIRTIO_NET.probe)(&Found::Pci(function.clone())).is_err());
+    fake.lock().absent = false;
+    assert_eq!(command(), before);
+    assert!((VIRTIO_NET.probe)(&Found::Pci(function.clone())).is_ok());
 }
