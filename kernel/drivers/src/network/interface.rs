@@ -44,6 +44,11 @@ pub enum Setup {
     Off,
 }
 
+/// Whether this may be the address of one machine. smoltcp panics over an interface or a router that has another.
+fn is_machine(address: &Ipv4Addr) -> bool {
+    !(address.is_multicast() || address.is_broadcast() || address.is_unspecified())
+}
+
 impl Setup {
     /// Reads `dhcp`, `off`, or an address such as `10.0.2.15/24`, perhaps with a comma and a gateway.
     pub fn parse(text: &str) -> Option<Self> {
@@ -53,12 +58,12 @@ impl Setup {
             _ => {}
         }
         let (own, gateway) = match text.split_once(',') {
-            Some((own, gateway)) => (own, Some(gateway.parse().ok()?)),
+            Some((own, gateway)) => (own, Some(gateway.parse().ok().filter(is_machine)?)),
             None => (text, None),
         };
         let (address, prefix) = own.split_once('/')?;
         let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
-        Some(Self::Fixed { address: address.parse().ok()?, prefix, gateway })
+        Some(Self::Fixed { address: address.parse().ok().filter(is_machine)?, prefix, gateway })
     }
 }
 
@@ -231,7 +236,10 @@ impl Interface {
 }
 
 impl Inner {
+    /// Addresses that are none, which a server may give, are left out.
     fn set(&mut self, address: Option<Ipv4Cidr>, gateway: Option<Ipv4Addr>) {
+        let address = address.filter(|cidr| is_machine(&cidr.address()));
+        let gateway = gateway.filter(is_machine);
         self.stack.update_ip_addrs(|all| {
             all.clear();
             // There is room for one.

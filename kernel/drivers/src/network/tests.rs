@@ -122,9 +122,11 @@ fn setups_are_read() {
         Some(Setup::Fixed { address: ONE, prefix: 24, gateway })
     );
     assert_eq!(Setup::parse("10.0.2.15/32"), Some(Setup::Fixed { address: ONE, prefix: 32, gateway: None }));
-    for nonsense in
-        ["", "10.0.2.15", "10.0.2.15/33", "10.0.2.256/8", "10.0.2.15/24,", "10.0.2.15/24,x", "DHCP"]
-    {
+    let malformed =
+        ["", "10.0.2.15", "10.0.2.15/33", "10.0.2.256/8", "10.0.2.15/24,", "10.0.2.15/24,x", "DHCP"];
+    // Addresses of no single machine.
+    let impossible = ["224.0.0.1/24", "255.255.255.255/8", "0.0.0.0/0", "10.0.2.15/24,224.0.0.1"];
+    for nonsense in malformed.into_iter().chain(impossible) {
         assert_eq!(Setup::parse(nonsense), None, "{nonsense:?}");
     }
 }
@@ -186,7 +188,7 @@ fn loopback_drops_what_nobody_takes() {
 }
 
 /// A frame with a UDP packet, as a DHCP server sends it.
-fn offer(kind: DhcpMessageType, transaction: u32, to: EthernetAddress) -> Vec<u8> {
+fn offer(kind: DhcpMessageType, transaction: u32, to: EthernetAddress, router: Ipv4Addr) -> Vec<u8> {
     let server = Ipv4Addr::new(10, 0, 2, 2);
     let dhcp = DhcpRepr {
         message_type: kind,
@@ -196,7 +198,7 @@ fn offer(kind: DhcpMessageType, transaction: u32, to: EthernetAddress) -> Vec<u8
         client_ip: Ipv4Addr::UNSPECIFIED,
         your_ip: ONE,
         server_ip: server,
-        router: Some(server),
+        router: Some(router),
         subnet_mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
         relay_agent_ip: Ipv4Addr::UNSPECIFIED,
         broadcast: false,
@@ -252,9 +254,8 @@ fn asked(frame: &[u8]) -> Option<(DhcpMessageType, u32)> {
     Some((repr.message_type, repr.transaction_id))
 }
 
-#[test]
-fn an_address_comes_by_dhcp() {
-    let (one, server) = End::pair();
+/// An interface that has asked for its address and was given [`ONE`] and a router.
+fn leased(one: &Arc<End>, server: &End, router: Ipv4Addr) -> Arc<Interface> {
     let interface = Interface::new("eth0", one.clone(), Setup::Dhcp, 7, 0);
     assert!(interface.asks() && interface.address().is_none());
     let got = work(&[&interface], 5000, || {
@@ -264,12 +265,33 @@ fn an_address_comes_by_dhcp() {
                 Some((DhcpMessageType::Request, id)) => (DhcpMessageType::Ack, id),
                 _ => continue,
             };
-            one.put(&offer(answer.0, answer.1, EthernetAddress(one.address)));
+            one.put(&offer(answer.0, answer.1, EthernetAddress(one.address), router));
         }
         interface.address() == Some((ONE, 24))
     });
     assert!(got.is_some(), "no address");
+    interface
+}
+
+#[test]
+fn an_address_comes_by_dhcp() {
+    let (one, server) = End::pair();
+    let interface = leased(&one, &server, Ipv4Addr::new(10, 0, 2, 2));
     assert_eq!(interface.gateway(), Some(Ipv4Addr::new(10, 0, 2, 2)));
+}
+
+#[test]
+fn a_router_that_is_no_single_machine_is_none() {
+    for router in [[224, 0, 0, 1], [255, 255, 255, 255], [0, 0, 0, 0]] {
+        let (one, server) = End::pair();
+        let interface = leased(&one, &server, router.into());
+        let sent = interface.ping(Ipv4Addr::new(192, 0, 2, 1), 6000 * MS);
+        (6000..6100).for_each(|ms| {
+            interface.poll(ms * MS);
+        });
+        assert_eq!((sent, interface.gateway()), (Err(NetworkError::Unreachable), None), "{router:?}");
+        assert_eq!(interface.address(), Some((ONE, 24)));
+    }
 }
 
 #[test]
@@ -307,7 +329,7 @@ fn frames_of_any_kind_do_no_harm() {
     let (one, two) = End::pair();
     let interface = Interface::new("eth0", one.clone(), Setup::Dhcp, 1, 0);
     // Numbers without a pattern, and the beginnings of good frames.
-    let good = offer(DhcpMessageType::Offer, 1, EthernetAddress(one.address));
+    let good = offer(DhcpMessageType::Offer, 1, EthernetAddress(one.address), TWO);
     let mut state = 1u64;
     for length in (0..200).chain([1513, 1514, 1515, 9000]) {
         let noise: Vec<u8> = (0..length)

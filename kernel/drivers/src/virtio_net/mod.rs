@@ -64,6 +64,8 @@ const BUFFER: usize = 2048;
 const _: () = assert!(HEADER + FRAME_MAX <= BUFFER);
 /// The address of a card that has none: locally administered.
 const NO_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// In an address's first byte: it is that of many cards, or of all (IEEE 802, 8.2.2).
+const GROUP: u8 = 1;
 /// Shortest frame that is one: an Ethernet header.
 const FRAME_MIN: usize = ETHERNET_HEADER;
 
@@ -194,6 +196,9 @@ impl VirtioNet {
             let read = transport
                 .read_device(|registers| core::array::from_fn(|index| registers.read8(config::MAC + index)));
             address = read.ok_or(DriverError::Device("its address cannot be read"))?;
+            if address[0] & GROUP != 0 {
+                return Err(DriverError::Device("its address is not that of one card"));
+            }
         }
         transport.start();
         receive.publish();

@@ -258,3 +258,14 @@ fn a_card_that_is_declined_is_left_as_it_was() {
     assert_eq!(command(), before);
     assert!((VIRTIO_NET.probe)(&Found::Pci(function.clone())).is_ok());
 }
+
+#[test]
+fn a_card_whose_address_is_no_single_cards_is_not_started() {
+    for first in [0x53, 0xff] {
+        let mut kind = kind();
+        kind.config[..6].copy_from_slice(&[first; 6]);
+        let (_, card) = card(kind);
+        assert!(matches!(card.init(), Err(DriverError::Device(_))));
+        assert!(!card.is_ready());
+    }
+}
