@@ -255,7 +255,10 @@ impl Inner {
 
     fn look_at_dhcp(&mut self) {
         let Some(handle) = self.dhcp else { return };
-        match self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
+        let socket = self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle);
+        match socket.poll() {
+            // Asked again for the lease at the address that it does not have, and smoltcp panics over that, too.
+            Some(dhcpv4::Event::Configured(config)) if !is_machine(&config.server.address) => socket.reset(),
             Some(dhcpv4::Event::Configured(config)) => {
                 let (address, router) = (config.address, config.router);
                 self.set(Some(address), router);

@@ -187,9 +187,15 @@ fn loopback_drops_what_nobody_takes() {
     assert_eq!(device.counters().of(Way::Out).dropped, 1);
 }
 
-/// A frame with a UDP packet, as a DHCP server sends it.
-fn offer(kind: DhcpMessageType, transaction: u32, to: EthernetAddress, router: Ipv4Addr) -> Vec<u8> {
-    let server = Ipv4Addr::new(10, 0, 2, 2);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// A frame with a UDP packet, as a DHCP server sends it that names a router.
+fn offer(
+    kind: DhcpMessageType,
+    transaction: u32,
+    to: EthernetAddress,
+    [server, router]: [Ipv4Addr; 2],
+) -> Vec<u8> {
     let dhcp = DhcpRepr {
         message_type: kind,
         transaction_id: transaction,
@@ -254,44 +260,60 @@ fn asked(frame: &[u8]) -> Option<(DhcpMessageType, u32)> {
     Some((repr.message_type, repr.transaction_id))
 }
 
-/// An interface that has asked for its address and was given [`ONE`] and a router.
-fn leased(one: &Arc<End>, server: &End, router: Ipv4Addr) -> Arc<Interface> {
-    let interface = Interface::new("eth0", one.clone(), Setup::Dhcp, 7, 0);
-    assert!(interface.asks() && interface.address().is_none());
-    let got = work(&[&interface], 5000, || {
-        while let Some(frame) = server.take() {
-            let answer = match asked(&frame) {
-                Some((DhcpMessageType::Discover, id)) => (DhcpMessageType::Offer, id),
-                Some((DhcpMessageType::Request, id)) => (DhcpMessageType::Ack, id),
-                _ => continue,
-            };
-            one.put(&offer(answer.0, answer.1, EthernetAddress(one.address), router));
-        }
-        interface.address() == Some((ONE, 24))
-    });
-    assert!(got.is_some(), "no address");
-    interface
+/// Answers what came to the server's end, from a server that names a router.
+fn serve(one: &End, end: &End, addresses: [Ipv4Addr; 2]) {
+    while let Some(frame) = end.take() {
+        let answer = match asked(&frame) {
+            Some((DhcpMessageType::Discover, id)) => (DhcpMessageType::Offer, id),
+            Some((DhcpMessageType::Request, id)) => (DhcpMessageType::Ack, id),
+            _ => continue,
+        };
+        one.put(&offer(answer.0, answer.1, EthernetAddress(one.address), addresses));
+    }
 }
 
 #[test]
 fn an_address_comes_by_dhcp() {
     let (one, server) = End::pair();
-    let interface = leased(&one, &server, Ipv4Addr::new(10, 0, 2, 2));
-    assert_eq!(interface.gateway(), Some(Ipv4Addr::new(10, 0, 2, 2)));
+    let interface = Interface::new("eth0", one.clone(), Setup::Dhcp, 7, 0);
+    assert!(interface.asks() && interface.address().is_none());
+    let got = work(&[&interface], 5000, || {
+        serve(&one, &server, [ROUTER; 2]);
+        interface.address() == Some((ONE, 24))
+    });
+    assert!(got.is_some(), "no address");
+    assert_eq!(interface.gateway(), Some(ROUTER));
 }
 
 #[test]
 fn a_router_that_is_no_single_machine_is_none() {
     for router in [[224, 0, 0, 1], [255, 255, 255, 255], [0, 0, 0, 0]] {
         let (one, server) = End::pair();
-        let interface = leased(&one, &server, router.into());
+        let interface = Interface::new("eth0", one.clone(), Setup::Dhcp, 7, 0);
+        let got = work(&[&interface], 5000, || {
+            serve(&one, &server, [ROUTER, router.into()]);
+            interface.address() == Some((ONE, 24))
+        });
+        assert!(got.is_some(), "no address");
         let sent = interface.ping(Ipv4Addr::new(192, 0, 2, 1), 6000 * MS);
         (6000..6100).for_each(|ms| {
             interface.poll(ms * MS);
         });
         assert_eq!((sent, interface.gateway()), (Err(NetworkError::Unreachable), None), "{router:?}");
-        assert_eq!(interface.address(), Some((ONE, 24)));
     }
+}
+
+#[test]
+fn a_server_without_an_address_is_not_believed() {
+    let (one, server) = End::pair();
+    let interface = Interface::new("eth0", one.clone(), Setup::Dhcp, 7, 0);
+    let got = work(&[&interface], 5000, || {
+        serve(&one, &server, [Ipv4Addr::UNSPECIFIED, ROUTER]);
+        interface.address().is_some()
+    });
+    // Half of the lease is over: it would be asked again.
+    interface.poll(2000 * 1000 * MS);
+    assert_eq!(got, None);
 }
 
 #[test]
@@ -329,7 +351,7 @@ fn frames_of_any_kind_do_no_harm() {
     let (one, two) = End::pair();
     let interface = Interface::new("eth0", one.clone(), Setup::Dhcp, 1, 0);
     // Numbers without a pattern, and the beginnings of good frames.
-    let good = offer(DhcpMessageType::Offer, 1, EthernetAddress(one.address), TWO);
+    let good = offer(DhcpMessageType::Offer, 1, EthernetAddress(one.address), [ROUTER; 2]);
     let mut state = 1u64;
     for length in (0..200).chain([1513, 1514, 1515, 9000]) {
         let noise: Vec<u8> = (0..length)
