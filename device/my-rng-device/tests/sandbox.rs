@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The sandbox: what a running program has given up, and that what is forbidden does not happen. A test that confines
-//! itself is run in a process of its own.
+//! The sandbox: what a running program has given up, and that what is forbidden does not happen.
+//!
+//! Who confines himself stays confined, so a test does so in a process of its own: it starts this program once more with an
+//! act in the environment. That is why this program has its own `main`, which runs either the tests or the act.
 
 mod common;
 
@@ -10,20 +12,55 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 
 use common::client::{BAR0, CONFIG, Client, DMA_MAP, dma_map};
 use common::program::{Program, sockets, text};
+use libtest_mimic::{Arguments, Trial};
 use my_rng_abi::registers;
 use my_rng_device::sandbox::{landlock, privileges, seccomp};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Tells the child what to do, and where.
+/// Tells this program what to do instead of the tests, and where.
 const ACT: &str = "MY_RNG_SANDBOX_ACT";
 const PLACE: &str = "MY_RNG_SANDBOX_PLACE";
+/// Exit status of an act that panicked.
+const STATUS_PANIC: u8 = 101;
 
 /// `SIGSYS` on x86-64 and arm64.
 const SIGSYS: i32 = 31;
+
+/// The tests, by the names of their functions.
+macro_rules! tests {
+    ($($test:ident,)*) => {
+        vec![$(Trial::test(stringify!($test), || {
+            $test();
+            Ok(())
+        })),*]
+    };
+}
+
+fn main() -> ExitCode {
+    if let Ok(act) = std::env::var(ACT) {
+        let place = PathBuf::from(std::env::var_os(PLACE).unwrap());
+        // In a thread, since a device confines itself in threads too: what one gives up, the others keep.
+        let done = std::thread::spawn(move || perform(&act, &place)).join();
+        return done.map_or(STATUS_PANIC.into(), |()| ExitCode::SUCCESS);
+    }
+    let tests = tests![
+        all_threads_of_a_running_program_are_confined,
+        a_program_without_its_sandbox_says_so_and_is_not_confined,
+        a_confined_program_serves_logs_and_ends_as_any_other,
+        a_client_that_cuts_its_memory_short_gets_an_error_from_a_confined_program_too,
+        calls_on_no_list_end_the_process,
+        what_is_allowed_or_merely_refused_ends_nothing,
+        where_parts_are_forbidden_it_goes_on_and_says_which,
+        where_parts_are_forbidden_and_demanded_it_does_not_start,
+        capabilities_are_dropped_for_good,
+        landlock_leaves_nothing_but_the_removal_of_sockets,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}
 
 /// The value of a line of each thread's status.
 fn of_all_threads(program: &Program, name: &str) -> Vec<String> {
@@ -36,7 +73,6 @@ fn of_all_threads(program: &Program, name: &str) -> Vec<String> {
     values.collect()
 }
 
-#[test]
 fn all_threads_of_a_running_program_are_confined() {
     let (directory, a, b) = sockets();
     let control = directory.path().join("control");
@@ -64,7 +100,6 @@ fn all_threads_of_a_running_program_are_confined() {
     }
 }
 
-#[test]
 fn a_program_without_its_sandbox_says_so_and_is_not_confined() {
     let (_directory, path, _) = sockets();
     let mut program = Program::ready(&["--socket", text(&path), "--sandbox", "off"]);
@@ -75,7 +110,6 @@ fn a_program_without_its_sandbox_says_so_and_is_not_confined() {
     assert!(end.error.contains("THE SANDBOX IS OFF"), "{}", end.error);
 }
 
-#[test]
 fn a_confined_program_serves_logs_and_ends_as_any_other() {
     let (_directory, path, _) = sockets();
     let mut program = Program::ready(&["--socket", text(&path), "-vv"]);
@@ -93,7 +127,6 @@ fn a_confined_program_serves_logs_and_ends_as_any_other() {
     assert!(!path.exists());
 }
 
-#[test]
 fn a_client_that_cuts_its_memory_short_gets_an_error_from_a_confined_program_too() {
     let (_directory, path, _) = sockets();
     let program = Program::ready(&["--socket", text(&path)]);
@@ -123,23 +156,20 @@ fn a_client_that_cuts_its_memory_short_gets_an_error_from_a_confined_program_too
     drop(program);
 }
 
-/// Runs [`child`] in a process of its own.
-fn act(act: &str, place: &Path) -> Output {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(ACT, act)
-        .env(PLACE, place)
-        .env("RUST_BACKTRACE", "0")
-        .output()
-        .unwrap()
+/// This program once more, which will [`perform`] the act.
+fn actor(act: &str, place: &Path) -> Command {
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.env(ACT, act).env(PLACE, place).env("RUST_BACKTRACE", "0");
+    program
 }
 
-/// What the others do in a process of its own.
-#[test]
-#[ignore = "the other tests run it, in a process of its own"]
-fn child() {
-    let Ok(act) = std::env::var(ACT) else { return };
-    let place = PathBuf::from(std::env::var_os(PLACE).unwrap());
+/// Has an act performed in a process of its own.
+fn act(act: &str, place: &Path) -> Output {
+    actor(act, place).output().unwrap()
+}
+
+/// What the tests do in a process of its own.
+fn perform(act: &str, place: &Path) {
     let (allowed, socket) = (place.join("allowed"), place.join("allowed/socket"));
     // Opened before, as a device's sockets are.
     let listener = UnixListener::bind(&socket).unwrap();
@@ -148,7 +178,7 @@ fn child() {
         assert!(fs::read(place.join("file")).is_err(), "reading");
         assert!(fs::write(allowed.join("new"), "x").is_err(), "making");
         assert!(fs::remove_file(place.join("file")).is_err(), "removing elsewhere");
-        assert!(fs::read_dir(&place).is_err(), "listing");
+        assert!(fs::read_dir(place).is_err(), "listing");
         assert!(Command::new("/bin/true").status().is_err(), "running");
         fs::remove_file(&socket).expect("the socket's removal is allowed");
         return;
@@ -165,7 +195,7 @@ fn child() {
         return;
     }
     seccomp::restrict().unwrap();
-    match act.as_str() {
+    match act {
         // The controls: what is allowed works, so that the others fail for the right reason.
         "nothing" => {}
         "refused" => {
@@ -225,7 +255,6 @@ fn words(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-#[test]
 fn calls_on_no_list_end_the_process() {
     for forbidden in ["connect", "exec", "thread", "kill", "code"] {
         let output = act(forbidden, place().path());
@@ -234,7 +263,6 @@ fn calls_on_no_list_end_the_process() {
     }
 }
 
-#[test]
 fn what_is_allowed_or_merely_refused_ends_nothing() {
     for allowed in ["nothing", "refused", "remove", "accept"] {
         let output = act(allowed, place().path());
@@ -246,17 +274,10 @@ fn what_is_allowed_or_merely_refused_ends_nothing() {
     }
 }
 
-#[test]
 fn where_parts_are_forbidden_it_goes_on_and_says_which() {
     let place = place();
-    let mut program = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture"])
-        .env(ACT, "container")
-        .env(PLACE, place.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut program =
+        actor("container", place.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().ends_with("ready")), "it serves");
     Client::connect(&place.path().join("allowed/device")).read_register(registers::RAND32);
@@ -268,7 +289,6 @@ fn where_parts_are_forbidden_it_goes_on_and_says_which() {
     }
 }
 
-#[test]
 fn where_parts_are_forbidden_and_demanded_it_does_not_start() {
     let place = place();
     let output = act("container strict", place.path());
@@ -277,7 +297,6 @@ fn where_parts_are_forbidden_and_demanded_it_does_not_start() {
     assert!(!place.path().join("allowed/device").exists(), "its socket is removed");
 }
 
-#[test]
 fn capabilities_are_dropped_for_good() {
     if !rustix::process::getuid().is_root() {
         return; // An ordinary user has none to drop; the running program's are looked at above.
@@ -286,7 +305,6 @@ fn capabilities_are_dropped_for_good() {
     assert!(output.status.success(), "{}", words(&output));
 }
 
-#[test]
 fn landlock_leaves_nothing_but_the_removal_of_sockets() {
     let output = act("landlock", place().path());
     if words(&output).contains("LandlockError") || words(&output).contains("Missing") {
