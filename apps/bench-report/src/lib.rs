@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What Exo's benchmarks share: rows of figures, the machine they come from, and how both are shown.
+//! What Exo's benchmarks share: options, rows of figures, the machine they come from, and how these are shown.
 //!
 //! The JSON is
 //! `{"environment":{…},"rows":[{"name":"rng.read","unit":"B/s","median":…,"min":…,"max":…,"runs":5},…]}`.
@@ -8,7 +8,11 @@
 mod environment;
 mod names;
 mod number;
+mod program;
 mod table;
+
+use std::fmt;
+use std::io::{self, Write as _};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -16,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use environment::Environment;
 pub use names::{base_names, find, row_name, vcpus, vcpus_text};
 pub use number::{decimal, grouped, quantity};
+pub use program::{Options, exit_code};
 pub use table::Table;
 
 /// All figures of one program's run.
@@ -79,6 +84,23 @@ fn unit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Unit, D::Error> {
 }
 
 impl Report {
+    /// These figures, of the machine that this program runs on.
+    #[must_use]
+    pub fn new(rows: Vec<Row>) -> Self {
+        Self { environment: Environment::of_this_machine(), rows }
+    }
+
+    /// Writes the report to stdout: as JSON, or else as a table.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to, or as [`Report::to_json`].
+    pub fn print(&self, json: bool) -> io::Result<()> {
+        let text = if json { self.to_json()? } else { self.to_string() };
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
     /// The report as JSON text, with a line break at its end.
     ///
     /// # Errors
@@ -90,9 +112,37 @@ impl Report {
     }
 }
 
+/// The table of the rows. Large counts are whole numbers; of the rest, the digits that matter are shown.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(&["row", "unit", "median", "min", "max"]);
+        for row in &self.rows {
+            let show = if matches!(row.unit, "B/s" | "op/s" | "B") { grouped } else { decimal };
+            let mut cells = vec![row.name.clone(), row.unit.to_owned()];
+            cells.extend([row.median, row.min, row.max].map(show));
+            table.row(cells);
+        }
+        table.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_shows_counts_whole_and_times_to_the_digits_that_matter() {
+        let rows = [("rng.read", "B/s", 1234.6), ("rng.read_ns", "ns", 7.5), ("lost", "events", 0.0)];
+        let rows = rows.map(|(name, unit, value)| Row::of(name, unit, &[value]).unwrap());
+        let expected = "\
+row             unit   median      min      max
+───────────────────────────────────────────────
+rng.read         B/s    1,235    1,235    1,235
+rng.read_ns       ns    7.500    7.500    7.500
+lost          events   0.0000   0.0000   0.0000
+";
+        assert_eq!(Report::new(rows.into()).to_string(), expected);
+    }
 
     #[test]
     fn the_median_of_an_odd_number_of_runs_is_the_middle_one() {
@@ -122,7 +172,7 @@ mod tests {
     #[test]
     fn the_json_has_the_documented_form() {
         let rows = vec![Row::of("rng.read", "B/s", &[2.0]).unwrap()];
-        let report = Report { environment: Environment::of_this_machine(), rows };
+        let report = Report::new(rows);
         let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
         let row = serde_json::json!(
             {"name": "rng.read", "unit": "B/s", "median": 2.0, "min": 2.0, "max": 2.0, "runs": 1});

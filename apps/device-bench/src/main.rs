@@ -17,34 +17,19 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use arguments::{Action, Arguments};
-use bench_report::{Environment, Report, Row, quantity};
+use arguments::Arguments;
+use bench_report::{Report, Row, quantity};
+use clap::Parser as _;
 use guest::Guest;
 use process::Device;
 
-/// What the shell sees for a wrong command line.
-const STATUS_USAGE: u8 = 2;
-
 fn main() -> ExitCode {
-    let result = match Arguments::parse(lexopt::Parser::from_env()) {
-        Ok(Action::Run(arguments)) => run(&arguments),
-        Ok(Action::Dump { device, way, bytes }) => dump(&device, way, bytes),
-        Ok(Action::Help) => {
-            print!("{}", arguments::HELP);
-            Ok(())
-        }
-        Err(error) => {
-            eprintln!("device-bench: {error}; device-bench --help shows the options");
-            return ExitCode::from(STATUS_USAGE);
-        }
+    let arguments = Arguments::parse();
+    let result = match (arguments.dump, arguments.bytes) {
+        (Some(way), Some(bytes)) => dump(&arguments.device, way, bytes),
+        _ => run(&arguments),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("device-bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_report::exit_code("device-bench", result)
 }
 
 fn dump(device: &Path, way: dump::Way, bytes: u64) -> anyhow::Result<()> {
@@ -58,15 +43,15 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut guest = Guest::attach(device.socket())?;
     // The first round has page faults that later ones do not have.
     sample(&device, &mut guest, arguments)?;
-    let values =
-        (0..arguments.runs).map(|_| sample(&device, &mut guest, arguments)).collect::<Result<Vec<_>, _>>()?;
+    let values = (0..arguments.options.runs)
+        .map(|_| sample(&device, &mut guest, arguments))
+        .collect::<Result<Vec<_>, _>>()?;
     let row = Row::of("device.entropy_memory", "B/s", &values).context("nothing was measured")?;
-    if arguments.json {
-        print!("{}", Report { environment: Environment::of_this_machine(), rows: vec![row] }.to_json()?);
-    } else {
-        let [median, min, max] = [row.median, row.min, row.max].map(|value| quantity(value, row.unit));
-        println!("{}: {median} per core, {min} to {max}", row.name);
+    if arguments.options.json {
+        return Ok(Report::new(vec![row]).print(true)?);
     }
+    let [median, min, max] = [row.median, row.min, row.max].map(|value| quantity(value, row.unit));
+    println!("{}: {median} per core, {min} to {max}", row.name);
     Ok(())
 }
 
@@ -74,7 +59,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn sample(device: &Device, guest: &mut Guest, arguments: &Arguments) -> anyhow::Result<f64> {
     let (before, start) = (device.processor_time()?, Instant::now());
     let (mut bytes, mut sum) = (0_u64, 0_u64);
-    while start.elapsed() < arguments.window {
+    while start.elapsed() < arguments.options.window {
         let (count, words) = guest.take()?;
         bytes = bytes.saturating_add(count);
         sum = sum.wrapping_add(words);

@@ -3,39 +3,25 @@
 //! that neither a device nor an emulator is measured.
 #![forbid(unsafe_code)]
 
-mod arguments;
 mod queues;
 mod ram;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use arguments::{Action, Arguments};
-use bench_report::{Environment, Report, Row, quantity};
+use bench_report::{Options, Report, Row};
+use clap::Parser;
 
-/// What the shell sees for a wrong command line.
-const STATUS_USAGE: u8 = 2;
+/// Measures what Exo-Kernel's block layer costs by itself, on this host
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 80)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse(lexopt::Parser::from_env()) {
-        Ok(Action::Run(arguments)) => run(&arguments),
-        Ok(Action::Help) => {
-            print!("{}", arguments::HELP);
-            Ok(())
-        }
-        Err(error) => {
-            eprintln!("driver-bench: {error}; driver-bench --help shows the options");
-            return ExitCode::from(STATUS_USAGE);
-        }
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("driver-bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_report::exit_code("driver-bench", run(Arguments::parse().options))
 }
 
 /// A figure: its name, its unit and how to measure it once, in about the given time.
@@ -53,27 +39,17 @@ const FIGURES: [Figure; 9] = [
     ("block.allocations", "events", |_| ram::allocations()),
 ];
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut rows = Vec::new();
+fn run(options: Options) -> anyhow::Result<()> {
     let mut values = vec![Vec::new(); FIGURES.len()];
     // Figure after figure in each run, so that what disturbs the host for a while does not hit one alone.
-    for _ in 0..arguments.runs {
+    for _ in 0..options.runs {
         for ((.., measure), values) in FIGURES.iter().zip(&mut values) {
-            values.push(measure(arguments.window)?);
+            values.push(measure(options.window)?);
         }
     }
-    for ((name, unit, _), values) in FIGURES.iter().zip(&values) {
-        rows.push(Row::of(*name, unit, values).context("nothing was measured")?);
-    }
-    if arguments.json {
-        print!("{}", Report { environment: Environment::of_this_machine(), rows }.to_json()?);
-        return Ok(());
-    }
-    for row in &rows {
-        let [median, min, max] = [row.median, row.min, row.max].map(|value| quantity(value, row.unit));
-        println!("{}: {median}, {min} to {max}", row.name);
-    }
-    Ok(())
+    let rows =
+        FIGURES.iter().zip(&values).filter_map(|((name, unit, _), values)| Row::of(*name, unit, values));
+    Ok(Report::new(rows.collect()).print(options.json)?)
 }
 
 /// Calls `batch`, which does `size` operations, until `window` is over; nanoseconds of one operation.

@@ -16,15 +16,13 @@ mod rows;
 mod sources;
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use arguments::{Action, Arguments};
-use bench_report::{Environment, Report, Row, Table, decimal, grouped};
+use arguments::Arguments;
+use bench_report::{Report, Row};
+use clap::Parser as _;
 use measure::Sample;
-
-/// What the shell sees for a wrong command line.
-const STATUS_USAGE: u8 = 2;
 
 /// The slices that the measurement of a row is cut into.
 const SLICES: u32 = 4;
@@ -33,25 +31,11 @@ const SLICES: u32 = 4;
 type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse(lexopt::Parser::from_env()) {
-        Ok(Action::Run(arguments)) => run(&arguments),
-        Ok(Action::Help) => print(arguments::HELP),
-        Ok(Action::Version) => print(concat!("rng-bench ", env!("CARGO_PKG_VERSION"), "\n")),
-        Err(error) => {
-            eprintln!("rng-bench: {error}; rng-bench --help shows the options");
-            return ExitCode::from(STATUS_USAGE);
-        }
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rng-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_report::exit_code("rng-bench", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let (options, threads) = (arguments.options, arguments.threads.get());
     let wanted =
         |row: &&rows::Row| arguments.rows.is_empty() || arguments.rows.iter().any(|name| name == row.name);
     let mut measured = Vec::new();
@@ -61,9 +45,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             Err(error) => eprintln!("{} not measured: {error}", row.name),
         }
     }
-    for run in 1..=arguments.runs {
+    for run in 1..=options.runs {
         if arguments.progress {
-            print(&format!("run {run} of {}\n", arguments.runs))?;
+            writeln!(io::stdout(), "run {run} of {}", options.runs)?;
         }
         for (_, _, samples) in &mut measured {
             samples.push(Sample::default());
@@ -71,17 +55,13 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         // In turns, and several times a run, so that a slow moment of the host does not fall on one row alone.
         for _ in 0..SLICES {
             for (_, source, samples) in &mut measured {
-                let slice = measure::slice(source.as_ref(), arguments.threads, arguments.window / SLICES)?;
+                let slice = measure::slice(source.as_ref(), threads, options.window / SLICES)?;
                 samples.iter_mut().last().into_iter().for_each(|sample: &mut Sample| sample.add(slice));
             }
         }
     }
-    let rows = measured
-        .iter()
-        .flat_map(|(views, _, samples)| report_rows(views, samples, arguments.threads))
-        .collect();
-    let report = Report { environment: Environment::of_this_machine(), rows };
-    print(&if arguments.json { report.to_json()? } else { table(&report.rows) })
+    let rows = measured.iter().flat_map(|(views, _, samples)| report_rows(views, samples, threads)).collect();
+    Ok(Report::new(rows).print(options.json)?)
 }
 
 /// The rows of the report that one row's samples give.
@@ -95,23 +75,6 @@ fn report_rows<'a>(
         let name = if threads == 1 { view.name.to_owned() } else { format!("{}.{threads}cpu", view.name) };
         Row::of(name, view.unit, &values)
     })
-}
-
-fn table(rows: &[Row]) -> String {
-    let mut table = Table::new(&["row", "unit", "median", "min", "max"]);
-    for row in rows {
-        let show = if row.unit == "ns" { decimal } else { grouped };
-        let mut cells = vec![row.name.clone(), row.unit.to_owned()];
-        cells.extend([row.median, row.min, row.max].map(show));
-        table.row(cells);
-    }
-    table.to_string()
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
 }
 
 #[cfg(test)]

@@ -103,11 +103,13 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
     fn a_row_that_the_machine_lacks_says_why() {
-        let arguments = Arguments { mmio_device: "my_rng_not_there".to_owned(), ..Arguments::default() };
+        let arguments = Arguments::parse_from(["rng-bench", "--mmio-device", "my_rng_not_there"]);
         let why = |name: &str| {
             let row = ALL.iter().find(|row| row.name == name).unwrap();
             row.source(&arguments).err().map(|error| error.to_string()).unwrap_or_default()

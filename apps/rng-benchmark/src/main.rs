@@ -30,13 +30,7 @@ fn main() -> ExitCode {
             return ExitCode::from(STATUS_USAGE);
         }
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rng-benchmark: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_report::exit_code("rng-benchmark", result)
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -47,8 +41,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let measured = draws::measure(&device, arguments)?;
     if arguments.json {
-        let report = Report { environment: Environment::of_this_machine(), rows: measured.rows() };
-        return print(&report.to_json()?);
+        return Ok(Report::new(measured.rows()).print(true)?);
     }
     print(&summary::table(&measured))
 }

@@ -23,71 +23,39 @@ mod rate;
 mod rows;
 mod system;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use arguments::{Action, Arguments};
-use bench_report::{Environment, Report, Row, Table, decimal, grouped};
-
-/// What the shell sees for a wrong command line.
-const STATUS_USAGE: u8 = 2;
+use arguments::Arguments;
+use bench_report::{Report, Row};
+use clap::Parser as _;
 
 /// Anything that can go wrong on the way to a figure.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse(lexopt::Parser::from_env()) {
-        Ok(Action::Run(arguments)) => run(&arguments),
-        Ok(Action::Nothing) => Ok(()),
-        Ok(Action::Help) => print(arguments::HELP),
-        Ok(Action::Version) => print(concat!("syscall-bench ", env!("CARGO_PKG_VERSION"), "\n")),
-        Err(error) => {
-            eprintln!("syscall-bench: {error}; syscall-bench --help shows the options");
-            return ExitCode::from(STATUS_USAGE);
-        }
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("syscall-bench: {error}");
-            ExitCode::FAILURE
-        }
+    // What the row `execve` starts: looked for before anything else, so that no more than a program's start is measured.
+    if std::env::args_os().nth(1).is_some_and(|word| word.as_encoded_bytes() == programs::NOTHING.to_bytes())
+    {
+        return ExitCode::SUCCESS;
     }
+    bench_report::exit_code("syscall-bench", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let options = arguments.options;
     let wanted =
         |row: &&rows::Row| arguments.rows.is_empty() || arguments.rows.iter().any(|name| name == row.name);
-    let wanted: Vec<_> = rows::ALL.iter().filter(wanted).map(|row| (row, Vec::new())).collect();
-    let mut measured = wanted;
-    for _ in 0..arguments.runs {
+    let mut measured: Vec<_> = rows::ALL.iter().filter(wanted).map(|row| (row, Vec::new())).collect();
+    for _ in 0..options.runs {
         // In turns, so that a slow moment of the host does not fall on one row alone.
         for (row, values) in &mut measured {
-            match (row.measure)(arguments.window) {
+            match (row.measure)(options.window) {
                 Ok(value) => values.push(value),
                 Err(error) if row.is_optional => eprintln!("{} not measured: {error}", row.name),
                 Err(error) => return Err(format!("{}: {error}", row.name).into()),
             }
         }
     }
-    let rows = measured.iter().filter_map(|(row, values)| Row::of(row.name, row.unit, values)).collect();
-    let report = Report { environment: Environment::of_this_machine(), rows };
-    print(&if arguments.json { report.to_json()? } else { table(&report.rows) })
-}
-
-fn table(rows: &[Row]) -> String {
-    let mut table = Table::new(&["row", "unit", "median", "min", "max"]);
-    for row in rows {
-        let show = if row.unit == "ns" { decimal } else { grouped };
-        let mut cells = vec![row.name.clone(), row.unit.to_owned()];
-        cells.extend([row.median, row.min, row.max].map(show));
-        table.row(cells);
-    }
-    table.to_string()
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    let rows = measured.iter().filter_map(|(row, values)| Row::of(row.name, row.unit, values));
+    Ok(Report::new(rows.collect()).print(options.json)?)
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mappings and page faults.
 
+use std::hint::black_box;
 use std::time::Duration;
+
+use memmap2::MmapMut;
 
 use crate::Failure;
 use crate::measure::nanoseconds;
-use crate::system::Mapping;
 
 const PAGE: usize = 4096;
 /// What is mapped and taken away, untouched.
@@ -14,14 +16,16 @@ const MAPPED: usize = 64 * 1024;
 const TOUCHED: u64 = 256;
 
 pub(crate) fn mmap_munmap(window: Duration) -> Result<f64, Failure> {
-    nanoseconds(window, |count| (0..count).try_for_each(|_| Mapping::new(MAPPED).map(drop)))
+    nanoseconds(window, |count| (0..count).try_for_each(|_| Ok(MmapMut::map_anon(MAPPED).map(drop)?)))
 }
 
 /// The first write to a page of anonymous memory.
 pub(crate) fn page_fault(window: Duration) -> Result<f64, Failure> {
     let rounds = nanoseconds(window, |count| {
         (0..count).try_for_each(|_| {
-            Mapping::new(PAGE * TOUCHED as usize)?.touch(PAGE);
+            let mut pages = MmapMut::map_anon(PAGE * TOUCHED as usize)?;
+            pages.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+            black_box(&pages);
             Ok(())
         })
     })?;

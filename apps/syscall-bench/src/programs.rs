@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Processes and programs from start to end.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::Duration;
 
 use crate::measure::nanoseconds;
 use crate::system::{self, Child};
 use crate::{Failure, rate};
+
+/// The option with which this program ends at once. Nobody else has a use for it.
+pub(crate) const NOTHING: &CStr = c"--nothing";
 
 pub(crate) fn fork_exit_wait(window: Duration) -> Result<f64, Failure> {
     rate::on_one_cpu(|| repeat(window, || 0))
@@ -18,7 +21,7 @@ pub(crate) fn execve(window: Duration) -> Result<f64, Failure> {
     // A test program knows nothing of the option; there the shell's `true` stands for it.
     let program = if cfg!(test) { "/bin/true".into() } else { std::env::current_exe()? };
     let program = CString::new(program.into_os_string().into_vec())?;
-    rate::on_one_cpu(|| repeat(window, || system::become_program(&program, c"--nothing")))
+    rate::on_one_cpu(|| repeat(window, || system::become_program(&program, NOTHING)))
 }
 
 fn repeat(window: Duration, work: impl Fn() -> u8) -> Result<f64, Failure> {

@@ -108,41 +108,6 @@ fn futex(word: &AtomicU32, operation: i32, value: u32) -> i64 {
     unsafe { raw::call(number(libc::SYS_futex), [address, operation, value.into(), 0, 0, 0]) }
 }
 
-/// Anonymous memory, taken back when dropped.
-pub(crate) struct Mapping {
-    address: *mut u8,
-    length: usize,
-}
-
-impl Mapping {
-    /// Maps `length` bytes.
-    pub(crate) fn new(length: usize) -> Result<Self, Failure> {
-        let (protection, flags) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping at a place that the kernel chooses takes nothing away.
-        let address = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error().into());
-        }
-        Ok(Self { address: address.cast(), length })
-    }
-
-    /// Writes to every page.
-    pub(crate) fn touch(&mut self, page: usize) {
-        for offset in (0..self.length).step_by(page) {
-            // SAFETY: the offset is below the length of the mapping, which is writable and nobody else's.
-            unsafe { self.address.add(offset).write_volatile(1) };
-        }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's alone. An error could not be mended.
-        unsafe { libc::munmap(self.address.cast(), self.length) };
-    }
-}
-
 /// The ends of a new pipe, to read from and to write to.
 pub(crate) fn pipe() -> Result<(File, File), Failure> {
     let mut ends = [0; 2];

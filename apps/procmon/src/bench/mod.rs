@@ -24,13 +24,12 @@ mod storm;
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bench_report::{Environment, Report, Row, Table, decimal};
+use bench_report::{Report, Row};
 use procmon::Monitor;
 
 use crate::arguments::BenchOptions;
@@ -47,18 +46,7 @@ const MESSAGE: [u8; 100] = [b'm'; 100];
 
 /// Measures everything and shows it.
 pub(crate) fn run(options: &BenchOptions) -> Outcome {
-    let rows = measure(options)?;
-    let mut out = io::stdout().lock();
-    if options.json {
-        out.write_all(Report { environment: Environment::of_this_machine(), rows }.to_json()?.as_bytes())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut table = Table::new(&["row", "unit", "median", "min", "max"]);
-    for row in &rows {
-        let numbers = [row.median, row.min, row.max].map(decimal);
-        table.row([row.name.clone(), row.unit.to_owned()].into_iter().chain(numbers).collect());
-    }
-    write!(out, "{table}")?;
+    Report::new(measure(options)?).print(options.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
