@@ -239,6 +239,54 @@ mod tests {
         assert_eq!(bar, [0; 4], "there is no second base address register");
     }
 
+    /// A client decides how long a worker waits for an answer to a DMA message; what the guest writes meanwhile must not
+    /// cost memory for each write.
+    #[test]
+    fn nothing_that_a_guest_does_piles_up_while_a_worker_waits() {
+        let shared = Arc::new(Shared::new(PowerOn::default()));
+        let mut device = RngDevice::new(shared.clone(), Workers::stuck(shared));
+        let write = |device: &mut RngDevice, register: usize, value: u32| {
+            device.region_write(Region::Bar0, register as u64, &value.to_le_bytes()).unwrap();
+        };
+        let start = abi::ONE_SHOT_START | abi::ONE_SHOT_TO_GUEST | abi::ONE_SHOT_INTERRUPT;
+        for round in 0..1000 {
+            write(&mut device, abi::ONE_SHOT_VECTOR, round % 33);
+            write(&mut device, abi::ONE_SHOT_COMMAND, start); // Of no bytes: refused, with an interrupt.
+        }
+        assert_eq!(device.workers.commands(), 0);
+        let mut most = 0;
+        for round in 0..1000 {
+            device.region_write(Region::Config, 4, &[6, 0]).unwrap();
+            write(&mut device, abi::ONE_SHOT_COUNT, 8);
+            write(&mut device, abi::ONE_SHOT_COMMAND, start);
+            write(&mut device, abi::QUEUE_SELECT, round % 32);
+            write(&mut device, abi::QUEUE_DEPTH, 1);
+            for control in [1, 0, 1] {
+                write(&mut device, abi::QUEUE_CONTROL, control);
+                write(&mut device, abi::DOORBELL, round % 32);
+            }
+            match round % 2 {
+                0 => device.region_write(Region::Config, 4, &[2, 0]).unwrap(),
+                _ => device.reset(),
+            }
+            most = most.max(device.workers.commands());
+        }
+        // For each queue a start, a stop and an end of everything; and the transfer.
+        assert!((32..32 * 3 + 2).contains(&most), "{most} commands");
+    }
+
+    #[test]
+    fn a_transfer_that_outlives_a_reset_is_still_seen_to_run() {
+        let shared = Arc::new(Shared::new(PowerOn::default()));
+        let mut device = RngDevice::new(shared.clone(), Workers::stuck(shared.clone()));
+        shared.one_shot.set(abi::ONE_SHOT_START);
+        device.reset();
+        assert_eq!(shared.one_shot.bits(), abi::ONE_SHOT_START, "its worker says when it ends");
+        shared.one_shot.set(abi::ONE_SHOT_ERROR);
+        device.reset();
+        assert_eq!(shared.one_shot.bits(), 0);
+    }
+
     #[test]
     fn the_next_client_finds_the_device_as_after_power_on() {
         let mut device = device(PowerOn { seed: 42, ..PowerOn::default() });

@@ -80,6 +80,14 @@ impl QueueCell {
         }
     }
 
+    /// A queue that runs is to stop. One that its worker has let go of at the same moment stays [`RunState::Off`]: nobody
+    /// would say so a second time.
+    pub fn stop(&self) {
+        let (running, stopping) = (RunState::Running as u8, RunState::Stopping as u8);
+        // In any other state there is nothing to do.
+        let _ = self.state.compare_exchange(running, stopping, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// Changes the state; what this thread wrote before is seen by who sees the change.
     pub fn set_state(&self, state: RunState) {
         self.state.store(state as u8, Ordering::Release);
@@ -168,5 +176,24 @@ impl Shared {
     /// Clears bits of [`abi::STATUS`].
     pub fn clear_status(&self, bits: u32) {
         self.status.fetch_and(!bits, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_has_just_been_let_go_of_does_not_stop_for_ever() {
+        let cell = QueueCell::default();
+        for (before, after) in [
+            (RunState::Off, RunState::Off),
+            (RunState::Running, RunState::Stopping),
+            (RunState::Stopping, RunState::Stopping),
+        ] {
+            cell.set_state(before);
+            cell.stop();
+            assert_eq!(cell.state(), after, "{before:?}");
+        }
     }
 }

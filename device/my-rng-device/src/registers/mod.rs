@@ -64,11 +64,14 @@ impl Registers {
         }
     }
 
-    /// Back to power-on; the counters stay. Queues must have been stopped before.
+    /// Back to power-on; the counters stay. Queues and the transfer must have been stopped before; those whose worker is
+    /// still at it are seen to run until it says that they have ended.
     pub fn reset(&mut self) {
         self.shared.stream().clone_from(&crate::stream::SeedableStream::new(self.shared.power_on));
         self.shared.clear_status(u32::MAX);
-        self.shared.one_shot.set(0);
+        if !self.shared.one_shot.is_running() {
+            self.shared.one_shot.set(0);
+        }
         *self = Self::new(self.shared.clone());
     }
 

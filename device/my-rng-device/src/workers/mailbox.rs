@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a worker is told what to do: commands in order, and doorbells, which are only bits.
+//! How a worker is told what to do: commands in order, and doorbells and interrupts, which are only bits.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use vfio_user_server::Client;
 
 use crate::registers::{OneShot, SetUp, Vector};
-use crate::shared::QUEUES;
+use crate::shared::{QUEUES, VECTORS};
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -28,20 +28,21 @@ pub(super) enum Command {
     StopAll(SyncSender<()>),
     /// Do this transfer.
     OneShot(OneShot),
-    /// Send this interrupt.
-    Interrupt(Vector),
     /// End the thread.
     End,
 }
 
-/// A worker's mailbox. The guest cannot make it grow: its registers send a command only when the one before it on the
-/// same queue is done.
+/// A worker's mailbox. The guest cannot make it grow, even while the worker waits for the client: its registers send a
+/// command only when the one before it on the same queue, or the transfer before it, is done; of several
+/// [`Command::StopAll`] in a row one is kept; the rest are bits.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     has_mail: AtomicBool,
     commands: Mutex<VecDeque<Command>>,
     /// A bit for each queue whose doorbell was rung.
     rung: AtomicU32,
+    /// A bit for each vector that is to be signalled.
+    interrupts: AtomicU64,
     reader: OnceLock<Thread>,
     /// Somebody called since the reader began to look. A thread's parking token alone does not keep that: whatever else
     /// the reader waits for in between, such as the answer to a DMA message, uses the token up.
@@ -50,6 +51,7 @@ pub(super) struct Mailbox {
 }
 
 const _: () = assert!(QUEUES <= u32::BITS as usize, "a bit for each queue");
+const _: () = assert!(VECTORS as u32 <= u64::BITS, "a bit for each vector");
 
 impl Mailbox {
     /// Whom to wake. What was sent before is seen by the thread's first look.
@@ -57,9 +59,15 @@ impl Mailbox {
         let _ = self.reader.set(reader);
     }
 
-    /// Sends a command.
+    /// Sends a command. Who sent a [`Command::StopAll`] just before another one has stopped waiting for it.
     pub(super) fn send(&self, command: Command) {
-        self.commands().push_back(command);
+        {
+            let mut commands = self.commands();
+            if let (Some(Command::StopAll(_)), Command::StopAll(_)) = (commands.back(), &command) {
+                commands.pop_back();
+            }
+            commands.push_back(command);
+        }
         self.has_mail.store(true, Ordering::Release);
         self.wake();
     }
@@ -68,6 +76,13 @@ impl Mailbox {
     pub(super) fn ring(&self, queue: usize) {
         let bit = u32::try_from(queue).ok().and_then(|queue| 1_u32.checked_shl(queue)).unwrap_or_default();
         self.rung.fetch_or(bit, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Has an interrupt sent.
+    pub(super) fn interrupt(&self, vector: Vector) {
+        let bit = vector.0.and_then(|vector| 1_u64.checked_shl(vector.into())).unwrap_or_default();
+        self.interrupts.fetch_or(bit, Ordering::AcqRel);
         self.wake();
     }
 
@@ -130,6 +145,21 @@ impl Mailbox {
             _ => self.rung.swap(0, Ordering::AcqRel),
         };
         (0..QUEUES).filter(move |queue| rung & (1 << queue) != 0)
+    }
+
+    /// The interrupts that were asked for since the last call.
+    pub(super) fn take_interrupts(&self) -> impl Iterator<Item = Vector> + use<> {
+        let asked = match self.interrupts.load(Ordering::Acquire) {
+            0 => 0,
+            _ => self.interrupts.swap(0, Ordering::AcqRel),
+        };
+        (0..VECTORS).filter(move |vector| asked & (1 << vector) != 0).map(|vector| Vector(Some(vector)))
+    }
+
+    /// How many commands wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.commands().len()
     }
 
     fn commands(&self) -> MutexGuard<'_, VecDeque<Command>> {

@@ -19,7 +19,7 @@ use vfio_user_server::{Client, Shutdown};
 
 use crate::limiter::Limits;
 use crate::registers::Effect;
-use crate::shared::{QUEUES, RunState, Shared};
+use crate::shared::{QUEUES, QueueCell, Shared};
 use mailbox::{Command, Mailbox};
 use worker::Worker;
 
@@ -86,7 +86,7 @@ impl Workers {
             Effect::Stop(queue) => self.of(queue, |worker| worker.send(Command::Stop(queue))),
             Effect::Doorbell(queue) => self.of(queue, |worker| worker.ring(queue)),
             Effect::OneShot(transfer) => self.of(0, |worker| worker.send(Command::OneShot(transfer))),
-            Effect::Interrupt(vector) => self.of(0, |worker| worker.send(Command::Interrupt(vector))),
+            Effect::Interrupt(vector) => self.of(0, |worker| worker.interrupt(vector)),
         }
     }
 
@@ -103,11 +103,9 @@ impl Workers {
 
     /// Stops all queues and the transfer. When this returns, none of them writes any more; only if a worker waits for
     /// the client's answer to a DMA message, which comes through the calling thread, its queues stay
-    /// [`RunState::Stopping`] until it has come.
+    /// [`RunState::Stopping`](crate::shared::RunState::Stopping), and the transfer runs, until it has come.
     pub fn stop_all(&self) {
-        for cell in self.shared.queues().iter().filter(|cell| cell.state() == RunState::Running) {
-            cell.set_state(RunState::Stopping);
-        }
+        self.shared.queues().iter().for_each(QueueCell::stop);
         self.ask_all(Command::StopAll, Mailbox::waits_for_client);
     }
 
@@ -141,6 +139,20 @@ impl Workers {
                 }
             }
         }
+    }
+
+    /// A device's only worker, which waits for an answer to a DMA message and does nothing else.
+    #[cfg(test)]
+    pub(crate) fn stuck(shared: Arc<Shared>) -> Self {
+        let mailbox = Arc::<Mailbox>::default();
+        mailbox.waiting_flag().store(true, Ordering::SeqCst);
+        Self { shared, workers: vec![(mailbox, None)] }
+    }
+
+    /// How many commands wait for the workers.
+    #[cfg(test)]
+    pub(crate) fn commands(&self) -> usize {
+        self.workers.iter().map(|(worker, _)| worker.len()).sum()
     }
 
     fn of(&self, queue: usize, act: impl FnOnce(&Mailbox)) {

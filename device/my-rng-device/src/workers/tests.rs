@@ -14,7 +14,7 @@ use super::*;
 use crate::driver::{Layout, PlainMemory, Ring};
 use crate::limiter::Rate;
 use crate::registers::{OneShot, Stream, Vector};
-use crate::shared::InterruptKind;
+use crate::shared::{InterruptKind, RunState};
 use crate::stream::PowerOn;
 
 /// Nothing in these tests takes this long unless it hangs.

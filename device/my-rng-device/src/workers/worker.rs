@@ -122,6 +122,9 @@ impl Worker {
             for queue in self.mailbox.take_rung() {
                 self.wake(queue);
             }
+            for vector in self.mailbox.take_interrupts() {
+                self.interrupt(vector);
+            }
             match self.round() {
                 Next::Work => {}
                 Next::Watch => (0..PAUSES).for_each(|_| spin_loop()),
@@ -144,6 +147,7 @@ impl Worker {
             }
             Command::Leave(done) => {
                 self.client = None;
+                drop(self.mailbox.take_interrupts()); // They are not for the next client.
                 let _ = done.send(());
             }
             Command::Start(number, set_up) => self.start(number, set_up),
@@ -161,7 +165,6 @@ impl Worker {
                 let _ = done.send(());
             }
             Command::OneShot(what) => self.transfer = Some(Transfer { what, done: 0 }),
-            Command::Interrupt(vector) => self.interrupt(vector),
             Command::End => return false,
         }
         true
