@@ -11,36 +11,27 @@ mod top;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use arguments::{Command, HELP};
-
-/// What the shell sees for a wrong command line.
-const STATUS_USAGE: u8 = 2;
+use arguments::{Arguments, Command};
+use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let command = match Command::parse(lexopt::Parser::from_env()) {
-        Ok(command) => command,
-        Err(error) => {
-            eprintln!("procmon: {error}; procmon --help shows the commands");
-            return ExitCode::from(STATUS_USAGE);
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        None => top::run(&arguments.top),
+        Some(Command::Events(options)) => commands::events(&options),
+        Some(Command::Query { pids }) => commands::query(&pids),
+        Some(Command::Stats) => commands::stats(),
+        Some(Command::Snapshot { json }) => commands::snapshot(json),
+        Some(Command::Read) => commands::read(),
+        Some(Command::Write { message }) => commands::write(message.as_deref()),
+        Some(Command::Filter { pid }) => commands::filter(pid),
+        Some(Command::Bench(options)) => bench::run(&options),
+        Some(Command::BenchReader) => bench::reader::run(),
+        Some(Command::BenchForker { milliseconds, processor }) => {
+            bench::forker::run(Duration::from_millis(milliseconds), processor)
         }
-    };
-    let done = match command {
-        Command::Help => {
-            print!("{HELP}");
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Top(options) => top::run(&options),
-        Command::Events(options) => commands::events(&options),
-        Command::Query(pids) => commands::query(&pids),
-        Command::Stats => commands::stats(),
-        Command::Snapshot { json } => commands::snapshot(json),
-        Command::Read => commands::read(),
-        Command::Write(message) => commands::write(message.as_deref()),
-        Command::Filter(pid) => commands::filter(pid),
-        Command::Bench(options) => bench::run(&options),
-        Command::BenchReader => bench::reader::run(),
-        Command::BenchForker { window, processor } => bench::forker::run(window, processor),
     };
     done.unwrap_or_else(|error| {
         // Whoever read us has read enough: `procmon events | head`.

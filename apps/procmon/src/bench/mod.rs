@@ -46,7 +46,7 @@ const MESSAGE: [u8; 100] = [b'm'; 100];
 
 /// Measures everything and shows it.
 pub(crate) fn run(options: &BenchOptions) -> Outcome {
-    Report::new(measure(options)?).print(options.json)?;
+    Report::new(measure(options)?).print(options.common.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -61,14 +61,14 @@ fn measure(options: &BenchOptions) -> Result<Vec<Row>, Failure> {
     {
         let monitor = Monitor::open()?;
         let mut records = Vec::new();
-        for _ in 0..options.runs {
-            query.add(each(options.window, || Ok(black_box(monitor.query(pid)?).map_or(0, |_| 1)))?);
-            stat.add(each(options.window, || black_box(proc::stat(pid)).map(|_| 1))?);
-            snapshot.add(each(options.window, || {
+        for _ in 0..options.common.runs {
+            query.add(each(options.common.window, || Ok(black_box(monitor.query(pid)?).map_or(0, |_| 1)))?);
+            stat.add(each(options.common.window, || black_box(proc::stat(pid)).map(|_| 1))?);
+            snapshot.add(each(options.common.window, || {
                 monitor.snapshot_into(&mut records)?;
                 Ok(black_box(&records).len())
             })?);
-            scan.add(each(options.window, || Ok(black_box(proc::scan()?).len()))?);
+            scan.add(each(options.common.window, || Ok(black_box(proc::scan()?).len()))?);
         }
     }
     rows.extend([query, stat, snapshot, scan].iter().filter_map(Values::row));
@@ -78,9 +78,9 @@ fn measure(options: &BenchOptions) -> Result<Vec<Row>, Failure> {
         let mut values = Values::new(format!("procmon.read_ns.{readers}readers"), "ns");
         let mut zero = Values::new(format!("peer.zero_read_ns.{readers}readers"), "ns");
         Monitor::open()?.set_message(&MESSAGE)?;
-        for _ in 0..options.runs {
-            values.add(read_by(readers, NODE, options.window)?);
-            zero.add(read_by(readers, "/dev/zero", options.window)?);
+        for _ in 0..options.common.runs {
+            values.add(read_by(readers, NODE, options.common.window)?);
+            zero.add(read_by(readers, "/dev/zero", options.common.window)?);
         }
         rows.extend([values, zero].iter().filter_map(Values::row));
     }

@@ -38,9 +38,9 @@ pub(super) fn measure(options: &BenchOptions) -> Result<Vec<Row>, Failure> {
     let mut overhead = Values::new("procmon.event_overhead_ns", "ns");
     let mut percent = Values::new("procmon.event_overhead_percent", "%");
 
-    for _ in 0..options.runs {
+    for _ in 0..options.common.runs {
         let turns = (0..TURNS)
-            .map(|number| turn(options.module.as_deref(), options.window / PART, number % 2 == 1))
+            .map(|number| turn(options.module.as_deref(), options.common.window / PART, number % 2 == 1))
             .collect::<Result<Vec<Turn>, Failure>>()?;
         let middle = |value: &dyn Fn(&Turn) -> Option<f64>| median(turns.iter().filter_map(value).collect());
         absent.extend(middle(&|turn| turn.absent));

@@ -16,8 +16,8 @@ use crate::arguments::BenchOptions;
 pub(super) fn measure(options: &BenchOptions) -> Result<Vec<Row>, Failure> {
     let mut forks = Values::new("procmon.storm_forks_per_second", "1/s");
     let mut lost = Values::new("procmon.storm_events_lost", "events");
-    for _ in 0..options.runs {
-        let storm = Storm::run(options.window)?;
+    for _ in 0..options.common.runs {
+        let storm = Storm::run(options.common.window)?;
         #[expect(clippy::cast_precision_loss, reason = "a count of events; a figure needs no more")]
         let events_lost = storm.found.lost as f64;
         forks.add(storm.per_second);
