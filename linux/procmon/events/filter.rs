@@ -107,6 +107,9 @@ impl Filter {
             .replace(Some(Following { root, members }), GFP_KERNEL)?;
         in_section(|guard| {
             if let Some(following) = self.following.get(guard) {
+                if let (Root::Process(_), Some(tgid)) = (&following.root, tgid) {
+                    following.members.remove_if_ended(tgid, guard);
+                }
                 following.members.add_descendants(guard);
             }
         });
@@ -205,6 +208,15 @@ impl Members {
         // CAST: Lossless, `usize` has at least 32 bits.
         let word = self.0.get((number / u64::BITS) as usize)?;
         Some((word, 1 << (number % u64::BITS)))
+    }
+
+    /// Removes a process that had ended before the set was in use, such as a zombie: nobody else does, and
+    /// whoever gets its number next would be followed. To be called when the set is in use.
+    fn remove_if_ended(&self, tgid: Pid, guard: &rcu::Guard) {
+        let mut all = Process::all(guard);
+        if !all.any(|process| process.tgid() == tgid && !process.is_ending()) {
+            self.remove(tgid);
+        }
     }
 
     /// Adds those whose parent is in the set, until there are no more.

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,7 +15,7 @@ use procmon::{Events, Monitor, name};
 use rustix::io::Errno;
 
 use super::machine::{EVENTS, own_pid, pid_of, shell, soon, with_small_rings, with_usual_rings};
-use crate::harness::{Options, Stop, Test, fail};
+use crate::harness::{Options, Stop, Test, fail, skip};
 use crate::raw::{Access, Memory, Place, ioctl};
 
 pub(super) fn tests() -> Vec<Test> {
@@ -25,6 +26,7 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("threads_are_no_processes", threads_are_no_processes),
         Test::new("the_filter_follows_a_process_and_its_descendants", the_filter_follows),
         Test::new("the_filter_finds_descendants_that_are_there_already", the_filter_finds_descendants),
+        Test::new("the_filter_does_not_follow_who_gets_the_number_of_a_zombie", the_filter_forgets),
         Test::new("a_file_starts_with_what_happens_after_it_was_opened", a_file_starts_when_opened),
         Test::new("reading_waits_unless_it_must_not", reading_waits_unless_it_must_not),
         Test::new("poll_tells_when_there_is_something", poll_tells),
@@ -184,6 +186,37 @@ fn the_filter_finds_descendants(_: &Options) -> Result<(), Stop> {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
     }
     if seen { Ok(()) } else { fail(format!("the grandchild's child is not followed: {all:?}")) }
+}
+
+fn the_filter_forgets(_: &Options) -> Result<(), Stop> {
+    /// As `QUERY_PID` tells a process that has ended and was not waited for (`EXIT_ZOMBIE` in `linux/sched.h`).
+    const ZOMBIE: i32 = 0x20;
+    /// The last number that was given out in this namespace; the next process gets the next one.
+    const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+    if !Path::new(LAST_PID).exists() {
+        return skip("this kernel lets nobody choose a process's number");
+    }
+    let (mut events, monitor) = (Events::open()?, Monitor::open()?);
+    let mut zombie = Command::new("true").spawn()?;
+    let pid = pid_of(&zombie)?;
+    assert!(soon(|| monitor.query(pid).is_ok_and(|found| found.is_some_and(|found| found.state == ZOMBIE))));
+    monitor.set_filter(pid)?;
+    zombie.wait()?;
+    events.skip()?;
+    // Somebody else may be faster.
+    let mut tries = 0;
+    while {
+        std::fs::write(LAST_PID, (pid - 1).to_string())?;
+        run(&mut Command::new("true"))? != pid
+    } {
+        tries += 1;
+        assert!(tries < 100, "nobody gets the number {pid} again");
+    }
+    monitor.set_filter(0)?;
+    let last = run(&mut Command::new("true"))?;
+    let all = until_exit(&mut events, last)?;
+    assert!(of(&all, pid).is_empty(), "{all:?}");
+    Ok(())
 }
 
 fn a_file_starts_when_opened(_: &Options) -> Result<(), Stop> {
