@@ -12,7 +12,7 @@ use log::info;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
-use vfio_user_server::{BindError, Listener, Server, ServerError, Shutdown};
+use vfio_user_server::{BindError, Limits, Listener, Server, ServerError, Shutdown};
 
 use crate::cli::Options;
 use crate::control::{self, Controlled};
@@ -62,6 +62,9 @@ impl ProcessError {
         move |error| Self::Setup { what, error }
     }
 }
+
+/// Addresses for guest memory, in bytes, shared out among the devices: half of what a process has on x86-64.
+const ADDRESSES: u64 = 1 << 46;
 
 /// Something that ends the program.
 enum Event {
@@ -162,7 +165,12 @@ fn serve<'scope>(
     let workers = Workers::start(shared.clone(), options.workers(), shutdown)
         .map_err(ProcessError::setup("starting a worker"))?;
     let limits = workers.limit_setter();
-    let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers));
+    // All clients share the process's addresses, and none may take them all.
+    let defaults = Limits::default();
+    let share = ADDRESSES / u64::try_from(options.sockets.len()).unwrap_or(u64::MAX).max(1);
+    let max_dma_size = defaults.max_dma_size.min(share);
+    let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers))
+        .with_limits(Limits { max_dma_size, ..defaults });
     let controlled = Controlled { socket, shared, server: server.counters(), limits };
     let ended = SayEnded(events.clone());
     let run = move || {

@@ -14,6 +14,10 @@ pub struct Limits {
     /// Most DMA maps at a time. Each costs one of the kernel's maps of this process, of which there are 65530 by
     /// default for all clients together. Default: 4096.
     pub max_dma_maps: u32,
+    /// Most bytes that all DMA maps with a descriptor take together, in whole pages of their files. They take as much of this
+    /// process's addresses, of which there are 2^47 on x86-64 for all clients and all that the process does itself; the files
+    /// may be nothing but holes. Default: 16 TiB, more than machines have.
+    pub max_dma_size: u64,
     /// How long a client may take to send its version after it connected; until then it keeps others out. Default: 10 s.
     pub handshake: Duration,
     /// How long the server waits for a client that does not read its replies, and a thread for the client's answer to a
@@ -27,6 +31,7 @@ impl Default for Limits {
             max_data_xfer_size: 1 << 20,
             max_msg_fds: 16,
             max_dma_maps: 4096,
+            max_dma_size: 16 << 40,
             handshake: Duration::from_secs(10),
             reply: Duration::from_secs(5),
         }

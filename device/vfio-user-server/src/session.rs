@@ -104,7 +104,7 @@ impl<'d, D: Device> Session<'d, D> {
             counters,
             sender,
             receiver: Receiver::new(max_data.saturating_add(REGION_ACCESS_SIZE), max_fds),
-            memory: GuestMemory::new(remote.clone(), limits.max_dma_maps),
+            memory: GuestMemory::new(remote.clone(), limits),
             remote,
             interrupts: Interrupts::new(&irqs),
             regions,

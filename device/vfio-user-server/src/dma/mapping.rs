@@ -39,12 +39,18 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `size` bytes of `file` from `offset` on.
+    /// Maps `size` bytes of `file` from `offset` on, if that takes at most `room` bytes of this process's addresses.
     ///
     /// # Errors
-    /// `EINVAL`: the file ends before the range does. Else what `fstat` or `mmap` says, such as `EACCES` for a file that
+    /// `EINVAL`: the file ends before the range does. `ENOSPC`: there is not so much room. Else what `fstat` or `mmap` says, such as `EACCES` for a file that
     /// is not open for writing.
-    pub(super) fn new(file: BorrowedFd<'_>, offset: u64, size: u64, writable: bool) -> Result<Self, Errno> {
+    pub(super) fn new(
+        file: BorrowedFd<'_>,
+        offset: u64,
+        size: u64,
+        writable: bool,
+        room: u64,
+    ) -> Result<Self, Errno> {
         sigbus::install();
         let stat = fstat(file)?;
         let end = offset.checked_add(size).ok_or(Errno::INVAL)?;
@@ -56,6 +62,9 @@ impl Mapping {
         let page = block.unwrap_or(1).max(rustix::param::page_size() as u64);
         let window_offset = offset - offset % page;
         let window_length = end.checked_next_multiple_of(page).ok_or(Errno::INVAL)? - window_offset;
+        if window_length > room {
+            return Err(Errno::NOSPC);
+        }
         let window_length = usize::try_from(window_length).map_err(|_| Errno::NOMEM)?;
         let length = usize::try_from(size).map_err(|_| Errno::NOMEM)?;
         let skipped = usize::try_from(offset - window_offset).map_err(|_| Errno::NOMEM)?;
@@ -69,6 +78,11 @@ impl Mapping {
         // SAFETY: `skipped + length` is at most `window_length`, so this is inside the mapping.
         let start = unsafe { window.cast::<u8>().add(skipped) };
         Ok(Self { start, length, writable, window, window_length, dead: AtomicBool::new(false) })
+    }
+
+    /// Bytes of this process's addresses that it takes.
+    pub(super) fn window_size(&self) -> u64 {
+        self.window_length as u64
     }
 
     /// Runs `touch` on `length` bytes from `offset` on. `None`: the range is not in the mapping, or not for that access,

@@ -28,6 +28,7 @@ struct Inner {
     state: Mutex<State>,
     remote: Arc<Remote>,
     max_maps: usize,
+    max_size: u64,
 }
 
 #[derive(Debug)]
@@ -43,6 +44,10 @@ pub(crate) enum MapError {
     Overlap { start: u64, last: u64 },
     #[error("there are {0} maps already, the most that are allowed")]
     TooMany(usize),
+    #[error(
+        "{size:#x} bytes, in whole pages of the file, are more than the {room:#x} that maps may still take"
+    )]
+    TooLarge { size: u64, room: u64 },
     #[error("mapping {size:#x} bytes at offset {offset:#x} of the file failed: {errno}")]
     File { offset: u64, size: u64, errno: Errno },
     #[error("there is no map of exactly {start:#x}..={last:#x}")]
@@ -53,7 +58,7 @@ impl MapError {
     pub(crate) fn errno(&self) -> Errno {
         match self {
             Self::Overlap { .. } => Errno::EXIST,
-            Self::TooMany(_) => Errno::NOSPC,
+            Self::TooMany(_) | Self::TooLarge { .. } => Errno::NOSPC,
             Self::File { errno, .. } => *errno,
             Self::NoSuchMap { .. } => Errno::NOENT,
         }
@@ -61,10 +66,10 @@ impl MapError {
 }
 
 impl GuestMemory {
-    pub(crate) fn new(remote: Arc<Remote>, max_maps: u32) -> Self {
-        let state = State { table: Arc::default(), slots: Vec::new() };
-        let max_maps = usize::try_from(max_maps).unwrap_or(usize::MAX);
-        Self(Arc::new(Inner { state: Mutex::new(state), remote, max_maps }))
+    pub(crate) fn new(remote: Arc<Remote>, limits: &Limits) -> Self {
+        let state = Mutex::new(State { table: Arc::default(), slots: Vec::new() });
+        let max_maps = usize::try_from(limits.max_dma_maps).unwrap_or(usize::MAX);
+        Self(Arc::new(Inner { state, remote, max_maps, max_size: limits.max_dma_size }))
     }
 
     /// Memory that no client shares, for a device's own tests and measurements. [`Self::share`] and [`Self::unshare`] stand
@@ -76,10 +81,7 @@ impl GuestMemory {
         let (socket, _) = UnixStream::pair()?;
         let limits = Limits::default();
         let sender = Sender::new(socket, limits.reply, Shutdown::new()?);
-        Ok(Self::new(
-            Arc::new(Remote::new(Arc::new(sender), limits.reply, Arc::default())),
-            limits.max_dma_maps,
-        ))
+        Ok(Self::new(Arc::new(Remote::new(Arc::new(sender), limits.reply, Arc::default())), &limits))
     }
 
     /// Maps `size` bytes of `file` from `offset` on at guest address `address`, for both kinds of access.
@@ -128,8 +130,13 @@ impl GuestMemory {
         }
         let mapping = match file {
             Some((file, offset)) if is_memory(file.as_fd()) => {
-                let mapping = Mapping::new(file.as_fd(), offset, size, writable);
-                Some(Arc::new(mapping.map_err(|errno| MapError::File { offset, size, errno })?))
+                let room = self.0.max_size.saturating_sub(state.table.direct_size());
+                let mapping = Mapping::new(file.as_fd(), offset, size, writable, room);
+                let mapping = mapping.map_err(|errno| match errno {
+                    Errno::NOSPC => MapError::TooLarge { size, room },
+                    errno => MapError::File { offset, size, errno },
+                })?;
+                Some(Arc::new(mapping))
             }
             Some(_) => {
                 debug!("the file of the next map is not memory, so it is reached by messages");

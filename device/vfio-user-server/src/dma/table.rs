@@ -48,6 +48,12 @@ impl Table {
         self.maps.len()
     }
 
+    /// How many of this process's addresses the maps take.
+    pub(super) fn direct_size(&self) -> u64 {
+        let mappings = self.maps.iter().filter_map(|map| map.mapping.as_ref());
+        mappings.fold(0, |sum, mapping| sum.saturating_add(mapping.window_size()))
+    }
+
     /// Whether some map has an address in `start..=last`.
     pub(super) fn overlaps(&self, start: u64, last: u64) -> bool {
         self.maps.get(self.first_reaching(start)).is_some_and(|map| map.start <= last)

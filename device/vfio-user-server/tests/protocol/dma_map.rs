@@ -183,6 +183,37 @@ fn the_number_of_maps_is_limited() {
 }
 
 #[test]
+fn the_size_of_all_maps_together_is_limited() {
+    let server = TestServer::with_limits(Limits { max_dma_size: 0x3000, ..Limits::default() });
+    let mut client = server.client();
+    let file = memory_file(0x4000);
+    client.request(DMA_MAP, &dma_map(0, 0, 0x1000), &[file.as_fd()]).ok();
+    let more = dma_map(0, 0x10000, 0x2000);
+    assert_eq!(client.request(DMA_MAP, &dma_map(0, 0x10000, 0x3000), &[file.as_fd()]).errno(), ENOSPC);
+    client.request(DMA_MAP, &more, &[file.as_fd()]).ok();
+    assert_eq!(client.request(DMA_MAP, &dma_map(0, 0x20000, 0x1000), &[file.as_fd()]).errno(), ENOSPC);
+    // What only messages reach takes none of the server's addresses.
+    client.request(DMA_MAP, &dma_map(0, 0x20000, 1 << 46), &[]).ok();
+    client.request(DMA_UNMAP, &dma_unmap(0, 0x10000, 0x2000), &[]).ok();
+    client.request(DMA_MAP, &more, &[file.as_fd()]).ok();
+}
+
+/// A file that is one large hole costs its owner nothing; the server's addresses are for all clients.
+#[test]
+fn one_client_cannot_take_all_of_the_servers_addresses() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let file = memory_file(1 << 44);
+    client.request(DMA_MAP, &dma_map(0, 0, 1 << 44), &[file.as_fd()]).ok();
+    for number in 1..16 {
+        let request = dma_map(0, number << 44, 1 << 44);
+        assert_eq!(client.request(DMA_MAP, &request, &[file.as_fd()]).errno(), ENOSPC);
+    }
+    let mut handle = server.peer().memory.handle();
+    handle.write((1 << 44) - 1, &[1]).unwrap();
+}
+
+#[test]
 fn wrong_sizes_and_numbers_of_descriptors_are_refused() {
     let server = TestServer::start();
     let mut client = server.client();
