@@ -160,7 +160,6 @@ fn vectors_and_registered(file: &File) -> Outcome {
     Ok(())
 }
 
-/// Where the disk ends.
 /// A program that forks while the device reads, and writes to the same pages at once: what was read is in its own pages, not in those that
 /// the child shares with it.
 fn forked(file: &File) -> Outcome {
@@ -194,6 +193,7 @@ fn forked(file: &File) -> Outcome {
     Ok(())
 }
 
+/// Where the disk ends.
 fn ends(file: &File, size: u64) -> Outcome {
     let (mut ring, fd) = (IoUring::new(8)?, file.as_raw_fd());
     let mut four = pages(4, mixed);
