@@ -14,8 +14,9 @@
 //! The status is one line: the decimal number. With `acknowledge=yes` the line is `STATUS STDOUT_BYTES STDERR_BYTES`, and
 //! the machine stays on until the host has answered on the status port with any byte, or has closed it. A host that
 //! reads slower than the machine writes needs this: what waits in QEMU when the machine powers off is lost, and nothing
-//! inside the machine can see whether it does. On serial lines the status line then begins with `ready`, before which the
-//! host sends nothing, and input ends as [`serial`] tells; without `acknowledge=yes` it has no end there.
+//! inside the machine can see whether it does. The status line then begins with `ready`: the machine has come up and listens.
+//! On serial lines the host sends nothing before that, and input ends as [`serial`] tells; without `acknowledge=yes` it has no
+//! end there.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -42,6 +43,9 @@ const WAIT_FOR_PORTS: Duration = Duration::from_secs(2);
 
 /// That a port's host side is open comes in a message of its own, right after the name.
 const WAIT_FOR_HOST: Duration = Duration::from_millis(500);
+
+/// What the machine says on the status line when it listens on all ports.
+const READY: &[u8] = b"ready\n";
 
 /// The way to the host.
 pub(crate) enum Channel {
@@ -90,12 +94,17 @@ impl Channel {
     pub(crate) fn open(kind: ChannelKind, acknowledge: bool) -> Result<Self, Failure> {
         let serial = || Ports::serial(acknowledge);
         let absent = |what: &str| Failure::new(format!("channel={what}: this machine has none"));
-        let ports = match kind {
+        let mut ports = match kind {
             ChannelKind::Auto => Ports::virtio().or_else(serial),
             ChannelKind::Virtio => Some(Ports::virtio().ok_or_else(|| absent("virtio"))?),
             ChannelKind::Serial => Some(serial().ok_or_else(|| absent("serial"))?),
             ChannelKind::Console => None,
         };
+        if let Some(Ports { status: Some(port), .. }) = ports.as_mut().filter(|_| acknowledge) {
+            port.write_all(READY).map_err(|error| {
+                Failure::new(format!("cannot tell the host that the machine is up: {error}"))
+            })?;
+        }
         let with_ports = |ports| Self::Ports { ports, relays: Relays::default(), acknowledge };
         Ok(ports.map_or(Self::Console, with_ports))
     }
@@ -189,13 +198,10 @@ impl Ports {
 
     /// The serial lines, if the machine has all of them.
     fn serial(acknowledge: bool) -> Option<Self> {
-        let (data, errors, mut status) =
+        let (data, errors, status) =
             (serial::open("/dev/ttyS1")?, serial::open("/dev/ttyS2")?, serial::open("/dev/ttyS3")?);
         let length = if acknowledge { Some(errors.try_clone().ok()?) } else { None };
         let stdin = Some(Input::Serial(data.try_clone().ok()?, length));
-        if acknowledge {
-            status.write_all(serial::READY).ok()?;
-        }
         Some(Self { stdin, stdout: Some(data), stderr: Some(errors), status: Some(status) })
     }
 

@@ -13,9 +13,6 @@ use rustix::termios::{ControlModes, OptionalActions, speed, tcgetattr, tcsetattr
 
 use crate::failure::Failure;
 
-/// What the machine says on the status line when it listens on all lines: what comes earlier is lost.
-pub(crate) const READY: &[u8] = b"ready\n";
-
 /// A copying thread needs its chunk and little else.
 const STACK: usize = 128 * 1024;
 const CHUNK: usize = 4096;

@@ -5,8 +5,8 @@
 //! The machine ends with a line `STATUS STDOUT_BYTES STDERR_BYTES` and waits for an answer before it powers off, since
 //! what QEMU still holds then would be lost. The answer is given when that many bytes have arrived.
 //!
-//! A serial line has no end, and its first bytes are lost while nobody listens. So the machine says `ready` on the status
-//! line first, and the length of the input follows on the line of stderr once it is known.
+//! The machine says `ready` on the status line first. A serial line has no end, and its first bytes are lost while nobody listens:
+//! there the input waits for that, and its length follows on the line of stderr once it is known.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -205,6 +205,11 @@ impl Channels {
         }
     }
 
+    /// Whether the machine has come up and listens.
+    pub(super) fn ready(&self) -> bool {
+        lock(&self.status_lines.0.0).is_ready()
+    }
+
     /// What stdout has brought so far.
     pub(super) fn stdout_so_far(&self) -> String {
         String::from_utf8_lossy(&lock(&self.stdout.shared).captured).into_owned()
@@ -237,6 +242,12 @@ struct Said {
     ended: bool,
 }
 
+impl Said {
+    fn is_ready(&self) -> bool {
+        self.text.lines().any(|line| line == READY)
+    }
+}
+
 impl StatusLines {
     /// Reads until the other side is gone.
     fn fill(&self, mut stream: UnixStream) {
@@ -252,7 +263,7 @@ impl StatusLines {
 
     fn wait_until_ready(&self) {
         let (said, changed) = &*self.0;
-        let waiting = |said: &mut Said| !said.ended && !said.text.lines().any(|line| line == READY);
+        let waiting = |said: &mut Said| !said.ended && !said.is_ready();
         drop(changed.wait_while(lock(said), waiting).unwrap_or_else(|poisoned| poisoned.into_inner()));
     }
 
@@ -262,7 +273,7 @@ impl StatusLines {
     }
 }
 
-/// The line by which a machine with serial lines says that it listens.
+/// The line by which a machine says that it listens.
 const READY: &str = "ready";
 
 /// Input for a virtio port, which has an end when the socket's writing side is closed.
@@ -365,7 +376,7 @@ fn pass_on(bytes: &[u8], target: Target) {
     };
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 

@@ -5,11 +5,14 @@ use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
+use super::channels::lock;
 use crate::context::Context;
 use crate::process::indent;
 use crate::ui;
@@ -23,7 +26,15 @@ const SHOWN_LINES: usize = 40;
 #[derive(Debug)]
 pub(super) struct ConsoleLog {
     path: PathBuf,
+    heard: Arc<Mutex<Heard>>,
     reader: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    /// When something came last, or the log was begun.
+    last: Instant,
+    anything: bool,
 }
 
 impl ConsoleLog {
@@ -37,14 +48,34 @@ impl ConsoleLog {
             .tempfile_in(&folder)
             .and_then(|file| file.keep().map_err(|error| error.error))
             .context("cannot create the console's log")?;
-        let reader = std::thread::spawn(move || {
-            let mut bytes = vec![0; 4096];
-            while let Ok(count @ 1..) = console.read(&mut bytes) {
-                let part = bytes.get(..count).unwrap_or_default();
-                write_down(&mut file, part);
+        let heard = Arc::new(Mutex::new(Heard { last: Instant::now(), anything: false }));
+        let reader = std::thread::spawn({
+            let heard = Arc::clone(&heard);
+            move || {
+                let mut bytes = vec![0; 4096];
+                while let Ok(count @ 1..) = console.read(&mut bytes) {
+                    let part = bytes.get(..count).unwrap_or_default();
+                    write_down(&mut file, part);
+                    *lock(&heard) = Heard { last: Instant::now(), anything: true };
+                }
             }
         });
-        Ok(Self { path, reader })
+        Ok(Self { path, heard, reader })
+    }
+
+    /// How long nothing has come.
+    pub(super) fn silence(&self) -> Duration {
+        lock(&self.heard).last.elapsed()
+    }
+
+    /// Whether anything has come.
+    pub(super) fn has_begun(&self) -> bool {
+        lock(&self.heard).anything
+    }
+
+    /// What has come so far.
+    pub(super) fn so_far(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.path).unwrap_or_default()).into_owned()
     }
 
     /// After the machine's end: the log's path.

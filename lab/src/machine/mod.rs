@@ -2,6 +2,7 @@
 //! Virtual machines: one command in a fresh machine, or a person at its console.
 
 mod accel;
+mod boot_watch;
 mod channels;
 mod console;
 mod device;
@@ -33,6 +34,7 @@ use crate::process::Running;
 use crate::programs::GuestPrograms;
 use crate::toolroot::Toolroot;
 use crate::ui;
+use boot_watch::BootWatch;
 use channels::{Channels, Wiring};
 use console::ConsoleLog;
 
@@ -85,6 +87,8 @@ pub(crate) struct Config {
     pub(crate) qemu_args: Vec<String>,
     /// Time after which the machine is stopped.
     pub(crate) timeout: Option<Duration>,
+    /// How long the console of a Linux that boots may be silent before the machine is started again, once.
+    pub(crate) boot_patience: Duration,
 }
 
 impl Default for Config {
@@ -105,6 +109,7 @@ impl Default for Config {
             append: Vec::new(),
             qemu_args: Vec::new(),
             timeout: None,
+            boot_patience: boot_watch::PATIENCE,
         }
     }
 }
@@ -236,6 +241,7 @@ pub(crate) struct Machine {
     qemu: Running,
     channels: Channels,
     console: ConsoleLog,
+    boot: BootWatch,
     devices: RngDevices,
     qmp_path: PathBuf,
     accel: Accel,
@@ -296,6 +302,7 @@ impl Machine {
             qemu: running,
             channels,
             console,
+            boot: BootWatch::of(&parts.system, config.boot_patience),
             devices,
             qmp_path,
             accel,
@@ -338,11 +345,27 @@ impl Machine {
         expected: &str,
         is_said: impl Fn(&str) -> bool,
     ) -> anyhow::Result<()> {
-        while !is_said(&self.stdout_so_far()) {
+        self.wait_to_hear(expected, Self::stdout_so_far, is_said)
+    }
+
+    /// Waits until the console has said `text`.
+    pub(crate) fn wait_for_console(&mut self, text: &str) -> anyhow::Result<()> {
+        let expected = format!("{text:?} on its console");
+        self.wait_to_hear(&expected, |machine| machine.console.so_far(), |said| said.contains(text))
+    }
+
+    fn wait_to_hear(
+        &mut self,
+        expected: &str,
+        said: impl Fn(&Self) -> String,
+        is_said: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<()> {
+        while !is_said(&said(self)) {
             interrupt::check()?;
+            self.boot.look(&self.channels, &self.console, &self.qmp_path);
             if self.qemu.ended()?.is_some() || self.deadline.is_some_and(|deadline| Instant::now() > deadline)
             {
-                bail!("the machine never said {expected}; it said:\n{}", self.stdout_so_far());
+                bail!("the machine never said {expected}; it said:\n{}", said(self));
             }
             std::thread::sleep(POLL);
         }
@@ -353,6 +376,7 @@ impl Machine {
     pub(crate) fn wait(mut self) -> anyhow::Result<Outcome> {
         let ended = loop {
             interrupt::check()?;
+            self.boot.look(&self.channels, &self.console, &self.qmp_path);
             self.channels.acknowledge_when_complete();
             if let Some(status) = self.qemu.ended()? {
                 break Some(status);

@@ -73,6 +73,7 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("vm::input_reaches_the_command", vm::input_reaches_the_command),
     ("vm::a_hanging_machine_is_stopped", vm::a_hanging_machine_is_stopped),
     ("vm::a_crashed_machine_is_reported", vm::a_crashed_machine_is_reported),
+    ("vm::a_boot_that_stands_still_starts_again", vm::a_boot_that_stands_still_starts_again),
     ("vm::two_devices_have_their_nodes", vm::two_devices_have_their_nodes),
     ("vm::modules_can_be_left_out", vm::modules_can_be_left_out),
     ("vm::an_interrupted_run_leaves_nothing", vm::an_interrupted_run_leaves_nothing),

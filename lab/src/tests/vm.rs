@@ -11,7 +11,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Lab;
-use crate::machine::{self, Captured, Config, Output, STATUS_MACHINE_FAILED, STATUS_TIMED_OUT, System};
+use crate::machine::{
+    self, Captured, Config, Machine, Output, STATUS_MACHINE_FAILED, STATUS_TIMED_OUT, System,
+};
 use crate::sandbox::OWN_PROGRAM;
 
 /// Runs a shell line in a machine; its status and output.
@@ -97,6 +99,22 @@ pub(super) fn it_is_stopped_after(lab: &Lab, limit: Duration) -> anyhow::Result<
     let (status, _) = shell(lab, &config, "sleep 1000")?;
     ensure!(status == STATUS_TIMED_OUT, "status {status}, expected {STATUS_TIMED_OUT}");
     ensure!(started.elapsed() < Duration::from_secs(60), "it took {:?} to stop it", started.elapsed());
+    Ok(())
+}
+
+/// A machine that is paused while its kernel boots stands still like one whose processors turn in circles.
+pub(super) fn a_boot_that_stands_still_starts_again(lab: &Lab) -> anyhow::Result<()> {
+    let config = Config { boot_patience: Duration::from_secs(10), ..lab.config() };
+    let command = ["sh", "-c", "echo up; sleep 1; reboot -f"].map(str::to_owned);
+    let mut machine = Machine::start(&lab.parts, &config, &command, Output::Capture)?;
+    machine.wait_for_console("Linux version")?;
+    machine.qmp()?.execute("stop", &serde_json::json!({}))?;
+    // Nothing but the reset ends the pause.
+    machine.wait_for("up\n")?;
+    // Only the host may do that: a guest that resets its machine ends it, as ever.
+    let outcome = machine.wait()?;
+    ensure!(outcome.status == STATUS_MACHINE_FAILED, "status {}, {:?}", outcome.status, outcome.captured);
+    ensure!(outcome.captured.stdout == "up\n", "{:?}", outcome.captured);
     Ok(())
 }
 
