@@ -117,7 +117,7 @@ fn summary(machines: &[(String, &Outcome)], total: Duration) {
             ui::paint_stdout("31;1", &format!("failed with status {}", outcome.status))
         };
         println!("  {name:<34} {verdict}, machine on for {}, {}", ui::humane(outcome.time), outcome.accel);
-        println!("  {:<34} {}", "  its console's log", outcome.log.display());
+        println!("  {:<34} {}", "  its console's log", outcome.log.path().display());
     }
     println!("  {:<34} {}", "all together", ui::humane(total));
 }

@@ -19,12 +19,12 @@ pub(super) fn run(context: &Context, args: VmArgs) -> anyhow::Result<i32> {
     if let Some(path) = &args.json {
         write_json(path, &parts, &config, &args.command, &outcome)?;
     }
-    match outcome.report() {
+    match outcome.report()? {
         Some(report) if build == Build::Checked => {
             eprintln!("{report}");
             ui::note(&format!(
                 "the kernel's detectors reported the above; the whole console is in {}",
-                outcome.log.display()
+                outcome.log.path().display()
             ));
             Ok(machines::STATUS_MACHINE_FAILED)
         }
@@ -51,7 +51,7 @@ fn write_json(
         "status": outcome.status,
         "timed_out": outcome.status == machines::STATUS_TIMED_OUT,
         "seconds": outcome.time.as_secs_f64(),
-        "console": outcome.log,
+        "console": outcome.log.path(),
     });
     write_whole(&std::path::absolute(path)?, format!("{report:#}\n").as_bytes())
 }

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
 use super::channels::lock;
@@ -17,15 +18,55 @@ use crate::context::Context;
 use crate::process::indent;
 use crate::ui;
 
-/// Logs that are kept, the newest.
+/// Logs that are kept besides those in use, the newest.
 const KEPT_LOGS: usize = 40;
 /// Lines that are shown of a failed machine's log.
 const SHOWN_LINES: usize = 40;
 
+/// A console's log file. Nobody removes it while this is there.
+#[derive(Debug)]
+pub(crate) struct Log {
+    path: PathBuf,
+    /// Its lock tells other machines, of this process and of others, that the file is in use.
+    file: Flock<File>,
+}
+
+impl Log {
+    /// Creates a log in a folder, and removes those that are old there.
+    fn create(folder: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        remove_old(folder);
+        let (file, path) = tempfile::Builder::new()
+            .prefix(&format!("console-{}-", now()))
+            .suffix(".log")
+            .tempfile_in(folder)
+            .and_then(|file| file.keep().map_err(|error| error.error))
+            .context("cannot create the console's log")?;
+        let file = lock_file(file).with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(Self { path, file })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it says so far.
+    pub(crate) fn text(&self) -> anyhow::Result<String> {
+        let text =
+            std::fs::read(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+fn lock_file(file: File) -> nix::Result<Flock<File>> {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)
+}
+
 /// A console that is being written down.
 #[derive(Debug)]
 pub(super) struct ConsoleLog {
-    path: PathBuf,
+    log: Log,
     heard: Arc<Mutex<Heard>>,
     reader: JoinHandle<()>,
 }
@@ -39,15 +80,8 @@ struct Heard {
 
 impl ConsoleLog {
     pub(super) fn start(context: &Context, mut console: UnixStream) -> anyhow::Result<Self> {
-        let folder = context.build().join("logs");
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        remove_old(&folder);
-        let (mut file, path) = tempfile::Builder::new()
-            .prefix(&format!("console-{}-", now()))
-            .suffix(".log")
-            .tempfile_in(&folder)
-            .and_then(|file| file.keep().map_err(|error| error.error))
-            .context("cannot create the console's log")?;
+        let log = Log::create(&context.build().join("logs"))?;
+        let mut file = log.file.try_clone().context("cannot share the console's log")?;
         let heard = Arc::new(Mutex::new(Heard { last: Instant::now(), anything: false }));
         let reader = std::thread::spawn({
             let heard = Arc::clone(&heard);
@@ -60,7 +94,7 @@ impl ConsoleLog {
                 }
             }
         });
-        Ok(Self { path, heard, reader })
+        Ok(Self { log, heard, reader })
     }
 
     /// How long nothing has come.
@@ -75,14 +109,14 @@ impl ConsoleLog {
 
     /// What has come so far.
     pub(super) fn so_far(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.path).unwrap_or_default()).into_owned()
+        self.log.text().unwrap_or_default()
     }
 
-    /// After the machine's end: the log's path.
-    pub(super) fn finish(self) -> PathBuf {
+    /// After the machine's end: the log.
+    pub(super) fn finish(self) -> Log {
         // The reader has ended with QEMU's side of the socket.
         let _ = self.reader.join();
-        self.path
+        self.log
     }
 }
 
@@ -105,21 +139,23 @@ fn remove_old(folder: &Path) {
     logs.sort();
     let surplus = logs.len().saturating_sub(KEPT_LOGS);
     for log in logs.iter().take(surplus) {
-        // Somebody else may have removed it.
-        let _ = std::fs::remove_file(log);
+        // One that is locked is in use, and somebody else may have removed it.
+        let locked = File::open(log).map(lock_file);
+        if matches!(locked, Ok(Ok(_))) {
+            let _ = std::fs::remove_file(log);
+        }
     }
 }
 
 /// Why a machine failed, with the end of its log.
-pub(super) fn explanation(failure: &str, log: &Path) -> String {
-    let text =
-        std::fs::read(log).map(|text| String::from_utf8_lossy(&text).replace('\r', "")).unwrap_or_default();
+pub(super) fn explanation(failure: &str, log: &Log) -> String {
+    let text = log.text().unwrap_or_default().replace('\r', "");
     let lines: Vec<&str> = text.lines().collect();
     let shown = lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default();
     if shown.is_empty() {
         return format!("{failure}; its console stayed empty");
     }
-    format!("{failure}; the end of its console ({}):\n{}", log.display(), indent(&shown.join("\n")))
+    format!("{failure}; the end of its console ({}):\n{}", log.path().display(), indent(&shown.join("\n")))
 }
 
 /// Rows and columns of this terminal; 24 × 80 where there is none.
@@ -154,5 +190,29 @@ impl Drop for RestoredTerminal {
             // The terminal may be gone.
             let _ = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, settings);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_logs_go_but_not_those_of_machines_that_still_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = |number: usize| folder.path().join(format!("console-{number:02}.log"));
+        for number in 0..KEPT_LOGS + 5 {
+            std::fs::write(old(number), "old").unwrap();
+        }
+        let in_use = lock_file(File::open(old(1)).unwrap()).unwrap();
+        let log = Log::create(folder.path()).unwrap();
+        let is_there: Vec<bool> = (0..6).map(|number| old(number).exists()).collect();
+        assert_eq!(is_there, [false, true, false, false, false, true]);
+        // It can be read by its path, whatever is made after it.
+        (&*log.file).write_all(b"Linux version").unwrap();
+        assert_eq!(log.text().unwrap(), "Linux version");
+        drop(in_use);
+        remove_old(folder.path());
+        assert!(!old(1).exists() && log.path().exists());
     }
 }

@@ -36,7 +36,7 @@ use crate::toolroot::Toolroot;
 use crate::ui;
 use boot_watch::BootWatch;
 use channels::{Channels, Wiring};
-use console::ConsoleLog;
+use console::{ConsoleLog, Log};
 
 /// Exit status when the time was up, as of `timeout(1)`.
 pub(crate) const STATUS_TIMED_OUT: i32 = 124;
@@ -215,8 +215,8 @@ pub(crate) struct Outcome {
     pub(crate) time: Duration,
     /// KVM or TCG.
     pub(crate) accel: Accel,
-    /// Where the console's log is.
-    pub(crate) log: PathBuf,
+    /// The console's log.
+    pub(crate) log: Log,
     /// Output, if it was to be captured.
     pub(crate) captured: Captured,
     /// How often the my_rng devices wanted to reach memory that was not there, or not for them; `None` without devices.
@@ -225,13 +225,8 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// The first report of the kernel's detectors, whole.
-    pub(crate) fn report(&self) -> Option<String> {
-        reports::first(&self.console())
-    }
-
-    /// The console's log.
-    pub(crate) fn console(&self) -> String {
-        std::fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+    pub(crate) fn report(&self) -> anyhow::Result<Option<String>> {
+        Ok(reports::first(&self.log.text()?))
     }
 }
 

@@ -78,8 +78,12 @@ fn try_round(lab: &Lab, round: &Round) -> anyhow::Result<()> {
         ..lab.config()
     };
     let outcome = machine::run(&lab.parts, &config, &command, Output::Capture)?;
-    let said =
-        format!("{}{}\nconsole: {}", outcome.captured.stdout, outcome.captured.stderr, outcome.log.display());
+    let said = format!(
+        "{}{}\nconsole: {}",
+        outcome.captured.stdout,
+        outcome.captured.stderr,
+        outcome.log.path().display()
+    );
     for name in round.controls {
         ensure!(
             said.contains(&format!("test net::{name} ... ok")),
@@ -89,7 +93,7 @@ fn try_round(lab: &Lab, round: &Round) -> anyhow::Result<()> {
     ensure!(outcome.status == STATUS_MACHINE_FAILED, "{} did not end the machine:\n{said}", round.last);
     let pattern = expected(&sources(lab), round.last)?;
     let pattern = Regex::new(&pattern).with_context(|| format!("{pattern:?} is no pattern"))?;
-    ensure!(pattern.is_match(&outcome.console()), "the console shows nothing like {pattern}:\n{said}");
+    ensure!(pattern.is_match(&outcome.log.text()?), "the console shows nothing like {pattern}:\n{said}");
     Ok(())
 }
 

@@ -36,8 +36,8 @@ fn end(machine: Machine) -> anyhow::Result<Outcome> {
     let outcome = machine.wait()?;
     let text = &outcome.captured.stdout;
     ensure!(outcome.status == 0, "status {}; output:\n{text}{}", outcome.status, outcome.captured.stderr);
-    if let Some(report) = outcome.report() {
-        bail!("the kernel complained:\n{report}\nits whole console is in {}", outcome.log.display());
+    if let Some(report) = outcome.report()? {
+        bail!("the kernel complained:\n{report}\nits whole console is in {}", outcome.log.path().display());
     }
     Ok(outcome)
 }
@@ -102,10 +102,10 @@ fn end_with_memory_left(machine: Machine) -> anyhow::Result<Outcome> {
     let said = &outcome.captured.stderr;
     let findings: Vec<&str> =
         said.lines().filter_map(|line| line.strip_prefix("guest-init: final check: ")).collect();
-    let report = outcome.report().unwrap_or_default();
+    let report = outcome.report()?.unwrap_or_default();
     let is_expected = matches!(findings[..], [finding] if finding.starts_with("there was a warning"))
         && report.contains("dma_debug_device_change")
-        && outcome.console().contains("pages are left to it for ever");
+        && outcome.log.text()?.contains("pages are left to it for ever");
     ensure!(is_expected, "expected DMA mappings left behind and nothing else; it said:\n{said}\n{report}");
     Ok(outcome)
 }

@@ -112,7 +112,7 @@ impl Lane {
         let missing: Vec<&str> =
             names.iter().map(String::as_str).filter(|name| !seen.iter().any(|seen| seen == name)).collect();
 
-        if iommu && !outcome.console().contains("DMAR: IOMMU enabled") {
+        if iommu && !outcome.log.text()?.contains("DMAR: IOMMU enabled") {
             report.fail(&format!("{group}::the IOMMU is on"), "the kernel did not switch it on");
         }
         // The IOMMU's own reports show what QEMU's devices do; this one lives in another process, which counts for itself.
@@ -122,7 +122,7 @@ impl Lane {
                 &format!("accesses beyond that: {:?}, expected 0", outcome.dma_faults),
             );
         }
-        if let Some(found) = outcome.report().filter(|_| lab.checked || iommu) {
+        if let Some(found) = outcome.report()?.filter(|_| lab.checked || iommu) {
             report.fail(&format!("{group}::no detector reports anything"), &found);
         }
         if outcome.status != 0 || !missing.is_empty() {
@@ -133,7 +133,7 @@ impl Lane {
                     outcome.status,
                     if missing.is_empty() { "none".to_owned() } else { missing.join(", ") },
                     outcome.captured.stderr,
-                    outcome.log.display()
+                    outcome.log.path().display()
                 ),
             );
         }

@@ -12,7 +12,7 @@ use crate::machine::{self, Config, Output, STATUS_MACHINE_FAILED};
 fn crash(both: &Both<'_>, how: &str) -> anyhow::Result<String> {
     let config = Config { append: vec![format!("exo.crash={how}")], smp: 2, ..both.exo.config() };
     let outcome = machine::run(&both.exo.parts, &config, &["true".to_owned()], Output::Capture)?;
-    let (status, said) = (outcome.status, outcome.console());
+    let (status, said) = (outcome.status, outcome.log.text()?);
     ensure!(
         status == STATUS_MACHINE_FAILED,
         "status {status}, expected {STATUS_MACHINE_FAILED}; console:\n{said}"
