@@ -202,6 +202,7 @@ fn first_task() -> Result<Arc<Task>> {
 
 /// Starts the first program in the running task.
 pub fn first_program(regs: &mut Regs) {
+    drivers::disk::wait_for_partitions();
     let options = Options::parse(exo_hal::boot::info().command_line);
     let task = crate::task::current();
     let console =

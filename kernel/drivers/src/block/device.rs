@@ -70,9 +70,13 @@ pub trait BlockDevice: Send + Sync {
     fn process_async_requests(&self) -> usize;
 }
 
-/// The front for a device that has only the core. It waits by polling, since it is used where nothing can sleep: at boot, and
-/// between drivers.
-pub struct Polled(Arc<dyn Requests>);
+/// The front for a device that has only the core. It waits by polling, with pauses in between: awake where nothing can sleep, asleep if a
+/// thread says how.
+pub struct Polled {
+    device: Arc<dyn Requests>,
+    /// Lets about so many nanoseconds pass.
+    pause: fn(u64),
+}
 
 /// Where the end of one request is found.
 #[derive(Default)]
@@ -84,10 +88,38 @@ impl Sink for Waiter {
     }
 }
 
+/// Whether a request from `start_ns` on should long have ended, by the driver's own limits.
+fn is_too_late(start_ns: u64) -> bool {
+    exo_platform::now_ns().saturating_sub(start_ns) > 4 * TIMEOUT_NS
+}
+
 impl Polled {
-    /// A front for `device`.
+    /// A front for `device` that holds its CPU while it waits.
     pub fn new(device: Arc<dyn Requests>) -> Self {
-        Self(device)
+        Self::with_pause(device, exo_platform::spin_for_ns)
+    }
+
+    /// A front for `device` that waits by `pause`, which gets a time in nanoseconds.
+    pub fn with_pause(device: Arc<dyn Requests>, pause: fn(u64)) -> Self {
+        Self { device, pause }
+    }
+
+    /// Submits a request. While others' requests fill the queue, the device works on those.
+    fn submit(&self, cpu: usize, mut request: Request) -> Result<(), BlockError> {
+        let start = exo_platform::now_ns();
+        loop {
+            match self.device.submit(cpu, request) {
+                Ok(_) => return Ok(()),
+                Err(Refused { why, .. }) if why.cause != Cause::QueueFull || is_too_late(start) => {
+                    return Err(why);
+                }
+                Err(refused) => request = refused.request,
+            }
+            self.device.ring(cpu);
+            if self.device.poll(cpu) == 0 {
+                (self.pause)(MAX_PAUSE_NS);
+            }
+        }
     }
 
     /// Carries one request out.
@@ -101,13 +133,13 @@ impl Polled {
         let cpu = exo_platform::cpu_index();
         let waiter = Arc::new(Waiter::default());
         let request = Request { operation, sector, buffer, sectors, sink: waiter.clone(), token: 0 };
-        self.0.submit(cpu, request).map_err(|refused| refused.why)?;
-        self.0.ring(cpu);
+        self.submit(cpu, request)?;
+        self.device.ring(cpu);
         let start = exo_platform::now_ns();
         let mut checked = start;
         let mut pause_ns = MIN_PAUSE_NS;
         loop {
-            self.0.poll(cpu);
+            self.device.poll(cpu);
             if let Some(Completion { buffer, result, .. }) = waiter.0.lock().take() {
                 return result.map(|_| buffer);
             }
@@ -115,13 +147,13 @@ impl Polled {
             // The timer that does this otherwise may not run yet.
             if now.saturating_sub(checked) > TIMEOUT_NS / 100 {
                 checked = now;
-                self.0.check_timeouts(now);
+                self.device.check_timeouts(now);
             }
             // The driver has not kept its own limit. The waiter stays behind for whatever comes.
-            if now.saturating_sub(start) > 4 * TIMEOUT_NS {
-                return Err(self.0.error(Some(sector), Cause::TimedOut));
+            if is_too_late(start) {
+                return Err(self.device.error(Some(sector), Cause::TimedOut));
             }
-            exo_platform::spin_for_ns(pause_ns);
+            (self.pause)(pause_ns);
             pause_ns = (pause_ns + pause_ns / 8).min(MAX_PAUSE_NS);
         }
     }
@@ -134,17 +166,17 @@ impl Polled {
         length: usize,
         mut part: impl FnMut(u64, u32, usize, usize) -> Result<(), BlockError>,
     ) -> Result<(), BlockError> {
-        let geometry = self.0.geometry();
+        let geometry = self.device.geometry();
         let size = geometry.sector_size as usize;
         if length % size != 0 {
-            return Err(self.0.error(Some(sector), Cause::Misaligned));
+            return Err(self.device.error(Some(sector), Cause::Misaligned));
         }
         let most = geometry.max_transfer / size * size;
         let mut done = 0;
         while done < length {
             let count = (length - done).min(most.max(size));
             let at = sector.checked_add((done / size) as u64);
-            let at = at.ok_or_else(|| self.0.error(Some(sector), Cause::OutOfRange))?;
+            let at = at.ok_or_else(|| self.device.error(Some(sector), Cause::OutOfRange))?;
             part(at, (count / size) as u32, done, count)?;
             done += count;
         }
@@ -152,7 +184,7 @@ impl Polled {
     }
 
     fn buffer(&self, sector: u64, bytes: usize) -> Result<Buffer, BlockError> {
-        Buffer::kernel(bytes).map_err(|_| self.0.error(Some(sector), Cause::NoMemory))
+        Buffer::kernel(bytes).map_err(|_| self.device.error(Some(sector), Cause::NoMemory))
     }
 }
 
@@ -162,11 +194,11 @@ impl BlockDevice for Polled {
     }
 
     fn size_in_sectors(&self) -> u64 {
-        self.0.geometry().sectors
+        self.device.geometry().sectors
     }
 
     fn sector_size(&self) -> usize {
-        self.0.geometry().sector_size as usize
+        self.device.geometry().sector_size as usize
     }
 
     fn supports_async(&self) -> bool {
@@ -198,12 +230,12 @@ impl BlockDevice for Polled {
 
     fn submit_async_request(&self, request: Request) -> Result<Tag, Refused> {
         let cpu = exo_platform::cpu_index();
-        let tag = self.0.submit(cpu, request)?;
-        self.0.ring(cpu);
+        let tag = self.device.submit(cpu, request)?;
+        self.device.ring(cpu);
         Ok(tag)
     }
 
     fn process_async_requests(&self) -> usize {
-        self.0.poll(exo_platform::cpu_index())
+        self.device.poll(exo_platform::cpu_index())
     }
 }

@@ -163,3 +163,16 @@ fn every_cpu_works_at_once_and_nothing_is_lost() {
         }
     });
 }
+
+#[test]
+fn a_plain_call_waits_for_a_place_in_a_full_queue() {
+    let (disk, ends) = (Arc::new(disk()), Arc::<Collector>::default());
+    for token in 0..DEPTH as u64 {
+        disk.submit(0, request(&ends, Operation::Write, 4, 7, token)).unwrap();
+    }
+    let refused = disk.submit(0, request(&ends, Operation::Write, 4, 7, 0)).unwrap_err();
+    assert_eq!(refused.why.cause, Cause::QueueFull);
+    let mut out = [0; 512];
+    Polled::new(disk).read_sectors(5, &mut out).unwrap();
+    assert_eq!((out, taken(&ends).len()), ([7; 512], DEPTH));
+}

@@ -5,8 +5,10 @@ use alloc::{sync::Arc, vec::Vec};
 
 use exo_platform::SpinLock;
 
-use super::{BlockError, DeviceName, Polled, Requests, device_name, partitions};
-use partitions::PartitionDevice;
+use super::{
+    BlockError, Cause, DeviceName, Requests, device_name,
+    partitions::{Partition, PartitionDevice},
+};
 
 /// A registered block device.
 #[derive(Clone)]
@@ -52,16 +54,15 @@ impl Registry {
         new
     }
 
-    /// Reads a disk's partition table, by polling, and registers what it has; partitions of before are dropped. What is new, and what is
-    /// gone.
+    /// Registers the partitions that a disk's table has; those of before are dropped. What is new, and what is gone.
     ///
     /// # Errors
-    /// The disk's; nothing is changed then.
-    pub fn read_partitions(
+    /// [`Cause::Removed`] if the disk was taken away while its table was read; nothing is registered then.
+    pub fn set_partitions(
         &self,
         whole: &Registered,
+        table: Vec<Partition>,
     ) -> Result<(Vec<Registered>, Vec<Registered>), BlockError> {
-        let table = partitions::read(&Polled::new(whole.device.clone()))?;
         let new: Vec<Registered> = table
             .into_iter()
             .map(|partition| {
@@ -72,6 +73,9 @@ impl Registry {
             })
             .collect();
         let mut all = self.0.lock();
+        if !all.iter().any(|r| Arc::ptr_eq(&r.device, &whole.device)) {
+            return Err(whole.device.error(None, Cause::Removed));
+        }
         let mut gone = Vec::new();
         all.retain(|r| {
             let is_old = r.disk == whole.disk && r.partition != 0;
@@ -116,7 +120,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{BlockDevice, GenericBlockDevice};
+    use crate::block::{BlockDevice, GenericBlockDevice, Polled, partitions};
 
     fn disk() -> Arc<GenericBlockDevice> {
         Arc::new(GenericBlockDevice::new("ram", 64, 512, 1).unwrap())
@@ -124,6 +128,25 @@ mod tests {
 
     fn names(of: &[Registered]) -> Vec<&str> {
         of.iter().map(|r| r.name.as_str()).collect()
+    }
+
+    /// Gives a disk a table with one partition of 16 sectors.
+    fn write_table(disk: &GenericBlockDevice) {
+        let mut table = [0; 512];
+        table[450] = 0x83;
+        table[454] = 8;
+        table[458] = 16;
+        table[510..].copy_from_slice(&[0x55, 0xaa]);
+        disk.write_sectors(0, &table).unwrap();
+    }
+
+    /// Reads a disk's table and registers what it has.
+    fn read(
+        registry: &Registry,
+        whole: &Registered,
+    ) -> Result<(Vec<Registered>, Vec<Registered>), BlockError> {
+        let table = partitions::read(&Polled::new(whole.device.clone()))?;
+        registry.set_partitions(whole, table)
     }
 
     #[test]
@@ -145,16 +168,11 @@ mod tests {
         let registry = Registry::new();
         let disk = disk();
         let whole = registry.register(disk.clone());
-        let mut table = [0; 512];
-        table[450] = 0x83;
-        table[454] = 8;
-        table[458] = 16;
-        table[510..].copy_from_slice(&[0x55, 0xaa]);
-        disk.write_sectors(0, &table).unwrap();
-        let (new, gone) = registry.read_partitions(&whole).unwrap();
+        write_table(&disk);
+        let (new, gone) = read(&registry, &whole).unwrap();
         assert_eq!((names(&new), gone.len()), (vec!["disk0p1"], 0));
         assert_eq!(registry.by_name("disk0p1").unwrap().device.geometry().sectors, 16);
-        let (new, gone) = registry.read_partitions(&whole).unwrap();
+        let (new, gone) = read(&registry, &whole).unwrap();
         assert_eq!((new.len(), gone.len()), (1, 1));
         let gone = registry.unregister(&whole.device);
         assert_eq!(names(&gone), ["disk0", "disk0p1"]);
@@ -166,8 +184,24 @@ mod tests {
         let registry = Registry::new();
         let disk = disk();
         let whole = registry.register(disk.clone());
+        write_table(&disk);
+        read(&registry, &whole).unwrap();
         disk.remove();
-        assert!(registry.read_partitions(&whole).is_err());
-        assert_eq!(registry.list().len(), 1);
+        assert!(read(&registry, &whole).is_err());
+        assert_eq!(names(&registry.list()), ["disk0", "disk0p1"]);
+    }
+
+    #[test]
+    fn a_disk_that_goes_while_its_table_is_read_leaves_no_partitions_behind() {
+        let registry = Registry::new();
+        let disk = disk();
+        let whole = registry.register(disk.clone());
+        write_table(&disk);
+        let table = partitions::read(&*disk).unwrap();
+        registry.unregister(&whole.device);
+        // Another one has its number by now.
+        registry.register(self::disk());
+        let error = registry.set_partitions(&whole, table).map(|_| ()).unwrap_err();
+        assert_eq!((error.cause, names(&registry.list())), (Cause::Removed, vec!["disk0"]));
     }
 }

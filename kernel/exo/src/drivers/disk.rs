@@ -11,15 +11,15 @@
 //! | `ioctl` | `BLKGETSIZE64`, `BLKGETSIZE`, `BLKSSZGET`, `BLKPBSZGET`, `BLKROGET`, `BLKFLSBUF`, `BLKDISCARD`, `BLKRRPART` |
 //! | `lseek` | `SEEK_END` is the size |
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use alloc::{boxed::Box, sync::Arc};
 
 use exo_drivers::block::{
-    Cause, Geometry, Operation, Requests,
+    BlockError, Cause, Geometry, Operation, Polled, Requests, partitions,
     registry::{Registered, registry},
 };
-use exo_hal::log;
+use exo_hal::{log, sync::SpinLock, time};
 use exo_platform::Buffer;
 use linux_raw_sys::general as abi;
 
@@ -32,7 +32,7 @@ use crate::{
         node::kind,
     },
     sched::wait::{Ended, WaitQueue, wait_on},
-    task::current,
+    task::{current, kernel_thread},
     user,
 };
 
@@ -61,9 +61,14 @@ pub struct Disk {
     changed: WaitQueue,
 }
 
-/// A disk has come: it and its partitions get their nodes.
+/// A disk has come: it gets its node, and its partitions do when its table has been read.
 pub fn add(device: &Arc<dyn Requests>) -> Result<()> {
-    let whole = registry().register(device.clone());
+    let whole = {
+        let _changing = NODES.lock();
+        let whole = registry().register(device.clone());
+        announce(&whole)?;
+        whole
+    };
     let geometry = device.geometry();
     log!(
         "{}: {} {}, {} sectors of {} bytes",
@@ -73,18 +78,64 @@ pub fn add(device: &Arc<dyn Requests>) -> Result<()> {
         geometry.sectors,
         geometry.sector_size
     );
-    announce(&whole)?;
-    match registry().read_partitions(&whole) {
-        Ok((new, _)) => new.iter().try_for_each(announce),
-        Err(error) => {
-            log!("no partition table: {error}");
-            Ok(())
+    READING.fetch_add(1, Ordering::Relaxed);
+    // The disk may not answer, and who calls this, the timer or the boot, cannot wait.
+    let reader = Box::new(move || {
+        if let Err(error) = read_partitions(&whole) {
+            log!("{}: no partition table: {error}", whole.name);
         }
+        one_was_read();
+    });
+    if let Err(error) = kernel_thread::start(b"partitions", None, u64::MAX, reader) {
+        log!("{}: nobody can read its partition table: error {}", device.name(), error.0);
+        one_was_read();
+    }
+    Ok(())
+}
+
+/// Held by who changes what is registered and its nodes, so that both agree.
+static NODES: SpinLock<()> = SpinLock::new(());
+/// New disks whose partitions are not known yet.
+static READING: AtomicUsize = AtomicUsize::new(0);
+static ALL_READ: WaitQueue = WaitQueue::new();
+
+fn one_was_read() {
+    READING.fetch_sub(1, Ordering::SeqCst);
+    ALL_READ.wake_all();
+}
+
+/// Waits until the partitions of all disks so far are there, or cannot be read: for the first program, which may look for them.
+pub fn wait_for_partitions() {
+    // The drivers' own limits end it; nobody can be told if the task ends before.
+    let _ = wait_on(&[&ALL_READ], None, false, || (READING.load(Ordering::SeqCst) == 0).then_some(()));
+}
+
+/// Reads a disk's partition table, and makes the nodes of what it has instead of those of before. It sleeps while it waits.
+fn read_partitions(whole: &Registered) -> core::result::Result<(), BlockError> {
+    let table = partitions::read(&Polled::with_pause(whole.device.clone(), pause))?;
+    let _changing = NODES.lock();
+    let (new, gone) = registry().set_partitions(whole, table)?;
+    gone.iter().for_each(|gone| device::withdraw(&gone.name));
+    for partition in &new {
+        if let Err(error) = announce(partition) {
+            log!("{} gets no node: error {}", partition.name, error.0);
+        }
+    }
+    Ok(())
+}
+
+/// Sleeps for about `ns` nanoseconds.
+fn pause(ns: u64) {
+    let woken = wait_on(&[], Some(time::now_ns() + ns), false, || None::<()>);
+    if woken == Err(Ended::Interrupted) {
+        // A task that is to end does not sleep any more, but the request is still the device's.
+        kernel_thread::pause();
     }
 }
 
 /// A disk has gone. Files that are open say so.
 pub fn remove(device: &Arc<dyn Requests>) {
+    let _changing = NODES.lock();
     for gone in registry().unregister(device) {
         device::withdraw(&gone.name);
     }
@@ -368,9 +419,8 @@ impl Disk {
         if self.registered.partition != 0 {
             return Err(Errno::EINVAL);
         }
-        let (new, gone) = registry().read_partitions(&self.registered)?;
-        gone.iter().for_each(|gone| device::withdraw(&gone.name));
-        new.iter().try_for_each(announce).map(|()| 0)
+        read_partitions(&self.registered)?;
+        Ok(0)
     }
 }
 

@@ -5,11 +5,11 @@
 //! loaded, to copy to and from it on the program's behalf. As all kernel code it runs with interrupts off, so one that does not
 //! wait soon must pass [`pause`] now and then.
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
-use exo_hal::{cpu, mm::frame, tlb, trap::Regs};
+use exo_hal::{cpu, mm::frame, sync::SpinLock, tlb, trap::Regs};
 
 use super::{Name, Process, Seed, Task, current};
 use crate::{
@@ -24,7 +24,7 @@ pub type Main = Box<dyn FnOnce() + Send>;
 /// Starts a kernel thread on the CPUs in `affinity`. With `on_behalf_of`, it has that process's memory loaded, and its
 /// session, group, terminal and limits; never its files or signals, so that it keeps none of them open.
 pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: Main) -> Result<Arc<Task>> {
-    if RUNNING.load(Ordering::Relaxed) >= MOST || !frame::available(FRAMES) {
+    if RUNNING.lock().len() >= MOST || !frame::available(FRAMES) {
         return Err(Errno::EAGAIN);
     }
     let process = init::new_process(0);
@@ -47,13 +47,13 @@ pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: M
         affinity,
     })?;
     *task.main.lock() = Some(main);
-    RUNNING.fetch_add(1, Ordering::Relaxed);
+    RUNNING.lock().push(task.clone());
     sched::start(task.clone());
     Ok(task)
 }
 
-/// Kernel threads that have not ended.
-static RUNNING: AtomicUsize = AtomicUsize::new(0);
+/// Kernel threads that have not ended. No table of processes names them, and one that only waits for a time has nobody else to keep it.
+static RUNNING: SpinLock<Vec<Arc<Task>>> = SpinLock::new(Vec::new());
 /// Most of them: programs can have some started, and none of their limits counts those.
 const MOST: usize = 256;
 /// Kernel memory that a thread needs, in frames.
@@ -64,7 +64,10 @@ pub fn run_if_kernel_thread() {
     let main = current().main.lock().take();
     if let Some(main) = main {
         main();
-        RUNNING.fetch_sub(1, Ordering::Relaxed);
+        {
+            let own = current();
+            RUNNING.lock().retain(|task| !core::ptr::eq::<Task>(&**task, &*own));
+        }
         sched::end_current();
     }
 }

@@ -247,3 +247,46 @@ pub(super) fn ram_disks_and_partitions_work(both: &Both<'_>) -> anyhow::Result<(
     ensure!(written == *b"hello", "the medium has {written:?}");
     Ok(())
 }
+
+/// A table that the disk does not give for long is waited for by who asked alone: on the only processor, programs go on.
+pub(super) fn a_disk_that_does_not_answer_holds_no_processor(both: &Both<'_>) -> anyhow::Result<()> {
+    const FIRST: u32 = 2048;
+    let images = Images::new(1)?;
+    // Two sectors of a table: an extended partition, and the logical one at its start.
+    let mut table = [0; 2 * SECTOR];
+    for (sector, kind, start) in [(0, 0x05, FIRST), (SECTOR, 0x83, 1)] {
+        let entry = sector + 446;
+        table[entry + 4] = kind;
+        table[entry + 8..entry + 12].copy_from_slice(&start.to_le_bytes());
+        table[entry + 12..entry + 16].copy_from_slice(&16u32.to_le_bytes());
+        table[sector + 510..sector + 512].copy_from_slice(&[0x55, 0xaa]);
+    }
+    let file = images.path(0).with_file_name("table");
+    std::fs::write(&file, table).context("cannot write a partition table")?;
+    // The first read, at the start, is free; the next ones would take minutes.
+    let drive = format!("if=none,id=slow,format=raw,throttling.bps-read=1,file={}", images.path(0).display());
+    let qemu_args =
+        ["-drive", &drive, "-device", "nvme,id=disk,drive=slow,serial=slow"].map(str::to_owned).into();
+    let config = Config { smp: 1, qemu_args, files: vec![(file, "/table".into())], ..both.exo.config() };
+    let line = format!(
+        "for to in 0 {FIRST}; do dd if=/table of=/dev/disk0 bs={SECTOR} count=1 skip=$((to / {FIRST})) seek=$to 2>/dev/null; done; \
+         (sleep 1; echo going on) & blockdev --rereadpt /dev/disk0 && ls /dev/disk0*"
+    );
+    let command = ["sh", "-c", &line].map(str::to_owned);
+    let mut machine = Machine::start(&both.exo.parts, &config, &command, Output::Capture)?;
+    machine.wait_for("going on")?;
+    let unlimited =
+        ["bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"].map(|limit| (limit.to_owned(), 0.into()));
+    let mut arguments: serde_json::Map<String, serde_json::Value> = unlimited.into_iter().collect();
+    arguments.insert("id".to_owned(), "disk".into());
+    machine.qmp()?.execute("block_set_io_throttle", &arguments.into())?;
+    let outcome = machine.wait()?;
+    let said = &outcome.captured.stdout;
+    ensure!(
+        outcome.status == 0 && said == "going on\n/dev/disk0\n/dev/disk0p5\n",
+        "status {}: {said}{}",
+        outcome.status,
+        outcome.captured.stderr
+    );
+    Ok(())
+}

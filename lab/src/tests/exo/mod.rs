@@ -58,6 +58,10 @@ const TESTS: &[(&str, ExoTest)] = &[
     ),
     ("exo::disks::queues_are_at_the_node_of_their_cpu", disks::queues_are_at_the_node_of_their_cpu),
     ("exo::disks::ram_disks_and_partitions_work", disks::ram_disks_and_partitions_work),
+    (
+        "exo::disks::a_disk_that_does_not_answer_holds_no_processor",
+        disks::a_disk_that_does_not_answer_holds_no_processor,
+    ),
     ("exo::procmon_answers_as_on_linux", devices::procmon_answers_as_on_linux),
     (
         "exo::slow_readers_of_events_are_told_what_they_lost",
