@@ -294,11 +294,7 @@ impl Terminal {
             }
             out.clear();
             self.discipline.lock().process_output(part, &mut out);
-            let sent = {
-                let _one_chunk = self.writing()?;
-                self.send(&out, false)
-            };
-            match sent {
+            match self.writing().and_then(|_one_chunk| self.send(&out, false)) {
                 Ok(sent) if sent == out.len() => done += count,
                 // Which bytes of the program's the last ones were is known only without processing: as many at most.
                 Ok(sent) => {
