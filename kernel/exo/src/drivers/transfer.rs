@@ -109,8 +109,8 @@ impl<'a> Transfer<'a> {
         self.busy.count_ones() as usize
     }
 
-    /// Submits a request. The device learns of it with [`wait`](Self::wait) at the latest. If its queue is full, this call's own requests
-    /// have to end first; false then, and the buffer comes back.
+    /// Submits a request. The device learns of it with [`wait`](Self::wait) at the latest. If it is refused, the buffer comes back; with
+    /// [`Cause::QueueFull`], this call's own requests have to end first.
     pub fn submit(
         &mut self,
         operation: Operation,
