@@ -7,7 +7,10 @@ use alloc::vec::Vec;
 use exo_hal::{PAGE_SIZE, mm::user};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::errno::{Errno, Result};
+use crate::{
+    errno::{Errno, Result},
+    mm,
+};
 
 pub use exo_hal::mm::user::{compare_exchange_u32, copy_in, copy_out, load_u32, zero};
 
@@ -87,23 +90,42 @@ pub struct IoVec {
     pub length: usize,
 }
 
-/// Reads an I/O vector. The sum of the sizes is cut to [`MAX_IO`].
+/// Reads an I/O vector. The sum of the sizes is cut to [`MAX_IO`]; ENOMEM if the kernel cannot keep it.
 pub fn read_vector(address: usize, count: usize) -> Result<Vec<IoVec>> {
     if count > IOV_MAX {
         return Err(Errno::EINVAL);
     }
-    let mut out = Vec::with_capacity(count);
+    let mut out = mm::list(count)?;
+    out.resize(count, IoVec::default());
+    user::copy_in(out.as_mut_bytes(), address)?;
     let mut room = MAX_IO;
-    for index in 0..count {
-        let mut entry: IoVec = read(address.checked_add(index * size_of::<IoVec>()).ok_or(Errno::EFAULT)?)?;
+    for entry in &mut out {
         if entry.length > isize::MAX as usize {
             return Err(Errno::EINVAL);
         }
         entry.length = entry.length.min(room);
         room -= entry.length;
-        out.push(entry);
     }
     Ok(out)
+}
+
+/// Does `step(base, length, done)` for each part of an I/O vector that has bytes, until one is not done in full: the bytes done, or the
+/// error of the first.
+pub fn each_part(parts: &[IoVec], mut step: impl FnMut(usize, usize, usize) -> Result) -> Result {
+    let mut done = 0;
+    for part in parts.iter().filter(|part| part.length > 0) {
+        match step(part.base, part.length, done) {
+            Ok(now) => {
+                done += now;
+                if now < part.length {
+                    break;
+                }
+            }
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
 }
 
 /// `struct timespec`.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The three system calls.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 
 use exo_hal::{cpu::percpu::cpu_count, time};
 use exo_logic::uring::{Layout, entry::SUPPORTED, layout::offset};
@@ -21,6 +21,8 @@ use crate::{
         OpenFile,
         node::{Body, FileSystem, Node},
     },
+    mm,
+    sched::wait::wait_for,
     signal::{self, SignalSet},
     task::current,
     user::{self, IoVec, TimeSpec},
@@ -218,9 +220,9 @@ fn wait_argument(flags: u32, argument: usize, size: usize) -> Result<(Option<Sig
 fn wait_for_room(ring: &Ring) -> Result<()> {
     let room = || {
         let free = ring.waiting() < ring.layout.submissions;
-        (free || ring.closing.load(core::sync::atomic::Ordering::Acquire)).then_some(())
+        (free || ring.is_closing()).then_some(())
     };
-    crate::sched::wait::wait_for(&ring.taken, room).map_err(|_| Errno::EINTR)
+    wait_for(&ring.taken, room).map_err(|_| Errno::EINTR)
 }
 
 /// `io_uring_register`.
@@ -259,7 +261,7 @@ fn register_buffers(ring: &Ring, at: usize, count: usize) -> Result {
         return Err(Errno::EINVAL);
     }
     let memory = current().memory();
-    let mut buffers = Vec::new();
+    let mut buffers = mm::list(count)?;
     for index in 0..count {
         let place = at.checked_add(index * size_of::<IoVec>()).ok_or(Errno::EFAULT)?;
         let vector: IoVec = user::read(place)?;
@@ -290,7 +292,7 @@ fn register_files(ring: &Ring, at: usize, count: usize) -> Result {
         return Err(Errno::EMFILE);
     }
     let table = current().process.files.clone();
-    let mut files = Vec::new();
+    let mut files = mm::list(count)?;
     for index in 0..count {
         files.push(resources::file(&table, descriptor(at, index)?)?);
     }

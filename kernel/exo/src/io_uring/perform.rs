@@ -11,10 +11,8 @@ use exo_logic::uring::{
 use super::{job::Job, ring::Ring};
 use crate::{
     errno::{Errno, Result},
-    fs::{
-        OpenFile,
-        poll::{self, Events},
-    },
+    fs::poll::{self, Events},
+    user,
 };
 
 /// How far a request has come.
@@ -117,7 +115,10 @@ impl Ring {
                 }
                 file.transfer(transfer.write, transfer.offset, address, length)
             }
-            Memory::Vector { .. } => each_part(file, job, transfer),
+            Memory::Vector { .. } => user::each_part(&job.parts, |base, length, done| {
+                let offset = transfer.offset.map(|at| at.saturating_add(done as u64));
+                file.transfer(transfer.write, offset, base, length)
+            }),
         };
         // O_NONBLOCK is for system calls; as on Linux, a request waits all the same.
         if result == Err(Errno::EAGAIN) && file.file().queue().is_some() { None } else { Some(result) }
@@ -142,25 +143,6 @@ fn number(result: Result) -> i32 {
         Err(Errno::RESTART | Errno::RESTART_UNLESS_HANDLER) => -Errno::EINTR.0,
         Err(error) => -error.0,
     }
-}
-
-/// Does each part of a vector until one is not done in full.
-fn each_part(file: &OpenFile, job: &Job, transfer: &Transfer) -> Result {
-    let mut done = 0;
-    for part in job.parts.iter().filter(|part| part.length > 0) {
-        let offset = transfer.offset.map(|at| at.saturating_add(done as u64));
-        match file.transfer(transfer.write, offset, part.base, part.length) {
-            Ok(now) => {
-                done += now;
-                if now < part.length {
-                    break;
-                }
-            }
-            Err(error) if done == 0 => return Err(error),
-            Err(_) => break,
-        }
-    }
-    Ok(done)
 }
 
 fn poll(job: &Job, events: u16) -> Option<Result> {

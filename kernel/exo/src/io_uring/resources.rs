@@ -5,13 +5,13 @@ use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{
     PAGE_SIZE,
-    mm::frame::{self, Frame, Pinned},
+    mm::frame::{Frame, Pinned},
 };
 
 use crate::{
     errno::{Errno, Result},
     fs::{FileTable, OpenFile},
-    mm::AddressSpace,
+    mm::{self, AddressSpace},
     user::IoVec,
 };
 
@@ -19,8 +19,6 @@ use crate::{
 pub const MOST_BUFFERS: usize = 1 << 14;
 /// Most bytes of a buffer, as on Linux.
 const MOST_BYTES: usize = 1 << 30;
-/// Frames that must be free beyond what a list of pages takes.
-const LIST_FRAMES: usize = 16;
 /// Most files, as many as descriptors on Linux by default.
 pub const MOST_FILES: usize = 1 << 15;
 
@@ -40,12 +38,7 @@ impl Buffer {
         let end = vector.base.checked_add(vector.length).ok_or(Errno::EOVERFLOW)?;
         let first = vector.base - vector.base % PAGE_SIZE;
         let count = (end - first).div_ceil(PAGE_SIZE);
-        // The list is the kernel's memory, of which no program may take the last.
-        if !frame::available(LIST_FRAMES + count * size_of::<Pinned>() / PAGE_SIZE) {
-            return Err(Errno::ENOMEM);
-        }
-        let mut frames = Vec::new();
-        frames.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+        let mut frames = mm::list(count)?;
         for page in (first..end).step_by(PAGE_SIZE) {
             frames.push(memory.pin_for_writing(page)?);
         }

@@ -117,22 +117,25 @@ impl Ring {
         self.taken.wake_all();
     }
 
-    fn is_closing(&self) -> bool {
+    /// Whether its file is closed.
+    pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 
     /// Ends waiting requests that match: one, or all; how many. ENOENT for none.
     pub fn cancel(&self, all: bool, matches: impl Fn(&Job) -> bool) -> Result {
-        let mut found = Vec::new();
-        {
+        let found: Vec<Job> = {
             let mut parked = self.parked.lock();
-            while let Some(at) = parked.jobs.iter().position(&matches) {
-                found.push(parked.jobs.remove(at));
-                if !all {
-                    break;
-                }
+            if all {
+                let (found, left) =
+                    core::mem::take(&mut parked.jobs).into_iter().partition(|job| matches(job));
+                parked.jobs = left;
+                found
+            } else {
+                let at = parked.jobs.iter().position(&matches);
+                at.map(|at| parked.jobs.remove(at)).into_iter().collect()
             }
-        }
+        };
         let count = found.len();
         if count > 0 {
             // It sleeps on their files, too, and holds them open.

@@ -10,13 +10,13 @@ pub mod oom;
 pub mod pages;
 mod pin;
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{
     PAGE_SIZE, USER_END,
     boot::spin_once::Once,
     mm::{
-        frame::{Frame, Pinned},
+        frame::{self, Frame, Pinned},
         paging::{Access, SpaceHandle, UserTable},
     },
     sync::SpinLock,
@@ -48,6 +48,21 @@ pub enum Backing {
         /// Writes go to the file.
         shared: bool,
     },
+}
+
+/// An empty list with room for `count` elements. For lists whose length a program chooses: the kernel's memory, of which no program may
+/// take the last. What is smaller than a page is served as all else that a call needs.
+///
+/// # Errors
+/// ENOMEM if there is not as much to spare.
+pub fn list<T>(count: usize) -> Result<Vec<T>> {
+    let frames = count.saturating_mul(size_of::<T>()) / PAGE_SIZE;
+    if frames > 0 && !frame::available(frames) {
+        return Err(Errno::ENOMEM);
+    }
+    let mut list = Vec::new();
+    list.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    Ok(list)
 }
 
 impl areas::Backing for Backing {

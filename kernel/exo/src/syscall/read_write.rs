@@ -34,44 +34,26 @@ pub(super) fn pwrite64(fd: i32, from: usize, length: usize, offset: i64) -> Resu
     file(fd)?.write_at(offset_of(offset)?, from, length)
 }
 
-/// Does `step(base, length, done)` for each part of a vector until one is not done in full.
-fn each_part(vector: usize, count: usize, mut step: impl FnMut(usize, usize, usize) -> Result) -> Result {
-    let mut done = 0;
-    for part in user::read_vector(vector, count)?.iter().filter(|p| p.length > 0) {
-        match step(part.base, part.length, done) {
-            Ok(now) => {
-                done += now;
-                if now < part.length {
-                    break;
-                }
-            }
-            Err(error) if done == 0 => return Err(error),
-            Err(_) => break,
-        }
-    }
-    Ok(done)
-}
-
 pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
-    each_part(vector, count, |base, length, _| file.read(base, length))
+    user::each_part(&user::read_vector(vector, count)?, |base, length, _| file.read(base, length))
 }
 
 pub(super) fn writev(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
-    each_part(vector, count, |base, length, _| file.write(base, length))
+    user::each_part(&user::read_vector(vector, count)?, |base, length, _| file.write(base, length))
 }
 
 pub(super) fn preadv(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
     let (file, offset) = (file(fd)?, offset_of(offset)?);
-    each_part(vector, count, |base, length, done| {
+    user::each_part(&user::read_vector(vector, count)?, |base, length, done| {
         file.read_at(offset.saturating_add(done as u64), base, length)
     })
 }
 
 pub(super) fn pwritev(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
     let (file, offset) = (file(fd)?, offset_of(offset)?);
-    each_part(vector, count, |base, length, done| {
+    user::each_part(&user::read_vector(vector, count)?, |base, length, done| {
         file.write_at(offset.saturating_add(done as u64), base, length)
     })
 }

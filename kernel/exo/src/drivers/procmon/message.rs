@@ -4,7 +4,7 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock};
+use exo_hal::sync::SpinLock;
 
 use super::{
     ioctl,
@@ -12,9 +12,9 @@ use super::{
     settings,
 };
 use crate::{
-    errno::{Errno, Result},
+    errno::Result,
     fs::file::{File, Io},
-    user,
+    mm, user,
 };
 
 static TEXT: SpinLock<Option<Arc<Vec<u8>>>> = SpinLock::new(None);
@@ -44,11 +44,7 @@ impl File for MessageFile {
     fn write(&self, _io: Io, from: usize, length: usize) -> Result {
         count(Operation::Write);
         let length = length.min(settings::buffer_size());
-        let mut new = Vec::new();
-        if !frame::available(length / PAGE_SIZE) {
-            return Err(Errno::ENOMEM);
-        }
-        new.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
+        let mut new = mm::list(length)?;
         new.resize(length, 0);
         user::copy_in(&mut new, from)?;
         let old = TEXT.lock().replace(Arc::new(new));

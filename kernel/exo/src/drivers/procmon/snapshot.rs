@@ -3,15 +3,15 @@
 
 use core::sync::atomic::Ordering;
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 
-use exo_hal::{PAGE_SIZE, mm::frame};
+use exo_hal::PAGE_SIZE;
 use procmon_abi::process::{RECORD_SIZE, Record, state};
 
 use super::bytes;
 use crate::{
     errno::{Errno, Result},
-    sched,
+    mm, sched,
     task::{Process, Status, Task, table},
     user,
 };
@@ -75,11 +75,7 @@ pub(super) fn take(argument: usize) -> Result {
         return Err(Errno::ENOSPC);
     }
     let size = processes.len().checked_mul(RECORD_SIZE).ok_or(Errno::ENOMEM)?;
-    if !frame::available(size / PAGE_SIZE) {
-        return Err(Errno::ENOMEM);
-    }
-    let mut out = Vec::new();
-    out.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
+    let mut out = mm::list(size)?;
     for process in &processes {
         out.extend_from_slice(&bytes::record(&record(process)));
     }
