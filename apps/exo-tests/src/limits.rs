@@ -2,13 +2,16 @@
 //! Programs that take all they can get. Each runs in a process of its own under a limit or, for memory, with none; afterwards
 //! the system must work as before.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::{Outcome, failed};
 
 pub(crate) fn run() -> Outcome {
+    // The first one: what the kernel has once taken for its own lists serves the next ones.
+    many_arguments()?;
+    println!("many arguments: ok");
     fork_bomb()?;
     println!("fork bomb: ok");
     memory_hog_with_limit()?;
@@ -88,6 +91,46 @@ fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: the kernel reads the structure.
     unsafe { libc::setrlimit(resource, &limit) };
+}
+
+/// Does `work` while files have all memory but `left` bytes, beyond which the kernel has its reserve.
+pub(crate) fn with_little_memory(left: u64, work: impl FnOnce() -> Outcome) -> Outcome {
+    const PATH: &str = "/tmp/fill";
+    let mut file = std::fs::File::create(PATH)?;
+    let piece = vec![0xa5; 1 << 20];
+    let full = loop {
+        if let Err(error) = file.write_all(&piece) {
+            break error;
+        }
+    };
+    let size = file.metadata()?.len();
+    if full.raw_os_error() != Some(libc::ENOSPC) || size < left {
+        return Err(failed(format!("a file of {size} bytes could not grow: {full}")));
+    }
+    file.set_len(size - left)?;
+    let result = work();
+    drop(file);
+    std::fs::remove_file(PATH)?;
+    result
+}
+
+/// As many arguments as a program may have, which are many times as long in the kernel, when it has hardly more than its reserve.
+fn many_arguments() -> Outcome {
+    const COUNT: usize = 200_000;
+    let argument = c"x";
+    let mut arguments = vec![argument.as_ptr(); COUNT];
+    arguments.push(std::ptr::null());
+    with_little_memory(4 << 20, || {
+        let end = fork(|| {
+            let none = std::ptr::null();
+            // SAFETY: both lists end with a null pointer, and what they point to are strings.
+            unsafe { libc::execve(c"/bin/true".as_ptr(), arguments.as_ptr(), &raw const none) };
+            if io::Error::last_os_error().raw_os_error() == Some(libc::ENOMEM) { 0 } else { 1 }
+        })?
+        .wait()?;
+        if end == Ok(0) { Ok(()) } else { Err(failed(format!("many arguments ended with {end:?}"))) }
+    })?;
+    works()
 }
 
 /// Each process forks until it may not, and stays.

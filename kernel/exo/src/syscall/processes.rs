@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use alloc::{sync::Arc, vec::Vec};
 
-use exo_hal::{USER_END, cpu::percpu::cpu_count, trap::Regs};
+use exo_hal::{PAGE_SIZE, USER_END, cpu::percpu::cpu_count, mm::frame, trap::Regs};
 use linux_raw_sys::{general as abi, prctl as prctls};
 use zerocopy::{Immutable, IntoBytes};
 
@@ -73,6 +73,9 @@ pub(super) fn clone3(regs: &mut Regs) -> Result {
 }
 
 fn read_strings(list: usize, room: &mut usize) -> Result<Vec<Vec<u8>>> {
+    /// Page frames that must be free for one string more, beyond those for the list: it grows by doubling, and the old one goes when
+    /// the new one is there.
+    const FRAMES: usize = 16;
     let mut out = Vec::new();
     // No list at all counts as an empty one, as on Linux.
     if list == 0 {
@@ -86,6 +89,9 @@ fn read_strings(list: usize, room: &mut usize) -> Result<Vec<Vec<u8>>> {
         }
         let string = user::read_string(string, *room, Errno::E2BIG)?;
         *room = room.checked_sub(string.len() + 9).ok_or(Errno::E2BIG)?;
+        if !frame::available(FRAMES + 3 * out.len() * size_of::<Vec<u8>>() / PAGE_SIZE) {
+            return Err(Errno::ENOMEM);
+        }
         out.push(string);
         at = at.checked_add(8).ok_or(Errno::EFAULT)?;
     }

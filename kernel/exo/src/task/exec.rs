@@ -11,6 +11,7 @@ use exo_logic::{
     elf::{self, Plan},
 };
 use linux_raw_sys::auxvec as abi;
+use zerocopy::IntoBytes;
 
 use super::{Name, current, exit, work};
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
         node::{Body, Node},
         path::{self, Follow},
     },
-    mm::{AddressSpace, Backing, Pages},
+    mm::{self, AddressSpace, Backing, Pages},
     random,
 };
 
@@ -130,8 +131,13 @@ fn push_strings(
     base: u64,
     path: &[u8],
 ) -> Result<(usize, (usize, usize))> {
-    let mut bytes: Vec<u8> = Vec::new();
-    let mut offsets = Vec::new();
+    /// The platform's name, as programs are told it.
+    const PLATFORM: &[u8] = b"x86_64\0";
+    let count = strings.arguments.len() + strings.environment.len();
+    let mut random_bytes = [0; 16];
+    random::fill(&mut random_bytes);
+    let mut bytes: Vec<u8> = mm::list(strings.size() + PLATFORM.len() + path.len() + 1 + random_bytes.len())?;
+    let mut offsets = mm::list(count)?;
     for string in strings.arguments.iter().chain(&strings.environment) {
         offsets.push(bytes.len());
         bytes.extend(string);
@@ -139,13 +145,11 @@ fn push_strings(
     }
     let arguments_size = offsets.get(strings.arguments.len()).copied().unwrap_or(bytes.len());
     let platform = bytes.len();
-    bytes.extend(b"x86_64\0");
+    bytes.extend(PLATFORM);
     let file = bytes.len();
     bytes.extend(path);
     bytes.push(0);
     let seed = bytes.len();
-    let mut random_bytes = [0; 16];
-    random::fill(&mut random_bytes);
     bytes.extend(random_bytes);
     let strings_at = (STACK_TOP - 8 - bytes.len()) & !15;
     let address = |offset: usize| (strings_at + offset) as u64;
@@ -170,7 +174,9 @@ fn push_strings(
         (abi::AT_MINSIGSTKSZ, exo_hal::cpu::fpu::state_size() as u64 + 1024),
         (abi::AT_NULL, 0),
     ];
-    let mut words = Vec::from([strings.arguments.len() as u64]);
+    // Their number, the lists with an end each, and the vector.
+    let mut words = mm::list(1 + count + 2 + 2 * auxiliary.len())?;
+    words.push(strings.arguments.len() as u64);
     let (argument_offsets, environment_offsets) =
         offsets.split_at_checked(strings.arguments.len()).unwrap_or_default();
     words.extend(argument_offsets.iter().map(|&o| address(o)));
@@ -179,8 +185,7 @@ fn push_strings(
     words.push(0);
     words.extend(auxiliary.iter().flat_map(|&(key, value)| [u64::from(key), value]));
     let sp = (strings_at - words.len() * 8) & !15;
-    let words: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-    memory.write(sp, &words)?;
+    memory.write(sp, words.as_bytes())?;
     memory.write(strings_at, &bytes)?;
     Ok((sp, (strings_at, strings_at + arguments_size)))
 }
