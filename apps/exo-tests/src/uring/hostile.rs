@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 
-use crate::limits::{fork, works};
+use crate::limits::{fork, with_little_memory, works};
 use crate::{Outcome, failed};
 
 /// Bytes of each part of a ring that is mapped here: enough for the rings below.
@@ -97,6 +97,10 @@ pub(crate) fn run() -> Outcome {
     println!("indices: ok");
     endings()?;
     println!("endings: ok");
+    full_rings()?;
+    println!("full rings: ok");
+    long_chains()?;
+    println!("long chains: ok");
     noise()?;
     println!("noise: ok");
     works()
@@ -183,6 +187,72 @@ fn indices() -> Outcome {
     };
     ring.rings = anonymous.cast();
     expect(ring.enter(1, 0, 1), 0, "a ring that is no longer mapped")
+}
+
+/// Submits no-ops with `flags` for as many entries as are asked for.
+fn submit_nops(ring: &mut io_uring::IoUring, count: usize, flags: io_uring::squeue::Flags) -> Outcome {
+    for _ in 0..count {
+        super::push(ring, &io_uring::opcode::Nop::new().build().flags(flags))?;
+    }
+    let taken = ring.submit()?;
+    if taken == count { Ok(()) } else { Err(failed(format!("{taken} of {count} entries were taken"))) }
+}
+
+/// A chain finds hardly any room for its completions, and yet none is lost.
+fn full_rings() -> Outcome {
+    const SIZE: usize = 64;
+    let none = io_uring::squeue::Flags::empty();
+    let mut ring = io_uring::IoUring::builder().setup_cqsize(SIZE as u32).build(SIZE as u32)?;
+    // The ring is full, and as much is held back as a ring of its size allows, but for one.
+    for count in [SIZE, SIZE, SIZE, SIZE, SIZE - 1] {
+        submit_nops(&mut ring, count, none)?;
+    }
+    submit_nops(&mut ring, SIZE, io_uring::squeue::Flags::IO_LINK)?;
+    let lost = ring.completion().overflow();
+    let mut found = 0;
+    loop {
+        let now = ring.completion().count();
+        if now == 0 {
+            break;
+        }
+        found += now;
+        ring.submitter().submit_and_wait(0)?;
+    }
+    let expected = SIZE * 4 + SIZE - 1 + SIZE;
+    if (found, lost) == (expected, 0) {
+        Ok(())
+    } else {
+        Err(failed(format!("{found} completions of {expected}, {lost} counted as lost")))
+    }
+}
+
+/// The longest chain, of requests with as many parts as may be, when the kernel has hardly more memory than its reserve: what it has no
+/// room for is refused.
+fn long_chains() -> Outcome {
+    const ENTRIES: u32 = 32768;
+    const PARTS: u32 = 1024;
+    let null = std::fs::File::open("/dev/null")?;
+    let mut ring = io_uring::IoUring::new(ENTRIES)?;
+    let mut byte = 0_u8;
+    let part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let parts = vec![part; PARTS as usize];
+    for _ in 0..ENTRIES {
+        let read = io_uring::opcode::Readv::new(io_uring::types::Fd(null.as_raw_fd()), parts.as_ptr(), PARTS);
+        super::push(&mut ring, &read.build().flags(io_uring::squeue::Flags::IO_LINK))?;
+    }
+    let mut results = Vec::with_capacity(ENTRIES as usize);
+    with_little_memory(16 << 20, || {
+        ring.submit()?;
+        results.extend(ring.completion().map(|completion| completion.result()));
+        Ok(())
+    })?;
+    let refused = results.iter().filter(|result| **result == -libc::ENOMEM).count();
+    let others = results.iter().filter(|result| **result == -libc::ECANCELED).count();
+    if refused > 0 && refused + others == ENTRIES as usize {
+        works()
+    } else {
+        Err(failed(format!("{refused} of {ENTRIES} requests were refused, {others} cancelled")))
+    }
 }
 
 /// Processes that end, or close, with requests on their way.

@@ -42,9 +42,28 @@ const MOST: usize = 16384;
 /// Page frames that must be free for a request to be taken, beyond those for a list of twice as many as there are.
 const FRAMES: usize = 16;
 
+/// Makes room for one request more in a chain, whose length the program chooses.
+fn grow(chain: &mut Vec<Job>) -> Result<()> {
+    if !frame::available(frames_for(chain.len())) {
+        return Err(Errno::ENOMEM);
+    }
+    chain.try_reserve(1).map_err(|_| Errno::ENOMEM)
+}
+
+/// Page frames that must be free for one request more than `count`. A list grows by doubling, and the old one goes when the new one is
+/// there.
+fn frames_for(count: usize) -> usize {
+    FRAMES + count * 3 * size_of::<Job>() / PAGE_SIZE
+}
+
 /// Most requests on their way and completions held back.
 fn most(layout: &Layout) -> usize {
     MOST.min(MOST_FOR_EACH_PLACE * layout.completions as usize)
+}
+
+/// Most completions held back: a chain is taken as a whole, if there was room for its first request.
+fn most_held(layout: &Layout) -> usize {
+    most(layout) + layout.submissions as usize
 }
 
 /// How a ring was set up.
@@ -103,7 +122,7 @@ impl Ring {
             shared: Area::new(layout.ring_bytes())?,
             entries: Area::new(layout.entries_bytes())?,
             submissions: SpinLock::new(Submissions::new(layout)),
-            completions: SpinLock::new(Completions::new(layout, most(&layout))),
+            completions: SpinLock::new(Completions::new(layout, most_held(&layout))),
             completed: WaitQueue::new(),
             taken: WaitQueue::new(),
             resources: SpinLock::default(),
@@ -137,9 +156,7 @@ impl Ring {
 
     fn has_room(&self) -> bool {
         let count = self.in_flight() + self.completions.lock().held();
-        // A list grows by doubling, and the old one goes when the new one is there.
-        let lists = count * 3 * size_of::<Job>() / PAGE_SIZE;
-        count < most(&self.layout) && frame::available(FRAMES + lists)
+        count < most(&self.layout) && frame::available(frames_for(count))
     }
 
     /// Takes the next submission; none if there is none that names an entry.
@@ -156,9 +173,9 @@ impl Ring {
         Some(Job::new(&entry, file))
     }
 
-    /// Takes up to `limit` submissions and begins them; how many.
+    /// Takes up to `limit` submissions and begins them; how many. What the program adds meanwhile is left: it could go on for ever.
     pub fn submit(self: &Arc<Self>, limit: u32, files: &FileTable) -> Result {
-        let result = self.take_and_begin(limit, files);
+        let result = self.take_and_begin(limit.min(self.waiting()), files);
         self.ring_doorbells();
         result
     }
@@ -200,25 +217,29 @@ impl Ring {
         count: &mut u32,
         files: &FileTable,
     ) -> bool {
-        let mut chain = Vec::from([(first, prepared)]);
-        while *count < limit && chain.last().is_some_and(|(job, _)| job.is_linked()) {
-            let Some(next) = self.take(files) else { break };
-            *count += 1;
-            chain.push(next);
-        }
-        if chain.iter().any(|(_, prepared)| prepared.is_err()) {
-            for (job, prepared) in chain {
-                let error = prepared.err().unwrap_or(Errno::ECANCELED);
-                self.end(&job, -error.0);
+        let (mut chain, mut refused) = (Vec::new(), false);
+        let mut next = Some((first, prepared));
+        while let Some((job, prepared)) = next {
+            let is_last = *count >= limit || !job.is_linked();
+            match prepared.and_then(|()| grow(&mut chain)) {
+                Ok(()) if !refused => chain.push(job),
+                Ok(()) => self.end(&job, -Errno::ECANCELED.0),
+                Err(error) => {
+                    refused = true;
+                    chain.drain(..).for_each(|job| self.end(&job, -Errno::ECANCELED.0));
+                    self.end(&job, -error.0);
+                }
             }
-            return true;
+            next = if is_last { None } else { self.take(files) };
+            *count += u32::from(next.is_some());
         }
-        let mut jobs: Vec<Job> = chain.into_iter().map(|(job, _)| job).rev().collect();
-        if let Some(mut head) = jobs.pop() {
-            head.rest = jobs;
+        // The first one runs and has the others, the next one last.
+        chain.reverse();
+        if let Some(mut head) = chain.pop() {
+            head.rest = chain;
             self.begin(head);
         }
-        false
+        refused
     }
 
     /// Begins a request, unless it or one before it waits for all before them.
