@@ -16,7 +16,7 @@ use super::{job::Job, perform::Step, ring::Ring};
 use crate::{
     drivers::disk::Disk,
     errno::{Errno, Result},
-    mm::AddressSpace,
+    mm::{self, AddressSpace},
     sched,
     task::{current, kernel_thread},
     user::IoVec,
@@ -141,13 +141,16 @@ impl Ring {
         }
         let requests = Outline::new(&geometry, start, parts);
         // The parts are looked at again once the job is put away, which keeps them.
-        let mut plan = Vec::new();
+        let all;
         let plan = match requests.only() {
             Some(only) => &[only][..],
-            None => {
-                plan.extend(requests);
-                &plan
-            }
+            None => match requests.all() {
+                Ok(found) => {
+                    all = found;
+                    &all
+                }
+                Err(error) => return Step::Done(job, -error.0),
+            },
         };
         self.send(job, disk, &geometry, &transfer, (start, bytes), plan)
     }
@@ -409,6 +412,14 @@ impl<'a> Outline<'a> {
             }
             _ => None,
         }
+    }
+
+    /// All pieces.
+    fn all(self) -> Result<Vec<Piece>> {
+        let count = self.parts.as_slice().iter().map(|part| part.length.div_ceil(self.most)).sum();
+        let mut all = mm::list(count)?;
+        all.extend(self);
+        Ok(all)
     }
 }
 
