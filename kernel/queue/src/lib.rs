@@ -166,12 +166,6 @@ impl<T> Consumer<T> {
         self.shared.head.0.store(self.head, Ordering::Release);
         Some((position, item))
     }
-
-    /// Whether nothing is there to take now.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.head == self.shared.tail.0.load(Ordering::Acquire)
-    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -190,7 +184,7 @@ mod tests {
                 producer.push(round * 4 + item).unwrap();
             }
             assert_eq!(producer.push(99), Err(99));
-            assert!(consumer.is_empty() && consumer.pop().is_none());
+            assert!(consumer.pop().is_none());
             assert_eq!((producer.publish(), producer.publish()), (4, 0));
             let out: Vec<_> = core::iter::from_fn(|| consumer.pop()).collect();
             assert_eq!(out, (0..4).map(|i| (round * 4 + i, round * 4 + i)).collect::<Vec<_>>());

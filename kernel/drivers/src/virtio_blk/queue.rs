@@ -4,7 +4,7 @@
 //! Virtio has no numbers that tell two uses of a slot apart. So a status that no device writes is put in the place of the status before the
 //! device learns of a request: a completion that finds it there was never asked for.
 
-use exo_platform::{Dma, NoMemory, SpinLock};
+use exo_platform::{Buffer, Dma, NoMemory, SpinLock};
 
 use super::format::{self, HEADER_BYTES, NO_STATUS, RANGE_BYTES, SERIAL_BYTES, Type};
 use crate::{
@@ -90,7 +90,11 @@ impl RequestQueue {
         let (slot, tag) = inner.slots.insert(request, ()).map_err(|request| (request, Cause::QueueFull))?;
         if is_instant {
             inner.instant += 1;
-        } else if !inner.is_held && !inner.describe(slot, self.rules) {
+            return Ok(tag);
+        }
+        let fits =
+            if inner.is_held { inner.fits(slot, self.rules) } else { inner.describe(slot, self.rules) };
+        if !fits {
             if let Some(content) = inner.slots.take(slot) {
                 return Err((content.request, Cause::Misaligned));
             }
@@ -234,6 +238,18 @@ impl RequestQueue {
     }
 }
 
+/// A request's data, in parts that the device takes.
+#[inline]
+fn data_parts(buffer: &Buffer, is_written: bool, size_max: u32) -> impl Iterator<Item = Part> + '_ {
+    buffer.segments().flat_map(move |segment| {
+        (0..segment.length).step_by(size_max as usize).map(move |done| Part {
+            address: segment.address + u64::from(done),
+            length: (segment.length - done).min(size_max),
+            is_written,
+        })
+    })
+}
+
 impl Inner {
     /// Header, range and status of a slot.
     fn own_parts(&self, slot: u16) -> [Part; 3] {
@@ -251,6 +267,14 @@ impl Inner {
         self.own.write8(start + STATUS, NO_STATUS);
     }
 
+    /// Whether the data of the request in `slot` are not in too many parts.
+    fn fits(&self, slot: u16, rules: Rules) -> bool {
+        let buffer = self.slots.get(slot).and_then(|content| content.request.buffer.as_ref());
+        let parts = buffer.map_or(0, |buffer| data_parts(buffer, false, rules.size_max).count());
+        // Header and status come with the data.
+        parts + 2 <= usize::from(self.ring.layout().chain)
+    }
+
     /// Fills the ring's slot for the request in `slot`; false if its data is in too many parts.
     #[inline]
     fn describe(&mut self, slot: u16, rules: Rules) -> bool {
@@ -262,14 +286,7 @@ impl Inner {
         match (request.operation, &request.buffer) {
             (Operation::Read | Operation::Write, Some(buffer)) => {
                 let is_written = request.operation == Operation::Read;
-                let size_max = rules.size_max;
-                let data = buffer.segments().flat_map(move |segment| {
-                    (0..segment.length).step_by(size_max as usize).map(move |done| Part {
-                        address: segment.address + u64::from(done),
-                        length: (segment.length - done).min(size_max),
-                        is_written,
-                    })
-                });
+                let data = data_parts(buffer, is_written, rules.size_max);
                 self.ring.push(slot, core::iter::once(header).chain(data).chain([status]))
             }
             (Operation::Discard, _) => {

@@ -138,3 +138,23 @@ fn nothing_can_be_taken_back_while_the_device_is_being_reset() {
     assert!(queue.cancel(waiting));
     assert_eq!(summary(&sink.take()), [(1, Err(Cause::Cancelled))]);
 }
+
+#[test]
+fn what_does_not_fit_is_refused_also_while_the_device_is_being_reset() {
+    let layout = virtio::Layout { size: 8, chain: 4, is_indirect: false, has_event_index: false };
+    let rules = Rules { scale: 1, size_max: 1024, can_flush: true };
+    let queue = RequestQueue::new(device_name(format_args!("vblk")), rules, layout, 0).unwrap();
+    let sink = Arc::<Collector>::default();
+    let read = |sizes: &[usize]| {
+        let (buffer, sectors) = (Some(Buffer::scattered(sizes).unwrap()), sizes.iter().sum::<usize>() / 512);
+        let (operation, sink) = (Operation::Read, sink.clone());
+        Request { operation, sector: 0, sectors: sectors as u32, buffer, sink, token: 1 }
+    };
+    for is_held in [true, false] {
+        for sizes in [&[512, 512, 512][..], &[1024, 1536]] {
+            assert_eq!(queue.submit(read(sizes)).map_err(|(_, cause)| cause), Err(Cause::Misaligned));
+        }
+        assert!(queue.submit(read(&[512, 1024])).is_ok(), "held: {is_held}");
+        queue.release();
+    }
+}
