@@ -78,7 +78,7 @@ title 'procmon query 1'; procmon query 1
 title 'procmon events --count 9, while a shell runs true and false'
 procmon events --count 9 --timeout 5 & reader=$!
 reads() { while read -r line; do test "$line" = 'event_readers: 1' && return; done < /sys/class/procmon/procmon/stats; false; }
-until reads; do :; done
+until reads || ! kill -0 $reader; do :; done
 sh -c '/bin/true; /bin/false; exit 3' || true
 wait $reader
 title 'cat /sys/class/procmon/procmon/stats'; head -n 8 /sys/class/procmon/procmon/stats
