@@ -221,16 +221,28 @@ impl DriverManager {
             }
         }
         let result = driver.init();
-        {
+        let is_kept = {
             let mut inner = self.inner.lock();
-            let entry = inner.entry(id)?;
-            match &result {
-                Ok(()) => {
+            match (inner.entry(id), &result) {
+                (Ok(entry), Ok(())) => {
                     entry.state = State::Running;
                     inner.started.push(id);
+                    true
                 }
-                Err(error) => entry.state = State::Failed(error.clone()),
+                (Ok(entry), Err(error)) => {
+                    entry.state = State::Failed(error.clone());
+                    true
+                }
+                (Err(_), _) => false,
             }
+        };
+        if !is_kept {
+            // Its device was pulled out while it started: what it has started, nobody else would stop.
+            if result.is_ok() {
+                driver.removed();
+                driver.shutdown()?;
+            }
+            return Err(DriverError::Removed);
         }
         match &result {
             Ok(()) => self.refresh(id),

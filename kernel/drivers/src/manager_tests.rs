@@ -25,6 +25,8 @@ struct Recorder {
     needs: Vec<&'static str>,
     log: Log,
     fails: AtomicBool,
+    /// The manager that loses its device while it starts.
+    pulled_out_of: Mutex<Option<Arc<DriverManager>>>,
     disks: Mutex<Vec<Arc<dyn Requests>>>,
 }
 
@@ -35,6 +37,7 @@ impl Recorder {
             needs: needs.to_vec(),
             log: log.clone(),
             fails: AtomicBool::new(false),
+            pulled_out_of: Mutex::default(),
             disks: Mutex::default(),
         })
     }
@@ -53,6 +56,9 @@ impl Driver for Recorder {
     }
     fn init(&self) -> Result<(), DriverError> {
         self.write("start");
+        if let Some(manager) = self.pulled_out_of.lock().unwrap().take() {
+            manager.remove(manager.find(&self.name).unwrap()).unwrap();
+        }
         if self.fails.load(Ordering::Relaxed) { Err(DriverError::Device("broken")) } else { Ok(()) }
     }
     fn shutdown(&self) -> Result<(), DriverError> {
@@ -108,6 +114,17 @@ fn drivers_start_after_what_they_need_and_stop_before_it() {
     assert_eq!(taken(&log), ["stop disk", "stop port", "stop clock", "stop bus"]);
     manager.start(manager.find("clock").unwrap()).unwrap();
     assert_eq!(taken(&log), ["start bus", "start clock"], "stopped drivers start again");
+}
+
+#[test]
+fn a_driver_whose_device_is_pulled_out_while_it_starts_is_stopped() {
+    let (manager, log) = (Arc::new(DriverManager::new()), Log::default());
+    let driver = Recorder::new("disk", &[], &log);
+    *driver.pulled_out_of.lock().unwrap() = Some(manager.clone());
+    let id = manager.register(driver, None).unwrap();
+    assert_eq!(manager.start(id), Err(DriverError::Removed));
+    assert_eq!(taken(&log), ["start disk", "pull out disk", "pull out disk", "stop disk"]);
+    assert_eq!((manager.list(None).len(), manager.start_all()), (0, 0));
 }
 
 #[test]
