@@ -128,6 +128,9 @@ fn read_gpt(disk: &dyn BlockDevice) -> Result<Vec<Partition>, BlockError> {
 /// Bytes of a GPT header that its checksum covers at least.
 const HEADER: usize = 92;
 
+/// Bytes of the entries that are read at once, of all usual ones: a multiple of every size of sectors and of entries.
+const PIECE: usize = 16 << 10;
+
 /// None if the header or its entries are damaged.
 fn read_gpt_at(disk: &dyn BlockDevice, at: u64) -> Result<Option<Vec<Partition>>, BlockError> {
     let size = disk.sector_size();
@@ -137,24 +140,31 @@ fn read_gpt_at(disk: &dyn BlockDevice, at: u64) -> Result<Option<Vec<Partition>>
     let mut sector = vec![0; size];
     disk.read_sectors(at, &mut sector)?;
     let Some(header) = Header::parse(&sector, at) else { return Ok(None) };
-    let bytes = header.count as usize * header.entry_size as usize;
-    let mut entries = vec![0; bytes.next_multiple_of(size)];
-    let sectors = (entries.len() / size) as u64;
-    if header.entries.checked_add(sectors).is_none_or(|end| end > disk.size_in_sectors()) {
+    let (end, entry_size) = (disk.size_in_sectors(), header.entry_size as usize);
+    let mut left = header.count as usize * entry_size;
+    let sectors = left.div_ceil(size) as u64;
+    if header.entries.checked_add(sectors).is_none_or(|after| after > end) {
         return Ok(None);
     }
-    disk.read_sectors(header.entries, &mut entries)?;
-    entries.truncate(bytes);
-    if crc32(&entries) != header.entries_checksum {
-        return Ok(None);
-    }
-    let end = disk.size_in_sectors();
-    let partition = |(number, entry): (u32, &[u8])| {
+    let partition = |(entry, number): (&[u8], u32)| {
         let (kind, first, last) = (entry.get(..16)?, u64_at(entry, 32)?, u64_at(entry, 40)?);
         let is_used = kind.iter().any(|b| *b != 0) && first > 0 && first <= last && last < end;
         is_used.then(|| Partition { number, start: first, sectors: last - first + 1 })
     };
-    Ok(Some((1..).zip(entries.chunks(header.entry_size as usize)).filter_map(partition).collect()))
+    // The disk says how many entries there are: they are read a piece after the other. No entry is in two of them.
+    let mut piece = vec![0; PIECE.max(size)];
+    let (mut at, mut numbers, mut crc, mut found) = (header.entries, 1.., CRC_START, Vec::new());
+    while left > 0 {
+        let wanted = left.min(piece.len());
+        let covering = piece.get_mut(..wanted.next_multiple_of(size)).unwrap_or_default();
+        disk.read_sectors(at, covering)?;
+        let entries = covering.get(..wanted).unwrap_or_default();
+        crc = crc32_of(crc, entries);
+        found.extend(entries.chunks(entry_size).zip(numbers.by_ref()).filter_map(partition));
+        at += (covering.len() / size) as u64;
+        left -= wanted;
+    }
+    Ok((!crc == header.entries_checksum).then_some(found))
 }
 
 struct Header {
@@ -189,10 +199,17 @@ impl Header {
 
 /// CRC-32 as in Ethernet, which GPT uses.
 fn crc32(bytes: &[u8]) -> u32 {
+    !crc32_of(CRC_START, bytes)
+}
+
+const CRC_START: u32 = u32::MAX;
+
+/// The register's content after more bytes; its complement is the checksum.
+fn crc32_of(register: u32, bytes: &[u8]) -> u32 {
     let step = |crc: u32, byte: &u8| {
         (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 != 0 { (c >> 1) ^ 0xedb8_8320 } else { c >> 1 })
     };
-    !bytes.iter().fold(u32::MAX, step)
+    bytes.iter().fold(register, step)
 }
 
 /// A part of a disk.
@@ -301,6 +318,7 @@ mod tests {
 
     /// A header for the entries at `entries`, standing at `at`.
     fn gpt_header(at: u64, entries: u64, table: &[u8]) -> Vec<u8> {
+        let entry_size = u32::try_from(table.len() / 128).unwrap();
         let mut sector = vec![0; 512];
         sector[..8].copy_from_slice(GPT_SIGNATURE);
         sector[8..12].copy_from_slice(&0x0001_0000u32.to_le_bytes());
@@ -308,7 +326,7 @@ mod tests {
         sector[24..32].copy_from_slice(&at.to_le_bytes());
         sector[72..80].copy_from_slice(&entries.to_le_bytes());
         sector[80..84].copy_from_slice(&128u32.to_le_bytes());
-        sector[84..88].copy_from_slice(&128u32.to_le_bytes());
+        sector[84..88].copy_from_slice(&entry_size.to_le_bytes());
         sector[88..92].copy_from_slice(&crc32(table).to_le_bytes());
         let sum = crc32(&sector[..92]);
         sector[16..20].copy_from_slice(&sum.to_le_bytes());
@@ -342,6 +360,29 @@ mod tests {
     #[test]
     fn a_gpt_is_read_and_entries_beyond_the_end_are_left_out() {
         assert_eq!(read(&with_gpt()).unwrap(), GPT);
+    }
+
+    #[test]
+    fn a_gpt_with_large_entries_is_read_in_pieces() {
+        let disk = disk();
+        disk.write_sectors(0, &mbr(&[(PROTECTIVE, 1, 4095)])).unwrap();
+        let mut table = vec![0; 128 * 4096];
+        // In the first piece, in the second and in the last.
+        for (index, first) in [(1_usize, 2000_u64), (5, 2100), (127, 2200)] {
+            let entry = &mut table[index * 4096..][..48];
+            entry[..16].fill(7);
+            entry[32..40].copy_from_slice(&first.to_le_bytes());
+            entry[40..].copy_from_slice(&(first + 9).to_le_bytes());
+        }
+        disk.write_sectors(2, &table).unwrap();
+        disk.write_sectors(1, &gpt_header(1, 2, &table)).unwrap();
+        let expected = [(2, 2000), (6, 2100), (128, 2200)];
+        assert_eq!(
+            read(&disk).unwrap(),
+            expected.map(|(number, start)| Partition { number, start, sectors: 10 })
+        );
+        disk.write_sectors(1000, &[1; 512]).unwrap();
+        assert_eq!(read(&disk).unwrap(), [], "damage in the last piece counts as well");
     }
 
     #[test]
