@@ -31,8 +31,8 @@ pub(super) fn number() -> i32 {
     NUMBER.load(Ordering::Relaxed)
 }
 
-/// Follows the process that has this number, or the next one that gets it, and its descendants; for 0, everybody. The number
-/// of a thread means its process.
+/// Follows the process that has this number, or if there is none the next one that gets it, and its descendants; for 0, everybody.
+/// The number of a thread means its process.
 pub(super) fn set(number: i32) -> Result<()> {
     if !(0..MOST_PROCESSES).contains(&number) {
         return Err(Errno::EINVAL);
@@ -43,7 +43,11 @@ pub(super) fn set(number: i32) -> Result<()> {
     ACTIVE.store(number != 0, Ordering::Relaxed);
     if number != 0 {
         let number = number.unsigned_abs();
-        members.insert(table::task(number).map_or(number, |thread| thread.pid));
+        let root = table::task(number).map_or(number, |thread| thread.pid);
+        // The end of a zombie was told before: nobody would take its number out again, and another process may get that.
+        if table::process(root).is_none_or(|process| lives(&process)) {
+            members.insert(root);
+        }
         add_descendants(&mut members);
     }
     Ok(())
@@ -55,14 +59,17 @@ fn add_descendants(members: &mut BTreeSet<u32>) {
     while added {
         added = false;
         for process in &processes {
-            // One without threads has ended, and its end was told or is waiting for us.
-            let lives = !process.threads.lock().is_empty();
             let parent = process.parent.lock().upgrade().map_or(0, |parent| parent.pid);
-            if lives && members.contains(&parent) && members.insert(process.pid) {
+            if lives(process) && members.contains(&parent) && members.insert(process.pid) {
                 added = true;
             }
         }
     }
+}
+
+/// One without threads has ended, and its end was told or is waiting for us.
+fn lives(process: &Process) -> bool {
+    !process.threads.lock().is_empty()
 }
 
 /// Whether a process is followed.
