@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The queues alone: a command goes in, is taken out, its completion goes in and is taken out.
 
-use std::hint::black_box;
-use std::sync::Barrier;
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -73,6 +73,16 @@ impl Pair {
         }
     }
 
+    /// Batches until the time is over.
+    fn work_for(&mut self, time: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            for _ in 0..64 {
+                self.round(BATCH);
+            }
+        }
+    }
+
     /// Whether every command was completed, in order.
     fn check(&self) -> anyhow::Result<()> {
         ensure!(self.reaped == self.next, "{} of {} commands were completed", self.reaped, self.next);
@@ -94,20 +104,23 @@ pub(crate) fn submit_complete_batch(window: Duration) -> anyhow::Result<f64> {
     pair.check().map(|()| ns)
 }
 
-/// Commands in a second that `threads` threads complete, each with queues of its own.
+/// How long the host's scheduler may take to give each thread a CPU of its own: some of its ticks.
+const SETTLING: Duration = Duration::from_millis(30);
+
+/// Commands in a second that `threads` threads complete, each with queues of its own, as the CPUs of a kernel have.
 pub(crate) fn throughput(threads: usize, window: Duration) -> anyhow::Result<f64> {
-    let barrier = Barrier::new(threads);
+    let settled = AtomicUsize::new(0);
     let rates = thread::scope(|scope| {
         let work = || -> anyhow::Result<f64> {
             let mut pair = Pair::new();
-            pair.round(BATCH);
-            barrier.wait();
-            let (start, before) = (Instant::now(), pair.next);
-            while start.elapsed() < window {
-                for _ in 0..64 {
-                    pair.round(BATCH);
-                }
+            pair.work_for(SETTLING);
+            // Awake: who sleeps may be woken on the other's CPU.
+            settled.fetch_add(1, Ordering::SeqCst);
+            while settled.load(Ordering::SeqCst) < threads {
+                spin_loop();
             }
+            let (start, before) = (Instant::now(), pair.next);
+            pair.work_for(window);
             let rate = (pair.next - before) as f64 / start.elapsed().as_secs_f64();
             pair.check().map(|()| rate)
         };
