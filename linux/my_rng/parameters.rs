@@ -32,8 +32,9 @@ const BUFFER_SIZE_MIN: u32 = 64;
 const DEPTH_MIN: u32 = 2;
 /// Nobody has a use for more.
 const QUEUES_MAX: u32 = 64;
-/// What is fetched of the seedable stream before anybody asks is lost at the next SEED.
-const WORDS_DEPTH_MAX: u32 = 16;
+/// What is fetched of the seedable stream before anybody asks is lost at the next SEED. With fewer,
+/// a program that draws numbers rings the doorbell, which costs as much as some fifty draws, more often.
+const WORDS_DEPTH_MAX: u32 = 64;
 
 /// The checked parameters.
 pub(crate) struct Parameters {
