@@ -2,32 +2,32 @@
 //! Calls a second, with a thread on each CPU; and work on one CPU alone.
 
 use std::num::NonZeroUsize;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::measure::nanoseconds;
 use crate::{Failure, system};
 
+/// How long the host of a virtual machine may take to give each of its CPUs one of its own: some ticks of its scheduler.
+const SETTLING: Duration = Duration::from_millis(30);
+
 /// `getpid` calls a second, all threads together.
 pub(crate) fn getpid_rate(window: Duration) -> Result<f64, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let start = Barrier::new(threads);
+    let settled = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
             .map(|cpu| {
-                let start = &start;
+                let settled = &settled;
                 scope.spawn(move || -> Result<f64, Failure> {
-                    let pinned = system::pin(cpu);
-                    // Before any error is passed on: the other threads wait here, too.
-                    start.wait();
-                    pinned?;
-                    let time = nanoseconds(window, |count| {
-                        (0..count).for_each(|_| {
-                            std::hint::black_box(system::getpid());
-                        });
-                        Ok(())
-                    })?;
-                    Ok(1e9 / time)
+                    let begun = system::pin(cpu).and_then(|()| getpid_time(SETTLING));
+                    // Before any error is passed on, as the other threads wait here, too; and awake, so that no CPU rests.
+                    settled.fetch_add(1, Ordering::SeqCst);
+                    while settled.load(Ordering::SeqCst) < threads {
+                        std::hint::spin_loop();
+                    }
+                    begun?;
+                    Ok(1e9 / getpid_time(window)?)
                 })
             })
             .collect();
@@ -35,6 +35,16 @@ pub(crate) fn getpid_rate(window: Duration) -> Result<f64, Failure> {
             .into_iter()
             .map(|thread| thread.join().map_err(|_| Failure::from("a measuring thread panicked"))?)
             .sum()
+    })
+}
+
+/// Nanoseconds of a call.
+fn getpid_time(window: Duration) -> Result<f64, Failure> {
+    nanoseconds(window, |count| {
+        (0..count).for_each(|_| {
+            std::hint::black_box(system::getpid());
+        });
+        Ok(())
     })
 }
 
