@@ -117,9 +117,6 @@ fn nobody_waits() -> bool {
 }
 
 fn wake_key(key: Key, count: usize, mask: u32) -> usize {
-    if nobody_waits() {
-        return 0;
-    }
     let mut woken = 0;
     let mut bucket = TABLE[key.bucket()].lock();
     bucket.retain(|waiter| {
@@ -148,6 +145,9 @@ pub fn wake(address: usize, private: bool, count: usize, mask: u32) -> Result {
 
 /// Wakes up to `count`, however they named the word.
 pub fn wake_address(address: usize, count: usize) {
+    if nobody_waits() {
+        return;
+    }
     for private in [true, false] {
         if let Ok(key) = key_of(address, private) {
             wake_key(key, count, u32::MAX);
