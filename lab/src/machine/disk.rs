@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{System, guest_module};
+use super::System;
+use super::contents::guest_module;
 use crate::kernel::Kernel;
 use crate::toolroot::Toolroot;
 

@@ -5,6 +5,7 @@ mod accel;
 mod boot_watch;
 mod channels;
 mod console;
+mod contents;
 mod device;
 mod disk;
 mod kvm_probe;
@@ -27,7 +28,6 @@ use anyhow::{Context as _, bail};
 
 use crate::context::Context;
 use crate::exo_kernel::ExoKernel;
-use crate::initramfs::{self, Initramfs};
 use crate::interrupt;
 use crate::kernel::Kernel;
 use crate::process::Running;
@@ -37,6 +37,7 @@ use crate::ui;
 use boot_watch::BootWatch;
 use channels::{Channels, Wiring};
 use console::{ConsoleLog, Log};
+use contents::{ARGUMENTS, modules_conf, pack};
 
 /// Exit status when the time was up, as of `timeout(1)`.
 pub(crate) const STATUS_TIMED_OUT: i32 = 124;
@@ -459,47 +460,6 @@ pub(crate) fn shell(parts: &Parts, config: &Config, shared: Option<&Path>) -> an
     let status = Running::start(&mut qemu)?.wait()?;
     let well = status.success() || status.code() == Some(QEMU_POWERED_OFF);
     Ok(if well { 0 } else { STATUS_MACHINE_FAILED })
-}
-
-const ARGUMENTS: &str = "/etc/exo/arguments";
-const MODULE_FOLDER: &str = "/lib/modules/exo";
-
-fn guest_module(path: &Path) -> PathBuf {
-    Path::new(MODULE_FOLDER).join(path.file_name().unwrap_or_default())
-}
-
-fn modules_conf(parts: &Parts, config: &Config, disk_modules: &[PathBuf]) -> String {
-    let loaded = if config.load_modules { parts.modules() } else { &[] };
-    let own: String =
-        loaded.iter().map(|path| format!("module={}\n", guest_module(path).display())).collect();
-    own + &disk::modules_conf(disk_modules, &config.disks)
-}
-
-fn pack(
-    parts: &Parts,
-    config: &Config,
-    path: &Path,
-    conf: &str,
-    disk_modules: &[PathBuf],
-    words: Option<&[u8]>,
-) -> anyhow::Result<()> {
-    let mut initramfs = Initramfs::create(path)?;
-    initramfs.host_file(&parts.programs.init(), Path::new("/init"))?;
-    initramfs::add_tools(&mut initramfs, &parts.toolroot, &parts.context.cache)?;
-    for (name, program) in parts.programs.commands() {
-        initramfs.host_file(&program, &Path::new("/bin").join(name))?;
-    }
-    for module in parts.modules().iter().chain(disk_modules).chain(&config.more_modules) {
-        initramfs.host_file(module, &guest_module(module))?;
-    }
-    for (host, guest) in &config.files {
-        initramfs.host_file(host, guest)?;
-    }
-    initramfs.file(Path::new("/etc/exo/guest.conf"), 0o644, conf.as_bytes())?;
-    if let Some(words) = words {
-        initramfs.file(Path::new(ARGUMENTS), 0o644, words)?;
-    }
-    initramfs.finish()
 }
 
 fn choose_accel(parts: &Parts, config: &Config) -> anyhow::Result<Accel> {
