@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// On Linux it prints: domain exo.test
 // Calls that programs make rarely, each by its number: what they answer to right and wrong arguments.
 #define _GNU_SOURCE
 #include <errno.h>

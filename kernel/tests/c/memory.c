@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// On Linux it prints: shared: from the child, file: from the child, private sees: through the file
 // Memory: malloc of all sizes, realloc, brk, mmap, mremap, mprotect, madvise, copy-on-write between processes, files.
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// On Linux it prints: stack overflow: Segmentation fault, on the other stack 1
 // Signals: handlers with information, masks, queues, the alternate stack, interrupted and restarted calls, timers, stop and
 // continue, children, threads.
 #define _GNU_SOURCE

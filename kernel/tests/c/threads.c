@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// On Linux it prints: counter 16000, shared 160, sum 140, once 1, destroyed 28, main's own 5
 // Threads: mutexes, conditions, barriers, thread-local storage, keys, once, read-write locks, semaphores, cancellation.
 #include <errno.h>
 #include <pthread.h>
