@@ -13,9 +13,10 @@ use bench_report::{Row, row_name, vcpus_text};
 use super::figures::{Figure, Goal, Of};
 use super::values::Values;
 use super::{Measured, Options, Suite, measured_in_machine, printed_rows};
+use crate::exo_kernel::{self, Profile};
 use crate::machine::{self, Accel, Config, Disk, Output, Parts, System};
 use crate::ui::Step;
-use crate::{exo_kernel, process, programs};
+use crate::{process, programs};
 
 pub(super) const SUITE: Suite = Suite {
     name: "block",
@@ -61,7 +62,7 @@ const MEBIBYTES: u32 = 64;
 const MARGIN: Duration = Duration::from_secs(60);
 
 fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
-    let kernel = exo_kernel::build(&parts.context, &parts.toolroot)?;
+    let kernel = exo_kernel::build(&parts.context, &parts.toolroot, Profile::Optimised)?;
     let exo = Parts { system: System::Exo(kernel), ..parts.clone() };
     let folder = tempfile::Builder::new().prefix("exo-").tempdir().context("cannot create a folder")?;
     let disks = disks(folder.path())?;

@@ -12,7 +12,7 @@ use bench_report::{Row, vcpus_text};
 
 use super::figures::{Figure, Goal, Of};
 use super::{Measured, Options, Suite, device_process, measured_in_machine, peers};
-use crate::exo_kernel;
+use crate::exo_kernel::{self, Profile};
 use crate::machine::{self, Accel, Config, Machine, Output, Parts, System};
 use crate::ui::{self, Step};
 
@@ -70,8 +70,10 @@ fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
             None
         }
     };
-    let exo =
-        Parts { system: System::Exo(exo_kernel::build(&parts.context, &parts.toolroot)?), ..parts.clone() };
+    let exo = Parts {
+        system: System::Exo(exo_kernel::build(&parts.context, &parts.toolroot, Profile::Optimised)?),
+        ..parts.clone()
+    };
     let (mut rows, mut accel) = (device_process::alone(parts, options)?, Accel::Tcg);
     for (index, &vcpus) in options.vcpus.iter().enumerate() {
         let machine = RngMachine { vcpus, idle: index == 0, peer: peer.as_deref() };

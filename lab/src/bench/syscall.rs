@@ -12,7 +12,7 @@ use bench_report::{row_name, vcpus_text};
 use super::figures::{Figure, Goal, Of};
 use super::values::Values;
 use super::{Measured, Options, Suite, measured_in_machine};
-use crate::exo_kernel;
+use crate::exo_kernel::{self, Profile};
 use crate::machine::{Accel, Config, Machine, Output, Parts, System};
 use crate::ui::Step;
 
@@ -59,7 +59,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 const STARTED: &str = "started\n";
 
 fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
-    let kernel = exo_kernel::build(&parts.context, &parts.toolroot)?;
+    let kernel = exo_kernel::build(&parts.context, &parts.toolroot, Profile::Optimised)?;
     let exo = Parts { system: System::Exo(kernel), ..parts.clone() };
     let (mut values, mut accel) = (Values::default(), Accel::Tcg);
     for &vcpus in &options.vcpus {

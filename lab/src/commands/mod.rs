@@ -14,6 +14,7 @@ use anyhow::ensure;
 
 use crate::cli::{Cli, Command, KernelKind, MachineArgs};
 use crate::context::Context;
+use crate::exo_kernel::Profile;
 use crate::kernel::{Choice, Kernel, checked};
 use crate::machine::{CHECKED_MEMORY, Config, Linux, Parts, System};
 use crate::programs::{self, GuestPrograms};
@@ -60,15 +61,15 @@ enum Build {
     Stock,
     /// The same source with the kernel's detectors.
     Checked,
-    /// Exo-Kernel.
-    Exo,
+    /// Exo-Kernel, built like this.
+    Exo(Profile),
 }
 
 /// Gets and builds all that machines with this kernel need.
 fn prepare(context: &Context, build: Build) -> anyhow::Result<Parts> {
     let toolroot = Toolroot::get(context)?;
-    if build == Build::Exo {
-        let system = System::Exo(exo_kernel::build(context, &toolroot)?);
+    if let Build::Exo(profile) = build {
+        let system = System::Exo(exo_kernel::build(context, &toolroot, profile)?);
         let programs = GuestPrograms::build(context)?;
         let device = programs::expect_file(programs::build_device(context)?)?;
         return Ok(Parts { context: context.clone(), toolroot, system, programs, device });
@@ -97,12 +98,14 @@ fn prepare_for(context: &Context, toolroot: Toolroot, kernel: Kernel) -> anyhow:
 /// The machine that the command line describes, and the kernel that it runs.
 fn machine(args: MachineArgs) -> anyhow::Result<(Build, Config)> {
     let build = match args.kernel {
-        KernelKind::Linux if args.checked => Build::Checked,
-        KernelKind::Linux => Build::Stock,
+        KernelKind::Linux => {
+            ensure!(!args.optimised, "--optimised: Debian builds Linux; this is for --kernel exo");
+            if args.checked { Build::Checked } else { Build::Stock }
+        }
         KernelKind::Exo => {
             ensure!(!args.checked, "--checked is a kind of Linux: it cannot be had with --kernel exo");
             ensure!(!args.no_modules, "--no-modules: Exo-Kernel has no modules that could be left out");
-            Build::Exo
+            Build::Exo(if args.optimised { Profile::Optimised } else { Profile::Quick })
         }
     };
     let config = Config {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::{Build, prepare, side_by_side};
 use crate::cli::RunArgs;
 use crate::context::Context;
+use crate::exo_kernel::{self, Profile};
 use crate::machine::{self as machines, Config, Outcome, Output, Parts, System};
-use crate::{exo_kernel, ui};
+use crate::ui;
 
 /// A demonstration that takes longer is stuck.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
@@ -37,7 +38,7 @@ fn shell(script: String) -> [String; 3] {
 
 /// The same programs on this project's own kernel.
 fn exo_part(linux: &Parts, config: &Config) -> anyhow::Result<(Parts, Outcome)> {
-    let kernel = exo_kernel::build(&linux.context, &linux.toolroot)?;
+    let kernel = exo_kernel::build(&linux.context, &linux.toolroot, Profile::Optimised)?;
     let parts = Parts { system: System::Exo(kernel), ..linux.clone() };
     println!();
     heading(&format!("{}: the same static programs on this project's own kernel", parts.system.name()));

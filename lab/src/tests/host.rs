@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Report;
 use crate::context::Context;
-use crate::exo_kernel;
+use crate::exo_kernel::{self, Profile};
 use crate::process::run_lines;
 use crate::programs::cargo;
 use crate::toolroot::Toolroot;
@@ -33,7 +33,8 @@ pub(crate) fn run_kernel(context: &Context, report: &mut Report) -> anyhow::Resu
     report.case("host::kernel::clippy_finds_nothing", || {
         let workshop = exo_kernel::Workshop::open(context, &toolroot, &step)?;
         let deny = ["--", "-D", "warnings"];
-        let mut bare = workshop.bare_cargo(&["clippy", "--package", "exo-kernel", "--package", "exo-hal"])?;
+        let mut bare = workshop
+            .bare_cargo(Profile::Optimised, &["clippy", "--package", "exo-kernel", "--package", "exo-hal"])?;
         run_lines(bare.args(deny), |line| step.message(line))?;
         let mut hosted = workshop.cargo(&["clippy", "--all-targets"])?;
         run_lines(hosted.args(deny), |line| step.message(line))

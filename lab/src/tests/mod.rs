@@ -19,8 +19,9 @@ mod vm;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::exo_kernel::{self, Profile};
 use crate::machine::{Accel, CHECKED_MEMORY, Config, Parts, System};
-use crate::{exo_kernel, interrupt, ui};
+use crate::{interrupt, ui};
 
 /// All that tests in machines start from.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ const IOMMU: &str = "iommu";
 impl Lab {
     /// The same with Exo-Kernel in the machines.
     fn with_exo(&self) -> anyhow::Result<Self> {
-        let kernel = exo_kernel::build(&self.parts.context, &self.parts.toolroot)?;
+        let kernel = exo_kernel::build(&self.parts.context, &self.parts.toolroot, Profile::Optimised)?;
         let parts = Parts { system: System::Exo(kernel), ..self.parts.clone() };
         Ok(Self { parts, accel: self.accel, checked: false, long: self.long })
     }
