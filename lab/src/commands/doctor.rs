@@ -9,7 +9,7 @@ use nix::unistd::Uid;
 use crate::context::Context;
 use crate::disk_space::{self, Room};
 use crate::process::output;
-use crate::toolroot::{Toolroot, missing_package_advice, on_path};
+use crate::toolroot::{Toolroot, missing_package_advice, missing_user_ids, on_path, tools};
 use crate::{sandbox, ui};
 
 /// Memory below which builds of the kernel's Rust crates become slow or fail.
@@ -22,7 +22,8 @@ enum Finding {
 }
 
 pub(super) fn run(context: &Context) -> anyhow::Result<i32> {
-    let mut findings = vec![namespaces(), mmdebstrap(context)?, linker(), kvm()];
+    let mut findings = vec![namespaces(), linker(), kvm()];
+    findings.extend(tree_tools(context)?);
     findings.extend(disks(context)?);
     findings.extend([memory(), cache(context)?]);
     let mut status = 0;
@@ -54,17 +55,29 @@ fn namespaces() -> Finding {
     }
 }
 
-fn mmdebstrap(context: &Context) -> anyhow::Result<Finding> {
+/// What makes the tool tree; asked for only as long as there is none.
+fn tree_tools(context: &Context) -> anyhow::Result<Vec<Finding>> {
     let (_, tree) = Toolroot::locate(context)?;
-    Ok(if on_path("mmdebstrap") {
-        Finding::Good("mmdebstrap is installed".to_owned())
-    } else if tree.is_dir() {
-        Finding::Good("mmdebstrap is not installed, but the tool tree is made already".to_owned())
-    } else if Uid::effective().is_root() && on_path("apt-get") {
-        Finding::Good("mmdebstrap will be installed when it is needed".to_owned())
-    } else {
-        Finding::Missing("mmdebstrap makes the tool tree".to_owned(), missing_package_advice("mmdebstrap"))
-    })
+    if tree.is_dir() {
+        return Ok(Vec::new());
+    }
+    let installs_itself = Uid::effective().is_root() && on_path("apt-get");
+    let mut findings: Vec<Finding> = tools()
+        .iter()
+        .map(|tool| {
+            let program = tool.program;
+            if on_path(program) {
+                Finding::Good(format!("{program} is installed"))
+            } else if installs_itself {
+                Finding::Good(format!("{program} will be installed when it is needed"))
+            } else {
+                let text = format!("{program}, which making the tool tree needs, is not installed");
+                Finding::Missing(text, missing_package_advice(tool.package))
+            }
+        })
+        .collect();
+    findings.extend(missing_user_ids().map(|(problem, advice)| Finding::Missing(problem, advice)));
+    Ok(findings)
 }
 
 fn linker() -> Finding {

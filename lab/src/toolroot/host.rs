@@ -27,9 +27,56 @@ pub(crate) fn missing_package_advice(package: &str) -> String {
     }
 }
 
-/// Makes sure that each program, which has the name of its package, is there.
-pub(super) fn ensure_installed(programs: &[&str]) -> anyhow::Result<()> {
-    let missing: Vec<&str> = programs.iter().copied().filter(|program| !on_path(program)).collect();
+/// A program that makes the tool tree, and Debian's package that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tool {
+    /// What is looked for on the search path.
+    pub(crate) program: &'static str,
+    /// What brings it.
+    pub(crate) package: &'static str,
+}
+
+/// Makes the tree.
+pub(crate) const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap" };
+/// Gives an ordinary user's namespace more than one user id, which a tree with files of several users needs.
+pub(crate) const NEWUIDMAP: Tool = Tool { program: "newuidmap", package: "uidmap" };
+
+/// The tools that making the tree takes for this user.
+pub(crate) fn tools() -> &'static [Tool] {
+    if Uid::effective().is_root() { &[MMDEBSTRAP] } else { &[MMDEBSTRAP, NEWUIDMAP] }
+}
+
+/// What hinders this user from making the tree although all tools are there, and the command that mends it.
+pub(crate) fn missing_user_ids() -> Option<(String, String)> {
+    let (uid, user) = (Uid::effective(), nix::unistd::User::from_uid(Uid::effective()).ok().flatten());
+    if uid.is_root() {
+        return None;
+    }
+    let name = user.map_or_else(|| uid.to_string(), |user| user.name);
+    let lacking = ["/etc/subuid", "/etc/subgid"].into_iter().find(|file| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        !has_ids(&text, &name, uid.as_raw())
+    })?;
+    Some((
+        format!("{lacking} gives {name} no ids of other users, which making the tool tree needs"),
+        format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"),
+    ))
+}
+
+/// Whether a file of subordinate ids (subuid(5)) has a range for the user.
+fn has_ids(text: &str, name: &str, uid: u32) -> bool {
+    text.lines().any(|line| {
+        let mut fields = line.split(':');
+        let owner = fields.next().unwrap_or_default();
+        let count = fields.nth(1).and_then(|count| count.trim().parse::<u64>().ok());
+        (owner == name || owner.parse() == Ok(uid)) && count.is_some_and(|count| count > 0)
+    })
+}
+
+/// Makes sure that each is there.
+pub(super) fn ensure_installed(tools: &[Tool]) -> anyhow::Result<()> {
+    let missing: Vec<&str> =
+        tools.iter().filter(|tool| !on_path(tool.program)).map(|tool| tool.package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -53,4 +100,17 @@ pub(super) fn ensure_installed(programs: &[&str]) -> anyhow::Result<()> {
     }
     step.done();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_ids;
+
+    #[test]
+    fn ranges_belong_to_a_name_or_a_number() {
+        let text = "other:100000:65536\nalice:165536:65536\n1001:231072:65536\nempty:1:0\nbad:1\n";
+        assert!(has_ids(text, "alice", 1000) && has_ids(text, "bob", 1001));
+        assert!(!has_ids(text, "carol", 1002) && !has_ids(text, "empty", 5) && !has_ids(text, "bad", 6));
+        assert!(!has_ids("", "alice", 1000));
+    }
 }

@@ -7,7 +7,7 @@ mod host;
 mod mirror;
 
 pub(crate) use definition::{Definition, KernelSeries};
-pub(crate) use host::{missing_package_advice, on_path};
+pub(crate) use host::{missing_package_advice, missing_user_ids, on_path, tools};
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -99,7 +99,10 @@ impl Toolroot {
 
 /// Makes the tree beside its place and moves it there when it is whole.
 fn make(definition: &Definition, tree: &Path) -> anyhow::Result<()> {
-    host::ensure_installed(&["mmdebstrap"])?;
+    host::ensure_installed(host::tools())?;
+    if let Some((problem, advice)) = host::missing_user_ids() {
+        bail!("{problem}; mend it with:\n  {advice}");
+    }
     let cache = tree.parent().context("the tool tree needs a folder")?;
     let name = tree.file_name().unwrap_or_default().to_string_lossy().into_owned();
     remove_leftovers(cache, "partial-")?;
