@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::diagnostics::MessageFormat;
 use crate::machine::{Accel, Disk};
 
 /// Builds, runs, tests and measures Exo: a PCI random-number device, its Linux driver in Rust, and the programs that use
@@ -247,6 +248,10 @@ pub(crate) struct KmodArgs {
     /// Print the path of the prepared kernel tree (KDIR) instead of building anything
     #[arg(long, conflicts_with = "modules")]
     pub(crate) kdir: bool,
+
+    /// How errors and warnings are shown; with json the modules are compiled anew, so that none is left out
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) message_format: MessageFormat,
 }
 
 fn parse_file(text: &str) -> Result<(PathBuf, PathBuf), String> {

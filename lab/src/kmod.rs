@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::context::Context;
+use crate::context::{Context, remove_folder};
+use crate::diagnostics::{Diagnostics, MessageFormat, RUSTC_FLAGS};
 use crate::kernel::Kernel;
 use crate::lock::Lock;
 use crate::process;
@@ -25,6 +26,7 @@ pub(crate) fn build(
     toolroot: &Toolroot,
     kernel: &Kernel,
     module: &Path,
+    format: MessageFormat,
 ) -> anyhow::Result<Vec<PathBuf>> {
     let module = module.canonicalize().with_context(|| format!("there is no folder {}", module.display()))?;
     if !["Kbuild", "Makefile"].iter().any(|name| module.join(name).is_file()) {
@@ -36,6 +38,10 @@ pub(crate) fn build(
     let in_place = module.join(BUILT).is_file();
     let out = if in_place { module.clone() } else { out_folder(context, kernel, &module)? };
     let _lock = Lock::take(&context.build_lock("modules"), "builds kernel modules")?;
+    if format == MessageFormat::Json && !in_place {
+        // An editor wants to know all there is to say; Kbuild tells nothing of what it need not compile again.
+        remove_folder(&out)?;
+    }
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
 
     let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -45,8 +51,19 @@ pub(crate) fn build(
     if !in_place {
         make.arg(format!("MO={}", out.display()));
     }
-    process::run(make.arg("modules"), &step)?;
-    step.done();
+    make.args([RUSTC_FLAGS, "--no-print-directory", "modules"]);
+    let mut diagnostics = Diagnostics::default();
+    let status = process::run_apart(&mut make, |line| step.message(line), |line| diagnostics.take(line))?;
+    if status.success() {
+        step.done();
+    } else {
+        drop(step);
+    }
+    diagnostics.print(format);
+    if !status.success() {
+        let why = if diagnostics.is_empty() { "; `-v` shows what make did" } else { "" };
+        bail!("the module {name} does not build for Linux {}{why}", kernel.release);
+    }
 
     let order = std::fs::read_to_string(out.join(BUILT)).context("Kbuild did not say what it built")?;
     let built: Vec<PathBuf> = order.lines().map(|object| out.join(object).with_extension("ko")).collect();
@@ -66,10 +83,15 @@ pub(crate) fn build_ours(
     kernel: &Kernel,
 ) -> anyhow::Result<Vec<PathBuf>> {
     let mut built = Vec::new();
-    for name in MODULES {
-        built.extend(build(context, toolroot, kernel, &context.checkout.join("linux").join(name))?);
+    for folder in own_folders(context) {
+        built.extend(build(context, toolroot, kernel, &folder, MessageFormat::Human)?);
     }
     Ok(built)
+}
+
+/// The folders of this project's modules, in load order.
+pub(crate) fn own_folders(context: &Context) -> Vec<PathBuf> {
+    MODULES.iter().map(|name| context.checkout.join("linux").join(name)).collect()
 }
 
 /// Where the folder `module` is built. Two folders of the same name must not share their objects, so those outside this

@@ -122,6 +122,29 @@ pub(crate) fn run_lines_from(
     Ok(())
 }
 
+/// Runs a program to its end with each line of its stdout and stderr handed over apart. How it ended is for the caller to judge.
+pub(crate) fn run_apart(
+    command: &mut Command,
+    mut stdout: impl FnMut(&str),
+    mut stderr: impl FnMut(&str) + Send,
+) -> anyhow::Result<ExitStatus> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running::start(command)?;
+    let errors = running.child().stderr.take().context("no stderr")?;
+    let output = running.child().stdout.take().context("no stdout")?;
+    let each = |line: String, to: &mut dyn FnMut(&str)| {
+        if ui::verbose() {
+            eprintln!("  {line}");
+        }
+        to(&line);
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| LossyLines(BufReader::new(errors)).for_each(|line| each(line, &mut stderr)));
+        LossyLines(BufReader::new(output)).for_each(|line| each(line, &mut stdout));
+    });
+    running.wait()
+}
+
 /// Runs a program and returns its stdout; stderr is in the error should it fail.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -221,6 +244,21 @@ mod tests {
     #[test]
     fn output_is_stdout_alone() {
         assert_eq!(output(Command::new("sh").args(["-c", "echo out; echo err >&2"])).unwrap(), "out\n");
+    }
+
+    #[test]
+    fn two_streams_are_kept_apart() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = run_apart(
+            Command::new("sh").args(["-c", "echo one; echo two >&2; echo three; exit 3"]),
+            |line| out.push(line.to_owned()),
+            |line| err.push(line.to_owned()),
+        )
+        .unwrap();
+        assert_eq!(
+            (status.code(), out, err),
+            (Some(3), vec!["one".to_owned(), "three".to_owned()], vec!["two".to_owned()])
+        );
     }
 
     #[test]

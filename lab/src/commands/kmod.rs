@@ -22,15 +22,11 @@ pub(super) fn run(context: &Context, args: &KmodArgs) -> anyhow::Result<i32> {
         println!("{}", kernel.build.display());
         return Ok(0);
     }
-    let built = if args.modules.is_empty() {
-        kmod::build_ours(context, &toolroot, &kernel)?
-    } else {
-        let mut built = Vec::new();
-        for module in &args.modules {
-            built.extend(kmod::build(context, &toolroot, &kernel, module)?);
-        }
-        built
-    };
+    let modules = if args.modules.is_empty() { kmod::own_folders(context) } else { args.modules.clone() };
+    let mut built = Vec::new();
+    for module in &modules {
+        built.extend(kmod::build(context, &toolroot, &kernel, module, args.message_format)?);
+    }
     for path in built {
         println!("{}", path.display());
     }

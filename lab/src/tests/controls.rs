@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use regex::Regex;
 
 use super::{Lab, Report};
+use crate::diagnostics::MessageFormat;
 use crate::kmod;
 use crate::machine::{self, Config, Output, STATUS_MACHINE_FAILED};
 
@@ -57,7 +58,7 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
 /// The modules with the faults, built for the checked kernel.
 pub(super) fn modules(lab: &Lab) -> anyhow::Result<Vec<std::path::PathBuf>> {
     let parts = &lab.parts;
-    kmod::build(&parts.context, &parts.toolroot, &parts.linux()?.kernel, &sources(lab))
+    kmod::build(&parts.context, &parts.toolroot, &parts.linux()?.kernel, &sources(lab), MessageFormat::Human)
 }
 
 fn sources(lab: &Lab) -> std::path::PathBuf {

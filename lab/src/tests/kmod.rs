@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 
 use super::Lab;
 use super::vm::shell;
+use crate::diagnostics::MessageFormat;
 use crate::kernel;
 use crate::kmod;
 use crate::machine::Config;
@@ -60,7 +61,13 @@ pub(super) fn a_foreign_module_is_built_and_loads(lab: &Lab) -> anyhow::Result<(
     std::fs::write(folder.path().join("Kbuild"), "obj-m := foreign.o\n")
         .context("cannot write the Kbuild file")?;
     let parts = &lab.parts;
-    let built = kmod::build(&parts.context, &parts.toolroot, &parts.linux()?.kernel, folder.path())?;
+    let built = kmod::build(
+        &parts.context,
+        &parts.toolroot,
+        &parts.linux()?.kernel,
+        folder.path(),
+        MessageFormat::Human,
+    )?;
     let left: Vec<_> = std::fs::read_dir(folder.path())?.flatten().map(|entry| entry.file_name()).collect();
     ensure!(left.len() == 2, "the build left files among the sources: {left:?}");
     let config = Config { more_modules: built, rng: 0, load_modules: false, ..lab.config() };
@@ -77,6 +84,41 @@ pub(super) fn a_foreign_module_is_built_and_loads(lab: &Lab) -> anyhow::Result<(
         &parts.linux()?.kernel,
         &folder.path().canonicalize()?,
     )?)
+}
+
+/// Two errors and a warning in one source, each with the place and the text that rustc points at.
+pub(super) fn every_error_of_a_module_is_shown(lab: &Lab) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    let wrong = FOREIGN.replace(
+        "        Ok(Foreign)",
+        "        let unused = 5;\n        let number: u32 = \"text\";\n        missing();\n        Ok(Foreign)",
+    );
+    std::fs::write(folder.path().join("wrong.rs"), wrong.replace("foreign", "wrong"))
+        .context("cannot write the module")?;
+    std::fs::write(folder.path().join("Kbuild"), "obj-m := wrong.o\n")
+        .context("cannot write the Kbuild file")?;
+    let context = &lab.parts.context;
+    let build = |format: &str| -> anyhow::Result<std::process::Output> {
+        let mut command =
+            std::process::Command::new(std::env::current_exe().context("cannot find this program")?);
+        command.current_dir(&context.checkout).args(["kmod", "--message-format", format, "--module"]);
+        command.arg(folder.path()).output().context("cannot start this program")
+    };
+    let human = build("human")?;
+    let text = String::from_utf8_lossy(&human.stderr);
+    let place = format!("{}/wrong.rs:20:27", folder.path().display());
+    for part in ["error[E0308]: mismatched types", &place, "error[E0425]: cannot find function `missing`"] {
+        ensure!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+    ensure!(!human.status.success() && !text.contains("make"), "make's own words are shown:\n{text}");
+    let json = build("json")?;
+    let said = String::from_utf8_lossy(&json.stdout);
+    let errors = said.lines().map(serde_json::from_str::<serde_json::Value>).collect::<Result<Vec<_>, _>>();
+    let codes: Vec<_> =
+        errors.context("a line is no JSON")?.iter().map(|it| it["code"]["code"].clone()).collect();
+    ensure!(codes.contains(&"E0308".into()) && codes.contains(&"E0425".into()), "the codes are {codes:?}");
+    let kernel = &lab.parts.linux()?.kernel;
+    crate::context::remove_folder(&kmod::out_folder(context, kernel, &folder.path().canonicalize()?)?)
 }
 
 /// What kernel people expect: `make -C linux/my_rng KDIR=<prepared tree>`, in a copy so that the checkout stays clean.

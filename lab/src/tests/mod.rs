@@ -67,6 +67,7 @@ type MachineTest = fn(&Lab) -> anyhow::Result<()>;
 const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("kmod::symbols_of_another_kernel_are_refused", kmod::symbols_of_another_kernel_are_refused),
     ("kmod::a_foreign_module_is_built_and_loads", kmod::a_foreign_module_is_built_and_loads),
+    ("kmod::every_error_of_a_module_is_shown", kmod::every_error_of_a_module_is_shown),
     ("kmod::plain_make_builds_my_rng", kmod::plain_make_builds_my_rng),
     ("kmod::modinfo_tells_what_the_module_is", kmod::modinfo_tells_what_the_module_is),
     ("vm::the_exit_status_comes_back", vm::the_exit_status_comes_back),
