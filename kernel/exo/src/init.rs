@@ -23,7 +23,7 @@ use crate::{
     drivers,
     errno::{Errno, Result},
     fs::{
-        FileTable, FsContext, file, mount,
+        Files, FsContext, file, mount,
         node::{self, Body, FileSystem, Node, kind},
         path::{self, Follow},
         pipe::Pipe,
@@ -80,7 +80,6 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         children: SpinLock::default(),
         threads: SpinLock::default(),
         memory: SpinLock::new(AddressSpace::none()),
-        files: Arc::new(FileTable::new()),
         fs: Arc::new(FsContext::new()),
         actions: Arc::new(Actions::new()),
         pending: SpinLock::new(Pending::default()),
@@ -189,6 +188,7 @@ fn first_task() -> Result<Arc<Task>> {
     let task = Task::new(Seed {
         tid: pid,
         process: process.clone(),
+        files: Files::empty(),
         regs: &Regs::default(),
         name: Name::new(b"init"),
         blocked: SignalSet::default(),
@@ -209,7 +209,7 @@ pub fn first_program(regs: &mut Regs) {
         path::resolve(None, b"/dev/console", Follow::Yes).and_then(|node| file::open(&node, abi::O_RDWR));
     if let Ok(console) = console {
         for fd in 0..3 {
-            let _ = task.process.files.replace(fd, console.clone(), false);
+            let _ = task.files.replace(fd, console.clone(), false);
         }
     }
     let program = options.init.unwrap_or("/init").as_bytes();

@@ -19,6 +19,7 @@ pub mod log;
 pub mod mm;
 pub mod panic;
 pub mod power;
+pub mod replaceable;
 pub mod smp;
 pub mod sync;
 pub mod thread;

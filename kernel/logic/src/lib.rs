@@ -19,6 +19,7 @@ pub mod event_reader;
 pub mod event_rings;
 pub mod line_discipline;
 pub mod pci;
+pub mod range_locks;
 pub mod ring;
 pub mod seen;
 pub mod symbols;

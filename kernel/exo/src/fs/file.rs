@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Open files: what a descriptor stands for.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use alloc::{boxed::Box, sync::Arc, vec};
 
@@ -133,6 +133,11 @@ pub trait File: Send + Sync {
         None
     }
 
+    /// The pipe behind it.
+    fn pipe(&self) -> Option<&Arc<super::pipe::Pipe>> {
+        None
+    }
+
     /// The socket behind it.
     fn socket(&self) -> Option<&super::socket_pair::Socket> {
         None
@@ -151,12 +156,23 @@ pub struct OpenFile {
     pub node: Arc<Node>,
     flags: AtomicU32,
     offset: SpinLock<u64>,
+    /// Whom signals about it are for (F_SETOWN).
+    owner: AtomicI32,
+    /// Which signal that is; 0 for SIGIO.
+    signal: AtomicU32,
 }
 
 impl OpenFile {
     /// Wraps a file that was opened with the `O_` bits `flags`.
     pub fn new(file: Box<dyn File>, node: Arc<Node>, flags: u32) -> Arc<Self> {
-        Arc::new(Self { file, node, flags: AtomicU32::new(flags), offset: SpinLock::new(0) })
+        Arc::new(Self {
+            file,
+            node,
+            flags: AtomicU32::new(flags),
+            offset: SpinLock::new(0),
+            owner: AtomicI32::new(0),
+            signal: AtomicU32::new(0),
+        })
     }
 
     /// The file itself.
@@ -182,6 +198,41 @@ impl OpenFile {
     /// Whether it may be written.
     pub fn can_write(&self) -> bool {
         self.flags() & abi::O_ACCMODE != abi::O_RDONLY && self.flags() & abi::O_PATH == 0
+    }
+
+    /// Whether it was opened for its place only (O_PATH).
+    pub fn is_path_only(&self) -> bool {
+        self.flags() & abi::O_PATH != 0
+    }
+
+    /// Whom signals about it are for: a process, or a group as a negative number; 0 for nobody.
+    pub fn owner(&self) -> i32 {
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    /// Sets that.
+    pub fn set_owner(&self, owner: i32) {
+        self.owner.store(owner, Ordering::Relaxed);
+    }
+
+    /// The signal that is sent; 0 for SIGIO.
+    pub fn signal(&self) -> u32 {
+        self.signal.load(Ordering::Relaxed)
+    }
+
+    /// Sets that.
+    pub fn set_signal(&self, signal: u32) {
+        self.signal.store(signal, Ordering::Relaxed);
+    }
+
+    /// What tells it from every other open file as long as it is open.
+    pub fn id(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// Where the next read or write begins.
+    pub fn position(&self) -> u64 {
+        *self.offset.lock()
     }
 
     fn io(&self, offset: u64) -> Io {
@@ -336,6 +387,14 @@ impl OpenFile {
         })?;
         *offset = position;
         Ok(())
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if let Some(locks) = self.node.locks.get() {
+            locks.end_open_file(self.id());
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 
 pub mod device;
 pub mod file;
+pub mod files;
+pub mod locks;
 pub mod mount;
 pub mod node;
 pub mod path;
@@ -21,6 +23,7 @@ use alloc::sync::Arc;
 use exo_hal::sync::SpinLock;
 
 pub use file::OpenFile;
+pub use files::Files;
 use node::Node;
 pub use table::FileTable;
 

@@ -12,7 +12,11 @@ use alloc::{
 
 use exo_hal::{boot::spin_once::Once, mm::frame, sync::SpinLock, time};
 
-use super::{OpenFile, pipe::Pipe};
+use super::{
+    OpenFile,
+    locks::{FileLocks, LockSlot},
+    pipe::Pipe,
+};
 use crate::{
     errno::{Errno, Result},
     mm::Pages,
@@ -126,6 +130,8 @@ pub struct Node {
     place: SpinLock<(Weak<Node>, Vec<u8>)>,
     /// What is mounted on a directory.
     pub mounted: SpinLock<Option<Arc<Node>>>,
+    /// The locks that programs have on it.
+    pub locks: LockSlot,
 }
 
 static NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -162,6 +168,7 @@ impl Node {
             }),
             place: SpinLock::new((Weak::new(), Vec::new())),
             mounted: SpinLock::new(None),
+            locks: LockSlot::default(),
         })
     }
 
@@ -198,6 +205,11 @@ impl Node {
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
         matches!(self.body, Body::Directory(_) | Body::Dynamic(_))
+    }
+
+    /// The locks that programs have on it, to add one. ENOLCK if there is no memory.
+    pub fn file_locks(&self) -> Result<Arc<FileLocks>> {
+        self.locks.get_or_make((self.system as u32, self.number))
     }
 
     /// Whether anybody may execute it.

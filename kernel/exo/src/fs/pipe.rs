@@ -22,8 +22,10 @@ use crate::{
     user,
 };
 
-/// What a pipe holds at most, as on Linux.
+/// What a pipe holds at most unless a program changes it, as on Linux.
 const CAPACITY: usize = 65536;
+/// As high as a program may raise that, as on Linux by default.
+const MOST_CAPACITY: usize = 1 << 20;
 /// What it holds at first; it grows when a writer needs more.
 const FIRST_CAPACITY: usize = 4096;
 /// Writes of up to this many bytes are not mixed with others.
@@ -32,6 +34,8 @@ const ATOMIC: usize = 4096;
 /// A pipe.
 pub struct Pipe {
     ring: SpinLock<Ring>,
+    /// What it holds at most; changed with the ring locked.
+    capacity: AtomicUsize,
     readers: AtomicUsize,
     writers: AtomicUsize,
     /// Openings so far, for those who wait for the other side of a named pipe.
@@ -46,6 +50,7 @@ impl Pipe {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             ring: SpinLock::new(Ring::new(0)),
+            capacity: AtomicUsize::new(CAPACITY),
             readers: AtomicUsize::new(0),
             writers: AtomicUsize::new(0),
             read_openings: AtomicU64::new(0),
@@ -53,6 +58,35 @@ impl Pipe {
             readable: WaitQueue::new(),
             writable: WaitQueue::new(),
         })
+    }
+
+    /// What it holds at most, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Changes that to at least `bytes`, a power of two; what it is then. EBUSY if it holds more.
+    pub fn set_capacity(&self, bytes: u32) -> Result {
+        if bytes > 1 << 31 {
+            return Err(Errno::EINVAL);
+        }
+        let wanted = (bytes as usize).max(FIRST_CAPACITY).next_power_of_two();
+        if wanted > MOST_CAPACITY {
+            return Err(Errno::EPERM);
+        }
+        {
+            let ring = self.ring.lock();
+            if ring.len() > wanted {
+                return Err(Errno::EBUSY);
+            }
+            self.capacity.store(wanted, Ordering::Relaxed);
+        }
+        self.writable.wake_all();
+        Ok(wanted)
+    }
+
+    fn room(&self, ring: &Ring) -> usize {
+        self.capacity().saturating_sub(ring.len())
     }
 
     /// Takes what is there; none if the reader has to wait.
@@ -86,17 +120,19 @@ impl Pipe {
         }
         let mut ring = self.ring.lock();
         let needed = if length <= ATOMIC { length } else { 1 };
-        let wanted = ring.len().saturating_add(length).min(CAPACITY);
+        let capacity = self.capacity();
+        let wanted = ring.len().saturating_add(length).min(capacity);
         if wanted > ring.capacity() {
-            if !frame::available(CAPACITY / exo_hal::PAGE_SIZE) {
+            if !frame::available(capacity / exo_hal::PAGE_SIZE) {
                 return Some(Err(Errno::ENOMEM));
             }
             ring.grow(wanted.next_power_of_two().max(FIRST_CAPACITY));
         }
-        if ring.room() < needed {
+        if self.room(&ring) < needed {
             return None;
         }
         let mut done = 0;
+        let length = length.min(self.room(&ring));
         while done < length && ring.room() > 0 {
             let run = ring.free_run();
             let count = run.len().min(length - done);
@@ -199,7 +235,7 @@ impl File for End {
     fn events(&self) -> Events {
         let (length, room) = {
             let ring = self.pipe.ring.lock();
-            (ring.len(), CAPACITY - ring.len())
+            (ring.len(), self.pipe.room(&ring))
         };
         let mut events = Events::empty();
         if self.reads {
@@ -216,6 +252,10 @@ impl File for End {
 
     fn queue(&self) -> Option<&WaitQueue> {
         Some(if self.reads { &self.pipe.readable } else { &self.pipe.writable })
+    }
+
+    fn pipe(&self) -> Option<&Arc<Pipe>> {
+        Some(&self.pipe)
     }
 
     fn ioctl(&self, request: u32, argument: usize) -> Result {

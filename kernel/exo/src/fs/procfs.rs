@@ -36,7 +36,7 @@ const DIRECTORY: u32 = kind::DIRECTORY | 0o555;
 /// What writes itself into a string.
 type Writer = fn(&mut String) -> core::fmt::Result;
 
-const FILES: [(&str, Writer); 11] = [
+const FILES: [(&str, Writer); 12] = [
     ("cmdline", |out| writeln!(out, "{}", exo_hal::boot::info().command_line)),
     ("cpuinfo", cpuinfo),
     ("exo", exo),
@@ -44,6 +44,7 @@ const FILES: [(&str, Writer); 11] = [
         out.write_str("nodev\tproc\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\tsysfs\nnodev\tramfs\n")
     }),
     ("loadavg", loadavg),
+    ("locks", super::locks::write_list),
     ("meminfo", meminfo),
     ("mounts", mounts),
     ("stat", stat),
@@ -209,7 +210,7 @@ impl DynamicDirectory for Descriptors {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
         let process = find(self.0).map_err(|_| Errno::ENOENT)?;
         let fd = number(name).and_then(|n| i32::try_from(n).ok()).ok_or(Errno::ENOENT)?;
-        let file = process.files.get(fd).map_err(|_| Errno::ENOENT)?;
+        let file = process.files().and_then(|files| files.get(fd).ok()).ok_or(Errno::ENOENT)?;
         // Its permissions tell what the file was opened for.
         let access = if file.can_read() { 0o500 } else { 0 } | if file.can_write() { 0o300 } else { 0 };
         Ok(Node::new(FileSystem::Processes, kind::LINK | access, Body::DescriptorLink(file)))
@@ -217,7 +218,13 @@ impl DynamicDirectory for Descriptors {
 
     fn list(&self) -> Vec<(Vec<u8>, u32)> {
         let Ok(process) = find(self.0) else { return Vec::new() };
-        process.files.list().iter().map(|fd| (format!("{fd}").into_bytes(), kind::LINK)).collect()
+        process
+            .files()
+            .map(|files| files.list())
+            .unwrap_or_default()
+            .iter()
+            .map(|fd| (format!("{fd}").into_bytes(), kind::LINK))
+            .collect()
     }
 }
 

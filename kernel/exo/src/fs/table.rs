@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A process's descriptors.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock};
 
-use super::file::OpenFile;
+use super::{file::OpenFile, locks::Owner};
 use crate::{
     errno::{Errno, Result},
     task::{current, limits::index},
@@ -55,28 +55,75 @@ pub struct FileTable {
     entries: SpinLock<Vec<Option<Entry>>>,
     /// For the first descriptors: which stateless device, and whether it may be read and written. 0 for all else.
     quick: [AtomicU8; QUICK],
+    /// Threads that use it.
+    users: AtomicUsize,
+    /// No other table has it: the owner of fcntl(2)'s locks.
+    number: u64,
 }
+
+static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 impl FileTable {
     /// No descriptors.
     pub fn new() -> Self {
-        Self { entries: SpinLock::new(Vec::new()), quick: [const { AtomicU8::new(0) }; QUICK] }
+        Self {
+            entries: SpinLock::new(Vec::new()),
+            quick: [const { AtomicU8::new(0) }; QUICK],
+            users: AtomicUsize::new(0),
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
-    /// A copy for a new process: the same open files. ENOMEM if the kernel has no room for it.
-    pub fn duplicate(&self) -> Result<Self> {
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// One thread more uses it.
+    pub fn join(&self) {
+        self.users.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A thread does not use it any more; the last closes everything.
+    pub fn leave(&self) {
+        if self.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.close_all();
+        }
+    }
+
+    /// Whether more than one thread uses it.
+    pub fn is_shared(&self) -> bool {
+        self.users.load(Ordering::Acquire) > 1
+    }
+
+    /// A descriptor was closed: the process gives up its locks of that file, by whatever descriptor it got them.
+    fn release_locks(&self, file: &OpenFile) {
+        if let Some(locks) = file.node.locks.get().filter(|_| !file.is_path_only()) {
+            locks.clear_owner(Owner::Table(self.number));
+        }
+    }
+
+    fn let_go(&self, closed: Option<Entry>) {
+        if let Some(entry) = closed {
+            self.release_locks(&entry.file);
+        }
+    }
+
+    /// A copy of the descriptors below `end` for another user: the same open files. ENOMEM if the kernel has no room for it.
+    pub fn duplicate(&self, end: usize) -> Result<Self> {
         let new = Self::new();
         {
             let entries = self.entries.lock();
-            if let Some(last) = entries.len().checked_sub(1) {
+            let copied = entries.get(..end.min(entries.len())).unwrap_or_default();
+            if let Some(last) = copied.len().checked_sub(1) {
                 grow(&mut new.entries.lock(), last)?;
             }
-            for (fd, entry) in entries.iter().enumerate() {
+            for (fd, entry) in copied.iter().enumerate() {
                 if let Some(entry) = entry {
                     new.note(fd, Some(&entry.file));
                 }
             }
-            new.entries.lock().clone_from_slice(&entries);
+            new.entries.lock().clone_from_slice(copied);
         }
         Ok(new)
     }
@@ -170,7 +217,7 @@ impl FileTable {
             self.note(at, Some(&file));
             entries.get_mut(at).and_then(|slot| slot.replace(Entry { file, close_on_exec }))
         };
-        drop(old);
+        self.let_go(old);
         Ok(at)
     }
 
@@ -184,7 +231,9 @@ impl FileTable {
             old
         };
         // Closing may wake others: not with the table locked.
-        old.map(drop).ok_or(Errno::EBADF)
+        let entry = old.ok_or(Errno::EBADF)?;
+        self.let_go(Some(entry));
+        Ok(())
     }
 
     fn close_where(&self, which: impl Fn(usize, bool) -> bool) {
@@ -198,7 +247,7 @@ impl FileTable {
                 }
             }
         }
-        drop(closed);
+        closed.into_iter().for_each(|entry| self.let_go(Some(entry)));
     }
 
     /// Closes what exec closes.
@@ -222,6 +271,11 @@ impl FileTable {
         } else {
             self.close_where(|fd, _| (first..=last).contains(&fd));
         }
+    }
+
+    /// What is above all open descriptors.
+    pub fn end(&self) -> usize {
+        self.entries.lock().iter().rposition(Option::is_some).map_or(0, |last| last + 1)
     }
 
     /// The open descriptors.

@@ -131,7 +131,7 @@ pub fn setup(entries: u32, at: usize) -> Result {
     if ring.is_polled() {
         ring.start_worker()?;
     }
-    current().process.files.clone().add(file, true, 0)
+    current().files.arc().add(file, true, 0)
 }
 
 /// `struct io_uring_getevents_arg`.
@@ -155,7 +155,7 @@ pub fn enter(fd: i32, to_submit: u32, min_complete: u32, flags: u32, argument: u
     if flags & !ENTER_FLAGS != 0 {
         return Err(Errno::EINVAL);
     }
-    let files = current().process.files.clone();
+    let files = current().files.arc();
     let ring = ring::of(&*files.get(fd)?)?;
     let submitted = if ring.is_polled() {
         if flags & abi::IORING_ENTER_SQ_WAKEUP != 0 {
@@ -236,7 +236,7 @@ pub fn register(fd: i32, operation: u32, argument: usize, count: u32) -> Result 
     const NO_FILES: u32 = number(register_op::IORING_UNREGISTER_FILES);
     const FILES_UPDATE: u32 = number(register_op::IORING_REGISTER_FILES_UPDATE);
     const PROBE: u32 = number(register_op::IORING_REGISTER_PROBE);
-    let ring = ring::of(&*current().process.files.get(fd)?)?;
+    let ring = ring::of(&*current().files.get(fd)?)?;
     let count = count as usize;
     match operation {
         BUFFERS => register_buffers(&ring, argument, count),
@@ -291,7 +291,7 @@ fn register_files(ring: &Ring, at: usize, count: usize) -> Result {
     if count > MOST_FILES {
         return Err(Errno::EMFILE);
     }
-    let table = current().process.files.clone();
+    let table = current().files.arc();
     let mut files = mm::list(count)?;
     for index in 0..count {
         files.push(resources::file(&table, descriptor(at, index)?)?);
@@ -326,7 +326,7 @@ fn update_files(ring: &Ring, at: usize, count: usize) -> Result {
     if start.checked_add(count).is_none_or(|end| end > places) {
         return Err(Errno::EINVAL);
     }
-    let table = current().process.files.clone();
+    let table = current().files.arc();
     for index in 0..count {
         let step = descriptor(update.descriptors as usize, index).and_then(|fd| match fd {
             abi::IORING_REGISTER_FILES_SKIP => Ok(()),

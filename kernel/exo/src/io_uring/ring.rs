@@ -130,7 +130,7 @@ impl Ring {
             flights: SpinLock::default(),
             used: SpinLock::default(),
             in_flight: AtomicUsize::new(0),
-            files: Arc::downgrade(&current().process.files),
+            files: Arc::downgrade(&current().files.arc()),
             news: AtomicBool::new(false),
             work: WaitQueue::new(),
             closing: AtomicBool::new(false),

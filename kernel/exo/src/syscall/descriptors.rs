@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Descriptors: close, dup, fcntl, ioctl, pipe.
+//! Descriptors: close, dup, ioctl, pipe, unshare.
 
 use alloc::sync::Arc;
 
@@ -7,23 +7,23 @@ use linux_raw_sys::{general as abi, ioctl as requests};
 
 use crate::{
     errno::{Errno, Result},
-    fs::{OpenFile, pipe as pipes},
+    fs::{OpenFile, node::kind, pipe as pipes},
     task::current,
     user,
 };
 
 pub(super) fn close(fd: i32) -> Result {
-    current().process.files.close(fd).map(|()| 0)
+    current().files.close(fd).map(|()| 0)
 }
 
 pub(super) fn dup(fd: i32) -> Result {
-    let files = &current().process.files.clone();
+    let files = &current().files.arc();
     files.add(files.get(fd)?, false, 0)
 }
 
 pub(super) fn dup2(old: i32, new: i32) -> Result {
     if old == new {
-        current().process.files.get(old)?;
+        current().files.get(old)?;
         return Ok(new as usize);
     }
     dup3(old, new, 0)
@@ -33,7 +33,7 @@ pub(super) fn dup3(old: i32, new: i32, flags: u32) -> Result {
     if old == new || flags & !abi::O_CLOEXEC != 0 {
         return Err(Errno::EINVAL);
     }
-    let files = &current().process.files.clone();
+    let files = &current().files.arc();
     files.replace(new, files.get(old)?, flags & abi::O_CLOEXEC != 0)
 }
 
@@ -52,7 +52,7 @@ pub(super) fn pipe2(to: usize, flags: u32) -> Result {
 
 /// Enters two files, and tells the program their descriptors: both or none.
 pub(super) fn give_two([first, second]: [Arc<OpenFile>; 2], close_on_exec: bool, to: usize) -> Result {
-    let files = &current().process.files.clone();
+    let files = &current().files.arc();
     let first = files.add(first, close_on_exec, 0)?;
     let second = match files.add(second, close_on_exec, 0) {
         Ok(second) => second,
@@ -69,59 +69,64 @@ pub(super) fn give_two([first, second]: [Arc<OpenFile>; 2], close_on_exec: bool,
     Ok(0)
 }
 
-fn set_status(file: &OpenFile, flags: u32) -> Result {
-    file.set_flags(flags);
-    Ok(0)
-}
-
-pub(super) fn fcntl(fd: i32, command: u32, argument: usize) -> Result {
-    let files = &current().process.files.clone();
-    let file = files.get(fd)?;
-    match command {
-        abi::F_DUPFD => {
-            usize::try_from(argument as i32).map_err(|_| Errno::EINVAL)?;
-            files.add(file, false, argument)
-        }
-        abi::F_DUPFD_CLOEXEC => {
-            usize::try_from(argument as i32).map_err(|_| Errno::EINVAL)?;
-            files.add(file, true, argument)
-        }
-        abi::F_GETFD => files.close_on_exec_flag(fd).map(usize::from),
-        abi::F_SETFD => files.set_close_on_exec(fd, argument & abi::FD_CLOEXEC as usize != 0).map(|()| 0),
-        // O_LARGEFILE is always on.
-        abi::F_GETFL => Ok((file.flags() & !abi::O_CLOEXEC | 0o100000) as usize),
-        abi::F_SETFL => set_status(&file, argument as u32),
-        // Nobody else has locks that could conflict: every process is the same user's, and none is remembered.
-        abi::F_GETLK => user::write(argument, &(abi::F_UNLCK as u16)).map(|()| 0),
-        abi::F_SETLK | abi::F_SETLKW => Ok(0),
-        abi::F_GETPIPE_SZ => Ok(65536),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-pub(super) fn flock(fd: i32, _operation: u32) -> Result {
-    current().process.files.get(fd).map(|_| 0)
-}
-
 pub(super) fn ioctl(fd: i32, request: u32, argument: usize) -> Result {
-    let files = &current().process.files.clone();
+    let files = &current().files.arc();
     let file = files.get(fd)?;
+    if file.is_path_only() {
+        return Err(Errno::EBADF);
+    }
     match request {
         requests::FIONBIO => {
             let on: i32 = user::read(argument)?;
             let flag = if on != 0 { abi::O_NONBLOCK } else { 0 };
-            set_status(&file, file.flags() & !abi::O_NONBLOCK | flag)
+            file.set_flags(file.flags() & !abi::O_NONBLOCK | flag);
+            Ok(0)
         }
         requests::FIOCLEX => files.set_close_on_exec(fd, true).map(|()| 0),
         requests::FIONCLEX => files.set_close_on_exec(fd, false).map(|()| 0),
+        requests::FIONREAD if file.node.kind() == kind::REGULAR => {
+            let left = file.node.size() as i64 - file.position() as i64;
+            user::write(argument, &(left as i32)).map(|()| 0)
+        }
         _ => file.file().ioctl(request, argument),
     }
 }
 
+/// `CLOSE_RANGE_` flags of Linux's `linux/close_range.h`.
+const CLOSE_RANGE_UNSHARE: u32 = 2;
+const CLOSE_RANGE_CLOEXEC: u32 = 4;
+
 pub(super) fn close_range(first: u32, last: u32, flags: u32) -> Result {
-    if first > last || flags & !(2 | 4) != 0 {
+    if first > last || flags & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 {
         return Err(Errno::EINVAL);
     }
-    current().process.files.close_range(first as usize, last as usize, flags & 4 != 0);
+    let (first, last, on_exec) = (first as usize, last as usize, flags & CLOSE_RANGE_CLOEXEC != 0);
+    let task = current();
+    if flags & CLOSE_RANGE_UNSHARE != 0 {
+        // What would be closed at once, up to the end, need not be copied.
+        let to_the_end = !on_exec && last >= task.files.end();
+        task.files.unshare_below(if to_the_end { first } else { usize::MAX })?;
+    }
+    task.files.close_range(first, last, on_exec);
+    Ok(0)
+}
+
+/// Gives the thread what it shared until now. Namespaces are not here; the thread's signals and memory stay its process's.
+pub(super) fn unshare(flags: u32) -> Result {
+    const ALONE: u32 = abi::CLONE_THREAD | abi::CLONE_SIGHAND | abi::CLONE_VM;
+    if flags & !(abi::CLONE_FILES | abi::CLONE_FS | abi::CLONE_SYSVSEM | ALONE) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let task = current();
+    let process = &task.process;
+    let has_threads = process.threads.lock().len() > 1;
+    let shares_memory = has_threads || Arc::strong_count(&process.memory.lock()) > 1;
+    let shares_directory = has_threads || Arc::strong_count(&process.fs) > 1;
+    if flags & ALONE != 0 && shares_memory || flags & abi::CLONE_FS != 0 && shares_directory {
+        return Err(Errno::EINVAL);
+    }
+    if flags & abi::CLONE_FILES != 0 {
+        task.files.unshare()?;
+    }
     Ok(0)
 }

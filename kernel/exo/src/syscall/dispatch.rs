@@ -17,8 +17,8 @@ use exo_hal::{
 use exo_logic::seen::Seen;
 
 use super::{
-    Argument, blocks, descriptors, futexes, identity, info, ipcs, lean as lean_calls, memory, names, open,
-    polling, processes, read_write, signals, sockets, status, times,
+    Argument, blocks, descriptors, fcntl, futexes, identity, info, ipcs, lean as lean_calls, locks, memory,
+    names, open, polling, processes, read_write, signals, sockets, status, times,
 };
 use crate::{
     errno::{Errno, Result},
@@ -125,8 +125,8 @@ system_calls! {
     61 plain wait4 => processes::wait4(4);
     62 plain kill => signals::kill(2);
     63 plain uname => info::uname(1);
-    72 plain fcntl => descriptors::fcntl(3);
-    73 plain flock => descriptors::flock(2);
+    72 plain fcntl => fcntl::fcntl(3);
+    73 plain flock => locks::flock(2);
     74 plain fsync => read_write::fsync(1);
     75 plain fdatasync => read_write::fsync(1);
     76 plain truncate => names::truncate(2);
@@ -240,6 +240,7 @@ system_calls! {
     269 plain faccessat => status::faccessat(3);
     270 plain pselect6 => polling::pselect6(6);
     271 plain ppoll => polling::ppoll(5);
+    272 plain unshare => descriptors::unshare(1);
     273 plain set_robust_list => processes::set_robust_list(2);
     274 plain get_robust_list => processes::get_robust_list(3);
     280 plain utimensat => names::utimensat(4);

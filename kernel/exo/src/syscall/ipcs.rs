@@ -11,12 +11,12 @@ use crate::{
 };
 
 pub(super) fn create() -> Result {
-    let files = current().process.files.clone();
+    let files = current().files.arc();
     files.add(ipc::create(), false, 0)
 }
 
 fn with<R>(fd: u64, with: impl FnOnce(&Endpoint) -> Result<R>) -> Result<R> {
-    let file: alloc::sync::Arc<OpenFile> = current().process.files.get(fd as i32)?;
+    let file: alloc::sync::Arc<OpenFile> = current().files.get(fd as i32)?;
     with(file.file().endpoint().ok_or(Errno::EINVAL)?)
 }
 

@@ -17,7 +17,7 @@ fn answer(result: Result<usize, Errno>) -> LeanResult {
 
 pub(super) extern "C" fn read(fd: u64, to: u64, length: u64, _: u64) -> LeanResult {
     let length = (length as usize).min(user::MAX_IO);
-    match current().process.files.stateless(fd, false) {
+    match current().files.stateless(fd, false) {
         Some(Stateless::Null) => LeanResult::done(0),
         Some(Stateless::Zero) => {
             answer(memory::zero(to as usize, length).map(|()| length).map_err(Errno::from))
@@ -27,7 +27,7 @@ pub(super) extern "C" fn read(fd: u64, to: u64, length: u64, _: u64) -> LeanResu
 }
 
 pub(super) extern "C" fn write(fd: u64, _from: u64, length: u64, _: u64) -> LeanResult {
-    match current().process.files.stateless(fd, true) {
+    match current().files.stateless(fd, true) {
         Some(_) => LeanResult::done(length.min(user::MAX_IO as u64) as i64),
         None => LeanResult::full(),
     }

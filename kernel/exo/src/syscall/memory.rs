@@ -50,7 +50,7 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
             Backing::Anonymous
         }
     } else {
-        let file = current().process.files.get(fd)?;
+        let file = current().files.get(fd)?;
         if !file.can_read() || shared && area.contains(Flags::WRITE) && !file.can_write() {
             return Err(Errno::EACCES);
         }

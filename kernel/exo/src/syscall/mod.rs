@@ -7,10 +7,12 @@ pub mod info;
 
 mod blocks;
 mod descriptors;
+mod fcntl;
 mod futexes;
 mod identity;
 mod ipcs;
 mod lean;
+mod locks;
 mod memory;
 mod names;
 mod open;

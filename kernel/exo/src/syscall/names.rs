@@ -184,7 +184,7 @@ pub(super) fn chdir(path: usize) -> Result {
 }
 
 pub(super) fn fchdir(fd: i32) -> Result {
-    change_directory(current().process.files.get(fd)?.node.clone())
+    change_directory(current().files.get(fd)?.node.clone())
 }
 
 pub(super) fn chroot(path: usize) -> Result {
@@ -206,7 +206,7 @@ pub(super) fn chmod(path: usize, mode: u32) -> Result {
 }
 
 pub(super) fn fchmod(fd: i32, mode: u32) -> Result {
-    set_mode(&current().process.files.get(fd)?.node, mode)
+    set_mode(&current().files.get(fd)?.node, mode)
 }
 
 pub(super) fn fchmodat(directory: i32, path: usize, mode: u32) -> Result {
@@ -239,7 +239,7 @@ pub(super) fn lchown(path: usize, uid: u32, gid: u32) -> Result {
 }
 
 pub(super) fn fchown(fd: i32, uid: u32, gid: u32) -> Result {
-    set_owner(&current().process.files.get(fd)?.node, uid, gid)
+    set_owner(&current().files.get(fd)?.node, uid, gid)
 }
 
 pub(super) fn fchownat(directory: i32, path: usize, uid: u32, gid: u32, flags: u32) -> Result {
@@ -260,7 +260,7 @@ fn set_times(node: &Node, times: [Option<u64>; 2]) -> Result {
 
 pub(super) fn utimensat(directory: i32, path: usize, times: usize, flags: u32) -> Result {
     let node = if path == 0 {
-        current().process.files.get(directory)?.node.clone()
+        current().files.get(directory)?.node.clone()
     } else {
         node_at(directory, path, flags)?
     };
@@ -318,13 +318,13 @@ pub(super) fn truncate(path: usize, size: i64) -> Result {
 }
 
 pub(super) fn ftruncate(fd: i32, size: i64) -> Result {
-    let file = current().process.files.get(fd)?;
+    let file = current().files.get(fd)?;
     if file.can_write() { set_size(&file.node, size) } else { Err(Errno::EINVAL) }
 }
 
 /// Space is given when it is written to; only the size is set here.
 pub(super) fn fallocate(fd: i32, mode: u32, offset: i64, length: i64) -> Result {
-    let file = current().process.files.get(fd)?;
+    let file = current().files.get(fd)?;
     let end = offset.checked_add(length).filter(|_| offset >= 0 && length > 0).ok_or(Errno::EINVAL)?;
     match (&file.node.body, mode) {
         (Body::File(pages), 0) if pages.size() < end as u64 => set_size(&file.node, end),
@@ -337,7 +337,7 @@ pub(super) fn fallocate(fd: i32, mode: u32, offset: i64, length: i64) -> Result 
 pub(super) fn getdents64(fd: i32, to: usize, size: usize) -> Result {
     /// Bytes of `struct linux_dirent64` before the name.
     const HEADER: usize = 19;
-    let file = current().process.files.get(fd)?;
+    let file = current().files.get(fd)?;
     if !file.node.is_directory() {
         return Err(Errno::ENOTDIR);
     }

@@ -24,7 +24,7 @@ pub(super) fn start(directory: i32, path: &[u8]) -> Result<Option<Arc<Node>>> {
     if directory == abi::AT_FDCWD || path.first() == Some(&b'/') {
         return Ok(None);
     }
-    let file = current().process.files.get(directory)?;
+    let file = current().files.get(directory)?;
     if !file.node.is_directory() && !path.is_empty() {
         return Err(Errno::ENOTDIR);
     }
@@ -56,7 +56,7 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
     let body = Body::File(Arc::new(Pages::new(0)));
     let node = Node::new(FileSystem::Anonymous, kind::REGULAR | 0o777, body);
     let opened = file::open(&node, abi::O_RDWR)?;
-    current().process.files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
+    current().files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }
 
 pub(super) fn openat(directory: i32, path: usize, flags: u32, mode: u32) -> Result {
@@ -98,5 +98,5 @@ pub(super) fn openat(directory: i32, path: usize, flags: u32, mode: u32) -> Resu
             node.touch();
         }
     }
-    current().process.files.add(opened, flags & abi::O_CLOEXEC != 0, 0)
+    current().files.add(opened, flags & abi::O_CLOEXEC != 0, 0)
 }

@@ -37,7 +37,7 @@ fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
     if !frame::available((count * KERNEL_BYTES).div_ceil(PAGE_SIZE)) {
         return Err(Errno::ENOMEM);
     }
-    let files = current().process.files.clone();
+    let files = current().files.arc();
     let mut entries = Vec::new();
     entries.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
     let mut questions = Vec::new();
@@ -92,7 +92,7 @@ const SETS: [(Events, Events); 3] = [
 fn select_until(count: i32, sets: [usize; 3], deadline: Option<u64>) -> Result {
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(1024);
     let words = count.div_ceil(64);
-    let files = current().process.files.clone();
+    let files = current().files.arc();
     let mut asked = [const { Vec::new() }; 3];
     for (bits, &set) in asked.iter_mut().zip(&sets) {
         *bits = vec![0u64; words];

@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn file(fd: i32) -> Result<Arc<OpenFile>> {
-    current().process.files.get(fd)
+    current().files.get(fd)
 }
 
 pub(super) fn read(fd: i32, to: usize, length: usize) -> Result {

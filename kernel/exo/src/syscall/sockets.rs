@@ -45,7 +45,7 @@ pub(super) fn socketpair(domain: u32, kind: u32, protocol: u32, to: usize) -> Re
 }
 
 fn with(fd: i32, with: impl FnOnce(&Socket, bool) -> Result) -> Result {
-    let file = current().process.files.get(fd)?;
+    let file = current().files.get(fd)?;
     let no_wait = file.flags() & abi::O_NONBLOCK != 0;
     with(file.file().socket().ok_or(Errno::ENOTSOCK)?, no_wait)
 }

@@ -85,7 +85,7 @@ pub(super) fn node_at(directory: i32, path: usize, flags: u32) -> Result<Arc<Nod
         if directory == abi::AT_FDCWD {
             return Ok(current().process.fs.directory.lock().clone());
         }
-        return Ok(current().process.files.get(directory)?.node.clone());
+        return Ok(current().files.get(directory)?.node.clone());
     }
     let follow = if flags & abi::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
     path::resolve(start(directory, &path)?.as_ref(), &path, follow)
@@ -100,7 +100,7 @@ pub(super) fn lstat(path: usize, to: usize) -> Result {
 }
 
 pub(super) fn fstat(fd: i32, to: usize) -> Result {
-    let file = current().process.files.get(fd)?;
+    let file = current().files.get(fd)?;
     user::write(to, &stat_of(&file.node)).map(|()| 0)
 }
 
@@ -252,6 +252,6 @@ pub(super) fn statfs(path: usize, to: usize) -> Result {
 }
 
 pub(super) fn fstatfs(fd: i32, to: usize) -> Result {
-    let file = current().process.files.get(fd)?;
+    let file = current().files.get(fd)?;
     write_statfs(&file.node, to)
 }

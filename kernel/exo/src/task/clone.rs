@@ -12,6 +12,7 @@ use super::{Process, Seed, Status, Task, current, limits::index, process::Alarm,
 use crate::{
     drivers::procmon,
     errno::{Errno, Result},
+    fs::Files,
     sched::{
         self,
         wait::{WaitQueue, wait_on},
@@ -106,9 +107,12 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     let tid = table::new_number().ok_or(Errno::EAGAIN)?;
     let process =
         if has(flags, abi::CLONE_THREAD) { parent.process.clone() } else { new_process(request, tid)? };
+    let table = parent.files.arc();
+    let files = if has(flags, abi::CLONE_FILES) { table } else { Arc::new(table.duplicate(usize::MAX)?) };
     let task = Task::new(Seed {
         tid,
         process: process.clone(),
+        files: Files::new(files),
         regs: &child_regs,
         name: *parent.name.lock(),
         blocked: SignalSet(parent.blocked.load(Ordering::Relaxed)),
@@ -164,8 +168,6 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
     let flags = request.flags;
     let memory = parent.memory.lock().clone();
     let memory = if has(flags, abi::CLONE_VM) { memory } else { memory.fork()? };
-    let files =
-        if has(flags, abi::CLONE_FILES) { parent.files.clone() } else { Arc::new(parent.files.duplicate()?) };
     let fs = if has(flags, abi::CLONE_FS) { parent.fs.clone() } else { Arc::new(parent.fs.duplicate()) };
     // A sibling reports its end as its sibling does: nobody chooses a signal for a process that is not its own parent.
     let exit_signal = if has(flags, abi::CLONE_PARENT) {
@@ -185,7 +187,6 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         children: SpinLock::new(Vec::new()),
         threads: SpinLock::new(Vec::new()),
         memory: SpinLock::new(memory),
-        files,
         fs,
         actions,
         pending: SpinLock::new(Pending::default()),

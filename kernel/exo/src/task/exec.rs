@@ -217,13 +217,14 @@ pub fn exec(
     if task.is_killed() {
         return Err(Errno::EINTR);
     }
+    task.files.unshare()?;
     memory.activate();
     let old = core::mem::replace(&mut *task.process.memory.lock(), memory);
     drop(old);
     if let Some(vfork) = task.vfork.lock().take() {
         vfork.complete();
     }
-    task.process.files.close_on_exec();
+    task.files.close_on_exec();
     task.process.actions.reset_handlers();
     task.alt_stack.lock().size = 0;
     task.clear_tid.store(0, Ordering::Relaxed);

@@ -97,6 +97,7 @@ fn leave() {
     if let Some(vfork) = task.vfork.lock().take() {
         vfork.complete();
     }
+    task.files.leave();
     table::remove_task(task.tid);
     process.ended_ns.fetch_add(task.cpu_ns(), Ordering::Relaxed);
     if task.tid == process.pid {
@@ -122,10 +123,6 @@ fn end_process(process: &Arc<Process>, status: u32) {
     }
     process.set_alarm(0, 0);
     procmon::on_exit(process, status);
-    // Nobody else may need the files; if a process shares them, it keeps them.
-    if Arc::strong_count(&process.files) == 1 {
-        process.files.close_all();
-    }
     // The page table goes when the CPU has switched to another; until then it is the one that is loaded.
     let memory = core::mem::replace(&mut *process.memory.lock(), crate::mm::AddressSpace::none());
     {

@@ -14,6 +14,7 @@ use exo_hal::{cpu, mm::frame, sync::SpinLock, tlb, trap::Regs};
 use super::{Name, Process, Seed, Task, current};
 use crate::{
     errno::{Errno, Result},
+    fs::Files,
     init, sched,
     signal::SignalSet,
 };
@@ -41,6 +42,7 @@ pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: M
     let task = Task::new(Seed {
         tid: 0,
         process,
+        files: Files::empty(),
         regs: &Regs::default(),
         name: Name::new(name),
         blocked: SignalSet(u64::MAX),

@@ -19,6 +19,7 @@ use exo_hal::{sync::SpinLock, thread, thread::Thread, trap::Regs};
 use crate::{
     drivers::procmon,
     errno::Result,
+    fs::Files,
     mm::AddressSpace,
     sched,
     signal::{self, Pending, SignalSet},
@@ -57,6 +58,8 @@ pub struct Task {
     pub pid: u32,
     /// Its process.
     pub process: Arc<Process>,
+    /// Its descriptors.
+    pub files: Files,
     /// The hardware side.
     pub thread: Thread,
     me: Weak<Task>,
@@ -128,6 +131,8 @@ pub struct Seed<'a> {
     pub process: Arc<Process>,
     /// The registers that it starts with.
     pub regs: &'a Regs,
+    /// Its descriptors.
+    pub files: Files,
     /// Its name.
     pub name: Name,
     /// Its signal mask.
@@ -148,6 +153,7 @@ impl Task {
         let seed = Seed {
             tid: 0,
             process,
+            files: Files::empty(),
             regs: &Regs::default(),
             name: Name::new(b"idle"),
             blocked: SignalSet(u64::MAX),
@@ -161,6 +167,7 @@ impl Task {
             tid: seed.tid,
             pid: seed.process.pid,
             process: seed.process,
+            files: seed.files,
             thread,
             me: me.clone(),
             state: AtomicU8::new(sched::state::RUNNABLE),

@@ -72,8 +72,6 @@ pub struct Process {
     pub threads: SpinLock<Vec<Arc<Task>>>,
     /// Its memory.
     pub memory: SpinLock<Arc<AddressSpace>>,
-    /// Its open files.
-    pub files: Arc<FileTable>,
     /// Working directory and file-creation mask.
     pub fs: Arc<FsContext>,
     /// What it does on signals.
@@ -119,6 +117,11 @@ impl Process {
     /// A thread, the first if it still runs.
     pub fn any_thread(&self) -> Option<Arc<Task>> {
         self.threads.lock().first().cloned()
+    }
+
+    /// The descriptors of [`any_thread`](Self::any_thread).
+    pub fn files(&self) -> Option<Arc<FileTable>> {
+        self.any_thread().map(|thread| thread.files.arc())
     }
 
     /// Its name: that of its first thread, which may have ended before the others.
