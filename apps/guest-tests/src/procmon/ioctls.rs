@@ -29,6 +29,7 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("a_query_tells_what_proc_tells", a_query_tells_what_proc_tells),
         Test::new("a_query_knows_stopped_and_dead_processes", a_query_knows_stopped_and_dead_processes),
         Test::new("a_query_for_nobody_is_empty", a_query_for_nobody_is_empty),
+        Test::new("a_name_cannot_speak_to_the_terminal", a_name_cannot_speak_to_the_terminal),
         Test::new("answers_hold_nothing_but_themselves", answers_hold_nothing_but_themselves),
         Test::new("every_wrong_pointer_gives_efault", every_wrong_pointer_gives_efault),
         Test::new("every_wrong_size_gives_enotty", every_wrong_size_gives_enotty),
@@ -194,6 +195,52 @@ fn a_query_knows_stopped_and_dead_processes(_: &Options) -> Result<(), Stop> {
     child.wait()?;
     assert_eq!(monitor.query(pid)?, None, "after it was waited for");
     Ok(())
+}
+
+/// Every command that prints names prints this one on one line and without the escape.
+fn a_name_cannot_speak_to_the_terminal(_: &Options) -> Result<(), Stop> {
+    const NAME: &str = "\x1b[2J\n";
+    // The shell gives itself the name, forks and waits, so that there are events to see.
+    let script = format!("printf '{NAME}' > /proc/$$/comm; (sleep 0.2); read -r line");
+    let mut child = shell(&script).stdin(Stdio::piped()).spawn()?;
+    let pid = pid_of(&child)?;
+    let events = output("procmon", &["events", "--pid", &pid.to_string(), "--timeout", "0.6"])?;
+    let events_json = "sleep 0.1; procmon events --json --count 2 --timeout 2";
+    let queried = output("procmon", &["query", &pid.to_string()])?;
+    let table = output("procmon", &["snapshot"])?;
+    let json = output("procmon", &["snapshot", "--json"])?;
+    let more = output(
+        "sh",
+        &[
+            "-c",
+            &format!("({events_json}) & sh -c \"printf '{NAME}' > /proc/self/comm; (true); true\"; wait"),
+        ],
+    )?;
+    child.kill()?;
+    child.wait()?;
+    for (command, said) in [
+        ("events", events),
+        ("query", queried.clone()),
+        ("snapshot", table.clone()),
+        ("snapshot --json", json.clone()),
+        ("events --json", more),
+    ] {
+        let bad = said.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(bad, None, "{command} printed a control character: {said:?}");
+    }
+    assert!(queried.lines().count() == 1 && queried.contains("?[2J?"), "{queried:?}");
+    let row = table.lines().find(|line| line.contains("?[2J?"));
+    assert!(row.is_some_and(|row| row.contains(&pid.to_string())), "{table}");
+    assert!(json.contains("\"?[2J?\""), "{json}");
+    Ok(())
+}
+
+fn output(program: &str, arguments: &[&str]) -> Result<String, Stop> {
+    let output = Command::new(program).args(arguments).output()?;
+    if !output.status.success() {
+        return fail(format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn a_query_for_nobody_is_empty(_: &Options) -> Result<(), Stop> {

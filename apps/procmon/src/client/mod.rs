@@ -11,11 +11,21 @@ pub use events::Events;
 pub use monitor::Monitor;
 pub use rings::{RingReader, Rings, Taken};
 
-/// A process's name as text; what is no UTF-8 in it shows as �.
+/// A process's name as text on one line, as ps(1) and ls(1) show names on a terminal: what is no UTF-8, or would move the cursor, change
+/// colours or turn the direction of writing, shows as a question mark. A process chooses its name itself, from any bytes but zero.
 #[must_use]
 pub fn name(comm: &[u8; 16]) -> String {
     let length = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
-    String::from_utf8_lossy(comm.get(..length).unwrap_or_default()).into_owned()
+    let text = String::from_utf8_lossy(comm.get(..length).unwrap_or_default());
+    text.chars().map(|c| if is_printable(c) { c } else { '?' }).collect()
+}
+
+fn is_printable(c: char) -> bool {
+    let breaks_line = matches!(c, '\u{2028}' | '\u{2029}');
+    // The formatting characters of Unicode's bidirectional algorithm (UAX #9, section 2).
+    let turns =
+        matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !(c.is_control() || breaks_line || turns || c == char::REPLACEMENT_CHARACTER)
 }
 
 #[cfg(test)]
@@ -27,6 +37,13 @@ mod tests {
         assert_eq!(name(b"sh\0garbage\0\0\0\0\0\0"), "sh");
         assert_eq!(name(&[0; 16]), "");
         assert_eq!(name(b"sixteen bytes..!"), "sixteen bytes..!");
-        assert_eq!(name(b"\xff\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), "\u{fffd}");
+    }
+
+    #[test]
+    fn a_name_cannot_speak_to_the_terminal() {
+        assert_eq!(name(b"\x1b[2J\n\0\0\0\0\0\0\0\0\0\0\0"), "?[2J?");
+        assert_eq!(name(b"\x7f\t\r\x08\xff\xc2\x9b1m\0\0\0\0\0\0\0"), "??????1m");
+        assert_eq!(name("a\u{202e}b\u{2028}c\0\0\0\0\0\0\0".as_bytes().try_into().unwrap()), "a?b?c");
+        assert_eq!(name("k\u{f6}ln\0\0\0\0\0\0\0\0\0\0\0".as_bytes().try_into().unwrap()), "k\u{f6}ln");
     }
 }
