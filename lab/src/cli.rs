@@ -206,6 +206,10 @@ pub(crate) struct BenchArgs {
     #[arg(default_value = "all", value_name = "SUITE", value_parser = PossibleValuesParser::new(crate::bench::suite_names()))]
     pub(crate) suite: String,
 
+    /// Count instructions in place of time: exact, and the same on any host, for `syscall` alone
+    #[arg(long, conflicts_with_all = ["accel", "smp", "window"])]
+    pub(crate) instructions: bool,
+
     /// Write the figures, and what they were measured on, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -137,6 +137,7 @@ impl Drawing<'_> {
             ("Throughput, logarithmic: longer is better", "B/s"),
             ("Operations in a second, logarithmic: longer is better", "op/s"),
             ("Time of one operation, logarithmic: shorter is better", "ns"),
+            ("Instructions of one operation, logarithmic: shorter is better", "instructions"),
         ]
         .into_iter()
         .map(|(heading, unit)| Panel { heading, unit, subjects: self.subjects(unit) })

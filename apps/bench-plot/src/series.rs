@@ -12,9 +12,10 @@ pub(crate) struct Series {
 }
 
 /// The first whose prefix fits; bars of the same subject stand in this order.
-pub(crate) const SERIES: [Series; 4] = [
+pub(crate) const SERIES: [Series; 5] = [
     Series { prefix: "exo.", legend: Some("Exo-Kernel"), colour: (0x1b, 0x5e, 0xa8) },
     Series { prefix: "linux.", legend: Some("Linux"), colour: (0xc2, 0x6a, 0x12) },
+    Series { prefix: "linux-off.", legend: Some("Linux with mitigations=off"), colour: (0xe3, 0xb0, 0x4b) },
     Series { prefix: "peer.", legend: Some("others"), colour: (0x8a, 0x8a, 0x8a) },
     Series { prefix: "", legend: None, colour: (0x2a, 0x8a, 0x5a) },
 ];
@@ -34,8 +35,9 @@ mod tests {
     #[test]
     fn kernels_share_a_subject_and_peers_have_their_own() {
         assert_eq!([split("exo.getpid"), split("linux.getpid")], [(0, "getpid"), (1, "getpid")]);
-        assert_eq!([split("rng.read"), split("exo.rng.read")], [(3, "rng.read"), (0, "rng.read")]);
-        assert_eq!(split("peer.getrandom"), (2, "peer.getrandom"));
+        assert_eq!(split("linux-off.getpid"), (2, "getpid"));
+        assert_eq!([split("rng.read"), split("exo.rng.read")], [(4, "rng.read"), (0, "rng.read")]);
+        assert_eq!(split("peer.getrandom"), (3, "peer.getrandom"));
         assert_eq!(split("exo.peer.getrandom"), (0, "peer.getrandom"));
     }
 }

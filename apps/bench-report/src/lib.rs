@@ -36,8 +36,8 @@ pub struct Report {
 pub type Unit = &'static str;
 
 /// The units that there are: bytes a second, operations a second, events a second, nanoseconds, bytes,
-/// parts of a hundred, events.
-pub const UNITS: [Unit; 7] = ["B/s", "op/s", "1/s", "ns", "B", "%", "events"];
+/// parts of a hundred, events, instructions.
+pub const UNITS: [Unit; 8] = ["B/s", "op/s", "1/s", "ns", "B", "%", "events", "instructions"];
 
 /// One figure, measured several times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -23,6 +23,8 @@ pub(super) enum Of {
     Machine(&'static str, Unit),
     /// The first divided by the second.
     Ratio(&'static str, &'static str),
+    /// The smallest of the first rows that were measured, divided by the last: how far ahead of the fastest of its peers it is.
+    Lead(&'static [&'static str], &'static str),
     /// The row in a machine with that many processors, divided by the same with one.
     Scaling(&'static str, u32),
 }
@@ -52,6 +54,7 @@ impl Figure {
         match self.of {
             Of::Row(name, _) | Of::Machine(name, _) => name.to_owned(),
             Of::Ratio(over, under) => format!("{over} / {under}"),
+            Of::Lead(peers, ours) => format!("{} / {ours}", peers.first().copied().unwrap_or_default()),
             Of::Scaling(name, vcpus) => format!("{name}: {} / 1 CPU", vcpus_text(vcpus)),
         }
     }
@@ -62,6 +65,11 @@ impl Figure {
             Of::Row(name, _) | Of::Machine(name, _) => find(rows, name, vcpus).map(|row| row.median),
             Of::Ratio(over, under) => {
                 let ratio = find(rows, over, vcpus)?.median / find(rows, under, vcpus)?.median;
+                ratio.is_finite().then_some(ratio)
+            }
+            Of::Lead(peers, ours) => {
+                let peers = peers.iter().filter_map(|peer| Some(find(rows, peer, vcpus)?.median));
+                let ratio = peers.min_by(f64::total_cmp)? / find(rows, ours, vcpus)?.median;
                 ratio.is_finite().then_some(ratio)
             }
             Of::Scaling(name, of) if of == vcpus => {
@@ -88,7 +96,7 @@ impl Figure {
     pub(super) fn shown(&self, value: f64) -> String {
         match self.of {
             Of::Row(_, unit) | Of::Machine(_, unit) => quantity(value, unit),
-            Of::Ratio(..) | Of::Scaling(..) => ratio(value),
+            Of::Ratio(..) | Of::Lead(..) | Of::Scaling(..) => ratio(value),
         }
     }
 }
@@ -134,6 +142,14 @@ mod tests {
         assert_eq!(UP.value(&rows, 1), Some(3.0));
         assert_eq!(UP.value(&rows, 2), None);
         assert_eq!(DOWN.value(&rows, 2), Some(10.0));
+        let lead = |peers| {
+            Figure { of: Of::Lead(peers, "b"), must: 1.0, aim: None, goal: Goal::AtLeast }.value(&rows, 1)
+        };
+        assert_eq!(
+            [lead(&["a", "a.2cpu"]), lead(&["a"]), lead(&["no such row"])],
+            [Some(3.0), Some(3.0), None]
+        );
+        assert_eq!(lead(&["a", "b"]), Some(1.0));
         let by_nothing = [row("a", &[1.0]), row("b", &[0.0])];
         assert_eq!(UP.value(&by_nothing, 1), None);
         assert_eq!((UP.shown(3.0).as_str(), DOWN.shown(6000.0).as_str()), ("3.00", "6.00 µs"));

@@ -6,6 +6,7 @@
 //! `.ncpu` at the end of their name.
 
 mod block;
+pub(crate) mod budget;
 mod device_process;
 mod environment;
 mod figures;
@@ -42,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) runs: u32,
     /// How long each time.
     pub(crate) window: Duration,
+    /// Whether instructions are counted in place of time.
+    pub(crate) instructions: bool,
 }
 
 /// A subject with its peers.
@@ -69,6 +72,9 @@ struct Measured {
 /// All suites. `all` on the command line means each of them in turn.
 const SUITES: &[Suite] = &[rng::SUITE, procmon::SUITE, syscall::SUITE, block::SUITE];
 
+/// Those that can be measured in instructions.
+const COUNTED: &[Suite] = &[budget::SUITE];
+
 /// Means all suites.
 const ALL: &str = "all";
 
@@ -92,7 +98,9 @@ pub(crate) fn run(
     json: Option<&Path>,
     pictures: Option<&Path>,
 ) -> anyhow::Result<()> {
-    let suites: Vec<&Suite> = SUITES.iter().filter(|suite| name == ALL || suite.name == name).collect();
+    let all = if options.instructions { COUNTED } else { SUITES };
+    let suites: Vec<&Suite> = all.iter().filter(|suite| name == ALL || suite.name == name).collect();
+    ensure!(!suites.is_empty(), "the suite {name} cannot be measured in instructions, only in time");
     // That pictures cannot be drawn should not be found out after minutes of measuring.
     let plotter = pictures.map(|folder| Plotter::build(parts, folder)).transpose()?;
     let mut report = Report { environment: Environment::now(parts, options)?, rows: Vec::new() };

@@ -30,7 +30,8 @@ pub(super) fn command(
     ensure!(config.smp >= nodes, "{nodes} NUMA nodes have no processor each of {}", config.smp);
     let machine = if config.numa { "q35" } else { "q35,memory-backend=ram0" };
     qemu.args(["-machine", machine, "-accel", accel.qemu_argument()]);
-    qemu.args(["-cpu", "max", "-smp", &config.smp.to_string(), "-m", &config.memory.to_string()]);
+    qemu.args(accel.more_qemu_arguments());
+    qemu.args(["-smp", &config.smp.to_string(), "-m", &config.memory.to_string()]);
     for node in 0..nodes {
         // The device process maps the machine's memory, so it must be shareable by file descriptor.
         let size = config.memory / nodes;

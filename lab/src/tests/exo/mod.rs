@@ -7,6 +7,7 @@ mod crash;
 mod devices;
 mod disks;
 mod images;
+mod instruction_budget;
 mod io_uring;
 mod lines;
 mod network;
@@ -38,6 +39,7 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::rust_programs_behave_alike", programs::rust_programs_behave_alike),
     ("exo::messages_reach_whom_they_are_for", programs::messages_reach_whom_they_are_for),
     ("exo::short_calls_neither_allocate_nor_lock", programs::short_calls_neither_allocate_nor_lock),
+    ("exo::instruction_budget", instruction_budget::instruction_budget),
     ("exo::faults_kill_only_the_program", programs::faults_kill_only_the_program),
     ("exo::greedy_programs_leave_a_working_system", programs::greedy_programs_leave_a_working_system),
     ("exo::random_calls_do_not_stop_the_kernel", programs::random_calls_do_not_stop_the_kernel),

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The suite `syscall` with `--instructions`: what system calls of Exo-Kernel cost in instructions.
+//!
+//! The machine's clock counts instructions, a nanosecond each ([`Accel::Icount`]), so that the same build gives the same figures
+//! on any host, however busy. That is why they can have limits that a test holds them to; times cannot. Linux is not measured so:
+//! it distrusts such a machine's clock and takes a slower one, and its figures differ by a factor from run to run.
+
+use std::time::Duration;
+
+use bench_report::Row;
+
+use super::figures::{Figure, Goal, Of};
+use super::{Measured, Options, Suite, measured_in_machine};
+use crate::machine::{self, Accel, Config, Output, Parts};
+use crate::ui::Step;
+
+pub(super) const SUITE: Suite = Suite {
+    name: "syscall",
+    title: "Instructions of system calls on Exo-Kernel",
+    ours: "measured",
+    measure,
+    figures: FIGURES,
+};
+
+const UNIT: &str = "instructions";
+
+/// A row of `syscall-bench` on Exo-Kernel, and the most instructions that one operation may take.
+pub(crate) struct Limit {
+    /// The row's name.
+    pub(crate) row: &'static str,
+    /// The limit.
+    pub(crate) instructions: f64,
+}
+
+macro_rules! limits {
+    ($($row:literal: $instructions:literal,)*) => {
+        /// The budget. A change that costs more has to say so here, and why in its commit.
+        pub(crate) const LIMITS: &[Limit] = &[$(Limit { row: $row, instructions: $instructions },)*];
+
+        const FIGURES: &[Figure] = &[$(Figure {
+            of: Of::Row(concat!("exo.", $row), UNIT),
+            must: $instructions,
+            aim: None,
+            goal: Goal::AtMost,
+        },)*];
+    };
+}
+
+limits! {
+    "getpid": 60.0,
+    "unknown": 85.0,
+    "write_null": 80.0,
+    "read_zero_1": 115.0,
+    "clock_gettime": 120.0,
+    "sched_yield": 65.0,
+    "open_close": 2_400.0,
+    "pipe_roundtrip_ns": 3_600.0,
+    "ipc_roundtrip_ns": 1_900.0,
+    "context_switch": 1_400.0,
+    "page_fault": 1_700.0,
+    "fork_exit_wait": 275_000.0,
+}
+
+/// Rows that are measured but have no limit.
+const UNLIMITED: [&str; 4] = ["read_zero_4k", "futex_wake", "mmap_munmap", "execve"];
+/// Of the machine's time, for a row. Some hundred operations of the longest row fit into it.
+const WINDOW: Duration = Duration::from_millis(40);
+/// For a machine, on a busy host.
+const TIMEOUT: Duration = Duration::from_secs(900);
+
+fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
+    let step = Step::new("Counting instructions of system calls", Some(Duration::from_secs(30)));
+    let rows = rows_of(parts, options.runs)?;
+    step.done();
+    let rows = rows.into_iter().map(|row| Row { name: format!("exo.{}", row.name), ..row }).collect();
+    Ok(Measured { rows, accel: Accel::Icount })
+}
+
+/// Instructions of each operation on the kernel of `parts`, in one machine.
+pub(crate) fn rows_of(parts: &Parts, runs: u32) -> anyhow::Result<Vec<Row>> {
+    let config = Config {
+        accel: Some(Accel::Icount),
+        rng: 0,
+        load_modules: false,
+        timeout: Some(TIMEOUT),
+        ..Config::default()
+    };
+    let mut command = vec!["syscall-bench".to_owned(), "--json".to_owned()];
+    command.extend([format!("--runs={runs}"), format!("--window={}", WINDOW.as_millis())]);
+    command.extend(LIMITS.iter().map(|limit| limit.row).chain(UNLIMITED).map(str::to_owned));
+    let outcome = machine::run(parts, &config, &command, Output::Capture)?;
+    let rows = measured_in_machine("syscall-bench", &outcome)?;
+    Ok(rows.into_iter().map(|row| Row { unit: UNIT, ..row }).collect())
+}
