@@ -96,7 +96,7 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         program: SpinLock::new(Vec::new()),
         exit_signal: AtomicU32::new(0),
         first_name: SpinLock::new(None),
-        arguments: SpinLock::new((0, 0)),
+        strings: SpinLock::default(),
     })
 }
 

@@ -8,7 +8,7 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{format, sync::Arc, vec::Vec};
 
 use exo_drivers::network::{
     FrameListener, NetworkDevice, Way,
@@ -130,7 +130,7 @@ pub fn remove(device: &Arc<dyn NetworkDevice>) {
 }
 
 /// /proc/net/dev, as on Linux.
-pub fn devices(out: &mut String) -> core::fmt::Result {
+pub fn devices(out: &mut dyn Write) -> core::fmt::Result {
     writeln!(out, "Inter-|   Receive                                                |  Transmit")?;
     writeln!(
         out,
@@ -157,7 +157,7 @@ pub fn devices(out: &mut String) -> core::fmt::Result {
 }
 
 /// /proc/net/addresses, of this kernel's own: name, driver, hardware address, network address, gateway, where they are from.
-pub fn addresses(out: &mut String) -> core::fmt::Result {
+pub fn addresses(out: &mut dyn Write) -> core::fmt::Result {
     for interface in interfaces() {
         write!(out, "{} {}", interface.name(), interface.device().name())?;
         if let Some([a, b, c, d, e, f]) = interface.device().hardware_address() {
@@ -178,7 +178,7 @@ pub fn addresses(out: &mut String) -> core::fmt::Result {
 }
 
 /// /proc/net/rates, of this kernel's own: frames of the last second, in and out.
-pub fn rates(out: &mut String) -> core::fmt::Result {
+pub fn rates(out: &mut dyn Write) -> core::fmt::Result {
     INTERFACES.lock().iter().try_for_each(|entry| {
         let [input, output] = entry.per_second;
         writeln!(out, "{} in {input}/s out {output}/s", entry.interface.name())
@@ -198,7 +198,7 @@ pub fn ping(value: &[u8]) -> Result<()> {
 }
 
 /// What became of the last pings, a line for each interface that sent any.
-pub fn pings(out: &mut String) -> core::fmt::Result {
+pub fn pings(out: &mut dyn Write) -> core::fmt::Result {
     for interface in interfaces() {
         let Some(ping) = interface.last_ping() else { continue };
         match ping.answered {

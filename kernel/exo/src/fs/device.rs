@@ -28,6 +28,13 @@ mod major {
     pub(super) const LOCAL: u32 = 240;
 }
 
+/// Majors of character devices and what they are called in /proc/devices.
+pub const MAJORS: [(u32, &str); 4] =
+    [(major::MEMORY, "mem"), (major::TTY, "ttyS"), (major::CONSOLE, "console"), (major::LOCAL, "exo")];
+
+/// The major number of what drivers announce.
+pub const LOCAL_MAJOR: u32 = major::LOCAL;
+
 /// First minor of the serial terminals.
 const SERIAL_MINOR: u32 = 64;
 
@@ -143,6 +150,13 @@ pub fn announce(name: &str, kind: u32, permissions: u32, opener: Arc<dyn Opener>
     };
     let node = Node::new(FileSystem::Devices, kind | permissions, Body::Device(major::LOCAL, minor));
     mount::devices()?.add(name.as_bytes(), &node)
+}
+
+/// The number of the block device that is announced as `name`.
+pub fn block_number(name: &str) -> Option<(u32, u32)> {
+    let announced = ANNOUNCED.lock();
+    let mut keys = announced.iter().filter(|((kind, _), a)| *kind == kind::BLOCK && a.name == name);
+    keys.next().map(|((_, minor), _)| (major::LOCAL, *minor))
 }
 
 /// Takes `/dev/NAME` away. Files that are open stay so; what they can still do is the driver's business.

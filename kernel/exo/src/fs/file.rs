@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-use alloc::{boxed::Box, sync::Arc, vec};
+use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
 
 use exo_hal::{PAGE_SIZE, sync::SpinLock};
 use exo_logic::areas::Flags;
@@ -63,6 +63,11 @@ pub trait File: Send + Sync {
     /// The size, if the file has places that can be sought.
     fn seek_size(&self) -> Option<u64> {
         None
+    }
+
+    /// Whether it has an end that can be sought: a text that is made when it is read has none.
+    fn has_end(&self) -> bool {
+        true
     }
 
     /// Whether reads and writes have an offset.
@@ -348,6 +353,7 @@ impl OpenFile {
         let base = match whence {
             abi::SEEK_SET => 0,
             abi::SEEK_CUR => *offset,
+            _ if !self.file.has_end() => return Err(Errno::EINVAL),
             abi::SEEK_END => size,
             // Files without holes as seen from outside: data up to the end, and the one hole there.
             abi::SEEK_DATA if distance >= 0 && (distance as u64) < size => 0,
@@ -434,33 +440,45 @@ impl File for Regular {
     }
 }
 
-/// Something that is put into words when it is read from its start, not when it is opened: whoever opened it may have
-/// become another program since. Later reads go on in the same words.
+/// A text that is made when it is read from its start, not when it is opened: whoever opened it may have become another program
+/// since. A read that goes on where the last one ended goes on in the same text; one anywhere else makes a new one, as Linux's
+/// `seq_file` does.
 struct Snapshot {
     node: Arc<Node>,
-    words: SpinLock<Arc<[u8]>>,
+    text: SpinLock<Read>,
+}
+
+/// What was read last.
+#[derive(Default)]
+struct Read {
+    text: Arc<Vec<u8>>,
+    end: u64,
 }
 
 impl Snapshot {
-    fn words(&self, offset: u64) -> Result<Arc<[u8]>> {
+    fn text(&self, offset: u64) -> Result<Arc<Vec<u8>>> {
+        let last = self.text.lock();
         match &self.node.body {
-            Body::Text(generate) | Body::Setting(generate, _) if offset == 0 => {
-                let fresh: Arc<[u8]> = generate()?.into();
-                *self.words.lock() = fresh.clone();
+            Body::Text(generate) | Body::Setting(generate, _) if offset == 0 || offset != last.end => {
+                // Making it may take other locks.
+                drop(last);
+                let fresh = Arc::new(generate()?);
+                self.text.lock().text = fresh.clone();
                 Ok(fresh)
             }
-            _ => Ok(self.words.lock().clone()),
+            _ => Ok(last.text.clone()),
         }
     }
 }
 
 impl File for Snapshot {
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        let words = self.words(io.offset)?;
-        let start = usize::try_from(io.offset).unwrap_or(usize::MAX).min(words.len());
-        let part = words.get(start..).unwrap_or_default();
+        let text = self.text(io.offset)?;
+        let start = usize::try_from(io.offset).unwrap_or(usize::MAX).min(text.len());
+        let part = text.get(start..).unwrap_or_default();
         let part = part.get(..length.min(part.len())).unwrap_or_default();
         user::copy_out(to, part)?;
+        self.text.lock().end = io.offset.saturating_add(part.len() as u64);
         Ok(part.len())
     }
 
@@ -475,6 +493,10 @@ impl File for Snapshot {
 
     fn seek_size(&self) -> Option<u64> {
         Some(0)
+    }
+
+    fn has_end(&self) -> bool {
+        self.node.system != super::node::FileSystem::Processes
     }
 }
 
@@ -508,7 +530,7 @@ pub fn open(node: &Arc<Node>, flags: u32) -> Result<Arc<OpenFile>> {
         Body::Directory(_) | Body::Dynamic(_) => Box::new(Directory),
         Body::Link(_) | Body::DynamicLink(_) | Body::DescriptorLink(_) => return Err(Errno::ELOOP),
         Body::Text(_) | Body::Setting(..) => {
-            Box::new(Snapshot { node: node.clone(), words: SpinLock::new(Arc::default()) })
+            Box::new(Snapshot { node: node.clone(), text: SpinLock::default() })
         }
         Body::Fifo(pipe) => return super::pipe::open_named(pipe, node, flags),
         Body::Device(major, minor) => super::device::open(*major, *minor, node.kind(), flags)?,

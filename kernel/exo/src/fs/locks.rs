@@ -10,7 +10,6 @@ use core::{
 };
 
 use alloc::{
-    string::String,
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -275,7 +274,7 @@ impl FileLocks {
 }
 
 /// Writes /proc/locks.
-pub fn write_list(out: &mut String) -> fmt::Result {
+pub fn write_list(out: &mut dyn Write) -> fmt::Result {
     let files: Vec<Arc<FileLocks>> = ALL.lock().iter().filter_map(Weak::upgrade).collect();
     let mut number = 0;
     for file in files {

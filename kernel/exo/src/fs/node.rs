@@ -79,9 +79,13 @@ pub struct Entries {
 pub trait DynamicDirectory: Send + Sync {
     /// The node with a name.
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>>;
-    /// The names and their types.
-    fn list(&self) -> Vec<(Vec<u8>, u32)>;
+    /// Calls `each` for the entries behind position `after`, in the order of their positions, until it says false. The first entry's
+    /// position is 1 or more, and an entry keeps its own as long as it is there.
+    fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()>;
 }
+
+/// Takes an entry of a directory: name, type bits, number of the inode, position. False when it takes no more.
+pub type Each<'a> = dyn FnMut(&[u8], u32, u64, u64) -> bool + 'a;
 
 /// Makes the content of a file or link.
 pub type Generate = Box<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
@@ -151,10 +155,15 @@ pub fn init() {
 impl Node {
     /// A node without a name. `mode` has the type bits too.
     pub fn new(system: FileSystem, mode: u32, body: Body) -> Arc<Self> {
+        Self::numbered(NUMBER.fetch_add(1, Ordering::Relaxed), system, mode, body)
+    }
+
+    /// As [`new`](Self::new), with a number that its file system gives.
+    pub fn numbered(number: u64, system: FileSystem, mode: u32, body: Body) -> Arc<Self> {
         let now = time::wall_ns();
         let links = if mode & kind::MASK == kind::DIRECTORY { 2 } else { 1 };
         Arc::new(Self {
-            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            number,
             system,
             body,
             meta: SpinLock::new(Meta {
@@ -443,17 +452,7 @@ impl Node {
                     }
                 }
             }
-            Body::Dynamic(directory) => {
-                let listed = directory.list();
-                for (index, (name, kind)) in
-                    (1..).zip(listed).skip(usize::try_from(after).unwrap_or(usize::MAX))
-                {
-                    // Numbers of nodes that do not exist yet: any that is not 0 will do.
-                    if !each(&name, kind, index + 1000, index) {
-                        break;
-                    }
-                }
-            }
+            Body::Dynamic(directory) => directory.list(after, &mut each)?,
             _ => return Err(Errno::ENOTDIR),
         }
         Ok(())

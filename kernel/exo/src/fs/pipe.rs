@@ -25,7 +25,7 @@ use crate::{
 /// What a pipe holds at most unless a program changes it, as on Linux.
 const CAPACITY: usize = 65536;
 /// As high as a program may raise that, as on Linux by default.
-const MOST_CAPACITY: usize = 1 << 20;
+pub const MOST_CAPACITY: usize = 1 << 20;
 /// What it holds at first; it grows when a writer needs more.
 const FIRST_CAPACITY: usize = 4096;
 /// Writes of up to this many bytes are not mixed with others.

@@ -6,7 +6,7 @@ use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::V
 
 use exo_hal::{boot::spin_once::Once, sync::SpinLock};
 
-use super::node::{Body, DynamicDirectory, FileSystem, Node, Store, kind};
+use super::node::{Body, DynamicDirectory, Each, FileSystem, Node, Store, kind};
 use crate::errno::{Errno, Result};
 
 /// A directory's names. The node and the directory behind it share them.
@@ -34,8 +34,14 @@ impl DynamicDirectory for Directory {
         self.0.lock().get(name).map(|entry| entry.node().clone()).ok_or(Errno::ENOENT)
     }
 
-    fn list(&self) -> Vec<(Vec<u8>, u32)> {
-        self.0.lock().iter().map(|(name, entry)| (name.clone(), entry.node().kind())).collect()
+    fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
+        let names = self.0.lock();
+        for (at, (name, entry)) in (1..).zip(&*names).skip(usize::try_from(after).unwrap_or(usize::MAX)) {
+            if !each(name, entry.node().kind(), entry.node().number, at) {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -278,8 +278,14 @@ impl FileTable {
         self.entries.lock().iter().rposition(Option::is_some).map_or(0, |last| last + 1)
     }
 
-    /// The open descriptors.
-    pub fn list(&self) -> Vec<usize> {
-        self.entries.lock().iter().enumerate().filter(|(_, e)| e.is_some()).map(|(fd, _)| fd).collect()
+    /// The lowest open descriptor from `fd` on.
+    pub fn first_from(&self, fd: usize) -> Option<usize> {
+        let entries = self.entries.lock();
+        entries.get(fd..)?.iter().position(Option::is_some).map(|at| fd + at)
+    }
+
+    /// Descriptors that there is room for, as /proc/PID/status has it.
+    pub fn size(&self) -> usize {
+        self.entries.lock().len().next_multiple_of(64).max(64)
     }
 }

@@ -28,11 +28,11 @@ use crate::errno::{Errno, Result};
 pub use pages::{Pages, Sharing};
 
 /// Mappings start above this.
-const LOWEST: usize = 0x1_0000;
+pub const LOWEST: usize = 0x1_0000;
 /// Mappings without a wish are placed below this; the stack is above it.
 const MAPPINGS_TOP: usize = 0x7fff_e000_0000;
 /// Most areas of one address space, as on Linux.
-const MAX_AREAS: usize = 65530;
+pub const MAX_AREAS: usize = 65530;
 
 /// Where an area's pages come from.
 #[derive(Clone)]

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! About the system: uname, sysinfo, random numbers, switching off.
 
-use core::sync::atomic::Ordering;
+use core::{fmt, sync::atomic::Ordering};
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use exo_hal::{
     PAGE_SIZE,
@@ -27,8 +27,14 @@ use crate::{
 /// are modelled on.
 pub const RELEASE: &str = "6.12.0-exo";
 
+/// The version as uname gives it: which kernel it is.
+pub const VERSION: &str = "Exo-Kernel";
+
 static HOST_NAME: SpinLock<Vec<u8>> = SpinLock::new(Vec::new());
 static DOMAIN_NAME: SpinLock<Vec<u8>> = SpinLock::new(Vec::new());
+
+/// Longest name (`__NEW_UTS_LEN`).
+const NAME_MAX: usize = 64;
 
 /// What nobody has named is called.
 const NO_NAME: &[u8] = b"(none)";
@@ -39,7 +45,7 @@ pub(super) fn uname(to: usize) -> Result {
     let named = |name: &'_ [u8]| if name.is_empty() { NO_NAME.to_vec() } else { name.to_vec() };
     let (host, domain) = (named(&host), named(&domain));
     let mut out = [0u8; 6 * FIELD];
-    let fields: [&[u8]; 6] = [b"Linux", &host, RELEASE.as_bytes(), b"Exo-Kernel", b"x86_64", &domain];
+    let fields: [&[u8]; 6] = [b"Linux", &host, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", &domain];
     for (field, text) in out.chunks_exact_mut(FIELD).zip(fields) {
         for (to, from) in field.iter_mut().zip(text.iter().take(FIELD - 1)) {
             *to = *from;
@@ -50,13 +56,46 @@ pub(super) fn uname(to: usize) -> Result {
 }
 
 fn set_name(of: &SpinLock<Vec<u8>>, name: usize, length: usize) -> Result {
-    if length > 64 {
+    if length > NAME_MAX {
         return Err(Errno::EINVAL);
     }
     let mut bytes = alloc::vec![0; length];
     user::copy_in(&mut bytes, name)?;
     *of.lock() = bytes;
     Ok(0)
+}
+
+fn show_name(of: &SpinLock<Vec<u8>>, out: &mut dyn fmt::Write) -> fmt::Result {
+    let name = of.lock().clone();
+    let name = if name.is_empty() { NO_NAME } else { &*name };
+    writeln!(out, "{}", String::from_utf8_lossy(name))
+}
+
+fn store_name(of: &SpinLock<Vec<u8>>, value: &[u8]) -> Result<()> {
+    let name = value.split(|b| matches!(b, b'\n' | 0)).next().unwrap_or_default();
+    let name = name.get(..name.len().min(NAME_MAX)).unwrap_or_default().to_vec();
+    *of.lock() = name;
+    Ok(())
+}
+
+/// For /proc/sys/kernel/hostname.
+pub fn show_host_name(out: &mut dyn fmt::Write) -> fmt::Result {
+    show_name(&HOST_NAME, out)
+}
+
+/// The same, when it is written.
+pub fn store_host_name(value: &[u8]) -> Result<()> {
+    store_name(&HOST_NAME, value)
+}
+
+/// For /proc/sys/kernel/domainname.
+pub fn show_domain_name(out: &mut dyn fmt::Write) -> fmt::Result {
+    show_name(&DOMAIN_NAME, out)
+}
+
+/// The same, when it is written.
+pub fn store_domain_name(value: &[u8]) -> Result<()> {
+    store_name(&DOMAIN_NAME, value)
 }
 
 pub(super) fn sethostname(name: usize, length: usize) -> Result {

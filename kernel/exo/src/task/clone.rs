@@ -203,6 +203,6 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         program: SpinLock::new(parent.program.lock().clone()),
         exit_signal: AtomicU32::new(exit_signal),
         first_name: SpinLock::new(None),
-        arguments: SpinLock::new(*parent.arguments.lock()),
+        strings: SpinLock::new(*parent.strings.lock()),
     }))
 }

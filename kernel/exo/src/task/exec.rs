@@ -13,7 +13,7 @@ use exo_logic::{
 use linux_raw_sys::auxvec as abi;
 use zerocopy::IntoBytes;
 
-use super::{Name, current, exit, work};
+use super::{Name, current, exit, process, work};
 use crate::{
     drivers::procmon,
     errno::{Errno, Result},
@@ -130,7 +130,7 @@ fn push_strings(
     plan: &Plan,
     base: u64,
     path: &[u8],
-) -> Result<(usize, (usize, usize))> {
+) -> Result<(usize, process::Strings)> {
     /// The platform's name, as programs are told it.
     const PLATFORM: &[u8] = b"x86_64\0";
     let count = strings.arguments.len() + strings.environment.len();
@@ -144,6 +144,7 @@ fn push_strings(
         bytes.push(0);
     }
     let arguments_size = offsets.get(strings.arguments.len()).copied().unwrap_or(bytes.len());
+    let strings_size = bytes.len();
     let platform = bytes.len();
     bytes.extend(PLATFORM);
     let file = bytes.len();
@@ -187,7 +188,12 @@ fn push_strings(
     let sp = (strings_at - words.len() * 8) & !15;
     memory.write(sp, words.as_bytes())?;
     memory.write(strings_at, &bytes)?;
-    Ok((sp, (strings_at, strings_at + arguments_size)))
+    let places = process::Strings {
+        arguments: strings_at,
+        environment: strings_at + arguments_size,
+        end: strings_at + strings_size,
+    };
+    Ok((sp, places))
 }
 
 /// Replaces the running program. After the first change that cannot be undone, an error ends it.
@@ -211,7 +217,7 @@ pub fn exec(
     let stack_limit = task.process.limits.lock()[super::limits::index::STACK].soft;
     memory.add_stack(STACK_TOP, stack_limit)?;
     let base = map(&memory, &plan, pages)?;
-    let (sp, arguments) = push_strings(&memory, &strings, &plan, base, path)?;
+    let (sp, places) = push_strings(&memory, &strings, &plan, base, path)?;
 
     exit::end_other_threads(&task);
     if task.is_killed() {
@@ -233,7 +239,7 @@ pub fn exec(
     *task.name.lock() = Name::new(name);
     *task.process.first_name.lock() = None;
     *task.process.program.lock() = node.path();
-    *task.process.arguments.lock() = arguments;
+    *task.process.strings.lock() = places;
     task.process.exit_signal.store(crate::signal::number::SIGCHLD, Ordering::Relaxed);
     task.thread.set_segment_bases(0, 0, true);
     task.thread.set_fpu(None);

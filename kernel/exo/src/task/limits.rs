@@ -20,6 +20,8 @@ pub mod index {
     pub const DATA: usize = 2;
     /// Size of the stack.
     pub const STACK: usize = 3;
+    /// Resident memory; kept only, as on Linux.
+    pub const RSS: usize = 5;
     /// Number of processes.
     pub const NPROC: usize = 6;
     /// Number of open files.

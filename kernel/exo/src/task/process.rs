@@ -58,6 +58,17 @@ pub struct Usage {
     pub peak_pages: usize,
 }
 
+/// Addresses of what a program was started with: the environment follows the arguments.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Strings {
+    /// The first argument.
+    pub arguments: usize,
+    /// The first string of the environment.
+    pub environment: usize,
+    /// The end of both.
+    pub end: usize,
+}
+
 /// A process.
 pub struct Process {
     /// Its number.
@@ -104,8 +115,8 @@ pub struct Process {
     pub exit_signal: AtomicU32,
     /// The name of its first thread, when that has ended.
     pub first_name: SpinLock<Option<Name>>,
-    /// Address of the arguments (start, end), for /proc/PID/cmdline.
-    pub arguments: SpinLock<(usize, usize)>,
+    /// Where its arguments and environment are, for /proc/PID/cmdline and environ.
+    pub strings: SpinLock<Strings>,
 }
 
 impl Process {

@@ -14,7 +14,7 @@ use exo_hal::sync::SpinLock;
 use super::{Process, Task};
 
 /// The largest number, as on Linux.
-const PID_MAX: u32 = 1 << 22;
+pub const PID_MAX: u32 = 1 << 22;
 
 #[derive(Default)]
 struct Tables {
@@ -50,6 +50,11 @@ pub fn new_number() -> Option<u32> {
     None
 }
 
+/// The number that was given last.
+pub fn last_number() -> u32 {
+    TABLES.lock().last
+}
+
 /// Enters a task.
 pub fn add_task(task: &Arc<Task>) {
     TASKS.fetch_add(1, Ordering::Relaxed);
@@ -82,6 +87,11 @@ pub fn task(tid: u32) -> Option<Arc<Task>> {
 /// The process with a number.
 pub fn process(pid: u32) -> Option<Arc<Process>> {
     TABLES.lock().processes.get(&pid).cloned()
+}
+
+/// The process with the lowest number from `pid` on.
+pub fn process_from(pid: u32) -> Option<Arc<Process>> {
+    TABLES.lock().processes.range(pid..).next().map(|(_, process)| process.clone())
 }
 
 /// All processes, by number.

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! /proc: what the kernel tells of itself and of processes, made when it is read.
+//!
+//! A folder here is a table of names ([`Entry`]); a new file is a line in one of them and a function that writes it.
+
+mod descriptors;
+mod exo;
+mod inode;
+mod machine;
+mod memory;
+mod mounts;
+mod net;
+mod process;
+mod stat;
+mod status;
+mod sys;
+mod text;
+mod threads;
+
+use core::ops::ControlFlow;
+
+use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
+
+use self::{
+    inode::Class,
+    text::{Writer, written},
+};
+use super::node::{Body, DynamicDirectory, Each, FileSystem, Generate, Node, Store, kind};
+use crate::{
+    errno::{Errno, Result},
+    task::{current, table},
+};
+
+/// Nanoseconds of a clock tick in /proc/stat and PID/stat (USER_HZ).
+const TICK_NS: u64 = 10_000_000;
+const LINK: u32 = kind::LINK | 0o777;
+const TEXT: u32 = kind::REGULAR | 0o444;
+const DIRECTORY: u32 = kind::DIRECTORY | 0o555;
+/// Positions of processes in the root directory begin here, after its files.
+const FIRST_PROCESS: u64 = 256;
+
+/// A name of a directory whose content does not depend on a process.
+struct Entry {
+    name: &'static str,
+    content: Content,
+}
+
+enum Content {
+    Text(Writer),
+    /// Permission bits, the text, and what takes a new one.
+    Setting(u32, Writer, fn(&[u8]) -> Result<()>),
+    /// Takes what is written to it, and has nothing to read.
+    Trigger(fn(&[u8]) -> Result<()>),
+    Link(fn() -> Result<Vec<u8>>),
+    Directory(fn() -> Box<dyn DynamicDirectory>),
+}
+
+const fn text(name: &'static str, write: Writer) -> Entry {
+    Entry { name, content: Content::Text(write) }
+}
+
+/// The root's names, besides those of processes.
+static ENTRIES: &[Entry] = &[
+    text("cmdline", machine::command_line),
+    text("cpuinfo", machine::cpuinfo),
+    text("devices", machine::devices),
+    text("exo", exo::counters),
+    text("filesystems", machine::filesystems),
+    text("loadavg", machine::loadavg),
+    text("locks", crate::fs::locks::write_list),
+    text("meminfo", machine::meminfo),
+    text("misc", |_| Ok(())),
+    text("modules", |_| Ok(())),
+    Entry { name: "mounts", content: Content::Link(|| Ok(b"self/mounts".to_vec())) },
+    Entry { name: "net", content: Content::Directory(|| Box::new(net::Net)) },
+    Entry { name: "self", content: Content::Link(|| Ok(format!("{}", current().pid).into_bytes())) },
+    text("partitions", machine::partitions),
+    text("stat", stat::machine),
+    text("swaps", |out| out.write_str("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
+    Entry { name: "sys", content: Content::Directory(|| Box::new(sys::ROOT)) },
+    Entry { name: "sysrq-trigger", content: Content::Trigger(machine::sysrq) },
+    Entry {
+        name: "thread-self",
+        content: Content::Link(|| Ok(format!("{}/task/{}", current().pid, current().tid).into_bytes())),
+    },
+    text("uptime", machine::uptime),
+    text("version", machine::version),
+    text("vmstat", machine::vmstat),
+];
+
+/// The directory itself.
+struct Root;
+
+/// The root of a new mount of it.
+pub fn root() -> Arc<Node> {
+    node(inode::ROOT, DIRECTORY, Body::Dynamic(Box::new(Root)))
+}
+
+fn node(number: u64, mode: u32, body: Body) -> Arc<Node> {
+    Node::numbered(number, FileSystem::Processes, mode, body)
+}
+
+fn directory(number: u64, directory: Box<dyn DynamicDirectory>) -> Arc<Node> {
+    node(number, DIRECTORY, Body::Dynamic(directory))
+}
+
+impl Entry {
+    fn mode(&self) -> u32 {
+        match &self.content {
+            Content::Text(_) => TEXT,
+            Content::Setting(permissions, ..) => kind::REGULAR | permissions,
+            Content::Trigger(_) => kind::REGULAR | 0o200,
+            Content::Link(_) => LINK,
+            Content::Directory(_) => DIRECTORY,
+        }
+    }
+
+    fn node(&self, number: u64) -> Arc<Node> {
+        let body = match &self.content {
+            Content::Text(write) => Body::Text(written(*write)),
+            Content::Setting(_, show, store) => setting(written(*show), Box::new(*store)),
+            Content::Trigger(store) => setting(Box::new(|| Err(Errno::EIO)), Box::new(*store)),
+            Content::Link(target) => Body::DynamicLink(Box::new(*target)),
+            Content::Directory(make) => Body::Dynamic(make()),
+        };
+        node(number, self.mode(), body)
+    }
+}
+
+fn setting(show: Generate, store: Store) -> Body {
+    Body::Setting(show, store)
+}
+
+/// The entry with a name, and its number.
+fn find_entry(entries: &'static [Entry], class: Class, name: &[u8]) -> Option<Arc<Node>> {
+    let (index, entry) = entries.iter().enumerate().find(|(_, e)| e.name.as_bytes() == name)?;
+    Some(entry.node(inode::number(0, class, index + 2)))
+}
+
+/// Lists entries behind position `after`; breaks off when `each` does.
+fn list_entries(entries: &[Entry], class: Class, after: u64, each: &mut Each<'_>) -> ControlFlow<()> {
+    for (index, entry) in entries.iter().enumerate().skip(usize::try_from(after).unwrap_or(usize::MAX)) {
+        let number = inode::number(0, class, index + 2);
+        if !each(entry.name.as_bytes(), entry.mode() & kind::MASK, number, index as u64 + 1) {
+            return ControlFlow::Break(());
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// A number as a name has it: digits alone, without zeros in front.
+fn number(name: &[u8]) -> Option<u32> {
+    let text = core::str::from_utf8(name).ok()?;
+    if !text.bytes().all(|b| b.is_ascii_digit()) || text.len() > 1 && text.starts_with('0') {
+        return None;
+    }
+    text.parse().ok()
+}
+
+impl DynamicDirectory for Root {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        if let Some(node) = find_entry(ENTRIES, Class::Machine, name) {
+            return Ok(node);
+        }
+        let number = number(name).ok_or(Errno::ENOENT)?;
+        if let Some(process) = table::process(number) {
+            return Ok(process::directory(&process));
+        }
+        // A thread's number leads to it, though it is not listed.
+        let thread = table::task(number).filter(|task| task.pid != 0).ok_or(Errno::ENOENT)?;
+        Ok(process::directory_of_thread(&thread))
+    }
+
+    fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
+        if list_entries(ENTRIES, Class::Machine, after, each).is_break() {
+            return Ok(());
+        }
+        let mut next = u32::try_from(after.saturating_sub(FIRST_PROCESS)).unwrap_or(u32::MAX);
+        while let Some(process) = next.checked_add(1).and_then(table::process_from) {
+            next = process.pid;
+            let name = format!("{next}");
+            let position = FIRST_PROCESS + u64::from(next);
+            if !each(name.as_bytes(), kind::DIRECTORY, process::inode_of(next), position) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! /proc/net.
+
+use alloc::sync::Arc;
+
+use super::{Content, Each, Entry, find_entry, inode::Class, list_entries, text};
+use crate::{
+    drivers::network,
+    errno::{Errno, Result},
+    fs::node::{DynamicDirectory, Node},
+};
+
+/// The directory.
+pub(super) struct Net;
+
+static ENTRIES: &[Entry] = &[
+    text("addresses", network::addresses),
+    text("dev", network::devices),
+    Entry { name: "ping", content: Content::Setting(0o644, network::pings, network::ping) },
+    text("rates", network::rates),
+];
+
+impl DynamicDirectory for Net {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        find_entry(ENTRIES, Class::Network, name).ok_or(Errno::ENOENT)
+    }
+
+    fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
+        // Whether it was broken off, the caller knows.
+        let _ = list_entries(ENTRIES, Class::Network, after, each);
+        Ok(())
+    }
+}

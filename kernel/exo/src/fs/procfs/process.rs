@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! /proc/PID and /proc/PID/task/TID.
+
+use core::{fmt::Write, sync::atomic::Ordering};
+
+use alloc::{
+    boxed::Box,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+
+use exo_hal::PAGE_SIZE;
+
+use super::{
+    DIRECTORY, LINK, TEXT,
+    descriptors::{Descriptors, Information},
+    inode::{self, Class},
+    memory, mounts, node, stat, status,
+    text::collect,
+    threads::Threads,
+};
+use crate::{
+    errno::{Errno, Result},
+    fs::{
+        FileTable,
+        node::{Body, DynamicDirectory, Each, Node, kind},
+    },
+    mm,
+    task::{Name, Process, Task, table},
+};
+
+/// The longest command line or environment that is shown: as long as exec takes them.
+const STRINGS_MAX: usize = 2 << 20;
+
+/// What a file here tells of: a process, or one of its threads.
+pub(super) struct Subject {
+    pub(super) process: Arc<Process>,
+    /// The thread; for a process its first, as long as that lives.
+    pub(super) thread: Option<Arc<Task>>,
+    /// A thread is meant, and not the process.
+    pub(super) is_thread: bool,
+}
+
+/// A [`Subject`] that need not live any more.
+#[derive(Clone)]
+pub(super) struct Reference {
+    process: Weak<Process>,
+    pid: u32,
+    /// The thread and its number, if one is meant.
+    thread: Option<(Weak<Task>, u32)>,
+}
+
+impl Reference {
+    pub(super) fn to_process(process: &Arc<Process>) -> Self {
+        Self { process: Arc::downgrade(process), pid: process.pid, thread: None }
+    }
+
+    pub(super) fn to_thread(&self, thread: &Arc<Task>) -> Self {
+        Self { thread: Some((Arc::downgrade(thread), thread.tid)), ..self.clone() }
+    }
+
+    /// What it refers to; ESRCH if that has ended and been waited for.
+    pub(super) fn get(&self) -> Result<Subject> {
+        let process =
+            table::process(self.pid).filter(|p| core::ptr::eq(Arc::as_ptr(p), self.process.as_ptr()));
+        let process = process.ok_or(Errno::ESRCH)?;
+        let thread = match &self.thread {
+            Some((thread, tid)) => {
+                let thread = thread.upgrade().ok_or(Errno::ESRCH)?;
+                let is_there = process.threads.lock().iter().any(|t| t.tid == *tid);
+                Some(is_there.then_some(thread).ok_or(Errno::ESRCH)?)
+            }
+            None => process.threads.lock().iter().find(|t| t.tid == self.pid).cloned(),
+        };
+        Ok(Subject { process, thread, is_thread: self.thread.is_some() })
+    }
+
+    /// The number of an inode of the subject's own.
+    fn inode(&self, index: usize) -> u64 {
+        match self.thread {
+            Some((_, tid)) => inode::number(tid, Class::Thread, index),
+            None => inode::number(self.pid, Class::Process, index),
+        }
+    }
+
+    /// The number of an inode that belongs to a descriptor.
+    pub(super) fn descriptor_inode(&self, fd: usize, information: bool) -> u64 {
+        let (owner, class) = match (&self.thread, information) {
+            (None, false) => (self.pid, Class::Descriptor),
+            (None, true) => (self.pid, Class::DescriptorInfo),
+            (Some((_, tid)), false) => (*tid, Class::ThreadDescriptor),
+            (Some((_, tid)), true) => (*tid, Class::ThreadDescriptorInfo),
+        };
+        inode::number(owner, class, fd)
+    }
+}
+
+impl Subject {
+    /// Its number: the thread's or the process's.
+    pub(super) fn number(&self) -> u32 {
+        match &self.thread {
+            Some(thread) if self.is_thread => thread.tid,
+            _ => self.process.pid,
+        }
+    }
+
+    /// The descriptors of the thread, or of the process's first; none if it has ended.
+    pub(super) fn files(&self) -> Option<Arc<FileTable>> {
+        match &self.thread {
+            Some(thread) => Some(thread.files.arc()),
+            None => self.process.files(),
+        }
+    }
+
+    pub(super) fn name(&self) -> Name {
+        match &self.thread {
+            Some(thread) => *thread.name.lock(),
+            None => self.process.name(),
+        }
+    }
+}
+
+enum Content {
+    Text(fn(&Subject, &mut dyn Write) -> core::fmt::Result),
+    Bytes(fn(&Subject) -> Result<Vec<u8>>),
+    Setting(fn(&Subject) -> Result<Vec<u8>>, fn(&Subject, &[u8]) -> Result<()>),
+    Link(fn(&Subject) -> Result<Vec<u8>>),
+    Directory(fn(Reference) -> Box<dyn DynamicDirectory>),
+}
+
+struct Entry {
+    name: &'static str,
+    content: Content,
+    /// Threads have no such file of their own.
+    process_only: bool,
+}
+
+const fn entry(name: &'static str, content: Content) -> Entry {
+    Entry { name, content, process_only: false }
+}
+
+static ENTRIES: &[Entry] = &[
+    entry("cmdline", Content::Bytes(|of| strings(of, false))),
+    entry("comm", Content::Setting(|of| Ok([of.name().bytes(), b"\n"].concat()), rename)),
+    entry("cwd", Content::Link(|of| Ok(of.process.fs.directory.lock().clone().path()))),
+    entry("environ", Content::Bytes(|of| strings(of, true))),
+    entry("exe", Content::Link(program)),
+    entry("fd", Content::Directory(|of| Box::new(Descriptors(of)))),
+    entry("fdinfo", Content::Directory(|of| Box::new(Information(of)))),
+    entry("limits", Content::Text(status::limits)),
+    entry("maps", Content::Text(memory::maps)),
+    entry("mounts", Content::Text(mounts::mounts)),
+    entry("oom_score_adj", Content::Text(|_, out| out.write_str("0\n"))),
+    entry("root", Content::Link(|of| Ok(of.process.fs.root.lock().clone().path()))),
+    entry("stat", Content::Text(stat::process)),
+    entry("statm", Content::Text(memory::statm)),
+    entry("status", Content::Text(status::status)),
+    Entry { name: "task", content: Content::Directory(|of| Box::new(Threads(of))), process_only: true },
+];
+
+/// The number of a process's directory.
+pub(super) fn inode_of(pid: u32) -> u64 {
+    inode::number(pid, Class::Process, 0)
+}
+
+/// The number of a thread's directory.
+pub(super) fn inode_of_thread(tid: u32) -> u64 {
+    inode::number(tid, Class::Thread, 0)
+}
+
+/// The directory of a process.
+pub(super) fn directory(process: &Arc<Process>) -> Arc<Node> {
+    super::directory(inode_of(process.pid), Box::new(Of(Reference::to_process(process))))
+}
+
+/// The directory of a thread, by its own number.
+pub(super) fn directory_of_thread(thread: &Arc<Task>) -> Arc<Node> {
+    thread_directory(Reference::to_process(&thread.process).to_thread(thread), thread.tid)
+}
+
+/// The directory of a thread.
+pub(super) fn thread_directory(of: Reference, tid: u32) -> Arc<Node> {
+    super::directory(inode_of_thread(tid), Box::new(Of(of)))
+}
+
+/// The directory.
+struct Of(Reference);
+
+impl Of {
+    fn entries(&self) -> impl Iterator<Item = (usize, &'static Entry)> {
+        let is_thread = self.0.thread.is_some();
+        (1..).zip(ENTRIES).filter(move |(_, entry)| !(is_thread && entry.process_only))
+    }
+}
+
+impl DynamicDirectory for Of {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        self.0.get().map_err(|_| Errno::ENOENT)?;
+        let (index, entry) =
+            self.entries().find(|(_, entry)| entry.name.as_bytes() == name).ok_or(Errno::ENOENT)?;
+        Ok(node(self.0.inode(index), entry.content.mode(), entry.content.body(self.0.clone())))
+    }
+
+    fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
+        self.0.get().map_err(|_| Errno::ENOENT)?;
+        for (index, entry) in self.entries().filter(|(index, _)| *index as u64 > after) {
+            let kind = entry.content.mode() & kind::MASK;
+            if !each(entry.name.as_bytes(), kind, self.0.inode(index), index as u64) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Content {
+    fn mode(&self) -> u32 {
+        match self {
+            Self::Text(_) | Self::Bytes(_) => TEXT,
+            Self::Setting(..) => kind::REGULAR | 0o644,
+            Self::Link(_) => LINK,
+            Self::Directory(_) => DIRECTORY,
+        }
+    }
+
+    fn body(&'static self, of: Reference) -> Body {
+        match self {
+            Self::Text(write) => Body::Text(Box::new(move || {
+                let subject = of.get()?;
+                collect(|out| write(&subject, out))
+            })),
+            Self::Bytes(make) => Body::Text(Box::new(move || make(&of.get()?))),
+            Self::Setting(show, store) => {
+                let shown = of.clone();
+                super::setting(
+                    Box::new(move || show(&shown.get()?)),
+                    Box::new(move |value| store(&of.get()?, value)),
+                )
+            }
+            Self::Link(target) => Body::DynamicLink(Box::new(move || target(&of.get()?))),
+            Self::Directory(make) => Body::Dynamic(make(of)),
+        }
+    }
+}
+
+fn program(of: &Subject) -> Result<Vec<u8>> {
+    let path = of.process.program.lock().clone();
+    // Kernel threads have none, and a process that has ended has none any more.
+    if path.is_empty() || of.process.has_ended() { Err(Errno::ENOENT) } else { Ok(path) }
+}
+
+fn rename(of: &Subject, name: &[u8]) -> Result<()> {
+    let name = name.strip_suffix(b"\n").unwrap_or(name);
+    of.thread.as_ref().ok_or(Errno::ESRCH)?.rename(Name::new(name));
+    Ok(())
+}
+
+/// The arguments or the environment, as they stand in the process's memory now.
+fn strings(of: &Subject, environment: bool) -> Result<Vec<u8>> {
+    let places = *of.process.strings.lock();
+    let (start, end) =
+        if environment { (places.environment, places.end) } else { (places.arguments, places.environment) };
+    let length = end.saturating_sub(start).min(STRINGS_MAX);
+    let mut out = mm::list(length)?;
+    out.resize(length, 0);
+    let memory = of.process.memory.lock().clone();
+    let mut done = 0;
+    // A page at a time: no lock is held for long.
+    while let Some(part) = out.get_mut(done..(done + PAGE_SIZE).min(length)).filter(|part| !part.is_empty()) {
+        let count = memory.read(start + done, part);
+        done += count;
+        if count == 0 {
+            break;
+        }
+    }
+    out.truncate(done);
+    Ok(out)
+}
+
+/// The letter and the word of a state, as status has them.
+pub(super) fn state(of: &Subject) -> (char, &'static str) {
+    use crate::{sched::state, task::Status};
+    match *of.process.status.lock() {
+        Status::Ended(_) => return ('Z', "zombie"),
+        Status::Stopped { .. } => return ('T', "stopped"),
+        _ => {}
+    }
+    match of.thread.as_ref().map(|thread| thread.state.load(Ordering::Relaxed)) {
+        Some(state::RUNNABLE) => ('R', "running"),
+        Some(state::SLEEPING) => ('S', "sleeping"),
+        // The first thread has ended and others live, or the thread is about to go.
+        _ => ('Z', "zombie"),
+    }
+}

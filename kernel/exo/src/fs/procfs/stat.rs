@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! /proc/stat, /proc/PID/stat and /proc/PID/task/TID/stat.
+
+use core::{fmt::Write, sync::atomic::Ordering};
+
+use exo_hal::{cpu::percpu::cpu_count, time};
+
+use super::{
+    TICK_NS,
+    process::{Subject, state},
+    status::{Signals, name},
+};
+use crate::{
+    sched,
+    task::{Status, limits::index, table},
+};
+
+/// PF_FORKNOEXEC, PF_SUPERPRIV and others are not kept: this says that it is no kernel thread (PF_RANDOMIZE, as Linux's programs have).
+const FLAGS: u32 = 0x40_0000;
+
+pub(super) fn process(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
+    let process = &of.process;
+    let memory = process.memory.lock().clone();
+    let terminal = process.terminal.lock().clone();
+    let (device, foreground) = terminal.map_or((0, -1), |t| (t.device_number(), t.foreground() as i32));
+    let cpu_ns = match &of.thread {
+        Some(thread) if of.is_thread => thread.cpu_ns(),
+        _ => process.cpu_ns(),
+    };
+    write!(out, "{} (", of.number())?;
+    name(of, out)?;
+    let parent = process.parent.lock().upgrade().map_or(0, |p| p.pid);
+    let (group, session) = (process.group.load(Ordering::Relaxed), process.session.load(Ordering::Relaxed));
+    write!(out, ") {} {parent} {group} {session} {device} {foreground} {FLAGS}", state(of).0)?;
+    // Page faults are not counted, nor is time in the kernel apart from the program's own.
+    let children = process.children_usage.lock().cpu_ns / TICK_NS;
+    let threads = process.threads.lock().len();
+    write!(out, " 0 0 0 0 {} 0 {children} 0 20 0 {threads} 0", cpu_ns / TICK_NS)?;
+    let rss_limit = process.limits.lock().get(index::RSS).map_or(u64::MAX, |limit| limit.soft);
+    let (size, resident) = (memory.mapped_bytes(), memory.resident_pages());
+    write!(out, " {} {size} {resident} {rss_limit}", process.started / TICK_NS)?;
+    let strings = *process.strings.lock();
+    // Where code and stack begin and end, and where the program is just now, is nobody's business.
+    let signals = Signals::of(of);
+    let low = |set: u64| set & 0x7fff_ffff;
+    write!(out, " 0 0 0 0 0 {} {}", low(signals.pending), low(signals.blocked))?;
+    write!(out, " {} {} 0 0 0", low(signals.ignored), low(signals.caught))?;
+    let exit_signal = if of.is_thread { -1 } else { process.exit_signal.load(Ordering::Relaxed) as i32 };
+    let cpu = of.thread.as_ref().map_or(0, |thread| thread.cpu.load(Ordering::Relaxed));
+    write!(out, " {exit_signal} {cpu} 0 0 0 0 0 0 0 0")?;
+    let code = match *process.status.lock() {
+        Status::Ended(status) => status,
+        _ => 0,
+    };
+    let (start, middle, end) = (strings.arguments, strings.environment, strings.end);
+    writeln!(out, " {start} {middle} {middle} {end} {code}")
+}
+
+pub(super) fn machine(out: &mut dyn Write) -> core::fmt::Result {
+    let now = time::now_ns();
+    let of = |cpu| {
+        let idle = sched::statistics(cpu).1.min(now);
+        ((now - idle) / TICK_NS, idle / TICK_NS)
+    };
+    let sum = (0..cpu_count()).map(of).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    writeln!(out, "cpu  {} 0 0 {} 0 0 0 0 0 0", sum.0, sum.1)?;
+    for (cpu, (busy, idle)) in (0..cpu_count()).map(of).enumerate() {
+        writeln!(out, "cpu{cpu} {busy} 0 0 {idle} 0 0 0 0 0 0")?;
+    }
+    let switches: u64 = (0..cpu_count()).map(|cpu| sched::statistics(cpu).0).sum();
+    writeln!(out, "intr 0\nctxt {switches}\nbtime {}", (time::wall_ns() - now) / 1_000_000_000)?;
+    writeln!(out, "processes {}", table::FORKS.load(Ordering::Relaxed))?;
+    writeln!(out, "procs_running {}\nprocs_blocked 0", sched::runnable_count())
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! /proc/sys: what can be asked about the kernel's bounds, and the few that can be changed.
+
+use core::fmt::Write;
+
+use alloc::{boxed::Box, string::String, sync::Arc};
+
+use exo_hal::{boot::spin_once::Once, mm::frame};
+
+use super::{
+    Content, Each, Entry, directory,
+    inode::{self, Class},
+    text,
+};
+use crate::{
+    errno::{Errno, Result},
+    fs::node::{DynamicDirectory, Node, kind},
+    mm, random,
+    syscall::info,
+    task::{limits, table},
+};
+
+/// A directory, by what all its paths begin with.
+pub(super) struct Settings(&'static str);
+
+/// The directory itself.
+pub(super) const ROOT: Settings = Settings("");
+
+const fn setting(name: &'static str, show: super::Writer, store: fn(&[u8]) -> Result<()>) -> Entry {
+    Entry { name, content: Content::Setting(0o644, show, store) }
+}
+
+/// All settings, by path; those of a directory stand together.
+static ENTRIES: &[Entry] = &[
+    text("fs/file-max", |out| writeln!(out, "{}", i64::MAX)),
+    text("fs/nr_open", |out| writeln!(out, "{}", limits::MOST_FILES)),
+    text("fs/overflowgid", |out| out.write_str("65534\n")),
+    text("fs/overflowuid", |out| out.write_str("65534\n")),
+    text("fs/pipe-max-size", |out| writeln!(out, "{}", crate::fs::pipe::MOST_CAPACITY)),
+    text("fs/suid_dumpable", |out| out.write_str("0\n")),
+    text("kernel/cap_last_cap", |out| out.write_str("40\n")),
+    text("kernel/core_pattern", |out| out.write_str("core\n")),
+    text("kernel/core_uses_pid", |out| out.write_str("0\n")),
+    text("kernel/dmesg_restrict", |out| out.write_str("0\n")),
+    setting("kernel/domainname", info::show_domain_name, info::store_domain_name),
+    setting("kernel/hostname", info::show_host_name, info::store_host_name),
+    text("kernel/kptr_restrict", |out| out.write_str("2\n")),
+    text("kernel/ngroups_max", |out| out.write_str("65536\n")),
+    text("kernel/osrelease", |out| writeln!(out, "{}", info::RELEASE)),
+    text("kernel/ostype", |out| out.write_str("Linux\n")),
+    text("kernel/overflowgid", |out| out.write_str("65534\n")),
+    text("kernel/overflowuid", |out| out.write_str("65534\n")),
+    text("kernel/pid_max", |out| writeln!(out, "{}", table::PID_MAX)),
+    text("kernel/random/boot_id", |out| {
+        if BOOT_ID.get().is_none() {
+            BOOT_ID.set(new_uuid());
+        }
+        writeln!(out, "{}", BOOT_ID.get().map_or("", |id| id))
+    }),
+    text("kernel/random/entropy_avail", |out| out.write_str("256\n")),
+    text("kernel/random/poolsize", |out| out.write_str("256\n")),
+    text("kernel/random/uuid", |out| writeln!(out, "{}", new_uuid())),
+    text("kernel/randomize_va_space", |out| out.write_str("0\n")),
+    text("kernel/sched_child_runs_first", |out| out.write_str("0\n")),
+    text("kernel/tainted", |out| out.write_str("0\n")),
+    text("kernel/threads-max", |out| writeln!(out, "{}", frame::totals().0 / 8)),
+    text("kernel/version", |out| writeln!(out, "{}", info::VERSION)),
+    text("vm/legacy_va_layout", |out| out.write_str("0\n")),
+    text("vm/max_map_count", |out| writeln!(out, "{}", mm::MAX_AREAS)),
+    text("vm/mmap_min_addr", |out| writeln!(out, "{}", mm::LOWEST)),
+    text("vm/nr_hugepages", |out| out.write_str("0\n")),
+    // A mapping is never refused because others could need as much.
+    text("vm/overcommit_memory", |out| out.write_str("1\n")),
+];
+
+static BOOT_ID: Once<String> = Once::new();
+
+/// A random UUID (version 4, RFC 9562).
+fn new_uuid() -> String {
+    let mut bytes = [0; 16];
+    random::fill(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut out = String::with_capacity(36);
+    for (at, byte) in bytes.iter().enumerate() {
+        let dash = if matches!(at, 4 | 6 | 8 | 10) { "-" } else { "" };
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{dash}{byte:02x}");
+    }
+    out
+}
+
+/// A name in a directory: the first path that has it, and whether it goes on behind it.
+struct Found {
+    index: usize,
+    name: &'static str,
+    is_directory: bool,
+}
+
+impl Settings {
+    /// The names in the directory, each once.
+    fn names(&self) -> impl Iterator<Item = Found> {
+        let prefix = self.0;
+        let mut last = "";
+        ENTRIES.iter().enumerate().filter_map(move |(index, entry)| {
+            let rest = entry.name.strip_prefix(prefix)?;
+            let (name, is_directory) = rest.split_once('/').map_or((rest, false), |(name, _)| (name, true));
+            (core::mem::replace(&mut last, name) != name).then_some(Found { index, name, is_directory })
+        })
+    }
+
+    fn inode(&self, found: &Found) -> u64 {
+        // A directory has the number of its first file, apart from it by its depth.
+        let depth = self.0.matches('/').count() + 1;
+        let depth = if found.is_directory { depth } else { 0 };
+        inode::number(0, Class::Setting, (depth << 16) | (found.index + 1))
+    }
+}
+
+impl DynamicDirectory for Settings {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        let found = self.names().find(|found| found.name.as_bytes() == name).ok_or(Errno::ENOENT)?;
+        let entry = ENTRIES.get(found.index).ok_or(Errno::ENOENT)?;
+        if !found.is_directory {
+            return Ok(entry.node(self.inode(&found)));
+        }
+        let prefix = entry.name.get(..self.0.len() + found.name.len() + 1).ok_or(Errno::ENOENT)?;
+        Ok(directory(self.inode(&found), Box::new(Settings(prefix))))
+    }
+
+    fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
+        for found in self.names().filter(|found| found.index as u64 + 1 > after) {
+            let kind = if found.is_directory { kind::DIRECTORY } else { kind::REGULAR };
+            if !each(found.name.as_bytes(), kind, self.inode(&found), found.index as u64 + 1) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
