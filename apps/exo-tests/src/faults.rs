@@ -50,6 +50,24 @@ const FAULTS: &[Fault] = &[
     fault!("a kernel segment", SIGSEGV, "mov {0:e}, 0x10", "mov ss, {0:e}", out(reg) _),
     fault!("a far return to the kernel", SIGSEGV, "push 8", "push 0", "retfq"),
     fault!("an interrupt vector", SIGSEGV, "int 0x20"),
+    fault!("the vector of Linux's 32-bit calls", SIGSEGV, "int 0x80"),
+    fault!("the breakpoint's vector", SIGTRAP, ".byte 0xcd, 3"),
+    fault!("the debug vector", SIGSEGV, "int 1"),
+    fault!("the non-maskable vector", SIGSEGV, "int 2"),
+    fault!("icebp", SIGTRAP, ".byte 0xf1"),
+    fault!("into, which 64-bit mode does not have", SIGILL, ".byte 0xce"),
+    fault!("a far jump to the task state", SIGSEGV, "push 0x33", "push 0", "retfq"),
+    fault!("a local descriptor", SIGSEGV, "mov {0:e}, 7", "mov ds, {0:e}", out(reg) _),
+    fault!(
+        "an iret to 32-bit code",
+        SIGSEGV,
+        "push 0x23",
+        "push 0x20000",
+        "push 2",
+        "push 0x1b",
+        "push 0x10000",
+        "iretq"
+    ),
     fault!("the double-fault vector", SIGSEGV, "int 8"),
     fault!("the page-fault vector", SIGSEGV, "int 14"),
     fault!("swapgs", SIGSEGV, ".byte 0x0f, 0x01, 0xf8"),
@@ -83,6 +101,58 @@ pub(crate) fn run() -> Outcome {
             wrong += &format!("{name} ended with {end:?}, expected signal {signal}\n");
         }
     }
+    wrong += &other_modes()?;
     works()?;
     if wrong.is_empty() { Ok(()) } else { Err(failed(wrong)) }
+}
+
+/// Where code is that a far return to any selector finds: an address of 32 bits.
+const LOW_CODE: usize = 0x1_0000;
+
+/// No selector leads a program out of 64-bit mode, where the other entries to the kernel are: what is tried there is a system call.
+/// And SYSENTER is none. What was wrong.
+fn other_modes() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+    // SAFETY: nothing of this program is at so low an address; what is written there is run by children alone.
+    unsafe {
+        if libc::mmap(LOW_CODE as *mut libc::c_void, 4096, protection, flags, -1, 0) as usize != LOW_CODE {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        // `syscall` and `hlt`, which mean the same in all modes.
+        std::slice::from_raw_parts_mut(LOW_CODE as *mut u8, 3).copy_from_slice(&[0x0f, 0x05, 0xf4]);
+    }
+    let mut wrong = String::new();
+    // Global and local descriptors, with the privilege of programs.
+    for selector in (3..0x100_u64).step_by(4) {
+        let end = fork(|| {
+            // SAFETY: this process is there to be killed by it.
+            unsafe { asm!("push {0}", "push {1}", "retfq", in(reg) selector, in(reg) LOW_CODE, in("eax") libc::SYS_getpid) };
+            0
+        })?
+        .wait()?;
+        if end != Err(libc::SIGSEGV) {
+            wrong += &format!("a far return to selector {selector:#x} ended with {end:?}\n");
+        }
+    }
+    let ends = [
+        // SAFETY: as above.
+        fork(|| unsafe {
+            asm!("sysenter");
+            0
+        })?
+        .wait()?,
+        // SAFETY: as above.
+        fork(|| unsafe {
+            asm!("sysexit");
+            0
+        })?
+        .wait()?,
+    ];
+    // AMD's CPUs do not have these two in this mode.
+    if ends.iter().any(|end| ![Err(libc::SIGSEGV), Err(libc::SIGILL)].contains(end)) {
+        wrong += &format!("sysenter and sysexit ended with {ends:?}\n");
+    }
+    println!("other modes: tried");
+    Ok(wrong)
 }

@@ -92,11 +92,11 @@ fn describe(out: &mut dyn Write) {
 }
 
 /// Reports a fault of the kernel and ends the machine.
-pub fn fault(what: &str, regs: &Regs, address: Option<u64>) -> ! {
+pub(crate) fn fault(what: &str, regs: &Regs, address: Option<u64>) -> ! {
     if begin() {
         let out = &mut Console;
         // A console that fails has no one to tell.
-        let _ = write!(out, "\n*** Exo-Kernel: {what} in kernel mode, error {:#x}", regs.error);
+        let _ = write!(out, "\n*** Exo-Kernel: {what} in kernel mode, error {:#x}", regs.error());
         if let Some(address) = address {
             let _ = write!(out, ", address {address:#018x}");
         }
@@ -105,9 +105,9 @@ pub fn fault(what: &str, regs: &Regs, address: Option<u64>) -> ! {
         let _ = writeln!(
             out,
             "  rip {:016x} rsp {:016x} flags {:08x} rbp {:016x}\n  rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}\n  rsi {:016x} rdi {:016x} r8  {:016x} r9  {:016x}\n  r10 {:016x} r11 {:016x} r12 {:016x} r13 {:016x}\n  r14 {:016x} r15 {:016x}",
-            regs.rip,
-            regs.rsp,
-            regs.rflags,
+            regs.rip(),
+            regs.rsp(),
+            regs.flags(),
             regs.rbp,
             regs.rax,
             regs.rbx,
@@ -125,7 +125,7 @@ pub fn fault(what: &str, regs: &Regs, address: Option<u64>) -> ! {
             regs.r15
         );
         let _ = writeln!(out, "back trace:");
-        write_address(out, regs.rip);
+        write_address(out, regs.rip());
         back_trace(out, regs.rbp);
     }
     power::power_off(Exit::Panic)

@@ -51,7 +51,7 @@ pub struct Segment {
 /// What to do to run a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Entry address before relocation.
+    /// Entry address before relocation: any number, as the file has it.
     pub entry: u64,
     /// Whether the program can be moved to any address.
     pub movable: bool,
@@ -107,7 +107,7 @@ pub fn plan(head: &[u8], size: u64, limit: u64) -> Result<Plan, Error> {
             _ => {}
         }
     }
-    if segments.is_empty() || header.e_entry >= limit {
+    if segments.is_empty() {
         return Err(Error::BadSegment);
     }
     Ok(Plan { entry: header.e_entry, movable, headers: (headers.unwrap_or(0), header.e_phnum), segments })

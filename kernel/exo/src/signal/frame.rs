@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 
 use alloc::vec;
 
-use exo_hal::trap::{Regs, vector};
+use exo_hal::trap::Regs;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Action, Info, SignalSet, action_flag, set_mask};
@@ -122,14 +122,14 @@ fn context_of(regs: &Regs) -> Context {
             regs.rdx,
             regs.rax,
             regs.rcx,
-            regs.rsp,
-            regs.rip,
-            regs.rflags,
+            regs.rsp(),
+            regs.rip(),
+            regs.flags(),
         ],
-        cs: regs.cs as u16,
-        ss: regs.ss as u16,
-        error: regs.error,
-        trap: regs.vector,
+        cs: regs.selectors().0 as u16,
+        ss: regs.selectors().1 as u16,
+        error: regs.error(),
+        trap: regs.vector(),
         ..Context::default()
     }
 }
@@ -137,9 +137,9 @@ fn context_of(regs: &Regs) -> Context {
 /// Puts a frame on the program's stack and lets it go on in the handler.
 pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Result<()> {
     let mut stack = task.alt_stack.lock();
-    let mut rsp = regs.rsp.wrapping_sub(RED_ZONE);
-    let described = describe_alt_stack(&stack, regs.rsp);
-    if action.flags & action_flag::ONSTACK != 0 && stack.size > 0 && !on_alt_stack(&stack, regs.rsp) {
+    let mut rsp = regs.rsp().wrapping_sub(RED_ZONE);
+    let described = describe_alt_stack(&stack, regs.rsp());
+    if action.flags & action_flag::ONSTACK != 0 && stack.size > 0 && !on_alt_stack(&stack, regs.rsp()) {
         rsp = stack.base.wrapping_add(stack.size);
     }
     if stack.flags & AUTODISARM != 0 {
@@ -196,54 +196,39 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
         return Err(Errno::EFAULT);
     }
     let base = at as usize;
-    regs.rsp = at;
-    regs.rip = action.handler;
+    regs.set_rsp(at);
+    regs.set_rip(action.handler);
     regs.rdi = info.signal as u64;
     regs.rsi = (base + core::mem::offset_of!(Frame, info)) as u64;
     regs.rdx = (base + core::mem::offset_of!(Frame, flags)) as u64;
     regs.rax = 0;
-    regs.sanitize();
     // Handlers begin with the direction flag and the trap flag clear.
-    regs.rflags &= !((1 << 10) | (1 << 8));
-    regs.vector = 0;
+    regs.set_flags(regs.flags() & !((1 << 10) | (1 << 8)));
+    regs.settle();
     Ok(())
 }
 
 /// rt_sigreturn: puts back what the frame at the stack pointer says.
 pub fn pop(task: &Current, regs: &mut Regs) -> Result<()> {
     // The handler's return has popped the restorer's address.
-    let frame: Frame = user::read(regs.rsp.wrapping_sub(8) as usize)?;
+    let frame: Frame = user::read(regs.rsp().wrapping_sub(8) as usize)?;
     let context = &frame.context;
     if context.fpu != 0 {
         let mut bytes = vec![0; exo_hal::cpu::fpu::state_size()];
         user::copy_in(&mut bytes, context.fpu as usize)?;
         task.thread.set_fpu(Some(&bytes));
     }
+    let (rsp, rip, flags);
     [
-        regs.r8,
-        regs.r9,
-        regs.r10,
-        regs.r11,
-        regs.r12,
-        regs.r13,
-        regs.r14,
-        regs.r15,
-        regs.rdi,
-        regs.rsi,
-        regs.rbp,
-        regs.rbx,
-        regs.rdx,
-        regs.rax,
-        regs.rcx,
-        regs.rsp,
-        regs.rip,
-        regs.rflags,
+        regs.r8, regs.r9, regs.r10, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15, regs.rdi, regs.rsi,
+        regs.rbp, regs.rbx, regs.rdx, regs.rax, regs.rcx, rsp, rip, flags,
     ] = context.registers;
-    regs.sanitize();
+    regs.set_rsp(rsp);
+    regs.set_rip(rip);
+    regs.set_flags(flags);
     // Not a system call any more: nothing is to be restarted.
-    regs.vector = 0;
+    regs.settle();
     set_mask(task, SignalSet(frame.mask));
-    let rsp = regs.rsp;
     // A stack that the program spoilt in the frame is ignored, as on Linux.
     let _ = set_alt_stack(task, &frame.stack, rsp);
     Ok(())
@@ -251,7 +236,7 @@ pub fn pop(task: &Current, regs: &mut Regs) -> Result<()> {
 
 /// Decides about a system call that was interrupted: `handler` has the flags of the handler that runs next, if any.
 pub fn finish_restart(regs: &mut Regs, handler: Option<u64>) {
-    if regs.vector != vector::SYSCALL {
+    if !regs.is_system_call() {
         return;
     }
     let again = match Errno(-(regs.rax as i64 as i32)) {
@@ -262,10 +247,10 @@ pub fn finish_restart(regs: &mut Regs, handler: Option<u64>) {
     };
     if again {
         // Back to the `syscall` instruction, which is two bytes long, with the number in RAX again.
-        regs.rip = regs.rip.wrapping_sub(2);
-        regs.rax = regs.error;
+        regs.set_rip(regs.rip().wrapping_sub(2));
+        regs.rax = regs.error();
     } else {
         regs.rax = -i64::from(Errno::EINTR.0) as u64;
     }
-    regs.vector = 0;
+    regs.settle();
 }

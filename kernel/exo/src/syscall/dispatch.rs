@@ -310,9 +310,9 @@ fn unknown(number: u64) -> Result {
 
 /// The full path: every call, with all registers saved.
 pub fn full(regs: &mut Regs) {
-    let result = dispatch(regs.error, regs);
+    let result = dispatch(regs.error(), regs);
     // rt_sigreturn and execve have set all registers.
-    if regs.vector == exo_hal::trap::vector::SYSCALL {
+    if regs.is_system_call() {
         regs.rax = match result {
             Ok(value) => value as u64,
             Err(error) => -i64::from(error.0) as u64,

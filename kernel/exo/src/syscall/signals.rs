@@ -178,9 +178,9 @@ pub(super) fn rt_tgsigqueueinfo(pid: u32, tid: u32, signal: u32, info: usize) ->
 pub(super) fn sigaltstack(regs: &mut Regs) -> Result {
     let (new, old) = (regs.rdi as usize, regs.rsi as usize);
     let task = current();
-    let before = frame::describe_alt_stack(&task.alt_stack.lock().clone(), regs.rsp);
+    let before = frame::describe_alt_stack(&task.alt_stack.lock().clone(), regs.rsp());
     if new != 0 {
-        frame::set_alt_stack(&task, &user::read(new)?, regs.rsp)?;
+        frame::set_alt_stack(&task, &user::read(new)?, regs.rsp())?;
     }
     user::write_optional(old, &before).map(|()| 0)
 }

@@ -43,7 +43,7 @@ pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: M
         tid: 0,
         process,
         files: Files::empty(),
-        regs: &Regs::default(),
+        regs: &Regs::in_kernel(),
         name: Name::new(name),
         blocked: SignalSet(u64::MAX),
         affinity,

@@ -154,7 +154,7 @@ impl Task {
             tid: 0,
             process,
             files: Files::empty(),
-            regs: &Regs::default(),
+            regs: &Regs::in_kernel(),
             name: Name::new(b"idle"),
             blocked: SignalSet(u64::MAX),
             affinity: u64::MAX,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Segments and the task-state segment, one set for each CPU.
 
+use core::arch::asm;
+
 use alloc::vec;
 
 use x86_64::{
@@ -20,7 +22,7 @@ use super::percpu;
 
 /// Selector of the kernel's code segment.
 pub(crate) const KERNEL_CODE: u16 = 0x08;
-/// What SYSRET adds 8 (data) and 16 (64-bit code) to.
+/// What SYSRET adds 8 (data) and 16 (64-bit code) to. Its own descriptor is null: no program reaches compatibility mode.
 pub(crate) const SYSRET_BASE: u16 = 0x1b;
 /// Selector of the user's data segment.
 pub(crate) const USER_DATA: u16 = 0x23;
@@ -58,11 +60,10 @@ impl Tables {
 pub(crate) fn load() {
     // SAFETY: this CPU's own area, in place for ever; nothing else refers to the tables yet.
     let tables = unsafe { &mut *(*percpu::area()).tables.get() };
-    let user_code_32 = DescriptorFlags::USER_CODE32.bits();
     tables.gdt[1] = DescriptorFlags::KERNEL_CODE64.bits();
     tables.gdt[2] = DescriptorFlags::KERNEL_DATA.bits();
-    // SYSRET's 32-bit code segment has to have a place here; no selector of it is ever loaded.
-    tables.gdt[3] = user_code_32;
+    // SYSRET's base, where a 32-bit code segment would be: it loads fixed attributes and reads no descriptor.
+    tables.gdt[3] = 0;
     tables.gdt[4] = DescriptorFlags::USER_DATA.bits();
     tables.gdt[5] = DescriptorFlags::USER_CODE64.bits();
     // SAFETY: the TSS lives as long as the CPU.
@@ -83,6 +84,8 @@ pub(crate) fn load() {
         DS::set_reg(null);
         ES::set_reg(null);
         load_tss(SegmentSelector(TSS));
+        // After a reset the local table is 64 KiB at address 0 (Intel SDM volume 3, table 11-1); a null selector leaves none.
+        asm!("lldt {0:x}", in(reg) 0u16, options(nostack, preserves_flags));
     }
 }
 

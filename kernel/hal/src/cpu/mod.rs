@@ -22,6 +22,11 @@ use x86_64::{
 
 use crate::{trap, trap::syscall_mask};
 
+/// Where SYSCALL enters from compatibility mode.
+const CSTAR: u32 = 0xc000_0083;
+/// Code segment, stack pointer and address of SYSENTER, which is not used.
+const SYSENTER: [u32; 3] = [0x174, 0x175, 0x176];
+
 static SMAP: AtomicBool = AtomicBool::new(false);
 
 /// CPUID leaf `leaf`, sub-leaf `sub`: eax, ebx, ecx, edx.
@@ -106,6 +111,13 @@ pub(crate) fn init() {
     // SAFETY: the selectors are those of the table just loaded, in the order that SYSRET expects.
     unsafe { Star::write_raw(gdt::SYSRET_BASE, gdt::KERNEL_CODE) };
     LStar::write(VirtAddr::new(trap::syscall_entry_address()));
+    // SAFETY: CSTAR is where SYSCALL goes from compatibility mode on AMD's CPUs. Without a code segment SYSENTER raises #GP.
+    unsafe {
+        Msr::new(CSTAR).write(trap::compatibility_entry_address());
+        for register in SYSENTER {
+            Msr::new(register).write(0);
+        }
+    }
     SFMask::write(RFlags::from_bits_truncate(syscall_mask::ALL));
     fpu::init();
 }
@@ -168,7 +180,7 @@ pub(crate) fn frame_pointer() -> u64 {
     value
 }
 
-/// Closes user memory to the kernel again after an interrupt: the program may have set AC, and the entry does not clear it.
+/// Closes user memory to the kernel again after an interrupt or exception: AC may have been set, and the entry does not clear it.
 #[inline]
 pub(crate) fn close_user_memory() {
     if has_smap() {

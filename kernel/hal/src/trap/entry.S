@@ -66,6 +66,8 @@ trap_common:
     test byte ptr [rsp + 24], 3             /* the interrupted code's privilege, in CS */
     jz 1f
     swapgs
+.global trap_from_user
+trap_from_user:
     SAVE_REGISTERS
     mov rdi, rsp
     xor ebp, ebp                            /* the end of the frame-pointer chain */

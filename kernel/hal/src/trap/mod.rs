@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interrupts, exceptions and system calls: tables, entries and who handles what.
 
-use core::{arch::global_asm, mem::offset_of};
+use core::{
+    arch::global_asm,
+    mem::offset_of,
+    ops::{Deref, DerefMut},
+};
 
 use x86_64::{
     VirtAddr,
@@ -39,8 +43,10 @@ pub mod vector {
     pub const SHOOTDOWN: u8 = 0xf2;
     /// The APIC withdrew an interrupt; needs no answer.
     pub const SPURIOUS: u8 = 0xff;
-    /// In [`Regs::vector`](super::Regs): not an interrupt but a system call.
+    /// In [`Regs`](super::Regs): not an interrupt but a system call.
     pub const SYSCALL: u64 = 256;
+    /// In [`Regs`](super::Regs): a thread that has not been in user mode.
+    pub(super) const IN_KERNEL: u64 = 257;
 }
 
 /// The flags that `syscall` clears, and why.
@@ -64,17 +70,15 @@ pub(crate) mod syscall_mask {
 }
 
 /// Flags that a program may set by itself; the rest of what it hands over is ignored. CF PF AF ZF SF TF DF OF RF AC ID.
-pub const USER_FLAGS: u64 = 0x0025_0dd5;
+const USER_FLAGS: u64 = 0x0025_0dd5;
 /// Flags that are always set in user mode: IF and the one that reads as 1.
-pub const FIXED_FLAGS: u64 = 0x202;
-/// The user's code and data selectors.
-pub const USER_SELECTORS: (u64, u64) = (gdt::USER_CODE as u64, gdt::USER_DATA as u64);
+const FIXED_FLAGS: u64 = 0x202;
 
-/// A program's registers, as the entries save them.
+/// The registers that a program may have any value in.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(missing_docs, reason = "the names are the CPU's")]
-pub struct Regs {
+pub struct General {
     pub r15: u64,
     pub r14: u64,
     pub r13: u64,
@@ -90,31 +94,133 @@ pub struct Regs {
     pub rdx: u64,
     pub rsi: u64,
     pub rdi: u64,
-    /// The exception or interrupt, or [`vector::SYSCALL`].
-    pub vector: u64,
+}
+
+/// A program's registers, as the entries save them. The general ones are fields of [`General`]. The rest can only be set to what user
+/// mode may be entered with, so that whatever safe code leaves here, IRET and SYSRET neither fault in the kernel nor stay in it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Regs {
+    general: General,
+    /// The exception or interrupt, or one of the two numbers beyond them.
+    vector: u64,
     /// The CPU's error code; for a system call its number, which has 32 bits.
-    pub error: u64,
-    pub rip: u64,
-    pub cs: u64,
-    pub rflags: u64,
-    pub rsp: u64,
-    pub ss: u64,
+    error: u64,
+    rip: u64,
+    cs: u64,
+    rflags: u64,
+    rsp: u64,
+    ss: u64,
+}
+
+impl Deref for Regs {
+    type Target = General;
+
+    #[inline(always)]
+    fn deref(&self) -> &General {
+        &self.general
+    }
+}
+
+impl DerefMut for Regs {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut General {
+        &mut self.general
+    }
 }
 
 impl Regs {
     /// The registers of a program that starts at `rip` with stack pointer `rsp`.
     pub fn at_start(rip: u64, rsp: u64) -> Self {
-        Self { rip, rsp, cs: USER_SELECTORS.0, ss: USER_SELECTORS.1, rflags: FIXED_FLAGS, ..Self::default() }
+        let mut regs = Self {
+            general: General::default(),
+            vector: 0,
+            error: 0,
+            rip: 0,
+            cs: gdt::USER_CODE.into(),
+            rflags: FIXED_FLAGS,
+            rsp,
+            ss: gdt::USER_DATA.into(),
+        };
+        regs.set_rip(rip);
+        regs
     }
 
-    /// Makes registers that a program has set safe to return to.
-    pub fn sanitize(&mut self) {
-        self.rflags = self.rflags & USER_FLAGS | FIXED_FLAGS;
-        (self.cs, self.ss) = USER_SELECTORS;
-        if self.rip >= USER_END as u64 {
-            // IRET to a non-canonical address would fault in the kernel; this address faults in the program.
-            self.rip = USER_END as u64;
-        }
+    /// The registers of a thread that begins in the kernel. Should it come to user mode without others, it faults there.
+    pub fn in_kernel() -> Self {
+        Self { vector: vector::IN_KERNEL, ..Self::at_start(u64::MAX, 0) }
+    }
+
+    /// Whether these are still those of [`in_kernel`](Self::in_kernel).
+    pub fn begins_in_kernel(&self) -> bool {
+        self.vector == vector::IN_KERNEL
+    }
+
+    /// The instruction pointer.
+    #[inline]
+    pub fn rip(&self) -> u64 {
+        self.rip
+    }
+
+    /// Sets the instruction pointer. This is the one place where a program's address to go on at is checked: IRET and SYSRET to one
+    /// that is not canonical fault in the kernel on some CPUs. Any address outside the user's half becomes [`USER_END`], where nothing is
+    /// ever mapped, so that the program gets a SIGSEGV.
+    #[inline]
+    pub fn set_rip(&mut self, rip: u64) {
+        self.rip = rip.min(USER_END as u64);
+    }
+
+    /// The stack pointer.
+    #[inline]
+    pub fn rsp(&self) -> u64 {
+        self.rsp
+    }
+
+    /// Sets the stack pointer, to anything: neither IRET to 64-bit mode nor SYSRET looks at it, and the entries do not use it.
+    #[inline]
+    pub fn set_rsp(&mut self, rsp: u64) {
+        self.rsp = rsp;
+    }
+
+    /// The flags.
+    #[inline]
+    pub fn flags(&self) -> u64 {
+        self.rflags
+    }
+
+    /// Sets the flags that a program may set by itself; the rest are as they must be in user mode.
+    #[inline]
+    pub fn set_flags(&mut self, flags: u64) {
+        self.rflags = flags & USER_FLAGS | FIXED_FLAGS;
+    }
+
+    /// The code and stack segments' selectors.
+    pub fn selectors(&self) -> (u64, u64) {
+        (self.cs, self.ss)
+    }
+
+    /// What the program entered the kernel by: a vector, or [`vector::SYSCALL`].
+    #[inline]
+    pub fn vector(&self) -> u64 {
+        self.vector
+    }
+
+    /// The exception's error code, or the number of the system call.
+    #[inline]
+    pub fn error(&self) -> u64 {
+        self.error
+    }
+
+    /// Whether they are those of a system call whose result is not settled.
+    #[inline]
+    pub fn is_system_call(&self) -> bool {
+        self.vector == vector::SYSCALL
+    }
+
+    /// They are to be restored as they are: neither a result nor a restart of a system call changes them.
+    #[inline]
+    pub fn settle(&mut self) {
+        self.vector = 0;
     }
 }
 
@@ -166,21 +272,21 @@ global_asm!(
     STACK_END = const percpu::STACK_END,
     USER_RSP = const percpu::USER_RSP,
     REGS_SIZE = const size_of::<Regs>(),
-    R15 = const offset_of!(Regs, r15),
-    R14 = const offset_of!(Regs, r14),
-    R13 = const offset_of!(Regs, r13),
-    R12 = const offset_of!(Regs, r12),
-    RBP = const offset_of!(Regs, rbp),
-    RBX = const offset_of!(Regs, rbx),
-    R11 = const offset_of!(Regs, r11),
-    R10 = const offset_of!(Regs, r10),
-    R9 = const offset_of!(Regs, r9),
-    R8 = const offset_of!(Regs, r8),
-    RAX = const offset_of!(Regs, rax),
-    RCX = const offset_of!(Regs, rcx),
-    RDX = const offset_of!(Regs, rdx),
-    RSI = const offset_of!(Regs, rsi),
-    RDI = const offset_of!(Regs, rdi),
+    R15 = const offset_of!(Regs, general.r15),
+    R14 = const offset_of!(Regs, general.r14),
+    R13 = const offset_of!(Regs, general.r13),
+    R12 = const offset_of!(Regs, general.r12),
+    RBP = const offset_of!(Regs, general.rbp),
+    RBX = const offset_of!(Regs, general.rbx),
+    R11 = const offset_of!(Regs, general.r11),
+    R10 = const offset_of!(Regs, general.r10),
+    R9 = const offset_of!(Regs, general.r9),
+    R8 = const offset_of!(Regs, general.r8),
+    RAX = const offset_of!(Regs, general.rax),
+    RCX = const offset_of!(Regs, general.rcx),
+    RDX = const offset_of!(Regs, general.rdx),
+    RSI = const offset_of!(Regs, general.rsi),
+    RDI = const offset_of!(Regs, general.rdi),
     VECTOR = const offset_of!(Regs, vector),
     ERROR = const offset_of!(Regs, error),
     RIP = const offset_of!(Regs, rip),
@@ -201,10 +307,15 @@ global_asm!(
 unsafe extern "C" {
     static trap_stubs: u8;
     static syscall_entry: u8;
+    static compatibility_entry: u8;
 }
 
 pub(crate) fn syscall_entry_address() -> u64 {
     &raw const syscall_entry as u64
+}
+
+pub(crate) fn compatibility_entry_address() -> u64 {
+    &raw const compatibility_entry as u64
 }
 
 static IDT: Once<InterruptDescriptorTable> = Once::new();
@@ -305,6 +416,8 @@ extern "C" fn hal_trap_user(regs: &mut Regs) {
 /// From kernel mode: a copy's page fault, an interrupt in the idle loop, or the end.
 #[unsafe(no_mangle)]
 extern "C" fn hal_trap_kernel(regs: &mut Regs) {
+    // A copy to or from user memory was perhaps interrupted; IRET opens it again for the rest of the copy.
+    cpu::close_user_memory();
     match regs.vector {
         14 => {
             let (address, write, _) = page_fault(regs);
@@ -365,6 +478,7 @@ fn exception_name(vector: u64) -> &'static str {
 
 #[unsafe(no_mangle)]
 extern "C" fn hal_thread_start(regs: &mut Regs) {
+    thread::finish_switch();
     hooks::exo_thread_start(regs);
 }
 

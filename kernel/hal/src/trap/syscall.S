@@ -8,6 +8,23 @@
  * after SYSRET. Everything else, and what the short path declines, saves a complete `Regs`. */
 
 .section .text
+/* SYSCALL from compatibility mode enters here (CSTAR; AMD alone, Intel's CPUs raise #UD). No selector leads a program into that
+ * mode, so nothing comes this way; if a CPU did, the program would get the signal of a general protection fault. */
+.align 16
+.global compatibility_entry
+compatibility_entry:
+    swapgs
+    mov gs:[{USER_RSP}], rsp
+    mov rsp, gs:[{STACK_END}]
+    push {USER_DATA}
+    push gs:[{USER_RSP}]
+    push r11
+    push {USER_CODE}
+    push rcx
+    push 0
+    push 13
+    jmp trap_from_user
+
 .align 64
 .global syscall_entry
 syscall_entry:
