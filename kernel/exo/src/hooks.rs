@@ -5,8 +5,6 @@
 
 use core::{fmt::Write, sync::atomic::Ordering};
 
-use alloc::sync::Arc;
-
 use exo_hal::{
     boot::BootInfo,
     hooks::{LeanCall, TaskType},
@@ -21,7 +19,7 @@ use crate::{
     sched::{self, timer},
     signal::{self, Info, code, number},
     syscall,
-    task::{self, Current, Task, current, exit, work},
+    task::{self, Task, current, exit, work},
 };
 
 // SAFETY: the only type that implements it.
@@ -31,23 +29,9 @@ unsafe impl TaskType for Task {
     }
 }
 
-/// Switches from the running task to `next`. `keep` takes `next` over and keeps it alive as long as it runs.
-pub fn switch(from: &Current, next: Arc<Task>, keep: impl FnOnce(Arc<Task>)) {
-    let to = Arc::as_ptr(&next);
-    keep(next);
-    // SAFETY: `keep` holds the reference. None may be held here: this stack may never run again, and would never let go.
-    thread::switch::<Task>(from, unsafe { &*to });
-}
-
-/// Makes `idle` the running task of this CPU, for ever.
-pub fn adopt(idle: Arc<Task>) {
-    // SAFETY: the reference is never given back.
-    thread::adopt::<Task>(unsafe { &*Arc::into_raw(idle) });
-}
-
 #[unsafe(no_mangle)]
-fn exo_main(boot: &'static BootInfo) -> ! {
-    init::main(boot)
+fn exo_main(_boot: &'static BootInfo) -> ! {
+    init::main()
 }
 
 #[unsafe(no_mangle)]
@@ -82,7 +66,7 @@ fn exo_return_to_user(regs: &mut Regs) {
 #[unsafe(no_mangle)]
 fn exo_thread_start(regs: &mut Regs) {
     sched::finish_switch();
-    if regs.cs == 0 {
+    if regs.begins_in_kernel() {
         task::kernel_thread::run_if_kernel_thread();
         crate::crash::on_demand();
         init::first_program(regs);
@@ -137,7 +121,7 @@ fn exo_user_fault(regs: &mut Regs, fault: Fault) {
             }
         }
         Fault::Exception { vector, .. } => {
-            let at = regs.rip as usize;
+            let at = regs.rip() as usize;
             match vector {
                 0 => Info::fault(number::SIGFPE, code::FPE_INTDIV, at),
                 1 => Info::fault(number::SIGTRAP, code::TRAP_TRACE, at),

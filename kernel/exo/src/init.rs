@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{
-    boot::BootInfo,
+    boot,
     cpu::percpu::cpu_count,
     log,
     mm::{frame, paging},
@@ -40,11 +40,11 @@ use crate::{
 };
 
 /// Boots: everything that needs one CPU, then the others, then the first program.
-pub fn main(boot: &'static BootInfo) -> ! {
+pub fn main() -> ! {
     log!("Exo-Kernel {}: {} KiB of memory", crate::syscall::info::RELEASE, frame::totals().0 * 4);
     let bad = paging::count_writable_and_executable();
     assert!(bad == 0, "{bad} kernel pages are both writable and executable");
-    if let Err(error) = prepare(boot) {
+    if let Err(error) = prepare() {
         log!("cannot start: error {}", error.0);
         power::power_off(Exit::Panic);
     }
@@ -100,14 +100,13 @@ pub fn new_process(pid: u32) -> Arc<Process> {
     })
 }
 
-fn prepare(boot: &'static BootInfo) -> Result<()> {
+fn prepare() -> Result<()> {
     node::init();
     mount::init();
     sysfs::init();
     mm::init()?;
     tty::init();
-    let count = unpack(boot.initrd)?;
-    frame::release_initrd(boot);
+    let count = unpack(&boot::take_initrd().ok_or(Errno::ENOENT)?)?;
     log!("{count} files from the initial RAM disk");
     for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("sys", "sysfs"), ("tmp", "tmpfs")] {
         let directory = make_directories(&node::root(), name.as_bytes())?;
@@ -189,7 +188,7 @@ fn first_task() -> Result<Arc<Task>> {
         tid: pid,
         process: process.clone(),
         files: Files::empty(),
-        regs: &Regs::default(),
+        regs: &Regs::in_kernel(),
         name: Name::new(b"init"),
         blocked: SignalSet::default(),
         affinity: u64::MAX,

@@ -3,7 +3,7 @@
 
 use core::{
     ptr, slice,
-    sync::atomic::{AtomicPtr, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
 };
 
 use alloc::vec;
@@ -37,8 +37,12 @@ fn trampoline_offset(of: *const u8) -> u64 {
     of as u64 - &raw const trampoline_start as u64
 }
 
-/// Starts all CPUs that ACPI names, one after the other.
+/// Starts all CPUs that ACPI names, one after the other, the first time it is called.
 pub fn start_others() {
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if STARTED.swap(true, Ordering::AcqRel) {
+        return;
+    }
     let size = trampoline_offset(&raw const trampoline_end) as usize;
     assert!(size <= PAGE_SIZE);
     // SAFETY: the page at TRAMPOLINE is below the memory that the frame allocator gives out, so it is ours.

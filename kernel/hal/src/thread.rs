@@ -5,8 +5,11 @@ use core::{
     cell::UnsafeCell,
     marker::PhantomData,
     ops::Deref,
+    ptr,
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
+
+use alloc::sync::Arc;
 
 use crate::{
     cpu::{self, fpu, gdt, percpu},
@@ -65,12 +68,12 @@ impl Thread {
         })
     }
 
-    /// The thread that runs now, as a CPU's idle thread.
+    /// A CPU's idle thread, which [`adopt`] makes of what runs.
     pub fn idle() -> Self {
         Self {
             stack: None,
             rsp: UnsafeCell::new(0),
-            running: AtomicBool::new(true),
+            running: AtomicBool::new(false),
             fs_base: AtomicU64::new(0),
             gs_base: AtomicU64::new(0),
             fpu: None,
@@ -89,43 +92,56 @@ impl Thread {
         (self.fs_base.load(Ordering::Relaxed), self.gs_base.load(Ordering::Relaxed))
     }
 
-    /// Sets the bases; in the CPU too if this thread is the one that runs here. Both must be user addresses.
-    pub fn set_segment_bases(&self, fs: u64, gs: u64, is_current: bool) {
+    /// Sets the bases; in the CPU too if this thread is the one that runs here. What is no user address becomes 0.
+    pub fn set_segment_bases(&self, fs: u64, gs: u64) {
         let valid = |base: u64| if base < crate::USER_END as u64 { base } else { 0 };
         self.fs_base.store(valid(fs), Ordering::Relaxed);
         self.gs_base.store(valid(gs), Ordering::Relaxed);
-        if is_current {
+        if self.is_this() {
             cpu::set_fs_base(valid(fs));
             cpu::set_user_gs_base(valid(gs));
         }
     }
 
-    /// Copies the running thread's floating-point state to a new thread.
-    pub fn inherit_fpu(&self, running: &Thread) {
-        if let (Some(own), Some(other)) = (&self.fpu, &running.fpu) {
-            if is_live() {
-                other.save();
-            }
-            own.copy_from(other);
-        }
+    /// Whether this is the thread that runs here.
+    #[inline]
+    fn is_this(&self) -> bool {
+        // SAFETY: this CPU's own area.
+        unsafe { ptr::eq((*percpu::area()).thread, self) }
     }
 
-    /// Calls `with` with the running thread's floating-point state as bytes.
+    /// Copies the running thread's floating-point state to this one, which is new: nothing happens if it runs.
+    pub fn inherit_fpu(&self) {
+        // SAFETY: `switch` set the pointer to the running thread, which stays while it runs.
+        let running = unsafe { (*percpu::area()).thread.as_ref() };
+        let (Some(own), Some(other)) = (&self.fpu, running.and_then(|t| t.fpu.as_ref())) else { return };
+        // Whoever has the flag has the state.
+        if self.running.swap(true, Ordering::Acquire) {
+            return;
+        }
+        if is_live() {
+            other.save();
+        }
+        own.copy_from(other);
+        self.running.store(false, Ordering::Release);
+    }
+
+    /// Calls `with` with this thread's floating-point state as bytes; none if it is not the one that runs.
     pub fn with_fpu_bytes<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
         match &self.fpu {
-            Some(state) => {
+            Some(state) if self.is_this() => {
                 if is_live() {
                     state.save();
                 }
                 with(state.bytes())
             }
-            None => with(&[]),
+            _ => with(&[]),
         }
     }
 
-    /// Sets the running thread's floating-point state; `None` for the initial one.
+    /// Sets this thread's floating-point state, `None` for the initial one, if it is the one that runs.
     pub fn set_fpu(&self, bytes: Option<&[u8]>) {
-        if let Some(state) = &self.fpu {
+        if let Some(state) = self.fpu.as_ref().filter(|_| self.is_this()) {
             match bytes {
                 Some(bytes) => state.set_bytes(bytes),
                 None => state.reset(),
@@ -193,19 +209,36 @@ fn switch_fpu(old: &Thread, new: &Thread) {
     }
 }
 
-/// Makes `task` this CPU's current one without a switch: for its idle task.
-pub fn adopt<T: TaskType>(task: &'static T) {
-    // SAFETY: this CPU's own area; the task lives for ever.
-    unsafe { (*percpu::area()).task = (&raw const *task).cast() };
-}
-
-/// Switches from `from`, which is the running task, to `to`. Returns when something switches back.
+/// Makes `task`, whose thread is an [idle](Thread::idle) one, this CPU's running task without a switch, for ever.
 ///
 /// # Panics
-/// When `to` runs already.
-pub fn switch<T: TaskType>(from: &T, to: &T) {
+/// When this CPU has a running task, or the thread belongs to another CPU or is no idle one.
+pub fn adopt<T: TaskType>(task: Arc<T>) {
+    let thread = task.thread();
+    assert!(!has_current() && thread.stack.is_none(), "a CPU adopts its own idle task, once");
+    assert!(!thread.running.swap(true, Ordering::AcqRel), "the idle task belongs to another CPU");
+    // SAFETY: this CPU's own area, which owns the reference from now on.
+    unsafe { (*percpu::area()).task = Arc::into_raw(task).cast() };
+}
+
+/// Switches from the running task to `next`, which this CPU keeps alive as long as it runs. Returns when something switches back;
+/// the task that ran here before is let go of then. A thread that begins lets go of it before it calls the kernel.
+///
+/// # Panics
+/// When `next` runs already, or nothing runs here yet.
+pub fn switch<T: TaskType>(next: Arc<T>) {
+    assert!(has_current(), "a CPU has an idle task before it switches");
+    // SAFETY: this CPU's own area. Its reference to the running task passes to `previous`, where it stays until the switch is complete.
+    let (from, to) = unsafe {
+        let area = percpu::area();
+        let from = (*area).task.cast::<T>();
+        (&*from, &*Arc::as_ptr(&next))
+    };
     let (old, new) = (from.thread(), to.thread());
     assert!(!new.running.swap(true, Ordering::AcqRel), "the task runs on another CPU");
+    // SAFETY: the flag gives us the new thread's stack pointer alone.
+    let stack_pointer = unsafe { *new.rsp.get() };
+    assert!(stack_pointer != 0, "an idle task that no CPU has adopted");
     switch_fpu(old, new);
     if new.fpu.is_some() {
         cpu::set_fs_base(new.fs_base.load(Ordering::Relaxed));
@@ -217,12 +250,43 @@ pub fn switch<T: TaskType>(from: &T, to: &T) {
     if let Some(stack) = &new.stack {
         gdt::set_kernel_stack(stack.end());
     }
-    // SAFETY: this CPU's own area. The flag above gives us the new thread's stack pointer alone; the old thread's `running`
-    // is cleared only once nothing uses its stack.
+    // SAFETY: this CPU's own area. The old thread's `running` is cleared only once nothing uses its stack. Both tasks are kept alive by the area's references; nothing that has to be dropped
+    // is on this stack, which may never run again.
     unsafe {
-        (*percpu::area()).task = (&raw const *to).cast();
-        (*percpu::area()).thread = new;
-        switch_stacks(old.rsp.get(), *new.rsp.get(), &raw const old.running);
+        let area = percpu::area();
+        (*area).previous = Previous { task: (*area).task, release: release::<T> };
+        (*area).task = Arc::into_raw(next).cast();
+        (*area).thread = new;
+        switch_stacks(old.rsp.get(), stack_pointer, &raw const old.running);
+    }
+    finish_switch();
+}
+
+/// A reference to the task that ran before, of the type that only `switch` knows.
+pub(crate) struct Previous {
+    task: *const (),
+    release: unsafe fn(*const ()),
+}
+
+impl Previous {
+    pub(crate) const NONE: Self = Self { task: ptr::null(), release: release_nothing };
+}
+
+unsafe fn release_nothing(_: *const ()) {}
+
+/// # Safety
+/// `task` is from `Arc::<T>::into_raw`, and its reference passes to this.
+unsafe fn release<T>(task: *const ()) {
+    // SAFETY: the caller vouches for it.
+    drop(unsafe { Arc::from_raw(task.cast::<T>()) });
+}
+
+/// The first thing after a switch: lets go of the task that ran before.
+pub(crate) fn finish_switch() {
+    // SAFETY: this CPU's own area; `switch` has put the reference there, and it is taken once.
+    unsafe {
+        let Previous { task, release } = core::mem::replace(&mut (*percpu::area()).previous, Previous::NONE);
+        release(task);
     }
 }
 
@@ -242,8 +306,8 @@ impl<T: TaskType> Deref for Current<T> {
 
     #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: set by `adopt` or `switch` from a reference to the one type that implements TaskType; the scheduler
-        // holds the running task until after the next switch.
+        // SAFETY: set by `adopt` or `switch` from an `Arc` of the one type that implements TaskType, which the CPU keeps until the
+        // thread has been switched away from; it is on this stack that the borrow ends.
         unsafe { &*percpu::task().cast::<T>() }
     }
 }

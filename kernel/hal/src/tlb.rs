@@ -20,7 +20,7 @@ pub fn shootdowns() -> u64 {
 }
 
 /// Flushes the user pages in `start..end` on this CPU.
-pub fn flush_local(start: usize, end: usize) {
+pub(crate) fn flush_local(start: usize, end: usize) {
     if end.saturating_sub(start) / PAGE_SIZE > SINGLE_LIMIT {
         tlb::flush_all();
     } else {
@@ -39,7 +39,7 @@ pub fn answer() {
 
 /// Flushes the user pages in `start..end` here, if this CPU is in `cpus`, and everything on the other CPUs in `cpus`.
 /// Returns when all have done so.
-pub fn shootdown(cpus: u64, start: usize, end: usize) {
+pub(crate) fn shootdown(cpus: u64, start: usize, end: usize) {
     let own = 1u64 << percpu::cpu_index();
     if cpus & own != 0 {
         flush_local(start, end);

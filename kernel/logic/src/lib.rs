@@ -17,6 +17,7 @@ pub mod device;
 pub mod elf;
 pub mod event_reader;
 pub mod event_rings;
+pub mod frame_count;
 pub mod line_discipline;
 pub mod pci;
 pub mod range_locks;

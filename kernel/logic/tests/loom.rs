@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! All orders in which two CPUs can meet over an address space:
+//! All orders in which two CPUs can meet over an address space or a page frame:
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p exo-logic --test loom`.
 #![cfg(loom)]
 
+use exo_logic::frame_count::FrameCount;
 use exo_logic::translations::{Flushes, LaidAside, Users};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -116,5 +117,69 @@ fn tables_loaded_anew_have_nothing_stale() {
         machine.users.load(USER);
         cache.0 = None;
         cache.use_page(machine);
+    });
+}
+
+/// A frame's content and its count. Who has a reference reads; who has the last one reuses the frame, which is a write.
+#[derive(Default)]
+struct Counted {
+    count: FrameCount,
+    content: loom::cell::UnsafeCell<u32>,
+    freed: AtomicU64,
+}
+
+// SAFETY: the accesses to the content are what the test is about: loom finds those that are not ordered.
+unsafe impl Sync for Counted {}
+
+impl Counted {
+    fn look(&self) {
+        assert_eq!(self.freed.load(Ordering::Relaxed), 0, "a free frame was used");
+        self.content.with(|_| ());
+    }
+
+    fn release(&self) {
+        self.look();
+        if self.count.release() {
+            self.content.with_mut(|_| ());
+            assert_eq!(self.freed.fetch_add(1, Ordering::Relaxed), 0, "a frame was freed twice");
+        }
+    }
+}
+
+#[test]
+fn a_frame_is_freed_once_and_by_the_last() {
+    loom::model(|| {
+        let frame = Arc::new(Counted::default());
+        frame.count.begin();
+        frame.count.share();
+        let other = frame.clone();
+        let there = thread::spawn(move || {
+            other.count.share();
+            other.release();
+            other.release();
+        });
+        assert!(frame.count.pin());
+        frame.look();
+        frame.count.unpin();
+        frame.release();
+        there.join().unwrap();
+        assert_eq!(frame.freed.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn who_finds_itself_the_only_owner_is_it() {
+    loom::model(|| {
+        let frame = Arc::new(Counted::default());
+        frame.count.begin();
+        frame.count.share();
+        let other = frame.clone();
+        let there = thread::spawn(move || other.release());
+        // Copy-on-write writes to the frame in place if nobody else has it.
+        if frame.count.is_only() {
+            frame.content.with_mut(|_| ());
+        }
+        there.join().unwrap();
+        frame.release();
     });
 }

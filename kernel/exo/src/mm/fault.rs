@@ -83,11 +83,7 @@ impl Inner {
     }
 
     fn set(&mut self, page: usize, frame: Frame, allowed: Access) -> Result<(), Unresolved> {
-        let old = self.table.set(page, frame, allowed).map_err(|_| Unresolved::NoMemory)?;
-        if old.is_some() {
-            self.table.flush(page, page + PAGE_SIZE);
-        }
-        Ok(())
+        self.table.set(page, frame, allowed).map_err(|_| Unresolved::NoMemory)
     }
 
     fn first_touch(

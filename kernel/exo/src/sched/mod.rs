@@ -12,13 +12,14 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_hal::{
-    MAX_CPUS, cpu,
+    MAX_CPUS,
+    boot::spin_once::Once,
+    cpu,
     cpu::percpu::{cpu_count, cpu_index},
     dev::apic,
     mm::user_table,
     sync::SpinLock,
-    time, tlb,
-    trap::vector,
+    thread, time, tlb,
 };
 
 use crate::task::{Current, Task, current};
@@ -36,21 +37,12 @@ pub mod state {
     pub const DEAD: u8 = 2;
 }
 
-#[derive(Default)]
-struct Slots {
-    /// The task that runs; kept alive here.
-    running: Option<Arc<Task>>,
-    /// The task that ran before, until the switch away from it is complete.
-    previous: Option<Arc<Task>>,
-    idle: Option<Arc<Task>>,
-}
-
 /// On cache lines of its own: a CPU reads its own on every way back to user mode, and others must not slow that down.
 #[repr(align(128))]
 struct Cpu {
     queue: SpinLock<VecDeque<Arc<Task>>>,
     length: AtomicUsize,
-    slots: SpinLock<Slots>,
+    idle: Once<Arc<Task>>,
     /// A switch is due before the next return to user mode.
     reschedule: AtomicBool,
     /// When the running task got the CPU, in nanoseconds.
@@ -63,7 +55,7 @@ static CPUS: [Cpu; MAX_CPUS] = [const {
     Cpu {
         queue: SpinLock::new(VecDeque::new()),
         length: AtomicUsize::new(0),
-        slots: SpinLock::new(Slots { running: None, previous: None, idle: None }),
+        idle: Once::new(),
         reschedule: AtomicBool::new(false),
         since: AtomicU64::new(0),
         switches: AtomicU64::new(0),
@@ -117,7 +109,7 @@ fn enqueue(task: Arc<Task>, cpu: usize) {
         CPUS[cpu].length.store(queue.len(), Ordering::Relaxed);
     }
     if cpu != cpu_index() && IDLE.load(Ordering::SeqCst) & (1 << cpu) != 0 {
-        apic::send(cpu, vector::RESCHEDULE);
+        apic::reschedule(cpu);
     }
 }
 
@@ -179,7 +171,7 @@ pub fn prod(task: &Arc<Task>) {
     if !wake(task) && task.thread.is_running() {
         let cpu = task.cpu.load(Ordering::Relaxed);
         if cpu != cpu_index() {
-            apic::send(cpu, vector::RESCHEDULE);
+            apic::reschedule(cpu);
         }
     }
 }
@@ -247,7 +239,7 @@ pub fn schedule() {
     } else {
         pick()
     };
-    let Some(next) = next.or_else(|| if may_stay { None } else { this.slots.lock().idle.clone() }) else {
+    let Some(next) = next.or_else(|| if may_stay { None } else { this.idle.get().cloned() }) else {
         return;
     };
     next.state.store(state::RUNNABLE, Ordering::Release);
@@ -275,22 +267,16 @@ fn switch_to(next: Arc<Task>, task: &Current, requeue: bool) {
     if !next.is_idle {
         next.activate_memory();
     }
-    crate::hooks::switch(task, next, |next| {
-        let mut slots = this.slots.lock();
-        let previous = slots.running.replace(next);
-        if let Some(previous) = previous.as_ref().filter(|p| requeue && !p.is_idle) {
-            let own = previous.affinity.load(Ordering::Relaxed) & (1 << cpu_index()) != 0;
-            enqueue(previous.clone(), if own { cpu_index() } else { least_busy(previous) });
-        }
-        slots.previous = previous;
-    });
+    if requeue && !task.is_idle {
+        let own = task.affinity.load(Ordering::Relaxed) & (1 << cpu_index()) != 0;
+        enqueue(task.arc(), if own { cpu_index() } else { least_busy(task) });
+    }
+    thread::switch::<Task>(next);
     finish_switch();
 }
 
-/// What the first code after a switch has to do: let go of the task that ran before.
+/// What the first code after a switch has to do.
 pub fn finish_switch() {
-    let previous = this_cpu().slots.lock().previous.take();
-    drop(previous);
     timer::arm_tick();
 }
 
@@ -309,20 +295,16 @@ pub fn tick() {
         this.reschedule.store(true, Ordering::Relaxed);
     }
     if let Some(cpu) = tlb::bits(IDLE.load(Ordering::Relaxed)).next() {
-        apic::send(cpu, vector::RESCHEDULE);
+        apic::reschedule(cpu);
     }
 }
 
 /// The life of a CPU that has become ready: runs tasks, and waits when there are none.
 pub fn run_cpu(idle: Arc<Task>) -> ! {
     let this = this_cpu();
-    {
-        let mut slots = this.slots.lock();
-        slots.idle = Some(idle.clone());
-        slots.running = Some(idle.clone());
-    }
+    this.idle.set(idle.clone());
     let own = 1u64 << cpu_index();
-    crate::hooks::adopt(idle);
+    thread::adopt::<Task>(idle);
     loop {
         IDLE.fetch_or(own, Ordering::SeqCst);
         let start = time::now_ns();

@@ -380,8 +380,8 @@ pub(super) fn arch_prctl(option: u32, address: usize) -> Result {
     let (fs, gs) = task.thread.segment_bases();
     match option {
         SET_FS | SET_GS if address >= USER_END => return Err(Errno::EPERM),
-        SET_FS => task.thread.set_segment_bases(address as u64, gs, true),
-        SET_GS => task.thread.set_segment_bases(fs, address as u64, true),
+        SET_FS => task.thread.set_segment_bases(address as u64, gs),
+        SET_GS => task.thread.set_segment_bases(fs, address as u64),
         GET_FS => user::write(address, &fs)?,
         GET_GS => user::write(address, &gs)?,
         _ => return Err(Errno::EINVAL),

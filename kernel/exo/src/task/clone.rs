@@ -102,7 +102,7 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     let mut child_regs = *regs;
     child_regs.rax = 0;
     if request.stack != 0 {
-        child_regs.rsp = request.stack;
+        child_regs.set_rsp(request.stack);
     }
     let tid = table::new_number().ok_or(Errno::EAGAIN)?;
     let process =
@@ -118,10 +118,10 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
         blocked: SignalSet(parent.blocked.load(Ordering::Relaxed)),
         affinity: parent.affinity.load(Ordering::Relaxed),
     })?;
-    task.thread.inherit_fpu(&parent.thread);
+    task.thread.inherit_fpu();
     let (fs, gs) = parent.thread.segment_bases();
     let fs = if has(flags, abi::CLONE_SETTLS) { request.tls } else { fs };
-    task.thread.set_segment_bases(fs, gs, false);
+    task.thread.set_segment_bases(fs, gs);
     if !has(flags, abi::CLONE_VM) || has(flags, abi::CLONE_VFORK) {
         *task.alt_stack.lock() = *parent.alt_stack.lock();
     }

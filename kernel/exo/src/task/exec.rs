@@ -163,7 +163,7 @@ fn push_strings(
         (abi::AT_PHNUM, u64::from(plan.headers.1)),
         (abi::AT_BASE, 0),
         (abi::AT_FLAGS, 0),
-        (abi::AT_ENTRY, base + plan.entry),
+        (abi::AT_ENTRY, base.wrapping_add(plan.entry)),
         (abi::AT_UID, 0),
         (abi::AT_EUID, 0),
         (abi::AT_GID, 0),
@@ -241,10 +241,10 @@ pub fn exec(
     *task.process.program.lock() = node.path();
     *task.process.strings.lock() = places;
     task.process.exit_signal.store(crate::signal::number::SIGCHLD, Ordering::Relaxed);
-    task.thread.set_segment_bases(0, 0, true);
+    task.thread.set_segment_bases(0, 0);
     task.thread.set_fpu(None);
     task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel);
     procmon::on_exec(&task.process, task.tid);
-    *regs = Regs::at_start(base + plan.entry, sp as u64);
+    *regs = Regs::at_start(base.wrapping_add(plan.entry), sp as u64);
     Ok(())
 }

@@ -3,7 +3,12 @@
 //! structure that names the command line, the initial RAM disk, the memory map and the ACPI root pointer.
 //! Source: Xen's public/arch-x86/hvm/start_info.h, as QEMU implements it for `-kernel`.
 
-use core::{arch::global_asm, slice};
+use core::{
+    arch::global_asm,
+    ops::Deref,
+    slice,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use crate::{DIRECT_MAP, KERNEL_BASE, cpu, dev, hooks, mm, smp, time};
 
@@ -62,8 +67,8 @@ impl Region {
 pub struct BootInfo {
     /// The kernel's command line; empty if none was given or it was not UTF-8.
     pub command_line: &'static str,
-    /// The initial RAM disk; empty if none was given.
-    pub initrd: &'static [u8],
+    /// The initial RAM disk; empty if none was given. Goes when [`take_initrd`]'s result does.
+    pub(crate) initrd: &'static [u8],
     /// The memory map.
     pub regions: &'static [Region],
     /// Physical address of ACPI's root pointer, or 0.
@@ -134,6 +139,29 @@ pub mod spin_once {
 /// The boot information, once `hal_start` has read it.
 pub fn info() -> &'static BootInfo {
     BOOT.get().expect("read at boot")
+}
+
+/// The initial RAM disk. When this is dropped, its memory goes to the frame allocator.
+pub struct Initrd(());
+
+impl Deref for Initrd {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        info().initrd
+    }
+}
+
+impl Drop for Initrd {
+    fn drop(&mut self) {
+        mm::frame::release_initrd(info());
+    }
+}
+
+/// The initial RAM disk; none if it was taken before.
+pub fn take_initrd() -> Option<Initrd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    (!TAKEN.swap(true, Ordering::AcqRel)).then_some(Initrd(()))
 }
 
 /// # Safety

@@ -11,7 +11,7 @@ use core::{
         asm,
         x86_64::{_fxrstor64, _fxsave64, _xrstor64, _xsave64},
     },
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
@@ -38,7 +38,13 @@ const CONTROL_WORD: u16 = 0x037f;
 static MASK: AtomicU64 = AtomicU64::new(0);
 /// Bytes of a saved state.
 static SIZE: AtomicUsize = AtomicUsize::new(LEGACY_SIZE);
-static MXCSR_MASK: AtomicU64 = AtomicU64::new(0xffff);
+/// The bits of MXCSR that this CPU has: setting another one faults.
+static MXCSR_MASK: AtomicU32 = AtomicU32::new(0);
+/// What MXCSR_MASK is where FXSAVE says 0 (Intel SDM volume 1, 11.6.6).
+const MXCSR_MASK_DEFAULT: u32 = 0xffbf;
+/// Restoring leaves the pointers of the last x87 instruction as they are unless an error is pending, as it is on AMD's CPUs before Zen 2:
+/// one program could read where another one was (CVE-2006-1056).
+static KEEPS_POINTERS: AtomicBool = AtomicBool::new(false);
 
 #[target_feature(enable = "xsave")]
 unsafe fn set_xcr0(mask: u64) {
@@ -46,7 +52,27 @@ unsafe fn set_xcr0(mask: u64) {
     unsafe { core::arch::x86_64::_xsetbv(0, mask) };
 }
 
+/// Where FXSAVE puts the state, to look at.
+#[repr(C, align(16))]
+struct Legacy([u8; LEGACY_SIZE]);
+
+fn find_peculiarities() {
+    let mut area = Legacy([0; LEGACY_SIZE]);
+    // SAFETY: the area is aligned and large enough; CR4.OSFXSR is set.
+    unsafe { fxsave(area.0.as_mut_ptr()) };
+    let mask = u32::from_le_bytes([area.0[28], area.0[29], area.0[30], area.0[31]]);
+    MXCSR_MASK.store(if mask == 0 { MXCSR_MASK_DEFAULT } else { mask & 0xffff }, Ordering::Relaxed);
+    let [_, b, c, d] = cpuid(0, 0);
+    let vendor = [b, d, c].map(u32::to_le_bytes);
+    let is_amd =
+        [b"AuthenticAMD", b"HygonGenuine"].contains(&vendor.as_flattened().first_chunk().unwrap_or(&[0; 12]));
+    let restores_pointers =
+        cpuid(0x8000_0000, 0)[0] >= 0x8000_0008 && cpuid(0x8000_0008, 0)[1] & (1 << 2) != 0;
+    KEEPS_POINTERS.store(is_amd && !restores_pointers, Ordering::Relaxed);
+}
+
 pub(super) fn init() {
+    find_peculiarities();
     if cpuid(1, 0)[2] & (1 << 26) == 0 {
         return;
     }
@@ -64,7 +90,7 @@ pub fn state_size() -> usize {
 }
 
 /// A thread's saved state.
-pub struct State {
+pub(crate) struct State {
     area: *mut u8,
 }
 
@@ -101,15 +127,9 @@ unsafe fn fxrstor(area: *const u8) {
     unsafe { _fxrstor64(area) };
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl State {
     /// The state in which a program starts.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: the layout is not empty.
         let area = unsafe { alloc_zeroed(layout()) };
         if area.is_null() {
@@ -121,7 +141,7 @@ impl State {
     }
 
     /// Back to the state in which a program starts.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         // SAFETY: the area has `state_size` bytes, at least 512.
         unsafe {
             self.area.write_bytes(0, state_size());
@@ -141,25 +161,32 @@ impl State {
     /// Loads the CPU's state from here.
     #[inline]
     pub(crate) fn load(&self) {
+        if KEEPS_POINTERS.load(Ordering::Relaxed) {
+            static ZERO: u32 = 0;
+            // SAFETY: changes x87 registers, which are loaded next. No error may be pending before FILD, which sets the pointers.
+            unsafe {
+                asm!("fnclex", "emms", "fild dword ptr [{}]", in(reg) &raw const ZERO, options(nostack))
+            };
+        }
         let mask = MASK.load(Ordering::Relaxed);
         // SAFETY: the area holds what `save` wrote, the initial state, or what `set_bytes` has checked.
         unsafe { if mask == 0 { fxrstor(self.area) } else { xrstor(self.area, mask) } }
     }
 
     /// The saved state as a signal frame has it.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the area has this many bytes and outlives the borrow.
         unsafe { core::slice::from_raw_parts(self.area, state_size()) }
     }
 
     /// Copies another thread's saved state.
-    pub fn copy_from(&self, other: &State) {
+    pub(crate) fn copy_from(&self, other: &State) {
         // SAFETY: both areas have this many bytes and differ.
         unsafe { self.area.copy_from_nonoverlapping(other.area, state_size()) };
     }
 
     /// Takes over a state that a program made. Bits that would make the CPU fault on loading it are cleared.
-    pub fn set_bytes(&self, bytes: &[u8]) {
+    pub(crate) fn set_bytes(&self, bytes: &[u8]) {
         let size = bytes.len().min(state_size());
         self.reset();
         if size < LEGACY_SIZE {
@@ -169,7 +196,7 @@ impl State {
         unsafe {
             self.area.copy_from_nonoverlapping(bytes.as_ptr(), size);
             let mxcsr = self.area.add(24).cast::<u32>();
-            mxcsr.write(mxcsr.read() & MXCSR_MASK.load(Ordering::Relaxed) as u32);
+            mxcsr.write(mxcsr.read() & MXCSR_MASK.load(Ordering::Relaxed));
             if state_size() >= LEGACY_SIZE + HEADER_SIZE {
                 let header = self.area.add(LEGACY_SIZE).cast::<u64>();
                 let present = if size < LEGACY_SIZE + HEADER_SIZE { LEGACY } else { header.read() };

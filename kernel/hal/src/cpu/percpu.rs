@@ -16,7 +16,13 @@ use alloc::{boxed::Box, sync::Arc};
 use x86_64::{VirtAddr, registers::model_specific::GsBase};
 
 use super::gdt::Tables;
-use crate::{MAX_CPUS, mm::frame::Magazine, mm::heap::Caches, mm::paging::Space, thread::Thread};
+use crate::{
+    MAX_CPUS,
+    mm::frame::Magazine,
+    mm::heap::Caches,
+    mm::paging::Space,
+    thread::{Previous, Thread},
+};
 
 /// What the assembly reaches by offset from GS comes first. On pages of its own: see the note on self-modifying code in
 /// kernel/README.md.
@@ -27,8 +33,10 @@ pub(crate) struct Area {
     pub(crate) stack_end: u64,
     /// The user's stack pointer, between `syscall` and the moment it is saved or restored.
     pub(crate) user_rsp: u64,
-    /// The running task.
+    /// The running task: a counted reference.
     pub(crate) task: *const (),
+    /// The task that ran before, until the switch away from it is complete.
+    pub(crate) previous: Previous,
     /// The running thread, for the floating-point trap.
     pub(crate) thread: *const Thread,
     /// Whether the running thread's floating-point state is in the CPU's registers.
@@ -67,6 +75,7 @@ impl Area {
             stack_end: 0,
             user_rsp: 0,
             task: ptr::null(),
+            previous: Previous::NONE,
             thread: ptr::null(),
             // Boot code leaves CR0.TS clear; there is no state that would be lost.
             fpu_live: true,

@@ -50,6 +50,8 @@ const DIVIDE_16: u32 = 3;
 
 /// The registers, if they are in memory (xAPIC); null in x2APIC mode.
 static REGISTERS: AtomicPtr<u32> = AtomicPtr::new(core::ptr::null_mut());
+/// A PC's old interrupt lines.
+const ISA_LINES: u8 = 16;
 /// Timer counts in 2^32 ns.
 static COUNTS_PER_4S: AtomicU64 = AtomicU64::new(0);
 static STOPPING: AtomicBool = AtomicBool::new(false);
@@ -158,8 +160,15 @@ fn send_command(apic_id: u32, value: u32) {
     }
 }
 
-/// Interrupts CPU `cpu`.
-pub fn send(cpu: usize, vector: u8) {
+/// Lets CPU `cpu` look at its run queue and its task's work.
+pub fn reschedule(cpu: usize) {
+    if cpu < percpu::cpu_count() {
+        send(cpu, vector::RESCHEDULE);
+    }
+}
+
+/// Interrupts CPU `cpu`, which runs.
+pub(crate) fn send(cpu: usize, vector: u8) {
     send_command(percpu::apic_id_of(cpu), command::FIXED | u32::from(vector));
 }
 
@@ -230,6 +239,9 @@ impl IoApic {
 
 /// Lets ISA line `isa` interrupt the boot CPU, as vector [`vector::LINES`] plus `isa`.
 pub fn enable_isa_line(isa: u8) {
+    if isa >= ISA_LINES {
+        return;
+    }
     let wired = acpi::platform().lines.iter().find(|l| l.isa == isa);
     enable_line(isa, wired.is_some_and(|l| l.level));
 }

@@ -57,6 +57,53 @@ impl Config for Space {
     }
 }
 
+/// The first I/O port that firmware gives to PCI functions.
+const FIRST_PORT: u16 = 0x1000;
+
+/// A configuration space as a driver may write it.
+#[derive(Clone, Debug)]
+struct Guarded(Space);
+
+impl Guarded {
+    fn is_writable(&self, offset: u16) -> bool {
+        /// Base address registers, a bridge's buses and windows, the addresses of ROMs in both types of header.
+        const ADDRESSES: [core::ops::Range<u16>; 2] = [0x10..0x34, 0x38..0x3c];
+        /// Bytes of the two capabilities at most.
+        const MESSAGES: [(u8, u16); 2] = [(capability::MSI, 24), (capability::MSIX, 12)];
+        let in_message = |&(id, length): &(u8, u16)| {
+            pci::capabilities(&self.0, id).any(|at| (at..at.saturating_add(length)).contains(&offset))
+        };
+        !ADDRESSES.iter().any(|range| range.contains(&offset)) && !MESSAGES.iter().any(in_message)
+    }
+}
+
+impl Config for Guarded {
+    fn read8(&self, offset: u16) -> u8 {
+        self.0.read8(offset)
+    }
+    fn read16(&self, offset: u16) -> u16 {
+        self.0.read16(offset)
+    }
+    fn read32(&self, offset: u16) -> u32 {
+        self.0.read32(offset)
+    }
+    fn write8(&self, offset: u16, value: u8) {
+        if self.is_writable(offset) {
+            self.0.write8(offset, value);
+        }
+    }
+    fn write16(&self, offset: u16, value: u16) {
+        if self.is_writable(offset) {
+            self.0.write16(offset, value);
+        }
+    }
+    fn write32(&self, offset: u16, value: u32) {
+        if self.is_writable(offset) {
+            self.0.write32(offset, value);
+        }
+    }
+}
+
 fn space(address: Address) -> Option<Space> {
     let segments = &acpi::platform().pci;
     // ACPI's table gives segments in order; this crate's reader leaves their numbers out.
@@ -81,6 +128,8 @@ fn space(address: Address) -> Option<Space> {
 #[derive(Clone)]
 pub struct Function {
     space: Space,
+    /// The same, for the driver.
+    guarded: Guarded,
     address: Address,
     identity: Identity,
     /// The bridge that it is behind.
@@ -115,7 +164,8 @@ fn scan_bus(segment: u16, bus: u8, bridge: Option<&Arc<Function>>, found: &mut V
                 continue;
             };
             let header = space.read8(register::HEADER);
-            let new = Function { space, address, identity, bridge: bridge.cloned() };
+            let guarded = Guarded(space.clone());
+            let new = Function { space, guarded, address, identity, bridge: bridge.cloned() };
             found.push(new.clone());
             let below = new.bus_below();
             // A bus number that does not grow is none of firmware's: it would go in circles.
@@ -156,9 +206,10 @@ impl Function {
         (is_bridge && below != 0 && below != 0xff).then_some(below)
     }
 
-    /// Its configuration space.
+    /// Its configuration space. What decides which addresses the function answers to and where its interrupts are written to cannot be
+    /// written here: addresses, buses, windows, and the capabilities for messages.
     pub fn config(&self) -> &impl Config {
-        &self.space
+        &self.guarded
     }
 
     /// The offset of the first capability with number `id`.
@@ -180,7 +231,8 @@ impl Function {
             return Err(PciError::Gone);
         }
         match pci::bar(&self.space, number).ok_or(PciError::NoBar(number))? {
-            Bar::Ports { first: 0, .. } => Err(PciError::NoSpace(number)),
+            // Those below are the chip set's, whatever the function says.
+            Bar::Ports { first: 0..FIRST_PORT, .. } => Err(PciError::NoSpace(number)),
             Bar::Ports { first, count } => {
                 // A driver that wants ports wants them to answer.
                 let old = self.space.read16(register::COMMAND);

@@ -5,7 +5,10 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use x86_64::instructions::port::Port;
 
-use crate::mm::{kernel_map, paging::NoMemory};
+use crate::{
+    boot::{self, Region},
+    mm::{kernel_map, paging::NoMemory},
+};
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -16,7 +19,8 @@ enum Place {
 /// A device's registers, or a part of them. As on a PCI bus, reads where nobody answers give all ones and writes are lost; so it is
 /// for accesses beyond the end, or at an offset that is not a multiple of their size. A clone names the same registers.
 ///
-/// What a driver writes to a register has an effect on the device alone, which reaches memory only if it was made a bus master.
+/// What a driver writes to a register has an effect on the device alone, which reaches memory only if it was made a bus master. Where it
+/// then reads and writes is what the driver tells it: see the crate's documentation on what there is without an IOMMU.
 #[derive(Clone, Debug)]
 pub struct Registers {
     place: Place,
@@ -68,8 +72,16 @@ macro_rules! accesses {
 }
 
 impl Registers {
-    /// The `length` bytes of registers at physical address `address`, uncached.
+    /// The `length` bytes of registers at physical address `address`, uncached. None where the machine has memory: a function that says
+    /// so is mistaken, or lies.
     pub(crate) fn memory(address: u64, length: usize) -> Result<Self, NoMemory> {
+        let end = address.checked_add(length as u64).ok_or(NoMemory)?;
+        let is_memory = |r: &Region| {
+            r.kind == Region::USABLE && r.start < end && address < r.start.saturating_add(r.size)
+        };
+        if boot::info().regions.iter().any(is_memory) {
+            return Err(NoMemory);
+        }
         Ok(Self { place: Place::Memory(kernel_map::try_map_device(address, length)?), length })
     }
 

@@ -10,7 +10,10 @@ use core::{
     sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
-use exo_logic::buddy::{Buddy, Link};
+use exo_logic::{
+    buddy::{Buddy, Link},
+    frame_count::FrameCount,
+};
 
 use super::direct;
 use crate::{
@@ -27,7 +30,7 @@ const LOW_END: u64 = 1 << 20;
 const BOOT_MAPPED: u64 = 4 << 30;
 
 static BUDDY: SpinLock<Option<Buddy<'static>>> = SpinLock::new(None);
-static COUNTS: Once<&'static [AtomicU32]> = Once::new();
+static COUNTS: Once<&'static [FrameCount]> = Once::new();
 static TOTAL: AtomicUsize = AtomicUsize::new(0);
 /// Free frames in the buddy allocator, readable without its lock. Those in the CPUs' stocks count as used.
 static FREE: AtomicUsize = AtomicUsize::new(0);
@@ -94,7 +97,7 @@ pub(super) fn init(boot: &BootInfo, kernel_end: u64) {
         boot.regions.iter().filter(|r| r.kind == Region::USABLE).map(|r| r.start + r.size).max().unwrap_or(0);
     let frames = (memory_end / PAGE_SIZE as u64) as usize;
     let table_size =
-        (frames * (size_of::<Link>() + size_of::<AtomicU32>()) + 64).next_multiple_of(PAGE_SIZE) as u64;
+        (frames * (size_of::<Link>() + size_of::<FrameCount>()) + 64).next_multiple_of(PAGE_SIZE) as u64;
     let taken = taken(boot, kernel_end);
     let mut table = 0;
     usable(boot, LOW_END, BOOT_MAPPED, &taken, |start, end| {
@@ -109,7 +112,7 @@ pub(super) fn init(boot: &BootInfo, kernel_end: u64) {
     let (links, counts) = unsafe {
         ptr::write_bytes(direct(table), 0, table_size as usize);
         let links = direct(table).cast::<Link>();
-        let counts = links.add(frames).cast::<AtomicU32>();
+        let counts = links.add(frames).cast::<FrameCount>();
         (slice::from_raw_parts_mut(links, frames), slice::from_raw_parts(counts, frames))
     };
     COUNTS.set(counts);
@@ -137,9 +140,9 @@ pub(super) fn add_high_memory(boot: &BootInfo) {
     add(boot, BOOT_MAPPED, u64::MAX);
 }
 
-/// Gives the frames of a boot-time range (the initial RAM disk) to the allocator, once nothing reads them any more. Its last page
-/// may reach into memory that firmware keeps, which stays firmware's.
-pub fn release_initrd(boot: &'static BootInfo) {
+/// Gives the frames of the initial RAM disk to the allocator: called once, by the end of the one [`Initrd`](crate::boot::Initrd). Its
+/// last page may reach into memory that firmware keeps, which stays firmware's.
+pub(crate) fn release_initrd(boot: &'static BootInfo) {
     let [_, (start, end)] = taken(boot, 0);
     let mut buddy = BUDDY.lock();
     if let Some(buddy) = buddy.as_mut() {
@@ -245,7 +248,7 @@ fn drain(magazine: &mut Magazine) {
 }
 
 #[inline]
-fn count(frame: u32) -> &'static AtomicU32 {
+fn count(frame: u32) -> &'static FrameCount {
     &COUNTS.get().expect("set at boot")[frame as usize]
 }
 
@@ -280,7 +283,7 @@ impl Frame {
     #[inline]
     fn take(reserve: bool) -> Option<Self> {
         let frame = take_single(reserve)?;
-        count(frame).store(1, Ordering::Relaxed);
+        count(frame).begin();
         Some(Self(frame))
     }
 
@@ -318,13 +321,13 @@ impl Frame {
     /// Whether this is the only reference.
     #[inline]
     pub fn is_only(&self) -> bool {
-        count(self.0).load(Ordering::Acquire) == 1
+        count(self.0).is_only()
     }
 
     /// Whether somebody has pinned it.
     #[inline]
     pub(super) fn is_pinned(&self) -> bool {
-        count(self.0).load(Ordering::Acquire) >= PIN
+        count(self.0).is_pinned()
     }
 
     /// Fills the frame with zeros.
@@ -403,12 +406,6 @@ impl Frame {
     }
 }
 
-/// What a pin adds to a frame's count. So many plain references, each in an entry of some page table, would take a frame for pinned;
-/// all that follows is a copy too many.
-const PIN: u32 = 1 << 16;
-/// Above this no more pins are taken, far from where the count would overflow.
-const MOST_PINNED: u32 = 1 << 31;
-
 /// A reference by which a device may write to the frame for a long time. A fork leaves such a frame to the parent, which told the
 /// device of it, and gives the child a copy.
 #[derive(Debug)]
@@ -417,11 +414,7 @@ pub struct Pinned(Frame);
 impl Pinned {
     /// Pins a frame; none if too many have.
     pub fn new(frame: Frame) -> Option<Self> {
-        if count(frame.0).fetch_add(PIN, Ordering::AcqRel) >= MOST_PINNED {
-            count(frame.0).fetch_sub(PIN, Ordering::AcqRel);
-            return None;
-        }
-        Some(Self(frame))
+        count(frame.0).pin().then_some(Self(frame))
     }
 
     /// The frame.
@@ -433,14 +426,14 @@ impl Pinned {
 impl Drop for Pinned {
     fn drop(&mut self) {
         // The frame's own reference goes after this.
-        count(self.0.0).fetch_sub(PIN, Ordering::AcqRel);
+        count(self.0.0).unpin();
     }
 }
 
 impl Clone for Frame {
     #[inline]
     fn clone(&self) -> Self {
-        count(self.0).fetch_add(1, Ordering::Relaxed);
+        count(self.0).share();
         Self(self.0)
     }
 }
@@ -448,9 +441,7 @@ impl Clone for Frame {
 impl Drop for Frame {
     #[inline]
     fn drop(&mut self) {
-        let references = count(self.0);
-        // A sole owner needs no atomic update: nobody else can make a second reference.
-        if references.load(Ordering::Acquire) == 1 || references.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if count(self.0).release() {
             give_single(self.0);
         }
     }

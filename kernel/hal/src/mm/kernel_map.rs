@@ -18,9 +18,18 @@ const STACK_SPAN: u64 = 8 * PAGE_SIZE as u64;
 /// Device registers lie above this, stacks below.
 const DEVICES: u64 = KERNEL_MAPPINGS + (256 << 30);
 
+/// The end of what every root table has the second-level table for.
+const DEVICES_END: u64 = KERNEL_MAPPINGS + (512 << 30);
+
 static NEXT_STACK: AtomicU64 = AtomicU64::new(KERNEL_MAPPINGS);
 static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICES);
 static FREE_STACKS: SpinLock<Vec<u64>> = SpinLock::new(Vec::new());
+
+/// The next `size` bytes of addresses below `end`.
+fn take(next: &AtomicU64, size: u64, end: u64) -> Result<u64, NoMemory> {
+    let after = |at: u64| at.checked_add(size).filter(|after| *after <= end);
+    next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).map_err(|_| NoMemory)
+}
 
 /// Maps `size` bytes of device registers at `physical`, uncached.
 pub(crate) fn map_device(physical: u64, size: usize) -> *mut u8 {
@@ -30,8 +39,8 @@ pub(crate) fn map_device(physical: u64, size: usize) -> *mut u8 {
 /// The same, for what the kernel can do without.
 pub(crate) fn try_map_device(physical: u64, size: usize) -> Result<*mut u8, NoMemory> {
     let offset = physical % PAGE_SIZE as u64;
-    let pages = (offset as usize + size).div_ceil(PAGE_SIZE) as u64;
-    let base = NEXT_DEVICE.fetch_add(pages * PAGE_SIZE as u64, Ordering::Relaxed);
+    let pages = (offset as usize).checked_add(size).ok_or(NoMemory)?.div_ceil(PAGE_SIZE) as u64;
+    let base = take(&NEXT_DEVICE, pages * PAGE_SIZE as u64, DEVICES_END)?;
     let flags = bit::WRITE | bit::NO_EXECUTE | bit::CACHE_DISABLE | bit::WRITE_THROUGH;
     for page in 0..pages {
         let at = page * PAGE_SIZE as u64;
@@ -55,7 +64,7 @@ impl KernelStack {
         if !super::frame::available(STACK_PAGES) {
             return Err(NoMemory);
         }
-        let base = NEXT_STACK.fetch_add(STACK_SPAN, Ordering::Relaxed);
+        let base = take(&NEXT_STACK, STACK_SPAN, DEVICES)?;
         for page in 1..=STACK_PAGES as u64 {
             let frame = Frame::allocate_table().ok_or(NoMemory)?;
             let address = base + page * PAGE_SIZE as u64;

@@ -103,6 +103,20 @@ pub struct Page {
     pub exclusive: bool,
 }
 
+/// The leaf entry for user address `address` in the tables at `root`, which belong to a [`UserTable`] that the caller has.
+#[inline]
+fn leaf(root: u64, address: usize) -> Option<*mut u64> {
+    if address >= USER_END {
+        return None;
+    }
+    let mut table = root;
+    for level in [3, 2, 1] {
+        // SAFETY: tables reached from this root, changed under the exclusive reference that every change takes.
+        table = unsafe { next_table(slot(table, address as u64, level), false, true) }?;
+    }
+    Some(slot(table, address as u64, 0))
+}
+
 /// The user half of an address space's page tables. A leaf entry that is not zero owns a reference to its frame, also
 /// when it is not present (no access).
 pub struct UserTable {
@@ -138,12 +152,7 @@ impl UserTable {
 
     #[inline]
     fn entry(&self, address: usize) -> Option<*mut u64> {
-        let mut table = self.space.root;
-        for level in [3, 2, 1] {
-            // SAFETY: tables reached from this root, changed under the exclusive reference that every change takes.
-            table = unsafe { next_table(slot(table, address as u64, level), false, true) }?;
-        }
-        Some(slot(table, address as u64, 0))
+        leaf(self.space.root, address)
     }
 
     #[inline]
@@ -177,36 +186,41 @@ impl UserTable {
         }
     }
 
-    /// Puts `frame` at `address`. A frame that was there is handed back; other CPUs may still see it until a shoot-down.
-    pub fn set(&mut self, address: usize, frame: Frame, access: Access) -> Result<Option<Frame>, NoMemory> {
+    /// Puts `frame` at `address`. A frame that was there goes once no CPU sees it any more.
+    pub fn set(&mut self, address: usize, frame: Frame, access: Access) -> Result<(), NoMemory> {
         let entry = self.entry_or_create(address)?;
         // SAFETY: a leaf entry of this table, which owns the frame that it names.
-        unsafe {
-            let old = entry.read();
-            entry.write(frame.into_physical() | access.bits());
-            if old == 0 {
-                self.pages += 1;
-                return Ok(None);
-            }
-            Ok(Some(Frame::from_physical(old & bit::ADDRESS)))
+        let old = unsafe { entry.replace(frame.into_physical() | access.bits()) };
+        if old == 0 {
+            self.pages += 1;
+        } else {
+            self.flush(address, address + PAGE_SIZE);
+            // SAFETY: the reference that the entry had; nobody has the frame through it any more.
+            drop(unsafe { Frame::from_physical(old & bit::ADDRESS) });
         }
+        Ok(())
     }
 
-    /// Changes what may be done with the page at `address`, if there is one.
+    /// Changes what may be done with the page at `address`, if there is one. What is no longer allowed is so on all CPUs when this
+    /// returns; what is allowed anew may fault once more.
     pub fn set_access(&mut self, address: usize, access: Access) {
-        if let Some(entry) = self.entry(address) {
-            // SAFETY: a leaf entry of this table; the frame stays.
-            unsafe {
-                let old = entry.read();
-                if old != 0 {
-                    entry.write(old & bit::ADDRESS | access.bits());
-                }
-            }
+        let Some(entry) = self.entry(address) else { return };
+        // SAFETY: a leaf entry of this table; the frame stays.
+        let (old, new) = unsafe {
+            let old = entry.read();
+            let new = if old == 0 { 0 } else { old & bit::ADDRESS | access.bits() };
+            entry.write(new);
+            (old, new)
+        };
+        let rights = bit::PRESENT | bit::WRITE;
+        if old & rights & !new != 0 || new & !old & bit::NO_EXECUTE != 0 {
+            self.flush(address, address + PAGE_SIZE);
         }
     }
 
     /// Calls `each` with every leaf entry in `start..end` that has a frame.
     fn each_entry(&mut self, start: usize, end: usize, mut each: impl FnMut(&mut usize, usize, *mut u64)) {
+        let end = end.min(USER_END);
         let mut address = start;
         'pages: while address < end {
             let mut table = self.space.root;
@@ -282,7 +296,7 @@ impl UserTable {
     }
 
     /// Gives `child` the pages in `start..end` too. With `copy_on_write`, both lose write access, but for pages that a device may
-    /// write to: of those the child gets a copy. The caller flushes.
+    /// write to: of those the child gets a copy. Until the caller flushes, programs may write to what they have in common.
     pub fn share(
         &mut self,
         child: &mut UserTable,
@@ -334,19 +348,39 @@ impl UserTable {
         result
     }
 
-    /// Moves the pages of `from..from + length` to `to`, where there are none; the ranges do not overlap.
+    /// Moves the pages of `from..from + length` to `to`, all of them or none; the ranges do not overlap. Pages that are at the new
+    /// place go.
     pub fn relocate(&mut self, from: usize, to: usize, length: usize) -> Result<(), NoMemory> {
-        for offset in (0..length).step_by(PAGE_SIZE) {
-            let Some(old) = self.entry(from + offset) else { continue };
-            // SAFETY: leaf entries of this table; the reference moves from one to the other.
-            unsafe {
-                if old.read() != 0 {
-                    let new = self.entry_or_create(to + offset)?;
-                    new.write(old.replace(0));
-                }
-            }
+        let (Some(end), Some(to_end)) = (from.checked_add(length), to.checked_add(length)) else {
+            return Err(NoMemory);
+        };
+        if to_end > USER_END || from < to_end && to < end {
+            return Err(NoMemory);
         }
-        self.flush(from, from + length);
+        self.unmap(to, to_end);
+        // Every table first, so that the moves cannot fail half-way.
+        let mut result = Ok(());
+        let mut pages = ArrayVec::<usize, 64>::new();
+        let mut next = from;
+        while next < end {
+            pages.clear();
+            self.each_entry(next, end, |_, address, _| {
+                let _ = pages.try_push(address);
+            });
+            for &address in &pages {
+                result = result.and(self.entry_or_create(address - from + to).map(drop));
+            }
+            next = if pages.is_full() { pages[pages.len() - 1] + PAGE_SIZE } else { end };
+        }
+        result?;
+        let root = self.space.root;
+        self.each_entry(from, end, |_, address, old| {
+            if let Some(new) = leaf(root, address - from + to) {
+                // SAFETY: leaf entries of this table; the reference moves from one to the other, which is empty.
+                unsafe { new.write(old.replace(0)) };
+            }
+        });
+        self.flush(from, end);
         Ok(())
     }
 
