@@ -88,6 +88,28 @@ impl Ring {
         done
     }
 
+    /// Puts bytes back that were taken from the front, as far as there is room: the last of them; how many.
+    pub fn unpop(&mut self, bytes: &[u8]) -> usize {
+        let mut left = bytes;
+        while let Some((&last, rest)) = left.split_last().filter(|_| self.room() > 0) {
+            self.head = (self.head + self.bytes.len() - 1) % self.bytes.len();
+            self.bytes[self.head] = last;
+            self.length += 1;
+            left = rest;
+        }
+        bytes.len() - left.len()
+    }
+
+    /// Copies bytes from `skip` bytes behind the front, and leaves them; how many.
+    pub fn peek(&self, skip: usize, out: &mut [u8]) -> usize {
+        let count = self.length.saturating_sub(skip).min(out.len());
+        let start = self.head + skip;
+        for (at, byte) in out.iter_mut().take(count).enumerate() {
+            *byte = self.bytes[(start + at) % self.bytes.len()];
+        }
+        count
+    }
+
     /// Takes up to `out.len()` bytes; how many.
     pub fn pop(&mut self, out: &mut [u8]) -> usize {
         let mut done = 0;
@@ -137,6 +159,23 @@ mod tests {
         let mut out = [0; 9];
         assert_eq!(ring.pop(&mut out), 8);
         assert_eq!(&out[..8], b"cdefghij");
+    }
+
+    #[test]
+    fn what_was_taken_can_be_put_back_and_looked_at() {
+        let mut ring = Ring::new(6);
+        ring.push(b"abcdef");
+        let mut out = [0; 4];
+        ring.pop(&mut out);
+        ring.push(b"gh");
+        assert_eq!(ring.unpop(&out), 2);
+        let mut all = [0; 9];
+        assert_eq!(ring.peek(0, &mut all), 6);
+        assert_eq!(&all[..6], b"cdefgh");
+        assert_eq!(ring.peek(5, &mut all), 1);
+        assert_eq!(all[0], b'h');
+        assert_eq!(ring.peek(7, &mut all), 0);
+        assert_eq!(ring.pop(&mut all), 6);
     }
 
     #[test]

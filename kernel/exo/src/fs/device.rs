@@ -41,6 +41,14 @@ const SERIAL_MINOR: u32 = 64;
 struct Null;
 
 impl File for Null {
+    fn read_bytes(&self, _io: Io, _to: &mut [u8]) -> Result {
+        Ok(0)
+    }
+
+    fn write_bytes(&self, _io: Io, from: &[u8]) -> Result {
+        Ok(from.len())
+    }
+
     fn read(&self, _io: Io, _to: usize, _length: usize) -> Result {
         Ok(0)
     }
@@ -65,6 +73,15 @@ impl File for Null {
 struct Zero;
 
 impl File for Zero {
+    fn read_bytes(&self, _io: Io, to: &mut [u8]) -> Result {
+        to.fill(0);
+        Ok(to.len())
+    }
+
+    fn write_bytes(&self, _io: Io, from: &[u8]) -> Result {
+        Ok(from.len())
+    }
+
     fn read(&self, _io: Io, to: usize, length: usize) -> Result {
         user::zero(to, length)?;
         Ok(length)
@@ -91,6 +108,11 @@ impl File for Zero {
 struct Full;
 
 impl File for Full {
+    fn read_bytes(&self, _io: Io, to: &mut [u8]) -> Result {
+        to.fill(0);
+        Ok(to.len())
+    }
+
     fn read(&self, _io: Io, to: usize, length: usize) -> Result {
         user::zero(to, length)?;
         Ok(length)
@@ -108,6 +130,16 @@ impl File for Full {
 struct Random;
 
 impl File for Random {
+    fn read_bytes(&self, _io: Io, to: &mut [u8]) -> Result {
+        random::fill(to);
+        Ok(to.len())
+    }
+
+    fn write_bytes(&self, _io: Io, from: &[u8]) -> Result {
+        random::stir(from);
+        Ok(from.len())
+    }
+
     fn read(&self, _io: Io, to: usize, length: usize) -> Result {
         random::fill_user(to, length)
     }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Open files: what a descriptor stands for.
 
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
 
 use exo_hal::{PAGE_SIZE, sync::SpinLock};
 use exo_logic::areas::Flags;
 use linux_raw_sys::general as abi;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
     node::{Body, Node},
@@ -33,6 +34,8 @@ pub struct Io {
     pub offset: u64,
     /// Fail with EAGAIN rather than wait.
     pub no_wait: bool,
+    /// O_DIRECT: a pipe takes each write as a packet.
+    pub direct: bool,
 }
 
 /// A mapping that a program asks for.
@@ -57,6 +60,18 @@ pub trait File: Send + Sync {
     /// Writes up to `length` bytes.
     fn write(&self, io: Io, from: usize, length: usize) -> Result {
         let _ = (io, from, length);
+        Err(Errno::EINVAL)
+    }
+
+    /// Reads into the kernel's memory, for sendfile and its family; EINVAL for files that these do not read.
+    fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
+        let _ = (io, to);
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes from the kernel's memory, for the same.
+    fn write_bytes(&self, io: Io, from: &[u8]) -> Result {
+        let _ = (io, from);
         Err(Errno::EINVAL)
     }
 
@@ -154,6 +169,16 @@ pub trait File: Send + Sync {
     }
 }
 
+/// `struct f_owner_ex`: whom signals about a file are for.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Owner {
+    /// `F_OWNER_TID`, `F_OWNER_PID` or `F_OWNER_PGRP`.
+    pub kind: i32,
+    /// Its number; 0 for nobody.
+    pub number: i32,
+}
+
 /// An open file; several descriptors may share it.
 pub struct OpenFile {
     file: Box<dyn File>,
@@ -161,8 +186,8 @@ pub struct OpenFile {
     pub node: Arc<Node>,
     flags: AtomicU32,
     offset: SpinLock<u64>,
-    /// Whom signals about it are for (F_SETOWN).
-    owner: AtomicI32,
+    /// Whom signals about it are for.
+    owner: SpinLock<Owner>,
     /// Which signal that is; 0 for SIGIO.
     signal: AtomicU32,
 }
@@ -175,7 +200,7 @@ impl OpenFile {
             node,
             flags: AtomicU32::new(flags),
             offset: SpinLock::new(0),
-            owner: AtomicI32::new(0),
+            owner: SpinLock::new(Owner::default()),
             signal: AtomicU32::new(0),
         })
     }
@@ -210,14 +235,14 @@ impl OpenFile {
         self.flags() & abi::O_PATH != 0
     }
 
-    /// Whom signals about it are for: a process, or a group as a negative number; 0 for nobody.
-    pub fn owner(&self) -> i32 {
-        self.owner.load(Ordering::Relaxed)
+    /// Whom signals about it are for.
+    pub fn owner(&self) -> Owner {
+        *self.owner.lock()
     }
 
     /// Sets that.
-    pub fn set_owner(&self, owner: i32) {
-        self.owner.store(owner, Ordering::Relaxed);
+    pub fn set_owner(&self, owner: Owner) {
+        *self.owner.lock() = owner;
     }
 
     /// The signal that is sent; 0 for SIGIO.
@@ -240,8 +265,26 @@ impl OpenFile {
         *self.offset.lock()
     }
 
+    /// Sets that.
+    pub fn set_position(&self, position: u64) {
+        *self.offset.lock() = position;
+    }
+
+    /// As [`read_at`](Self::read_at), into the kernel's memory; no access is checked.
+    pub fn read_bytes(&self, offset: u64, to: &mut [u8], no_wait: bool) -> Result {
+        let io = self.io(offset);
+        self.file.read_bytes(Io { no_wait: no_wait || io.no_wait, ..io }, to)
+    }
+
+    /// As [`write_at`](Self::write_at), from the kernel's memory; no access is checked.
+    pub fn write_bytes(&self, offset: u64, from: &[u8], no_wait: bool) -> Result {
+        let io = self.io(offset);
+        self.file.write_bytes(Io { no_wait: no_wait || io.no_wait, ..io }, from)
+    }
+
     fn io(&self, offset: u64) -> Io {
-        Io { offset, no_wait: self.flags() & abi::O_NONBLOCK != 0 }
+        let flags = self.flags();
+        Io { offset, no_wait: flags & abi::O_NONBLOCK != 0, direct: flags & abi::O_DIRECT != 0 }
     }
 
     /// Reads at the file's own offset and moves it.
@@ -337,7 +380,7 @@ impl OpenFile {
                 }
             }
             _ => {
-                let (io, length) = (Io { offset: 0, no_wait: true }, length.min(user::MAX_IO));
+                let (io, length) = (Io { no_wait: true, ..self.io(0) }, length.min(user::MAX_IO));
                 if write { self.file.write(io, address, length) } else { self.file.read(io, address, length) }
             }
         }
@@ -410,23 +453,38 @@ struct Regular {
     pages: Arc<Pages>,
 }
 
+impl Regular {
+    /// How many of `length` bytes may be written at `offset` under the process's limit.
+    fn allowed(offset: u64, length: usize) -> Result {
+        let task = crate::task::current();
+        let limit = task.process.limits.lock()[crate::task::limits::index::FSIZE].soft;
+        if length > 0 && offset >= limit {
+            let info = crate::signal::Info::kernel(crate::signal::number::SIGXFSZ);
+            let _ = crate::signal::send_to_task(&task.arc(), info);
+            return Err(Errno::EFBIG);
+        }
+        Ok(length.min(usize::try_from(limit - offset.min(limit)).unwrap_or(usize::MAX)))
+    }
+}
+
 impl File for Regular {
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
         self.pages.read_user(io.offset, to, length)
     }
 
+    fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
+        Ok(self.pages.read(io.offset, to))
+    }
+
+    fn write_bytes(&self, io: Io, from: &[u8]) -> Result {
+        let allowed = Self::allowed(io.offset, from.len())?;
+        let count = self.pages.write_bytes(io.offset, from.get(..allowed).unwrap_or_default())?;
+        self.node.touch();
+        Ok(count)
+    }
+
     fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        let limit = crate::task::current().process.limits.lock()[crate::task::limits::index::FSIZE].soft;
-        if length > 0 && io.offset >= limit {
-            let info = crate::signal::Info::kernel(crate::signal::number::SIGXFSZ);
-            crate::task::current().process.signal(info);
-            return Err(Errno::EFBIG);
-        }
-        let count = self.pages.write_user(
-            io.offset,
-            from,
-            length.min(usize::try_from(limit - io.offset).unwrap_or(usize::MAX)),
-        )?;
+        let count = self.pages.write_user(io.offset, from, Self::allowed(io.offset, length)?)?;
         self.node.touch();
         Ok(count)
     }
@@ -480,6 +538,15 @@ impl File for Snapshot {
         user::copy_out(to, part)?;
         self.text.lock().end = io.offset.saturating_add(part.len() as u64);
         Ok(part.len())
+    }
+
+    fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
+        let words = self.words(io.offset)?;
+        let start = usize::try_from(io.offset).unwrap_or(usize::MAX).min(words.len());
+        let part = words.get(start..).unwrap_or_default();
+        let count = part.len().min(to.len());
+        to.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+        Ok(count)
     }
 
     fn write(&self, _io: Io, from: usize, length: usize) -> Result {

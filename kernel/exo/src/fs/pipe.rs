@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pipes, with and without a name.
 
+mod content;
+mod moves;
+
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use alloc::{boxed::Box, sync::Arc};
 
 use exo_hal::{mm::frame, sync::SpinLock};
-use exo_logic::ring::Ring;
 use linux_raw_sys::{general as abi, ioctl};
 
+use self::content::Content;
 use super::{
     file::{File, Io, OpenFile},
     node::{Body, FileSystem, Node, kind},
@@ -17,7 +20,7 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     sched::wait::{Ended, WaitQueue, wait_for},
-    signal::{Info, number},
+    signal::{self, Info, number},
     task::current,
     user,
 };
@@ -33,8 +36,8 @@ const ATOMIC: usize = 4096;
 
 /// A pipe.
 pub struct Pipe {
-    ring: SpinLock<Ring>,
-    /// What it holds at most; changed with the ring locked.
+    content: SpinLock<Content>,
+    /// What it holds at most; changed with the content locked.
     capacity: AtomicUsize,
     readers: AtomicUsize,
     writers: AtomicUsize,
@@ -49,7 +52,7 @@ impl Pipe {
     /// An empty pipe without ends.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            ring: SpinLock::new(Ring::new(0)),
+            content: SpinLock::new(Content::new()),
             capacity: AtomicUsize::new(CAPACITY),
             readers: AtomicUsize::new(0),
             writers: AtomicUsize::new(0),
@@ -75,8 +78,8 @@ impl Pipe {
             return Err(Errno::EPERM);
         }
         {
-            let ring = self.ring.lock();
-            if ring.len() > wanted {
+            let content = self.content.lock();
+            if content.ring.len() > wanted {
                 return Err(Errno::EBUSY);
             }
             self.capacity.store(wanted, Ordering::Relaxed);
@@ -85,19 +88,26 @@ impl Pipe {
         Ok(wanted)
     }
 
-    fn room(&self, ring: &Ring) -> usize {
-        self.capacity().saturating_sub(ring.len())
+    /// For how many bytes there is room.
+    fn room(&self, content: &Content) -> usize {
+        // Each packet counts as a page at least: its place has to be remembered, however short it is.
+        if content.runs() >= self.capacity() / ATOMIC {
+            return 0;
+        }
+        self.capacity().saturating_sub(content.ring.len())
     }
 
     /// Takes what is there; none if the reader has to wait.
     fn try_read(&self, to: usize, length: usize) -> Option<Result> {
-        let mut ring = self.ring.lock();
-        if ring.is_empty() {
+        let mut content = self.content.lock();
+        if content.ring.is_empty() {
             return (self.writers.load(Ordering::Acquire) == 0).then_some(Ok(0));
         }
+        let (is_packet, front) = content.front();
+        let length = length.min(front);
         let mut done = 0;
-        while done < length && !ring.is_empty() {
-            let run = ring.used_run();
+        while done < length && !content.ring.is_empty() {
+            let run = content.ring.used_run();
             let count = run.len().min(length - done);
             let part = run.get(..count).unwrap_or_default();
             if let Err(error) = user::copy_out(to.wrapping_add(done), part) {
@@ -106,35 +116,39 @@ impl Pipe {
                 }
                 break;
             }
-            ring.consumed(count);
+            content.drop_front(count);
             done += count;
+        }
+        if is_packet {
+            content.drop_front(front - done);
         }
         Some(Ok(done))
     }
 
     /// Adds what fits; none if the writer has to wait.
-    fn try_write(&self, from: usize, length: usize) -> Option<Result> {
+    fn try_write(&self, from: usize, length: usize, is_packet: bool) -> Option<Result> {
         if self.readers.load(Ordering::Acquire) == 0 {
-            current().process.signal(Info::kernel(number::SIGPIPE));
-            return Some(Err(Errno::EPIPE));
+            return Some(Err(no_reader()));
         }
-        let mut ring = self.ring.lock();
+        let mut content = self.content.lock();
+        let length = if is_packet { length.min(ATOMIC) } else { length };
         let needed = if length <= ATOMIC { length } else { 1 };
         let capacity = self.capacity();
-        let wanted = ring.len().saturating_add(length).min(capacity);
-        if wanted > ring.capacity() {
+        let wanted = content.ring.len().saturating_add(length).min(capacity);
+        if wanted > content.ring.capacity() {
             if !frame::available(capacity / exo_hal::PAGE_SIZE) {
                 return Some(Err(Errno::ENOMEM));
             }
-            ring.grow(wanted.next_power_of_two().max(FIRST_CAPACITY));
+            content.ring.grow(wanted.next_power_of_two().max(FIRST_CAPACITY));
         }
-        if self.room(&ring) < needed {
+        let room = self.room(&content);
+        if room < needed {
             return None;
         }
+        let length = length.min(room);
         let mut done = 0;
-        let length = length.min(self.room(&ring));
-        while done < length && ring.room() > 0 {
-            let run = ring.free_run();
+        while done < length {
+            let run = content.ring.free_run();
             let count = run.len().min(length - done);
             let part = run.get_mut(..count).unwrap_or_default();
             if let Err(error) = user::copy_in(part, from.wrapping_add(done)) {
@@ -143,9 +157,10 @@ impl Pipe {
                 }
                 break;
             }
-            ring.filled(count);
+            content.ring.filled(count);
             done += count;
         }
+        content.added(done, is_packet);
         Some(Ok(done))
     }
 
@@ -166,12 +181,13 @@ impl Pipe {
 
     fn write(&self, io: Io, from: usize, length: usize) -> Result {
         let mut done = 0;
+        let packets = io.direct;
         while done < length {
             let at = from.wrapping_add(done);
-            let step = match self.try_write(at, length - done) {
+            let step = match self.try_write(at, length - done, packets) {
                 Some(step) => step,
                 None if io.no_wait => Err(Errno::EAGAIN),
-                None => wait_for(&self.writable, || self.try_write(at, length - done))
+                None => wait_for(&self.writable, || self.try_write(at, length - done, packets))
                     .unwrap_or(Err(Errno::RESTART)),
             };
             match step {
@@ -185,6 +201,12 @@ impl Pipe {
         }
         Ok(done)
     }
+}
+
+/// Nobody reads: the thread that writes gets SIGPIPE.
+fn no_reader() -> Errno {
+    let _ = signal::send_to_task(&current().arc(), Info::kernel(number::SIGPIPE));
+    Errno::EPIPE
 }
 
 /// An end, or both ends of a pipe with a name.
@@ -234,8 +256,8 @@ impl File for End {
 
     fn events(&self) -> Events {
         let (length, room) = {
-            let ring = self.pipe.ring.lock();
-            (ring.len(), self.pipe.room(&ring))
+            let content = self.pipe.content.lock();
+            (content.ring.len(), self.pipe.room(&content))
         };
         let mut events = Events::empty();
         if self.reads {
@@ -261,7 +283,7 @@ impl File for End {
     fn ioctl(&self, request: u32, argument: usize) -> Result {
         match request {
             ioctl::FIONREAD => {
-                let length = self.pipe.ring.lock().len() as i32;
+                let length = self.pipe.content.lock().ring.len() as i32;
                 user::write(argument, &length)?;
                 Ok(0)
             }

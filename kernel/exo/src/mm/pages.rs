@@ -197,6 +197,14 @@ impl Pages {
         Ok(done)
     }
 
+    /// Copies from the kernel's memory.
+    pub fn write_bytes(&self, offset: u64, from: &[u8]) -> Result {
+        self.write_with(offset, from.len(), |frame, at, done, count| {
+            frame.write(at, from.get(done..done + count).unwrap_or_default());
+            Ok(())
+        })
+    }
+
     /// Copies from the program's memory.
     pub fn write_user(&self, offset: u64, from: usize, length: usize) -> Result {
         self.write_with(offset, length, |frame, at, done, count| {

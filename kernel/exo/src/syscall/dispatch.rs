@@ -18,7 +18,7 @@ use exo_logic::seen::Seen;
 
 use super::{
     Argument, blocks, descriptors, fcntl, futexes, identity, info, ipcs, lean as lean_calls, locks, memory,
-    names, open, polling, processes, read_write, signals, sockets, status, times,
+    names, open, polling, processes, read_write, signals, sockets, splice, status, times,
 };
 use crate::{
     errno::{Errno, Result},
@@ -112,7 +112,7 @@ system_calls! {
     37 plain alarm => times::alarm(1);
     38 plain setitimer => times::setitimer(3);
     39 lean getpid => identity::getpid(0);
-    40 plain sendfile => read_write::sendfile(4);
+    40 plain sendfile => splice::sendfile(4);
     41 plain socket => sockets::socket(0);
     44 plain sendto => sockets::sendto(6);
     45 plain recvfrom => sockets::recvfrom(6);
@@ -243,6 +243,9 @@ system_calls! {
     272 plain unshare => descriptors::unshare(1);
     273 plain set_robust_list => processes::set_robust_list(2);
     274 plain get_robust_list => processes::get_robust_list(3);
+    275 plain splice => splice::splice(6);
+    276 plain tee => splice::tee(4);
+    278 plain vmsplice => splice::vmsplice(4);
     280 plain utimensat => names::utimensat(4);
     285 plain fallocate => names::fallocate(4);
     292 plain dup3 => descriptors::dup3(3);
@@ -257,6 +260,7 @@ system_calls! {
     319 plain memfd_create => open::memfd_create(2);
     322 regs execveat => processes::execveat(0);
     325 plain mlock2 => memory::lock_with(3);
+    326 plain copy_file_range => splice::copy_file_range(6);
     327 plain preadv2 => read_write::preadv2(6);
     328 plain pwritev2 => read_write::pwritev2(6);
     332 plain statx => status::statx(5);

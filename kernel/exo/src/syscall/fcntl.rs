@@ -4,6 +4,8 @@
 //! Refused, as by a Linux that was built without them: leases, directory notifications, hints of a file's life time. Signals about
 //! input (O_ASYNC) are refused for the files that could send them; for the others Linux ignores the flag.
 
+use core::sync::atomic::Ordering;
+
 use alloc::sync::Arc;
 
 use linux_raw_sys::general as abi;
@@ -11,8 +13,9 @@ use linux_raw_sys::general as abi;
 use super::locks;
 use crate::{
     errno::{Errno, Result},
-    fs::{FileTable, OpenFile, node::kind},
+    fs::{FileTable, OpenFile, file::Owner, node::kind},
     task::{current, limits::index, table},
+    user,
 };
 
 /// Commands that a descriptor opened with O_PATH takes.
@@ -38,8 +41,13 @@ pub(super) fn fcntl(fd: i32, command: u32, argument: usize) -> Result {
         abi::F_SETFD => files.set_close_on_exec(fd, argument & abi::FD_CLOEXEC as usize != 0).map(|()| 0),
         abi::F_GETFL => Ok(file.flags() as usize),
         abi::F_SETFL => set_status(&file, argument as u32),
-        abi::F_SETOWN => set_owner(&file, argument as i32),
-        abi::F_GETOWN => Ok(file.owner() as usize),
+        abi::F_SETOWN => set_owner_by_number(&file, argument as i32),
+        abi::F_SETOWN_EX => set_owner(&file, user::read(argument)?),
+        abi::F_GETOWN => {
+            let owner = file.owner();
+            Ok((if owner.kind == GROUP { -owner.number } else { owner.number }) as usize)
+        }
+        abi::F_GETOWN_EX => user::write(argument, &file.owner()).map(|()| 0),
         abi::F_SETSIG if argument <= LAST_SIGNAL => {
             file.set_signal(argument as u32);
             Ok(0)
@@ -75,15 +83,28 @@ fn set_status(file: &OpenFile, flags: u32) -> Result {
     Ok(0)
 }
 
-/// Whom signals about the file are for: a process, or a group as a negative number.
-fn set_owner(file: &OpenFile, owner: i32) -> Result {
-    let number = owner.checked_abs().ok_or(Errno::EINVAL)? as u32;
-    let exists = match owner {
-        0 => true,
-        1.. => table::process(number).is_some() || table::task(number).is_some(),
-        _ => table::processes().iter().any(|p| p.group.load(core::sync::atomic::Ordering::Relaxed) == number),
+const THREAD: i32 = abi::F_OWNER_TID as i32;
+const PROCESS: i32 = abi::F_OWNER_PID as i32;
+const GROUP: i32 = abi::F_OWNER_PGRP as i32;
+
+/// F_SETOWN: a process, or a group as a negative number.
+fn set_owner_by_number(file: &OpenFile, number: i32) -> Result {
+    let owner = match number {
+        0.. => Owner { kind: PROCESS, number },
+        _ => Owner { kind: GROUP, number: number.checked_neg().ok_or(Errno::EINVAL)? },
     };
-    if !exists {
+    set_owner(file, owner)
+}
+
+fn set_owner(file: &OpenFile, owner: Owner) -> Result {
+    let number = owner.number as u32;
+    let exists = match owner.kind {
+        THREAD => table::task(number).is_some(),
+        PROCESS => table::process(number).is_some() || table::task(number).is_some(),
+        GROUP => table::processes().iter().any(|p| p.group.load(Ordering::Relaxed) == number),
+        _ => return Err(Errno::EINVAL),
+    };
+    if number != 0 && !exists {
         return Err(Errno::ESRCH);
     }
     file.set_owner(owner);

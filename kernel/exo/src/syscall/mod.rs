@@ -21,6 +21,7 @@ mod processes;
 mod read_write;
 mod signals;
 mod sockets;
+mod splice;
 mod status;
 mod times;
 

@@ -44,6 +44,17 @@ pub(super) fn creat(path: usize, mode: u32) -> Result {
     openat(abi::AT_FDCWD, path, abi::O_CREAT | abi::O_WRONLY | abi::O_TRUNC, mode)
 }
 
+/// O_LARGEFILE as the kernel has it; the C library's is 0 for 64-bit programs.
+const LARGE_FILE: u32 = 0o100_000;
+
+/// Which of open's flags an open file keeps.
+fn kept(flags: u32) -> u32 {
+    if flags & abi::O_PATH != 0 {
+        return flags & (abi::O_PATH | abi::O_DIRECTORY | abi::O_NOFOLLOW);
+    }
+    flags & !(abi::O_CREAT | abi::O_EXCL | abi::O_TRUNC | abi::O_CLOEXEC) | LARGE_FILE
+}
+
 /// A file without a name.
 pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
     /// Longest name on Linux, with its end.
@@ -55,7 +66,7 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
     }
     let body = Body::File(Arc::new(Pages::new(0)));
     let node = Node::new(FileSystem::Anonymous, kind::REGULAR | 0o777, body);
-    let opened = file::open(&node, abi::O_RDWR)?;
+    let opened = file::open(&node, abi::O_RDWR | LARGE_FILE)?;
     current().files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }
 
@@ -91,7 +102,7 @@ pub(super) fn openat(directory: i32, path: usize, flags: u32, mode: u32) -> Resu
         }
     };
     node.remember_file_place(&last.directory, &last.name);
-    let opened = file::open(&node, flags & !(abi::O_CREAT | abi::O_EXCL | abi::O_TRUNC | abi::O_CLOEXEC))?;
+    let opened = file::open(&node, kept(flags))?;
     if flags & abi::O_TRUNC != 0 && writes {
         if let Body::File(pages) = &node.body {
             pages.truncate(0)?;

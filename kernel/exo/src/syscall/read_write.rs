@@ -86,11 +86,3 @@ pub(super) fn fsync(fd: i32) -> Result {
 pub(super) fn fadvise64(fd: i32) -> Result {
     file(fd).map(|_| 0)
 }
-
-/// Declined: files have no common buffer that a copy could go through without the program's memory, and every program that uses
-/// it falls back to read and write.
-pub(super) fn sendfile(out: i32, input: i32, _offset: usize, _count: usize) -> Result {
-    file(out)?;
-    file(input)?;
-    Err(Errno::EINVAL)
-}
