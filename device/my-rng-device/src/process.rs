@@ -171,6 +171,7 @@ fn serve<'scope>(
     let max_dma_size = defaults.max_dma_size.min(share);
     let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers))
         .with_limits(Limits { max_dma_size, ..defaults });
+    server.prepare().map_err(|error| ProcessError::Server { socket: socket.clone(), error })?;
     let controlled = Controlled { socket, shared, server: server.counters(), limits };
     let ended = SayEnded(events.clone());
     let run = move || {

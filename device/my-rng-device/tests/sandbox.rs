@@ -80,7 +80,11 @@ fn all_threads_of_a_running_program_are_confined() {
         ["--socket", text(&a), "--socket", text(&b), "--control", text(&control), "--workers", "3"];
     let program = Program::ready(&arguments);
     let threads = of_all_threads(&program, "NoNewPrivs").len();
-    assert_eq!(threads, 1 + 1 + 2 * (1 + 3) + 1, "main, signals, devices with workers, control");
+    assert_eq!(
+        threads,
+        1 + 1 + 2 * (1 + 3 + 1) + 1,
+        "main, signals, devices with workers and reaper, control"
+    );
     let everywhere = |name, value: &str| {
         let values = of_all_threads(&program, name);
         assert!(values.iter().all(|found| found == value), "{name}: {values:?}");

@@ -2,6 +2,8 @@
 //! What the server counts about its clients, readable from other threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +14,8 @@ macro_rules! counters {
         pub struct Counters {
             $(pub(crate) $name: Counter,)+
             connected: AtomicBool,
+            pub(crate) unclosed: AtomicU64,
+            closing_since: Mutex<Option<Instant>>,
         }
 
         /// The [`Counters`] at one moment.
@@ -44,6 +48,8 @@ counters! {
     clients_refused,
     /// Clients that lost the connection because they broke the protocol's framing or order, or did not answer in time.
     clients_dropped,
+    /// Times that a client could not be accepted, because there was no descriptor for it, or no room for what it may have sent.
+    accept_failures,
     /// Requests that were answered, or done without an answer where the client wanted none.
     requests,
     /// Requests among them that failed.
@@ -58,12 +64,34 @@ counters! {
     dma_messages,
     /// DMA messages among them that were refused, or not answered in time or in a way that makes sense.
     dma_messages_failed,
+    /// Clients among the dropped that left no room for descriptors, because the closing of earlier ones takes so long.
+    clients_unclosed,
+    /// Interrupts that could not be signalled, because what was assigned is no eventfd or too many wait.
+    signals_lost,
+    /// Lines about clients that were not logged, because there were too many.
+    log_lines_suppressed,
 }
 
 impl Counters {
     /// Whether a client has the device at the moment.
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Descriptors of clients that are not needed any more and not closed yet. Usually 0: only what a client sent can make
+    /// their closing take long.
+    pub fn unclosed_descriptors(&self) -> u64 {
+        self.unclosed.load(Ordering::Relaxed)
+    }
+
+    /// How long the closing of one of them has been under way. `None`: none is.
+    pub fn closing_for(&self) -> Option<Duration> {
+        let since = *self.closing_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed())
+    }
+
+    pub(crate) fn set_closing_since(&self, since: Option<Instant>) {
+        *self.closing_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     pub(crate) fn set_connected(&self, connected: bool) {

@@ -22,6 +22,8 @@ pub(crate) enum SessionError {
     Version(#[from] VersionError),
     #[error("it did not take an answer: {0}")]
     Send(Errno),
+    #[error("the descriptors that it or others sent cannot be closed in time")]
+    NoRoom,
 }
 
 /// Why a request failed; the client gets the errno, the log the text.

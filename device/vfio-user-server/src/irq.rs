@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interrupts: the eventfds that a client assigned, signalled by whichever thread of the device has something to say.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
+use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
 use rustix::io::Errno;
 use thiserror::Error;
 use vfio_bindings::bindings::vfio::{
@@ -12,8 +12,11 @@ use vfio_bindings::bindings::vfio::{
     VFIO_PCI_NUM_IRQS, VFIO_PCI_REQ_IRQ_INDEX,
 };
 
+use crate::counters::Counters;
 use crate::device::Irqs;
+use crate::reaper::PeerFd;
 use crate::request::{IrqAction, IrqChange, SetIrqs};
+use crate::signal::Signaller;
 
 /// How many kinds of interrupt a PCI device has.
 pub(crate) const IRQ_INDEXES: usize = VFIO_PCI_NUM_IRQS as usize;
@@ -50,11 +53,18 @@ impl IrqIndex {
 
 /// The interrupts of a device towards one client. Clones are the same interrupts; any thread may signal.
 #[derive(Debug, Clone)]
-pub struct Interrupts(Arc<[Box<[Mutex<Vector>]>; IRQ_INDEXES]>);
+pub struct Interrupts(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    vectors: [Box<[Mutex<Vector>]>; IRQ_INDEXES],
+    signaller: Signaller,
+    counters: Arc<Counters>,
+}
 
 #[derive(Debug, Default)]
 struct Vector {
-    eventfd: Option<OwnedFd>,
+    eventfd: Option<Arc<PeerFd>>,
     masked: bool,
     /// It fired while it was masked, and will again when that ends.
     pending: bool,
@@ -82,14 +92,20 @@ impl IrqError {
 impl Interrupts {
     /// Interrupts that nobody has assigned. A server makes them for each client; a device does so for its own tests.
     pub fn new(irqs: &Irqs) -> Self {
-        Self(Arc::new(irqs.map(|irq| (0..irq.count).map(|_| Mutex::default()).collect())))
+        Self::with(irqs, Signaller::new(), Arc::default())
+    }
+
+    /// Interrupts that are signalled that way.
+    pub(crate) fn with(irqs: &Irqs, signaller: Signaller, counters: Arc<Counters>) -> Self {
+        let vectors = irqs.map(|irq| (0..irq.count).map(|_| Mutex::default()).collect());
+        Self(Arc::new(Inner { vectors, signaller, counters }))
     }
 
     /// Signals an interrupt. `false`: the client cannot see it now, because it assigned no eventfd, or masked it, or has
     /// no interrupt of that number. A masked one is delivered when it is unmasked.
     pub fn trigger(&self, index: IrqIndex, vector: u32) -> bool {
         let Some(vector) = self.vector(index, vector) else { return false };
-        lock(vector).fire(index)
+        lock(vector).fire(index, &self.0)
     }
 
     /// Assigns an eventfd to an interrupt, as a client's request does.
@@ -97,7 +113,7 @@ impl Interrupts {
     /// # Errors
     /// `EINVAL`: there is no such interrupt, or the descriptor is no eventfd.
     pub fn assign(&self, index: IrqIndex, vector: u32, eventfd: OwnedFd) -> Result<(), Errno> {
-        let change = IrqChange::Assign(vec![eventfd]);
+        let change = IrqChange::Assign(vec![PeerFd::own(eventfd)]);
         let request = SetIrqs { index: index as u32, start: vector, count: 1, change };
         self.set(request).map_err(|error| error.errno())
     }
@@ -125,11 +141,11 @@ impl Interrupts {
             IrqChange::DisableAll => all.iter().for_each(|vector| *lock(vector) = Vector::default()),
             IrqChange::Deassign => vectors.iter().for_each(|vector| *lock(vector) = Vector::default()),
             IrqChange::Assign(fds) => {
-                fds.iter().try_for_each(prepare_eventfd)?;
+                fds.iter().try_for_each(check_eventfd)?;
                 for (vector, eventfd) in vectors.iter().zip(fds) {
                     let mut vector = lock(vector);
-                    vector.eventfd = Some(eventfd);
-                    vector.deliver_pending(index);
+                    vector.eventfd = Some(Arc::new(eventfd));
+                    vector.deliver_pending(index, &self.0);
                 }
             }
             IrqChange::Act(action, chosen) => {
@@ -138,7 +154,7 @@ impl Interrupts {
                 }
                 for (place, vector) in vectors.iter().enumerate() {
                     if chosen.is_none_or(|chosen| chosen.get(place).is_some_and(|&byte| byte != 0)) {
-                        lock(vector).act(index, action);
+                        lock(vector).act(index, action, &self.0);
                     }
                 }
             }
@@ -148,11 +164,11 @@ impl Interrupts {
 
     /// Drops every eventfd: the client has left.
     pub(crate) fn disable_all(&self) {
-        self.0.iter().flatten().for_each(|vector| *lock(vector) = Vector::default());
+        self.0.vectors.iter().flatten().for_each(|vector| *lock(vector) = Vector::default());
     }
 
     fn vectors(&self, index: IrqIndex) -> &[Mutex<Vector>] {
-        self.0.get(index as usize).map(AsRef::as_ref).unwrap_or_default()
+        self.0.vectors.get(index as usize).map(AsRef::as_ref).unwrap_or_default()
     }
 
     fn vector(&self, index: IrqIndex, vector: u32) -> Option<&Mutex<Vector>> {
@@ -161,53 +177,50 @@ impl Interrupts {
 }
 
 impl Vector {
-    fn fire(&mut self, index: IrqIndex) -> bool {
+    fn fire(&mut self, index: IrqIndex, inner: &Inner) -> bool {
         if self.masked {
             self.pending = true;
             return false;
         }
         let Some(eventfd) = &self.eventfd else { return false };
         self.masked = index.masks_itself();
-        // A full counter (EAGAIN) means that the client has not even seen earlier signals; one more says nothing new.
-        let sent = rustix::io::write(eventfd, &1u64.to_ne_bytes());
-        matches!(sent, Ok(_) | Err(Errno::AGAIN))
+        let sent = inner.signaller.signal(eventfd);
+        if !sent {
+            inner.counters.signals_lost.add_one();
+        }
+        sent
     }
 
-    fn deliver_pending(&mut self, index: IrqIndex) {
+    fn deliver_pending(&mut self, index: IrqIndex, inner: &Inner) {
         if self.pending && !self.masked {
             self.pending = false;
-            self.fire(index);
+            self.fire(index, inner);
         }
     }
 
-    fn act(&mut self, index: IrqIndex, action: IrqAction) {
+    fn act(&mut self, index: IrqIndex, action: IrqAction, inner: &Inner) {
         match action {
             IrqAction::Trigger => {
-                self.fire(index);
+                self.fire(index, inner);
             }
             IrqAction::Mask => self.masked = true,
             IrqAction::Unmask => {
                 self.masked = false;
-                self.deliver_pending(index);
+                self.deliver_pending(index, inner);
             }
         }
     }
 }
 
-/// Makes sure that a write to the descriptor neither waits nor goes anywhere but to a counter. Of the files without a
-/// type, which are the kernel's anonymous ones, only an eventfd takes 8 bytes; writes to others fail and do no harm.
-fn prepare_eventfd(fd: &OwnedFd) -> Result<(), IrqError> {
-    let prepare = |fd: &OwnedFd| -> Result<bool, Errno> {
-        // Without asking the file's file system, which may be the client's own and never answer.
-        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let found = statx(fd, c"", flags, StatxFlags::TYPE)?;
-        if FileType::from_raw_mode(found.stx_mode.into()) != FileType::Unknown {
-            return Ok(false);
-        }
-        fcntl_setfl(fd.as_fd(), fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
-        Ok(true)
-    };
-    if prepare(fd).unwrap_or(false) { Ok(()) } else { Err(IrqError::NoEventfd) }
+/// Whether a descriptor can be an eventfd: of the files without a type, which are the kernel's anonymous ones, only an
+/// eventfd can be signalled; to try others does no harm.
+fn check_eventfd(fd: &PeerFd) -> Result<(), IrqError> {
+    // Without asking the file's file system, which may be the client's own and never answer.
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    match statx(fd, c"", flags, StatxFlags::TYPE) {
+        Ok(found) if FileType::from_raw_mode(found.stx_mode.into()) == FileType::Unknown => Ok(()),
+        _ => Err(IrqError::NoEventfd),
+    }
 }
 
 fn lock(vector: &Mutex<Vector>) -> MutexGuard<'_, Vector> {

@@ -59,13 +59,16 @@ mod failure;
 mod irq;
 mod limits;
 mod listener;
+mod log_budget;
 pub mod pci;
+mod reaper;
 mod receiver;
 mod request;
 mod sender;
 mod server;
 mod session;
 mod shutdown;
+mod signal;
 mod version;
 mod wire;
 

@@ -18,6 +18,11 @@ pub struct Limits {
     /// process's addresses, of which there are 2^47 on x86-64 for all clients and all that the process does itself; the files
     /// may be nothing but holes. Default: 16 TiB, more than machines have.
     pub max_dma_size: u64,
+    /// From how many of a client's descriptors on that wait to be closed no more are taken; a message can bring 253. Their
+    /// closing can take as long as the client likes, and meanwhile they count against this process's limit
+    /// (`RLIMIT_NOFILE`): for each server that should allow for these, a descriptor for each interrupt, and some ten more.
+    /// Default: 512. At least 254.
+    pub max_unclosed_fds: u32,
     /// How long a client may take to send its version after it connected; until then it keeps others out. Default: 10 s.
     pub handshake: Duration,
     /// How long the server waits for a client that does not read its replies, and a thread for the client's answer to a
@@ -32,6 +37,7 @@ impl Default for Limits {
             max_msg_fds: 16,
             max_dma_maps: 4096,
             max_dma_size: 16 << 40,
+            max_unclosed_fds: 512,
             handshake: Duration::from_secs(10),
             reply: Duration::from_secs(5),
         }

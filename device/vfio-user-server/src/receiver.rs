@@ -3,12 +3,13 @@
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use thiserror::Error;
 
+use crate::reaper::{MOST_FDS_OF_A_MESSAGE, PeerFd, Reaper};
 use crate::wire::{HEADER_SIZE, Header};
 
 /// Most descriptors that this server can be told to take in one message ([`crate::Limits::max_msg_fds`]).
@@ -25,7 +26,7 @@ const KEPT_CAPACITY: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) enum Received {
     /// A message is complete: [`Receiver::payload`] has the rest of it.
-    Message { header: Header, fds: Vec<OwnedFd> },
+    Message { header: Header, fds: Vec<PeerFd> },
     /// A message was complete but cannot be acted on. The stream is in step.
     Unusable { header: Header, why: Unusable },
     /// Nothing more for now.
@@ -65,13 +66,15 @@ pub(crate) struct Receiver {
     payload_filled: usize,
     /// Payload bytes of a message that is too large, still to be thrown away.
     drain: usize,
-    fds: Vec<OwnedFd>,
+    fds: Vec<PeerFd>,
     fds_lost: bool,
+    /// Closes the descriptors.
+    reaper: Reaper,
 }
 
 impl Receiver {
     /// Takes messages with at most `max_payload` bytes after the header and at most `max_fds` descriptors.
-    pub(crate) fn new(max_payload: usize, max_fds: usize) -> Self {
+    pub(crate) fn new(max_payload: usize, max_fds: usize, reaper: Reaper) -> Self {
         Self {
             max_payload,
             max_fds: max_fds.min(MAX_FDS),
@@ -82,6 +85,7 @@ impl Receiver {
             drain: 0,
             fds: Vec::new(),
             fds_lost: false,
+            reaper,
         }
     }
 
@@ -167,9 +171,10 @@ impl Receiver {
         }
     }
 
-    /// One `recvmsg`. Descriptors are collected, close-on-exec, up to the first one too many; the rest are closed.
+    /// One `recvmsg`. Descriptors are collected, close-on-exec, up to the first one too many; the rest are closed, by the
+    /// reaper: there is room for all that can come, as the kernel would close the others on this thread.
     fn read(&mut self, socket: BorrowedFd<'_>, into: &mut [u8]) -> Result<Read, StreamError> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS_OF_A_MESSAGE))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let received = loop {
@@ -187,6 +192,7 @@ impl Receiver {
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 for fd in fds {
+                    let fd = PeerFd::new(fd, &self.reaper);
                     if self.fds.len() <= self.max_fds {
                         self.fds.push(fd);
                     }

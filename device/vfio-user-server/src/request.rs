@@ -2,8 +2,6 @@
 //! Requests with every field checked against what the protocol allows. Nothing here depends on a device or changes
 //! anything; whether a region or an interrupt exists is the session's business.
 
-use std::os::fd::OwnedFd;
-
 use rustix::io::Errno;
 use thiserror::Error;
 use vfio_bindings::bindings::vfio::{
@@ -12,6 +10,7 @@ use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_SET_DATA_BOOL, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE, VFIO_IRQ_SET_DATA_TYPE_MASK,
 };
 
+use crate::reaper::PeerFd;
 use crate::wire::{REGION_ACCESS_SIZE, Reader, command};
 
 /// The granularity of DMA maps in bytes, as told to the client in `pgsizes`.
@@ -54,7 +53,7 @@ pub(crate) struct DmaMap {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     /// The file that holds the memory and the offset of the map in it; `None`: only messages reach it.
-    pub(crate) file: Option<(OwnedFd, u64)>,
+    pub(crate) file: Option<(PeerFd, u64)>,
 }
 
 /// Which maps to take away.
@@ -79,7 +78,7 @@ pub(crate) enum IrqChange<'a> {
     /// All interrupts of the index lose their eventfd.
     DisableAll,
     /// Each interrupt gets its eventfd, one for each of `count`.
-    Assign(Vec<OwnedFd>),
+    Assign(Vec<PeerFd>),
     /// Each interrupt loses its eventfd.
     Deassign,
     /// The action happens to each interrupt whose byte is not 0, or to all where there are no bytes.
@@ -122,8 +121,8 @@ impl RequestError {
 }
 
 impl<'a> Request<'a> {
-    /// Checks one message. Descriptors that it may not carry are closed, because they were passed by value.
-    pub(crate) fn parse(number: u16, payload: &'a [u8], fds: Vec<OwnedFd>) -> Result<Self, RequestError> {
+    /// Checks one message. Descriptors that it may not carry go to the reaper, because they were passed by value.
+    pub(crate) fn parse(number: u16, payload: &'a [u8], fds: Vec<PeerFd>) -> Result<Self, RequestError> {
         match number {
             command::VERSION => {
                 no_fds("VERSION", &fds)?;
@@ -192,7 +191,7 @@ fn parse_version(payload: &[u8]) -> Result<Request<'_>, RequestError> {
     Ok(Request::Version { major, minor, data: reader.rest() })
 }
 
-fn parse_dma_map<'a>(payload: &[u8], fds: Vec<OwnedFd>) -> Result<Request<'a>, RequestError> {
+fn parse_dma_map<'a>(payload: &[u8], fds: Vec<PeerFd>) -> Result<Request<'a>, RequestError> {
     let mut reader = exactly("DMA_MAP", payload, DMA_MAP_SIZE)?;
     argsz_at_least("argsz of DMA_MAP", &mut reader, DMA_MAP_SIZE, "at least 32")?;
     let flags = reader.u32().unwrap_or_default();
@@ -264,7 +263,7 @@ fn dma_range(address: u64, size: u64) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn parse_set_irqs(payload: &[u8], fds: Vec<OwnedFd>) -> Result<Request<'_>, RequestError> {
+fn parse_set_irqs(payload: &[u8], fds: Vec<PeerFd>) -> Result<Request<'_>, RequestError> {
     let mut reader = Reader(payload);
     let (Some(argsz), Some(flags), Some(index), Some(start), Some(count)) =
         (reader.u32(), reader.u32(), reader.u32(), reader.u32(), reader.u32())
@@ -327,7 +326,7 @@ fn parse_set_irqs(payload: &[u8], fds: Vec<OwnedFd>) -> Result<Request<'_>, Requ
     Ok(Request::SetIrqs(SetIrqs { index, start, count, change }))
 }
 
-fn parse_region_write<'a>(payload: &'a [u8], fds: &[OwnedFd]) -> Result<Request<'a>, RequestError> {
+fn parse_region_write<'a>(payload: &'a [u8], fds: &[PeerFd]) -> Result<Request<'a>, RequestError> {
     no_fds("REGION_WRITE", fds)?;
     let (Some(head), Some(data)) = (payload.get(..REGION_ACCESS_SIZE), payload.get(REGION_ACCESS_SIZE..))
     else {
@@ -355,7 +354,7 @@ fn fixed<'a>(
     command: &'static str,
     payload: &'a [u8],
     expected: usize,
-    fds: &[OwnedFd],
+    fds: &[PeerFd],
 ) -> Result<Reader<'a>, RequestError> {
     no_fds(command, fds)?;
     exactly(command, payload, expected)
@@ -372,7 +371,7 @@ fn exactly<'a>(
     }
 }
 
-fn no_fds(command: &'static str, fds: &[OwnedFd]) -> Result<(), RequestError> {
+fn no_fds(command: &'static str, fds: &[PeerFd]) -> Result<(), RequestError> {
     match fds.len() {
         0 => Ok(()),
         got => Err(RequestError::Descriptors { command, got, expected: "none" }),

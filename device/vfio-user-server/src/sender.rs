@@ -3,21 +3,21 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg, shutdown};
 use rustix::time::Timespec;
 
+use crate::reaper::PeerFd;
 use crate::shutdown::Shutdown;
 
 /// The sending side of a connection.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    socket: UnixStream,
+    socket: PeerFd,
     /// Held while a message is being written, so that messages of two threads never mix.
     whole_message: Mutex<()>,
     patience: Duration,
@@ -26,7 +26,7 @@ pub(crate) struct Sender {
 
 impl Sender {
     /// Sends on `socket`, waiting at most `patience` for a peer that does not read.
-    pub(crate) fn new(socket: UnixStream, patience: Duration, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(socket: PeerFd, patience: Duration, shutdown: Shutdown) -> Self {
         Self { socket, whole_message: Mutex::new(()), patience, shutdown }
     }
 
@@ -36,7 +36,7 @@ impl Sender {
 
     /// Ends the connection in both directions; every thread that waits on it notices.
     pub(crate) fn close(&self) {
-        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        let _ = shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 
     /// Sends one message, made of parts: in one `sendmsg` unless the socket's buffer is full. On an error, and when the

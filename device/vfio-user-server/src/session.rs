@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One client's connection: takes messages off the socket, does what they ask, answers.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use log::{debug, warn};
+use log::{Level, debug};
 use rustix::io::Errno;
 use vfio_bindings::bindings::vfio::{
     VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET, VFIO_IRQ_INFO_AUTOMASKED, VFIO_IRQ_INFO_EVENTFD,
@@ -18,20 +19,20 @@ use crate::dma::{GuestMemory, Remote};
 use crate::failure::{Failure, SessionError};
 use crate::irq::{IRQ_INDEXES, Interrupts, IrqIndex};
 use crate::limits::Limits;
+use crate::log_budget::LogBudget;
+use crate::reaper::{PeerFd, Reaper};
 use crate::receiver::{Received, Receiver};
 use crate::request::{
     DEVICE_INFO_SIZE, DMA_UNMAP_SIZE, IRQ_INFO_SIZE, REGION_INFO_SIZE, Request, UnmapRange,
 };
 use crate::sender::Sender;
 use crate::shutdown::Shutdown;
+use crate::signal::Signaller;
 use crate::version;
 use crate::wire::{Header, Kind, REGION_ACCESS_SIZE, Writer};
 
 /// After so many messages the caller gets its turn, to see whether it should end or somebody else knocks.
 const MESSAGES_PER_TURN: usize = 64;
-
-/// So many of a client's mistakes are worth a line in the log; the others are counted only.
-const LOGGED_MISTAKES: u32 = 16;
 
 /// What remains to be done after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,12 +67,31 @@ impl Answer {
     }
 }
 
+/// What a server's sessions have in common.
+#[derive(Debug)]
+pub(crate) struct Common {
+    /// What the log calls the server.
+    pub(crate) name: String,
+    pub(crate) limits: Limits,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) reaper: Reaper,
+    pub(crate) signaller: Signaller,
+    pub(crate) budget: LogBudget,
+}
+
+impl Common {
+    /// Logs a line about a client, unless there have been too many.
+    pub(crate) fn log(&self, level: Level, line: fmt::Arguments<'_>) {
+        self.budget.log(level, &self.name, line);
+    }
+}
+
 /// One client.
 #[derive(Debug)]
 pub(crate) struct Session<'d, D: Device> {
+    common: &'d Common,
     device: &'d mut D,
-    limits: Limits,
-    counters: Arc<Counters>,
     sender: Arc<Sender>,
     receiver: Receiver,
     remote: Arc<Remote>,
@@ -82,37 +102,30 @@ pub(crate) struct Session<'d, D: Device> {
     agreed: bool,
     /// Data of a region read, kept for the next one.
     data: Vec<u8>,
-    mistakes: u32,
 }
 
 impl<'d, D: Device> Session<'d, D> {
     /// To be made by the thread that will call [`Self::turn`].
-    pub(crate) fn new(
-        socket: UnixStream,
-        device: &'d mut D,
-        limits: &Limits,
-        counters: Arc<Counters>,
-        shutdown: &Shutdown,
-    ) -> Self {
+    pub(crate) fn new(socket: UnixStream, device: &'d mut D, common: &'d Common) -> Self {
+        let Common { limits, counters, shutdown, reaper, signaller, .. } = common;
+        let socket = PeerFd::new(socket.into(), reaper);
         let sender = Arc::new(Sender::new(socket, limits.reply, shutdown.clone()));
         let remote = Arc::new(Remote::new(sender.clone(), limits.reply, counters.clone()));
         let max_data = usize::try_from(limits.max_data_xfer_size).unwrap_or(usize::MAX);
         let max_fds = usize::try_from(limits.max_msg_fds).unwrap_or(usize::MAX);
         let (regions, irqs) = (device.regions(), device.irqs());
         Self {
+            common,
             device,
-            counters,
             sender,
-            receiver: Receiver::new(max_data.saturating_add(REGION_ACCESS_SIZE), max_fds),
+            receiver: Receiver::new(max_data.saturating_add(REGION_ACCESS_SIZE), max_fds, reaper.clone()),
             memory: GuestMemory::new(remote.clone(), limits),
             remote,
-            interrupts: Interrupts::new(&irqs),
+            interrupts: Interrupts::with(&irqs, signaller.clone(), counters.clone()),
             regions,
             irqs,
-            limits: limits.clone(),
             agreed: false,
             data: Vec::new(),
-            mistakes: 0,
         }
     }
 
@@ -128,6 +141,7 @@ impl<'d, D: Device> Session<'d, D> {
     /// Does what has come. An error: the client is to be dropped.
     pub(crate) fn turn(&mut self) -> Result<Turn, SessionError> {
         for _ in 0..MESSAGES_PER_TURN {
+            self.wait_for_room()?;
             match self.receiver.receive(self.sender.socket())? {
                 Received::Message { header, fds } => self.message(&header, fds)?,
                 Received::Unusable { header, why } => self.finish(&header, &Err(why.into()), false)?,
@@ -138,11 +152,21 @@ impl<'d, D: Device> Session<'d, D> {
         Ok(Turn::More)
     }
 
-    fn message(&mut self, header: &Header, fds: Vec<OwnedFd>) -> Result<(), SessionError> {
+    /// A message can bring descriptors, and there must be room for them until they are closed.
+    fn wait_for_room(&self) -> Result<(), SessionError> {
+        let Common { reaper, limits, shutdown, counters, .. } = self.common;
+        if reaper.has_room() || reaper.wait_for_room(limits.reply, || shutdown.is_triggered()) {
+            return Ok(());
+        }
+        counters.clients_unclosed.add_one();
+        Err(SessionError::NoRoom)
+    }
+
+    fn message(&mut self, header: &Header, fds: Vec<PeerFd>) -> Result<(), SessionError> {
         match header.kind() {
             Kind::Reply { .. } => {
                 if !self.remote.answered(header, self.receiver.payload()) {
-                    self.counters.stray_replies.add_one();
+                    self.common.counters.stray_replies.add_one();
                 }
                 return Ok(());
             }
@@ -150,7 +174,7 @@ impl<'d, D: Device> Session<'d, D> {
             Kind::Command { .. } => {}
         }
         // Taken out, so that the request can borrow it while the session changes.
-        let receiver = std::mem::replace(&mut self.receiver, Receiver::new(0, 0));
+        let receiver = std::mem::replace(&mut self.receiver, Receiver::new(0, 0, self.common.reaper.clone()));
         let outcome = match Request::parse(header.command, receiver.payload(), fds) {
             Ok(Request::Version { major, minor, data }) if !self.agreed => {
                 self.agree(header, major, minor, data)
@@ -173,18 +197,18 @@ impl<'d, D: Device> Session<'d, D> {
     }
 
     fn agree(&mut self, header: &Header, major: u16, minor: u16, data: &[u8]) -> Result<(), SessionError> {
-        match version::negotiate(major, minor, data, &self.limits) {
+        match version::negotiate(major, minor, data, &self.common.limits) {
             Ok(agreement) => {
                 debug!("client speaks version {major}.{minor}, agreed on {major}.{}", agreement.minor);
-                let payload = version::reply(&agreement, &self.limits);
+                let payload = version::reply(&agreement, &self.common.limits);
                 self.remote.set_max_transfer(agreement.max_data_xfer_size);
                 self.agreed = true;
-                self.counters.set_connected(true);
+                self.common.counters.set_connected(true);
                 self.device.client_joined(&Client {
                     memory: self.memory.clone(),
                     interrupts: self.interrupts.clone(),
                 });
-                self.counters.requests.add_one();
+                self.common.counters.requests.add_one();
                 if header.wants_reply() {
                     self.send(&header.reply(payload.len()), &payload, &[])?;
                 }
@@ -202,7 +226,7 @@ impl<'d, D: Device> Session<'d, D> {
         match request {
             Request::Version { .. } => Err(Failure::SecondVersion),
             Request::DmaMap(map) => {
-                self.memory.map(map).inspect_err(|_| self.counters.dma_maps_failed.add_one())?;
+                self.memory.map(map).inspect_err(|_| self.common.counters.dma_maps_failed.add_one())?;
                 Ok(Answer::empty())
             }
             Request::DmaUnmap { range, argsz, flags } => {
@@ -279,7 +303,7 @@ impl<'d, D: Device> Session<'d, D> {
 
     /// Leaves the data in `self.data`.
     fn region_read(&mut self, number: u32, offset: u64, count: u32) -> Result<Answer, Failure> {
-        let max = self.limits.max_data_xfer_size;
+        let max = self.common.limits.max_data_xfer_size;
         if count > max {
             return Err(Failure::TooMuchData { count, max });
         }
@@ -322,7 +346,7 @@ impl<'d, D: Device> Session<'d, D> {
         outcome: &Result<Answer, Failure>,
         with_data: bool,
     ) -> Result<(), SessionError> {
-        self.counters.requests.add_one();
+        self.common.counters.requests.add_one();
         match outcome {
             Ok(answer) if header.wants_reply() => {
                 let data = if with_data { self.data.as_slice() } else { &[] };
@@ -331,7 +355,7 @@ impl<'d, D: Device> Session<'d, D> {
             }
             Ok(_) => Ok(()),
             Err(failure) => {
-                self.counters.requests_failed.add_one();
+                self.common.counters.requests_failed.add_one();
                 self.log_mistake(header.command, failure);
                 if header.wants_reply() {
                     self.send(&header.error_reply(failure.errno()), &[], &[])?;
@@ -344,16 +368,10 @@ impl<'d, D: Device> Session<'d, D> {
     fn log_mistake(&mut self, command: u16, failure: &Failure) {
         // A client asks for features until it is told that there are none; that is no mistake.
         if failure.is_missing_feature() {
-            debug!("command {command} refused: {failure}");
+            self.common.log(Level::Debug, format_args!("command {command} refused: {failure}"));
             return;
         }
-        self.mistakes = self.mistakes.saturating_add(1);
-        if self.mistakes <= LOGGED_MISTAKES {
-            warn!("command {command} failed: {failure}");
-            if self.mistakes == LOGGED_MISTAKES {
-                warn!("further mistakes of this client are only counted");
-            }
-        }
+        self.common.log(Level::Warn, format_args!("command {command} failed: {failure}"));
     }
 
     fn send(&self, header: &Header, fixed: &[u8], data: &[u8]) -> Result<(), SessionError> {
@@ -369,7 +387,7 @@ impl<D: Device> Drop for Session<'_, D> {
         self.sender.close();
         if self.agreed {
             self.device.client_left();
-            self.counters.set_connected(false);
+            self.common.counters.set_connected(false);
         }
         // Everything can always be unmapped.
         let _ = self.memory.unmap(UnmapRange::All);

@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::time::Timespec;
 
 /// Ends every [`Server::run`](crate::Server::run) that was given a clone of it, within one message's time. Final: it
 /// cannot be taken back.
@@ -25,6 +26,12 @@ impl Shutdown {
     pub fn trigger(&self) {
         // It can fail only because the count is full, and then it is readable, which is all that matters.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    /// Whether [`Self::trigger`] was called.
+    pub fn is_triggered(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(count) if count > 0)
     }
 }
 

@@ -45,13 +45,13 @@ fn every_descriptor_is_closed_and_none_is_inherited() {
             client.request(DMA_MAP, &dma_map(0, 0, 0x10000), &[file.as_fd()]).errno();
             client.request(DMA_UNMAP, &dma_unmap(0, 0, 0x10000), &[]).ok();
         }
-        assert_eq!(descriptors().len(), kept, "wrong messages and maps keep nothing");
+        wait_for("what came with wrong messages and maps to be closed", || descriptors().len() == kept);
 
         let fds: Vec<_> = eventfds.iter().map(AsFd::as_fd).collect();
         for _ in 0..10 {
             client.request(SET_IRQS, &set_irqs(0x24, 2, 0, 8), &fds).ok();
         }
-        assert_eq!(descriptors().len(), kept + 8, "eventfds are kept, once");
+        wait_for("the eventfds to be kept, once", || descriptors().len() == kept + 8);
         for (fd, path) in descriptors() {
             // SAFETY: nobody closes it now; were it otherwise, fcntl fails.
             let flags = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).unwrap();
@@ -62,7 +62,7 @@ fn every_descriptor_is_closed_and_none_is_inherited() {
             );
         }
         client.request(SET_IRQS, &set_irqs(0x21, 2, 0, 0), &[]).ok();
-        assert_eq!(descriptors().len(), kept);
+        wait_for("the eventfds to be closed", || descriptors().len() == kept);
         client.request(SET_IRQS, &set_irqs(0x24, 2, 0, 8), &fds).ok();
         client.request(DMA_MAP, &dma_map(0, 0, 0x10000), &[file.as_fd()]).ok();
         // Leaves in the middle of a message with a descriptor.

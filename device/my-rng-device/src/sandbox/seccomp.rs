@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 
 use libc::{
-    F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_SETFL, PR_SET_NAME, PR_SET_VMA, PROT_EXEC, SYS_accept4,
-    SYS_brk, SYS_clock_getres, SYS_clock_gettime, SYS_clock_nanosleep, SYS_close, SYS_exit, SYS_exit_group,
-    SYS_faccessat, SYS_fcntl, SYS_fstat, SYS_futex, SYS_getcwd, SYS_getpid, SYS_getrandom, SYS_gettid,
-    SYS_gettimeofday, SYS_getuid, SYS_ioctl, SYS_madvise, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap,
-    SYS_nanosleep, SYS_newfstatat, SYS_openat, SYS_ppoll, SYS_prctl, SYS_prlimit64, SYS_read, SYS_readlinkat,
-    SYS_recvfrom, SYS_recvmsg, SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigprocmask,
-    SYS_rt_sigreturn, SYS_sched_getaffinity, SYS_sched_yield, SYS_sendmsg, SYS_sendto, SYS_set_robust_list,
+    F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, PR_SET_NAME, PR_SET_VMA, PROT_EXEC, SO_LINGER, SOL_SOCKET,
+    SYS_accept4, SYS_brk, SYS_clock_getres, SYS_clock_gettime, SYS_clock_nanosleep, SYS_close, SYS_exit,
+    SYS_exit_group, SYS_faccessat, SYS_fcntl, SYS_fstat, SYS_futex, SYS_getcwd, SYS_getpid, SYS_getrandom,
+    SYS_gettid, SYS_gettimeofday, SYS_getuid, SYS_io_destroy, SYS_io_getevents, SYS_io_submit, SYS_ioctl,
+    SYS_madvise, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_nanosleep, SYS_newfstatat, SYS_openat,
+    SYS_ppoll, SYS_prctl, SYS_prlimit64, SYS_read, SYS_readlinkat, SYS_recvfrom, SYS_recvmsg,
+    SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
+    SYS_sched_getaffinity, SYS_sched_yield, SYS_sendmsg, SYS_sendto, SYS_set_robust_list, SYS_setsockopt,
     SYS_shutdown, SYS_sigaltstack, SYS_statx, SYS_sysinfo, SYS_tgkill, SYS_uname, SYS_unlinkat, SYS_write,
     SYS_writev,
 };
@@ -39,6 +40,9 @@ const ALLOWED: &[i64] = &[
     SYS_writev,
     SYS_shutdown,
     SYS_close,
+    SYS_io_submit,
+    SYS_io_getevents,
+    SYS_io_destroy,
     SYS_ppoll,
     SYS_fstat,
     SYS_statx,
@@ -100,8 +104,8 @@ const REFUSED_OLD: &[i64] = &[SYS_open, SYS_readlink, SYS_access];
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_OLD: &[i64] = &[];
 
-/// `fcntl`'s commands: whether a file is memory, whether an eventfd may block.
-const FCNTL: [i32; 5] = [F_GET_SEALS, F_GETFL, F_SETFL, F_GETFD, F_DUPFD_CLOEXEC];
+/// `fcntl`'s commands: whether a file is memory, and copies of descriptors.
+const FCNTL: [i32; 3] = [F_GET_SEALS, F_GETFD, F_DUPFD_CLOEXEC];
 
 /// Why there is no seccomp.
 #[derive(Debug, Error)]
@@ -145,6 +149,16 @@ fn programs() -> Result<(BpfProgram, BpfProgram), seccompiler::BackendError> {
     let no_code = is(2, SeccompCmpOp::MaskedEq(PROT_EXEC.unsigned_abs().into()), 0)?;
     rules.insert(SYS_mmap, vec![no_code.clone()]);
     rules.insert(SYS_mprotect, vec![no_code]);
+    // A socket that a peer sent is closed without lingering.
+    let level = SeccompCondition::new(
+        1,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::Eq,
+        SOL_SOCKET.unsigned_abs().into(),
+    )?;
+    let name =
+        SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, SO_LINGER.unsigned_abs().into())?;
+    rules.insert(SYS_setsockopt, vec![SeccompRule::new(vec![level, name])?]);
     // An abort's signal, to this process alone.
     rules.insert(SYS_tgkill, vec![is(0, SeccompCmpOp::Eq, std::process::id().into())?]);
     // Names of threads, and of a C library's memory.
@@ -175,7 +189,7 @@ mod tests {
             ALLOWED_OLD,
             REFUSED,
             REFUSED_OLD,
-            &[SYS_mmap, SYS_mprotect, SYS_tgkill, SYS_fcntl, SYS_prctl],
+            &[SYS_mmap, SYS_mprotect, SYS_tgkill, SYS_fcntl, SYS_prctl, SYS_setsockopt],
         ]
         .concat();
         all.sort_unstable();

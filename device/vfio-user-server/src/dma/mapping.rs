@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use rustix::fs::{fcntl_get_seals, fstat};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
 
-use super::{DmaAccess, DmaError, copy, sigbus};
+use super::{DmaAccess, DmaError, copy, sigbus, unmap};
 
 /// Whether a file is memory (a memfd, or a file on tmpfs or hugetlbfs), so that touching a mapping of it cannot make a
 /// thread wait for somebody else: a FUSE file, say, would let a client stop the device for ever. Others are reached by
@@ -29,6 +29,8 @@ pub(super) struct Mapping {
     /// What `mmap` gave out: `start` and `length`, rounded to the file's pages.
     window: NonNull<libc::c_void>,
     window_length: usize,
+    /// Bytes of a page of the file.
+    page: usize,
     /// Set once a page of it failed.
     dead: AtomicBool,
 }
@@ -65,19 +67,24 @@ impl Mapping {
         if window_length > room {
             return Err(Errno::NOSPC);
         }
+        let page = usize::try_from(page).map_err(|_| Errno::NOMEM)?;
         let window_length = usize::try_from(window_length).map_err(|_| Errno::NOMEM)?;
         let length = usize::try_from(size).map_err(|_| Errno::NOMEM)?;
         let skipped = usize::try_from(offset - window_offset).map_err(|_| Errno::NOMEM)?;
 
+        unmap::retry();
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
         let anywhere = ptr::null_mut();
         // SAFETY: a new mapping, at an address of the kernel's choice, that nobody else knows.
         let window = unsafe { mmap(anywhere, window_length, protection, flags, file, window_offset) }?;
         let window = NonNull::new(window).ok_or(Errno::NOMEM)?;
+        // The guest's memory is not for a core file of this process. Advice, so that a kernel may refuse it.
+        // SAFETY: the range is the new mapping, whose content this does not change.
+        let _ = unsafe { madvise(window.as_ptr(), window_length, Advice::LinuxDontDump) };
         // SAFETY: `skipped + length` is at most `window_length`, so this is inside the mapping.
         let start = unsafe { window.cast::<u8>().add(skipped) };
-        Ok(Self { start, length, writable, window, window_length, dead: AtomicBool::new(false) })
+        Ok(Self { start, length, writable, window, window_length, page, dead: AtomicBool::new(false) })
     }
 
     /// Bytes of this process's addresses that it takes.
@@ -105,7 +112,7 @@ impl Mapping {
         // SAFETY: the window is what `mmap` gave out, stays while `self` is borrowed, and is reached by nothing but
         // slices, which exist only in here.
         let outcome = unsafe {
-            sigbus::guarded(self.window.as_ptr(), self.window_length, &self.dead, || touch(&slice))
+            sigbus::guarded(self.window.as_ptr(), self.window_length, self.page, &self.dead, || touch(&slice))
         };
         (!self.dead.load(Ordering::Relaxed)).then_some(outcome)
     }
@@ -114,8 +121,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the window is what `mmap` gave out, and as `self` is dropped, no slice of it exists.
-        let unmapped = unsafe { munmap(self.window.as_ptr(), self.window_length) };
-        debug_assert_eq!(unmapped, Ok(()), "a mapping of ours can always be unmapped");
+        unsafe { unmap::unmap(self.window, self.window_length) };
     }
 }
 

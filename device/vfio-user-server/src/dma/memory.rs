@@ -15,6 +15,7 @@ use super::mapping::{Mapping, is_memory};
 use super::remote::Remote;
 use super::table::{Map, Table};
 use crate::limits::Limits;
+use crate::reaper::PeerFd;
 use crate::request::{DmaMap, UnmapRange};
 use crate::sender::Sender;
 use crate::shutdown::Shutdown;
@@ -80,7 +81,7 @@ impl GuestMemory {
     pub fn detached() -> io::Result<Self> {
         let (socket, _) = UnixStream::pair()?;
         let limits = Limits::default();
-        let sender = Sender::new(socket, limits.reply, Shutdown::new()?);
+        let sender = Sender::new(PeerFd::own(socket.into()), limits.reply, Shutdown::new()?);
         Ok(Self::new(Arc::new(Remote::new(Arc::new(sender), limits.reply, Arc::default())), &limits))
     }
 
@@ -92,7 +93,8 @@ impl GuestMemory {
         if size == 0 || address.checked_add(size.saturating_sub(1)).is_none() {
             return Err(Errno::INVAL);
         }
-        let map = DmaMap { address, size, readable: true, writable: true, file: Some((file, offset)) };
+        let map =
+            DmaMap { address, size, readable: true, writable: true, file: Some((PeerFd::own(file), offset)) };
         self.map(map).map_err(|error| error.errno())
     }
 

@@ -14,6 +14,7 @@ mod memory;
 mod remote;
 mod sigbus;
 mod table;
+mod unmap;
 
 use rustix::io::Errno;
 use thiserror::Error;

@@ -2,9 +2,12 @@
 //! Survives a client that truncates a file whose pages this process has mapped.
 //!
 //! The kernel answers an access to such a page with `SIGBUS`, at once and on the accessing thread. [`guarded`] notes in
-//! a thread-local which mapping the thread is about to touch; the handler, when the fault lies in it, replaces the whole
-//! mapping by private zero pages and marks it dead. The access then completes and its caller reports the error. Any
-//! other `SIGBUS` goes on to whatever handler was there before.
+//! a thread-local which mapping the thread is about to touch; the handler, when the fault lies in it, replaces the page by
+//! a private one of zeros and marks the mapping dead. The access then completes and its caller reports the error. Any other
+//! `SIGBUS` goes on to whatever handler was there before.
+//!
+//! One page, not the mapping: a host that does not overcommit memory (`vm.overcommit_memory=2`) charges for each private
+//! page that can be written, and would refuse terabytes of them, which would end the process.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -18,10 +21,12 @@ use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 struct Watched {
     base: *mut libc::c_void,
     length: usize,
+    /// Bytes of a page of it, a power of two; larger than the processor's for a file of huge pages.
+    page: usize,
     dead: *const AtomicBool,
 }
 
-const NOTHING: Watched = Watched { base: ptr::null_mut(), length: 0, dead: ptr::null() };
+const NOTHING: Watched = Watched { base: ptr::null_mut(), length: 0, page: 1, dead: ptr::null() };
 
 thread_local! {
     /// Constant and without a destructor, so that the signal handler can read it.
@@ -31,14 +36,15 @@ thread_local! {
 /// What handled `SIGBUS` before.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
-/// Runs `touch`. If a page of the mapping fails meanwhile, the mapping becomes zero pages and `dead` is set.
+/// Runs `touch`. If a page of the mapping fails meanwhile, it becomes zeros and `dead` is set.
 ///
 /// # Safety
-/// `base` and `length` must be a whole mapping of this process (as `mmap` gave it out) that stays while `touch` runs and
-/// that nothing but guarded accesses uses.
+/// `base` and `length` must be a whole mapping of this process (as `mmap` gave it out), of pages of `page` bytes, that stays
+/// while `touch` runs and that nothing but guarded accesses uses.
 pub(super) unsafe fn guarded<R>(
     base: *mut libc::c_void,
     length: usize,
+    page: usize,
     dead: &AtomicBool,
     touch: impl FnOnce() -> R,
 ) -> R {
@@ -50,7 +56,7 @@ pub(super) unsafe fn guarded<R>(
             WATCHED.set(self.0);
         }
     }
-    let _restore = Restore(WATCHED.replace(Watched { base, length, dead }));
+    let _restore = Restore(WATCHED.replace(Watched { base, length, page, dead }));
     compiler_fence(Ordering::SeqCst);
     touch()
 }
@@ -80,14 +86,16 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     // SAFETY: the kernel passes a valid `siginfo_t`, as the handler was installed with SA_SIGINFO.
     let (address, code) = unsafe { ((*info).si_addr() as usize, (*info).si_code) };
     // Positive codes come from the kernel; for a signal that a process sent, `si_addr` means nothing.
-    if code > 0 && address.wrapping_sub(watched.base as usize) < watched.length {
+    let offset = address.wrapping_sub(watched.base as usize);
+    if code > 0 && offset < watched.length {
+        let offset = offset & !watched.page.wrapping_sub(1);
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: errno is the thread's own. The range is a whole mapping that only guarded accesses use, as `guarded`
+        // SAFETY: errno is the thread's own. The range is a page of a mapping that only guarded accesses use, as `guarded`
         // demands, and they cope with any content. `dead` outlives the access, which is still under way.
         unsafe {
             let errno = *libc::__errno_location();
-            let replaced = libc::mmap(watched.base, watched.length, protection, flags, -1, 0);
+            let replaced = libc::mmap(watched.base.byte_add(offset), watched.page, protection, flags, -1, 0);
             *libc::__errno_location() = errno;
             if replaced != libc::MAP_FAILED {
                 (*watched.dead).store(true, Ordering::SeqCst);

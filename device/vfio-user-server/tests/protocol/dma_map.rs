@@ -290,10 +290,48 @@ fn a_file_that_is_cut_short_in_the_middle_of_an_access_gives_an_error() {
         let mut seen = [1; 3];
         slice.read(0x1000, &mut seen).unwrap();
         assert_eq!(seen, [0; 3], "zeros stand in for what is gone");
-        slice.write(0, b"nowhere").unwrap();
+        slice.write(0x1000, b"nowhere").unwrap();
     });
     assert_eq!(outcome, Err(DmaError::Gone { address: 0 }));
+    file.set_len(0x2000).unwrap();
     let mut seen = [1; 7];
-    file.read_exact_at(&mut seen, 0).unwrap();
+    file.read_exact_at(&mut seen, 0x1000).unwrap();
     assert_eq!(seen, [0; 7], "what is written after that reaches nobody");
+}
+
+/// The line of this process's status.
+fn status_kilobytes(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A host that does not overcommit memory would refuse the whole of it.
+#[test]
+fn a_file_that_is_cut_short_costs_the_page_that_failed_and_not_the_mapping() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let file = memory_file(64 << 30);
+    client.request(DMA_MAP, &dma_map(0, 0, 64 << 30), &[file.as_fd()]).ok();
+    let before = status_kilobytes("VmData:");
+    file.set_len(0).unwrap();
+    assert_eq!(
+        server.peer().memory.handle().read(0x5000, &mut [0; 16]),
+        Err(DmaError::Gone { address: 0x5000 })
+    );
+    assert!(status_kilobytes("VmData:") < before + (8 << 20), "other tests need less than 8 GiB meanwhile");
+}
+
+#[test]
+fn guest_memory_is_not_in_core_files() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let file =
+        File::from(rustix::fs::memfd_create("not-to-be-dumped", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+    file.set_len(0x4000).unwrap();
+    client.request(DMA_MAP, &dma_map(0, 0, 0x4000), &[file.as_fd()]).ok();
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let ours = maps.split("memfd:not-to-be-dumped").nth(1).expect("it is mapped");
+    let flags = ours.lines().find(|line| line.starts_with("VmFlags:")).unwrap();
+    assert!(flags.split_whitespace().any(|flag| flag == "dd"), "{flags}");
 }
