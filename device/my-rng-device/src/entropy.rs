@@ -60,9 +60,10 @@ impl EntropyStream {
 
     fn rekey(&mut self) -> io::Result<()> {
         let mut filled = 0;
-        // One call gives all that is asked for, once the host's generator is up.
+        // One call gives all that is asked for, once the host's generator is up. Until then (EAGAIN) nobody waits in here: a
+        // worker must hear what it is told.
         while let Some(rest) = self.key.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match getrandom(rest, GetRandomFlags::empty()) {
+            match getrandom(rest, GetRandomFlags::NONBLOCK) {
                 Ok(count) => filled = filled.saturating_add(count),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),

@@ -12,6 +12,7 @@
 //! | [`device`] | the glue: regions, interrupts, reset | vfio-user |
 //! | [`driver`], [`mod@bench`] | the other side of a queue, and measurements with it | workers |
 //! | [`control`] | the control socket, both sides | what devices share |
+//! | [`logging`], [`watchdog`] | lines that nobody waits for; who does not get on | |
 //! | [`sandbox`] | what the process gives up before it serves | the kernel |
 //! | [`process`] | sockets, threads and signals | the operating system |
 //! | [`cli`] | the command line | |
@@ -31,6 +32,7 @@ pub mod driver;
 pub mod entropy;
 pub mod generators;
 pub mod limiter;
+pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod process;
@@ -39,4 +41,5 @@ pub mod registers;
 pub mod sandbox;
 pub mod shared;
 pub mod stream;
+pub mod watchdog;
 pub mod workers;

@@ -13,14 +13,14 @@ use clap::Parser;
 use my_rng_device::cli::{Command, Format, Options};
 use my_rng_device::control::protocol::{LimitChange, Status};
 use my_rng_device::control::{client, prometheus, table};
-use my_rng_device::{bench, process};
+use my_rng_device::{bench, logging, process};
 
 /// Moves a terminal's cursor to the top left and clears what is below (ECMA-48: CUP, ED).
 const CLEAR: &str = "\x1b[H\x1b[J";
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    env_logger::Builder::new().filter_level(options.log_level()).init();
+    logging::init(options.log_level());
     let outcome = match &options.command {
         None => process::run(&options).map_err(Into::into),
         Some(Command::Bench { json }) => bench(*json),
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             limit(control, change)
         }
     };
+    logging::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has had enough.

@@ -96,6 +96,8 @@ counters! {
     queue_errors,
     /// Doorbells rung.
     doorbells,
+    /// Doorbells among them that were rung for nothing, while there were limits.
+    doorbells_in_vain,
     /// Times that a queue went to sleep.
     sleeps,
     /// Times that a queue waited for a limit.

@@ -5,20 +5,24 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use log::info;
+use log::{error, info, warn};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
-use vfio_user_server::{BindError, Limits, Listener, Server, ServerError, Shutdown};
+use vfio_user_server::{BindError, Limits, Listener, Server, ServerError, Shutdown, SocketFile};
 
 use crate::cli::Options;
 use crate::control::{self, Controlled};
 use crate::device::RngDevice;
+use crate::logging;
 use crate::sandbox::{Sandbox, SandboxError};
-use crate::shared::Shared;
+use crate::shared::{Shared, VECTORS};
+use crate::watchdog::{self, Caller, Health, Watched};
 use crate::workers::Workers;
 
 /// Signals that end the program.
@@ -26,6 +30,9 @@ const ENDING: [i32; 2] = [SIGTERM, SIGINT];
 
 /// Exit status when a second signal comes while the program is ending.
 const IMPATIENT_EXIT: i32 = 1;
+
+/// How long the end waits for threads that do not get on. What they held is removed all the same.
+const END_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the program could not start or go on.
 #[derive(Debug, Error)]
@@ -55,6 +62,9 @@ pub enum ProcessError {
     /// A bug in this program.
     #[error("{}: a thread of the device panicked", .0.display())]
     Panicked(PathBuf),
+    /// A device's threads are held up by the kernel, on a client's behalf.
+    #[error("{}: a thread of the device was stuck at the end", .0.display())]
+    Stuck(PathBuf),
 }
 
 impl ProcessError {
@@ -66,18 +76,19 @@ impl ProcessError {
 /// Addresses for guest memory, in bytes, shared out among the devices: half of what a process has on x86-64.
 const ADDRESSES: u64 = 1 << 46;
 
-/// Something that ends the program.
+/// Something that happens to the program.
 enum Event {
     Signal(i32),
-    ServerEnded,
+    /// The thread with that number has ended.
+    Ended(usize),
 }
 
-/// Says that a server's thread has ended, however it did.
-struct SayEnded(Sender<Event>);
+/// Says that a thread has ended, however it did.
+struct SayEnded(Sender<Event>, usize);
 
 impl Drop for SayEnded {
     fn drop(&mut self) {
-        let _ = self.0.send(Event::ServerEnded);
+        let _ = self.0.send(Event::Ended(self.1));
     }
 }
 
@@ -87,20 +98,23 @@ struct Sockets {
     control: Option<Listener>,
 }
 
-/// A device that is being served.
-struct Served<'scope> {
-    controlled: Controlled,
-    thread: ScopedJoinHandle<'scope, Result<(), ServerError>>,
+/// A device that is being served, or the control socket.
+struct Part {
+    file: SocketFile,
+    /// That of a device.
+    shared: Option<Arc<Shared>>,
+    shutdown: Shutdown,
+    thread: Option<JoinHandle<Result<(), ServerError>>>,
 }
 
-/// Serves the devices until a signal ends the program.
+/// Serves the devices until a signal ends the program, or all devices have failed.
 ///
 /// # Errors
 /// A socket is in use, say. All sockets that were made are removed.
 pub fn run(options: &Options) -> Result<(), ProcessError> {
     // Before the sockets, so that a signal finds either no socket or somebody who removes it.
     let signals = catch_signals().map_err(ProcessError::setup("catching signals"))?;
-    let shutdown = Shutdown::new().map_err(ProcessError::setup("making an eventfd"))?;
+    raise_descriptor_limit(options.sockets.len());
     let sockets = Sockets {
         devices: options.sockets.iter().map(|path| Listener::bind(path)).collect::<Result<_, _>>()?,
         control: options.control.as_deref().map(Listener::bind_private).transpose()?,
@@ -108,42 +122,54 @@ pub fn run(options: &Options) -> Result<(), ProcessError> {
     // Threads inherit this part of the sandbox.
     let mut sandbox = Sandbox::new(options.sandbox);
     sandbox.confine_process(sockets.devices.iter().chain(&sockets.control).map(Listener::path))?;
+    logging::start().map_err(ProcessError::setup("starting a thread"))?;
     let (events, next_event) = mpsc::channel();
     watch_signals(signals, events.clone()).map_err(ProcessError::setup("starting a thread"))?;
-    thread::scope(|scope| {
-        let mut served = Vec::new();
-        let started = start(scope, options, sockets, sandbox, &shutdown, &events, &mut served);
-        if started.is_ok() {
-            say_ready();
-            wait_for_end(&next_event);
-        }
-        shutdown.trigger();
-        started.and(end(served))
-    })
+    let mut parts = Vec::new();
+    let caller = Caller::default();
+    let started = start(options, sockets, sandbox, &events, &caller, &mut parts);
+    if started.is_ok() {
+        say_ready();
+        wait_for_end(&next_event, &mut parts);
+    }
+    parts.iter().for_each(|part| part.shutdown.trigger());
+    caller.call();
+    started.and(end(&next_event, parts))
 }
 
 /// Starts all threads, then closes the sandbox.
-fn start<'scope>(
-    scope: &'scope Scope<'scope, '_>,
+fn start(
     options: &Options,
     sockets: Sockets,
     mut sandbox: Sandbox,
-    shutdown: &'scope Shutdown,
     events: &Sender<Event>,
-    served: &mut Vec<Served<'scope>>,
+    caller: &Caller,
+    parts: &mut Vec<Part>,
 ) -> Result<(), ProcessError> {
-    for listener in sockets.devices {
-        served.push(serve(scope, options, listener, shutdown, events)?);
+    let (mut controlled, mut watched) = (Vec::new(), Vec::new());
+    for (number, listener) in sockets.devices.into_iter().enumerate() {
+        let (part, control, watch) = serve(options, number, listener, caller, events)?;
+        parts.push(part);
+        controlled.push(control);
+        watched.push(watch);
     }
+    let shutdown = new_shutdown()?;
+    let (caller, until) = (caller.clone(), shutdown.clone());
+    spawn("watchdog", move || watchdog::run(watched, &caller, &until))?;
     let (tell_sandbox, sandbox_told) = mpsc::channel();
     if let Some(listener) = sockets.control {
-        let devices = served.iter().map(|served| served.controlled.clone()).collect();
-        let control = move || {
-            if let Ok(parts) = sandbox_told.recv() {
-                control::Server::new(listener, devices, parts).run(shutdown);
+        let file = listener.file();
+        let until = shutdown.clone();
+        let ended = SayEnded(events.clone(), parts.len());
+        let run = move || {
+            let _ended = ended;
+            if let Ok(sandbox) = sandbox_told.recv() {
+                control::Server::new(listener, controlled, sandbox).run(&until);
             }
+            Ok(())
         };
-        spawn(scope, "control", control)?;
+        let thread = Some(spawn("control", run)?);
+        parts.push(Part { file, shared: None, shutdown, thread });
     }
     sandbox.confine_threads()?;
     // If nobody is there to be told, there is no control socket.
@@ -152,19 +178,21 @@ fn start<'scope>(
 }
 
 /// Starts the threads of one device.
-fn serve<'scope>(
-    scope: &'scope Scope<'scope, '_>,
+fn serve(
     options: &Options,
+    number: usize,
     listener: Listener,
-    shutdown: &'scope Shutdown,
+    caller: &Caller,
     events: &Sender<Event>,
-) -> Result<Served<'scope>, ProcessError> {
-    let socket = listener.path().to_owned();
-    let shared = Arc::new(Shared::new(options.power_on()));
+) -> Result<(Part, Controlled, Watched), ProcessError> {
+    let (socket, file) = (listener.path().to_owned(), listener.file());
+    let shutdown = new_shutdown()?;
+    let shared = Arc::new(Shared::of_program(options.power_on(), number, caller.clone()));
     shared.limiter.set(options.limits());
-    let workers = Workers::start(shared.clone(), options.workers(), shutdown)
+    let workers = Workers::start(shared.clone(), options.workers(), &shutdown)
         .map_err(ProcessError::setup("starting a worker"))?;
     let limits = workers.limit_setter();
+    let activities = workers.activities();
     // All clients share the process's addresses, and none may take them all.
     let defaults = Limits::default();
     let share = ADDRESSES / u64::try_from(options.sockets.len()).unwrap_or(u64::MAX).max(1);
@@ -172,40 +200,114 @@ fn serve<'scope>(
     let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers))
         .with_limits(Limits { max_dma_size, ..defaults });
     server.prepare().map_err(|error| ProcessError::Server { socket: socket.clone(), error })?;
-    let controlled = Controlled { socket, shared, server: server.counters(), limits };
-    let ended = SayEnded(events.clone());
-    let run = move || {
-        let _ended = ended;
-        server.run(shutdown)
+    let health = Arc::<Health>::default();
+    let counters = server.counters();
+    let watched = Watched {
+        name: socket.display().to_string(),
+        workers: activities,
+        server: counters.clone(),
+        health: health.clone(),
     };
-    Ok(Served { controlled, thread: spawn(scope, "device", run)? })
+    let controlled = Controlled { socket, shared: shared.clone(), server: counters, limits, health };
+    let ended = SayEnded(events.clone(), number);
+    let until = shutdown.clone();
+    let run = move || {
+        // In this order: the end is said when the socket is gone.
+        let _ended = ended;
+        let mut server = server;
+        logging::set_device(number);
+        server.run(&until)
+    };
+    let thread = Some(spawn("device", run)?);
+    Ok((Part { file, shared: Some(shared), shutdown, thread }, controlled, watched))
 }
 
-fn spawn<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
+fn new_shutdown() -> Result<Shutdown, ProcessError> {
+    Shutdown::new().map_err(ProcessError::setup("making an eventfd"))
+}
+
+fn spawn<T: Send + 'static>(
     name: &str,
-    run: impl FnOnce() -> T + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, T>, ProcessError> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, run);
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, ProcessError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
     spawned.map_err(ProcessError::setup("starting a thread"))
 }
 
-fn wait_for_end(next_event: &Receiver<Event>) {
-    match next_event.recv() {
-        Ok(Event::Signal(signal)) => info!("ending on signal {signal}"),
-        Ok(Event::ServerEnded) | Err(_) => info!("ending, as a server has"),
+/// Each device may hold descriptors that its clients sent, until they are closed; and if there is no room for them, the kernel
+/// closes them on the thread that receives, which may take long.
+fn raise_descriptor_limit(devices: usize) {
+    const OTHERS: u64 = 64;
+    /// Eventfds, those that replace them, and what a device itself needs.
+    const USED: u64 = 2 * VECTORS as u64 + 16;
+    let each = u64::from(Limits::default().max_unclosed_fds).saturating_add(USED);
+    let needed = u64::try_from(devices).unwrap_or(u64::MAX).saturating_mul(each).saturating_add(OTHERS);
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!("the limit of descriptors cannot be raised: {error}");
+    }
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if most < needed {
+        warn!("{devices} devices may need {needed} descriptors, and the limit (RLIMIT_NOFILE) is {most}");
     }
 }
 
-/// Waits for all servers, then reports the first failure.
-fn end(served: Vec<Served<'_>>) -> Result<(), ProcessError> {
-    let joined: Vec<_> = served.into_iter().map(|served| (served.controlled, served.thread.join())).collect();
-    joined.into_iter().try_for_each(|(Controlled { socket, shared, .. }, outcome)| match outcome {
-        Ok(Ok(())) if shared.failed.load(Ordering::SeqCst) => Err(ProcessError::Panicked(socket)),
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(ProcessError::Server { socket, error }),
-        Err(_) => Err(ProcessError::Panicked(socket)),
-    })
+/// Returns when the program is to end. A device that fails does not end the others.
+fn wait_for_end(next_event: &Receiver<Event>, parts: &mut [Part]) {
+    loop {
+        match next_event.recv() {
+            Ok(Event::Signal(signal)) => return info!("ending on signal {signal}"),
+            Ok(Event::Ended(number)) => {
+                if let Some(part) = parts.get(number) {
+                    error!("{}: is no longer served", part.file.path().display());
+                }
+                if parts.iter().all(Part::is_over) {
+                    return error!("no device is left; ending");
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+impl Part {
+    /// Whether it is a device that is no longer served, or no device.
+    fn is_over(&self) -> bool {
+        self.shared.is_none() || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// What became of it, if it has ended.
+    fn outcome(self) -> Result<(), ProcessError> {
+        let socket = self.file.path().to_owned();
+        let Some(thread) = self.thread.filter(JoinHandle::is_finished) else {
+            self.file.remove();
+            return Err(ProcessError::Stuck(socket));
+        };
+        match thread.join() {
+            Ok(Ok(())) if self.shared.is_some_and(|shared| shared.failed.load(Ordering::SeqCst)) => {
+                Err(ProcessError::Panicked(socket))
+            }
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(ProcessError::Server { socket, error }),
+            Err(_) => Err(ProcessError::Panicked(socket)),
+        }
+    }
+}
+
+/// Waits for all threads, but not for ever, then reports the first failure.
+fn end(next_event: &Receiver<Event>, parts: Vec<Part>) -> Result<(), ProcessError> {
+    let start = Instant::now();
+    let is_running = |part: &Part| part.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+    while parts.iter().any(is_running) && start.elapsed() < END_GRACE {
+        // A thread says that it ends a moment before it has.
+        match next_event.recv_timeout(Duration::from_millis(2)) {
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    let outcomes: Vec<_> = parts.into_iter().map(Part::outcome).collect();
+    outcomes.into_iter().collect()
 }
 
 /// From now on signals are kept for [`watch_signals`]. A second one ends the program at once, in case that ending takes

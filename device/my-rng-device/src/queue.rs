@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use my_rng_abi::queue as abi;
 
+use crate::limiter::Amount;
 use crate::memory::{Memory, NoMemory};
 use crate::registers::SetUp;
 
@@ -22,7 +23,7 @@ const BATCH: usize = 64;
 
 /// A buffer that does not fit into a step is cut at a multiple of so many bytes, so that no number of the seedable
 /// stream, and no cache line of an aligned buffer, is cut in two.
-const CUT: usize = 64;
+pub const CUT: usize = 64;
 
 /// Where bytes come from.
 pub trait Source {
@@ -31,6 +32,21 @@ pub trait Source {
     /// # Errors
     /// There are no bytes to be had now.
     fn fill(&mut self, bytes: &mut [u8], pieces: &[usize]) -> Result<(), SourceDry>;
+}
+
+/// How much the guest may take.
+pub trait Limit {
+    /// Most that makes sense to ask for.
+    fn most(&self) -> Amount;
+
+    /// Takes so much. An error: not now; it can be had after that time.
+    ///
+    /// # Errors
+    /// How long to wait.
+    fn take(&mut self, amount: Amount) -> Result<(), Duration>;
+
+    /// There is nothing to take any more.
+    fn leave(&mut self);
 }
 
 /// There are no bytes to be had now; the host has been told why.
@@ -102,23 +118,29 @@ struct Pieces {
     buffers: [Buffer; BATCH],
     lengths: [usize; BATCH],
     count: usize,
+    /// Most pieces.
+    most: usize,
+    bytes: usize,
     room: usize,
 }
 
 impl Pieces {
-    fn new() -> Self {
-        Self { buffers: [Buffer::default(); BATCH], lengths: [0; BATCH], count: 0, room: STEP }
+    /// Room for at most so many pieces and bytes.
+    fn new(most: usize, room: usize) -> Self {
+        let (most, room) = (most.min(BATCH), room.min(STEP));
+        Self { buffers: [Buffer::default(); BATCH], lengths: [0; BATCH], count: 0, most, bytes: 0, room }
     }
 
     /// Takes as much of a buffer as there is room for. `false`: there is no room for more after it.
     fn push(&mut self, buffer: Buffer) -> bool {
         let length = if buffer.left <= self.room { buffer.left } else { self.room - self.room % CUT };
         match (self.buffers.get_mut(self.count), self.lengths.get_mut(self.count)) {
-            (Some(place), Some(place_of_length)) if length > 0 => {
+            (Some(place), Some(place_of_length)) if length > 0 && self.count < self.most => {
                 (*place, *place_of_length) = (buffer, length);
                 self.count += 1;
+                self.bytes += length;
                 self.room -= length;
-                length == buffer.left && self.count < BATCH
+                length == buffer.left && self.count < self.most
             }
             _ => false,
         }
@@ -166,8 +188,8 @@ impl Queue {
         self.asleep
     }
 
-    /// Does at most [`STEP`] bytes of work in at most that many bytes of `space`. `take` is asked once whether so many
-    /// operations (buffers begun) and bytes are allowed.
+    /// Does at most [`STEP`] bytes of work in at most that many bytes of `space`, and at most what `limit` allows. That
+    /// is asked whether so many operations (buffers begun) and bytes are allowed.
     ///
     /// # Errors
     /// The queue must stop: [`Self::fail`].
@@ -176,20 +198,26 @@ impl Queue {
         memory: &mut impl Memory,
         source: &mut impl Source,
         space: &mut [u8; STEP],
-        take: impl FnOnce(u64, u64) -> Result<(), Duration>,
+        limit: &mut impl Limit,
     ) -> Result<Step, Fault> {
         let posted = memory.load(self.field(abi::POSTED))?;
         let outstanding = abi::outstanding(posted, self.completed, self.set_up.depth).ok_or(Fault::Count)?;
         if outstanding == 0 {
+            limit.leave();
             return Ok(Step::Idle);
         }
-        let pieces = self.gather(outstanding, memory)?;
-        let bytes = STEP - pieces.room;
-        let begun = pieces.count - usize::from(self.begun.is_some());
-        if let Err(wait) = take(begun as u64, bytes as u64) {
+        let mut pieces = self.gather(outstanding, limit.most(), memory)?;
+        if pieces.count == 0 {
+            // The guest has made something larger of what it asked for.
+            limit.leave();
+            pieces = self.gather(outstanding, limit.most(), memory)?;
+        }
+        let begun = pieces.count.saturating_sub(usize::from(self.begun.is_some()));
+        let amount = Amount { operations: begun as u64, bytes: pieces.bytes as u64 };
+        if let Err(wait) = limit.take(amount) {
             return Ok(Step::Throttled(wait));
         }
-        let bytes = space.get_mut(..bytes).unwrap_or_default();
+        let bytes = space.get_mut(..pieces.bytes).unwrap_or_default();
         if source.fill(bytes, pieces.lengths()).is_err() {
             return Ok(Step::Dry);
         }
@@ -200,8 +228,10 @@ impl Queue {
 
     /// Reads the descriptors of the buffers that come next. A wrong one is an error only when it is the first, so that those
     /// before it are filled.
-    fn gather(&self, outstanding: u32, memory: &mut impl Memory) -> Result<Pieces, Fault> {
-        let mut pieces = Pieces::new();
+    fn gather(&self, outstanding: u32, most: Amount, memory: &mut impl Memory) -> Result<Pieces, Fault> {
+        let room = usize::try_from(most.bytes).unwrap_or(STEP);
+        let begins = usize::try_from(most.operations).unwrap_or(BATCH);
+        let mut pieces = Pieces::new(begins.saturating_add(self.begun.is_some().into()), room);
         let mut number = self.completed;
         let mut left = outstanding;
         if let Some(begun) = self.begun {

@@ -12,6 +12,7 @@ use vfio_user_server::IrqIndex;
 use crate::limiter::Limiter;
 use crate::metrics::{Counters, QueueCounters};
 use crate::stream::{PowerOn, SeedableStream};
+use crate::watchdog::Caller;
 
 /// Queues of a device: enough for one a processor on most virtual machines, beside those of programs that map one.
 pub const QUEUES: usize = 32;
@@ -131,6 +132,10 @@ pub struct Shared {
     pub counters: Counters,
     /// Set by a worker that panicked.
     pub failed: AtomicBool,
+    /// The device's number in its program, for the log.
+    pub number: Option<usize>,
+    /// To be called by who begins to work.
+    pub watchdog: Caller,
 }
 
 impl Shared {
@@ -145,7 +150,14 @@ impl Shared {
             limiter: Limiter::default(),
             counters: Counters::default(),
             failed: AtomicBool::new(false),
+            number: None,
+            watchdog: Caller::default(),
         }
+    }
+
+    /// The same for the device with that number in a program that has a watchdog.
+    pub fn of_program(power_on: PowerOn, number: usize, watchdog: Caller) -> Self {
+        Self { number: Some(number), watchdog, ..Self::new(power_on) }
     }
 
     /// The seedable stream. Whoever draws holds it, for at most some ten microseconds.

@@ -240,7 +240,8 @@ fn it_does_nothing_while_nothing_is_asked() {
         lines.sort();
         lines
     };
-    std::thread::sleep(Duration::from_millis(100));
+    // The watchdog looks once more.
+    std::thread::sleep(my_rng_device::watchdog::LOOK * 3 / 2);
     let before = switches();
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(switches(), before, "no thread woke up");

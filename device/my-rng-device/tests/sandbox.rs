@@ -82,8 +82,8 @@ fn all_threads_of_a_running_program_are_confined() {
     let threads = of_all_threads(&program, "NoNewPrivs").len();
     assert_eq!(
         threads,
-        1 + 1 + 2 * (1 + 3 + 1) + 1,
-        "main, signals, devices with workers and reaper, control"
+        4 + 2 * (1 + 3 + 1) + 1,
+        "main, log, signals, watchdog, devices with workers and reaper, control"
     );
     let everywhere = |name, value: &str| {
         let values = of_all_threads(&program, name);

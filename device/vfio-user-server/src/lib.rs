@@ -77,7 +77,7 @@ pub use device::{Client, Device, IrqInfo, Irqs, Region, RegionInfo, Regions};
 pub use dma::{DmaAccess, DmaError, DmaHandle, GuestMemory, GuestSlice};
 pub use irq::{Interrupts, IrqIndex};
 pub use limits::Limits;
-pub use listener::{BindError, Listener};
+pub use listener::{BindError, Listener, SocketFile};
 pub use rustix::io::Errno;
 pub use server::{Server, ServerError};
 pub use shutdown::Shutdown;

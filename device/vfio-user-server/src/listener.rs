@@ -30,9 +30,29 @@ const BACKLOG: i32 = 128;
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
+    file: SocketFile,
+}
+
+/// The file of a [`Listener`], for who must remove it although the listener cannot be dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode of the path, so that a successor's socket is never removed.
     identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it, if it is still this listener's.
+    pub fn remove(&self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Why a socket could not be made.
@@ -107,12 +127,17 @@ impl Listener {
         let socket = make(path).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let made = fs::symlink_metadata(path).map_err(failed)?;
-        Ok(Self { socket, path: path.to_owned(), identity: (made.dev(), made.ino()) })
+        Ok(Self { socket, file: SocketFile { path: path.to_owned(), identity: (made.dev(), made.ino()) } })
     }
 
     /// Where it listens.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
+    }
+
+    /// Its file.
+    pub fn file(&self) -> SocketFile {
+        self.file.clone()
     }
 
     /// Takes the next one who has connected, without waiting.
@@ -132,15 +157,13 @@ impl AsFd for Listener {
 
 impl fmt::Display for Listener {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.display().fmt(formatter)
+        self.path().display().fmt(formatter)
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
-            let _ = fs::remove_file(&self.path);
-        }
+        self.file.remove();
     }
 }
 

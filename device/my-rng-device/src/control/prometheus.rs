@@ -11,6 +11,12 @@ pub fn render(status: &Status) -> String {
     let mut text = Metrics::default();
     text.family("my_rng_uptime_seconds", "gauge", "Seconds since the program started.");
     text.sample("my_rng_uptime_seconds", &[], status.uptime_seconds);
+    text.family(
+        "my_rng_log_lines_left_out_total",
+        "counter",
+        "Log lines left out, because there were too many or nobody read them.",
+    );
+    text.sample("my_rng_log_lines_left_out_total", &[], status.log_lines_left_out);
     text.device_gauges(&status.devices);
     text.counters("my_rng_device", &status.devices, |device| device.counters.each());
     text.counters("my_rng_vfio_user", &status.devices, |device| device.server.each());
@@ -57,6 +63,17 @@ impl Metrics {
         let gauge = |name, help| (name, "gauge", help);
         let connected = gauge("my_rng_client_connected", "Whether a client has the device.");
         self.per_device(connected, devices, |device| Some(u8::from(device.client_connected)));
+        let failed = gauge("my_rng_device_failed", "Whether the device has failed and is no longer served.");
+        self.per_device(failed, devices, |device| Some(u8::from(device.failed)));
+        let stuck = gauge("my_rng_stuck_workers", "Workers that do not get on.");
+        self.per_device(stuck, devices, |device| Some(device.stuck_workers));
+        let stuck = gauge("my_rng_stuck_worker_seconds", "How long the longest stuck worker has been so.");
+        self.per_device(stuck, devices, |device| Some(device.stuck_seconds));
+        let unclosed = gauge("my_rng_unclosed_descriptors", "Descriptors of clients that wait to be closed.");
+        self.per_device(unclosed, devices, |device| Some(device.unclosed_descriptors));
+        let closing =
+            gauge("my_rng_closing_seconds", "How long the closing of one of them has been under way.");
+        self.per_device(closing, devices, |device| Some(device.closing_seconds));
         let bytes = gauge("my_rng_limit_bytes_per_second", "Limit of bytes; no sample: unlimited.");
         self.per_device(bytes, devices, |device| device.limits.bytes.map(|rate| rate.per_second));
         let operations =
@@ -138,6 +155,11 @@ pub(super) mod tests {
             device: 0,
             socket: "/run/a \"b\"\\\n.sock".to_owned(),
             client_connected: true,
+            failed: false,
+            stuck_workers: 1,
+            stuck_seconds: 9,
+            unclosed_descriptors: 2,
+            closing_seconds: 3,
             generator: "glibc".to_owned(),
             classic: false,
             limits: Limits { bytes: Some(Rate::new(1000)), operations: None },
@@ -151,6 +173,7 @@ pub(super) mod tests {
             pid: 1,
             uptime_seconds: 1.5,
             sandbox: Vec::new(),
+            log_lines_left_out: 5,
             devices: vec![device, other],
         }
     }

@@ -101,6 +101,9 @@ pub struct Status {
     pub uptime_seconds: f64,
     /// What is around it: the parts of the sandbox that are in force.
     pub sandbox: Vec<String>,
+    /// Lines that were not logged, because there were too many or nobody read them.
+    #[serde(default)]
+    pub log_lines_left_out: u64,
     /// The devices, in the order of the command line.
     pub devices: Vec<DeviceStatus>,
 }
@@ -114,6 +117,21 @@ pub struct DeviceStatus {
     pub socket: String,
     /// Whether one has it now.
     pub client_connected: bool,
+    /// Whether it has failed and is no longer served.
+    #[serde(default)]
+    pub failed: bool,
+    /// Workers that do not get on.
+    #[serde(default)]
+    pub stuck_workers: u64,
+    /// For how many seconds the one that has been stuck for longest has been so.
+    #[serde(default)]
+    pub stuck_seconds: u64,
+    /// Descriptors of clients that are not needed any more and not closed yet.
+    #[serde(default)]
+    pub unclosed_descriptors: u64,
+    /// For how many seconds the closing of one of them has been under way.
+    #[serde(default)]
+    pub closing_seconds: u64,
     /// The generator of the seedable stream at the moment.
     pub generator: String,
     /// Whether there are only the classic registers.

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use super::protocol::{
 };
 use crate::metrics::QueueCountersSnapshot;
 use crate::shared::{RunState, Shared};
+use crate::watchdog::Health;
 use crate::workers::LimitSetter;
 
 /// Most clients at a time. One more takes the place of the one that has been silent for longest.
@@ -43,6 +45,8 @@ pub struct Controlled {
     pub server: Arc<Counters>,
     /// Its limits.
     pub limits: LimitSetter,
+    /// What the watchdog sees of it.
+    pub health: Arc<Health>,
 }
 
 /// The control socket and what it controls.
@@ -150,6 +154,7 @@ impl Server {
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             sandbox: self.sandbox.clone(),
+            log_lines_left_out: crate::logging::left_out(),
             devices: self.devices.iter().enumerate().map(|(number, device)| device.status(number)).collect(),
         }
     }
@@ -189,6 +194,11 @@ impl Controlled {
             device: number,
             socket: self.socket.display().to_string(),
             client_connected: self.server.is_connected(),
+            failed: self.shared.failed.load(Ordering::SeqCst),
+            stuck_workers: self.health.stuck_workers(),
+            stuck_seconds: self.health.stuck_seconds(),
+            unclosed_descriptors: self.server.unclosed_descriptors(),
+            closing_seconds: self.server.closing_for().map_or(0, |closing| closing.as_secs()),
             generator: self.shared.stream().kind().to_string(),
             classic: !self.shared.power_on.queues,
             limits: self.shared.limiter.limits(),

@@ -14,9 +14,12 @@ pub fn render(status: &Status) -> String {
 }
 
 fn write(text: &mut String, status: &Status) -> std::fmt::Result {
-    let Status { version, pid, uptime_seconds, sandbox, devices } = status;
+    let Status { version, pid, uptime_seconds, sandbox, log_lines_left_out, devices } = status;
     let sandbox = if sandbox.is_empty() { "none".to_owned() } else { sandbox.join(", ") };
     writeln!(text, "my-rng-device {version}, process {pid}, up {uptime_seconds:.0} s, sandbox: {sandbox}")?;
+    if *log_lines_left_out > 0 {
+        writeln!(text, "{log_lines_left_out} log lines were left out")?;
+    }
     devices.iter().try_for_each(|device| write_device(text, device))
 }
 
@@ -24,6 +27,19 @@ fn write_device(text: &mut String, device: &DeviceStatus) -> std::fmt::Result {
     writeln!(text, "\ndevice {}", device.device)?;
     writeln!(text, "  socket     {}", device.socket)?;
     writeln!(text, "  client     {}", if device.client_connected { "connected" } else { "none" })?;
+    if device.failed {
+        writeln!(text, "  FAILED     it is no longer served")?;
+    }
+    if device.stuck_workers > 0 {
+        writeln!(text, "  STUCK      {} workers, for {} s", device.stuck_workers, device.stuck_seconds)?;
+    }
+    if device.unclosed_descriptors > 0 {
+        writeln!(
+            text,
+            "  unclosed   {} descriptors that clients sent; one has been closing for {} s",
+            device.unclosed_descriptors, device.closing_seconds
+        )?;
+    }
     let classic = if device.classic { ", classic registers only" } else { "" };
     writeln!(text, "  generator  {}{classic}", device.generator)?;
     writeln!(text, "  limits     {}", device.limits)?;

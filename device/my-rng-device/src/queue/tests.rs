@@ -132,7 +132,7 @@ impl Bench {
     }
 
     fn step(&mut self) -> Result<Step, Fault> {
-        self.queue.step(&mut self.guest, &mut self.source, &mut self.space, |_, _| Ok(()))
+        self.queue.step(&mut self.guest, &mut self.source, &mut self.space, &mut Free)
     }
 
     /// Steps until there is nothing to do. Gives bytes, buffers and interrupts.
@@ -324,6 +324,64 @@ fn work_that_comes_while_it_falls_asleep_keeps_it_awake() {
     assert_eq!(bench.drain(), Ok((64, 1, 0)));
 }
 
+const EVERYTHING: Amount = Amount { operations: u64::MAX, bytes: u64::MAX };
+
+/// Everything is allowed.
+struct Free;
+
+impl Limit for Free {
+    fn most(&self) -> Amount {
+        EVERYTHING
+    }
+    fn take(&mut self, _: Amount) -> Result<(), Duration> {
+        Ok(())
+    }
+    fn leave(&mut self) {}
+}
+
+/// A limit that remembers.
+struct Strict {
+    most: Amount,
+    allowed: bool,
+    asked: Vec<(u64, u64)>,
+    left: u32,
+}
+
+impl Limit for Strict {
+    fn most(&self) -> Amount {
+        self.most
+    }
+    fn take(&mut self, Amount { operations, bytes }: Amount) -> Result<(), Duration> {
+        self.asked.push((operations, bytes));
+        if self.allowed { Ok(()) } else { Err(Duration::from_millis(5)) }
+    }
+    fn leave(&mut self) {
+        self.left += 1;
+        self.most = EVERYTHING;
+    }
+}
+
+#[test]
+fn no_more_is_done_than_was_asked_for_whatever_the_guest_makes_of_it() {
+    let mut bench = Bench::new(4);
+    let small = Amount { operations: 1, bytes: 16 };
+    let mut strict = Strict { most: small, allowed: true, asked: Vec::new(), left: 0 };
+    (0..4).for_each(|place| bench.guest.descriptor(place, BUFFERS, 16));
+    bench.guest.post(4);
+    let mut step = |bench: &mut Bench, most| {
+        strict.most = most;
+        let Bench { guest, queue, source, space } = bench;
+        queue.step(guest, source, space, &mut strict).unwrap();
+        (strict.asked.last().copied(), strict.left)
+    };
+    assert_eq!(step(&mut bench, small), (Some((1, 16)), 0));
+    assert_eq!(step(&mut bench, Amount { operations: 2, ..EVERYTHING }), (Some((2, 32)), 0));
+    // A buffer that has grown does not fit: the place is left and another one taken.
+    bench.guest.descriptor(3, BUFFERS, 100);
+    assert_eq!(step(&mut bench, small), (Some((1, 100)), 1));
+    assert_eq!(step(&mut bench, small), (Some((1, 100)), 2), "there is nothing to wait for");
+}
+
 #[test]
 fn what_the_limits_forbid_stays_undone_and_undrawn() {
     let mut bench = Bench::new(4);
@@ -331,17 +389,15 @@ fn what_the_limits_forbid_stays_undone_and_undrawn() {
     bench.guest.descriptor(1, BUFFERS, 64);
     bench.guest.post(2);
     let wait = Duration::from_millis(5);
-    let mut asked = Vec::new();
+    let mut strict = Strict { most: EVERYTHING, allowed: false, asked: Vec::new(), left: 0 };
     for allowed in [false, true, false, true] {
         let Bench { guest, queue, source, space } = &mut bench;
-        let step = queue.step(guest, source, space, |operations, bytes| {
-            asked.push((operations, bytes));
-            if allowed { Ok(()) } else { Err(wait) }
-        });
+        strict.allowed = allowed;
+        let step = queue.step(guest, source, space, &mut strict);
         assert_eq!(step.unwrap() == Step::Throttled(wait), !allowed);
     }
     let step = STEP as u64;
-    assert_eq!(asked, [(1, step), (1, step), (0, step), (0, step)]);
+    assert_eq!(strict.asked, [(1, step), (1, step), (0, step), (0, step)]);
     assert_eq!(bench.drain(), Ok((64, 1, 0)));
     assert_eq!(bench.source.0 as usize, (2 * STEP + 64) / 4);
 }
@@ -357,7 +413,7 @@ fn a_dry_source_leaves_everything_as_it_is() {
     let mut bench = Bench::new(4);
     bench.guest.descriptor(0, BUFFERS, 64);
     bench.guest.post(1);
-    let step = bench.queue.step(&mut bench.guest, &mut Dry, &mut bench.space, |_, _| Ok(()));
+    let step = bench.queue.step(&mut bench.guest, &mut Dry, &mut bench.space, &mut Free);
     assert_eq!(step, Ok(Step::Dry));
     assert_eq!(bench.drain(), Ok((64, 1, 0)));
 }

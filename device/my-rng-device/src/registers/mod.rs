@@ -155,6 +155,7 @@ impl Registers {
             Some(Register::Queue(register)) => self.write_queue(register, value),
             Some(Register::Doorbell) => {
                 self.counters().doorbells.add_one();
+                self.shared.limiter.spend(1, 0);
                 let queue = queue_number(value).filter(|&queue| self.run_state(queue) == RunState::Running);
                 if queue.is_none() {
                     self.queue_mistake();

@@ -4,6 +4,7 @@
 use my_rng_abi::queue::{DEPTH_MAX, STREAM_SEEDABLE};
 
 use super::*;
+use crate::limiter::{Amount, Place};
 use crate::metrics::CountersSnapshot;
 use crate::stream::PowerOn;
 
@@ -315,7 +316,10 @@ fn draws_count_against_the_limits() {
     registers.shared.limiter.set(crate::limiter::Limits { bytes: Some(rate), operations: None });
     registers.read(RAND32);
     registers.read(RAND64_LOW);
-    assert_eq!(registers.shared.limiter.take(0, 0), Ok(()));
-    assert!(registers.shared.limiter.take(0, 1).is_err(), "the draws have taken all");
+    let take = |operations, bytes| {
+        registers.shared.limiter.take(&mut Place::default(), Amount { operations, bytes })
+    };
+    assert_eq!(take(0, 0), Ok(()));
+    assert!(take(0, 1).is_err(), "the draws have taken all");
     assert_eq!(registers.read(RAND32), CLASSIC[3], "and still pass");
 }

@@ -3,6 +3,7 @@
 
 use log::debug;
 use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
     set_capabilities, set_no_new_privs,
@@ -16,6 +17,8 @@ use rustix::thread::{
 /// # Errors
 /// The kernel refuses, which it has no reason to.
 pub fn drop_all() -> Result<(), Errno> {
+    // No core file, with whatever keys and guest memory are in it, and no debugger of this user's.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     set_no_new_privs(true)?;
     for capability in CapabilitySet::all().iter() {
         match remove_capability_from_bounding_set(capability) {

@@ -30,6 +30,9 @@ pub(super) enum Command {
     OneShot(OneShot),
     /// End the thread.
     End,
+    /// Have the worker fail.
+    #[cfg(test)]
+    Fail,
 }
 
 /// A worker's mailbox. The guest cannot make it grow, even while the worker waits for the client: its registers send a
@@ -48,6 +51,8 @@ pub(super) struct Mailbox {
     /// the reader waits for in between, such as the answer to a DMA message, uses the token up.
     called: AtomicBool,
     waits_for_client: Arc<AtomicBool>,
+    /// Doorbells are noted and wake nobody.
+    deaf: AtomicBool,
 }
 
 const _: () = assert!(QUEUES <= u32::BITS as usize, "a bit for each queue");
@@ -75,8 +80,15 @@ impl Mailbox {
     /// Rings a queue's doorbell.
     pub(super) fn ring(&self, queue: usize) {
         let bit = u32::try_from(queue).ok().and_then(|queue| 1_u32.checked_shl(queue)).unwrap_or_default();
-        self.rung.fetch_or(bit, Ordering::AcqRel);
-        self.wake();
+        self.rung.fetch_or(bit, Ordering::SeqCst);
+        if !self.deaf.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Whether doorbells wake nobody for now. The reader looks after them by itself when that ends.
+    pub(super) fn set_deaf(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::SeqCst);
     }
 
     /// Has an interrupt sent.
@@ -140,7 +152,7 @@ impl Mailbox {
 
     /// The queues whose doorbells were rung since the last call.
     pub(super) fn take_rung(&self) -> impl Iterator<Item = usize> + use<> {
-        let rung = match self.rung.load(Ordering::Acquire) {
+        let rung = match self.rung.load(Ordering::SeqCst) {
             0 => 0,
             _ => self.rung.swap(0, Ordering::AcqRel),
         };

@@ -4,6 +4,7 @@
 //! Each device has workers of its own, so that a guest that makes one wait can only make its own wait. A queue belongs
 //! to one worker for good; a worker that has nothing to do sleeps until it is called.
 
+mod activity;
 mod mailbox;
 mod worker;
 
@@ -13,13 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vfio_user_server::{Client, Shutdown};
 
 use crate::limiter::Limits;
 use crate::registers::Effect;
 use crate::shared::{QUEUES, QueueCell, Shared};
+pub use activity::Activity;
 use mailbox::{Command, Mailbox};
 use worker::Worker;
 
@@ -29,11 +31,16 @@ const DEFAULT_MOST: usize = 4;
 /// How often to look whether a worker that should answer is waiting for the client itself.
 const GLANCE: Duration = Duration::from_millis(1);
 
+/// How long a device that is to end waits for a worker that does not get on.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// The workers of one device.
 #[derive(Debug)]
 pub struct Workers {
     shared: Arc<Shared>,
     workers: Vec<(Arc<Mailbox>, Option<JoinHandle<()>>)>,
+    activities: Vec<Arc<Activity>>,
+    shutdown: Option<Shutdown>,
 }
 
 /// Changes a device's limits while it runs, from any thread.
@@ -59,15 +66,22 @@ pub fn default_count() -> NonZero<usize> {
 
 impl Workers {
     /// Starts `count` workers, at most one for each queue. If one of them fails, which would be a bug, it triggers
-    /// `shutdown`, as a device whose queues stand still is worse than none.
+    /// `shutdown`, that of this device alone, as a device whose queues stand still is worse than none.
     ///
     /// # Errors
     /// There are no threads to be had.
     pub fn start(shared: Arc<Shared>, count: NonZero<usize>, shutdown: &Shutdown) -> io::Result<Self> {
-        let mut new = Self { shared: shared.clone(), workers: Vec::new() };
+        let mut new = Self {
+            shared: shared.clone(),
+            workers: Vec::new(),
+            activities: Vec::new(),
+            shutdown: Some(shutdown.clone()),
+        };
         for _ in 0..count.get().min(QUEUES) {
             let mailbox = Arc::<Mailbox>::default();
-            let worker = Worker::new(shared.clone(), mailbox.clone());
+            let activity = Arc::<Activity>::default();
+            new.activities.push(activity.clone());
+            let worker = Worker::new(shared.clone(), mailbox.clone(), activity);
             let shutdown = shutdown.clone();
             let run = move || worker.run(&shutdown);
             let thread = thread::Builder::new().name("worker".to_owned()).spawn(run)?;
@@ -88,6 +102,11 @@ impl Workers {
             Effect::OneShot(transfer) => self.of(0, |worker| worker.send(Command::OneShot(transfer))),
             Effect::Interrupt(vector) => self.of(0, |worker| worker.interrupt(vector)),
         }
+    }
+
+    /// What each worker shows of its work.
+    pub fn activities(&self) -> Vec<Arc<Activity>> {
+        self.activities.clone()
     }
 
     /// A way for other threads to change the limits.
@@ -131,10 +150,17 @@ impl Workers {
                 (worker, is_done)
             })
             .collect();
+        let mut end = None;
         for (worker, is_done) in asked {
             while let Err(RecvTimeoutError::Timeout) = is_done.recv_timeout(GLANCE) {
-                // A worker that has failed reads no commands; the program is ending for it.
+                // A worker that has failed reads no commands; the device is ending for it.
                 if may_go_on(worker) || self.shared.failed.load(Ordering::SeqCst) {
+                    break;
+                }
+                // One that is stuck must not keep the program from ending.
+                if self.shutdown.as_ref().is_some_and(Shutdown::is_triggered)
+                    && end.get_or_insert_with(Instant::now).elapsed() > GRACE
+                {
                     break;
                 }
             }
@@ -146,7 +172,7 @@ impl Workers {
     pub(crate) fn stuck(shared: Arc<Shared>) -> Self {
         let mailbox = Arc::<Mailbox>::default();
         mailbox.waiting_flag().store(true, Ordering::SeqCst);
-        Self { shared, workers: vec![(mailbox, None)] }
+        Self { shared, workers: vec![(mailbox, None)], activities: Vec::new(), shutdown: None }
     }
 
     /// How many commands wait for the workers.
@@ -166,9 +192,13 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.workers.iter().for_each(|(worker, _)| worker.send(Command::End));
-        for (_, thread) in &mut self.workers {
-            // A worker that failed has said so.
-            let _ = thread.take().map(JoinHandle::join);
+        let start = Instant::now();
+        for thread in self.workers.iter_mut().filter_map(|(_, thread)| thread.take()) {
+            while !thread.is_finished() && start.elapsed() < GRACE {
+                thread::sleep(GLANCE);
+            }
+            // A worker that failed has said so; one that is stuck is left to the end of the process.
+            let _ = thread.is_finished().then(|| thread.join());
         }
     }
 }

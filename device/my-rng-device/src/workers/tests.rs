@@ -374,3 +374,79 @@ fn the_next_client_starts_with_all_queues_off() {
         }
     }
 }
+
+/// A bug in one device is no reason to end the others.
+#[test]
+fn a_worker_that_fails_ends_its_own_device_and_no_other() {
+    let shutdowns = [Shutdown::new().unwrap(), Shutdown::new().unwrap()];
+    let devices = shutdowns.each_ref().map(|shutdown| {
+        let shared = Arc::new(Shared::new(PowerOn::default()));
+        (Workers::start(shared.clone(), NonZero::<usize>::MIN, shutdown).unwrap(), shared)
+    });
+    devices[0].0.of(0, |worker| worker.send(Command::Fail));
+    let start = Instant::now();
+    while !shutdowns[0].is_triggered() {
+        assert!(start.elapsed() < PATIENCE);
+        thread::yield_now();
+    }
+    assert!(devices[0].1.failed.load(Ordering::SeqCst));
+    devices[0].0.stop_all(); // Does not wait for the one that has failed.
+    devices[1].0.stop_all();
+    assert!(!shutdowns[1].is_triggered() && !devices[1].1.failed.load(Ordering::SeqCst));
+}
+
+/// Small buffers, a large one and a transfer under one limit: each gets on, and together they get what the limit says.
+#[test]
+fn a_limit_is_shared_by_all_who_wait_and_exact() {
+    let machine = Machine::new(2);
+    let rate = Rate { per_second: 1 << 20, burst: 64 << 10 };
+    machine.shared.limiter.set(Limits { bytes: Some(rate), operations: None });
+    let mut small = machine.start(0, Machine::layout(0, 64, 16), Stream::Entropy);
+    let mut large = machine.start(1, Machine::layout(1, 64, 65_536), Stream::Entropy);
+    let start = Instant::now();
+    let bytes = || machine.shared.counters.snapshot().entropy_bytes;
+    // The burst does not count.
+    machine.post(1, &mut large, 1);
+    wait_for(&mut large, 1);
+    let (begin, first) = (Instant::now(), bytes());
+    let mut longest_without = Duration::ZERO;
+    let mut last = (Instant::now(), small.completed().unwrap());
+    while begin.elapsed() < Duration::from_secs(2) {
+        for (queue, ring) in [(0, &mut small), (1, &mut large)] {
+            let free = 64 - ring.posted().wrapping_sub(ring.completed().unwrap());
+            machine.post(queue, ring, free);
+        }
+        let completed = small.completed().unwrap();
+        if completed != last.1 {
+            last = (Instant::now(), completed);
+        }
+        longest_without = longest_without.max(last.0.elapsed());
+        thread::sleep(Duration::from_millis(1));
+    }
+    let allowed = begin.elapsed().as_secs_f64() * f64::from(1 << 20);
+    let got = (bytes() - first) as f64;
+    // A burst more or less, and two hundredths.
+    assert!(got <= allowed * 1.02 + 65_536.0 && got >= allowed * 0.9 - 65_536.0, "{got} of {allowed}");
+    assert!(small.completed().unwrap() >= 64 * 8, "the small buffers starve");
+    assert!(longest_without < Duration::from_millis(800), "{longest_without:?}");
+    assert!(start.elapsed() < PATIENCE);
+}
+
+/// Without work, a doorbell is worth nothing; under a limit it is worth no processor time either.
+#[test]
+fn doorbells_in_vain_cost_a_limited_guest_its_hearing() {
+    let machine = Machine::new(1);
+    machine.shared.limiter.set(Limits { bytes: Some(Rate { per_second: 1, burst: 1 }), operations: None });
+    let mut ring = machine.start(0, Machine::layout(0, 8, 16), Stream::Entropy);
+    let start = Instant::now();
+    let mut rung = 0_u64;
+    while start.elapsed() < Duration::from_millis(500) {
+        machine.workers.act(Effect::Doorbell(0));
+        rung += 1;
+    }
+    let counted = machine.shared.counters.snapshot().doorbells_in_vain;
+    assert!(rung > 5000 && counted <= 550, "{counted} of {rung} had an effect");
+    // What it is rung for in earnest still comes, here by the burst.
+    machine.post(0, &mut ring, 1);
+    wait_for(&mut ring, 1);
+}

@@ -12,10 +12,13 @@ use log::{debug, error, warn};
 use my_rng_abi::registers as abi;
 use vfio_user_server::{Interrupts, Shutdown};
 
+use super::activity::Activity;
 use super::mailbox::{Command, Mailbox};
 use crate::entropy::{EntropyStream, erase};
+use crate::limiter::{Amount, Limiter, Place};
+use crate::logging;
 use crate::memory::{Memory, SharedMemory};
-use crate::queue::{Fault, Queue, STEP, Source, SourceDry, Step, Work};
+use crate::queue::{CUT, Fault, Limit, Queue, STEP, Source, SourceDry, Step, Work};
 use crate::registers::{OneShot, SetUp, Stream, Vector};
 use crate::shared::{RunState, Shared};
 
@@ -26,6 +29,10 @@ const WATCH: Duration = Duration::from_micros(100);
 /// Pauses between two looks at queues without work.
 const PAUSES: usize = 16;
 
+/// How long not to listen to doorbells after one that was rung for nothing, if there are limits: they do not count what
+/// the host does for such a doorbell, so that there can only be so many.
+const DEAF: Duration = Duration::from_millis(1);
+
 /// How long to leave a source alone that had nothing.
 const DRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,15 +42,19 @@ struct Served {
     number: usize,
     queue: Queue,
     idle_since: Option<Instant>,
-    /// Waits for a limit; noted so that it is counted once.
-    throttled: bool,
+    /// Where it waits for a limit.
+    place: Place,
+    /// Its doorbell has just woken it, and nothing was found yet.
+    rung: bool,
 }
 
 /// A one-shot transfer under way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Transfer {
     what: OneShot,
     done: usize,
+    /// Where it waits for a limit.
+    place: Place,
 }
 
 /// What a round leaves to be done.
@@ -55,6 +66,8 @@ enum Next {
     Watch,
     /// Nothing is to be done before that time.
     Sleep(Option<Duration>),
+    /// The limits allow nothing before that time.
+    Wait(Duration),
 }
 
 impl Next {
@@ -63,6 +76,11 @@ impl Next {
             (Self::Work, _) | (_, Self::Work) => Self::Work,
             (Self::Watch, _) | (_, Self::Watch) => Self::Watch,
             (Self::Sleep(one), Self::Sleep(other)) => Self::Sleep(one.into_iter().chain(other).min()),
+            (Self::Wait(one), Self::Wait(other)) => Self::Wait(one.min(other)),
+            (Self::Wait(wait), Self::Sleep(None)) | (Self::Sleep(None), Self::Wait(wait)) => Self::Wait(wait),
+            (Self::Wait(one), Self::Sleep(Some(other))) | (Self::Sleep(Some(other)), Self::Wait(one)) => {
+                Self::Sleep(Some(one.min(other)))
+            }
         }
     }
 }
@@ -79,6 +97,11 @@ pub(super) struct Worker {
     space: Box<[u8; STEP]>,
     /// The queue whose turn is first in the next round.
     first: usize,
+    /// Until then doorbells are not listened to.
+    deaf_until: Option<Instant>,
+    /// Most bytes of `space` that were used since it was erased.
+    used: usize,
+    activity: Arc<Activity>,
 }
 
 /// Says that a worker has failed, however it did.
@@ -87,7 +110,7 @@ struct Guard<'a>(&'a Shared, &'a Shutdown);
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            error!("a worker has failed, which is a bug of this program; ending");
+            error!("a worker has failed, which is a bug of this program; its device ends");
             self.0.failed.store(true, Ordering::SeqCst);
             self.1.trigger();
         }
@@ -95,7 +118,7 @@ impl Drop for Guard<'_> {
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox>, activity: Arc<Activity>) -> Self {
         Self {
             shared,
             mailbox,
@@ -105,6 +128,9 @@ impl Worker {
             entropy: EntropyStream::new(),
             space: Box::new([0; STEP]),
             first: 0,
+            deaf_until: None,
+            used: 0,
+            activity,
         }
     }
 
@@ -112,29 +138,59 @@ impl Worker {
     pub(super) fn run(mut self, shutdown: &Shutdown) {
         let shared = self.shared.clone();
         let _guard = Guard(&shared, shutdown);
+        if let Some(number) = shared.number {
+            logging::set_device(number);
+        }
+        self.activity.wake();
         loop {
+            self.activity.beat();
             self.mailbox.begin_look();
             while let Some(command) = self.mailbox.next() {
                 if !self.obey(command) {
                     return;
                 }
             }
-            for queue in self.mailbox.take_rung() {
-                self.wake(queue);
-            }
+            self.listen();
             for vector in self.mailbox.take_interrupts() {
                 self.interrupt(vector);
             }
             match self.round() {
                 Next::Work => {}
                 Next::Watch => (0..PAUSES).for_each(|_| spin_loop()),
-                Next::Sleep(timeout) => {
-                    // Whoever reads this process's memory meanwhile finds neither numbers nor the key of later ones.
-                    erase(self.space.as_mut());
-                    self.entropy.forget_key();
-                    self.mailbox.sleep(timeout);
+                Next::Sleep(timeout) => self.sleep(timeout),
+                Next::Wait(wait) => {
+                    // No doorbell can give anybody anything before that.
+                    self.mailbox.set_deaf(true);
+                    self.sleep(Some(wait.saturating_add(self.shared.limiter.slack())));
+                    self.mailbox.set_deaf(self.deaf_until.is_some());
                 }
             }
+        }
+    }
+
+    fn sleep(&mut self, timeout: Option<Duration>) {
+        // Whoever reads this process's memory meanwhile finds neither numbers nor the key of later ones.
+        erase(self.space.get_mut(..self.used).unwrap_or_default());
+        self.used = 0;
+        self.entropy.forget_key();
+        let listens_in = self.deaf_until.map(|until| until.saturating_duration_since(Instant::now()));
+        self.activity.rest();
+        self.mailbox.sleep(timeout.into_iter().chain(listens_in).min());
+        self.activity.wake();
+        self.shared.watchdog.call();
+    }
+
+    /// Looks after the doorbells that were rung, unless the last one was rung for nothing.
+    fn listen(&mut self) {
+        if let Some(until) = self.deaf_until {
+            if Instant::now() < until {
+                return;
+            }
+            self.deaf_until = None;
+            self.mailbox.set_deaf(false);
+        }
+        for queue in self.mailbox.take_rung() {
+            self.wake(queue);
         }
     }
 
@@ -152,20 +208,28 @@ impl Worker {
             }
             Command::Start(number, set_up) => self.start(number, set_up),
             Command::Stop(number) => {
-                self.queues.retain(|served| served.number != number);
+                if let Some(place) = self.queues.iter().position(|served| served.number == number) {
+                    self.shared.limiter.leave(&mut self.queues.swap_remove(place).place);
+                }
                 self.set_off(number);
             }
             Command::StopAll(done) => {
-                for served in std::mem::take(&mut self.queues) {
+                for mut served in std::mem::take(&mut self.queues) {
+                    self.shared.limiter.leave(&mut served.place);
                     self.set_off(served.number);
                 }
-                if self.transfer.take().is_some() {
+                if let Some(mut transfer) = self.transfer.take() {
+                    self.shared.limiter.leave(&mut transfer.place);
                     self.shared.one_shot.set(0);
                 }
                 let _ = done.send(());
             }
-            Command::OneShot(what) => self.transfer = Some(Transfer { what, done: 0 }),
+            Command::OneShot(what) => {
+                self.transfer = Some(Transfer { what, done: 0, place: Place::default() });
+            }
             Command::End => return false,
+            #[cfg(test)]
+            Command::Fail => panic!("as a test wants it"),
         }
         true
     }
@@ -179,7 +243,10 @@ impl Worker {
     fn start(&mut self, number: usize, set_up: SetUp) {
         let Some((memory, _)) = &mut self.client else { return self.set_off(number) };
         match Queue::start(set_up, memory) {
-            Ok(queue) => self.queues.push(Served { number, queue, idle_since: None, throttled: false }),
+            Ok(queue) => {
+                let place = Place::default();
+                self.queues.push(Served { number, queue, idle_since: None, place, rung: false });
+            }
             Err(fault) => self.fail(number, &set_up, fault),
         }
     }
@@ -188,6 +255,7 @@ impl Worker {
         let Some((memory, _)) = &mut self.client else { return };
         let Some(served) = self.queues.iter_mut().find(|served| served.number == number) else { return };
         served.idle_since = None;
+        served.rung = served.queue.is_asleep();
         if let Err(fault) = served.queue.wake(memory) {
             self.drop_failed(number, fault);
         }
@@ -226,12 +294,15 @@ impl Worker {
         let stream = served.queue.set_up().stream;
         let vector = served.queue.set_up().vector;
         let mut source = Tap { stream, shared, entropy };
-        let take = |operations, bytes| shared.limiter.take(operations, bytes);
-        let step = served.queue.step(memory, &mut source, space, take).map_err(|fault| (number, fault))?;
+        let was_waiting = served.place.taken().is_some();
+        let mut limit = Waiting { limiter: &shared.limiter, place: &mut served.place };
+        let step =
+            served.queue.step(memory, &mut source, space, &mut limit).map_err(|fault| (number, fault))?;
         match step {
             Step::Worked(work) => {
                 served.idle_since = None;
-                served.throttled = false;
+                served.rung = false;
+                self.used = self.used.max(work.bytes);
                 count(shared, number, stream, work);
                 if work.interrupt {
                     if let Some(cell) = shared.queue(number) {
@@ -242,16 +313,23 @@ impl Worker {
                 Ok(Next::Work)
             }
             Step::Throttled(wait) => {
-                if !std::mem::replace(&mut served.throttled, true) {
+                if !was_waiting {
                     shared.counters.throttles.add_one();
                 }
-                Ok(Next::Sleep(Some(wait)))
+                Ok(Next::Wait(wait))
             }
             Step::Dry => Ok(Next::Sleep(Some(DRY_PAUSE))),
             Step::Idle => {
                 let now = Instant::now();
                 let since = *served.idle_since.get_or_insert(now);
-                if now.duration_since(since) < WATCH {
+                // A guest with a limit gets no processor time for doorbells alone.
+                let in_vain = std::mem::take(&mut served.rung) && shared.limiter.is_limited();
+                if in_vain {
+                    served.idle_since = now.checked_sub(WATCH);
+                    self.deaf_until = now.checked_add(DEAF);
+                    self.mailbox.set_deaf(true);
+                    shared.counters.doorbells_in_vain.add_one();
+                } else if now.duration_since(since) < WATCH {
                     return Ok(Next::Watch);
                 }
                 match served.queue.try_to_sleep(memory).map_err(|fault| (number, fault))? {
@@ -266,7 +344,8 @@ impl Worker {
     }
 
     fn transfer_step(&mut self) -> Next {
-        let Some(Transfer { what, done }) = self.transfer else { return Next::Sleep(None) };
+        let Some(Transfer { what, done, place }) = &mut self.transfer else { return Next::Sleep(None) };
+        let (what, done) = (*what, *done);
         let Some((memory, _)) = &mut self.client else {
             self.end_transfer(what, false);
             return Next::Work;
@@ -275,10 +354,15 @@ impl Worker {
             self.end_transfer(what, false);
             return Next::Work;
         }
-        let length = what.length.saturating_sub(done).min(STEP);
-        if let Err(wait) = self.shared.limiter.take(u64::from(done == 0), length as u64) {
-            return Next::Sleep(Some(wait));
+        let mut limit = Waiting { limiter: &self.shared.limiter, place };
+        let portion = usize::try_from(limit.most().bytes).unwrap_or(STEP).min(STEP);
+        // Numbers are not cut in two, unless what was asked for is the end.
+        let portion = if portion < CUT { portion } else { portion - portion % CUT };
+        let length = what.length.saturating_sub(done).min(portion);
+        if let Err(wait) = limit.take(Amount { operations: u64::from(done == 0), bytes: length as u64 }) {
+            return Next::Wait(wait);
         }
+        self.used = self.used.max(length);
         let bytes = self.space.get_mut(..length).unwrap_or_default();
         let mut source = Tap { stream: what.stream, shared: &self.shared, entropy: &mut self.entropy };
         if source.fill(bytes, &[length]).is_err() {
@@ -290,7 +374,7 @@ impl Worker {
             bytes_counter(&self.shared, what.stream).add(length as u64);
         }
         let done = done.saturating_add(length);
-        self.transfer = Some(Transfer { what, done });
+        self.transfer = Some(Transfer { what, done, place: Place::default() });
         if !written || done >= what.length {
             self.end_transfer(what, written);
         }
@@ -298,8 +382,10 @@ impl Worker {
     }
 
     fn end_transfer(&mut self, what: OneShot, good: bool) {
-        self.transfer = None;
         let shared = &self.shared;
+        if let Some(mut transfer) = self.transfer.take() {
+            shared.limiter.leave(&mut transfer.place);
+        }
         if good {
             shared.counters.one_shots.add_one();
         } else {
@@ -312,7 +398,8 @@ impl Worker {
 
     fn drop_failed(&mut self, number: usize, fault: Fault) {
         let Some(place) = self.queues.iter().position(|served| served.number == number) else { return };
-        let served = self.queues.swap_remove(place);
+        let mut served = self.queues.swap_remove(place);
+        self.shared.limiter.leave(&mut served.place);
         self.fail(number, served.queue.set_up(), fault);
     }
 
@@ -337,6 +424,26 @@ impl Worker {
             true => self.shared.counters.interrupts.add_one(),
             false => self.shared.counters.interrupts_unassigned.add_one(),
         }
+    }
+}
+
+/// A queue's or a transfer's way to the limits.
+struct Waiting<'a> {
+    limiter: &'a Limiter,
+    place: &'a mut Place,
+}
+
+impl Limit for Waiting<'_> {
+    fn most(&self) -> Amount {
+        self.place.taken().unwrap_or_else(|| self.limiter.portion())
+    }
+
+    fn take(&mut self, amount: Amount) -> Result<(), Duration> {
+        self.limiter.take(self.place, amount)
+    }
+
+    fn leave(&mut self) {
+        self.limiter.leave(self.place);
     }
 }
 

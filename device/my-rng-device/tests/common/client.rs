@@ -71,6 +71,28 @@ impl Client {
         client
     }
 
+    /// A client that has only connected.
+    pub(crate) fn over(socket: UnixStream) -> Self {
+        Self { socket, next_id: 0 }
+    }
+
+    /// Connects and agrees on a version, if the device is free.
+    pub(crate) fn try_connect(path: &Path) -> Option<Self> {
+        let socket = UnixStream::connect(path).ok()?;
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(500))).ok()?;
+        let mut client = Self::over(socket);
+        if !client.send_bytes(&[&header(1, VERSION, 4, 0, 0)[..], &[0, 0, 1, 0]].concat(), &[]) {
+            return None;
+        }
+        let mut head = [0; 16];
+        client.socket.read_exact(&mut head).ok()?;
+        let size = u32::from_ne_bytes(head[4..8].try_into().unwrap());
+        let mut rest = vec![0; size as usize - 16];
+        client.socket.read_exact(&mut rest).ok()?;
+        client.socket.set_read_timeout(Some(PATIENCE)).ok()?;
+        Some(client)
+    }
+
     /// Sends a request and returns its name.
     pub(crate) fn send(&mut self, command: u16, flags: u32, payload: &[u8], fds: &[BorrowedFd<'_>]) -> u16 {
         self.next_id = self.next_id.wrapping_add(1);

@@ -8,6 +8,7 @@
 
 pub(crate) mod client;
 pub(crate) mod program;
+pub(crate) mod queue;
 
 use std::num::NonZero;
 use std::sync::Arc;
