@@ -75,6 +75,13 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
 
+    /// How long a monitor that can be asked to let go of the device has for that at the end
+    ///
+    /// It is asked by the interrupt that VFIO has for that, and QEMU then unplugs the device from the guest. QEMU 11.1 aborts
+    /// when a device with MSI-X is unplugged: use --interrupts msi.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=60))]
+    pub release: u64,
+
     /// What the program gives up once it serves: capabilities, files, system calls
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     pub sandbox: Mode,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use log::info;
 use my_rng_abi::registers as abi;
-use vfio_user_server::pci::{CONFIG_SPACE_SIZE, ConfigSpace, Identity, MsixTable};
+use vfio_user_server::pci::{ConfigSpace, EXPRESS_CONFIG_SPACE_SIZE, Identity, MsixTable};
 use vfio_user_server::{Client, Device, Errno, IrqIndex, Irqs, Region, RegionInfo, Regions};
 
 use crate::access;
@@ -97,7 +97,7 @@ impl Device for RngDevice {
     fn regions(&self) -> Regions {
         let regions = Regions::default()
             .with(Region::Bar0, RegionInfo::read_write(abi::BAR0_SIZE as u64))
-            .with(Region::Config, RegionInfo::read_write(CONFIG_SPACE_SIZE as u64));
+            .with(Region::Config, RegionInfo::read_write(EXPRESS_CONFIG_SPACE_SIZE));
         match interrupts(&self.shared) {
             Some(InterruptKind::Msix) => {
                 regions.with(Region::Bar1, RegionInfo::read_write(MSIX_BAR_SIZE.into()))
@@ -213,6 +213,16 @@ mod tests {
     #[test]
     fn lspci_sees_the_class_and_revision() {
         assert_eq!(config(&mut device(PowerOn::default()), 8), [0x10, 0x00, 0xff, 0x00]);
+    }
+
+    /// Cloud Hypervisor reads there, and hangs on an error.
+    #[test]
+    fn configuration_space_has_4_kibibytes_and_no_extended_capability() {
+        let mut device = device(PowerOn::default());
+        assert_eq!(device.regions().get(Region::Config).size, 4096);
+        device.region_write(Region::Config, 0x100, &[0xff; 4]).unwrap();
+        assert_eq!(config(&mut device, 0x100), [0; 4]);
+        assert_eq!(config(&mut device, 0xffc), [0; 4]);
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub fn run(options: &Options) -> Result<(), ProcessError> {
     }
     parts.iter().for_each(|part| part.shutdown.trigger());
     caller.call();
-    started.and(end(&next_event, parts))
+    started.and(end(&next_event, parts, END_GRACE.saturating_add(Duration::from_secs(options.release))))
 }
 
 /// Starts all threads, then closes the sandbox.
@@ -197,8 +197,11 @@ fn serve(
     let defaults = Limits::default();
     let share = ADDRESSES / u64::try_from(options.sockets.len()).unwrap_or(u64::MAX).max(1);
     let max_dma_size = defaults.max_dma_size.min(share);
-    let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers))
-        .with_limits(Limits { max_dma_size, ..defaults });
+    let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers)).with_limits(Limits {
+        max_dma_size,
+        release: Duration::from_secs(options.release),
+        ..defaults
+    });
     server.prepare().map_err(|error| ProcessError::Server { socket: socket.clone(), error })?;
     let health = Arc::<Health>::default();
     let counters = server.counters();
@@ -296,10 +299,10 @@ impl Part {
 }
 
 /// Waits for all threads, but not for ever, then reports the first failure.
-fn end(next_event: &Receiver<Event>, parts: Vec<Part>) -> Result<(), ProcessError> {
+fn end(next_event: &Receiver<Event>, parts: Vec<Part>, grace: Duration) -> Result<(), ProcessError> {
     let start = Instant::now();
     let is_running = |part: &Part| part.thread.as_ref().is_some_and(|thread| !thread.is_finished());
-    while parts.iter().any(is_running) && start.elapsed() < END_GRACE {
+    while parts.iter().any(is_running) && start.elapsed() < grace {
         // A thread says that it ends a moment before it has.
         match next_event.recv_timeout(Duration::from_millis(2)) {
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}

@@ -45,6 +45,11 @@ impl IrqIndex {
             .find(|&index| index as u32 == number)
     }
 
+    /// Whether a client can mask it.
+    pub(crate) fn is_maskable(self) -> bool {
+        matches!(self, Self::Intx | Self::Msi | Self::Msix)
+    }
+
     /// Whether it stays masked after it fired, until it is unmasked.
     pub(crate) fn masks_itself(self) -> bool {
         self == Self::Intx
@@ -149,7 +154,7 @@ impl Interrupts {
                 }
             }
             IrqChange::Act(action, chosen) => {
-                if action != IrqAction::Trigger && !index.masks_itself() {
+                if action != IrqAction::Trigger && !index.is_maskable() {
                     return Err(IrqError::NotMaskable(index));
                 }
                 for (place, vector) in vectors.iter().enumerate() {

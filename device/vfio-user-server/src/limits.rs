@@ -28,6 +28,9 @@ pub struct Limits {
     /// How long the server waits for a client that does not read its replies, and a thread for the client's answer to a
     /// DMA message. Default: 5 s, QEMU's own limit for an answer.
     pub reply: Duration,
+    /// How long a client that assigned the interrupt [`IrqIndex::Req`](crate::IrqIndex::Req), by which it is then asked to
+    /// let go of the device, has for that when the server is to end. Default: 0, it is not asked.
+    pub release: Duration,
 }
 
 impl Default for Limits {
@@ -40,6 +43,7 @@ impl Default for Limits {
             max_unclosed_fds: 512,
             handshake: Duration::from_secs(10),
             reply: Duration::from_secs(5),
+            release: Duration::ZERO,
         }
     }
 }

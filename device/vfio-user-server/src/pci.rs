@@ -29,8 +29,13 @@
 //! assert_eq!(u32::from_le_bytes(bar), 0xffff_f000);
 //! ```
 
-/// Bytes of configuration space.
+/// Bytes of conventional configuration space.
 pub const CONFIG_SPACE_SIZE: usize = 256;
+
+/// Bytes of the configuration space of PCI Express, and the size to give [`Region::Config`](crate::Region::Config) in any
+/// case: beyond what a [`ConfigSpace`] has, which reads 0, there are no extended capabilities. Virtual machine monitors
+/// read there when their machine has memory-mapped configuration space, and not all of them can take an error for it.
+pub const EXPRESS_CONFIG_SPACE_SIZE: u64 = 4096;
 
 // Offsets in a header of type 0 (PCI Local Bus Specification 3.0, section 6.1).
 const VENDOR_ID: usize = 0x00;
@@ -44,14 +49,19 @@ const SUBSYSTEM_VENDOR_ID: usize = 0x2c;
 const SUBSYSTEM_ID: usize = 0x2e;
 const CAPABILITIES: usize = 0x34;
 const INTERRUPT_LINE: usize = 0x3c;
+const INTERRUPT_PIN: usize = 0x3d;
 
 /// The first byte after the header, where capabilities may be.
 const FIRST_CAPABILITY: usize = 0x40;
 
 /// Command bits that a guest can set: memory space, bus master, parity error response, SERR enable, interrupt disable.
 const COMMAND_WRITABLE: u16 = COMMAND_MEMORY | COMMAND_BUS_MASTER | (1 << 6) | (1 << 8) | (1 << 10);
+const COMMAND_IO: u16 = 1 << 0;
 const COMMAND_MEMORY: u16 = 1 << 1;
 const COMMAND_BUS_MASTER: u16 = 1 << 2;
+const COMMAND_INTX_DISABLE: u16 = 1 << 10;
+/// Status bit: the interrupt pin is asserted.
+const STATUS_INTERRUPT: u16 = 1 << 3;
 /// Status bit: there is a list of capabilities.
 const STATUS_CAPABILITIES: u16 = 1 << 4;
 
@@ -73,6 +83,35 @@ const MSIX_CONTROL_WRITABLE: u16 = (1 << 14) | (1 << 15);
 const MSIX_VECTORS_MAX: u16 = 2048;
 /// Bytes of an entry of the table.
 const MSIX_ENTRY_SIZE: u32 = 16;
+
+/// Bits of a base address register: I/O space; memory of 64 bits; prefetchable.
+const BAR_IO: u32 = 1 << 0;
+const BAR_64_BITS: u32 = 2 << 1;
+const BAR_PREFETCHABLE: u32 = 1 << 3;
+/// Most bytes of an I/O region.
+const IO_BAR_MAX: u32 = 256;
+
+/// Identity of the power management capability (PCI Bus Power Management Interface 1.2).
+const CAPABILITY_POWER: u8 = 0x01;
+/// Version 3 of the interface, no support of D1, D2 and power management events.
+const POWER_CAPABILITIES: u16 = 3;
+/// Bits of its control: the state, 0 to 3; no reset on the way from D3 to D0.
+const POWER_STATE: u16 = 3;
+const POWER_NO_SOFT_RESET: u16 = 1 << 3;
+
+/// Identity of the PCI Express capability (PCI Express Base Specification 5.0, section 7.5.3), and its size in bytes.
+const CAPABILITY_EXPRESS: u8 = 0x10;
+const EXPRESS_SIZE: usize = 60;
+/// Its registers, by their offset after identity and link, each with its value at power-on and what can be written.
+/// An endpoint of version 2 with a link of 2.5 GT/s and one lane, 128 bytes of payload, role-based error reporting.
+const EXPRESS_REGISTERS: [(usize, u32, u32); 6] = [
+    (0x00, 0x0002, 0),            // Capabilities: version 2, endpoint.
+    (0x02, 1 << 15, 0),           // Device capabilities.
+    (0x06, 0x2810, 0x7fff),       // Device control and status.
+    (0x0a, 0x0011, 0),            // Link capabilities.
+    (0x0e, 0x0011 << 16, 0x00cb), // Link control and status.
+    (0x2a, 1 << 1, 0),            // Link capabilities 2: 2.5 GT/s.
+];
 
 /// What identifies a device. Numbers are in the order in which people write them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +152,8 @@ pub struct ConfigSpace {
     free: usize,
     /// Where the offset of the next capability must be noted.
     link: usize,
+    /// Where the power management capability is.
+    power: Option<usize>,
 }
 
 impl ConfigSpace {
@@ -124,6 +165,7 @@ impl ConfigSpace {
             initial: [0; CONFIG_SPACE_SIZE],
             free: FIRST_CAPABILITY,
             link: CAPABILITIES,
+            power: None,
         };
         let [interface, subclass, base, _] = identity.class.to_le_bytes();
         new.set(VENDOR_ID, &identity.vendor.to_le_bytes());
@@ -135,6 +177,89 @@ impl ConfigSpace {
         new.make_writable(CACHE_LINE_SIZE, &[0xff]);
         new.make_writable(INTERRUPT_LINE, &[0xff]);
         new
+    }
+
+    /// Adds an interrupt pin, 1 for INTA# to 4 for INTD#. A device of one function has 1.
+    ///
+    /// # Panics
+    /// If there is no such pin: this is the program's own number.
+    #[must_use]
+    pub fn with_interrupt_pin(mut self, pin: u8) -> Self {
+        assert!((1..=4).contains(&pin), "{pin} is no interrupt pin");
+        self.set(INTERRUPT_PIN, &[pin]);
+        self
+    }
+
+    /// Adds a base address register for a region of I/O ports.
+    ///
+    /// # Panics
+    /// If there is no such register, or `size` is not a power of two from 4 to 256: these are the program's own numbers.
+    #[must_use]
+    pub fn with_io_bar(mut self, index: usize, size: u32) -> Self {
+        assert!(index < 6, "a device has base address registers 0 to 5, not {index}");
+        let allowed = size.is_power_of_two() && (4..=IO_BAR_MAX).contains(&size);
+        assert!(allowed, "{size} is no size for an I/O region");
+        self.set(BAR0 + 4 * index, &BAR_IO.to_le_bytes());
+        self.make_writable(BAR0 + 4 * index, &(!(size - 1)).to_le_bytes());
+        self.make_writable(COMMAND, &(COMMAND_WRITABLE | COMMAND_IO).to_le_bytes());
+        self
+    }
+
+    /// Adds a base address register for a 64-bit memory region, which takes the place of two: `index` and the next one.
+    ///
+    /// # Panics
+    /// If there are no such registers, or `size` is not a power of two of at least 16: these are the program's own numbers.
+    #[must_use]
+    pub fn with_memory_bar64(mut self, index: usize, size: u64, prefetchable: bool) -> Self {
+        assert!(index < 5, "a 64-bit base address register has an index from 0 to 4, not {index}");
+        assert!(size >= 16 && size.is_power_of_two(), "{size} is no size for a memory region");
+        let bits = BAR_64_BITS | if prefetchable { BAR_PREFETCHABLE } else { 0 };
+        self.set(BAR0 + 4 * index, &bits.to_le_bytes());
+        self.make_writable(BAR0 + 4 * index, &(!(size - 1)).to_le_bytes());
+        self
+    }
+
+    /// Adds the capability for power management, with the states D0 and D3. Nothing is lost in D3.
+    ///
+    /// # Panics
+    /// If the space is full: these are the program's own numbers.
+    #[must_use]
+    pub fn with_power_management(mut self) -> Self {
+        self.power = Some(self.free);
+        let body = [POWER_CAPABILITIES, POWER_NO_SOFT_RESET].map(u16::to_le_bytes).concat();
+        self.with_capability(CAPABILITY_POWER, &body, &[0, 0, POWER_STATE as u8, 0])
+    }
+
+    /// Adds the capability that makes the device a PCI Express endpoint.
+    ///
+    /// # Panics
+    /// If the space is full: these are the program's own numbers.
+    #[must_use]
+    pub fn with_express(self) -> Self {
+        let (mut body, mut writable) = (vec![0; EXPRESS_SIZE - 2], vec![0; EXPRESS_SIZE - 2]);
+        for (offset, value, mask) in EXPRESS_REGISTERS {
+            body.iter_mut().skip(offset).zip(value.to_le_bytes()).for_each(|(to, byte)| *to |= byte);
+            writable.iter_mut().skip(offset).zip(mask.to_le_bytes()).for_each(|(to, byte)| *to |= byte);
+        }
+        self.with_capability(CAPABILITY_EXPRESS, &body, &writable)
+    }
+
+    /// The power state in which the guest wants the device: 0 (D0, at work) or 3 (D3). 0 without power management.
+    pub fn power_state(&self) -> u8 {
+        let control = self.power.map_or(0, |at| u16::from_le_bytes(self.get(at + 4)));
+        (control & POWER_STATE) as u8
+    }
+
+    /// Whether the guest allows interrupts by the pin.
+    pub fn allows_pin_interrupts(&self) -> bool {
+        u16::from_le_bytes(self.get(COMMAND)) & COMMAND_INTX_DISABLE == 0
+    }
+
+    /// Shows whether the device asserts its interrupt pin (the status register's interrupt bit).
+    pub fn show_pin_interrupt(&mut self, asserted: bool) {
+        let status = u16::from_le_bytes(self.get(STATUS)) & !STATUS_INTERRUPT;
+        let status = status | if asserted { STATUS_INTERRUPT } else { 0 };
+        self.bytes.iter_mut().skip(STATUS).zip(status.to_le_bytes()).for_each(|(to, byte)| *to = byte);
     }
 
     /// Adds a base address register for a 32-bit, non-prefetchable memory region.
@@ -225,6 +350,12 @@ impl ConfigSpace {
     pub fn write(&mut self, offset: usize, data: &[u8]) {
         let places = self.bytes.iter_mut().zip(self.writable).skip(offset);
         places.zip(data).for_each(|((byte, mask), new)| *byte = (*byte & !mask) | (new & mask));
+        // The states D1 and D2 are not there: a write that names them is ignored, and the device stays in D0.
+        if let Some(control) = self.power.and_then(|at| self.bytes.get_mut(at + 4)) {
+            if matches!(*control & POWER_STATE as u8, 1 | 2) {
+                *control &= !(POWER_STATE as u8);
+            }
+        }
     }
 
     /// Puts every bit back to what it was at power-on.
@@ -345,6 +476,64 @@ mod tests {
     #[should_panic(expected = "overlap")]
     fn msix_parts_that_overlap_are_a_bug() {
         let _ = config().with_msix(&MsixTable { vectors: 33, table: (1, 0), pending_bits: (1, 0x208) });
+    }
+
+    #[test]
+    fn a_64_bit_region_takes_two_registers() {
+        let mut config = config().with_memory_bar64(2, 1 << 33, true);
+        assert_eq!(u64::from_le_bytes(config.get(BAR0 + 8)), 0xc, "64 bits, prefetchable");
+        config.write(BAR0 + 8, &[0xff; 8]);
+        assert_eq!(u64::from_le_bytes(config.get(BAR0 + 8)), !((1 << 33) - 1) | 0xc);
+        config.reset();
+        assert_eq!(u64::from_le_bytes(config.get(BAR0 + 8)), 0xc);
+    }
+
+    #[test]
+    fn an_io_region_can_be_enabled() {
+        let mut config = config().with_io_bar(1, 32);
+        config.write(BAR0 + 4, &[0xff; 4]);
+        assert_eq!(u32::from_le_bytes(config.get(BAR0 + 4)), 0xffff_ffe1);
+        config.write(COMMAND, &[1, 0]);
+        assert_eq!(u16::from_le_bytes(config.get(COMMAND)), 1);
+    }
+
+    #[test]
+    fn the_pin_and_its_state_are_shown() {
+        let mut config = config().with_interrupt_pin(1);
+        assert_eq!(config.get(INTERRUPT_PIN), [1]);
+        assert!(config.allows_pin_interrupts());
+        config.show_pin_interrupt(true);
+        config.write(COMMAND, &[0, 4]);
+        assert!(!config.allows_pin_interrupts());
+        assert_eq!(u16::from_le_bytes(config.get(STATUS)), STATUS_INTERRUPT);
+        config.show_pin_interrupt(false);
+        assert_eq!(u16::from_le_bytes(config.get(STATUS)), 0);
+    }
+
+    #[test]
+    fn power_management_knows_two_states() {
+        let mut config = config().with_msi(1).with_power_management();
+        let at = 0x50;
+        assert_eq!(config.get(at), [0x01, 0, 3, 0, 8, 0]);
+        for (wanted, got) in [(3, 3), (0, 0), (1, 0), (2, 0), (0xff, 3)] {
+            config.write(at + 4, &[wanted]);
+            assert_eq!(config.power_state(), got, "{wanted}");
+        }
+        config.reset();
+        assert_eq!(config.power_state(), 0);
+    }
+
+    #[test]
+    fn an_express_endpoint_is_laid_out_as_pci_says() {
+        let mut config = config().with_express().with_power_management();
+        assert_eq!(config.get(0x40), [0x10, 0x7c, 2, 0, 0, 0x80, 0, 0, 0x10, 0x28, 0, 0, 0x11, 0, 0, 0]);
+        assert_eq!(config.get(0x50), [0, 0, 0x11, 0], "the link's state");
+        config.write(0x40, &[0xff; EXPRESS_SIZE]);
+        assert_eq!(u16::from_le_bytes(config.get(0x48)), 0x7fff, "device control");
+        assert_eq!(config.get(0x4c), [0x11, 0, 0, 0, 0xcb, 0, 0x11, 0]);
+        let mut beyond = [1; 4];
+        config.read(0x100, &mut beyond);
+        assert_eq!(beyond, [0; 4], "no extended capability");
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub(crate) const IRQ_INFO_SIZE: usize = 16;
 /// Size in bytes of the payload of `DMA_UNMAP` and of its reply.
 pub(crate) const DMA_UNMAP_SIZE: usize = 24;
 
+/// Flags of `DMA_MAP` that are vfio-user's own: the descriptor is to be mapped, or to be read and written.
+const DMA_MAP_FLAG_MMAP: u32 = 1 << 2;
+const DMA_MAP_FLAG_FILE_IO: u32 = 1 << 3;
+
 const VERSION_SIZE: usize = 4;
 const DMA_MAP_SIZE: usize = 32;
 const SET_IRQS_SIZE: usize = 20;
@@ -199,9 +203,18 @@ fn parse_dma_map<'a>(payload: &[u8], fds: Vec<PeerFd>) -> Result<Request<'a>, Re
     let address = reader.u64().unwrap_or_default();
     let size = reader.u64().unwrap_or_default();
 
-    let known = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
-    if flags & !known != 0 || flags & known == 0 {
-        return Err(field("flags of DMA_MAP", flags.into(), "1 (readable), 2 (writable) or 3"));
+    let access = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+    let ways = DMA_MAP_FLAG_MMAP | DMA_MAP_FLAG_FILE_IO;
+    if flags & !(access | ways) != 0 || flags & access == 0 || flags & ways == ways {
+        let expected = "1 (readable), 2 (writable) or 3, and perhaps 4 (to be mapped)";
+        return Err(field("flags of DMA_MAP", flags.into(), expected));
+    }
+    if flags & ways != 0 && fds.is_empty() {
+        return Err(field("flags of DMA_MAP without a descriptor", flags.into(), "1, 2 or 3"));
+    }
+    // To read or write a file of the client's can take as long as the client likes.
+    if flags & DMA_MAP_FLAG_FILE_IO != 0 {
+        return Err(RequestError::Unsupported("guest memory that is read and written by its descriptor"));
     }
     dma_range(address, size)?;
     let mut fds = fds.into_iter();

@@ -172,6 +172,7 @@ fn serve<D: Device>(
             }
             let events = wait(shutdown, listener, Some(&session), left)?;
             if events.shutdown {
+                release(&mut session, common)?;
                 return Ok(true);
             }
             // The old client comes first: if it has left, the one who knocks is the next.
@@ -196,6 +197,27 @@ fn serve<D: Device>(
         }
     }
     Ok(false)
+}
+
+/// Asks the client to let go of the device, and serves it until it has.
+fn release<D: Device>(session: &mut Session<'_, D>, common: &Common) -> Result<(), ServerError> {
+    let patience = common.limits.release;
+    if patience.is_zero() || !session.ask_to_release() {
+        return Ok(());
+    }
+    common.log(Level::Info, format_args!("the client was asked to let go of the device"));
+    let start = Instant::now();
+    while let Some(left) = patience.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
+        let mut fds = [PollFd::new(session, PollFlags::IN)];
+        match poll(&mut fds, Some(&timespec(left))) {
+            Ok(0) => break,
+            Ok(_) if !keep(session, common) => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(ServerError::Poll(errno.into())),
+        }
+    }
+    common.log(Level::Warn, format_args!("the client did not let go of the device in time"));
+    Ok(())
 }
 
 /// Lets a client know at once, although the closing of its connection may take long: it may have sent descriptors.

@@ -113,7 +113,10 @@ impl<'d, D: Device> Session<'d, D> {
         let remote = Arc::new(Remote::new(sender.clone(), limits.reply, counters.clone()));
         let max_data = usize::try_from(limits.max_data_xfer_size).unwrap_or(usize::MAX);
         let max_fds = usize::try_from(limits.max_msg_fds).unwrap_or(usize::MAX);
-        let (regions, irqs) = (device.regions(), device.irqs());
+        let (regions, mut irqs) = (device.regions(), device.irqs());
+        if !limits.release.is_zero() && irqs.get(IrqIndex::Req).count == 0 {
+            irqs = irqs.with(IrqIndex::Req, 1);
+        }
         Self {
             common,
             device,
@@ -131,6 +134,11 @@ impl<'d, D: Device> Session<'d, D> {
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.sender.socket()
+    }
+
+    /// Asks the client to let go of the device. `false`: it has not said how.
+    pub(crate) fn ask_to_release(&self) -> bool {
+        self.interrupts.trigger(IrqIndex::Req, 0)
     }
 
     /// Whether the versions were exchanged.
@@ -284,10 +292,13 @@ impl<'d, D: Device> Session<'d, D> {
 
     fn irq_info(&self, number: u32) -> Result<Answer, Failure> {
         let index = IrqIndex::from_number(number).ok_or(Failure::NoIrq(number))?;
-        let flags = match index.masks_itself() {
-            true => VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED,
-            false => VFIO_IRQ_INFO_EVENTFD,
-        };
+        let mut flags = VFIO_IRQ_INFO_EVENTFD;
+        if index.is_maskable() {
+            flags |= VFIO_IRQ_INFO_MASKABLE;
+        }
+        if index.masks_itself() {
+            flags |= VFIO_IRQ_INFO_AUTOMASKED;
+        }
         let count = self.irqs.get(index).count;
         // As Linux answers for a device that is not PCI Express. QEMU warns about a count of 0 here.
         if index == IrqIndex::Err && count == 0 {

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -68,6 +70,16 @@ struct Descriptors {
     null: File,
     folder: File,
     socket: UnixStream,
+    /// One that blocks, with a counter that is full.
+    full: OwnedFd,
+    /// A socket that lingers when it is closed, with unsent data.
+    lingering: TcpStream,
+    _listener: TcpListener,
+    /// Memory that nobody can write any more.
+    sealed: OwnedFd,
+    /// A file without a type that is no eventfd.
+    epoll: OwnedFd,
+    pipe: OwnedFd,
 }
 
 impl Descriptors {
@@ -77,7 +89,25 @@ impl Descriptors {
             rustix::fs::ftruncate(&fd, size).unwrap();
             fd
         };
+        let full = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
+        rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut lingering = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        lingering.set_nonblocking(true).unwrap();
+        while lingering.write(&[0; 1 << 16]).is_ok() {}
+        rustix::net::sockopt::set_socket_linger(&lingering, Some(Duration::from_secs(3600))).unwrap();
+        let flags = rustix::fs::MemfdFlags::CLOEXEC | rustix::fs::MemfdFlags::ALLOW_SEALING;
+        let sealed = rustix::fs::memfd_create("sealed", flags).unwrap();
+        rustix::fs::ftruncate(&sealed, 1 << 20).unwrap();
+        rustix::fs::fcntl_add_seals(&sealed, rustix::fs::SealFlags::WRITE | rustix::fs::SealFlags::SHRINK)
+            .unwrap();
         Self {
+            full,
+            lingering,
+            _listener: listener,
+            sealed,
+            epoll: rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).unwrap(),
+            pipe: rustix::pipe::pipe().unwrap().1,
             memory: memfd(1 << 20),
             small: memfd(100),
             eventfd: rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap(),
@@ -95,6 +125,11 @@ impl Descriptors {
             'n' => self.null.as_fd(),
             'f' => self.folder.as_fd(),
             'u' => self.socket.as_fd(),
+            'b' => self.full.as_fd(),
+            'l' => self.lingering.as_fd(),
+            'w' => self.sealed.as_fd(),
+            'p' => self.epoll.as_fd(),
+            'i' => self.pipe.as_fd(),
             other => panic!("no descriptor {other:?}"),
         }
     }
@@ -289,7 +324,7 @@ fn valid(random: &mut Random) -> Message {
         1 | 2 => {
             let (address, size) = range(random);
             let offset = random.choose(&[0, 0, 0, 0x1000, 0x8_0000, 100]);
-            match random.choose(&["m", "m", "m", "", "", "s", "e", "n", "f", "u", "mm"]) {
+            match random.choose(&["m", "m", "m", "", "", "s", "e", "n", "f", "u", "mm", "w", "l", "b", "i"]) {
                 "" => Message::new(DMA_MAP, dma_map(0, address, size), ""),
                 fds => Message::new(DMA_MAP, dma_map(offset, address, size), fds),
             }
@@ -358,8 +393,9 @@ fn set_irqs(random: &mut Random) -> Message {
     let (index, start) =
         (random.choose(&[2, 2, 2, 0, 1, 3, 4, 5]), random.choose(&[0, 0, 1, 31, 32, 33, u32::MAX]));
     let count = random.choose(&[0, 1, 1, 2, 16, 33, u32::MAX]);
+    let kind = random.choose(&["e", "e", "e", "b", "b", "p", "l"]);
     let fds =
-        if flags & 4 != 0 { "e".repeat(random.choose(&[0, count.min(20) as usize])) } else { String::new() };
+        if flags & 4 != 0 { kind.repeat(random.choose(&[0, count.min(20) as usize])) } else { String::new() };
     let mut payload: Vec<u8> =
         [20, flags, index, start, count].iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
     if flags & 2 != 0 {
@@ -383,7 +419,18 @@ fn mutate(message: &mut Message, random: &mut Random) {
             4 => message.flags = random.choose(&[0, NO_REPLY, ERROR, REPLY, REPLY | ERROR, 2, 0xf, u32::MAX]),
             5 => {
                 message.fds = random
-                    .choose(&["", "m", "e", "nfu", "eeeeeeeeeeeeeeeee", "smenfusmenfusmenfusmenfu"])
+                    .choose(&[
+                        "",
+                        "m",
+                        "e",
+                        "b",
+                        "l",
+                        "p",
+                        "nfu",
+                        "blwpi",
+                        "eeeeeeeeeeeeeeeee",
+                        "smenfublwpismenfublwpi",
+                    ])
                     .to_owned()
             }
             6 if length >= 8 => {

@@ -96,3 +96,39 @@ fn the_server_ends_promptly_whatever_a_client_does() {
     }
     assert_eq!(busy.calls(), [Call::Joined, Call::Left]);
 }
+
+const REQ: u32 = 4;
+
+#[test]
+fn a_client_that_wants_to_know_is_asked_to_let_go_before_the_end() {
+    let mut server =
+        TestServer::with_limits(Limits { release: Duration::from_secs(60), ..Limits::default() });
+    let mut client = server.client();
+    assert_eq!(client.request(GET_IRQ_INFO, &get_irq_info(REQ), &[]).ok(), words(&[16, 1, REQ, 1]));
+    let eventfd = new_eventfd();
+    client.request(SET_IRQS, &set_irqs(0x24, REQ, 0, 1), &[eventfd.as_fd()]).ok();
+    let start = Instant::now();
+    server.begin_stop();
+    wait_for("the request to let go", || signals(&eventfd) == 1);
+    client.assert_in_step(); // It is served until then.
+    drop(client);
+    server.stop();
+    assert!(start.elapsed() < Duration::from_secs(30), "nobody waits when it has left");
+}
+
+#[test]
+fn a_client_that_does_not_let_go_or_cannot_be_asked_delays_no_end() {
+    let release = Duration::from_millis(100);
+    for assigned in [false, true] {
+        let mut server = TestServer::with_limits(Limits { release, ..Limits::default() });
+        let mut client = server.client();
+        let eventfd = new_eventfd();
+        if assigned {
+            client.request(SET_IRQS, &set_irqs(0x24, REQ, 0, 1), &[eventfd.as_fd()]).ok();
+        }
+        let start = Instant::now();
+        server.stop();
+        assert_eq!(start.elapsed() >= release, assigned);
+        client.assert_closed();
+    }
+}

@@ -92,7 +92,7 @@ impl Device for TestDevice {
             .with(Region::Bar1, RegionInfo { size: 16, readable: true, writable: false })
             .with(Region::Bar2, RegionInfo { size: 16, readable: false, writable: true })
             .with(Region::Bar3, RegionInfo::read_write(2 << 20))
-            .with(Region::Config, RegionInfo::read_write(256))
+            .with(Region::Config, RegionInfo::read_write(4096))
     }
 
     fn irqs(&self) -> Irqs {
@@ -202,6 +202,11 @@ impl TestServer {
     /// What the device knows of its client.
     pub(crate) fn peer(&self) -> Peer {
         self.shared.peer.lock().unwrap().clone().expect("a client has joined")
+    }
+
+    /// Has the server end.
+    pub(crate) fn begin_stop(&self) {
+        self.shutdown.trigger();
     }
 
     /// Ends the server and waits for it.

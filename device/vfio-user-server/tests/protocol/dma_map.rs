@@ -151,7 +151,7 @@ fn senseless_ranges_are_refused() {
         let answer = client.request(DMA_MAP, &dma_map(offset, address, size), &[file.as_fd()]);
         assert_eq!(answer.errno(), EINVAL, "{size:#x} at {address:#x} from {offset:#x}");
     }
-    for flags in [0, 4, 7, u32::MAX] {
+    for flags in [0, 4, 16, 3 | 32, u32::MAX] {
         let answer = client.request(DMA_MAP, &dma_map_with(flags, 0, 0, 0x1000), &[file.as_fd()]);
         assert_eq!(answer.errno(), EINVAL, "flags {flags:#x}");
     }
@@ -334,4 +334,29 @@ fn guest_memory_is_not_in_core_files() {
     let ours = maps.split("memfd:not-to-be-dumped").nth(1).expect("it is mapped");
     let flags = ours.lines().find(|line| line.starts_with("VmFlags:")).unwrap();
     assert!(flags.split_whitespace().any(|flag| flag == "dd"), "{flags}");
+}
+
+#[test]
+fn a_client_may_say_that_the_descriptor_is_to_be_mapped() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let file = memory_file(0x1000);
+    client.request(DMA_MAP, &dma_map_with(3 | 4, 0, 0x1000, 0x1000), &[file.as_fd()]).ok();
+    server.peer().memory.handle().with_slice(0x1000, 8, DmaAccess::Write, |_| ()).unwrap();
+    // Without a descriptor, without an access, or with both ways to the file, it makes no sense.
+    for (flags, fds) in [(3 | 4, &[][..]), (3 | 8, &[]), (4, &[file.as_fd()]), (3 | 4 | 8, &[file.as_fd()])] {
+        let answer = client.request(DMA_MAP, &dma_map_with(flags, 0, 0x2000, 0x1000), fds);
+        assert_eq!(answer.errno(), EINVAL, "flags {flags}");
+    }
+}
+
+/// It would have to be read and written, on a thread that then waits for as long as the file's owner likes.
+#[test]
+fn memory_that_can_only_be_reached_by_file_access_is_refused() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let file = memory_file(0x1000);
+    let answer = client.request(DMA_MAP, &dma_map_with(3 | 8, 0, 0x1000, 0x1000), &[file.as_fd()]);
+    assert_eq!(answer.errno(), EOPNOTSUPP);
+    assert_eq!(server.peer().memory.map_count(), 0);
 }

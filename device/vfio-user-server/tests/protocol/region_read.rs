@@ -49,7 +49,7 @@ fn nothing_outside_a_region_is_read() {
         (8, 0, 4),
         (9, 0, 4),
         (u32::MAX, 0, 4),
-        (CONFIG, 256, 4),
+        (CONFIG, 4096, 4),
     ] {
         let answer = client.request(REGION_READ, &access(region, offset, count), &[]);
         assert_eq!(answer.errno(), EINVAL, "{count} bytes at {offset:#x} of region {region}");
