@@ -13,6 +13,7 @@ pub mod boot_options;
 pub mod buddy;
 pub mod chacha;
 pub mod cpio;
+pub mod credentials;
 pub mod device;
 pub mod elf;
 pub mod event_reader;
