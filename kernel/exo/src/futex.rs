@@ -280,11 +280,11 @@ pub fn release_robust_list(task: &Current) {
         }
         let Ok(next) = user::read::<usize>(entry & !1) else { break };
         if entry & !1 != pending & !1 {
-            release_robust((entry & !1).wrapping_add(offset), task.tid);
+            release_robust((entry & !1).wrapping_add(offset), task.tid());
         }
         entry = next;
     }
     if pending != 0 {
-        release_robust((pending & !1).wrapping_add(offset), task.tid);
+        release_robust((pending & !1).wrapping_add(offset), task.tid());
     }
 }

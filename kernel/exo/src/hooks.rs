@@ -145,7 +145,7 @@ fn exo_describe(out: &mut dyn Write) {
         let task = current();
         let name = task.name.try_lock().map(|n| *n).unwrap_or_default();
         // A report goes as far as it can.
-        let _ = write!(out, "task {} of process {} ({})", task.tid, task.pid, name.bytes().escape_ascii());
+        let _ = write!(out, "task {} of process {} ({})", task.tid(), task.pid, name.bytes().escape_ascii());
     } else {
         let _ = write!(out, "no task yet");
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a machine that works to the first program.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -31,10 +31,11 @@ use crate::{
     },
     mm::{self, AddressSpace, Pages},
     sched::{self, wait::WaitQueue},
-    signal::{Actions, Pending, SignalSet},
+    signal::{Actions, Pending, SignalSet, stop::Stop},
     task::{
-        Name, Process, Seed, Status, Task,
+        Credentials, Name, Process, Seed, Status, Task,
         exec::{self, Strings},
+        exit::NOT_ENDING,
         limits, process, table,
     },
 };
@@ -81,12 +82,20 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         threads: SpinLock::default(),
         memory: SpinLock::new(AddressSpace::none()),
         fs: Arc::new(FsContext::new()),
-        actions: Arc::new(Actions::new()),
+        actions: SpinLock::new(Arc::new(Actions::new())),
         pending: SpinLock::new(Pending::default()),
         group: AtomicU32::new(pid),
         session: AtomicU32::new(pid),
         terminal: SpinLock::default(),
         status: SpinLock::new(Status::Running),
+        stop: SpinLock::new(Stop::default()),
+        group_exit: AtomicU64::new(NOT_ENDING),
+        exec_thread: AtomicU32::new(0),
+        has_execed: AtomicBool::new(false),
+        is_subreaper: AtomicBool::new(false),
+        parent_thread: AtomicU32::new(0),
+        last_user: AtomicU32::new(0),
+        dumpable: AtomicU32::new(1),
         child_changed: WaitQueue::new(),
         continued: WaitQueue::new(),
         limits: SpinLock::new(limits::initial()),
@@ -192,6 +201,7 @@ fn first_task() -> Result<Arc<Task>> {
         name: Name::new(b"init"),
         blocked: SignalSet::default(),
         affinity: u64::MAX,
+        credentials: Arc::new(Credentials::root()),
     })?;
     process.threads.lock().push(task.clone());
     table::add_task(&task);

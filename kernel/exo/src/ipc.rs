@@ -71,7 +71,7 @@ fn wait_for_message(endpoint: Option<&Endpoint>) -> Result<Message> {
     let waited = wait_on(&[], None, true, || task.ipc.lock().take());
     waited.map_err(|_| {
         if let Some(endpoint) = endpoint {
-            endpoint.state.lock().receivers.retain(|t| t.tid != task.tid);
+            endpoint.state.lock().receivers.retain(|t| t.tid() != task.tid());
         }
         Errno::EINTR
     })
@@ -97,10 +97,10 @@ impl Endpoint {
     }
 
     fn withdraw(&self) -> bool {
-        let own = current().tid;
+        let own = current().tid();
         let mut state = self.state.lock();
         let before = state.senders.len();
-        state.senders.retain(|s| s.task.tid != own);
+        state.senders.retain(|s| s.task.tid() != own);
         state.senders.len() != before
     }
 
@@ -109,9 +109,9 @@ impl Endpoint {
         if self.offer(Message { words, caller: 0 }) {
             return Ok(());
         }
-        let own = current().tid;
+        let own = current().tid();
         let waited = wait_on(&[], None, true, || {
-            (!self.state.lock().senders.iter().any(|s| s.task.tid == own)).then_some(())
+            (!self.state.lock().senders.iter().any(|s| s.task.tid() == own)).then_some(())
         });
         match waited {
             Err(_) if self.withdraw() => Err(Errno::RESTART),
@@ -124,7 +124,7 @@ impl Endpoint {
         let task = current();
         *task.ipc.lock() = None;
         task.awaiting.store(self.address(), Ordering::Release);
-        self.offer(Message { words, caller: task.tid });
+        self.offer(Message { words, caller: task.tid() });
         let answer = wait_for_message(None);
         task.awaiting.store(0, Ordering::Release);
         match answer {

@@ -25,8 +25,13 @@ const MAX_HEADERS: u16 = 64;
 pub enum Error {
     /// Not an ELF file for x86-64, or damaged.
     NotElf,
-    /// Asks for an interpreter.
-    Dynamic,
+    /// Asks for an interpreter, whose name is in the file.
+    Dynamic {
+        /// Offset of the name.
+        at: u64,
+        /// Its bytes, with the zero at its end.
+        size: u64,
+    },
     /// A segment lies outside the user's address space or the file.
     BadSegment,
 }
@@ -94,7 +99,7 @@ pub fn plan(head: &[u8], size: u64, limit: u64) -> Result<Plan, Error> {
         let parsed = <ProgramHeader as elf::parse::ParseAt>::parse_at(endian, class, &mut 0, bytes);
         let segment = parsed.map_err(|_| Error::NotElf)?;
         match segment.p_type {
-            PT_INTERP => return Err(Error::Dynamic),
+            PT_INTERP => return Err(Error::Dynamic { at: segment.p_offset, size: segment.p_filesz }),
             PT_PHDR => headers = Some(segment.p_vaddr),
             PT_LOAD if segment.p_memsz > 0 => {
                 if let Some(offset) = header.e_phoff.checked_sub(segment.p_offset) {
@@ -185,7 +190,10 @@ mod tests {
     #[test]
     fn declines_what_it_cannot_run() {
         assert_eq!(plan(b"#!/bin/sh\n", 10, LIMIT), Err(Error::NotElf));
-        assert_eq!(plan(&file(2, &[(3, 4, 0, 0, 0, 0)]), 0x1000, LIMIT), Err(Error::Dynamic));
+        assert_eq!(
+            plan(&file(2, &[(3, 4, 0x200, 0, 28, 28)]), 0x1000, LIMIT),
+            Err(Error::Dynamic { at: 0x200, size: 28 })
+        );
         assert_eq!(plan(&file(1, &[(1, 5, 0, 0, 1, 1)]), 0x1000, LIMIT), Err(Error::NotElf));
         for bad in [
             (1, 5, 0, LIMIT, 0x10, 0x10),

@@ -156,7 +156,7 @@ impl FileLocks {
 
     /// Sets a range lock as soon as no other is in the way. EDEADLK if its holder waits for this owner.
     pub fn wait_and_set(&self, lock: Lock<Owner>) -> Result<()> {
-        let tid = current().tid;
+        let tid = current().tid();
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let result = wait_for(&self.released, || {
             let mut held = self.held.lock();

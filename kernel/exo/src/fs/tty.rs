@@ -230,7 +230,7 @@ impl Terminal {
             return Ok(());
         }
         let blocked = crate::signal::SignalSet(task.blocked.load(Ordering::Relaxed)).has(signal);
-        if blocked || process.actions.get(signal).handler == 1 {
+        if blocked || process.actions().get(signal).handler == 1 {
             return if signal == number::SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
         }
         for member in table::group(group) {

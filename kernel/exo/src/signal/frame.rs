@@ -134,18 +134,19 @@ fn context_of(regs: &Regs) -> Context {
     }
 }
 
-/// Puts a frame on the program's stack and lets it go on in the handler.
+/// Puts a frame on the program's stack and lets it go on in the handler. An error changes nothing.
 pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Result<()> {
-    let mut stack = task.alt_stack.lock();
+    let stack = *task.alt_stack.lock();
     let mut rsp = regs.rsp().wrapping_sub(RED_ZONE);
     let described = describe_alt_stack(&stack, regs.rsp());
-    if action.flags & action_flag::ONSTACK != 0 && stack.size > 0 && !on_alt_stack(&stack, regs.rsp()) {
+    let mut is_alternate = on_alt_stack(&stack, regs.rsp());
+    if action.flags & action_flag::ONSTACK != 0 && stack.size > 0 && !is_alternate {
         rsp = stack.base.wrapping_add(stack.size);
+        is_alternate = true;
     }
-    if stack.flags & AUTODISARM != 0 {
-        *stack = AltStack::default();
+    if action.flags & action_flag::RESTORER == 0 {
+        return Err(Errno::EFAULT);
     }
-    drop(stack);
     let fpu = task.thread.with_fpu_bytes(|bytes| -> Result<u64> {
         let at = rsp.wrapping_sub(bytes.len() as u64 + 4) & !63;
         let mut copy = vec![0; bytes.len() + 4];
@@ -173,7 +174,7 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
         user::copy_out(at as usize, &copy)?;
         Ok(at)
     })?;
-    let mask = match task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel) & work::RESTORE_MASK {
+    let mask = match task.work.load(Ordering::Acquire) & work::RESTORE_MASK {
         0 => task.blocked.load(Ordering::Acquire),
         _ => task.saved_mask.load(Ordering::Acquire),
     };
@@ -191,9 +192,14 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
     };
     // The handler begins as if called: the stack pointer is a multiple of 16 plus 8.
     let at = (fpu.wrapping_sub(size_of::<Frame>() as u64) & !15).wrapping_sub(8);
-    user::write(at as usize, &frame)?;
-    if action.flags & action_flag::RESTORER == 0 {
+    if is_alternate && !on_alt_stack(&stack, at) {
+        // Below the alternate stack there may be anything.
         return Err(Errno::EFAULT);
+    }
+    user::write(at as usize, &frame)?;
+    task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel);
+    if stack.flags & AUTODISARM != 0 {
+        *task.alt_stack.lock() = AltStack::default();
     }
     let base = at as usize;
     regs.set_rsp(at);

@@ -3,20 +3,23 @@
 
 pub mod constants;
 pub mod frame;
+mod pending;
+pub mod stop;
 
 pub use constants::{action_flag, code, number};
+pub use pending::{Charge, Pending};
 
 use core::sync::atomic::Ordering;
 
-use alloc::{collections::VecDeque, sync::Arc};
+use alloc::sync::Arc;
 
 use exo_hal::{sync::SpinLock, trap::Regs};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     errno::Errno,
-    sched::{self, wait},
-    task::{Current, Process, Status, Task, current, exit, work},
+    sched,
+    task::{Current, Process, Task, credentials::Which, current, exit, session, work},
 };
 
 /// A set of signals; signal n is bit n - 1.
@@ -39,7 +42,8 @@ impl SignalSet {
     }
 }
 
-const UNBLOCKABLE: SignalSet = SignalSet::of(number::SIGKILL).and(SignalSet::of(number::SIGSTOP));
+/// What cannot be blocked, caught or ignored.
+pub const UNBLOCKABLE: SignalSet = SignalSet::of(number::SIGKILL).and(SignalSet::of(number::SIGSTOP));
 const STOPPING: SignalSet = SignalSet::of(number::SIGSTOP)
     .and(SignalSet::of(number::SIGTSTP))
     .and(SignalSet::of(number::SIGTTIN))
@@ -55,8 +59,12 @@ const SYNCHRONOUS: SignalSet = SignalSet::of(number::SIGSEGV)
     .and(SignalSet::of(number::SIGTRAP))
     .and(SignalSet::of(number::SIGFPE))
     .and(SignalSet::of(number::SIGSYS));
-/// Queued signals of one number for a process beyond which more are refused (RLIMIT_SIGPENDING is per user on Linux).
-const QUEUE_LIMIT: usize = 1024;
+/// Those whose default action on Linux is to write a core file.
+const DUMPING: SignalSet = SYNCHRONOUS
+    .and(SignalSet::of(number::SIGQUIT))
+    .and(SignalSet::of(number::SIGABRT))
+    .and(SignalSet::of(number::SIGXCPU))
+    .and(SignalSet::of(number::SIGXFSZ));
 
 /// `siginfo_t`, of which the kernel sets the parts that all signals here need.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
@@ -81,8 +89,9 @@ impl Info {
 
     /// A signal that a program sends: `code` says with which call.
     pub fn from_user(signal: u32, code: i32) -> Self {
+        let task = current();
         let mut info = Self { code, ..Self::kernel(signal) };
-        info.fields[0] = u64::from(current().pid);
+        info.fields[0] = u64::from(task.pid) | u64::from(task.credentials.id(Which::User)) << 32;
         info
     }
 
@@ -93,61 +102,12 @@ impl Info {
         info
     }
 
-    /// SIGCHLD about child `pid` with `status`.
-    pub fn child(pid: u32, code: i32, status: u32) -> Self {
+    /// SIGCHLD about a child of user `uid` with `status`.
+    pub fn child(pid: u32, uid: u32, code: i32, status: u32) -> Self {
         let mut info = Self { code, ..Self::kernel(number::SIGCHLD) };
-        info.fields[0] = u64::from(pid);
+        info.fields[0] = u64::from(pid) | u64::from(uid) << 32;
         info.fields[1] = u64::from(status);
         info
-    }
-}
-
-/// Signals that have been sent and not been handled.
-#[derive(Debug, Default)]
-pub struct Pending {
-    set: SignalSet,
-    queue: VecDeque<Info>,
-}
-
-impl Pending {
-    /// The signals.
-    pub fn set(&self) -> SignalSet {
-        self.set
-    }
-
-    fn add(&mut self, info: Info) -> Result<(), Errno> {
-        let signal = info.signal as u32;
-        // Standard signals are pending once; real-time signals queue up.
-        if signal < 32 && self.set.has(signal) {
-            return Ok(());
-        }
-        if self.queue.len() >= QUEUE_LIMIT {
-            return Err(Errno::EAGAIN);
-        }
-        self.set = self.set.and(SignalSet::of(signal));
-        self.queue.push_back(info);
-        Ok(())
-    }
-
-    fn remove(&mut self, signals: SignalSet) {
-        self.queue.retain(|info| !signals.has(info.signal as u32));
-        self.set.0 &= !signals.0;
-    }
-
-    /// Takes the signal of `among` that comes first.
-    pub fn take(&mut self, among: SignalSet) -> Option<Info> {
-        let ready = self.set.0 & among.0;
-        if ready == 0 {
-            return None;
-        }
-        let first = if ready & SYNCHRONOUS.0 != 0 { ready & SYNCHRONOUS.0 } else { ready };
-        let signal = first.trailing_zeros() + 1;
-        let at = self.queue.iter().position(|info| info.signal as u32 == signal)?;
-        let info = self.queue.remove(at)?;
-        if !self.queue.iter().any(|info| info.signal as u32 == signal) {
-            self.set.0 &= !SignalSet::of(signal).0;
-        }
-        Some(info)
     }
 }
 
@@ -166,7 +126,8 @@ pub struct Action {
 }
 
 const DEFAULT: u64 = 0;
-const IGNORE: u64 = 1;
+/// Handler of a signal that is ignored.
+pub const IGNORE: u64 = 1;
 
 /// What a process does on each signal.
 pub struct Actions(pub SpinLock<[Action; number::LAST as usize]>);
@@ -221,75 +182,69 @@ pub fn is_valid(signal: u32) -> bool {
 /// What stop and continue signals do the moment they are sent, whatever becomes of them later.
 fn before_sending(process: &Process, signal: u32) {
     if signal == number::SIGCONT {
-        let was_stopped = {
-            let mut status = process.status.lock();
-            let stopped = matches!(*status, Status::Stopped { .. });
-            if stopped {
-                *status = Status::Continued;
-            }
-            stopped
-        };
-        process.pending.lock().remove(STOPPING);
-        for task in process.threads.lock().iter() {
-            task.pending.lock().remove(STOPPING);
-            task.work.fetch_and(!work::STOP, Ordering::AcqRel);
-        }
-        process.continued.wake_all();
-        if was_stopped {
-            exit::tell_parent(process, code::CLD_CONTINUED, number::SIGCONT);
-        }
+        stop::end(process);
     } else if STOPPING.has(signal) {
-        process.pending.lock().remove(SignalSet::of(number::SIGCONT));
+        let cont = SignalSet::of(number::SIGCONT);
+        process.pending.lock().remove(cont);
+        for task in process.threads.lock().iter() {
+            task.pending.lock().remove(cont);
+        }
     }
 }
 
-fn kill_all(process: &Process, status: u32) {
-    for task in process.threads.lock().iter() {
-        exit::tell_to_exit(task, status);
-    }
-    process.continued.wake_all();
+fn blocks(task: &Task, signal: u32) -> bool {
+    SignalSet(task.blocked.load(Ordering::Acquire)).has(signal)
 }
 
 /// The first program gets only the signals that it has a handler for: the system ends with it. Its own faults still end it.
 fn is_protected(process: &Process, signal: u32) -> bool {
-    process.pid == 1 && process.actions.get(signal).handler == DEFAULT
+    process.pid == 1 && process.actions().get(signal).handler == DEFAULT
 }
 
-/// Sends a signal to a process.
-pub fn send_to_process(process: &Process, info: Info) {
+/// Tells a thread to look for signals.
+fn notify(task: &Arc<Task>) {
+    task.work.fetch_or(work::SIGNAL, Ordering::AcqRel);
+    sched::prod(task);
+}
+
+/// A thread that takes a signal of its process: the first thread if it can, then one that has none to handle yet.
+fn choose(threads: &[Arc<Task>], signal: u32) -> Option<&Arc<Task>> {
+    let takes = |task: &&Arc<Task>| !blocks(task, signal) && !task.is_killed();
+    let is_free = |task: &&Arc<Task>| task.work.load(Ordering::Acquire) & work::SIGNAL == 0;
+    threads.iter().filter(takes).find(is_free).or_else(|| threads.iter().find(takes))
+}
+
+/// Sends a signal to a process; EAGAIN if it is one that queues, and the queue is full.
+pub fn send_to_process(process: &Process, info: Info) -> Result<(), Errno> {
     let signal = info.signal as u32;
-    if process.has_ended() {
-        return;
-    }
-    if is_protected(process, signal) {
-        return;
+    if process.has_ended() || is_protected(process, signal) {
+        return Ok(());
     }
     before_sending(process, signal);
     if signal == number::SIGKILL {
-        return kill_all(process, signal);
+        exit::kill(process, signal);
+        return Ok(());
     }
+    let Some(first) = process.any_thread() else { return Ok(()) };
+    if process.actions().ignores(signal) && !blocks(&first, signal) {
+        return Ok(());
+    }
+    let charge = Charge::of(&first);
+    // Pending first: a thread that blocks the signal meanwhile finds it then, and hands it on.
+    process.pending.lock().add(info, charge)?;
     let threads = process.threads.lock();
-    let takes = |t: &&Arc<Task>| !SignalSet(t.blocked.load(Ordering::Acquire)).has(signal);
-    let target = threads.iter().find(takes);
-    if process.actions.ignores(signal) && target.is_some() {
-        return;
-    }
-    // Nobody is told of a signal that does not fit: standard ones always do.
-    if process.pending.lock().add(info).is_err() {
-        return;
-    }
-    if let Some(task) = target {
-        task.work.fetch_or(work::SIGNAL, Ordering::AcqRel);
-        sched::prod(task);
+    if let Some(task) = choose(&threads, signal) {
+        notify(task);
     } else {
         // Blocked everywhere: a thread that waits for it by sigtimedwait looks again.
         for task in threads.iter() {
             sched::wake(task);
         }
     }
+    Ok(())
 }
 
-/// Sends a signal to one thread.
+/// Sends a signal to one thread; EAGAIN if it is one that queues, and the queue is full.
 pub fn send_to_task(task: &Arc<Task>, info: Info) -> Result<(), Errno> {
     let signal = info.signal as u32;
     if is_protected(&task.process, signal) {
@@ -297,43 +252,75 @@ pub fn send_to_task(task: &Arc<Task>, info: Info) -> Result<(), Errno> {
     }
     before_sending(&task.process, signal);
     if signal == number::SIGKILL {
-        kill_all(&task.process, signal);
+        exit::kill(&task.process, signal);
         return Ok(());
     }
-    let blocked = SignalSet(task.blocked.load(Ordering::Acquire)).has(signal);
-    if task.process.actions.ignores(signal) && !blocked {
+    if task.process.actions().ignores(signal) && !blocks(task, signal) {
         return Ok(());
     }
-    task.pending.lock().add(info)?;
-    task.work.fetch_or(work::SIGNAL, Ordering::AcqRel);
-    sched::prod(task);
+    task.pending.lock().add(info, Charge::of(task))?;
+    notify(task);
     Ok(())
+}
+
+/// Sends the running thread a signal about what it just did (SIGPIPE, SIGXFSZ).
+pub fn send_to_self(signal: u32) {
+    // A standard signal always finds room.
+    let _ = send_to_task(&current().arc(), Info::from_user(signal, code::USER));
 }
 
 /// A fault of the running thread: cannot be blocked or ignored, a handler aside.
 pub fn force(task: &Current, info: Info) {
     let signal = info.signal as u32;
-    let blocked = SignalSet(task.blocked.load(Ordering::Acquire)).has(signal);
-    let action = task.process.actions.get(signal);
-    if blocked || action.handler == IGNORE {
-        task.process.actions.set(signal, Action::default());
+    let action = task.process.actions().get(signal);
+    if blocks(task, signal) || action.handler == IGNORE {
+        task.process.actions().set(signal, Action::default());
         task.blocked.fetch_and(!SignalSet::of(signal).0, Ordering::AcqRel);
     }
-    // One synchronous signal of each kind at a time: nothing else can be pending in its place.
-    let _ = task.pending.lock().add(info);
+    // A standard signal always finds room.
+    let _ = task.pending.lock().add(info, Charge::of(task));
     task.work.fetch_or(work::SIGNAL, Ordering::AcqRel);
 }
 
 /// Whether a signal of `task` waits that is not blocked.
 pub fn is_deliverable(task: &Task) -> bool {
     let blocked = task.blocked.load(Ordering::Acquire);
-    (task.pending.lock().set.0 | task.process.pending.lock().set.0) & !blocked != 0
+    (task.pending.lock().set().0 | task.process.pending.lock().set().0) & !blocked != 0
+}
+
+/// Signals of the process that `task` takes no more, because it blocks them or ends, go to its other threads.
+pub fn hand_on(task: &Task, lost: SignalSet) {
+    let waiting = task.process.pending.lock().set().0 & lost.0;
+    if waiting == 0 {
+        return;
+    }
+    for other in task.process.threads.lock().iter().filter(|t| !core::ptr::eq::<Task>(&***t, task)) {
+        if waiting & !other.blocked.load(Ordering::Acquire) != 0 && !other.is_killed() {
+            notify(other);
+        }
+    }
 }
 
 /// Replaces the running thread's mask.
 pub fn set_mask(task: &Task, mask: SignalSet) {
-    task.blocked.store(mask.0 & !UNBLOCKABLE.0, Ordering::Release);
+    let new = mask.0 & !UNBLOCKABLE.0;
+    let old = task.blocked.swap(new, Ordering::AcqRel);
     task.work.fetch_or(work::SIGNAL, Ordering::AcqRel);
+    if new & !old != 0 {
+        hand_on(task, SignalSet(new & !old));
+    }
+}
+
+/// Sets what a process does on a signal. One that it ignores from now on is pending no more.
+pub fn set_action(process: &Process, signal: u32, action: Action) {
+    let actions = process.actions();
+    actions.set(signal, action);
+    if actions.ignores(signal) {
+        process.pending.lock().remove(SignalSet::of(signal));
+        for task in process.threads.lock().iter() {
+            task.pending.lock().remove(SignalSet::of(signal));
+        }
+    }
 }
 
 /// Replaces the mask until a handler has run or the wait is over without one.
@@ -359,7 +346,7 @@ pub fn before_user_mode(regs: &mut Regs) {
             exit::exit_current();
         }
         if due & work::STOP != 0 {
-            wait_while_stopped(&task);
+            stop::wait_until_continued(&task);
             continue;
         }
         if due & work::SIGNAL != 0 {
@@ -378,54 +365,49 @@ pub fn before_user_mode(regs: &mut Regs) {
     frame::finish_restart(regs, None);
 }
 
-fn wait_while_stopped(task: &Current) {
-    let _ = wait::wait_on(&[&task.process.continued], None, false, || {
-        (task.work.load(Ordering::Acquire) & work::STOP == 0).then_some(())
-    });
-}
-
 fn handle_signals(task: &Current, regs: &mut Regs) {
-    while let Some(info) = take_pending(task, SignalSet(!task.blocked.load(Ordering::Acquire))) {
+    loop {
+        // Before the signal is taken: a SIGCONT that comes later undoes the stop.
+        let continues = stop::continues(&task.process);
+        let Some(info) = take_pending(task, SignalSet(!task.blocked.load(Ordering::Acquire))) else { return };
         let signal = info.signal as u32;
-        let action = task.process.actions.get(signal);
+        let action = task.process.actions().get(signal);
         match action.handler {
             IGNORE => {}
             DEFAULT if IGNORED_BY_DEFAULT.has(signal) => {}
             DEFAULT if STOPPING.has(signal) => {
-                stop(task, signal);
-                return;
+                // Nobody could continue a group that has no shell, unless somebody stops it on purpose.
+                if signal == number::SIGSTOP || !session::is_orphaned(&task.process) {
+                    stop::begin(&task.process, signal, continues);
+                    return;
+                }
             }
             DEFAULT => {
                 exit::exit_process(task, signal);
                 return;
             }
-            _ => {
-                frame::finish_restart(regs, Some(action.flags));
-                if action.flags & action_flag::RESETHAND != 0 {
-                    task.process.actions.set(signal, Action::default());
-                }
-                if frame::push(task, regs, &action, &info).is_err() {
-                    // No room for the frame: the program cannot go on.
-                    task.process.actions.set(number::SIGSEGV, Action::default());
-                    exit::exit_process(task, number::SIGSEGV);
-                    return;
-                }
-                let mut mask = SignalSet(task.blocked.load(Ordering::Acquire) | action.mask);
-                if action.flags & action_flag::NODEFER == 0 {
-                    mask = mask.and(SignalSet::of(signal));
-                }
-                set_mask(task, mask);
-            }
+            _ => call_handler(task, regs, &info, action),
         }
     }
 }
 
-fn stop(task: &Current, signal: u32) {
-    let process = &task.process;
-    *process.status.lock() = Status::Stopped { signal, told: false };
-    for other in process.threads.lock().iter() {
-        other.work.fetch_or(work::STOP, Ordering::AcqRel);
-        sched::prod(other);
+fn call_handler(task: &Current, regs: &mut Regs, info: &Info, action: Action) {
+    let signal = info.signal as u32;
+    frame::finish_restart(regs, Some(action.flags));
+    if action.flags & action_flag::RESETHAND != 0 {
+        task.process.actions().set(signal, Action { handler: DEFAULT, ..action });
     }
-    exit::tell_parent(process, code::CLD_STOPPED, signal);
+    if frame::push(task, regs, &action, info).is_err() {
+        // No room for the frame. A handler of SIGSEGV may have a stack of its own.
+        if signal == number::SIGSEGV {
+            task.process.actions().set(signal, Action::default());
+        }
+        force(task, Info::kernel(number::SIGSEGV));
+        return;
+    }
+    let mut mask = SignalSet(task.blocked.load(Ordering::Acquire) | action.mask);
+    if action.flags & action_flag::NODEFER == 0 {
+        mask = mask.and(SignalSet::of(signal));
+    }
+    set_mask(task, mask);
 }

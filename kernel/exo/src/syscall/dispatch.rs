@@ -8,6 +8,8 @@
 //! * `lean`: also has a function of the same name in [`lean`](super::lean), which is tried first, on the short path that takes no
 //!   lock, allocates nothing and never switches.
 
+use core::sync::atomic::Ordering;
+
 use exo_abi::number as exo;
 use exo_hal::{
     hooks::LeanCall,
@@ -17,13 +19,14 @@ use exo_hal::{
 use exo_logic::seen::Seen;
 
 use super::{
-    Argument, blocks, descriptors, fcntl, futexes, identity, info, ipcs, lean as lean_calls, locks, memory,
-    names, open, polling, processes, read_write, signals, sockets, splice, status, times,
+    Argument, blocks, credentials, descriptors, fcntl, futexes, identity, info, ipcs, lean as lean_calls,
+    locks, memory, names, open, polling, prctl, processes, read_write, signals, sockets, splice, status,
+    times,
 };
 use crate::{
     errno::{Errno, Result},
     io_uring,
-    task::current,
+    task::{current, work},
 };
 
 macro_rules! invoke {
@@ -153,29 +156,31 @@ system_calls! {
     98 plain getrusage => processes::getrusage(2);
     99 plain sysinfo => info::sysinfo(1);
     100 plain times => times::times(1);
-    102 lean getuid => identity::root(0);
+    102 lean getuid => credentials::getuid(0);
     103 plain syslog => info::syslog(3);
-    104 lean getgid => identity::root(0);
-    105 plain setuid => identity::set_id(1);
-    106 plain setgid => identity::set_id(1);
-    107 lean geteuid => identity::root(0);
-    108 lean getegid => identity::root(0);
+    104 lean getgid => credentials::getgid(0);
+    105 plain setuid => credentials::setuid(1);
+    106 plain setgid => credentials::setgid(1);
+    107 lean geteuid => credentials::geteuid(0);
+    108 lean getegid => credentials::getegid(0);
     109 plain setpgid => identity::setpgid(2);
     110 plain getppid => identity::getppid(0);
     111 plain getpgrp => identity::getpgrp(0);
     112 plain setsid => identity::setsid(0);
-    113 plain setreuid => identity::set_id(1);
-    114 plain setregid => identity::set_id(1);
-    115 plain getgroups => identity::getgroups(2);
-    116 plain setgroups => identity::root(0);
-    117 plain setresuid => identity::set_id(1);
-    118 plain getresuid => identity::getres(3);
-    119 plain setresgid => identity::set_id(1);
-    120 plain getresgid => identity::getres(3);
+    113 plain setreuid => credentials::setreuid(2);
+    114 plain setregid => credentials::setregid(2);
+    115 plain getgroups => credentials::getgroups(2);
+    116 plain setgroups => credentials::setgroups(2);
+    117 plain setresuid => credentials::setresuid(3);
+    118 plain getresuid => credentials::getresuid(3);
+    119 plain setresgid => credentials::setresgid(3);
+    120 plain getresgid => credentials::getresgid(3);
     121 plain getpgid => identity::getpgid(1);
-    122 plain setfsuid => identity::root(0);
-    123 plain setfsgid => identity::root(0);
+    122 plain setfsuid => credentials::setfsuid(1);
+    123 plain setfsgid => credentials::setfsgid(1);
     124 plain getsid => identity::getsid(1);
+    125 plain capget => credentials::capget(2);
+    126 plain capset => credentials::capset(2);
     127 plain rt_sigpending => signals::rt_sigpending(2);
     128 plain rt_sigtimedwait => signals::rt_sigtimedwait(4);
     129 plain rt_sigqueueinfo => signals::rt_sigqueueinfo(3);
@@ -183,7 +188,7 @@ system_calls! {
     131 regs sigaltstack => signals::sigaltstack(0);
     132 plain utime => names::utime(2);
     133 plain mknod => names::mknod(3);
-    135 plain personality => processes::personality(1);
+    135 plain personality => prctl::personality(1);
     137 plain statfs => status::statfs(2);
     138 plain fstatfs => status::fstatfs(2);
     140 plain getpriority => processes::getpriority(2);
@@ -199,7 +204,7 @@ system_calls! {
     150 plain munlock => memory::lock(2);
     151 plain mlockall => memory::lock_all(1);
     152 plain munlockall => memory::unlock_all(0);
-    157 plain prctl => processes::prctl(2);
+    157 plain prctl => prctl::prctl(5);
     158 plain arch_prctl => processes::arch_prctl(2);
     160 plain setrlimit => processes::setrlimit(2);
     161 plain chroot => names::chroot(1);
@@ -319,7 +324,13 @@ pub fn full(regs: &mut Regs) {
     if regs.is_system_call() {
         regs.rax = match result {
             Ok(value) => value as u64,
-            Err(error) => -i64::from(error.0) as u64,
+            Err(error) => {
+                if error.is_restart() {
+                    // What interrupted it may be over already; the call's end is decided all the same.
+                    current().work.fetch_or(work::SIGNAL, Ordering::AcqRel);
+                }
+                -i64::from(error.0) as u64
+            }
         };
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who a process is: numbers, groups, sessions. There is one user: root.
+//! Who a process is: numbers, groups, sessions.
 
 use core::sync::atomic::Ordering;
 
@@ -7,8 +7,7 @@ use alloc::sync::Arc;
 
 use crate::{
     errno::{Errno, Result},
-    task::{Process, current, table},
-    user,
+    task::{Process, current, session, table},
 };
 
 pub(super) fn getpid() -> Result {
@@ -16,33 +15,11 @@ pub(super) fn getpid() -> Result {
 }
 
 pub(super) fn gettid() -> Result {
-    Ok(current().tid as usize)
+    Ok(current().tid() as usize)
 }
 
 pub(super) fn getppid() -> Result {
     Ok(current().process.parent.lock().upgrade().map_or(0, |p| p.pid as usize))
-}
-
-/// User and group numbers are always 0.
-pub(super) fn root() -> Result {
-    Ok(0)
-}
-
-pub(super) fn set_id(id: u32) -> Result {
-    // Other users have no meaning here; a program that wants to become one must know that it did not.
-    if id == 0 || id == u32::MAX { Ok(0) } else { Err(Errno::EINVAL) }
-}
-
-pub(super) fn getres(real: usize, effective: usize, saved: usize) -> Result {
-    for address in [real, effective, saved] {
-        user::write(address, &0u32)?;
-    }
-    Ok(0)
-}
-
-/// Nobody is in a group besides the first.
-pub(super) fn getgroups(count: i32, _to: usize) -> Result {
-    if count < 0 { Err(Errno::EINVAL) } else { Ok(0) }
 }
 
 fn find(pid: u32) -> Result<Arc<Process>> {
@@ -66,13 +43,25 @@ pub(super) fn setpgid(pid: u32, group: u32) -> Result {
         return Err(Errno::EINVAL);
     }
     let own = current().process.clone();
-    let process = find(pid)?;
+    let process = match find(pid) {
+        // Another thread's number is no process's.
+        Err(_) if table::task(pid).is_some() => return Err(Errno::EINVAL),
+        found => found?,
+    };
     let session = own.session.load(Ordering::Relaxed);
-    let is_child = process.parent.lock().upgrade().is_some_and(|p| Arc::ptr_eq(&p, &own));
-    if !Arc::ptr_eq(&process, &own) && !is_child {
-        return Err(Errno::ESRCH);
+    if !Arc::ptr_eq(&process, &own) {
+        if !process.parent.lock().upgrade().is_some_and(|parent| Arc::ptr_eq(&parent, &own)) {
+            return Err(Errno::ESRCH);
+        }
+        if process.session.load(Ordering::Relaxed) != session {
+            return Err(Errno::EPERM);
+        }
+        // A shell moves its child before the child's program can look.
+        if process.has_execed.load(Ordering::Acquire) {
+            return Err(Errno::EACCES);
+        }
     }
-    if process.session.load(Ordering::Relaxed) != session || session == process.pid {
+    if session::is_leader(&process) {
         return Err(Errno::EPERM);
     }
     let group = if group == 0 { process.pid } else { group };
@@ -87,7 +76,7 @@ pub(super) fn setpgid(pid: u32, group: u32) -> Result {
 
 pub(super) fn setsid() -> Result {
     let process = current().process.clone();
-    if process.group.load(Ordering::Relaxed) == process.pid || !table::group(process.pid).is_empty() {
+    if session::is_leader(&process) || !table::group(process.pid).is_empty() {
         return Err(Errno::EPERM);
     }
     process.session.store(process.pid, Ordering::Relaxed);

@@ -13,13 +13,14 @@ use exo_hal::{
     sync::SpinLock,
     time,
 };
+use exo_logic::credentials::capability;
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
     drivers,
     errno::{Errno, Result},
     random,
-    task::table,
+    task::{credentials::capable, table},
     user,
 };
 
@@ -55,10 +56,11 @@ pub(super) fn uname(to: usize) -> Result {
     Ok(0)
 }
 
-fn set_name(of: &SpinLock<Vec<u8>>, name: usize, length: usize) -> Result {
-    if length > NAME_MAX {
-        return Err(Errno::EINVAL);
+fn set_name(of: &SpinLock<Vec<u8>>, name: usize, length: i32) -> Result {
+    if !capable(capability::SYS_ADMIN) {
+        return Err(Errno::EPERM);
     }
+    let length = usize::try_from(length).ok().filter(|length| *length <= NAME_MAX).ok_or(Errno::EINVAL)?;
     let mut bytes = alloc::vec![0; length];
     user::copy_in(&mut bytes, name)?;
     *of.lock() = bytes;
@@ -98,11 +100,11 @@ pub fn store_domain_name(value: &[u8]) -> Result<()> {
     store_name(&DOMAIN_NAME, value)
 }
 
-pub(super) fn sethostname(name: usize, length: usize) -> Result {
+pub(super) fn sethostname(name: usize, length: i32) -> Result {
     set_name(&HOST_NAME, name, length)
 }
 
-pub(super) fn setdomainname(name: usize, length: usize) -> Result {
+pub(super) fn setdomainname(name: usize, length: i32) -> Result {
     set_name(&DOMAIN_NAME, name, length)
 }
 
@@ -174,6 +176,9 @@ pub(super) fn reboot(magic: u32, magic2: u32, command: u32) -> Result {
     const RESTART: u32 = 0x0123_4567;
     const HALT: u32 = 0xcdef_0123;
     const POWER_OFF: u32 = 0x4321_fedc;
+    if !capable(capability::SYS_BOOT) {
+        return Err(Errno::EPERM);
+    }
     if magic != MAGIC || !MAGIC2.contains(&magic2) {
         return Err(Errno::EINVAL);
     }

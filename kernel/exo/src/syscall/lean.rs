@@ -5,7 +5,9 @@
 use exo_hal::{hooks::LeanResult, mm::user as memory, time};
 
 use super::times::clock_ns;
-use crate::{errno::Errno, fs::table::Stateless, sched, task::current, user, user::TimeSpec};
+use crate::{
+    errno::Errno, fs::table::Stateless, sched, task::credentials::Which, task::current, user, user::TimeSpec,
+};
 
 #[inline(always)]
 fn answer(result: Result<usize, Errno>) -> LeanResult {
@@ -42,18 +44,18 @@ pub(super) extern "C" fn getpid(_: u64, _: u64, _: u64, _: u64) -> LeanResult {
 }
 
 pub(super) extern "C" fn gettid(_: u64, _: u64, _: u64, _: u64) -> LeanResult {
-    LeanResult::done(i64::from(current().tid))
+    LeanResult::done(i64::from(current().tid()))
 }
 
-macro_rules! always_root {
-    ($($name:ident)*) => { $(
+macro_rules! ids {
+    ($($name:ident $which:ident)*) => { $(
         pub(super) extern "C" fn $name(_: u64, _: u64, _: u64, _: u64) -> LeanResult {
-            LeanResult::done(0)
+            LeanResult::done(i64::from(current().credentials.id(Which::$which)))
         }
     )* };
 }
 
-always_root!(getuid getgid geteuid getegid);
+ids!(getuid User geteuid EffectiveUser getgid Group getegid EffectiveGroup);
 
 pub(super) extern "C" fn clock_gettime(clock: u64, to: u64, _: u64, _: u64) -> LeanResult {
     let now = match clock as u32 {

@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod info;
 
 mod blocks;
+mod credentials;
 mod descriptors;
 mod fcntl;
 mod futexes;
@@ -17,6 +18,7 @@ mod memory;
 mod names;
 mod open;
 mod polling;
+mod prctl;
 mod processes;
 mod read_write;
 mod signals;

@@ -6,7 +6,8 @@ use core::sync::atomic::Ordering;
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{PAGE_SIZE, USER_END, cpu::percpu::cpu_count, mm::frame, trap::Regs};
-use linux_raw_sys::{general as abi, prctl as prctls};
+use exo_logic::credentials::{Ids, capability};
+use linux_raw_sys::general as abi;
 use zerocopy::{Immutable, IntoBytes};
 
 use super::open::start;
@@ -16,7 +17,9 @@ use crate::{
     sched,
     signal::number,
     task::{
-        Name, Process, Task, clone as cloning, current,
+        Process, Task, clone as cloning,
+        credentials::capable,
+        current,
         exec::{self, Strings},
         exit as exiting,
         limits::{self, Limit},
@@ -29,6 +32,7 @@ use crate::{
 
 pub(super) fn clone(regs: &mut Regs) -> Result {
     let request = cloning::Request {
+        // CLONE_DETACHED, which has no meaning any more, is let through.
         flags: regs.rdi & !0xff & u64::from(u32::MAX),
         exit_signal: (regs.rdi & 0xff) as u32,
         stack: regs.rsi,
@@ -48,23 +52,52 @@ pub(super) fn vfork(regs: &mut Regs) -> Result {
     cloning::clone(&cloning::Request { flags, exit_signal: number::SIGCHLD, ..Default::default() }, regs)
 }
 
-pub(super) fn clone3(regs: &mut Regs) -> Result {
-    let (address, size) = (regs.rdi as usize, regs.rsi as usize);
-    // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
+/// `struct clone_args`: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup.
+type CloneArguments = [u64; 11];
+
+/// Reads it; a program may know less of it, or more, as long as it does not use that.
+fn read_clone_arguments(address: usize, size: usize) -> Result<CloneArguments> {
     const FIRST_SIZE: usize = 64;
+    let mut arguments: CloneArguments = [0; 11];
+    let known = size_of::<CloneArguments>();
+    if size > PAGE_SIZE {
+        return Err(Errno::E2BIG);
+    }
     if size < FIRST_SIZE {
         return Err(Errno::EINVAL);
     }
-    let [flags, _, child_tid, parent_tid, exit_signal, stack, stack_size, tls]: [u64; 8] =
-        user::read(address)?;
+    let bytes = arguments.as_mut_bytes();
+    user::copy_in(bytes.get_mut(..size.min(known)).unwrap_or_default(), address)?;
+    for at in known..size {
+        if user::read::<u8>(address.wrapping_add(at))? != 0 {
+            return Err(Errno::E2BIG);
+        }
+    }
+    Ok(arguments)
+}
+
+pub(super) fn clone3(regs: &mut Regs) -> Result {
+    let arguments = read_clone_arguments(regs.rdi as usize, regs.rsi as usize)?;
+    let [flags, _, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _] =
+        arguments;
     let reports_as_others = u64::from(abi::CLONE_THREAD | abi::CLONE_PARENT);
-    if exit_signal != 0 && flags & reports_as_others != 0 {
+    // The old calls' exit signal is among their flags.
+    let not_here = u64::from(abi::CLONE_DETACHED) | 0xff;
+    let stack_end = stack.checked_add(stack_size).filter(|end| *end <= USER_END as u64);
+    if flags & not_here != 0
+        || exit_signal != 0 && flags & reports_as_others != 0
+        || exit_signal > u64::from(number::LAST)
+        || (stack == 0) != (stack_size == 0)
+        // Nobody chooses a number here.
+        || set_tid != 0
+        || set_tid_size != 0
+    {
         return Err(Errno::EINVAL);
     }
     let request = cloning::Request {
         flags,
-        exit_signal: u32::try_from(exit_signal).map_err(|_| Errno::EINVAL)?,
-        stack: if stack == 0 { 0 } else { stack.wrapping_add(stack_size) },
+        exit_signal: exit_signal as u32,
+        stack: stack_end.ok_or(Errno::EINVAL)?,
         parent_tid: parent_tid as usize,
         child_tid: child_tid as usize,
         tls,
@@ -76,6 +109,8 @@ fn read_strings(list: usize, room: &mut usize) -> Result<Vec<Vec<u8>>> {
     /// Page frames that must be free for one string more, beyond those for the list: it grows by doubling, and the old one goes when
     /// the new one is there.
     const FRAMES: usize = 16;
+    /// The longest argument with its end, as on Linux.
+    const STRING_MAX: usize = 128 << 10;
     let mut out = Vec::new();
     // No list at all counts as an empty one, as on Linux.
     if list == 0 {
@@ -87,7 +122,7 @@ fn read_strings(list: usize, room: &mut usize) -> Result<Vec<Vec<u8>>> {
         if string == 0 {
             return Ok(out);
         }
-        let string = user::read_string(string, *room, Errno::E2BIG)?;
+        let string = user::read_string(string, (*room).min(STRING_MAX), Errno::E2BIG)?;
         *room = room.checked_sub(string.len() + 9).ok_or(Errno::E2BIG)?;
         if !frame::available(FRAMES + 3 * out.len() * size_of::<Vec<u8>>() / PAGE_SIZE) {
             return Err(Errno::ENOMEM);
@@ -105,10 +140,8 @@ fn exec_at(
     flags: u32,
     regs: &mut Regs,
 ) -> Result {
-    /// As Linux with the usual stack limit.
-    const ROOM: usize = 2 << 20;
     let mut path = user::read_path(path as usize)?;
-    let mut room = ROOM;
+    let mut room = exec::room_for_strings();
     let strings = Strings {
         arguments: read_strings(arguments as usize, &mut room)?,
         environment: read_strings(environment as usize, &mut room)?,
@@ -171,62 +204,65 @@ pub(super) fn wait4(pid: i32, status: usize, flags: u32, usage: usize) -> Result
         i32::MIN => return Err(Errno::ESRCH),
         _ => Which::Group(pid.unsigned_abs()),
     };
-    let known = abi::WNOHANG | abi::WUNTRACED | abi::WCONTINUED | 0xe000_0000;
-    if flags & !known != 0 {
+    if flags & !(abi::WNOHANG | abi::WUNTRACED | abi::WCONTINUED | WHOSE) != 0 {
         return Err(Errno::EINVAL);
     }
-    let options = Options {
-        ended: true,
-        stopped: flags & abi::WUNTRACED != 0,
-        continued: flags & abi::WCONTINUED != 0,
-        no_wait: flags & abi::WNOHANG != 0,
-        keep: false,
-    };
+    let options = Options { ended: true, ..wait_options(flags) };
     let Some(found) = wait::wait(which, options)? else { return Ok(0) };
+    // A bad address does not bring the child back.
     user::write_optional(status, &found.status)?;
     user::write_optional(usage, &RUsage::new(found.usage))?;
     Ok(found.pid as usize)
 }
 
-pub(super) fn waitid(kind: u32, id: u32, info: usize, flags: u32, usage: usize) -> Result {
-    let which = match kind {
-        0 => Which::Any,
-        1 => Which::Pid(id),
-        2 if id == 0 => Which::Group(current().process.group.load(Ordering::Relaxed)),
-        2 => Which::Group(id),
-        _ => return Err(Errno::EINVAL),
-    };
-    let options = Options {
+/// Flags that say whose children, and which, are meant.
+const WHOSE: u32 = abi::__WNOTHREAD | abi::__WALL | abi::__WCLONE;
+
+fn wait_options(flags: u32) -> Options {
+    Options {
         ended: flags & abi::WEXITED != 0,
         stopped: flags & abi::WUNTRACED != 0,
         continued: flags & abi::WCONTINUED != 0,
         no_wait: flags & abi::WNOHANG != 0,
         keep: flags & abi::WNOWAIT != 0,
-    };
-    if !(options.ended || options.stopped || options.continued) {
+        clones: flags & abi::__WCLONE != 0,
+        all: flags & abi::__WALL != 0,
+        own: flags & abi::__WNOTHREAD != 0,
+    }
+}
+
+pub(super) fn waitid(kind: u32, id: i32, info: usize, flags: u32, usage: usize) -> Result {
+    let what = abi::WEXITED | abi::WSTOPPED | abi::WCONTINUED;
+    if flags & !(abi::WNOHANG | abi::WNOWAIT | what | WHOSE) != 0 || flags & what == 0 {
         return Err(Errno::EINVAL);
     }
-    let found = wait::wait(which, options)?;
-    if info != 0 {
-        // si_signo, si_errno, si_code, pad, si_pid, si_uid, si_status.
-        let words = match found {
-            None => [0u32; 7],
-            Some(Found { pid, status, .. }) => {
-                let (code, value) = match (status, status & 0x7f) {
-                    (0xffff, _) => (6, number::SIGCONT),
-                    (_, 0x7f) => (5, status >> 8),
-                    (_, 0) => (1, status >> 8),
-                    (_, signal) => (2, signal),
-                };
-                [number::SIGCHLD, 0, code, 0, pid, 0, value]
-            }
-        };
-        user::write(info, &words)?;
-    }
-    if let Some(found) = found {
+    let which = match kind {
+        abi::P_ALL => Which::Any,
+        abi::P_PID if id > 0 => Which::Pid(id as u32),
+        abi::P_PGID if id == 0 => Which::Group(current().process.group.load(Ordering::Relaxed)),
+        abi::P_PGID if id > 0 => Which::Group(id as u32),
+        // There are no descriptors of processes.
+        abi::P_PIDFD if id >= 0 => return Err(Errno::EBADF),
+        _ => return Err(Errno::EINVAL),
+    };
+    let found = wait::wait(which, wait_options(flags));
+    if let Ok(Some(found)) = &found {
         user::write_optional(usage, &RUsage::new(found.usage))?;
     }
-    Ok(0)
+    // si_signo, si_errno, si_code, pad, si_pid, si_uid, si_status: without a child all 0, also where there is an error.
+    let words = match &found {
+        Ok(Some(Found { pid, uid, status, .. })) => {
+            let (code, value) = wait::code_and_value(*status);
+            [number::SIGCHLD, 0, code as u32, 0, *pid, *uid, value]
+        }
+        Err(Errno::RESTART) => return Err(Errno::RESTART),
+        _ => [0; 7],
+    };
+    if info != 0 {
+        user::write(info, &[words[0], words[1], words[2]])?;
+        user::write(info.wrapping_add(16), &[words[4], words[5], words[6]])?;
+    }
+    found.map(|_| 0)
 }
 
 pub(super) fn getrusage(who: i32, to: usize) -> Result {
@@ -241,25 +277,52 @@ pub(super) fn getrusage(who: i32, to: usize) -> Result {
     user::write(to, &RUsage::new(usage)).map(|()| 0)
 }
 
+/// Whose limits a process may see and set: its own, and those of processes of the same user and group.
 fn process(pid: u32) -> Result<Arc<Process>> {
-    if pid == 0 { Ok(current().process.clone()) } else { table::process(pid).ok_or(Errno::ESRCH) }
+    let task = current();
+    if pid == 0 {
+        return Ok(task.process.clone());
+    }
+    let process = table::process_of(pid).ok_or(Errno::ESRCH)?;
+    let own = task.credentials.get();
+    if process.pid == task.pid || own.has(capability::SYS_RESOURCE) {
+        return Ok(process);
+    }
+    let theirs = process.any_thread().ok_or(Errno::ESRCH)?.credentials.get();
+    let is_own = |own: &Ids, theirs: &Ids| {
+        [theirs.real, theirs.effective, theirs.saved].iter().all(|id| *id == own.real)
+    };
+    if is_own(&own.users, &theirs.users) && is_own(&own.groups, &theirs.groups) {
+        Ok(process)
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 pub(super) fn prlimit64(pid: u32, which: usize, new: usize, old: usize) -> Result {
+    if which >= limits::COUNT {
+        return Err(Errno::EINVAL);
+    }
+    let limit: Option<Limit> = if new == 0 { None } else { Some(user::read(new)?) };
     let process = process(pid)?;
-    let before = *process.limits.lock().get(which).ok_or(Errno::EINVAL)?;
-    if new != 0 {
-        let limit: Limit = user::read(new)?;
-        if limit.soft > limit.hard {
-            return Err(Errno::EINVAL);
-        }
-        if which == limits::index::NOFILE && limit.hard > limits::MOST_FILES {
-            return Err(Errno::EPERM);
-        }
-        if let Some(slot) = process.limits.lock().get_mut(which) {
+    let may_raise = capable(capability::SYS_RESOURCE);
+    let before = {
+        let mut all = process.limits.lock();
+        let slot = all.get_mut(which).ok_or(Errno::EINVAL)?;
+        let before = *slot;
+        if let Some(limit) = limit {
+            if limit.soft > limit.hard {
+                return Err(Errno::EINVAL);
+            }
+            if which == limits::index::NOFILE && limit.hard > limits::MOST_FILES
+                || limit.hard > before.hard && !may_raise
+            {
+                return Err(Errno::EPERM);
+            }
             *slot = limit;
         }
-    }
+        before
+    };
     user::write_optional(old, &before).map(|()| 0)
 }
 
@@ -342,35 +405,6 @@ pub(super) fn setpriority(_which: u32, _who: u32, _value: i32) -> Result {
     Ok(0)
 }
 
-pub(super) fn personality(_value: u32) -> Result {
-    Ok(0)
-}
-
-pub(super) fn prctl(option: u32, argument: usize) -> Result {
-    let task = current();
-    match option {
-        prctls::PR_SET_NAME => {
-            let mut name = [0; 16];
-            for (index, byte) in name.iter_mut().enumerate().take(15) {
-                *byte = user::read(argument.wrapping_add(index))?;
-                if *byte == 0 {
-                    break;
-                }
-            }
-            task.rename(Name(name));
-            Ok(0)
-        }
-        prctls::PR_GET_NAME => {
-            let name = task.name.lock().0;
-            user::copy_out(argument, &name)?;
-            Ok(0)
-        }
-        prctls::PR_SET_DUMPABLE | prctls::PR_SET_NO_NEW_PRIVS => Ok(0),
-        prctls::PR_GET_DUMPABLE => Ok(1),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
 pub(super) fn arch_prctl(option: u32, address: usize) -> Result {
     const SET_GS: u32 = 0x1001;
     const SET_FS: u32 = 0x1002;
@@ -392,7 +426,7 @@ pub(super) fn arch_prctl(option: u32, address: usize) -> Result {
 pub(super) fn set_tid_address(address: usize) -> Result {
     let task = current();
     task.clear_tid.store(address, Ordering::Relaxed);
-    Ok(task.tid as usize)
+    Ok(task.tid() as usize)
 }
 
 /// Bytes of `struct robust_list_head`.
@@ -407,7 +441,8 @@ pub(super) fn set_robust_list(head: usize, size: usize) -> Result {
 }
 
 pub(super) fn get_robust_list(tid: u32, head: usize, size: usize) -> Result {
-    let list = task(tid)?.robust_list.load(Ordering::Relaxed);
+    let task = task(tid)?;
+    let list = task.robust_list.load(Ordering::Relaxed);
     user::write(size, &ROBUST_LIST_SIZE)?;
     user::write(head, &list).map(|()| 0)
 }

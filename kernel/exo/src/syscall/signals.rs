@@ -8,8 +8,8 @@ use exo_hal::{time, trap::Regs};
 use crate::{
     errno::{Errno, Result},
     sched::wait::{Ended, sleep_until, wait_on},
-    signal::{self, Action, Info, SignalSet, code, frame, number},
-    task::{current, table},
+    signal::{self, Action, Info, SignalSet, action_flag, code, frame, number},
+    task::{Process, current, table},
     user::{self, TimeSpec},
 };
 
@@ -20,14 +20,17 @@ fn check_size(size: usize) -> Result<()> {
 pub(super) fn rt_sigaction(signal: u32, new: usize, old: usize, size: usize) -> Result {
     check_size(size)?;
     let fixed = signal == number::SIGKILL || signal == number::SIGSTOP;
+    let action: Option<Action> = if new == 0 { None } else { Some(user::read(new)?) };
     if !signal::is_valid(signal) || fixed && new != 0 {
         return Err(Errno::EINVAL);
     }
-    let actions = current().process.actions.clone();
-    let before = actions.get(signal);
-    if new != 0 {
-        let action: Action = user::read(new)?;
-        actions.set(signal, action);
+    let process = current().process.clone();
+    let before = process.actions().get(signal);
+    if let Some(action) = action {
+        // Flags that there are not are dropped, so that programs can find out.
+        let flags = action.flags & action_flag::ALL;
+        let mask = action.mask & !signal::UNBLOCKABLE.0;
+        signal::set_action(&process, signal, Action { flags, mask, ..action });
     }
     user::write_optional(old, &before).map(|()| 0)
 }
@@ -78,7 +81,7 @@ pub(super) fn pause() -> Result {
 
 pub(super) fn rt_sigtimedwait(set: usize, info: usize, timeout: usize, size: usize) -> Result {
     check_size(size)?;
-    let set = SignalSet(user::read(set)?);
+    let set = SignalSet(user::read::<u64>(set)? & !signal::UNBLOCKABLE.0);
     let deadline = match timeout {
         0 => None,
         address => Some(time::now_ns().saturating_add(user::read::<TimeSpec>(address)?.to_ns()?)),
@@ -94,60 +97,104 @@ pub(super) fn rt_sigtimedwait(set: usize, info: usize, timeout: usize, size: usi
     }
 }
 
-fn valid_or_zero(signal: u32) -> Result<()> {
-    if signal == 0 || signal::is_valid(signal) { Ok(()) } else { Err(Errno::EINVAL) }
+/// Whether the running thread may send `signal` to a process (0: whether it might).
+fn check(process: &Process, signal: u32) -> Result<()> {
+    if signal != 0 && !signal::is_valid(signal) {
+        return Err(Errno::EINVAL);
+    }
+    let task = current();
+    if process.pid == task.pid {
+        return Ok(());
+    }
+    // A zombie has nobody to be asked, and nothing happens to it.
+    let Some(target) = process.any_thread() else { return Ok(()) };
+    let same_session =
+        || process.session.load(Ordering::Relaxed) == task.process.session.load(Ordering::Relaxed);
+    if task.credentials.get().may_signal(&target.credentials.get())
+        || signal == number::SIGCONT && same_session()
+    {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+fn send(process: &Process, signal: u32, info: impl FnOnce() -> Info) -> Result<()> {
+    check(process, signal)?;
+    if signal == 0 { Ok(()) } else { signal::send_to_process(process, info()) }
+}
+
+/// To each process of a group: it is enough that one takes it.
+fn kill_group(group: u32, signal: u32) -> Result {
+    let mut result = Err(Errno::ESRCH);
+    for process in table::group(group) {
+        let sent = send(&process, signal, || Info::from_user(signal, code::USER));
+        if result.is_err() {
+            result = sent.map(|()| 0);
+        }
+    }
+    result
+}
+
+/// To everybody but the first process and oneself; who may not be sent it is left out.
+fn kill_all(signal: u32) -> Result {
+    let own = current().pid;
+    let mut result = Err(Errno::ESRCH);
+    for process in table::processes().iter().filter(|p| p.pid != 1 && p.pid != own) {
+        match send(process, signal, || Info::from_user(signal, code::USER)) {
+            Err(Errno::EPERM) => result = result.or(Ok(0)),
+            sent => result = sent.map(|()| 0),
+        }
+    }
+    result
 }
 
 pub(super) fn kill(pid: i32, signal: u32) -> Result {
-    valid_or_zero(signal)?;
-    let own = current().pid;
-    let targets = match pid {
-        0 => table::group(current().process.group.load(Ordering::Relaxed)),
-        -1 => table::processes().into_iter().filter(|p| p.pid != 1 && p.pid != own).collect(),
-        1.. => table::process(pid as u32).into_iter().collect(),
-        _ => table::group(pid.unsigned_abs()),
-    };
-    if targets.is_empty() {
-        return Err(Errno::ESRCH);
-    }
-    if signal != 0 {
-        for process in &targets {
-            process.signal(Info::from_user(signal, code::USER));
+    match pid {
+        1.. => {
+            let process = table::process_of(pid as u32).ok_or(Errno::ESRCH)?;
+            send(&process, signal, || Info::from_user(signal, code::USER)).map(|()| 0)
         }
+        0 => kill_group(current().process.group.load(Ordering::Relaxed), signal),
+        -1 => kill_all(signal),
+        i32::MIN => Err(Errno::ESRCH),
+        _ => kill_group(pid.unsigned_abs(), signal),
     }
-    Ok(0)
 }
 
-fn send_to_thread(group: Option<u32>, tid: u32, signal: u32) -> Result {
-    valid_or_zero(signal)?;
-    let task = table::task(tid).ok_or(Errno::ESRCH)?;
-    if group.is_some_and(|pid| pid != task.pid) {
-        return Err(Errno::ESRCH);
-    }
+fn send_to_thread(group: Option<u32>, tid: u32, signal: u32, info: impl FnOnce() -> Info) -> Result {
+    let is_in_group = |pid| group.is_none_or(|group| group == pid);
+    let Some(task) = table::task(tid).filter(|task| is_in_group(task.pid)) else {
+        // A first thread that has ended before the others takes signals, and does nothing with them.
+        let process = table::process(tid).filter(|process| is_in_group(process.pid)).ok_or(Errno::ESRCH)?;
+        return check(&process, signal).map(|()| 0);
+    };
+    check(&task.process, signal)?;
     if signal != 0 {
-        signal::send_to_task(&task, Info::from_user(signal, code::TKILL))?;
+        signal::send_to_task(&task, info())?;
     }
     Ok(0)
 }
 
 pub(super) fn tkill(tid: u32, signal: u32) -> Result {
-    if tid as i32 <= 0 { Err(Errno::EINVAL) } else { send_to_thread(None, tid, signal) }
+    if tid as i32 <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    send_to_thread(None, tid, signal, || Info::from_user(signal, code::TKILL))
 }
 
 pub(super) fn tgkill(pid: u32, tid: u32, signal: u32) -> Result {
     if tid as i32 <= 0 || pid as i32 <= 0 {
-        Err(Errno::EINVAL)
-    } else {
-        send_to_thread(Some(pid), tid, signal)
+        return Err(Errno::EINVAL);
     }
+    send_to_thread(Some(pid), tid, signal, || Info::from_user(signal, code::TKILL))
 }
 
 /// What a program says about a signal that it sends to process or thread `target`.
 fn told_by_program(target: u32, signal: u32, info: usize) -> Result<Info> {
-    valid_or_zero(signal)?;
     let mut info: Info = user::read(info)?;
     // The codes from 0 up are the kernel's, that of tkill is its own; a thread may tell itself what it likes.
-    if (info.code >= 0 || info.code == code::TKILL) && target != current().tid {
+    if (info.code >= 0 || info.code == code::TKILL) && target != current().tid() {
         return Err(Errno::EPERM);
     }
     info.signal = signal as i32;
@@ -156,11 +203,8 @@ fn told_by_program(target: u32, signal: u32, info: usize) -> Result<Info> {
 
 pub(super) fn rt_sigqueueinfo(pid: u32, signal: u32, info: usize) -> Result {
     let info = told_by_program(pid, signal, info)?;
-    let process = table::process(pid).ok_or(Errno::ESRCH)?;
-    if signal != 0 {
-        process.signal(info);
-    }
-    Ok(0)
+    let process = table::process_of(pid).ok_or(Errno::ESRCH)?;
+    send(&process, signal, || info).map(|()| 0)
 }
 
 pub(super) fn rt_tgsigqueueinfo(pid: u32, tid: u32, signal: u32, info: usize) -> Result {
@@ -168,11 +212,7 @@ pub(super) fn rt_tgsigqueueinfo(pid: u32, tid: u32, signal: u32, info: usize) ->
         return Err(Errno::EINVAL);
     }
     let info = told_by_program(tid, signal, info)?;
-    let task = table::task(tid).filter(|task| task.pid == pid).ok_or(Errno::ESRCH)?;
-    if signal != 0 {
-        signal::send_to_task(&task, info)?;
-    }
-    Ok(0)
+    send_to_thread(Some(pid), tid, signal, || info)
 }
 
 pub(super) fn sigaltstack(regs: &mut Regs) -> Result {

@@ -6,9 +6,13 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{cpu::percpu::cpu_index, mm::frame, sync::SpinLock, time, trap::Regs};
+use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
-use super::{Process, Seed, Status, Task, current, limits::index, process::Alarm, process::Usage, table};
+use super::{
+    Process, Seed, Status, Task, current, exit::NOT_ENDING, limits::index, process::Alarm, process::Usage,
+    table,
+};
 use crate::{
     drivers::procmon,
     errno::{Errno, Result},
@@ -17,7 +21,10 @@ use crate::{
         self,
         wait::{WaitQueue, wait_on},
     },
-    signal::{Pending, SignalSet, number},
+    signal::{
+        Pending, SignalSet,
+        stop::{self, Stop},
+    },
     user,
 };
 
@@ -61,10 +68,15 @@ pub struct Request {
     pub tls: u64,
 }
 
+/// Flags of clone3 beyond those of clone.
+pub const CLEAR_SIGHAND: u64 = 1 << 32;
+
+/// CLONE_PTRACE and CLONE_UNTRACED have no effect without a tracer, nor have CLONE_DETACHED, CLONE_SYSVSEM and CLONE_IO here.
 const SUPPORTED: u32 = abi::CLONE_VM
     | abi::CLONE_FS
     | abi::CLONE_FILES
     | abi::CLONE_SIGHAND
+    | abi::CLONE_PTRACE
     | abi::CLONE_VFORK
     | abi::CLONE_PARENT
     | abi::CLONE_THREAD
@@ -83,11 +95,34 @@ fn has(flags: u64, flag: u32) -> bool {
 
 fn check(request: &Request) -> Result<()> {
     let flags = request.flags;
-    let sane = flags & !u64::from(SUPPORTED) == 0
+    let sane = flags & !(u64::from(SUPPORTED) | CLEAR_SIGHAND) == 0
         && (!has(flags, abi::CLONE_THREAD) || has(flags, abi::CLONE_SIGHAND))
-        && (!has(flags, abi::CLONE_SIGHAND) || has(flags, abi::CLONE_VM))
-        && request.exit_signal <= number::LAST;
+        && (!has(flags, abi::CLONE_SIGHAND) || has(flags, abi::CLONE_VM) && flags & CLEAR_SIGHAND == 0)
+        // A sibling of the first process would have no parent.
+        && !(has(flags, abi::CLONE_PARENT) && current().pid == 1);
     if sane { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// Threads beyond which there are no more for anybody, as many as Linux has by default: one for 128 KiB of memory.
+fn most_threads() -> usize {
+    const FRAMES_A_THREAD: usize = 32;
+    (frame::totals().0 / FRAMES_A_THREAD).max(1024)
+}
+
+fn check_number_of_threads() -> Result<()> {
+    let task = current();
+    let limit = task.process.limits.lock()[index::NPROC].soft;
+    let credentials = task.credentials.get();
+    let exempt = credentials.users.real == 0
+        || credentials.has(capability::SYS_RESOURCE)
+        || credentials.has(capability::SYS_ADMIN);
+    if !frame::available(PROCESS_FRAMES)
+        || table::TASKS.load(Ordering::Relaxed) >= most_threads()
+        || !exempt && credentials.user.threads.load(Ordering::Relaxed) as u64 >= limit
+    {
+        return Err(Errno::EAGAIN);
+    }
+    Ok(())
 }
 
 /// Makes a new thread or process that goes on with the caller's registers; its number.
@@ -95,10 +130,7 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     check(request)?;
     let parent = current();
     let flags = request.flags;
-    let limit = parent.process.limits.lock()[index::NPROC].soft;
-    if !frame::available(PROCESS_FRAMES) || table::TASKS.load(Ordering::Relaxed) as u64 >= limit {
-        return Err(Errno::EAGAIN);
-    }
+    check_number_of_threads()?;
     let mut child_regs = *regs;
     child_regs.rax = 0;
     if request.stack != 0 {
@@ -117,7 +149,10 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
         name: *parent.name.lock(),
         blocked: SignalSet(parent.blocked.load(Ordering::Relaxed)),
         affinity: parent.affinity.load(Ordering::Relaxed),
+        credentials: parent.credentials.get(),
     })?;
+    task.no_new_privileges.store(parent.no_new_privileges.load(Ordering::Relaxed), Ordering::Relaxed);
+    task.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     task.thread.inherit_fpu();
     let (fs, gs) = parent.thread.segment_bases();
     let fs = if has(flags, abi::CLONE_SETTLS) { request.tls } else { fs };
@@ -136,7 +171,7 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     }
     let completion = has(flags, abi::CLONE_VFORK).then(|| Arc::new(Completion::default()));
     *task.vfork.lock() = completion.clone();
-    process.threads.lock().push(task.clone());
+    stop::add_thread(&process, &task);
     table::add_task(&task);
     if has(flags, abi::CLONE_THREAD) {
         // The process may have been told to end while we were at it: the new thread ends with it.
@@ -145,8 +180,11 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
         }
     } else {
         let parent_process = if has(flags, abi::CLONE_PARENT) {
+            let thread = parent.process.parent_thread.load(Ordering::Relaxed);
+            process.parent_thread.store(thread, Ordering::Relaxed);
             parent.process.parent.lock().upgrade().ok_or(Errno::EINVAL)?
         } else {
+            process.parent_thread.store(parent.tid(), Ordering::Relaxed);
             parent.process.clone()
         };
         *process.parent.lock() = Arc::downgrade(&parent_process);
@@ -176,10 +214,13 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         request.exit_signal
     };
     let actions = if has(flags, abi::CLONE_SIGHAND) {
-        parent.actions.clone()
+        parent.actions()
     } else {
-        Arc::new(parent.actions.duplicate())
+        Arc::new(parent.actions().duplicate())
     };
+    if flags & CLEAR_SIGHAND != 0 {
+        actions.reset_handlers();
+    }
     Ok(Arc::new(Process {
         pid,
         started: time::now_ns(),
@@ -188,12 +229,20 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         threads: SpinLock::new(Vec::new()),
         memory: SpinLock::new(memory),
         fs,
-        actions,
+        actions: SpinLock::new(actions),
         pending: SpinLock::new(Pending::default()),
         group: AtomicU32::new(parent.group.load(Ordering::Relaxed)),
         session: AtomicU32::new(parent.session.load(Ordering::Relaxed)),
         terminal: SpinLock::new(parent.terminal.lock().clone()),
         status: SpinLock::new(Status::Running),
+        stop: SpinLock::new(Stop::default()),
+        group_exit: AtomicU64::new(NOT_ENDING),
+        exec_thread: AtomicU32::new(0),
+        has_execed: AtomicBool::new(false),
+        is_subreaper: AtomicBool::new(false),
+        parent_thread: AtomicU32::new(0),
+        last_user: AtomicU32::new(0),
+        dumpable: AtomicU32::new(parent.dumpable.load(Ordering::Relaxed)),
         child_changed: WaitQueue::new(),
         continued: WaitQueue::new(),
         limits: SpinLock::new(*parent.limits.lock()),

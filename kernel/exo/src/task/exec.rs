@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Starting a program: execve.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec, vec::Vec};
 
-use exo_hal::{PAGE_SIZE, USER_END, trap::Regs};
+use exo_hal::{PAGE_SIZE, USER_END, log, time, trap::Regs};
 use exo_logic::{
     areas::Flags,
     elf::{self, Plan},
@@ -13,7 +13,7 @@ use exo_logic::{
 use linux_raw_sys::auxvec as abi;
 use zerocopy::IntoBytes;
 
-use super::{Name, current, exit, process, work};
+use super::{AltStack, Credentials, Current, Name, credentials, current, exit, limits, process, table, work};
 use crate::{
     drivers::procmon,
     errno::{Errno, Result},
@@ -25,12 +25,13 @@ use crate::{
     random,
 };
 
-/// Arguments and environment together, as on Linux with the usual stack limit.
-const ARGUMENTS_MAX: usize = 2 << 20;
+/// Arguments and environment together: a quarter of the stack's limit, in these bounds, as on Linux.
+const ARGUMENTS_LEAST: u64 = 128 << 10;
+const ARGUMENTS_MOST: u64 = 6 << 20;
 /// Where a movable program goes, as on Linux without randomisation.
 const MOVABLE_BASE: u64 = 0x5555_5555_4000;
-/// Scripts that name scripts that name scripts …
-const SCRIPT_DEPTH: usize = 4;
+/// Scripts that name scripts that name scripts …, as on Linux.
+const SCRIPT_DEPTH: usize = 5;
 /// How much of a script's first line counts, as on Linux.
 const SCRIPT_LINE: usize = 256;
 const STACK_TOP: usize = USER_END - PAGE_SIZE;
@@ -44,6 +45,12 @@ pub struct Strings {
     pub environment: Vec<Vec<u8>>,
 }
 
+/// How many bytes the strings and the pointers to them may have.
+pub fn room_for_strings() -> usize {
+    let stack = current().process.limits.lock()[limits::index::STACK].soft;
+    (stack / 4).clamp(ARGUMENTS_LEAST, ARGUMENTS_MOST) as usize
+}
+
 impl Strings {
     fn size(&self) -> usize {
         self.arguments.iter().chain(&self.environment).map(|s| s.len() + 1 + size_of::<usize>()).sum()
@@ -55,6 +62,62 @@ fn find_node(start: Option<&Arc<Node>>, path: &[u8], follow: Follow) -> Result<A
     let node = last.node.ok_or(Errno::ENOENT)?;
     node.remember_file_place(&last.directory, &last.name);
     Ok(node)
+}
+
+/// Whether a byte separates the words of a `#!` line.
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+fn trim_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., last] = bytes {
+        if !is_blank(*last) {
+            break;
+        }
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The interpreter and its argument, if any, as a script's first line names them. Of a line that is too long the interpreter has to be
+/// there in full.
+fn parse_script(head: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let line = head.get(2..head.len().min(SCRIPT_LINE)).unwrap_or_default();
+    let end = line.iter().position(|b| *b == b'\n');
+    let is_complete = end.is_some() || head.len() < SCRIPT_LINE;
+    // A zero byte ends the line too.
+    let line = line.get(..end.unwrap_or(line.len())).unwrap_or_default();
+    let line = line.split(|b| *b == 0).next().unwrap_or_default();
+    let start = line.iter().position(|b| !is_blank(*b)).ok_or(Errno::ENOEXEC)?;
+    let line = line.get(start..).unwrap_or_default();
+    let name_end = line.iter().position(|b| is_blank(*b));
+    if name_end.is_none() && !is_complete {
+        return Err(Errno::ENOEXEC);
+    }
+    let (name, rest) = line.split_at_checked(name_end.unwrap_or(line.len())).unwrap_or_default();
+    let rest_start = rest.iter().position(|b| !is_blank(*b)).unwrap_or(rest.len());
+    let argument = trim_end(rest.get(rest_start..).unwrap_or_default());
+    Ok((name.to_vec(), (!argument.is_empty()).then(|| argument.to_vec())))
+}
+
+/// The user looks at the console for why a program does not start: the error number cannot tell that.
+fn refuse_dynamic(path: &[u8], interpreter: &[u8]) -> Errno {
+    /// One line a second.
+    const INTERVAL_NS: u64 = 1_000_000_000;
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = time::now_ns();
+    let next = NEXT.load(Ordering::Relaxed);
+    if now >= next
+        && NEXT.compare_exchange(next, now + INTERVAL_NS, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    {
+        log!(
+            "{}: dynamically linked, needs {}; Exo-Kernel runs static programs",
+            path.escape_ascii(),
+            interpreter.escape_ascii()
+        );
+    }
+    // Without its interpreter it would not start on Linux either.
+    if path::resolve(None, interpreter, Follow::Yes).is_ok() { Errno::ELIBBAD } else { Errno::ENOENT }
 }
 
 /// Finds the file, following `#!` lines.
@@ -75,14 +138,19 @@ fn find(
         let count = pages.read(0, &mut head);
         let head = head.get(..count).unwrap_or_default();
         if !head.starts_with(b"#!") {
-            let plan = elf::plan(head, pages.size(), USER_END as u64).map_err(|_| Errno::ENOEXEC)?;
+            let plan = elf::plan(head, pages.size(), USER_END as u64).map_err(|error| match error {
+                elf::Error::Dynamic { at, size } => {
+                    let size = usize::try_from(size).unwrap_or_default().min(PAGE_SIZE);
+                    let mut interpreter = vec![0; size];
+                    let count = pages.read(at, &mut interpreter);
+                    interpreter.truncate(count);
+                    refuse_dynamic(&name, interpreter.split(|b| *b == 0).next().unwrap_or_default())
+                }
+                _ => Errno::ENOEXEC,
+            })?;
             return Ok((node, plan));
         }
-        let line = head.get(2..count.min(SCRIPT_LINE)).unwrap_or_default();
-        let line = line.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii();
-        let mut words = line.splitn(2, |b| b.is_ascii_whitespace());
-        let interpreter = words.next().filter(|w| !w.is_empty()).ok_or(Errno::ENOEXEC)?.to_vec();
-        let argument = words.next().map(|w| w.trim_ascii().to_vec()).filter(|w| !w.is_empty());
+        let (interpreter, argument) = parse_script(head)?;
         let rest = strings.arguments.split_off(1.min(strings.arguments.len()));
         strings.arguments = Vec::from([interpreter.clone()]);
         strings.arguments.extend(argument);
@@ -130,6 +198,7 @@ fn push_strings(
     plan: &Plan,
     base: u64,
     path: &[u8],
+    credentials: &Credentials,
 ) -> Result<(usize, process::Strings)> {
     /// The platform's name, as programs are told it.
     const PLATFORM: &[u8] = b"x86_64\0";
@@ -164,10 +233,10 @@ fn push_strings(
         (abi::AT_BASE, 0),
         (abi::AT_FLAGS, 0),
         (abi::AT_ENTRY, base.wrapping_add(plan.entry)),
-        (abi::AT_UID, 0),
-        (abi::AT_EUID, 0),
-        (abi::AT_GID, 0),
-        (abi::AT_EGID, 0),
+        (abi::AT_UID, u64::from(credentials.users.real)),
+        (abi::AT_EUID, u64::from(credentials.users.effective)),
+        (abi::AT_GID, u64::from(credentials.groups.real)),
+        (abi::AT_EGID, u64::from(credentials.groups.effective)),
         (abi::AT_SECURE, 0),
         (abi::AT_RANDOM, address(seed)),
         (abi::AT_EXECFN, address(file)),
@@ -196,6 +265,24 @@ fn push_strings(
     Ok((sp, places))
 }
 
+/// The running thread, which is the only one, becomes the first of its process, with handlers of its own.
+fn take_over_process(task: &Current) {
+    let process = &task.process;
+    let old = task.tid();
+    if old != process.pid {
+        task.set_tid(process.pid);
+        table::renumber_task(old, &task.arc());
+        // Children that this thread made stay its own.
+        for child in process.children.lock().iter() {
+            let _ =
+                child.parent_thread.compare_exchange(old, process.pid, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+    let actions = Arc::new(process.actions().duplicate());
+    actions.reset_handlers();
+    *process.actions.lock() = actions;
+}
+
 /// Replaces the running program. After the first change that cannot be undone, an error ends it.
 pub fn exec(
     start: Option<&Arc<Node>>,
@@ -209,21 +296,23 @@ pub fn exec(
         strings.arguments.push(Vec::new());
     }
     let (node, plan) = find(start, path, follow, &mut strings)?;
-    if strings.size() > ARGUMENTS_MAX {
+    if strings.size() > room_for_strings() {
         return Err(Errno::E2BIG);
     }
+    let credentials = task.credentials.get().after_exec();
     let Body::File(pages) = &node.body else { return Err(Errno::EACCES) };
     let memory = AddressSpace::new()?;
-    let stack_limit = task.process.limits.lock()[super::limits::index::STACK].soft;
+    let stack_limit = task.process.limits.lock()[limits::index::STACK].soft;
     memory.add_stack(STACK_TOP, stack_limit)?;
     let base = map(&memory, &plan, pages)?;
-    let (sp, places) = push_strings(&memory, &strings, &plan, base, path)?;
+    let (sp, places) = push_strings(&memory, &strings, &plan, base, path, &credentials)?;
 
-    exit::end_other_threads(&task);
-    if task.is_killed() {
-        return Err(Errno::EINTR);
+    if !exit::end_other_threads(&task) {
+        return Err(Errno::EAGAIN);
     }
     task.files.unshare()?;
+    take_over_process(&task);
+    exit::release_memory(&task);
     memory.activate();
     let old = core::mem::replace(&mut *task.process.memory.lock(), memory);
     drop(old);
@@ -231,10 +320,12 @@ pub fn exec(
         vfork.complete();
     }
     task.files.close_on_exec();
-    task.process.actions.reset_handlers();
-    task.alt_stack.lock().size = 0;
-    task.clear_tid.store(0, Ordering::Relaxed);
-    task.robust_list.store(0, Ordering::Relaxed);
+    let acts_as_another = credentials.users.real != credentials.users.effective
+        || credentials.groups.real != credentials.groups.effective;
+    credentials::commit(&task, credentials);
+    task.process.dumpable.store(u32::from(!acts_as_another), Ordering::Relaxed);
+    task.process.has_execed.store(true, Ordering::Release);
+    *task.alt_stack.lock() = AltStack::default();
     let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
     *task.name.lock() = Name::new(name);
     *task.process.first_name.lock() = None;
@@ -244,7 +335,7 @@ pub fn exec(
     task.thread.set_segment_bases(0, 0);
     task.thread.set_fpu(None);
     task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel);
-    procmon::on_exec(&task.process, task.tid);
+    procmon::on_exec(&task.process, task.tid());
     *regs = Regs::at_start(base.wrapping_add(plan.entry), sp as u64);
     Ok(())
 }

@@ -10,13 +10,16 @@ use alloc::sync::Arc;
 
 use exo_hal::power::{self, Exit};
 
-use super::{Current, Process, Status, Task, current, table, work};
+use super::{Current, Process, Status, Task, credentials::Which, current, session, table, work};
 use crate::{
     drivers::{self, procmon},
     futex, sched,
-    signal::{Info, action_flag, code, number},
+    signal::{self, IGNORE, Info, SignalSet, action_flag, code, number},
     user,
 };
+
+/// What [`Process::group_exit`] holds while nobody has ended the process as a whole.
+pub const NOT_ENDING: u64 = u64::MAX;
 
 /// Tells a thread to end; `status` is the process's if it is the last.
 pub fn tell_to_exit(task: &Arc<Task>, status: u32) {
@@ -32,45 +35,72 @@ pub fn exit_thread(task: &Current, status: u32) {
     task.work.fetch_or(work::EXIT, Ordering::AcqRel);
 }
 
-/// All threads of the running process are to end.
-pub fn exit_process(task: &Current, status: u32) {
-    for thread in task.process.threads.lock().iter() {
+/// Whether a process as a whole was told to end.
+pub fn is_ending(process: &Process) -> bool {
+    process.group_exit.load(Ordering::Acquire) != NOT_ENDING
+}
+
+/// Ends all threads of a process. Who says so first gives the status.
+pub fn kill(process: &Process, status: u32) {
+    let _ = process.group_exit.compare_exchange(
+        NOT_ENDING,
+        u64::from(status),
+        Ordering::AcqRel,
+        Ordering::Relaxed,
+    );
+    for thread in process.threads.lock().iter() {
         tell_to_exit(thread, status);
     }
+    process.continued.wake_all();
+}
+
+/// All threads of the running process are to end.
+pub fn exit_process(task: &Current, status: u32) {
+    kill(&task.process, status);
     exit_thread(task, status);
-    task.process.continued.wake_all();
 }
 
-/// Ends all other threads of the running process and waits until they are gone (for exec).
-pub fn end_other_threads(task: &Current) {
-    loop {
-        let mut others = 0;
-        for thread in task.process.threads.lock().iter().filter(|t| t.tid != task.tid) {
-            others += 1;
-            if !thread.is_killed() {
-                tell_to_exit(thread, 0);
-            }
-        }
-        if others == 0 {
-            return;
-        }
-        let _ = crate::sched::wait::wait_on(&[&task.process.continued], None, false, || {
-            (task.process.threads.lock().len() == 1).then_some(())
-        });
-        if task.is_killed() {
-            return;
-        }
+/// Ends all other threads of the running process and waits until they are gone (for exec); false if the process is to end itself, or
+/// another of its threads is about to do the same.
+pub fn end_other_threads(task: &Current) -> bool {
+    let own = &task.process.exec_thread;
+    if is_ending(&task.process)
+        || own.compare_exchange(0, task.tid(), Ordering::AcqRel, Ordering::Relaxed).is_err()
+    {
+        return false;
     }
+    for thread in task.process.threads.lock().iter().filter(|t| t.tid() != task.tid()) {
+        tell_to_exit(thread, 0);
+    }
+    let _ = crate::sched::wait::wait_on(&[&task.process.continued], None, false, || {
+        (task.process.threads.lock().len() == 1).then_some(())
+    });
+    own.store(0, Ordering::Release);
+    !task.is_killed()
 }
 
-/// Sends SIGCHLD and wakes a waiting parent.
+/// SIGCHLD about a child that has stopped or goes on, and a wake-up for a parent that waits.
 pub fn tell_parent(process: &Process, code: i32, status: u32) {
     let Some(parent) = process.parent.lock().upgrade() else { return };
-    let action = parent.actions.get(number::SIGCHLD);
-    let stop = code == code::CLD_STOPPED || code == code::CLD_CONTINUED;
-    let signal = if stop { number::SIGCHLD } else { process.exit_signal.load(Ordering::Relaxed) };
-    if signal != 0 && !(stop && action.flags & action_flag::NOCLDSTOP != 0) {
-        let mut info = Info::child(process.pid, code, status);
+    let action = parent.actions().get(number::SIGCHLD);
+    if action.flags & action_flag::NOCLDSTOP == 0 && action.handler != IGNORE {
+        parent.signal(Info::child(process.pid, process.user_id(), code, status));
+    }
+    parent.child_changed.wake_all();
+}
+
+/// SIGCHLD, or whatever was chosen, about a child that has ended. A parent that does not care for its children never waits for them.
+fn tell_parent_of_end(process: &Arc<Process>, status: u32) {
+    let Some(parent) = process.parent.lock().upgrade() else { return };
+    let signal = process.exit_signal.load(Ordering::Relaxed);
+    let action = parent.actions().get(number::SIGCHLD);
+    let is_ignored = signal == number::SIGCHLD && action.handler == IGNORE;
+    if is_ignored || signal == number::SIGCHLD && action.flags & action_flag::NOCLDWAIT != 0 {
+        super::wait::forget(&parent, process);
+    }
+    if signal::is_valid(signal) && !is_ignored {
+        let (code, value) = super::wait::code_and_value(status);
+        let mut info = Info::child(process.pid, process.user_id(), code, value);
         info.signal = signal as i32;
         parent.signal(info);
     }
@@ -83,36 +113,115 @@ pub fn exit_current() -> ! {
     sched::end_current()
 }
 
-fn leave() {
-    let task = current();
+/// Tells those who wait for a thread's end in memory that it shares: joiners, and its parent after vfork. For its end, and for exec.
+pub fn release_memory(task: &Current) {
+    futex::release_robust_list(task);
+    task.robust_list.store(0, Ordering::Relaxed);
+    let clear = task.clear_tid.swap(0, Ordering::Relaxed);
     let process = &task.process;
-    futex::release_robust_list(&task);
-    let clear = task.clear_tid.load(Ordering::Relaxed);
     let shared = process.threads.lock().len() > 1 || Arc::strong_count(&process.memory.lock()) > 1;
     if clear != 0 && shared {
         // The address may be bad; then there is no one to tell.
         let _ = user::write(clear, &0u32);
         futex::wake_address(clear, u32::MAX as usize);
     }
+}
+
+/// Children are told when the thread that made them ends, if they want to know. Another thread of the process, if any, is their parent
+/// from then on.
+fn tell_children(task: &Current) {
+    let process = &task.process;
+    let heir = process.threads.lock().iter().find(|t| t.tid() != task.tid()).map(|t| t.tid());
+    for child in process.children.lock().iter() {
+        if child.parent_thread.load(Ordering::Relaxed) != task.tid() {
+            continue;
+        }
+        if let Some(heir) = heir {
+            child.parent_thread.store(heir, Ordering::Relaxed);
+        }
+        let signals = child
+            .threads
+            .lock()
+            .iter()
+            .fold(0, |all, thread| all | SignalSet::of(thread.death_signal.load(Ordering::Relaxed)).0);
+        for signal in (1..=number::LAST).filter(|signal| SignalSet(signals).has(*signal)) {
+            child.signal(Info::from_user(signal, code::USER));
+        }
+    }
+}
+
+fn leave() {
+    let task = current();
+    let process = &task.process;
+    release_memory(&task);
     if let Some(vfork) = task.vfork.lock().take() {
         vfork.complete();
     }
     task.files.leave();
-    table::remove_task(task.tid);
+    tell_children(&task);
+    table::remove_task(task.tid());
     process.ended_ns.fetch_add(task.cpu_ns(), Ordering::Relaxed);
-    if task.tid == process.pid {
+    if task.tid() == process.pid {
         *process.first_name.lock() = Some(*task.name.lock());
     }
     let last = {
         let mut threads = process.threads.lock();
-        threads.retain(|t| t.tid != task.tid);
+        threads.retain(|t| !core::ptr::eq::<Task>(&**t, &*task));
         threads.is_empty()
     };
     if last {
-        end_process(process, task.exit_status.load(Ordering::Acquire));
+        process.last_user.store(task.credentials.id(Which::User), Ordering::Relaxed);
+        let status = match process.group_exit.load(Ordering::Acquire) {
+            // All ended by themselves: the last one's counts, as on Linux since 5.19.
+            NOT_ENDING => task.exit_status.load(Ordering::Acquire),
+            status => status as u32,
+        };
+        end_process(process, status);
     } else {
+        signal::stop::arrive(&task);
+        signal::hand_on(&task, SignalSet(!task.blocked.load(Ordering::Acquire)));
         process.continued.wake_all();
     }
+}
+
+/// Who gets the children of a process that ends: the nearest ancestor that asked for them, or the first process.
+fn reaper_of(process: &Process) -> Option<Arc<Process>> {
+    let mut at = process.parent.lock().upgrade();
+    while let Some(ancestor) = at {
+        if ancestor.pid == 1 {
+            return Some(ancestor);
+        }
+        if ancestor.is_subreaper.load(Ordering::Relaxed) && !ancestor.has_ended() && !is_ending(&ancestor) {
+            return Some(ancestor);
+        }
+        at = ancestor.parent.lock().upgrade();
+    }
+    table::process(1)
+}
+
+fn give_children_away(process: &Arc<Process>) {
+    let children = core::mem::take(&mut *process.children.lock());
+    if children.is_empty() {
+        return;
+    }
+    let Some(reaper) = reaper_of(process) else { return };
+    for child in &children {
+        *child.parent.lock() = Arc::downgrade(&reaper);
+        child.parent_thread.store(reaper.pid, Ordering::Relaxed);
+        // Only who made a child can know another signal to be meant.
+        child.exit_signal.store(number::SIGCHLD, Ordering::Relaxed);
+    }
+    reaper.children.lock().extend(children.iter().cloned());
+    for child in &children {
+        // A child that ends at the same time has told either of the two.
+        let status = *child.status.lock();
+        if let Status::Ended(status) = status {
+            tell_parent_of_end(child, status);
+        }
+        session::parted(child, process, false);
+        exo_hal::cpu::interrupt_window();
+    }
+    reaper.child_changed.wake_all();
 }
 
 fn end_process(process: &Arc<Process>, status: u32) {
@@ -134,30 +243,10 @@ fn end_process(process: &Arc<Process>, status: u32) {
         memory.clear();
     }
     drop(memory);
-    let children = core::mem::take(&mut *process.children.lock());
-    if !children.is_empty() {
-        if let Some(init) = table::process(1) {
-            for child in &children {
-                *child.parent.lock() = Arc::downgrade(&init);
-                // Only who made a child can know another signal to be meant.
-                child.exit_signal.store(number::SIGCHLD, Ordering::Relaxed);
-            }
-            init.children.lock().extend(children);
-            init.child_changed.wake_all();
-        }
-    }
     let parent = process.parent.lock().upgrade();
+    session::end_of(process, parent.as_ref());
+    drop(parent);
+    give_children_away(process);
     *process.status.lock() = Status::Ended(status);
-    let (code, value) = match status & 0x7f {
-        0 => (code::CLD_EXITED, (status >> 8) & 0xff),
-        signal => (code::CLD_KILLED, signal),
-    };
-    tell_parent(process, code, value);
-    // A parent that does not care for its children never waits for them.
-    if let Some(parent) = parent {
-        let action = parent.actions.get(number::SIGCHLD);
-        if action.handler == 1 || action.flags & action_flag::NOCLDWAIT != 0 {
-            super::wait::reap(&parent, process);
-        }
-    }
+    tell_parent_of_end(process, status);
 }

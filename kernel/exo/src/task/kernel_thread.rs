@@ -11,7 +11,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use exo_hal::{cpu, mm::frame, sync::SpinLock, tlb, trap::Regs};
 
-use super::{Name, Process, Seed, Task, current};
+use super::{Credentials, Name, Process, Seed, Task, current};
 use crate::{
     errno::{Errno, Result},
     fs::Files,
@@ -47,6 +47,7 @@ pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: M
         name: Name::new(name),
         blocked: SignalSet(u64::MAX),
         affinity,
+        credentials: Arc::new(Credentials::root()),
     })?;
     *task.main.lock() = Some(main);
     RUNNING.lock().push(task.clone());

@@ -28,6 +28,8 @@ pub mod index {
     pub const NOFILE: usize = 7;
     /// Size of the address space.
     pub const AS: usize = 9;
+    /// Queued signals of the user.
+    pub const SIGPENDING: usize = 11;
 }
 
 /// `struct rlimit64`.

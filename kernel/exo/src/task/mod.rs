@@ -2,11 +2,13 @@
 //! Tasks (threads) and processes (thread groups).
 
 pub mod clone;
+pub mod credentials;
 pub mod exec;
 pub mod exit;
 pub mod kernel_thread;
 pub mod limits;
 pub mod process;
+pub mod session;
 pub mod table;
 pub mod wait;
 
@@ -22,9 +24,10 @@ use crate::{
     fs::Files,
     mm::AddressSpace,
     sched,
-    signal::{self, Pending, SignalSet},
+    signal::{self, Pending, SignalSet, stop::Owed},
 };
 
+pub use credentials::Credentials;
 pub use process::{Process, Status};
 
 /// Bits of [`Task::work`]: what must happen before user mode goes on.
@@ -52,8 +55,8 @@ pub struct AltStack {
 
 /// A thread.
 pub struct Task {
-    /// Its number.
-    pub tid: u32,
+    /// Its number; see [`Task::tid`].
+    number: AtomicU32,
     /// Its process's number.
     pub pid: u32,
     /// Its process.
@@ -93,6 +96,16 @@ pub struct Task {
     pub name: SpinLock<Name>,
     /// What its parent waits for after vfork.
     pub vfork: SpinLock<Option<Arc<clone::Completion>>>,
+    /// For whom it acts.
+    pub credentials: credentials::Cell,
+    /// The signal that it gets when the thread that made its process ends, or 0 (PR_SET_PDEATHSIG).
+    pub death_signal: AtomicU32,
+    /// No program that it starts gives it more privileges (PR_SET_NO_NEW_PRIVS).
+    pub no_new_privileges: AtomicBool,
+    /// How programs are run (personality).
+    pub personality: AtomicU32,
+    /// Its part in a stop of the process.
+    pub stop_owed: Owed,
     /// Set when the thread was told to end, to the process's status if it ends the process.
     pub exit_status: AtomicU32,
     /// The endpoint (its address) whose answer the task waits for, or 0.
@@ -139,6 +152,8 @@ pub struct Seed<'a> {
     pub blocked: SignalSet,
     /// CPUs it may run on.
     pub affinity: u64,
+    /// For whom it acts.
+    pub credentials: Arc<Credentials>,
 }
 
 impl Task {
@@ -158,13 +173,14 @@ impl Task {
             name: Name::new(b"idle"),
             blocked: SignalSet(u64::MAX),
             affinity: u64::MAX,
+            credentials: Arc::new(Credentials::root()),
         };
         Self::build(seed, Thread::idle(), true)
     }
 
     fn build(seed: Seed<'_>, thread: Thread, is_idle: bool) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
-            tid: seed.tid,
+            number: AtomicU32::new(seed.tid),
             pid: seed.process.pid,
             process: seed.process,
             files: seed.files,
@@ -185,11 +201,27 @@ impl Task {
             robust_list: AtomicUsize::new(0),
             name: SpinLock::new(seed.name),
             vfork: SpinLock::new(None),
+            credentials: credentials::Cell::new(seed.credentials),
+            death_signal: AtomicU32::new(0),
+            no_new_privileges: AtomicBool::new(false),
+            personality: AtomicU32::new(0),
+            stop_owed: Owed::default(),
             exit_status: AtomicU32::new(0),
             awaiting: AtomicUsize::new(0),
             main: SpinLock::new(None),
             ipc: SpinLock::new(None),
         })
+    }
+
+    /// Its number.
+    #[inline(always)]
+    pub fn tid(&self) -> u32 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another number: who starts a program is the first thread afterwards.
+    pub fn set_tid(&self, tid: u32) {
+        self.number.store(tid, Ordering::Relaxed);
     }
 
     /// Gives it another name.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A process: what its threads share.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use alloc::{
     sync::{Arc, Weak},
@@ -10,7 +10,7 @@ use alloc::{
 
 use exo_hal::{sync::SpinLock, time};
 
-use super::{Name, Task, limits::Limits};
+use super::{Name, Task, credentials::Which, limits::Limits};
 use crate::{
     fs::{FileTable, FsContext, tty::Terminal},
     mm::AddressSpace,
@@ -18,7 +18,7 @@ use crate::{
         timer::{self, Action},
         wait::WaitQueue,
     },
-    signal::{self, Actions, Info, Pending, number},
+    signal::{self, Actions, Info, Pending, number, stop::Stop},
 };
 
 /// What has become of a process, for its parent.
@@ -86,7 +86,7 @@ pub struct Process {
     /// Working directory and file-creation mask.
     pub fs: Arc<FsContext>,
     /// What it does on signals.
-    pub actions: Arc<Actions>,
+    pub actions: SpinLock<Arc<Actions>>,
     /// Signals for any of its threads.
     pub pending: SpinLock<Pending>,
     /// Process group.
@@ -97,6 +97,22 @@ pub struct Process {
     pub terminal: SpinLock<Option<Arc<Terminal>>>,
     /// What has become of it.
     pub status: SpinLock<Status>,
+    /// How far it is with stopping.
+    pub stop: SpinLock<Stop>,
+    /// The status that all its threads end with, if they were told to; see [`super::exit`].
+    pub group_exit: AtomicU64,
+    /// The thread that starts another program and ends the others for it, or 0.
+    pub exec_thread: AtomicU32,
+    /// Whether it has started a program since it was made.
+    pub has_execed: AtomicBool,
+    /// Whether orphans below it become its children (PR_SET_CHILD_SUBREAPER).
+    pub is_subreaper: AtomicBool,
+    /// The parent's thread that made it.
+    pub parent_thread: AtomicU32,
+    /// The real user that it ended as.
+    pub last_user: AtomicU32,
+    /// PR_SET_DUMPABLE.
+    pub dumpable: AtomicU32,
     /// Parents that wait for this process's children to change.
     pub child_changed: WaitQueue,
     /// Threads that wait for the end of a stop.
@@ -120,9 +136,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// Sends a signal to the process as a whole.
+    /// Sends a signal to the process as a whole. Only one that queues can be lost: its queue may be full.
     pub fn signal(&self, info: Info) {
-        signal::send_to_process(self, info);
+        let _ = signal::send_to_process(self, info);
+    }
+
+    /// What it does on signals.
+    pub fn actions(&self) -> Arc<Actions> {
+        self.actions.lock().clone()
+    }
+
+    /// Whether its first thread has ended before others: that is a zombie, and lends its number to the process.
+    pub fn first_thread_has_ended(&self) -> bool {
+        !self.threads.lock().iter().any(|t| t.tid() == self.pid)
     }
 
     /// A thread, the first if it still runs.
@@ -137,7 +163,7 @@ impl Process {
 
     /// Its name: that of its first thread, which may have ended before the others.
     pub fn name(&self) -> Name {
-        let first = self.threads.lock().iter().find(|t| t.tid == self.pid).cloned();
+        let first = self.threads.lock().iter().find(|t| t.tid() == self.pid).cloned();
         match (first, *self.first_name.lock()) {
             (Some(first), _) => *first.name.lock(),
             (None, Some(name)) => name,
@@ -191,6 +217,14 @@ impl Process {
             }
         }
         self.signal(Info::kernel(number::SIGALRM));
+    }
+
+    /// Its real user, as its first thread has it.
+    pub fn user_id(&self) -> u32 {
+        match self.any_thread() {
+            Some(thread) => thread.credentials.id(Which::User),
+            None => self.last_user.load(Ordering::Relaxed),
+        }
     }
 
     /// Whether it has ended.

@@ -23,6 +23,16 @@ struct Tables {
     last: u32,
 }
 
+impl Tables {
+    /// Whether a task or process has a number, or, if that is looked for, a group or session.
+    fn is_in_use(&self, number: u32, groups_too: bool) -> bool {
+        let has = |id: &AtomicU32| id.load(Ordering::Relaxed) == number;
+        self.tasks.contains_key(&number)
+            || self.processes.contains_key(&number)
+            || groups_too && self.processes.values().any(|p| has(&p.group) || has(&p.session))
+    }
+}
+
 static TABLES: SpinLock<Tables> =
     SpinLock::new(Tables { tasks: BTreeMap::new(), processes: BTreeMap::new(), last: 0 });
 /// Forks since boot.
@@ -36,13 +46,8 @@ pub fn new_number() -> Option<u32> {
     for _ in 0..PID_MAX {
         tables.last = if tables.last >= PID_MAX { 300 } else { tables.last + 1 };
         let number = tables.last;
-        let in_use = tables.tasks.contains_key(&number)
-            || tables.processes.contains_key(&number)
-            // A wrap-around is rare; the search through the groups happens only then.
-            || FORKS.load(Ordering::Relaxed) > PID_MAX / 2
-                && tables.processes.values().any(|p| {
-                    p.group.load(Ordering::Relaxed) == number || p.session.load(Ordering::Relaxed) == number
-                });
+        // A wrap-around is rare; the search through the groups happens only then.
+        let in_use = tables.is_in_use(number, FORKS.load(Ordering::Relaxed) > PID_MAX / 2);
         if !in_use {
             return Some(number);
         }
@@ -59,7 +64,7 @@ pub fn last_number() -> u32 {
 pub fn add_task(task: &Arc<Task>) {
     TASKS.fetch_add(1, Ordering::Relaxed);
     FORKS.fetch_add(1, Ordering::Relaxed);
-    TABLES.lock().tasks.insert(task.tid, Arc::downgrade(task));
+    TABLES.lock().tasks.insert(task.tid(), Arc::downgrade(task));
 }
 
 /// Enters a process.
@@ -71,6 +76,18 @@ pub fn add_process(process: &Arc<Process>) {
 pub fn remove_task(tid: u32) {
     TASKS.fetch_sub(1, Ordering::Relaxed);
     TABLES.lock().tasks.remove(&tid);
+}
+
+/// A task has got the number of one that is gone.
+pub fn renumber_task(old: u32, task: &Arc<Task>) {
+    let mut tables = TABLES.lock();
+    tables.tasks.remove(&old);
+    tables.tasks.insert(task.tid(), Arc::downgrade(task));
+}
+
+/// The process that a number means for kill and the like: its own, or that of one of its threads.
+pub fn process_of(number: u32) -> Option<Arc<Process>> {
+    process(number).or_else(|| task(number).map(|task| task.process.clone()))
 }
 
 /// Forgets a process.

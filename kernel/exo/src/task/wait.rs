@@ -9,6 +9,7 @@ use super::{Process, Status, current, process::Usage, table};
 use crate::{
     errno::{Errno, Result},
     sched::wait::wait_for,
+    signal::{code, number},
 };
 
 /// Which children.
@@ -35,6 +36,12 @@ pub struct Options {
     pub no_wait: bool,
     /// Leave the child as it is, to be waited for again.
     pub keep: bool,
+    /// Children that report their end with another signal than SIGCHLD, instead of the others (__WCLONE).
+    pub clones: bool,
+    /// All children, whatever they report with (__WALL).
+    pub all: bool,
+    /// Only the calling thread's (__WNOTHREAD).
+    pub own: bool,
 }
 
 /// What a wait found.
@@ -42,67 +49,111 @@ pub struct Options {
 pub struct Found {
     /// The child.
     pub pid: u32,
+    /// Its real user.
+    pub uid: u32,
     /// Its status in wait4's form.
     pub status: u32,
     /// What it used.
     pub usage: Usage,
 }
 
-/// Removes an ended child for good.
-pub fn reap(parent: &Arc<Process>, child: &Arc<Process>) -> Usage {
-    let own = *child.children_usage.lock();
-    let usage = Usage { cpu_ns: child.cpu_ns() + own.cpu_ns, peak_pages: own.peak_pages };
-    {
-        let mut sum = parent.children_usage.lock();
-        sum.cpu_ns += usage.cpu_ns;
-        sum.peak_pages = sum.peak_pages.max(usage.peak_pages);
+/// What a status in wait4's form is for waitid: si_code and si_status.
+pub fn code_and_value(status: u32) -> (i32, u32) {
+    match (status, status & 0x7f) {
+        (CONTINUED, _) => (code::CLD_CONTINUED, number::SIGCONT),
+        (_, STOPPED) => (code::CLD_STOPPED, (status >> 8) & 0xff),
+        (_, 0) => (code::CLD_EXITED, (status >> 8) & 0xff),
+        (_, signal) if status & DUMPED != 0 => (code::CLD_DUMPED, signal),
+        (_, signal) => (code::CLD_KILLED, signal),
     }
+}
+
+/// In a status: goes on.
+const CONTINUED: u32 = 0xffff;
+/// In the low bits of a status: stopped.
+const STOPPED: u32 = 0x7f;
+/// In a status: has written a core file.
+const DUMPED: u32 = 0x80;
+
+fn usage_of(child: &Process) -> Usage {
+    let own = *child.children_usage.lock();
+    Usage { cpu_ns: child.cpu_ns() + own.cpu_ns, peak_pages: own.peak_pages }
+}
+
+/// Removes an ended child for good, without waiting for it.
+pub fn forget(parent: &Process, child: &Process) {
     let removed = {
         let mut children = parent.children.lock();
-        children.iter().position(|c| c.pid == child.pid).map(|at| children.swap_remove(at))
+        let at = children.iter().position(|c| core::ptr::eq::<Process>(&**c, child));
+        at.map(|at| children.remove(at))
     };
-    drop(removed);
-    table::remove_process(child.pid);
-    usage
+    if removed.is_some() {
+        table::remove_process(child.pid);
+    }
+}
+
+/// What there is to say about a child, if it is what a wait is for; and whether it has ended.
+fn change(child: &Process, options: Options) -> Option<(u32, bool)> {
+    let mut status = child.status.lock();
+    match *status {
+        Status::Ended(value) if options.ended => Some((value, true)),
+        Status::Stopped { signal, told: false } if options.stopped => {
+            if !options.keep {
+                *status = Status::Stopped { signal, told: true };
+            }
+            Some(((signal << 8) | STOPPED, false))
+        }
+        Status::Continued if options.continued => {
+            if !options.keep {
+                *status = Status::Running;
+            }
+            Some((CONTINUED, false))
+        }
+        _ => None,
+    }
+}
+
+fn is_meant(child: &Process, which: Which, options: Options) -> bool {
+    let chosen = match which {
+        Which::Any => true,
+        Which::Pid(pid) => child.pid == pid,
+        Which::Group(group) => child.group.load(Ordering::Relaxed) == group,
+    };
+    let is_clone = child.exit_signal.load(Ordering::Relaxed) != number::SIGCHLD;
+    chosen
+        && (options.all || is_clone == options.clones)
+        && (!options.own || child.parent_thread.load(Ordering::Relaxed) == current().tid())
 }
 
 fn look(parent: &Arc<Process>, which: Which, options: Options) -> Option<Result<Option<Found>>> {
     let mut any = false;
-    let mut found = None;
-    {
-        let children = parent.children.lock();
-        let fits = |child: &&Arc<Process>| match which {
-            Which::Any => true,
-            Which::Pid(pid) => child.pid == pid,
-            Which::Group(group) => child.group.load(Ordering::Relaxed) == group,
-        };
-        for child in children.iter().filter(fits) {
+    // An ended child is taken out of the list under the same lock, so that one thread alone gets it.
+    let found = {
+        let mut children = parent.children.lock();
+        let mut found = None;
+        for (at, child) in children.iter().enumerate().filter(|(_, child)| is_meant(child, which, options)) {
             any = true;
-            let mut status = child.status.lock();
-            let value = match *status {
-                Status::Ended(value) if options.ended => value,
-                Status::Stopped { signal, told: false } if options.stopped => {
-                    if !options.keep {
-                        *status = Status::Stopped { signal, told: true };
-                    }
-                    (signal << 8) | 0x7f
-                }
-                Status::Continued if options.continued => {
-                    if !options.keep {
-                        *status = Status::Running;
-                    }
-                    0xffff
-                }
-                _ => continue,
-            };
-            found = Some((child.clone(), value, matches!(*status, Status::Ended(_))));
-            break;
+            if let Some((status, has_ended)) = change(child, options) {
+                found = Some((at, child.clone(), status, has_ended && !options.keep));
+                break;
+            }
         }
-    }
+        if let Some((at, _, _, true)) = found {
+            children.remove(at);
+        }
+        found
+    };
     match found {
-        Some((child, status, ended)) => {
-            let usage = if ended && !options.keep { reap(parent, &child) } else { Usage::default() };
-            Some(Ok(Some(Found { pid: child.pid, status, usage })))
+        Some((_, child, status, taken)) => {
+            let usage = usage_of(&child);
+            if taken {
+                let mut sum = parent.children_usage.lock();
+                sum.cpu_ns += usage.cpu_ns;
+                sum.peak_pages = sum.peak_pages.max(usage.peak_pages);
+                drop(sum);
+                table::remove_process(child.pid);
+            }
+            Some(Ok(Some(Found { pid: child.pid, uid: child.user_id(), status, usage })))
         }
         None if !any => Some(Err(Errno::ECHILD)),
         None if options.no_wait => Some(Ok(None)),

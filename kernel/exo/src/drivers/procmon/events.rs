@@ -163,7 +163,7 @@ fn record(kind: u32, process: &Process, pid: u32, name: Name, detail: u64) {
 pub fn on_fork(maker: &Task, child: &Process) {
     COUNTERS[cpu_index()].forks.fetch_add(1, Ordering::Relaxed);
     if filter::on_fork(&maker.process, child) {
-        record(FORK, child, child.pid, child.name(), u64::from(maker.tid));
+        record(FORK, child, child.pid, child.name(), u64::from(maker.tid()));
     }
 }
 
@@ -186,7 +186,7 @@ pub fn on_exit(process: &Process, status: u32) {
 /// A thread was given another name.
 pub fn on_rename(thread: &Task, name: Name) {
     if filter::follows(&thread.process) {
-        record(COMM, &thread.process, thread.tid, name, 0);
+        record(COMM, &thread.process, thread.tid(), name, 0);
     }
 }
 

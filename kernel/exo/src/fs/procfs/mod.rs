@@ -81,7 +81,7 @@ static ENTRIES: &[Entry] = &[
     Entry { name: "sysrq-trigger", content: Content::Trigger(machine::sysrq) },
     Entry {
         name: "thread-self",
-        content: Content::Link(|| Ok(format!("{}/task/{}", current().pid, current().tid).into_bytes())),
+        content: Content::Link(|| Ok(format!("{}/task/{}", current().pid, current().tid()).into_bytes())),
     },
     text("uptime", machine::uptime),
     text("version", machine::version),

@@ -56,7 +56,7 @@ impl Reference {
     }
 
     pub(super) fn to_thread(&self, thread: &Arc<Task>) -> Self {
-        Self { thread: Some((Arc::downgrade(thread), thread.tid)), ..self.clone() }
+        Self { thread: Some((Arc::downgrade(thread), thread.tid())), ..self.clone() }
     }
 
     /// What it refers to; ESRCH if that has ended and been waited for.
@@ -67,10 +67,10 @@ impl Reference {
         let thread = match &self.thread {
             Some((thread, tid)) => {
                 let thread = thread.upgrade().ok_or(Errno::ESRCH)?;
-                let is_there = process.threads.lock().iter().any(|t| t.tid == *tid);
+                let is_there = process.threads.lock().iter().any(|t| t.tid() == *tid);
                 Some(is_there.then_some(thread).ok_or(Errno::ESRCH)?)
             }
-            None => process.threads.lock().iter().find(|t| t.tid == self.pid).cloned(),
+            None => process.threads.lock().iter().find(|t| t.tid() == self.pid).cloned(),
         };
         Ok(Subject { process, thread, is_thread: self.thread.is_some() })
     }
@@ -99,7 +99,7 @@ impl Subject {
     /// Its number: the thread's or the process's.
     pub(super) fn number(&self) -> u32 {
         match &self.thread {
-            Some(thread) if self.is_thread => thread.tid,
+            Some(thread) if self.is_thread => thread.tid(),
             _ => self.process.pid,
         }
     }
@@ -175,7 +175,7 @@ pub(super) fn directory(process: &Arc<Process>) -> Arc<Node> {
 
 /// The directory of a thread, by its own number.
 pub(super) fn directory_of_thread(thread: &Arc<Task>) -> Arc<Node> {
-    thread_directory(Reference::to_process(&thread.process).to_thread(thread), thread.tid)
+    thread_directory(Reference::to_process(&thread.process).to_thread(thread), thread.tid())
 }
 
 /// The directory of a thread.

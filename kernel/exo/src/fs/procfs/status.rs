@@ -7,15 +7,13 @@ use core::{
 };
 
 use exo_hal::cpu::percpu::cpu_count;
+use exo_logic::credentials::{Capabilities, Ids};
 
 use super::process::{Subject, state};
 use crate::{
     signal::{SignalSet, number},
     task::limits::INFINITY,
 };
-
-/// All capabilities that Linux 6.12 has.
-const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
 
 /// Sets of signals, bit n - 1 for signal n.
 pub(super) struct Signals {
@@ -29,8 +27,9 @@ pub(super) struct Signals {
 impl Signals {
     pub(super) fn of(of: &Subject) -> Self {
         let (mut ignored, mut caught) = (0, 0);
+        let actions = of.process.actions();
         for signal in 1..=number::LAST {
-            match of.process.actions.get(signal).handler {
+            match actions.get(signal).handler {
                 0 => {}
                 1 => ignored |= SignalSet::of(signal).0,
                 _ => caught |= SignalSet::of(signal).0,
@@ -66,8 +65,19 @@ pub(super) fn status(of: &Subject, out: &mut dyn Write) -> Result {
     writeln!(out, "\nUmask:\t{:04o}\nState:\t{letter} ({word})", process.fs.umask.load(Ordering::Relaxed))?;
     let parent = process.parent.lock().upgrade().map_or(0, |p| p.pid);
     writeln!(out, "Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{parent}", process.pid, of.number())?;
-    writeln!(out, "TracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0")?;
-    writeln!(out, "FDSize:\t{}\nGroups:\t ", of.files().map_or(0, |files| files.size()))?;
+    let credentials = of.thread.as_ref().map(|thread| thread.credentials.get());
+    out.write_str("TracerPid:\t0")?;
+    let credentials = credentials.as_deref();
+    for (name, ids) in [("Uid", credentials.map(|c| c.users)), ("Gid", credentials.map(|c| c.groups))] {
+        let Ids { real, effective, saved, fs } = ids.unwrap_or_default();
+        write!(out, "\n{name}:\t{real}\t{effective}\t{saved}\t{fs}")?;
+    }
+    write!(out, "\nFDSize:\t{}\nGroups:\t", of.files().map_or(0, |files| files.size()))?;
+    for group in credentials.iter().flat_map(|c| c.supplementary.iter()) {
+        write!(out, "{group} ")?;
+    }
+    // Linux has a space at the end of the line.
+    out.write_str(if credentials.is_none_or(|c| c.supplementary.is_empty()) { " \n" } else { "\n" })?;
     let (group, session) = (process.group.load(Ordering::Relaxed), process.session.load(Ordering::Relaxed));
     writeln!(out, "NStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{group}\nNSsid:\t{session}", process.pid, of.number())?;
     writeln!(out, "Kthread:\t0")?;
@@ -78,11 +88,18 @@ pub(super) fn status(of: &Subject, out: &mut dyn Write) -> Result {
     }
     writeln!(out, "Threads:\t{}", process.threads.lock().len())?;
     signals(of, out)?;
-    writeln!(out, "CapInh:\t{:016x}", 0)?;
-    for name in ["CapPrm", "CapEff", "CapBnd"] {
-        writeln!(out, "{name}:\t{ALL_CAPABILITIES:016x}")?;
+    let sets = credentials.map_or(Capabilities::default(), |c| c.capabilities);
+    for (name, set) in [
+        ("CapInh", sets.inheritable),
+        ("CapPrm", sets.permitted),
+        ("CapEff", sets.effective),
+        ("CapBnd", sets.bounding),
+        ("CapAmb", sets.ambient),
+    ] {
+        writeln!(out, "{name}:\t{set:016x}")?;
     }
-    writeln!(out, "CapAmb:\t{:016x}\nNoNewPrivs:\t0\nSeccomp:\t0\nSeccomp_filters:\t0", 0)?;
+    let is_limited = of.thread.as_ref().is_some_and(|t| t.no_new_privileges.load(Ordering::Relaxed));
+    writeln!(out, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0", u32::from(is_limited))?;
     let all = u64::MAX >> (64 - cpu_count().clamp(1, 64));
     let allowed = of.thread.as_ref().map_or(all, |t| t.affinity.load(Ordering::Relaxed) & all);
     write!(out, "Cpus_allowed:\t{allowed:x}\nCpus_allowed_list:\t")?;

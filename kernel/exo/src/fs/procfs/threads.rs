@@ -17,7 +17,7 @@ impl DynamicDirectory for Threads {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
         let subject = self.0.get().map_err(|_| Errno::ENOENT)?;
         let tid = number(name).ok_or(Errno::ENOENT)?;
-        let thread = subject.process.threads.lock().iter().find(|t| t.tid == tid).cloned();
+        let thread = subject.process.threads.lock().iter().find(|t| t.tid() == tid).cloned();
         let thread = thread.ok_or(Errno::ENOENT)?;
         Ok(process::thread_directory(self.0.to_thread(&thread), tid))
     }
@@ -27,7 +27,7 @@ impl DynamicDirectory for Threads {
         // Their number is the program's choice, and others may come while there is no lock.
         let count = subject.process.threads.lock().len();
         let mut tids: Vec<u32> = mm::list(count)?;
-        tids.extend(subject.process.threads.lock().iter().map(|t| t.tid).take(count));
+        tids.extend(subject.process.threads.lock().iter().map(|t| t.tid()).take(count));
         tids.sort_unstable();
         for tid in tids.into_iter().filter(|tid| u64::from(*tid) > after) {
             let name = format!("{tid}");

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who a thread acts for: user and group ids, capabilities; and what is counted for each user.
+
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use alloc::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+
+use exo_hal::sync::SpinLock;
+use exo_logic::credentials::{Capabilities, Ids, capability};
+
+use super::Task;
+
+/// Most supplementary groups, as on Linux.
+pub const GROUPS_MAX: usize = 65_536;
+
+/// What is counted for all processes of a real user id together.
+#[derive(Debug)]
+pub struct User {
+    id: u32,
+    /// Threads.
+    pub threads: AtomicUsize,
+    /// Queued signals.
+    pub signals: AtomicUsize,
+}
+
+static USERS: SpinLock<BTreeMap<u32, Weak<User>>> = SpinLock::new(BTreeMap::new());
+
+impl User {
+    /// The counts of the user `id`.
+    pub fn find(id: u32) -> Arc<Self> {
+        let mut users = USERS.lock();
+        if let Some(user) = users.get(&id).and_then(Weak::upgrade) {
+            return user;
+        }
+        let user = Arc::new(Self { id, threads: AtomicUsize::new(0), signals: AtomicUsize::new(0) });
+        users.insert(id, Arc::downgrade(&user));
+        user
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let mut users = USERS.lock();
+        if users.get(&self.id).is_some_and(|user| user.strong_count() == 0) {
+            users.remove(&self.id);
+        }
+    }
+}
+
+/// The credentials of a thread. They never change: a thread gets others instead.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// User ids.
+    pub users: Ids,
+    /// Group ids.
+    pub groups: Ids,
+    /// Supplementary groups, sorted.
+    pub supplementary: Arc<Vec<u32>>,
+    /// What the thread may do beyond an ordinary user.
+    pub capabilities: Capabilities,
+    /// Capabilities outlive the loss of the superuser's ids, until the next exec (PR_SET_KEEPCAPS).
+    pub keeps_capabilities: bool,
+    /// Who is charged: the real user.
+    pub user: Arc<User>,
+}
+
+impl Credentials {
+    /// The superuser's.
+    pub fn root() -> Self {
+        Self {
+            users: Ids::default(),
+            groups: Ids::default(),
+            supplementary: Arc::new(Vec::new()),
+            capabilities: Capabilities::ROOT,
+            keeps_capabilities: false,
+            user: User::find(0),
+        }
+    }
+
+    /// The same with other user ids.
+    pub fn with_users(&self, users: Ids) -> Self {
+        let capabilities = self.capabilities.after_users(&self.users, &users, self.keeps_capabilities);
+        let user = if users.real == self.users.real { self.user.clone() } else { User::find(users.real) };
+        Self { users, capabilities, user, ..self.clone() }
+    }
+
+    /// Those of a program that is started.
+    pub fn after_exec(&self) -> Self {
+        let settle = |ids: Ids| Ids { saved: ids.effective, fs: ids.effective, ..ids };
+        Self {
+            users: settle(self.users),
+            groups: settle(self.groups),
+            capabilities: self.capabilities.after_exec(&self.users),
+            keeps_capabilities: false,
+            ..self.clone()
+        }
+    }
+
+    /// Whether a capability is in force.
+    pub fn has(&self, capability: u32) -> bool {
+        self.capabilities.has(capability)
+    }
+
+    /// Whether a thread with these may send signals to one with `target`'s.
+    pub fn may_signal(&self, target: &Self) -> bool {
+        let (own, other) = (&self.users, &target.users);
+        [own.effective, own.real].iter().any(|id| *id == other.saved || *id == other.real)
+            || self.has(capability::KILL)
+    }
+}
+
+/// A thread's credentials: the whole, and the four ids that are asked for most, which are read without a lock.
+#[derive(Debug)]
+pub struct Cell {
+    whole: SpinLock<Arc<Credentials>>,
+    /// Real and effective user, real and effective group.
+    ids: [AtomicU32; 4],
+}
+
+/// Which id [`Cell::id`] gives.
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    /// Real user.
+    User,
+    /// Effective user.
+    EffectiveUser,
+    /// Real group.
+    Group,
+    /// Effective group.
+    EffectiveGroup,
+}
+
+impl Cell {
+    /// A thread's first ones.
+    pub fn new(credentials: Arc<Credentials>) -> Self {
+        credentials.user.threads.fetch_add(1, Ordering::Relaxed);
+        let ids = [
+            credentials.users.real,
+            credentials.users.effective,
+            credentials.groups.real,
+            credentials.groups.effective,
+        ];
+        Self { whole: SpinLock::new(credentials), ids: ids.map(AtomicU32::new) }
+    }
+
+    /// All of them.
+    pub fn get(&self) -> Arc<Credentials> {
+        self.whole.lock().clone()
+    }
+
+    /// One id.
+    #[inline(always)]
+    pub fn id(&self, which: Which) -> u32 {
+        self.ids[which as usize].load(Ordering::Relaxed)
+    }
+
+    fn replace(&self, new: Arc<Credentials>) -> Arc<Credentials> {
+        let ids = [new.users.real, new.users.effective, new.groups.real, new.groups.effective];
+        for (to, id) in self.ids.iter().zip(ids) {
+            to.store(id, Ordering::Relaxed);
+        }
+        new.user.threads.fetch_add(1, Ordering::Relaxed);
+        let old = core::mem::replace(&mut *self.whole.lock(), new);
+        old.user.threads.fetch_sub(1, Ordering::Relaxed);
+        old
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        self.whole.lock().user.threads.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Gives the running thread other credentials.
+pub fn commit(task: &Task, new: Credentials) {
+    let new = Arc::new(new);
+    let old = task.credentials.replace(new.clone());
+    let acts = |c: &Credentials| (c.users.effective, c.groups.effective, c.users.fs, c.groups.fs);
+    // Who acts as somebody else from now on shows its memory to nobody, and its parent's end is no longer its own affair.
+    if acts(&old) != acts(&new) || new.capabilities.permitted & !old.capabilities.permitted != 0 {
+        task.process.dumpable.store(0, Ordering::Relaxed);
+        task.death_signal.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Whether the running thread has a capability in force.
+pub fn capable(capability: u32) -> bool {
+    super::current().credentials.get().has(capability)
+}
