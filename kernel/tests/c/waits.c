@@ -127,8 +127,8 @@ static void clones(void)
 	printf("a clone without a signal, waited for as a child: %s\n", error(waitpid(child, &status, 0)));
 	printf("with __WCLONE: %d", waitpid(child, &status, __WCLONE) == child);
 	printf(", status %d\n", WEXITSTATUS(status));
-	child = clone(clone_body, stack + sizeof stack, SIGUSR1, NULL);
 	signal(SIGUSR1, SIG_IGN);
+	child = clone(clone_body, stack + sizeof stack, SIGUSR1, NULL);
 	printf("a clone with SIGUSR1, with __WALL: %d\n", waitpid(child, &status, __WALL) == child);
 	child = child_that(0);
 	printf("a child with __WCLONE: %s\n", error(waitpid(child, &status, __WCLONE)));

@@ -541,11 +541,12 @@ impl File for Snapshot {
     }
 
     fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
-        let words = self.words(io.offset)?;
-        let start = usize::try_from(io.offset).unwrap_or(usize::MAX).min(words.len());
-        let part = words.get(start..).unwrap_or_default();
+        let text = self.text(io.offset)?;
+        let start = usize::try_from(io.offset).unwrap_or(usize::MAX).min(text.len());
+        let part = text.get(start..).unwrap_or_default();
         let count = part.len().min(to.len());
         to.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+        self.text.lock().end = io.offset.saturating_add(count as u64);
         Ok(count)
     }
 
