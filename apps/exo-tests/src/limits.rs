@@ -3,6 +3,7 @@
 //! the system must work as before.
 
 use std::io::{self, Write as _};
+use std::os::fd::FromRawFd as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -93,10 +94,16 @@ fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     unsafe { libc::setrlimit(resource, &limit) };
 }
 
-/// Does `work` while files have all memory but `left` bytes, beyond which the kernel has its reserve.
+/// What decides whether this process is ended when memory is out.
+const OOM_ADJUST: &str = "/proc/self/oom_score_adj";
+
+/// Does `work` while a file has all memory but `left` bytes, beyond which the kernel has its reserve.
 pub(crate) fn with_little_memory(left: u64, work: impl FnOnce() -> Outcome) -> Outcome {
-    const PATH: &str = "/tmp/fill";
-    let mut file = std::fs::File::create(PATH)?;
+    // One without a name: those with one may not have all memory.
+    // SAFETY: the name is a string, and the descriptor a new one.
+    let mut file = unsafe { std::fs::File::from_raw_fd(libc::memfd_create(c"fill".as_ptr(), 0)) };
+    // Who runs short is not to end this process, which has most.
+    std::fs::write(OOM_ADJUST, "-1000")?;
     let piece = vec![0xa5; 1 << 20];
     let full = loop {
         if let Err(error) = file.write_all(&piece) {
@@ -109,8 +116,7 @@ pub(crate) fn with_little_memory(left: u64, work: impl FnOnce() -> Outcome) -> O
     }
     file.set_len(size - left)?;
     let result = work();
-    drop(file);
-    std::fs::remove_file(PATH)?;
+    std::fs::write(OOM_ADJUST, "0")?;
     result
 }
 

@@ -3,7 +3,7 @@
 //!
 //! * `threads`, `channels`, `maps`, `files`, `processes`, `uring` print what they find, never when or where, so their output is the
 //!   same on every kernel that is right.
-//! * `faults`, `limits` and `uring-hostile` are attacks that must end the attacker alone.
+//! * `faults`, `limits`, `hoard` and `uring-hostile` are attacks that must end the attacker alone.
 //! * `disk-write`, `disk-verify` and `disk-use` need a disk that may be overwritten.
 //! * `fuzz` makes random system calls.
 //! * `messages` and `lean` need Exo-Kernel.
@@ -11,6 +11,7 @@
 mod disks;
 mod faults;
 mod fuzz;
+mod hoard;
 mod lean;
 mod limits;
 mod messages;
@@ -36,6 +37,8 @@ Tests that end with 1 and say why if something is wrong:
   uring-disk-errors
                 io_uring on a disk with bad sectors 2048 and 4096
   uring-hostile wrong indices and random entries harm only the program
+  hoard         memory that the kernel uses for a program counts as its own,
+                and others are served; for a machine with 128 MiB
   messages      Exo-Kernel's messages between processes and threads
   lean          calls that shall neither allocate nor lock do not
   disk-write    writes a disk in rounds and says which of them are flushed
@@ -118,6 +121,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Test>, lexopt::Error> {
         Some("uring-hostile") => Box::new(uring::hostile),
         Some("faults") => Box::new(faults::run),
         Some("limits") => Box::new(limits::run),
+        Some("hoard") => Box::new(hoard::run),
         Some("messages") => Box::new(messages::run),
         Some("lean") => Box::new(lean::run),
         Some("fuzz") => Box::new(move || fuzz::run(&fuzz)),

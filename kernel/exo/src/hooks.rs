@@ -19,7 +19,7 @@ use crate::{
     sched::{self, timer},
     signal::{self, Info, code, number},
     syscall,
-    task::{self, Task, current, exit, work},
+    task::{self, Task, current, work},
 };
 
 // SAFETY: the only type that implements it.
@@ -56,8 +56,10 @@ fn exo_return_to_user(regs: &mut Regs) {
         if sched::should_reschedule() {
             sched::schedule();
         }
-        if current().work.load(Ordering::Acquire) == 0 {
-            return;
+        match current().work.load(Ordering::Acquire) {
+            0 => return,
+            due if due & work::OUT_OF_MEMORY != 0 => oom::relieve(),
+            _ => {}
         }
         signal::before_user_mode(regs);
     }
@@ -88,11 +90,7 @@ fn exo_interrupt(line: u8) {
 fn exo_copy_fault(address: usize, write: bool) -> bool {
     match current().memory().handle_fault(address, write, false) {
         Ok(()) => true,
-        // The running task cannot wait here: what it holds may be what the victim needs to end.
-        Err(Unresolved::NoMemory) => {
-            oom::kill_largest();
-            false
-        }
+        Err(Unresolved::NoMemory) => oom::resolve_from_reserve(address, write),
         Err(_) => false,
     }
 }
@@ -106,13 +104,8 @@ fn exo_user_fault(regs: &mut Regs, fault: Fault) {
             match memory.handle_fault(address, write, execute) {
                 Ok(()) => return,
                 Err(Unresolved::NoMemory) => {
-                    if oom::kill_largest() {
-                        // Somebody else ends; this access is tried again.
-                        sched::schedule();
-                    } else if !task.is_killed() {
-                        // Nobody is left to end but the first program.
-                        exit::exit_process(&task, number::SIGKILL);
-                    }
+                    oom::relieve();
+                    // If somebody else ends, this access is tried again.
                     return;
                 }
                 Err(Unresolved::NotMapped) => Info::fault(number::SIGSEGV, code::SEGV_MAPERR, address),

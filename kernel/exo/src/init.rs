@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a machine that works to the first program.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -106,6 +106,7 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         exit_signal: AtomicU32::new(0),
         first_name: SpinLock::new(None),
         strings: SpinLock::default(),
+        oom_adjust: AtomicI32::new(0),
     })
 }
 

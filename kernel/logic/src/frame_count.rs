@@ -58,6 +58,32 @@ impl FrameCount {
         self.0.fetch_sub(PIN, Ordering::AcqRel);
     }
 
+    /// Whether there is one reference but for those of pins, which have one each.
+    #[inline]
+    pub fn is_only_but_pins(&self) -> bool {
+        let count = self.0.load(Ordering::Acquire);
+        (count % PIN).wrapping_sub(count / PIN) == 1
+    }
+
+    /// Whether nothing but one pin is left.
+    pub fn is_last_pin(&self) -> bool {
+        self.0.load(Ordering::Acquire) == PIN + 1
+    }
+
+    /// The frame is a page table, which has one owner: `added` more of its entries are in use. The owner alone calls this.
+    #[inline]
+    pub fn add_entries(&self, added: u32) {
+        self.0.store(self.0.load(Ordering::Relaxed) + u64::from(added), Ordering::Relaxed);
+    }
+
+    /// `removed` of a page table's entries are empty now: how many are left in use. The owner alone calls this.
+    #[inline]
+    pub fn remove_entries(&self, removed: u32) -> u64 {
+        let left = self.0.load(Ordering::Relaxed) - u64::from(removed);
+        self.0.store(left, Ordering::Relaxed);
+        left - 1
+    }
+
     /// Whether somebody has pinned it.
     #[inline]
     pub fn is_pinned(&self) -> bool {
@@ -68,6 +94,25 @@ impl FrameCount {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pin_does_not_make_a_page_shared() {
+        let count = FrameCount::default();
+        count.begin();
+        count.share();
+        assert!(count.pin() && count.is_only_but_pins() && !count.is_last_pin());
+        count.share();
+        assert!(!count.is_only_but_pins());
+        assert!(!count.release() && !count.release() && count.is_last_pin());
+    }
+
+    #[test]
+    fn a_table_knows_when_it_is_empty() {
+        let count = FrameCount::default();
+        count.begin();
+        count.add_entries(3);
+        assert_eq!((count.remove_entries(2), count.remove_entries(1)), (1, 0));
+    }
 
     #[test]
     fn the_last_reference_frees() {

@@ -163,6 +163,11 @@ pub trait File: Send + Sync {
         None
     }
 
+    /// Bytes of the kernel's memory that closing it would free; asked when memory is out, by whoever may hold a lock of the file.
+    fn kernel_memory(&self) -> usize {
+        0
+    }
+
     /// For a device that keeps no state: which, so that it can be used without looking at the open file.
     fn stateless(&self) -> Option<super::table::Stateless> {
         None
@@ -495,6 +500,11 @@ impl File for Regular {
 
     fn pages(&self) -> Result<Option<Arc<Pages>>> {
         Ok(Some(self.pages.clone()))
+    }
+
+    /// Of a file without a name, what only its descriptors keep.
+    fn kernel_memory(&self) -> usize {
+        if self.node.is_named() { 0 } else { self.pages.resident() * PAGE_SIZE }
     }
 }
 

@@ -10,7 +10,7 @@ use alloc::{
     vec::Vec,
 };
 
-use exo_hal::{boot::spin_once::Once, mm::frame, sync::SpinLock, time};
+use exo_hal::{boot::spin_once::Once, sync::SpinLock, time};
 
 use super::{
     OpenFile,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
-    mm::Pages,
+    mm::{Pages, oom},
 };
 
 /// `S_IF` bits.
@@ -198,6 +198,11 @@ impl Node {
         meta.changed = time::wall_ns();
     }
 
+    /// Whether it has a name, as far as that is known without waiting.
+    pub fn is_named(&self) -> bool {
+        self.meta.try_lock().is_none_or(|meta| meta.links > 0)
+    }
+
     /// Notes that the content changed.
     pub fn touch(&self) {
         let now = time::wall_ns();
@@ -272,7 +277,7 @@ impl Node {
         if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        if !frame::available(0) {
+        if !oom::has_room(0) {
             return Err(Errno::ENOSPC);
         }
         {

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    mm::oom,
     sched::wait::{Ended, WaitQueue, wait_for},
     signal::{self, Info, number},
     task::current,
@@ -29,6 +30,8 @@ use crate::{
 const CAPACITY: usize = 65536;
 /// As high as a program may raise that, as on Linux by default.
 pub const MOST_CAPACITY: usize = 1 << 20;
+/// As many page frames.
+const FRAMES: usize = CAPACITY / exo_hal::PAGE_SIZE;
 /// What it holds at first; it grows when a writer needs more.
 const FIRST_CAPACITY: usize = 4096;
 /// Writes of up to this many bytes are not mixed with others.
@@ -136,7 +139,7 @@ impl Pipe {
         let capacity = self.capacity();
         let wanted = content.ring.len().saturating_add(length).min(capacity);
         if wanted > content.ring.capacity() {
-            if !frame::available(capacity / exo_hal::PAGE_SIZE) {
+            if !oom::has_room(capacity / exo_hal::PAGE_SIZE) {
                 return Some(Err(Errno::ENOMEM));
             }
             content.ring.grow(wanted.next_power_of_two().max(FIRST_CAPACITY));
@@ -182,6 +185,10 @@ impl Pipe {
     fn write(&self, io: Io, from: usize, length: usize) -> Result {
         let mut done = 0;
         let packets = io.direct;
+        if !frame::available(FRAMES) {
+            // If that is in vain, growing says so.
+            oom::make_room(FRAMES);
+        }
         while done < length {
             let at = from.wrapping_add(done);
             let step = match self.try_write(at, length - done, packets) {
@@ -246,6 +253,11 @@ impl Drop for End {
 }
 
 impl File for End {
+    /// Half of the pipe's memory: the other end has the other half.
+    fn kernel_memory(&self) -> usize {
+        self.pipe.content.try_lock().map_or(0, |content| content.ring.capacity() / 2)
+    }
+
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
         self.pipe.read(io, to, length)
     }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    mm::oom,
     sched::wait::{WaitQueue, wait_for},
     signal::{Info, number},
     task::current,
@@ -22,6 +23,8 @@ use crate::{
 
 /// Bytes that wait to be read on each side, at most.
 const CAPACITY: usize = 65536;
+/// As many page frames.
+const FRAMES: usize = CAPACITY / PAGE_SIZE;
 /// Messages that wait, at most: empty ones take room, too.
 const MOST_MESSAGES: usize = 256;
 
@@ -128,7 +131,7 @@ impl Socket {
         if inbox.messages.len() >= MOST_MESSAGES || count == 0 && length > 0 {
             return None;
         }
-        if !frame::available(CAPACITY / PAGE_SIZE) {
+        if !oom::has_room(FRAMES) {
             return Some(Err(Errno::ENOMEM));
         }
         let mut message = vec![0; count].into_boxed_slice();
@@ -159,6 +162,10 @@ impl Socket {
     pub fn send(&self, no_wait: bool, signal: bool, from: usize, length: usize) -> Result {
         if length == 0 && self.pair.kind == Kind::Stream {
             return Ok(0);
+        }
+        if !frame::available(FRAMES) {
+            // If that is in vain, sending says so.
+            oom::make_room(FRAMES);
         }
         let mut done = 0;
         loop {
@@ -197,6 +204,13 @@ impl Drop for Socket {
 }
 
 impl File for Socket {
+    /// What it has yet to read.
+    fn kernel_memory(&self) -> usize {
+        self.own()
+            .try_lock()
+            .map_or(0, |inbox| inbox.bytes + inbox.messages.capacity() * size_of::<Box<[u8]>>())
+    }
+
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
         self.receive(io.no_wait, to, length)
     }

@@ -5,14 +5,18 @@ use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use alloc::{sync::Arc, vec::Vec};
 
-use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock};
+use arrayvec::ArrayVec;
+use exo_hal::{PAGE_SIZE, sync::SpinLock};
 
 use super::{file::OpenFile, locks::Owner};
 use crate::{
     errno::{Errno, Result},
+    mm::oom,
     task::{current, limits::index},
 };
 
+/// Descriptors that [`FileTable::some_files`] looks at at once.
+const SOME: usize = 64;
 /// Descriptors that [`FileTable::stateless`] covers.
 const QUICK: usize = 256;
 
@@ -23,7 +27,7 @@ fn grow(entries: &mut Vec<Option<Entry>>, fd: usize) -> Result<()> {
         return Ok(());
     }
     let bytes = (fd + 1).saturating_mul(size_of::<Option<Entry>>());
-    if !frame::available(bytes.div_ceil(PAGE_SIZE)) {
+    if !oom::has_room(bytes.div_ceil(PAGE_SIZE)) {
         return Err(Errno::ENOMEM);
     }
     entries.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
@@ -287,5 +291,18 @@ impl FileTable {
     /// Descriptors that there is room for, as /proc/PID/status has it.
     pub fn size(&self) -> usize {
         self.entries.lock().len().next_multiple_of(64).max(64)
+    }
+
+    /// The next open files from descriptor `from` on, and where to go on; none at the end of the table, or if it is locked just now.
+    pub fn some_files(&self, from: usize) -> Option<(usize, ArrayVec<Arc<OpenFile>, SOME>)> {
+        let entries = self.entries.try_lock()?;
+        let part = entries.get(from..).filter(|part| !part.is_empty())?;
+        let part = part.get(..SOME.min(part.len()))?;
+        Some((from + part.len(), part.iter().flatten().map(|entry| entry.file.clone()).collect()))
+    }
+
+    /// Bytes that the table itself takes.
+    pub fn kernel_memory(&self) -> usize {
+        self.entries.try_lock().map_or(0, |entries| entries.capacity() * size_of::<Option<Entry>>())
     }
 }

@@ -82,6 +82,12 @@ pub fn file(files: &FileTable, fd: i32) -> Result<Option<Arc<OpenFile>>> {
 }
 
 impl Resources {
+    /// Bytes of buffers that are mapped nowhere any more: what only the registration keeps.
+    pub fn unmapped_bytes(&self) -> usize {
+        let buffers = self.buffers.iter().flatten().flatten();
+        buffers.flat_map(|buffer| &buffer.frames).filter(|page| page.is_last()).count() * PAGE_SIZE
+    }
+
     /// The registered file `index`.
     pub fn file(&self, index: i32) -> Option<Arc<OpenFile>> {
         self.files.as_ref()?.get(usize::try_from(index).ok()?)?.clone()

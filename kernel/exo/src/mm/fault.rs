@@ -4,13 +4,14 @@
 use exo_hal::{
     PAGE_SIZE, USER_END,
     mm::{
-        frame::Frame,
+        frame::{self, Frame},
         paging::{Access, Page},
     },
 };
 use exo_logic::areas::{Area, Flags};
 
 use super::{AddressSpace, Backing, Inner, access, pages::Pages};
+use crate::errno::Errno;
 
 /// Why a fault cannot be resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,12 @@ pub enum Unresolved {
     BeyondEnd,
     /// Memory is used up.
     NoMemory,
+}
+
+impl From<Unresolved> for Errno {
+    fn from(why: Unresolved) -> Self {
+        if why == Unresolved::NoMemory { Self::ENOMEM } else { Self::EFAULT }
+    }
 }
 
 /// File pages that are mapped along with the one that was touched, if they are in memory anyway: a program's code is then
@@ -104,7 +111,10 @@ impl Inner {
         if index as u64 * PAGE_SIZE as u64 >= pages.size() {
             return Err(Unresolved::BeyondEnd);
         }
-        let frame = pages.frame(index).ok_or(Unresolved::NoMemory)?;
+        // What a file may not have is not there, however much memory is free.
+        let short =
+            || if frame::available(frame::SPARE) { Unresolved::BeyondEnd } else { Unresolved::NoMemory };
+        let frame = pages.frame(index).ok_or_else(short)?;
         if shared {
             return self.set(page, frame, allowed);
         }

@@ -4,7 +4,7 @@
 use exo_hal::{PAGE_SIZE, USER_END, mm::frame};
 use exo_logic::areas::{Area, Backing as _, Flags};
 
-use super::{AddressSpace, Backing, Inner, LOWEST, MAPPINGS_TOP, MAX_AREAS, page_up, pages::Sharing};
+use super::{AddressSpace, Backing, Inner, LOWEST, MAPPINGS_TOP, MAX_AREAS, oom, page_up, pages::Sharing};
 use crate::errno::{Errno, Result};
 
 /// Where a new mapping goes.
@@ -35,12 +35,20 @@ impl Inner {
         let removed = self.areas.remove(start, end);
         if !removed.is_empty() {
             self.mapped -= removed.iter().map(|a| a.end - a.start).sum::<usize>();
-            self.table.unmap(start, end);
+            self.forget(start, end);
+        }
+    }
+
+    /// Lets go of the pages in a range.
+    fn forget(&mut self, start: usize, end: usize) {
+        let mut at = start;
+        while at < end {
+            at = self.table.unmap(at, end);
         }
     }
 
     fn insert(&mut self, area: Area<Backing>) -> Result<()> {
-        if self.areas.len() >= MAX_AREAS || !frame::available(0) {
+        if self.areas.len() >= MAX_AREAS || !oom::has_room(0) {
             return Err(Errno::ENOMEM);
         }
         self.mapped += area.end - area.start;
@@ -139,10 +147,13 @@ impl AddressSpace {
         {
             return Err(Errno::EACCES);
         }
-        if !frame::available(0) || !inner.areas.protect(start, end, protection) {
+        if !oom::has_room(0) || !inner.areas.protect(start, end, protection) {
             return Err(Errno::ENOMEM);
         }
-        inner.table.protect(start, end, super::access(protection));
+        let mut at = start;
+        while at < end {
+            at = inner.table.protect(at, end, super::access(protection));
+        }
         Ok(())
     }
 
@@ -151,7 +162,7 @@ impl AddressSpace {
         let end = check(start, length)?;
         let mut inner = self.inner.lock();
         let covered = inner.areas.covers(start, end);
-        inner.table.unmap(start, end);
+        inner.forget(start, end);
         if covered { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
@@ -241,9 +252,16 @@ impl AddressSpace {
             }
             None => inner.areas.find_free(length, LOWEST, MAPPINGS_TOP).ok_or(Errno::ENOMEM)?,
         };
-        inner.insert(Area { start: new, end: new + length, flags: area.flags, backing })?;
         let moved = old_length.min(length);
-        inner.table.relocate(old, new, moved)?;
+        if inner.table.prepare_relocation(old, new, moved).is_err() {
+            inner.forget(new, new + moved);
+            return Err(Errno::ENOMEM);
+        }
+        inner.insert(Area { start: new, end: new + length, flags: area.flags, backing })?;
+        let mut done = 0;
+        while done < moved {
+            done += inner.table.relocate(old + done, new + done, moved - done);
+        }
         inner.remove(old, old_end);
         Ok(new)
     }

@@ -16,7 +16,7 @@ use exo_hal::{
     PAGE_SIZE, USER_END,
     boot::spin_once::Once,
     mm::{
-        frame::{self, Frame, Pinned},
+        frame::{Frame, Pinned},
         paging::{Access, SpaceHandle, UserTable},
     },
     sync::SpinLock,
@@ -57,7 +57,7 @@ pub enum Backing {
 /// ENOMEM if there is not as much to spare.
 pub fn list<T>(count: usize) -> Result<Vec<T>> {
     let frames = count.saturating_mul(size_of::<T>()) / PAGE_SIZE;
-    if frames > 0 && !frame::available(frames) {
+    if frames > 0 && !oom::has_room(frames) {
         return Err(Errno::ENOMEM);
     }
     let mut list = Vec::new();
@@ -167,9 +167,12 @@ impl AddressSpace {
                     continue;
                 }
                 let copy = !matches!(area.backing, Backing::File { shared: true, .. });
-                result = inner.table.share(&mut new.table, area.start, area.end, copy);
-                if result.is_err() {
-                    break;
+                let mut at = area.start;
+                while at < area.end && result.is_ok() {
+                    match inner.table.share(&mut new.table, at, area.end, copy) {
+                        Ok(next) => at = next,
+                        Err(error) => result = Err(error),
+                    }
                 }
             }
             // What was writable may still be so in the CPUs' caches.
@@ -182,6 +185,16 @@ impl AddressSpace {
     /// Pages that have memory.
     pub fn resident_pages(&self) -> usize {
         self.inner.lock().table.pages()
+    }
+
+    /// Bytes of the kernel's memory that the list of areas takes.
+    pub fn area_bytes(&self) -> usize {
+        self.inner.lock().areas.len() * size_of::<Area<Backing>>()
+    }
+
+    /// Pages that the page tables take.
+    pub fn table_pages(&self) -> usize {
+        self.inner.lock().table.tables()
     }
 
     /// Bytes mapped.
@@ -222,18 +235,14 @@ impl AddressSpace {
 
     /// A frame of this address space that may be written by the kernel on the program's behalf, loaded or not.
     fn frame_for_writing(&self, address: usize) -> Result<Frame> {
-        if !self.handle_fault(address, true, false).is_ok_and(|()| address < USER_END) {
-            return Err(Errno::EFAULT);
-        }
+        self.handle_fault(address, true, false)?;
         let page = self.inner.lock().table.get(address & !(PAGE_SIZE - 1)).ok_or(Errno::EFAULT)?;
         if page.writable { Ok(page.frame) } else { Err(Errno::EFAULT) }
     }
 
     /// The frame at `address` as memory that a device may write to, until it is let go.
     pub fn pin_for_writing(&self, address: usize) -> Result<Pinned> {
-        if !self.handle_fault(address, true, false).is_ok_and(|()| address < USER_END) {
-            return Err(Errno::EFAULT);
-        }
+        self.handle_fault(address, true, false)?;
         // Pinned before the lock is given back: a fork sees it, or has been seen.
         let inner = self.inner.lock();
         let page = inner.table.get(address & !(PAGE_SIZE - 1)).ok_or(Errno::EFAULT)?;

@@ -1,27 +1,211 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Out of memory: somebody has to go, and it is whoever has most.
+//! Out of memory: somebody has to go, and it is whoever has most, with what the kernel holds for it.
 
-use exo_hal::log;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use alloc::sync::{Arc, Weak};
+
+use exo_hal::{PAGE_SIZE, cpu, log, mm::frame, sync::SpinLock, time};
 
 use crate::{
+    fs::FileTable,
+    sched::wait,
     signal::{Info, number},
-    task::{current, table},
+    task::{Process, current, exit, table, work},
 };
 
-/// Ends the process with the most memory, the first program aside; true if there is one other than the running one, so
-/// that the running one may try again once it is gone.
-pub fn kill_largest() -> bool {
-    let largest = table::processes()
-        .into_iter()
-        .filter(|p| p.pid != 1 && !p.has_ended())
-        .max_by_key(|p| p.memory.lock().clone().resident_pages());
-    let Some(victim) = largest else { return false };
-    let pages = victim.memory.lock().clone().resident_pages();
-    let is_own = victim.pid == current().pid;
-    let dying = victim.threads.lock().iter().all(|t| t.is_killed());
-    if !dying {
-        log!("out of memory: process {} is killed, it has {} KiB", victim.pid, pages * 4);
-        victim.signal(Info::kernel(number::SIGKILL));
+/// Who was chosen last, and when.
+static VICTIM: SpinLock<(Weak<Process>, u64)> = SpinLock::new((Weak::new(), 0));
+/// So long nobody else is chosen while the last one is still ending.
+const TIME_TO_END_NS: u64 = 2_000_000_000;
+
+/// Kernel pages of each thread: its stack and structures.
+const THREAD_PAGES: usize = 8;
+/// How long somebody waits for the memory of whoever was ended before the next look.
+const PATIENCE_NS: u64 = 1_000_000;
+/// How often [`make_room`] looks again.
+const LOOKS: usize = 100;
+/// Who has this in its oom_score_adj is never ended for memory.
+pub const NEVER: i32 = -1000;
+
+/// Bytes that a table of descriptors takes, with what only its descriptors keep.
+fn table_bytes(table: &FileTable) -> usize {
+    let mut bytes = table.kernel_memory();
+    let mut from = 0;
+    while let Some((next, files)) = table.some_files(from) {
+        from = next;
+        // What several hold is freed by the last of them: a share each. The list here is one more holder.
+        bytes +=
+            files.iter().map(|f| f.file().kernel_memory() / (Arc::strong_count(f) - 1).max(1)).sum::<usize>();
     }
-    !is_own
+    bytes
+}
+
+/// Pages of the kernel's memory that ending the process frees: page tables, stacks, queued signals, areas, descriptors, and what only its
+/// descriptors keep.
+fn kernel_pages(process: &Process) -> usize {
+    let memory = process.memory.lock().clone();
+    let mut bytes = memory.area_bytes();
+    bytes += process.pending.try_lock().map_or(0, |pending| pending.kernel_memory());
+    let mut threads = 0;
+    let mut table: Option<Arc<FileTable>> = None;
+    while let Some(thread) = process.threads.try_lock().and_then(|all| all.get(threads).cloned()) {
+        threads += 1;
+        bytes += thread.pending.try_lock().map_or(0, |pending| pending.kernel_memory());
+        let own = thread.files.arc();
+        // Most threads share one.
+        if table.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &own)) {
+            bytes += table_bytes(&own);
+            table = Some(own);
+        }
+    }
+    memory.table_pages() + threads * THREAD_PAGES + bytes / PAGE_SIZE
+}
+
+/// Pages that ending the process frees, more or less.
+fn pages(process: &Process) -> usize {
+    let memory = process.memory.lock().clone();
+    memory.resident_pages() + kernel_pages(process)
+}
+
+/// As Linux's `oom_badness`: pages, moved by the process's setting; none if it must not be ended.
+fn badness(process: &Process) -> Option<i64> {
+    let adjust = process.oom_adjust.load(Ordering::Relaxed);
+    if process.pid == 1 || process.has_ended() || adjust == NEVER {
+        return None;
+    }
+    Some(pages(process) as i64 + i64::from(adjust) * (frame::totals().0 as i64 / 1000))
+}
+
+/// What /proc/PID/oom_score shows, as Linux scales it: 0 to 2000.
+pub fn score(process: &Process) -> i64 {
+    let total = frame::totals().0.max(1) as i64;
+    badness(process).map_or(0, |badness| ((1000 + badness * 1000 / total) * 2 / 3).max(0))
+}
+
+/// What has been done about a lack of memory.
+enum Relief {
+    /// Somebody else ends, or is being looked for.
+    Wait,
+    /// The running process ends.
+    Own,
+    /// There is nobody to end.
+    Nobody,
+}
+
+/// The process with the most memory, the first program aside.
+fn largest() -> Option<Arc<Process>> {
+    let mut largest: Option<(i64, Arc<Process>)> = None;
+    for process in table::processes() {
+        if let Some(badness) = badness(&process) {
+            if largest.as_ref().is_none_or(|(most, _)| badness > *most) {
+                largest = Some((badness, process));
+            }
+        }
+        cpu::interrupt_window();
+    }
+    largest.map(|(_, process)| process)
+}
+
+/// Ends the process with the most memory and all that share it. Takes locks of processes, so nothing may be locked here.
+fn end_largest() -> Relief {
+    // One at a time: who looks while a process gives its memory back would find the next largest.
+    static CHOOSING: AtomicBool = AtomicBool::new(false);
+    if CHOOSING.swap(true, Ordering::Acquire) {
+        return Relief::Wait;
+    }
+    let relief = choose();
+    CHOOSING.store(false, Ordering::Release);
+    relief
+}
+
+fn choose() -> Relief {
+    let relief_by = |victim: &Process| if victim.pid == current().pid { Relief::Own } else { Relief::Wait };
+    let (last, when) = VICTIM.lock().clone();
+    if let Some(last) = last.upgrade().filter(|p| !p.has_ended()) {
+        if time::now_ns() < when + TIME_TO_END_NS {
+            return relief_by(&last);
+        }
+    }
+    let Some(victim) = largest() else { return Relief::Nobody };
+    if frame::available(frame::SPARE) {
+        // Meanwhile somebody has given some back.
+        return Relief::Wait;
+    }
+    *VICTIM.lock() = (Arc::downgrade(&victim), time::now_ns());
+    let memory = victim.memory.lock().clone();
+    let (resident, kernel) = (memory.resident_pages() * 4, kernel_pages(&victim) * 4);
+    log!(
+        "out of memory: process {} is killed, it has {resident} KiB and {kernel} KiB of the kernel's",
+        victim.pid
+    );
+    victim.signal(Info::kernel(number::SIGKILL));
+    for other in table::processes() {
+        if other.pid != 1 && other.pid != victim.pid && Arc::ptr_eq(&other.memory.lock(), &memory) {
+            other.signal(Info::kernel(number::SIGKILL));
+        }
+    }
+    relief_by(&victim)
+}
+
+/// The running task found no memory: ends whoever has most and gives it time to go. Called with nothing locked.
+pub fn relieve() {
+    let task = current();
+    task.work.fetch_and(!work::OUT_OF_MEMORY, Ordering::AcqRel);
+    if task.is_killed() || frame::available(frame::SPARE) {
+        return;
+    }
+    match end_largest() {
+        Relief::Own => {}
+        Relief::Wait => {
+            // A signal ends the wait, which is as good.
+            let _ = wait::sleep_until(Some(time::now_ns() + PATIENCE_NS));
+        }
+        // Nobody is left to end but the first program.
+        Relief::Nobody => exit::exit_process(&task, number::SIGKILL),
+    }
+}
+
+/// Whether there is room for `frames` more frames of the kernel's memory on behalf of the running task. If not, and memory is out, somebody is
+/// ended when the call is done: else who holds it all would hold it while everybody else is refused. May be called with locks held.
+#[inline]
+pub fn has_room(frames: usize) -> bool {
+    frame::available(frames) || refuse()
+}
+
+#[cold]
+fn refuse() -> bool {
+    current().work.fetch_or(work::OUT_OF_MEMORY, Ordering::AcqRel);
+    false
+}
+
+/// Whether programs may have `frames` more frames, which others may have to be ended for. Called with nothing locked.
+pub fn make_room(frames: usize) -> bool {
+    for _ in 0..LOOKS {
+        if frame::available(frames) {
+            return true;
+        }
+        relieve();
+        if current().has_signal() {
+            break;
+        }
+    }
+    frame::available(frames)
+}
+
+/// A copy of the running task to or from its memory needs a page, and there is none. It cannot wait, since what it holds may be what a victim
+/// needs to end, and it must not fail, since it may not be its fault: it gets a page of the reserve, and somebody is ended when the call is
+/// done. False if the task must end itself: the reserve is used up, or it was told to already.
+pub fn resolve_from_reserve(address: usize, write: bool) -> bool {
+    let task = current();
+    if task.is_killed() {
+        return false;
+    }
+    task.work.fetch_or(work::OUT_OF_MEMORY, Ordering::AcqRel);
+    if frame::with_reserve(|| task.memory().handle_fault(address, write, false)).is_ok() {
+        return true;
+    }
+    log!("out of memory: process {} is killed, whose call needs more than the reserve", task.pid);
+    exit::exit_process(&task, number::SIGKILL);
+    false
 }

@@ -3,14 +3,17 @@
 
 use core::{
     any::Any,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{
     PAGE_SIZE,
-    mm::{frame::Frame, user},
+    mm::{
+        frame::{self, Frame},
+        user,
+    },
     sync::SpinLock,
 };
 
@@ -32,27 +35,45 @@ pub enum Sharing {
     OneProcess,
 }
 
+/// Pages that files with a name take. They go only when somebody deletes them and nobody can be ended for them, so files may have half of
+/// the memory, as a tmpfs on Linux, and an eighth is left for programs.
+static FILE_PAGES: AtomicUsize = AtomicUsize::new(0);
+
 /// Bytes in page frames. Pages that were never written read as zeros and take no memory.
 #[derive(Default)]
 pub struct Pages {
     frames: SpinLock<Vec<Option<Frame>>>,
     size: AtomicU64,
+    /// Pages in memory.
+    held: AtomicUsize,
+    /// It is a file's, so that it counts in [`FILE_PAGES`].
+    is_file: bool,
     sharing: Sharing,
     /// What must stay as long as anybody has it mapped.
     _keeps: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Pages {
-    /// `size` bytes of zeros.
+    /// An empty file.
+    pub fn file() -> Self {
+        let mut this = Self::default();
+        this.is_file = true;
+        this
+    }
+
+    /// `size` bytes of zeros, which go with the last who has them.
     pub fn new(size: u64) -> Self {
-        Self { size: AtomicU64::new(size), ..Self::default() }
+        let mut this = Self::default();
+        this.size = AtomicU64::new(size);
+        this
     }
 
     /// Frames of the kernel's that programs may map. `keeps` stays as long as they are mapped.
     pub fn of_frames(frames: Vec<Frame>, sharing: Sharing, keeps: Arc<dyn Any + Send + Sync>) -> Self {
         let size = AtomicU64::new(frames.len() as u64 * PAGE);
+        let held = AtomicUsize::new(frames.len());
         let frames = SpinLock::new(frames.into_iter().map(Some).collect());
-        Self { frames, size, sharing, _keeps: Some(keeps) }
+        Self { frames, size, held, is_file: false, sharing, _keeps: Some(keeps) }
     }
 
     /// What programs may do with it.
@@ -82,6 +103,7 @@ impl Pages {
         }
         if let Some(slot) = frames.get_mut(index) {
             *slot = Some(frame);
+            self.held.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -93,7 +115,7 @@ impl Pages {
 
     /// Pages in memory.
     pub fn resident(&self) -> usize {
-        self.frames.lock().iter().flatten().count()
+        self.held.load(Ordering::Relaxed)
     }
 
     /// The frame of page `index`, if it exists.
@@ -111,14 +133,38 @@ impl Pages {
         if frames.len() <= index {
             // A page far behind the others costs a list up to it: only if that much memory is there.
             let more = index + 1 - frames.len();
-            if !exo_hal::mm::frame::available(more.saturating_mul(size_of::<Option<Frame>>()) / PAGE_SIZE) {
+            if !frame::available(more.saturating_mul(size_of::<Option<Frame>>()) / PAGE_SIZE) {
                 return None;
             }
             frames.try_reserve(more).ok()?;
             frames.resize(index + 1, None);
         }
         let slot = frames.get_mut(index)?;
+        if slot.is_none() && !self.charge() {
+            return None;
+        }
         Some(slot.get_or_insert(new).clone())
+    }
+
+    /// Counts a page more; false if files may have no more.
+    fn charge(&self) -> bool {
+        if self.is_file {
+            let total = frame::totals().0;
+            if FILE_PAGES.fetch_add(1, Ordering::Relaxed) >= total / 2 || !frame::available(total / 8) {
+                FILE_PAGES.fetch_sub(1, Ordering::Relaxed);
+                return false;
+            }
+        }
+        self.held.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Counts `pages` pages less.
+    fn uncharge(&self, pages: usize) {
+        self.held.fetch_sub(pages, Ordering::Relaxed);
+        if self.is_file {
+            FILE_PAGES.fetch_sub(pages, Ordering::Relaxed);
+        }
     }
 
     /// Copies from `offset` to `out`; how many bytes there were.
@@ -220,7 +266,9 @@ impl Pages {
         let mut frames = self.frames.lock();
         let old = self.size.swap(size, Ordering::AcqRel);
         if size < old {
-            frames.truncate(size.div_ceil(PAGE) as usize);
+            let first = (size.div_ceil(PAGE) as usize).min(frames.len());
+            let gone = frames.drain(first..).flatten().count();
+            self.uncharge(gone);
             // What is cut off must read as zeros if the file grows again.
             if size % PAGE != 0 {
                 if let Some(Some(last)) = frames.get((size / PAGE) as usize) {
@@ -229,5 +277,13 @@ impl Pages {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if self.is_file {
+            self.uncharge(self.held.load(Ordering::Relaxed));
+        }
     }
 }

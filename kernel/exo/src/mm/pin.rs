@@ -4,7 +4,7 @@
 use exo_hal::{PAGE_SIZE, USER_END, mm::frame::Pinned};
 use exo_platform::{Buffer, Pages};
 
-use super::{AddressSpace, fault::Unresolved};
+use super::AddressSpace;
 use crate::errno::{Errno, Result};
 
 impl AddressSpace {
@@ -22,10 +22,7 @@ impl AddressSpace {
                 Some(page) => page,
                 None => {
                     drop(inner);
-                    self.handle_fault(at, write, false).map_err(|why| match why {
-                        Unresolved::NoMemory => Errno::ENOMEM,
-                        _ => Errno::EFAULT,
-                    })?;
+                    self.handle_fault(at, write, false)?;
                     inner = self.inner.lock();
                     // Another thread of the program may have unmapped it again.
                     inner.table.get(at).filter(usable).ok_or(Errno::EFAULT)?

@@ -68,6 +68,13 @@ impl Pending {
         self.set
     }
 
+    /// Bytes of the kernel's memory that it takes.
+    pub fn kernel_memory(&self) -> usize {
+        let queued =
+            self.realtime.iter().map(|(_, queue)| queue.capacity()).sum::<usize>() + self.standard.capacity();
+        queued * size_of::<Queued>()
+    }
+
     /// Adds a signal; EAGAIN if it is one that must not be told without what comes with it, and there is no room.
     pub fn add(&mut self, info: Info, charge: Charge) -> Result<()> {
         let signal = info.signal as u32;

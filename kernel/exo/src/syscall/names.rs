@@ -45,7 +45,7 @@ pub(super) fn mknodat(directory: i32, path: usize, mode: u32, device: u64) -> Re
     let (parent, name) = path::resolve_new(start(directory, &path)?.as_ref(), &path, false)?;
     let (major, minor) = (((device >> 8) & 0xfff) as u32, (device & 0xff | (device >> 12) & 0xfff00) as u32);
     let (kind, body) = match mode & kind::MASK {
-        0 | kind::REGULAR => (kind::REGULAR, Body::File(Arc::new(Pages::new(0)))),
+        0 | kind::REGULAR => (kind::REGULAR, Body::File(Arc::new(Pages::file()))),
         kind @ (kind::CHARACTER | kind::BLOCK) => (kind, Body::Device(major, minor)),
         kind::FIFO => (kind::FIFO, Body::Fifo(Pipe::new())),
         kind::SOCKET => (kind::SOCKET, Body::Socket),

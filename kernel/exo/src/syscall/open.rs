@@ -66,6 +66,8 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
     }
     let body = Body::File(Arc::new(Pages::new(0)));
     let node = Node::new(FileSystem::Anonymous, kind::REGULAR | 0o777, body);
+    // It never has a name.
+    node.change(|meta| meta.links = 0);
     let opened = file::open(&node, abi::O_RDWR | LARGE_FILE)?;
     current().files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }
@@ -91,7 +93,7 @@ pub(super) fn openat(directory: i32, path: usize, flags: u32, mode: u32) -> Resu
         None if flags & abi::O_CREAT == 0 => return Err(Errno::ENOENT),
         None if last.must_be_directory => return Err(Errno::EISDIR),
         None => {
-            let body = Body::File(Arc::new(Pages::new(0)));
+            let body = Body::File(Arc::new(Pages::file()));
             let node = Node::new(last.directory.system, kind::REGULAR | masked(mode), body);
             match last.directory.add(&last.name, &node) {
                 Ok(()) => node,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! New threads and processes: clone, clone3, fork, vfork.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -17,6 +17,7 @@ use crate::{
     drivers::procmon,
     errno::{Errno, Result},
     fs::Files,
+    mm::oom::make_room,
     sched::{
         self,
         wait::{WaitQueue, wait_on},
@@ -116,7 +117,7 @@ fn check_number_of_threads() -> Result<()> {
     let exempt = credentials.users.real == 0
         || credentials.has(capability::SYS_RESOURCE)
         || credentials.has(capability::SYS_ADMIN);
-    if !frame::available(PROCESS_FRAMES)
+    if !make_room(PROCESS_FRAMES)
         || table::TASKS.load(Ordering::Relaxed) >= most_threads()
         || !exempt && credentials.user.threads.load(Ordering::Relaxed) as u64 >= limit
     {
@@ -205,7 +206,14 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
     let parent = &parent.process;
     let flags = request.flags;
     let memory = parent.memory.lock().clone();
-    let memory = if has(flags, abi::CLONE_VM) { memory } else { memory.fork()? };
+    let memory = match has(flags, abi::CLONE_VM) {
+        true => memory,
+        false => match memory.fork() {
+            // What a copy takes is not known before; somebody may have to be ended for it.
+            Err(Errno::ENOMEM) if make_room(memory.table_pages() + PROCESS_FRAMES) => memory.fork()?,
+            result => result?,
+        },
+    };
     let fs = if has(flags, abi::CLONE_FS) { parent.fs.clone() } else { Arc::new(parent.fs.duplicate()) };
     // A sibling reports its end as its sibling does: nobody chooses a signal for a process that is not its own parent.
     let exit_signal = if has(flags, abi::CLONE_PARENT) {
@@ -253,5 +261,6 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         exit_signal: AtomicU32::new(exit_signal),
         first_name: SpinLock::new(None),
         strings: SpinLock::new(*parent.strings.lock()),
+        oom_adjust: AtomicI32::new(parent.oom_adjust.load(Ordering::Relaxed)),
     }))
 }

@@ -40,6 +40,8 @@ pub mod work {
     pub const STOP: u32 = 4;
     /// A handler's mask is to be put back although no handler ran (sigsuspend and the like).
     pub const RESTORE_MASK: u32 = 8;
+    /// A copy took memory from the reserve: somebody has to be ended to fill it up.
+    pub const OUT_OF_MEMORY: u32 = 16;
 }
 
 /// The alternate signal stack.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A process: what its threads share.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use alloc::{
     sync::{Arc, Weak},
@@ -133,6 +133,9 @@ pub struct Process {
     pub first_name: SpinLock<Option<Name>>,
     /// Where its arguments and environment are, for /proc/PID/cmdline and environ.
     pub strings: SpinLock<Strings>,
+    /// What /proc/PID/oom_score_adj was set to: thousandths of the machine's memory that count in addition when somebody has to be
+    /// ended for memory; -1000 for never.
+    pub oom_adjust: AtomicI32,
 }
 
 impl Process {

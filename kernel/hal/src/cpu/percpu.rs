@@ -5,7 +5,7 @@
 
 use core::{
     arch::asm,
-    cell::UnsafeCell,
+    cell::{Cell, UnsafeCell},
     mem::offset_of,
     ops::Deref,
     ptr,
@@ -49,6 +49,8 @@ pub(crate) struct Area {
     node: usize,
     pub(crate) tables: UnsafeCell<Tables>,
     pub(crate) magazine: UnsafeCell<Magazine>,
+    /// See [`with_reserve`](crate::mm::frame::with_reserve).
+    pub(crate) uses_reserve: Cell<bool>,
     pub(crate) caches: UnsafeCell<Caches>,
     /// The user tables that this CPU has loaded.
     pub(crate) space: UnsafeCell<Option<Arc<Space>>>,
@@ -86,6 +88,7 @@ impl Area {
             node: 0,
             tables: UnsafeCell::new(Tables::new()),
             magazine: UnsafeCell::new(Magazine::new()),
+            uses_reserve: Cell::new(false),
             caches: UnsafeCell::new(Caches::new()),
             space: UnsafeCell::new(None),
         }

@@ -174,6 +174,9 @@ pub fn totals() -> (usize, usize) {
     (TOTAL.load(Ordering::Relaxed), FREE.load(Ordering::Relaxed))
 }
 
+/// So many frames, beyond which [`available`] is surely true again for the next page fault.
+pub const SPARE: usize = 2 * BATCH;
+
 /// Whether programs may have another `frames` frames.
 #[inline]
 pub fn available(frames: usize) -> bool {
@@ -198,12 +201,31 @@ pub(crate) fn free_kernel(frame: u32, order: usize) {
     }
 }
 
+/// Does `work` on this CPU, which must not sleep, with frames for programs taken from the reserve too, down to a quarter of it: for a
+/// copy to or from a program's memory, which can neither wait for memory nor fail because others took it all.
+pub fn with_reserve<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: this CPU's own flag; interrupts are off.
+    let before = unsafe { (*percpu::area()).uses_reserve.replace(true) };
+    let result = work();
+    // SAFETY: as above.
+    unsafe { (*percpu::area()).uses_reserve.set(before) };
+    result
+}
+
+/// Whether what runs on this CPU may have a frame of the reserve.
+#[cold]
+fn may_use_reserve() -> bool {
+    // SAFETY: this CPU's own flag.
+    let allowed = unsafe { (*percpu::area()).uses_reserve.get() };
+    allowed && FREE.load(Ordering::Relaxed) > RESERVE.load(Ordering::Relaxed) / 4 + BATCH
+}
+
 #[inline]
 fn take_single(reserve: bool) -> Option<u32> {
     // SAFETY: this CPU's own stock; interrupts are off and `refill` does not come back here.
     let magazine = unsafe { &mut *(*percpu::area()).magazine.get() };
     if magazine.count == 0 {
-        if !reserve && !available(BATCH) {
+        if !reserve && !available(BATCH) && !may_use_reserve() {
             return None;
         }
         refill(magazine);
@@ -313,6 +335,18 @@ impl Frame {
         Self((physical / PAGE_SIZE as u64) as u32)
     }
 
+    /// The frame of a page table that nobody uses any more, whatever its entries were.
+    ///
+    /// # Safety
+    /// As for [`from_physical`](Self::from_physical).
+    #[inline]
+    pub(crate) unsafe fn from_table(table: u64) -> Self {
+        // SAFETY: the caller vouches for it.
+        let frame = unsafe { Self::from_physical(table) };
+        count(frame.0).begin();
+        frame
+    }
+
     #[inline]
     pub(crate) fn pointer(&self) -> *mut u8 {
         direct(self.physical())
@@ -322,6 +356,12 @@ impl Frame {
     #[inline]
     pub fn is_only(&self) -> bool {
         count(self.0).is_only()
+    }
+
+    /// Whether this is the only reference, those of pins aside.
+    #[inline]
+    pub(super) fn is_only_but_pins(&self) -> bool {
+        count(self.0).is_only_but_pins()
     }
 
     /// Whether somebody has pinned it.
@@ -406,6 +446,19 @@ impl Frame {
     }
 }
 
+/// Notes that `added` entries of the page table at `table` have come into use. A table has one owner, so its frame's count is free to
+/// count them.
+#[inline]
+pub(super) fn add_table_entries(table: u64, added: u32) {
+    count((table / PAGE_SIZE as u64) as u32).add_entries(added);
+}
+
+/// Notes that `removed` entries of the page table at `table` are empty now; how many are left in use.
+#[inline]
+pub(super) fn remove_table_entries(table: u64, removed: u32) -> u64 {
+    count((table / PAGE_SIZE as u64) as u32).remove_entries(removed)
+}
+
 /// A reference by which a device may write to the frame for a long time. A fork leaves such a frame to the parent, which told the
 /// device of it, and gives the child a copy.
 #[derive(Debug)]
@@ -420,6 +473,11 @@ impl Pinned {
     /// The frame.
     pub fn frame(&self) -> &Frame {
         &self.0
+    }
+
+    /// Whether nothing but this pin keeps the frame: no program has it mapped any more.
+    pub fn is_last(&self) -> bool {
+        count(self.0.0).is_last_pin()
     }
 }
 

@@ -9,8 +9,8 @@ use exo_logic::translations::{LaidAside, Users};
 
 use super::{
     direct,
-    frame::Frame,
-    paging::{Access, ENTRIES, KERNEL_HALF, NoMemory, bit, index, kernel_root, next_table, slot, write_root},
+    frame::{self, Frame},
+    paging::{Access, ENTRIES, KERNEL_HALF, NoMemory, bit, kernel_root, next_table, slot, write_root},
 };
 use crate::{MAX_CPUS, PAGE_SIZE, USER_END, cpu::percpu, tlb};
 
@@ -48,7 +48,7 @@ unsafe fn free_tables(table: u64, level: u32) {
                 free_tables(entry & bit::ADDRESS, level - 1);
             }
         }
-        drop(Frame::from_physical(table));
+        drop(Frame::from_table(table));
     }
 }
 
@@ -103,31 +103,70 @@ pub struct Page {
     pub exclusive: bool,
 }
 
-/// The leaf entry for user address `address` in the tables at `root`, which belong to a [`UserTable`] that the caller has.
-#[inline]
-fn leaf(root: u64, address: usize) -> Option<*mut u64> {
-    if address >= USER_END {
-        return None;
-    }
-    let mut table = root;
-    for level in [3, 2, 1] {
-        // SAFETY: tables reached from this root, changed under the exclusive reference that every change takes.
-        table = unsafe { next_table(slot(table, address as u64, level), false, true) }?;
-    }
-    Some(slot(table, address as u64, 0))
-}
-
 /// The user half of an address space's page tables. A leaf entry that is not zero owns a reference to its frame, also
-/// when it is not present (no access).
+/// when it is not present (no access). Tables are charged to the program: they come from what programs may have, and one that
+/// becomes empty is given back.
 pub struct UserTable {
     space: Arc<Space>,
     pages: usize,
+    tables: usize,
+}
+
+/// What a walk to the entry of an address found.
+enum Walk {
+    /// The table that has the leaf entry, and those above it, by level.
+    Leaf([u64; 4]),
+    /// There is no table at this level and below.
+    Missing(u32),
+}
+
+/// Frames that are freed once no CPU can reach them any more.
+struct Batch {
+    frames: ArrayVec<Frame, 64>,
+    first: usize,
+    after: usize,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { frames: ArrayVec::new(), first: 0, after: 0 }
+    }
+
+    /// Takes a frame that the entry for `address` named, or a table on the way there.
+    fn add(&mut self, space: &Space, address: usize, frame: Frame) {
+        if self.frames.is_empty() {
+            self.first = address;
+        }
+        self.first = self.first.min(address);
+        self.after = self.after.max(address + PAGE_SIZE);
+        self.frames.push(frame);
+        if self.frames.is_full() {
+            self.free(space);
+        }
+    }
+
+    fn free(&mut self, space: &Space) {
+        if !self.frames.is_empty() {
+            // Asked after the entries have changed: a CPU that loads the tables meanwhile may have cached what goes away.
+            tlb::shootdown(space.users.to_tell(), self.first, self.after);
+            self.frames.clear();
+            self.after = 0;
+        }
+    }
+}
+
+/// How much of a range is done at once: so many pages, or eight times as many entries that are looked at.
+const PIECE: usize = 512;
+
+/// The end of what the leaf table for `address` covers.
+fn leaf_end(address: usize) -> usize {
+    (address | ((1 << 21) - 1)) + 1
 }
 
 impl UserTable {
     /// An empty table.
     pub fn new() -> Result<Self, NoMemory> {
-        let root = Frame::allocate_table().ok_or(NoMemory)?.into_physical();
+        let root = Frame::allocate_zeroed().ok_or(NoMemory)?.into_physical();
         let kernel = kernel_root();
         // SAFETY: two different root tables, copied from the first kernel entry on.
         unsafe {
@@ -137,12 +176,17 @@ impl UserTable {
                 ENTRIES - KERNEL_HALF,
             );
         }
-        Ok(Self { space: Arc::new(Space { root, users: Users::default() }), pages: 0 })
+        Ok(Self { space: Arc::new(Space { root, users: Users::default() }), pages: 0, tables: 1 })
     }
 
     /// Pages that have a frame.
     pub fn pages(&self) -> usize {
         self.pages
+    }
+
+    /// Frames that the tables themselves take.
+    pub fn tables(&self) -> usize {
+        self.tables
     }
 
     /// What a CPU needs to load this table.
@@ -151,19 +195,69 @@ impl UserTable {
     }
 
     #[inline]
-    fn entry(&self, address: usize) -> Option<*mut u64> {
-        leaf(self.space.root, address)
+    fn walk(&self, address: usize) -> Walk {
+        if address >= USER_END {
+            return Walk::Missing(3);
+        }
+        let mut tables = [0, 0, 0, self.space.root];
+        for level in [3usize, 2, 1] {
+            // SAFETY: tables reached from this root, changed under the exclusive reference that every change takes.
+            match unsafe { next_table(slot(tables[level], address as u64, level as u32), false, true) } {
+                Some(next) => tables[level - 1] = next,
+                None => return Walk::Missing(level as u32),
+            }
+        }
+        Walk::Leaf(tables)
     }
 
     #[inline]
-    fn entry_or_create(&mut self, address: usize) -> Result<*mut u64, NoMemory> {
+    fn entry(&self, address: usize) -> Option<*mut u64> {
+        match self.walk(address) {
+            Walk::Leaf(tables) => Some(slot(tables[0], address as u64, 0)),
+            Walk::Missing(_) => None,
+        }
+    }
+
+    /// The leaf table for `address`, made if need be.
+    #[inline]
+    fn leaf_or_create(&mut self, address: usize) -> Result<u64, NoMemory> {
         assert!(address < USER_END);
         let mut table = self.space.root;
         for level in [3, 2, 1] {
-            // SAFETY: as in `entry`.
-            table = unsafe { next_table(slot(table, address as u64, level), true, true) }.ok_or(NoMemory)?;
+            let entry = slot(table, address as u64, level);
+            // SAFETY: as in `walk`; a new table is complete before the entry names it.
+            table = unsafe {
+                match next_table(entry, false, true) {
+                    Some(next) => next,
+                    None => {
+                        let new = Frame::allocate_zeroed().ok_or(NoMemory)?.into_physical();
+                        entry.write(new | bit::PRESENT | bit::WRITE | bit::USER);
+                        frame::add_table_entries(table, 1);
+                        self.tables += 1;
+                        new
+                    }
+                }
+            };
         }
-        Ok(slot(table, address as u64, 0))
+        Ok(table)
+    }
+
+    /// Notes that `removed` entries of the leaf table of `tables` have become empty, and takes out the tables that are empty now.
+    fn remove_entries(&mut self, tables: [u64; 4], address: usize, removed: u32, batch: &mut Batch) {
+        let mut left = frame::remove_table_entries(tables[0], removed);
+        for level in 0..3 {
+            if left > 0 {
+                return;
+            }
+            // SAFETY: the entry that names this table, which nothing but the CPUs' caches leads to from here on; the batch keeps
+            // it until they have forgotten it.
+            unsafe {
+                slot(tables[level + 1], address as u64, level as u32 + 1).write(0);
+                batch.add(&self.space, address & !(PAGE_SIZE - 1), Frame::from_table(tables[level]));
+            }
+            self.tables -= 1;
+            left = if level < 2 { frame::remove_table_entries(tables[level + 1], 1) } else { 1 };
+        }
     }
 
     /// The page at `address`.
@@ -176,7 +270,7 @@ impl UserTable {
                 return None;
             }
             let owned = core::mem::ManuallyDrop::new(Frame::from_physical(value & bit::ADDRESS));
-            let exclusive = owned.is_only();
+            let exclusive = owned.is_only_but_pins();
             Some(Page {
                 frame: Frame::clone(&owned),
                 writable: value & bit::WRITE != 0,
@@ -186,17 +280,21 @@ impl UserTable {
         }
     }
 
-    /// Puts `frame` at `address`. A frame that was there goes once no CPU sees it any more.
+    /// Puts `frame` at `address`. A frame that was there is let go of after the CPUs in question have forgotten it.
     pub fn set(&mut self, address: usize, frame: Frame, access: Access) -> Result<(), NoMemory> {
-        let entry = self.entry_or_create(address)?;
+        let table = self.leaf_or_create(address)?;
+        let entry = slot(table, address as u64, 0);
         // SAFETY: a leaf entry of this table, which owns the frame that it names.
-        let old = unsafe { entry.replace(frame.into_physical() | access.bits()) };
-        if old == 0 {
-            self.pages += 1;
-        } else {
+        unsafe {
+            let old = entry.read();
+            entry.write(frame.into_physical() | access.bits());
+            if old == 0 {
+                frame::add_table_entries(table, 1);
+                self.pages += 1;
+                return Ok(());
+            }
             self.flush(address, address + PAGE_SIZE);
-            // SAFETY: the reference that the entry had; nobody has the frame through it any more.
-            drop(unsafe { Frame::from_physical(old & bit::ADDRESS) });
+            drop(Frame::from_physical(old & bit::ADDRESS));
         }
         Ok(())
     }
@@ -218,170 +316,240 @@ impl UserTable {
         }
     }
 
-    /// Calls `each` with every leaf entry in `start..end` that has a frame.
-    fn each_entry(&mut self, start: usize, end: usize, mut each: impl FnMut(&mut usize, usize, *mut u64)) {
+    /// Calls `each` with every leaf entry that has a frame in the first piece of `start..end`, and then `after` with the tables that
+    /// led there, an address in them and the number of entries that `each` said have become empty. Where the next piece starts: `end`
+    /// if there is none.
+    fn each_entry<S>(
+        &mut self,
+        start: usize,
+        end: usize,
+        state: &mut S,
+        mut each: impl FnMut(&mut Self, &mut S, usize, *mut u64) -> bool,
+        mut after: impl FnMut(&mut Self, &mut S, [u64; 4], usize, u32),
+    ) -> usize {
         let end = end.min(USER_END);
         let mut address = start;
-        'pages: while address < end {
-            let mut table = self.space.root;
-            for level in [3u32, 2, 1] {
-                // SAFETY: as in `entry`.
-                match unsafe { next_table(slot(table, address as u64, level), false, true) } {
-                    Some(next) => table = next,
-                    None => {
-                        let span = 1usize << (12 + 9 * level);
-                        address = (address | (span - 1)) + 1;
-                        continue 'pages;
-                    }
+        let mut work = 0;
+        while address < end && work < PIECE {
+            let tables = match self.walk(address) {
+                Walk::Leaf(tables) => tables,
+                Walk::Missing(level) => {
+                    let span = 1usize << (12 + 9 * level);
+                    address = (address | (span - 1)) + 1;
+                    work += 1;
+                    continue;
                 }
-            }
-            loop {
-                let entry = slot(table, address as u64, 0);
+            };
+            let stop = leaf_end(address).min(end);
+            let first = address;
+            let mut emptied = 0;
+            while address < stop {
+                let entry = slot(tables[0], address as u64, 0);
                 // SAFETY: a leaf entry of this table.
                 if unsafe { entry.read() } != 0 {
-                    each(&mut self.pages, address, entry);
+                    emptied += u32::from(each(self, state, address, entry));
+                    work += 1;
                 }
                 address += PAGE_SIZE;
-                if address >= end || index(address as u64, 0) == 0 {
-                    break;
-                }
             }
+            work += (address - first) / PAGE_SIZE / 8;
+            after(self, state, tables, first, emptied);
         }
+        // A range of addresses that no user has is done at once.
+        if address >= end { end.max(start) } else { address }
     }
 
-    /// Removes all pages in `start..end`. Their frames are freed after the CPUs in question have forgotten them.
-    pub fn unmap(&mut self, start: usize, end: usize) {
-        let mut freed = ArrayVec::<Frame, 64>::new();
-        // Asked after the entries have changed: a CPU that loads the tables meanwhile may have cached what goes away.
+    /// Removes the pages of the first piece of `start..end`. Their frames, and the tables that are empty by then, are freed after the
+    /// CPUs in question have forgotten them. Where the next piece starts.
+    pub fn unmap(&mut self, start: usize, end: usize) -> usize {
         let space = self.space.clone();
-        let mut first = start;
-        let mut after = start;
-        self.each_entry(start, end, |pages, address, entry| {
-            // SAFETY: a leaf entry of this table, whose reference passes to the list.
-            freed.push(unsafe { Frame::from_physical(entry.replace(0) & bit::ADDRESS) });
-            *pages -= 1;
-            if freed.len() == 1 {
-                first = address;
-            }
-            after = address + PAGE_SIZE;
-            if freed.is_full() {
-                tlb::shootdown(space.users.to_tell(), first, after);
-                freed.clear();
-            }
-        });
-        if !freed.is_empty() {
-            tlb::shootdown(space.users.to_tell(), first, after);
-        }
+        let mut batch = Batch::new();
+        let next = self.each_entry(
+            start,
+            end,
+            &mut batch,
+            |this, batch, address, entry| {
+                // SAFETY: a leaf entry of this table, whose reference passes to the batch.
+                let frame = unsafe { Frame::from_physical(entry.replace(0) & bit::ADDRESS) };
+                this.pages -= 1;
+                batch.add(&this.space, address, frame);
+                true
+            },
+            |this, batch, tables, address, emptied| this.remove_entries(tables, address, emptied, batch),
+        );
+        batch.free(&space);
+        next
     }
 
-    /// Changes what may be done with the pages in `start..end`. Write access is taken away but never given: the first write
-    /// faults, and the fault decides whether the page must be copied.
-    pub fn protect(&mut self, start: usize, end: usize, access: Access) {
+    /// Changes what may be done with the pages in the first piece of `start..end`. Write access is taken away but never given: the
+    /// first write faults, and the fault decides whether the page must be copied. Where the next piece starts.
+    pub fn protect(&mut self, start: usize, end: usize, access: Access) -> usize {
         let mut changed = false;
-        self.each_entry(start, end, |_, _, entry| {
-            // SAFETY: a leaf entry of this table; the frame stays.
-            unsafe {
-                let old = entry.read();
-                let mut new = old & bit::ADDRESS | access.bits();
-                if old & bit::WRITE == 0 {
-                    new &= !bit::WRITE;
+        let next = self.each_entry(
+            start,
+            end,
+            &mut changed,
+            |_, changed, _, entry| {
+                // SAFETY: a leaf entry of this table; the frame stays.
+                unsafe {
+                    let old = entry.read();
+                    let mut new = old & bit::ADDRESS | access.bits();
+                    if old & bit::WRITE == 0 {
+                        new &= !bit::WRITE;
+                    }
+                    *changed |= new != old;
+                    entry.write(new);
                 }
-                changed |= new != old;
-                entry.write(new);
-            }
-        });
+                false
+            },
+            |_, _, _, _, _| (),
+        );
         if changed {
-            tlb::shootdown(self.space.users.to_tell(), start, end);
+            self.flush(start, next);
         }
+        next
     }
 
-    /// Gives `child` the pages in `start..end` too. With `copy_on_write`, both lose write access, but for pages that a device may
-    /// write to: of those the child gets a copy. Until the caller flushes, programs may write to what they have in common.
+    /// Gives `child` the pages in the first piece of `start..end` too. With `copy_on_write`, both lose write access, but for pages that a
+    /// device may write to: of those the child gets a copy. The caller flushes. Where the next piece starts.
     pub fn share(
         &mut self,
         child: &mut UserTable,
         start: usize,
         end: usize,
         copy_on_write: bool,
-    ) -> Result<(), NoMemory> {
-        let mut result = Ok(());
-        let mut table_of = usize::MAX;
-        let mut child_table = ptr::null_mut::<u64>();
-        self.each_entry(start, end, |_, address, entry| {
-            if result.is_err() {
-                return;
-            }
-            // One walk in the child for each 2 MiB.
-            if address >> 21 != table_of {
-                match child.entry_or_create(address & !((1 << 21) - 1)) {
-                    Ok(first) => child_table = first,
-                    Err(error) => {
-                        result = Err(error);
-                        return;
-                    }
+    ) -> Result<usize, NoMemory> {
+        struct State<'a> {
+            child: &'a mut UserTable,
+            result: Result<(), NoMemory>,
+            leaf: Option<u64>,
+            added: u32,
+        }
+        let mut state = State { child, result: Ok(()), leaf: None, added: 0 };
+        let next = self.each_entry(
+            start,
+            end,
+            &mut state,
+            |_, state, address, entry| {
+                if state.result.is_err() {
+                    return false;
                 }
-                table_of = address >> 21;
-            }
-            // SAFETY: leaf entries of the two tables; the clone's reference passes to the child's entry, which is empty
-            // since the child is new in this range.
-            unsafe {
-                let mut value = entry.read();
-                let frame = core::mem::ManuallyDrop::new(Frame::from_physical(value & bit::ADDRESS));
-                let is_own = copy_on_write && value & bit::WRITE != 0;
-                if is_own && frame.is_pinned() {
-                    let Some(copy) = frame.duplicate() else {
-                        result = Err(NoMemory);
-                        return;
-                    };
-                    value = value & !bit::ADDRESS | copy.into_physical();
-                } else {
-                    if is_own {
-                        value &= !bit::WRITE;
-                        entry.write(value);
+                // One walk in the child for each 2 MiB.
+                let table = match state.leaf {
+                    Some(table) => table,
+                    None => match state.child.leaf_or_create(address) {
+                        Ok(table) => *state.leaf.insert(table),
+                        Err(error) => {
+                            state.result = Err(error);
+                            return false;
+                        }
+                    },
+                };
+                // SAFETY: leaf entries of the two tables; the clone's reference passes to the child's entry, which is empty
+                // since the child is new in this range.
+                unsafe {
+                    let mut value = entry.read();
+                    let frame = core::mem::ManuallyDrop::new(Frame::from_physical(value & bit::ADDRESS));
+                    if copy_on_write && frame.is_pinned() {
+                        let Some(copy) = frame.duplicate() else {
+                            state.result = Err(NoMemory);
+                            return false;
+                        };
+                        value = value & !bit::ADDRESS | copy.into_physical();
+                    } else {
+                        if copy_on_write && value & bit::WRITE != 0 {
+                            value &= !bit::WRITE;
+                            entry.write(value);
+                        }
+                        core::mem::forget(Frame::clone(&frame));
                     }
-                    core::mem::forget(Frame::clone(&frame));
+                    slot(table, address as u64, 0).write(value);
                 }
-                child_table.add(index(address as u64, 0)).write(value);
-            }
-            child.pages += 1;
-        });
-        result
+                state.added += 1;
+                false
+            },
+            |_, state, _, _, _| {
+                if let Some(table) = state.leaf.take() {
+                    frame::add_table_entries(table, state.added);
+                    state.child.pages += state.added as usize;
+                    state.added = 0;
+                }
+            },
+        );
+        state.result.map(|()| next)
     }
 
-    /// Moves the pages of `from..from + length` to `to`, all of them or none; the ranges do not overlap. Pages that are at the new
-    /// place go.
-    pub fn relocate(&mut self, from: usize, to: usize, length: usize) -> Result<(), NoMemory> {
+    /// Makes the tables that [`relocate`](Self::relocate) to `to` needs.
+    pub fn prepare_relocation(&mut self, from: usize, to: usize, length: usize) -> Result<(), NoMemory> {
         let (Some(end), Some(to_end)) = (from.checked_add(length), to.checked_add(length)) else {
             return Err(NoMemory);
         };
-        if to_end > USER_END || from < to_end && to < end {
+        if end > USER_END || to_end > USER_END {
             return Err(NoMemory);
         }
-        self.unmap(to, to_end);
-        // Every table first, so that the moves cannot fail half-way.
-        let mut result = Ok(());
-        let mut pages = ArrayVec::<usize, 64>::new();
-        let mut next = from;
-        while next < end {
-            pages.clear();
-            self.each_entry(next, end, |_, address, _| {
-                let _ = pages.try_push(address);
-            });
-            for &address in &pages {
-                result = result.and(self.entry_or_create(address - from + to).map(drop));
+        let mut at = from;
+        while at < end {
+            let step = match self.walk(at) {
+                Walk::Leaf(_) => leaf_end(at).min(end) - at,
+                Walk::Missing(level) => {
+                    let span = 1usize << (12 + 9 * level);
+                    ((at | (span - 1)) + 1).min(end) - at
+                }
+            };
+            if matches!(self.walk(at), Walk::Leaf(_)) {
+                let first = to + (at - from);
+                self.leaf_or_create(first)?;
+                self.leaf_or_create(first + step - PAGE_SIZE)?;
             }
-            next = if pages.is_full() { pages[pages.len() - 1] + PAGE_SIZE } else { end };
+            at += step;
         }
-        result?;
-        let root = self.space.root;
-        self.each_entry(from, end, |_, address, old| {
-            if let Some(new) = leaf(root, address - from + to) {
-                // SAFETY: leaf entries of this table; the reference moves from one to the other, which is empty.
-                unsafe { new.write(old.replace(0)) };
-            }
-        });
-        self.flush(from, end);
         Ok(())
+    }
+
+    /// Moves the pages of the first piece of `from..from + length` to `to`; the ranges do not overlap. A page that is there already makes
+    /// way. How many bytes the piece has; a page for which there is no table is lost, which
+    /// [`prepare_relocation`](Self::prepare_relocation) rules out.
+    pub fn relocate(&mut self, from: usize, to: usize, length: usize) -> usize {
+        let (Some(end), Some(to_end)) = (from.checked_add(length), to.checked_add(length)) else {
+            return length;
+        };
+        if end > USER_END || to_end > USER_END || from < to_end && to < end {
+            return length;
+        }
+        let space = self.space.clone();
+        let mut batch = Batch::new();
+        let next = self.each_entry(
+            from,
+            end,
+            &mut batch,
+            |this, batch, address, entry| {
+                let target = to + (address - from);
+                // SAFETY: leaf entries of this table; the reference moves from one to the other, or to the batch.
+                unsafe {
+                    let value = entry.replace(0);
+                    match this.leaf_or_create(target) {
+                        Ok(table) => {
+                            let old = slot(table, target as u64, 0).replace(value);
+                            if old == 0 {
+                                frame::add_table_entries(table, 1);
+                            } else {
+                                this.pages -= 1;
+                                batch.add(&this.space, target, Frame::from_physical(old & bit::ADDRESS));
+                            }
+                        }
+                        Err(NoMemory) => {
+                            this.pages -= 1;
+                            batch.add(&this.space, address, Frame::from_physical(value & bit::ADDRESS));
+                        }
+                    }
+                }
+                true
+            },
+            |this, batch, tables, address, emptied| this.remove_entries(tables, address, emptied, batch),
+        );
+        batch.free(&space);
+        self.flush(from, next);
+        next - from
     }
 
     /// Makes the CPUs forget what they know about `start..end`.

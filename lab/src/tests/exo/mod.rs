@@ -42,6 +42,10 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::instruction_budget", instruction_budget::instruction_budget),
     ("exo::faults_kill_only_the_program", programs::faults_kill_only_the_program),
     ("exo::greedy_programs_leave_a_working_system", programs::greedy_programs_leave_a_working_system),
+    (
+        "exo::what_the_kernel_holds_for_a_program_counts_as_its_own",
+        programs::what_the_kernel_holds_for_a_program_counts_as_its_own,
+    ),
     ("exo::random_calls_do_not_stop_the_kernel", programs::random_calls_do_not_stop_the_kernel),
     ("exo::the_machine_ends_through_its_exit_device", programs::the_machine_ends_through_its_exit_device),
     ("exo::io_uring_behaves_alike", io_uring::io_uring_behaves_alike),

@@ -131,6 +131,13 @@ pub(super) fn greedy_programs_leave_a_working_system(both: &Both<'_>) -> anyhow:
     passes(both, "limits").map(drop)
 }
 
+pub(super) fn what_the_kernel_holds_for_a_program_counts_as_its_own(both: &Both<'_>) -> anyhow::Result<()> {
+    for smp in PROCESSORS {
+        succeed(&both.exo, &Config { smp, memory: 128, ..both.exo.config() }, "exec exo-tests hoard")?;
+    }
+    Ok(())
+}
+
 /// A part of what `cargo exo vm --kernel exo -- exo-tests fuzz --calls 1000000` does; the seed stands in the output.
 pub(super) fn random_calls_do_not_stop_the_kernel(both: &Both<'_>) -> anyhow::Result<()> {
     for captured in passes(both, "fuzz --calls 60000")? {

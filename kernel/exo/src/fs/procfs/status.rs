@@ -84,7 +84,8 @@ pub(super) fn status(of: &Subject, out: &mut dyn Write) -> Result {
     if !process.has_ended() {
         let memory = process.memory.lock().clone();
         let (size, resident) = (memory.mapped_bytes() / 1024, memory.resident_pages() * 4);
-        writeln!(out, "VmSize:\t{size:8} kB\nVmRSS:\t{resident:8} kB")?;
+        let tables = memory.table_pages() * 4;
+        writeln!(out, "VmSize:\t{size:8} kB\nVmRSS:\t{resident:8} kB\nVmPTE:\t{tables:8} kB")?;
     }
     writeln!(out, "Threads:\t{}", process.threads.lock().len())?;
     signals(of, out)?;
