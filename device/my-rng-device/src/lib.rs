@@ -13,6 +13,7 @@
 //! | [`driver`], [`mod@bench`] | the other side of a queue, and measurements with it | workers |
 //! | [`control`] | the control socket, both sides | what devices share |
 //! | [`logging`], [`watchdog`] | lines that nobody waits for; who does not get on | |
+//! | [`notify`] | a service manager's news | |
 //! | [`sandbox`] | what the process gives up before it serves | the kernel |
 //! | [`process`] | sockets, threads and signals | the operating system |
 //! | [`cli`] | the command line | |
@@ -35,6 +36,7 @@ pub mod limiter;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
+pub mod notify;
 pub mod process;
 pub mod queue;
 pub mod registers;

@@ -20,6 +20,7 @@ use crate::cli::Options;
 use crate::control::{self, Controlled};
 use crate::device::RngDevice;
 use crate::logging;
+use crate::notify::Manager;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::shared::{Shared, VECTORS};
 use crate::watchdog::{self, Caller, Health, Watched};
@@ -120,6 +121,7 @@ pub fn run(options: &Options) -> Result<(), ProcessError> {
         control: options.control.as_deref().map(Listener::bind_private).transpose()?,
     };
     // Threads inherit this part of the sandbox.
+    let manager = Manager::from_environment().map_err(ProcessError::setup("NOTIFY_SOCKET"))?;
     let mut sandbox = Sandbox::new(options.sandbox);
     sandbox.confine_process(sockets.devices.iter().chain(&sockets.control).map(Listener::path))?;
     logging::start().map_err(ProcessError::setup("starting a thread"))?;
@@ -130,8 +132,10 @@ pub fn run(options: &Options) -> Result<(), ProcessError> {
     let started = start(options, sockets, sandbox, &events, &caller, &mut parts);
     if started.is_ok() {
         say_ready();
+        manager.ready();
         wait_for_end(&next_event, &mut parts);
     }
+    manager.stopping();
     parts.iter().for_each(|part| part.shutdown.trigger());
     caller.call();
     started.and(end(&next_event, parts, END_GRACE.saturating_add(Duration::from_secs(options.release))))

@@ -254,3 +254,23 @@ fn a_socket_that_somebody_else_serves_is_not_taken() {
     assert_eq!(Program::start(&["--socket", text(&path)]).end().code, Some(1));
     assert!(path.exists());
 }
+
+#[test]
+fn a_service_manager_is_told_when_it_is_ready_and_when_it_ends() {
+    let (directory, path, _) = sockets();
+    let place = directory.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&place).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_my-rng-device"));
+    let mut child = command.args(["--socket", text(&path)]).env("NOTIFY_SOCKET", &place).spawn().unwrap();
+    let hear = || {
+        let mut bytes = [0; 256];
+        let length = manager.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    };
+    assert_eq!(hear().lines().next(), Some("READY=1"));
+    assert_eq!(Client::connect(&path).five(), CLASSIC, "and it is");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(hear().lines().next(), Some("STOPPING=1"));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
