@@ -73,6 +73,8 @@ struct Vector {
     masked: bool,
     /// It fired while it was masked, and will again when that ends.
     pending: bool,
+    /// The device asserts it: it fires again whenever it is not masked.
+    asserted: bool,
 }
 
 /// Why interrupts were not changed. The descriptors that came with the request are closed.
@@ -113,6 +115,16 @@ impl Interrupts {
         lock(vector).fire(index, &self.0)
     }
 
+    /// Asserts the interrupt pin, or stops to. While it is asserted, it fires whenever the client unmasks it.
+    pub fn set_pin(&self, asserted: bool) {
+        let Some(pin) = self.vector(IrqIndex::Intx, 0) else { return };
+        let mut pin = lock(pin);
+        pin.asserted = asserted;
+        if asserted && !pin.masked {
+            pin.fire(IrqIndex::Intx, &self.0);
+        }
+    }
+
     /// Assigns an eventfd to an interrupt, as a client's request does.
     ///
     /// # Errors
@@ -143,8 +155,8 @@ impl Interrupts {
         };
         let vectors = range().ok_or(IrqError::Range { index, start, count, available: all.len() })?;
         match change {
-            IrqChange::DisableAll => all.iter().for_each(|vector| *lock(vector) = Vector::default()),
-            IrqChange::Deassign => vectors.iter().for_each(|vector| *lock(vector) = Vector::default()),
+            IrqChange::DisableAll => all.iter().for_each(|vector| lock(vector).forget_client()),
+            IrqChange::Deassign => vectors.iter().for_each(|vector| lock(vector).forget_client()),
             IrqChange::Assign(fds) => {
                 fds.iter().try_for_each(check_eventfd)?;
                 for (vector, eventfd) in vectors.iter().zip(fds) {
@@ -182,6 +194,11 @@ impl Interrupts {
 }
 
 impl Vector {
+    /// What the client set is gone; whether the device asserts it is not the client's.
+    fn forget_client(&mut self) {
+        *self = Self { asserted: self.asserted, ..Self::default() };
+    }
+
     fn fire(&mut self, index: IrqIndex, inner: &Inner) -> bool {
         if self.masked {
             self.pending = true;
@@ -197,7 +214,7 @@ impl Vector {
     }
 
     fn deliver_pending(&mut self, index: IrqIndex, inner: &Inner) {
-        if self.pending && !self.masked {
+        if (self.pending || self.asserted) && !self.masked {
             self.pending = false;
             self.fire(index, inner);
         }

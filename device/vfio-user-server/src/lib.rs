@@ -56,6 +56,7 @@ mod counters;
 mod device;
 mod dma;
 mod failure;
+pub mod function;
 mod irq;
 mod limits;
 mod listener;

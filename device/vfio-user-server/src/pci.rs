@@ -29,6 +29,9 @@
 //! assert_eq!(u32::from_le_bytes(bar), 0xffff_f000);
 //! ```
 
+use crate::device::{Irqs, Region, RegionInfo, Regions};
+use crate::irq::IrqIndex;
+
 /// Bytes of conventional configuration space.
 pub const CONFIG_SPACE_SIZE: usize = 256;
 
@@ -130,6 +133,31 @@ pub struct Identity {
     pub subsystem: u16,
 }
 
+impl Identity {
+    /// A device of its vendor's own board, revision 0, without a class.
+    pub const fn new(vendor: u16, device: u16) -> Self {
+        Self { vendor, device, revision: 0, class: 0, subsystem_vendor: vendor, subsystem: device }
+    }
+
+    /// The same with that revision.
+    #[must_use]
+    pub const fn with_revision(self, revision: u8) -> Self {
+        Self { revision, ..self }
+    }
+
+    /// The same with that class: base class in bits 23–16, subclass in bits 15–8, programming interface in bits 7–0.
+    #[must_use]
+    pub const fn with_class(self, class: u32) -> Self {
+        Self { class, ..self }
+    }
+
+    /// The same on that board.
+    #[must_use]
+    pub const fn with_subsystem(self, vendor: u16, subsystem: u16) -> Self {
+        Self { subsystem_vendor: vendor, subsystem, ..self }
+    }
+}
+
 /// Where a device has the table and the pending bits of MSI-X.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MsixTable {
@@ -154,6 +182,10 @@ pub struct ConfigSpace {
     link: usize,
     /// Where the power management capability is.
     power: Option<usize>,
+    /// Bytes of each region; 0: it is not there.
+    bars: [u64; 6],
+    msi_vectors: u16,
+    msix: Option<MsixTable>,
 }
 
 impl ConfigSpace {
@@ -166,6 +198,9 @@ impl ConfigSpace {
             free: FIRST_CAPABILITY,
             link: CAPABILITIES,
             power: None,
+            bars: [0; 6],
+            msi_vectors: 0,
+            msix: None,
         };
         let [interface, subclass, base, _] = identity.class.to_le_bytes();
         new.set(VENDOR_ID, &identity.vendor.to_le_bytes());
@@ -199,6 +234,7 @@ impl ConfigSpace {
         assert!(index < 6, "a device has base address registers 0 to 5, not {index}");
         let allowed = size.is_power_of_two() && (4..=IO_BAR_MAX).contains(&size);
         assert!(allowed, "{size} is no size for an I/O region");
+        self.note_bar(index, size.into());
         self.set(BAR0 + 4 * index, &BAR_IO.to_le_bytes());
         self.make_writable(BAR0 + 4 * index, &(!(size - 1)).to_le_bytes());
         self.make_writable(COMMAND, &(COMMAND_WRITABLE | COMMAND_IO).to_le_bytes());
@@ -213,6 +249,7 @@ impl ConfigSpace {
     pub fn with_memory_bar64(mut self, index: usize, size: u64, prefetchable: bool) -> Self {
         assert!(index < 5, "a 64-bit base address register has an index from 0 to 4, not {index}");
         assert!(size >= 16 && size.is_power_of_two(), "{size} is no size for a memory region");
+        self.note_bar(index, size);
         let bits = BAR_64_BITS | if prefetchable { BAR_PREFETCHABLE } else { 0 };
         self.set(BAR0 + 4 * index, &bits.to_le_bytes());
         self.make_writable(BAR0 + 4 * index, &(!(size - 1)).to_le_bytes());
@@ -270,6 +307,7 @@ impl ConfigSpace {
     pub fn with_memory_bar(mut self, index: usize, size: u32) -> Self {
         assert!(index < 6, "a device has base address registers 0 to 5, not {index}");
         assert!(size >= 16 && size.is_power_of_two(), "{size} is no size for a memory region");
+        self.note_bar(index, size.into());
         self.make_writable(BAR0 + 4 * index, &(!(size - 1)).to_le_bytes());
         self
     }
@@ -302,7 +340,8 @@ impl ConfigSpace {
     /// # Panics
     /// If `vectors` is not a power of two from 1 to 32, or the space is full: these are the program's own numbers.
     #[must_use]
-    pub fn with_msi(self, vectors: u16) -> Self {
+    pub fn with_msi(mut self, vectors: u16) -> Self {
+        self.msi_vectors = vectors;
         let allowed = vectors.is_power_of_two() && vectors <= MSI_VECTORS_MAX;
         assert!(allowed, "MSI cannot have {vectors} vectors");
         let exponent = vectors.trailing_zeros() as u16; // At most 5.
@@ -321,7 +360,8 @@ impl ConfigSpace {
     /// If the numbers are not as [`MsixTable`] says, table and pending bits overlap, or the space is full: these are the
     /// program's own numbers.
     #[must_use]
-    pub fn with_msix(self, msix: &MsixTable) -> Self {
+    pub fn with_msix(mut self, msix: &MsixTable) -> Self {
+        self.msix = Some(*msix);
         let MsixTable { vectors, table, pending_bits } = *msix;
         assert!((1..=MSIX_VECTORS_MAX).contains(&vectors), "an MSI-X table cannot have {vectors} entries");
         let place = |(bar, offset): (u8, u32)| {
@@ -355,6 +395,36 @@ impl ConfigSpace {
             if matches!(*control & POWER_STATE as u8, 1 | 2) {
                 *control &= !(POWER_STATE as u8);
             }
+        }
+    }
+
+    /// The regions that a device with this configuration space has, that itself among them.
+    pub fn regions(&self) -> Regions {
+        use Region::{Bar0, Bar1, Bar2, Bar3, Bar4, Bar5};
+        let config =
+            Regions::default().with(Region::Config, RegionInfo::read_write(EXPRESS_CONFIG_SPACE_SIZE));
+        let bars = [Bar0, Bar1, Bar2, Bar3, Bar4, Bar5].into_iter().zip(self.bars);
+        bars.filter(|(_, size)| *size > 0)
+            .fold(config, |regions, (bar, size)| regions.with(bar, RegionInfo::read_write(size)))
+    }
+
+    /// The interrupts that a device with this configuration space has.
+    pub fn irqs(&self) -> Irqs {
+        let pin = u16::from(self.get::<1>(INTERRUPT_PIN) != [0]);
+        Irqs::default()
+            .with(IrqIndex::Intx, pin)
+            .with(IrqIndex::Msi, self.msi_vectors)
+            .with(IrqIndex::Msix, self.msix.map_or(0, |msix| msix.vectors))
+    }
+
+    /// Where table and pending bits of MSI-X are, if there are any.
+    pub fn msix(&self) -> Option<MsixTable> {
+        self.msix
+    }
+
+    fn note_bar(&mut self, index: usize, size: u64) {
+        if let Some(place) = self.bars.get_mut(index) {
+            *place = size;
         }
     }
 

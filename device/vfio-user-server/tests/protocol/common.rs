@@ -174,10 +174,7 @@ impl TestServer {
 
     /// A client that has only connected.
     pub(crate) fn connect(&self) -> Client {
-        let socket = UnixStream::connect(self.directory.path().join("socket")).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client { socket, next_id: 0x100 }
+        Client::over(UnixStream::connect(self.directory.path().join("socket")).unwrap())
     }
 
     /// A client that has exchanged versions.
@@ -264,6 +261,24 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A client that has only connected.
+    pub(crate) fn over(socket: UnixStream) -> Self {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, next_id: 0x100 }
+    }
+
+    /// Exchanges versions. `false`: the server has turned it away.
+    pub(crate) fn try_negotiate(&mut self) -> bool {
+        let request = [&header(1, VERSION, 20, 0)[..], &version(0, 1, "")].concat();
+        let mut head = [0; 16];
+        if self.socket.write_all(&request).is_err() || self.socket.read_exact(&mut head).is_err() {
+            return false;
+        }
+        let size = u32::from_ne_bytes(head[4..8].try_into().unwrap()) as usize;
+        self.socket.read_exact(&mut vec![0; size - 16]).is_ok()
+    }
+
     /// Sends the version with JSON, or nothing after the numbers if `json` is empty.
     pub(crate) fn negotiate(&mut self, json: &str) -> Vec<u8> {
         self.request(VERSION, &version(0, 1, json), &[]).ok()
