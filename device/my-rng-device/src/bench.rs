@@ -118,7 +118,7 @@ fn measure(name: &str, stream: Stream, kind: Kind) -> Result<[Row; 2], BenchErro
     let memory = PlainMemory::new(LAYOUT.end())?;
     let shared = Arc::new(Shared::new(PowerOn { generator: kind, ..PowerOn::default() }));
     let workers = Workers::start(shared, NonZero::<usize>::MIN, &Shutdown::new()?)?;
-    let client = Client { memory: memory.memory.clone(), interrupts: Interrupts::new(&Irqs::default()) };
+    let client = Client::new(memory.memory.clone(), Interrupts::new(&Irqs::default()));
     workers.join(&client);
     let mut ring = Ring::new(&memory.memory, LAYOUT)?;
     workers.act(Effect::Start(0, LAYOUT.set_up(stream, Vector(None))));

@@ -35,14 +35,10 @@ pub struct RngDevice {
 impl RngDevice {
     /// A device that has just been powered on.
     pub fn new(shared: Arc<Shared>, workers: Workers) -> Self {
-        let identity = Identity {
-            vendor: abi::VENDOR_ID,
-            device: abi::DEVICE_ID,
-            revision: abi::REVISION_ID,
-            class: abi::CLASS_CODE,
-            subsystem_vendor: abi::SUBSYSTEM_VENDOR_ID,
-            subsystem: abi::SUBSYSTEM_ID,
-        };
+        let identity = Identity::new(abi::VENDOR_ID, abi::DEVICE_ID)
+            .with_revision(abi::REVISION_ID)
+            .with_class(abi::CLASS_CODE)
+            .with_subsystem(abi::SUBSYSTEM_VENDOR_ID, abi::SUBSYSTEM_ID);
         let mut config =
             ConfigSpace::new(&identity).with_memory_bar(abi::REGISTER_BAR.into(), abi::BAR0_SIZE as u32);
         config = match interrupts(&shared) {

@@ -201,11 +201,9 @@ fn serve(
     let defaults = Limits::default();
     let share = ADDRESSES / u64::try_from(options.sockets.len()).unwrap_or(u64::MAX).max(1);
     let max_dma_size = defaults.max_dma_size.min(share);
-    let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers)).with_limits(Limits {
-        max_dma_size,
-        release: Duration::from_secs(options.release),
-        ..defaults
-    });
+    let release = Duration::from_secs(options.release);
+    let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers))
+        .with_limits(defaults.with_max_dma_size(max_dma_size).with_release(release));
     server.prepare().map_err(|error| ProcessError::Server { socket: socket.clone(), error })?;
     let health = Arc::<Health>::default();
     let counters = server.counters();

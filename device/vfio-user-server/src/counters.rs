@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// Counts since the server was made. Shared: the server counts, any thread reads.
@@ -19,8 +17,9 @@ macro_rules! counters {
         }
 
         /// The [`Counters`] at one moment.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-        #[serde(default)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        #[cfg_attr(feature = "serialize", derive(serde::Serialize, serde::Deserialize), serde(default))]
+        #[non_exhaustive]
         pub struct CountersSnapshot {
             $($(#[doc = $doc])+ pub $name: u64,)+
         }

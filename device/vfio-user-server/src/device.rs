@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a device tells the server about itself and does when the client asks.
 
-use rustix::io::Errno;
 use vfio_bindings::bindings::vfio::{
     VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_BAR1_REGION_INDEX, VFIO_PCI_BAR2_REGION_INDEX,
     VFIO_PCI_BAR3_REGION_INDEX, VFIO_PCI_BAR4_REGION_INDEX, VFIO_PCI_BAR5_REGION_INDEX,
@@ -9,6 +8,7 @@ use vfio_bindings::bindings::vfio::{
 };
 
 use crate::dma::GuestMemory;
+use crate::errno::Errno;
 use crate::irq::{IRQ_INDEXES, Interrupts, IrqIndex};
 
 /// How many regions a PCI device has.
@@ -55,11 +55,20 @@ pub trait Device {
 
 /// What a device can use of the client that is connected.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Client {
     /// The guest memory that the client shares.
     pub memory: GuestMemory,
     /// The interrupts that the client receives.
     pub interrupts: Interrupts,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Client {
+    /// A client of a device's own tests and measurements.
+    pub fn new(memory: GuestMemory, interrupts: Interrupts) -> Self {
+        Self { memory, interrupts }
+    }
 }
 
 /// A region of a PCI device, by VFIO's index.

@@ -54,7 +54,7 @@ pub(crate) enum Failure {
     #[error("{count} bytes are too many for one access, expected at most {max}")]
     TooMuchData { count: u32, max: u32 },
     #[error("the device refused: {0}")]
-    Device(Errno),
+    Device(crate::errno::Errno),
 }
 
 impl Failure {
@@ -66,7 +66,7 @@ impl Failure {
             Self::Irq(error) => error.errno(),
             Self::Unusable(Unusable::TooLarge { .. }) => Errno::MSGSIZE,
             Self::Forbidden(_) => Errno::PERM,
-            Self::Device(errno) => *errno,
+            Self::Device(errno) => (*errno).into(),
             _ => Errno::INVAL,
         }
     }

@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
-use rustix::io::Errno;
-
 use crate::device::{Client, Device, Irqs, Region, Regions};
 use crate::dma::DmaHandle;
+use crate::errno::Errno;
 use crate::irq::{Interrupts, IrqIndex};
 use crate::pci::ConfigSpace;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interrupts: the eventfds that a client assigned, signalled by whichever thread of the device has something to say.
 
+#[cfg(any(test, feature = "testing"))]
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -98,6 +99,7 @@ impl IrqError {
 
 impl Interrupts {
     /// Interrupts that nobody has assigned. A server makes them for each client; a device does so for its own tests.
+    #[cfg(any(test, feature = "testing"))]
     pub fn new(irqs: &Irqs) -> Self {
         Self::with(irqs, Signaller::new(), Arc::default())
     }
@@ -129,10 +131,11 @@ impl Interrupts {
     ///
     /// # Errors
     /// `EINVAL`: there is no such interrupt, or the descriptor is no eventfd.
-    pub fn assign(&self, index: IrqIndex, vector: u32, eventfd: OwnedFd) -> Result<(), Errno> {
+    #[cfg(any(test, feature = "testing"))]
+    pub fn assign(&self, index: IrqIndex, vector: u32, eventfd: OwnedFd) -> Result<(), crate::Errno> {
         let change = IrqChange::Assign(vec![PeerFd::own(eventfd)]);
         let request = SetIrqs { index: index as u32, start: vector, count: 1, change };
-        self.set(request).map_err(|error| error.errno())
+        self.set(request).map_err(|error| error.errno().into())
     }
 
     /// Whether an interrupt fired while it was masked and still waits for that to end: a bit of MSI-X's pending array.

@@ -31,6 +31,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A device of one PCI function need not do that itself: [`function`] puts one together from a [`pci::ConfigSpace`] and what
+//! the registers do.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `serialize` | serde's traits for [`CountersSnapshot`] |
+//! | `testing` | guest memory and interrupts without a client, for a device's own tests and measurements |
+//!
 //! # What the client can and cannot do
 //!
 //! Every number in a message is checked once, where it enters, before anything acts on it. A message that is wrong
@@ -55,6 +65,7 @@
 mod counters;
 mod device;
 mod dma;
+mod errno;
 mod failure;
 pub mod function;
 mod irq;
@@ -76,9 +87,9 @@ mod wire;
 pub use counters::{Counters, CountersSnapshot};
 pub use device::{Client, Device, IrqInfo, Irqs, Region, RegionInfo, Regions};
 pub use dma::{DmaAccess, DmaError, DmaHandle, GuestMemory, GuestSlice};
+pub use errno::Errno;
 pub use irq::{Interrupts, IrqIndex};
 pub use limits::Limits;
 pub use listener::{BindError, Listener, SocketFile};
-pub use rustix::io::Errno;
 pub use server::{Server, ServerError};
 pub use shutdown::Shutdown;

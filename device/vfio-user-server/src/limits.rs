@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// Bounds on one client. The defaults suit a device that QEMU attaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Most bytes of data in one region access or one DMA message; the client is told at the version exchange. Together
     /// with a header this is also the most memory that one message can take. Default: 1 MiB, the protocol's own default.
@@ -46,4 +47,29 @@ impl Default for Limits {
             release: Duration::ZERO,
         }
     }
+}
+
+macro_rules! changes {
+    ($($name:ident: $field:ident: $kind:ty,)+) => {
+        impl Limits {
+            $(
+                #[doc = concat!("The same with another [`Self::", stringify!($field), "`].")]
+                #[must_use]
+                pub fn $name(self, $field: $kind) -> Self {
+                    Self { $field, ..self }
+                }
+            )+
+        }
+    };
+}
+
+changes! {
+    with_max_data_xfer_size: max_data_xfer_size: u32,
+    with_max_msg_fds: max_msg_fds: u32,
+    with_max_dma_maps: max_dma_maps: u32,
+    with_max_dma_size: max_dma_size: u64,
+    with_max_unclosed_fds: max_unclosed_fds: u32,
+    with_handshake: handshake: Duration,
+    with_reply: reply: Duration,
+    with_release: release: Duration,
 }

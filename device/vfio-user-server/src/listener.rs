@@ -57,6 +57,7 @@ impl SocketFile {
 
 /// Why a socket could not be made.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum BindError {
     /// A server answers there.
     #[error("{}: another server is listening there", .0.display())]
@@ -144,7 +145,7 @@ impl Listener {
     ///
     /// # Errors
     /// `EAGAIN`: nobody has. `EMFILE` and the like: the process or the system is out of something.
-    pub fn accept(&self) -> Result<UnixStream, Errno> {
+    pub fn accept(&self) -> io::Result<UnixStream> {
         Ok(accept_with(&self.socket, SocketFlags::CLOEXEC)?.into())
     }
 }

@@ -5,14 +5,8 @@
 //! ```
 //! use vfio_user_server::pci::{ConfigSpace, Identity};
 //!
-//! let mut config = ConfigSpace::new(&Identity {
-//!     vendor: 0x1234,
-//!     device: 0xcafe,
-//!     revision: 0x10,
-//!     class: 0x00_ff_00,
-//!     subsystem_vendor: 0x1234,
-//!     subsystem: 0xcafe,
-//! })
+//! let identity = Identity::new(0x1234, 0xcafe).with_revision(0x10).with_class(0x00_ff_00);
+//! let mut config = ConfigSpace::new(&identity)
 //! .with_memory_bar(0, 4096);
 //!
 //! let mut id = [0; 4];
@@ -35,7 +29,7 @@ use crate::irq::IrqIndex;
 /// Bytes of conventional configuration space.
 pub const CONFIG_SPACE_SIZE: usize = 256;
 
-/// Bytes of the configuration space of PCI Express, and the size to give [`Region::Config`](crate::Region::Config) in any
+/// Bytes of the configuration space of PCI Express, and the size to give [`Region::Config`] in any
 /// case: beyond what a [`ConfigSpace`] has, which reads 0, there are no extended capabilities. Virtual machine monitors
 /// read there when their machine has memory-mapped configuration space, and not all of them can take an error for it.
 pub const EXPRESS_CONFIG_SPACE_SIZE: u64 = 4096;
@@ -118,6 +112,7 @@ const EXPRESS_REGISTERS: [(usize, u32, u32); 6] = [
 
 /// What identifies a device. Numbers are in the order in which people write them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Identity {
     /// Vendor.
     pub vendor: u16,

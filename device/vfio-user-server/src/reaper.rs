@@ -205,6 +205,7 @@ impl PeerFd {
     }
 
     /// A descriptor of this process itself, which is closed where it is dropped.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn own(fd: OwnedFd) -> Self {
         Self { fd: Some(fd), reaper: None }
     }

@@ -252,7 +252,10 @@ fn accept(
 ) -> Result<Option<UnixStream>, ServerError> {
     let shutdown = &common.shutdown;
     // Without room for what it may have sent, it has to wait in front of the door.
-    let accepted = if common.reaper.has_room() { listener.accept() } else { Err(Errno::MFILE) };
+    let accepted = match common.reaper.has_room() {
+        true => listener.accept().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        false => Err(Errno::MFILE),
+    };
     match accepted {
         Ok(client) => Ok(Some(client)),
         Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),

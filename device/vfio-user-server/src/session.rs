@@ -7,7 +7,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use log::{Level, debug};
-use rustix::io::Errno;
 use vfio_bindings::bindings::vfio::{
     VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET, VFIO_IRQ_INFO_AUTOMASKED, VFIO_IRQ_INFO_EVENTFD,
     VFIO_IRQ_INFO_MASKABLE, VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE,
@@ -16,6 +15,7 @@ use vfio_bindings::bindings::vfio::{
 use crate::counters::Counters;
 use crate::device::{Client, Device, Irqs, REGION_COUNT, Region, Regions};
 use crate::dma::{GuestMemory, Remote};
+use crate::errno::Errno;
 use crate::failure::{Failure, SessionError};
 use crate::irq::{IRQ_INDEXES, Interrupts, IrqIndex};
 use crate::limits::Limits;
@@ -223,7 +223,7 @@ impl<'d, D: Device> Session<'d, D> {
                 Ok(())
             }
             Err(error) => {
-                self.finish(header, &Err(Failure::Device(error.errno())), false)?;
+                self.finish(header, &Err(Failure::Device(error.errno().into())), false)?;
                 Err(error.into())
             }
         }

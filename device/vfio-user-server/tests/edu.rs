@@ -4,6 +4,7 @@
 #[path = "protocol/common.rs"]
 mod common;
 use common::*;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,17 @@ fn program() -> PathBuf {
     program
 }
 
+/// Exchanges versions. `false`: the server has turned the client away.
+fn negotiates(client: &mut Client) -> bool {
+    let request = [&header(1, VERSION, 20, 0)[..], &version(0, 1, "")].concat();
+    let mut head = [0; 16];
+    if client.socket.write_all(&request).is_err() || client.socket.read_exact(&mut head).is_err() {
+        return false;
+    }
+    let size = u32::from_ne_bytes(head[4..8].try_into().unwrap()) as usize;
+    client.socket.read_exact(&mut vec![0; size - 16]).is_ok()
+}
+
 impl Edu {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -51,7 +63,7 @@ impl Edu {
         wait_for("the example's socket", || std::os::unix::net::UnixStream::connect(&path).is_ok());
         let mut client = Client::over(std::os::unix::net::UnixStream::connect(&path).unwrap());
         // The one that only looked may not be gone yet.
-        while !client.try_negotiate() {
+        while !negotiates(&mut client) {
             client = Client::over(std::os::unix::net::UnixStream::connect(&path).unwrap());
         }
         Self { child, client, _directory: directory }
@@ -144,7 +156,7 @@ fn it_copies_both_ways_and_only_where_it_may() {
     memory.write_all_at(b"there and back", 0x1000).unwrap();
     edu.client.request(DMA_MAP, &dma_map(0, 0x10_0000, 0x4000), &[memory.as_fd()]).ok();
     let eventfd = edu.assign(MSI);
-    let mut transfer = |edu: &mut Edu, source: u64, destination: u64, count: u64, command: u32| {
+    let transfer = |edu: &mut Edu, source: u64, destination: u64, count: u64, command: u32| {
         edu.write64(0x80, source);
         edu.write64(0x88, destination);
         edu.write64(0x90, count);

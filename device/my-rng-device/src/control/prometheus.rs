@@ -145,6 +145,12 @@ pub(super) mod tests {
     use crate::metrics::{CountersSnapshot, QueueCountersSnapshot};
     use std::collections::HashSet;
 
+    fn server_counters() -> vfio_user_server::CountersSnapshot {
+        let mut counters = vfio_user_server::CountersSnapshot::default();
+        counters.requests = 9;
+        counters
+    }
+
     pub(in crate::control) fn status() -> Status {
         let queue = QueueStatus {
             queue: 3,
@@ -164,7 +170,7 @@ pub(super) mod tests {
             classic: false,
             limits: Limits { bytes: Some(Rate::new(1000)), operations: None },
             counters: CountersSnapshot { doorbells: 7, ..Default::default() },
-            server: vfio_user_server::CountersSnapshot { requests: 9, ..Default::default() },
+            server: server_counters(),
             queues: vec![queue],
         };
         let other = DeviceStatus { device: 1, socket: "/b".to_owned(), queues: Vec::new(), ..device.clone() };

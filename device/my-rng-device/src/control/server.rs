@@ -111,7 +111,7 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        match self.listener.accept() {
+        match self.listener.accept().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)) {
             Ok(socket) => {
                 if self.clients.len() >= MAX_CLIENTS {
                     let oldest = self.clients.iter().enumerate().min_by_key(|(_, client)| client.last_heard);

@@ -41,7 +41,7 @@ impl Machine {
         let interrupts = Interrupts::new(
             &Irqs::default().with(power_on.interrupts.index(), power_on.interrupts.vectors()),
         );
-        let client = Client { memory: memory.memory.clone(), interrupts };
+        let client = Client::new(memory.memory.clone(), interrupts);
         let count = NonZero::new(workers).unwrap();
         let workers = Workers::start(shared.clone(), count, &Shutdown::new().unwrap()).unwrap();
         workers.join(&client);

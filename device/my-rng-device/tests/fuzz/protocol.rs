@@ -151,7 +151,7 @@ pub(crate) struct Attacker {
 
 impl Attacker {
     pub(crate) fn new() -> Self {
-        let limits = Limits { reply: REPLY_PATIENCE, ..Limits::default() };
+        let limits = Limits::default().with_reply(REPLY_PATIENCE);
         let served = Served::start(PowerOn::default(), 2, limits);
         Self {
             client: served.connect(),

@@ -80,7 +80,7 @@ pub(crate) struct Attacker {
 
 impl Attacker {
     pub(crate) fn new() -> Self {
-        let limits = Limits { reply: Duration::from_millis(200), ..Limits::default() };
+        let limits = Limits::default().with_reply(Duration::from_millis(200));
         let served = Served::start(PowerOn::default(), 2, limits);
         let file = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&file, MEMORY as u64).unwrap();

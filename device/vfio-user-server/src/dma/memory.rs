@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The table's owner: makes and takes away maps, and hands every change to all handles.
 
+#[cfg(any(test, feature = "testing"))]
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsFd;
+#[cfg(any(test, feature = "testing"))]
+use std::os::{fd::OwnedFd, unix::net::UnixStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use log::debug;
@@ -15,10 +17,11 @@ use super::mapping::{Mapping, is_memory};
 use super::remote::Remote;
 use super::table::{Map, Table};
 use crate::limits::Limits;
+#[cfg(any(test, feature = "testing"))]
 use crate::reaper::PeerFd;
 use crate::request::{DmaMap, UnmapRange};
-use crate::sender::Sender;
-use crate::shutdown::Shutdown;
+#[cfg(any(test, feature = "testing"))]
+use crate::{sender::Sender, shutdown::Shutdown};
 
 /// The guest memory that one client shares, for as long as it is connected. Clones are the same memory.
 #[derive(Debug, Clone)]
@@ -78,6 +81,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// The process or the system has no file descriptors left.
+    #[cfg(any(test, feature = "testing"))]
     pub fn detached() -> io::Result<Self> {
         let (socket, _) = UnixStream::pair()?;
         let limits = Limits::default();
@@ -89,21 +93,23 @@ impl GuestMemory {
     ///
     /// # Errors
     /// As a client's request would fail: `EINVAL` for a file that is too short, `EEXIST` where a map is already.
-    pub fn share(&self, address: u64, size: u64, file: OwnedFd, offset: u64) -> Result<(), Errno> {
+    #[cfg(any(test, feature = "testing"))]
+    pub fn share(&self, address: u64, size: u64, file: OwnedFd, offset: u64) -> Result<(), crate::Errno> {
         if size == 0 || address.checked_add(size.saturating_sub(1)).is_none() {
-            return Err(Errno::INVAL);
+            return Err(crate::Errno::INVAL);
         }
         let map =
             DmaMap { address, size, readable: true, writable: true, file: Some((PeerFd::own(file), offset)) };
-        self.map(map).map_err(|error| error.errno())
+        self.map(map).map_err(|error| error.errno().into())
     }
 
     /// Takes a map away. When this returns, no access to it is under way or can begin.
     ///
     /// # Errors
     /// `ENOENT`: there is no map of exactly that range.
-    pub fn unshare(&self, address: u64, size: u64) -> Result<(), Errno> {
-        self.unmap(UnmapRange::Exact { address, size }).map_err(|error| error.errno())
+    #[cfg(any(test, feature = "testing"))]
+    pub fn unshare(&self, address: u64, size: u64) -> Result<(), crate::Errno> {
+        self.unmap(UnmapRange::Exact { address, size }).map_err(|error| error.errno().into())
     }
 
     /// A new way for one thread to reach this memory. Make one for each thread, once, and keep it.

@@ -16,8 +16,9 @@ mod sigbus;
 mod table;
 mod unmap;
 
-use rustix::io::Errno;
 use thiserror::Error;
+
+use crate::errno::Errno;
 
 pub use handle::DmaHandle;
 pub use mapping::GuestSlice;
@@ -37,6 +38,7 @@ pub enum DmaAccess {
 
 /// Why an access to guest memory failed. After an error of the first five kinds nothing was transferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum DmaError {
     /// Part of the range is not mapped.
     #[error("guest memory at {address:#x} is not mapped")]

@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use rustix::io::Errno;
-
 use super::DmaError;
 use crate::counters::Counters;
+use crate::errno::Errno;
 use crate::sender::Sender;
 use crate::wire::{DMA_ACCESS_SIZE, Header, Kind, Reader, Writer, command};
 
@@ -197,8 +196,5 @@ fn answered_access(answer: &[u8], address: u64, count: usize) -> Result<&[u8], D
 
 /// An errno that a client sent; one that is none becomes `EIO`.
 fn errno(number: u32) -> Errno {
-    match i32::try_from(number) {
-        Ok(number @ 1..4096) => Errno::from_raw_os_error(number),
-        _ => Errno::IO,
-    }
+    u16::try_from(number).ok().and_then(Errno::from_raw).unwrap_or(Errno::IO)
 }

@@ -49,7 +49,7 @@ fn a_client_that_connects_the_moment_the_first_leaves_is_served() {
 #[test]
 fn a_silent_client_makes_room_in_time() {
     let handshake = Duration::from_millis(200);
-    let server = TestServer::with_limits(Limits { handshake, ..Limits::default() });
+    let server = TestServer::with_limits(Limits::default().with_handshake(handshake));
     let mut silent = server.connect();
     silent.assert_closed();
     let mut dribbling = server.connect();
@@ -101,8 +101,7 @@ const REQ: u32 = 4;
 
 #[test]
 fn a_client_that_wants_to_know_is_asked_to_let_go_before_the_end() {
-    let mut server =
-        TestServer::with_limits(Limits { release: Duration::from_secs(60), ..Limits::default() });
+    let mut server = TestServer::with_limits(Limits::default().with_release(Duration::from_secs(60)));
     let mut client = server.client();
     assert_eq!(client.request(GET_IRQ_INFO, &get_irq_info(REQ), &[]).ok(), words(&[16, 1, REQ, 1]));
     let eventfd = new_eventfd();
@@ -120,7 +119,7 @@ fn a_client_that_wants_to_know_is_asked_to_let_go_before_the_end() {
 fn a_client_that_does_not_let_go_or_cannot_be_asked_delays_no_end() {
     let release = Duration::from_millis(100);
     for assigned in [false, true] {
-        let mut server = TestServer::with_limits(Limits { release, ..Limits::default() });
+        let mut server = TestServer::with_limits(Limits::default().with_release(release));
         let mut client = server.client();
         let eventfd = new_eventfd();
         if assigned {

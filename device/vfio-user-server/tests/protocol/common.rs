@@ -268,17 +268,6 @@ impl Client {
         Self { socket, next_id: 0x100 }
     }
 
-    /// Exchanges versions. `false`: the server has turned it away.
-    pub(crate) fn try_negotiate(&mut self) -> bool {
-        let request = [&header(1, VERSION, 20, 0)[..], &version(0, 1, "")].concat();
-        let mut head = [0; 16];
-        if self.socket.write_all(&request).is_err() || self.socket.read_exact(&mut head).is_err() {
-            return false;
-        }
-        let size = u32::from_ne_bytes(head[4..8].try_into().unwrap()) as usize;
-        self.socket.read_exact(&mut vec![0; size - 16]).is_ok()
-    }
-
     /// Sends the version with JSON, or nothing after the numbers if `json` is empty.
     pub(crate) fn negotiate(&mut self, json: &str) -> Vec<u8> {
         self.request(VERSION, &version(0, 1, json), &[]).ok()
@@ -442,7 +431,7 @@ pub(crate) fn signals(eventfd: &OwnedFd) -> u64 {
     let mut count = [0; 8];
     match rustix::io::read(eventfd.as_fd(), &mut count) {
         Ok(_) => u64::from_ne_bytes(count),
-        Err(Errno::AGAIN) => 0,
+        Err(rustix::io::Errno::AGAIN) => 0,
         Err(errno) => panic!("{errno}"),
     }
 }

@@ -171,7 +171,7 @@ fn the_last_page_of_the_address_space_can_be_mapped() {
 
 #[test]
 fn the_number_of_maps_is_limited() {
-    let server = TestServer::with_limits(Limits { max_dma_maps: 3, ..Limits::default() });
+    let server = TestServer::with_limits(Limits::default().with_max_dma_maps(3));
     let mut client = server.client();
     let file = memory_file(0x1000);
     for page in 0..3 {
@@ -184,7 +184,7 @@ fn the_number_of_maps_is_limited() {
 
 #[test]
 fn the_size_of_all_maps_together_is_limited() {
-    let server = TestServer::with_limits(Limits { max_dma_size: 0x3000, ..Limits::default() });
+    let server = TestServer::with_limits(Limits::default().with_max_dma_size(0x3000));
     let mut client = server.client();
     let file = memory_file(0x4000);
     client.request(DMA_MAP, &dma_map(0, 0, 0x1000), &[file.as_fd()]).ok();

@@ -154,7 +154,7 @@ fn an_answer_to_another_command_is_none() {
 #[test]
 fn a_thread_does_not_wait_for_ever() {
     let reply = Duration::from_millis(100);
-    let server = TestServer::with_limits(Limits { reply, ..Limits::default() });
+    let server = TestServer::with_limits(Limits::default().with_reply(reply));
     let mut client = remote_client(&server);
     let start = Instant::now();
     assert_eq!(server.peer().memory.handle().read(0, &mut [0; 4]), Err(DmaError::Timeout));

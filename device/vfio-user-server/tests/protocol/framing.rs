@@ -176,7 +176,7 @@ fn too_many_descriptors_are_refused_and_closed() {
 
 #[test]
 fn a_limit_on_descriptors_is_kept() {
-    let server = TestServer::with_limits(Limits { max_msg_fds: 1, ..Limits::default() });
+    let server = TestServer::with_limits(Limits::default().with_max_msg_fds(1));
     let mut client = server.client();
     let fds = [new_eventfd(), new_eventfd()];
     let two = [fds[0].as_fd(), fds[1].as_fd()];
@@ -201,7 +201,7 @@ fn leaving_in_the_middle_of_a_message_harms_nobody() {
 #[test]
 fn a_client_that_reads_no_answers_is_dropped_in_time() {
     let reply = std::time::Duration::from_millis(200);
-    let server = TestServer::with_limits(Limits { reply, ..Limits::default() });
+    let server = TestServer::with_limits(Limits::default().with_reply(reply));
     let mut client = server.client();
     // More answers than any socket buffers.
     for _ in 0..16 {
