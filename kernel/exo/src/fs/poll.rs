@@ -29,6 +29,8 @@ bitflags::bitflags! {
         const RDNORM = 64;
         /// As OUT.
         const WRNORM = 256;
+        /// The other side sends no more.
+        const RDHUP = 0x2000;
     }
 }
 

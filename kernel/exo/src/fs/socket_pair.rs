@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pairs of connected sockets without names: what programs use as pipes in both directions, Rust's standard library among them
-//! when it starts a program. There are no other sockets.
+//! Pairs of connected Unix sockets without names: what programs use as pipes in both directions. There are no other sockets.
+//!
+//! A message is copied to and from programs with nothing locked. A reader that has taken one from the inbox keeps the others waiting
+//! until it has put the rest back, so that bytes stay in order.
 
-use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec};
+mod message;
 
-use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock};
-use linux_raw_sys::general as abi;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+
+use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock, time};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use self::message::{InFlight, Inbox, Message};
+pub use self::message::{MOST_FILES, may_be_sent};
 use super::{
     file::{File, Io, OpenFile},
     node::{Body, FileSystem, Node, kind},
@@ -14,48 +22,120 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
-    mm::oom,
-    sched::wait::{WaitQueue, wait_for},
-    signal::{Info, number},
+    mm::{self, oom},
+    sched::wait::{Ended, WaitQueue, wait_on},
+    signal::{self, Info, number},
     task::current,
     user,
 };
 
-/// Bytes that wait to be read on each side, at most.
-const CAPACITY: usize = 65536;
-/// As many page frames.
-const FRAMES: usize = CAPACITY / PAGE_SIZE;
+/// Bytes on their way to each side, unless a program changes it, as on Linux.
+const BUFFER: u32 = 212_992;
 /// Messages that wait, at most: empty ones take room, too.
 const MOST_MESSAGES: usize = 256;
+/// Bytes of a stream that become one message.
+const PIECE: usize = 32 << 10;
+/// Page frames that a message may need.
+const FRAMES: usize = PIECE / PAGE_SIZE;
+/// Linux counts this much of a datagram's room for itself.
+const OVERHEAD: usize = 32;
 
-/// Whether messages keep their boundaries.
+/// Whether messages keep their boundaries, and whether one side notices the end of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Bytes (SOCK_STREAM).
     Stream,
-    /// Messages, each read whole or cut short (SOCK_SEQPACKET, SOCK_DGRAM).
-    Messages,
+    /// Messages, each read whole or cut short (SOCK_DGRAM).
+    Datagram,
+    /// The same, and the end is noticed (SOCK_SEQPACKET).
+    Packets,
 }
 
-/// What one side has yet to read.
-#[derive(Default)]
-struct Inbox {
-    messages: VecDeque<Box<[u8]>>,
-    bytes: usize,
-    /// Nobody will read it any more.
-    closed: bool,
+/// `struct ucred`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Sender {
+    /// The process.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl Sender {
+    /// The running process with its effective ids.
+    fn effective() -> Self {
+        let credentials = current().credentials.get();
+        let (uid, gid) = (credentials.users.effective, credentials.groups.effective);
+        Self { pid: current().pid, uid, gid }
+    }
+
+    /// The running process with its real ids.
+    pub fn real() -> Self {
+        let credentials = current().credentials.get();
+        Self { pid: current().pid, uid: credentials.users.real, gid: credentials.groups.real }
+    }
 }
 
 struct Pair {
     kind: Kind,
     inboxes: [SpinLock<Inbox>; 2],
     changed: WaitQueue,
+    /// Who made it.
+    maker: Sender,
 }
 
 /// One of the two sockets.
 pub struct Socket {
     pair: Arc<Pair>,
     is_second: bool,
+    /// Options; times in nanoseconds, 0 for no limit.
+    pub receive_timeout: AtomicU64,
+    /// See above.
+    pub send_timeout: AtomicU64,
+    /// Bytes on their way to the other side, at most.
+    pub send_buffer: AtomicU32,
+    /// Kept for programs that ask; what counts is the sender's.
+    pub receive_buffer: AtomicU32,
+    /// Messages come with their sender's ids.
+    pub pass_credentials: AtomicBool,
+    /// Flags that mean nothing to such a socket on Linux either, and are kept: a bit for each `SO_` number.
+    pub kept: AtomicU64,
+}
+
+/// How to send or receive.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// EAGAIN rather than wait.
+    pub no_wait: bool,
+    /// SIGPIPE where nobody receives.
+    pub signal: bool,
+    /// Leave what was received.
+    pub peek: bool,
+    /// Wait for all bytes of a stream.
+    pub wait_all: bool,
+}
+
+/// What came with the bytes.
+#[derive(Default)]
+pub struct Received {
+    /// Bytes copied.
+    pub bytes: usize,
+    /// Bytes of the message.
+    pub length: usize,
+    /// Who sent it, if there was a message.
+    pub sender: Option<Sender>,
+    /// Files.
+    pub files: Vec<Arc<OpenFile>>,
+}
+
+/// Bits of [`Socket::shutdown`].
+pub mod direction {
+    /// Nothing is received any more.
+    pub const RECEIVE: u8 = 1;
+    /// Nothing is sent any more.
+    pub const SEND: u8 = 2;
 }
 
 /// A new pair. `flags` are `O_` bits of both.
@@ -64,14 +144,35 @@ pub fn new_pair(kind: Kind, flags: u32) -> [Arc<OpenFile>; 2] {
         kind,
         inboxes: [SpinLock::default(), SpinLock::default()],
         changed: WaitQueue::new(),
+        maker: Sender::effective(),
     });
     [false, true].map(|is_second| {
         let node = Node::new(FileSystem::Anonymous, kind::SOCKET | 0o777, Body::Socket);
-        OpenFile::new(Box::new(Socket { pair: pair.clone(), is_second }), node, abi::O_RDWR | flags)
+        let socket = Socket {
+            pair: pair.clone(),
+            is_second,
+            receive_timeout: AtomicU64::new(0),
+            send_timeout: AtomicU64::new(0),
+            send_buffer: AtomicU32::new(BUFFER),
+            receive_buffer: AtomicU32::new(BUFFER),
+            pass_credentials: AtomicBool::new(false),
+            kept: AtomicU64::new(0),
+        };
+        OpenFile::new(Box::new(socket), node, linux_raw_sys::general::O_RDWR | flags)
     })
 }
 
 impl Socket {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        self.pair.kind
+    }
+
+    /// Who made it.
+    pub fn maker(&self) -> Sender {
+        self.pair.maker
+    }
+
     fn own(&self) -> &SpinLock<Inbox> {
         let [first, second] = &self.pair.inboxes;
         if self.is_second { second } else { first }
@@ -82,104 +183,213 @@ impl Socket {
         if self.is_second { first } else { second }
     }
 
-    /// Takes what is there; none if the reader has to wait.
-    fn try_receive(&self, to: usize, length: usize) -> Option<Result> {
-        // Looked at first: what the peer sent before it closed is there then.
-        let peer_is_gone = self.peers().lock().closed;
+    /// Bytes that wait to be read; of datagrams those of the first one.
+    pub fn readable(&self) -> usize {
+        self.own().lock().readable(self.pair.kind != Kind::Datagram)
+    }
+
+    /// The error that is to be reported once.
+    pub fn take_error(&self) -> Option<Errno> {
+        self.own().lock().error.take()
+    }
+
+    /// Ends one direction or both.
+    pub fn shutdown(&self, directions: u8) {
+        self.own().lock().shutdown |= directions;
+        if self.pair.kind != Kind::Datagram {
+            let mut peer = self.peers().lock();
+            if directions & direction::RECEIVE != 0 {
+                peer.shutdown |= direction::SEND;
+            }
+            if directions & direction::SEND != 0 {
+                peer.shutdown |= direction::RECEIVE;
+            }
+        }
+        self.pair.changed.wake_all();
+    }
+
+    fn wait<T>(
+        &self,
+        timeout: &AtomicU64,
+        no_wait: bool,
+        mut ready: impl FnMut() -> Option<Result<T>>,
+    ) -> Result<T> {
+        if let Some(result) = ready() {
+            return result;
+        }
+        if no_wait {
+            return Err(Errno::EAGAIN);
+        }
+        let timeout = timeout.load(Ordering::Relaxed);
+        let deadline = (timeout > 0).then(|| time::now_ns().saturating_add(timeout));
+        match wait_on(&[&self.pair.changed], deadline, true, ready) {
+            Ok(result) => result,
+            Err(Ended::TimedOut) => Err(Errno::EAGAIN),
+            // With a time limit the call would begin it anew.
+            Err(Ended::Interrupted) if timeout > 0 => Err(Errno::EINTR),
+            Err(Ended::Interrupted) => Err(Errno::RESTART),
+        }
+    }
+
+    /// Takes the first message, or says what there is instead: none is the end. With `has_some` an error is left for the next call.
+    fn try_take(&self, has_some: bool) -> Option<Result<Option<Message>>> {
         let mut inbox = self.own().lock();
-        let mut done = 0;
-        while let Some(message) = inbox.messages.pop_front() {
-            let count = message.len().min(length - done);
-            let (part, rest) = message.split_at_checked(count).unwrap_or_default();
-            if user::copy_out(to.wrapping_add(done), part).is_err() {
-                inbox.messages.push_front(message);
-                return Some(if done > 0 { Ok(done) } else { Err(Errno::EFAULT) });
+        if inbox.is_read {
+            return None;
+        }
+        // As on Linux: a stream's bytes come before an error, and whole messages after it.
+        if let Some(error) = inbox.error.take_if(|_| self.pair.kind != Kind::Stream) {
+            return Some(Err(error));
+        }
+        if let Some(message) = inbox.take() {
+            return Some(Ok(Some(message)));
+        }
+        if let Some(error) = inbox.error.take_if(|_| !has_some) {
+            return Some(Err(error));
+        }
+        (inbox.shutdown & direction::RECEIVE != 0).then_some(Ok(None))
+    }
+
+    /// Receives up to `length` bytes: `copy(place, bytes)` puts them where they belong. At the end 0.
+    pub fn receive(
+        &self,
+        options: Options,
+        length: usize,
+        mut copy: impl FnMut(usize, &[u8]) -> Result<()>,
+    ) -> Result<Received> {
+        let stream = self.pair.kind == Kind::Stream;
+        let mut received = Received::default();
+        if length == 0 && stream {
+            return Ok(received);
+        }
+        loop {
+            // What is there is enough, unless the caller wants all.
+            let no_wait = options.no_wait || received.bytes > 0 && !options.wait_all;
+            let taken = self.wait(&self.receive_timeout, no_wait, || self.try_take(received.bytes > 0));
+            let mut message = match taken {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(_) if received.bytes > 0 => break,
+                Err(error) => return Err(error),
+            };
+            // Files, and another sender's ids, stay with the bytes that they came with.
+            let differs = !message.files.is_empty()
+                || self.pass_credentials.load(Ordering::Relaxed) && Some(message.sender) != received.sender;
+            if received.bytes > 0 && differs {
+                self.own().lock().put_back(message);
+                break;
             }
-            done += count;
-            if self.pair.kind == Kind::Messages {
-                inbox.bytes -= message.len();
-                return Some(Ok(done));
+            let part = message.rest().get(..message.rest().len().min(length - received.bytes));
+            let part = part.unwrap_or_default();
+            let copied = copy(received.bytes, part);
+            let count = part.len();
+            if let Err(error) = copied {
+                // As on Linux, a datagram is lost then.
+                let kept = stream.then_some(message);
+                self.finish(kept);
+                return if received.bytes > 0 { Ok(received) } else { Err(error) };
             }
-            inbox.bytes -= count;
-            if !rest.is_empty() {
-                let rest = rest.into();
-                inbox.messages.push_front(rest);
+            received.bytes += count;
+            received.length += message.rest().len();
+            received.sender = Some(message.sender);
+            let had_files = !message.files.is_empty();
+            received.files = if options.peek { message.files.copy()? } else { message.files.take() };
+            if options.peek {
+                self.finish(Some(message));
+                return Ok(received);
             }
-            if done == length {
+            message.start += count;
+            let rest = stream && !message.rest().is_empty();
+            self.finish(rest.then_some(message));
+            if !stream || had_files || received.bytes >= length {
                 break;
             }
         }
-        (done > 0 || length == 0 || peer_is_gone).then_some(Ok(done))
+        Ok(received)
     }
 
-    /// Adds what fits, a message whole or not at all; none if the writer has to wait.
-    fn try_send(&self, from: usize, length: usize, signal: bool) -> Option<Result> {
-        let mut inbox = self.peers().lock();
-        if inbox.closed {
-            if signal {
-                current().process.signal(Info::kernel(number::SIGPIPE));
+    /// Lets others read; `rest` is put back.
+    fn finish(&self, rest: Option<Message>) {
+        {
+            let mut inbox = self.own().lock();
+            match rest {
+                Some(rest) => inbox.put_back(rest),
+                None => inbox.done(),
             }
-            return Some(Err(Errno::EPIPE));
         }
-        let room = CAPACITY.saturating_sub(inbox.bytes);
-        let count = match self.pair.kind {
-            Kind::Messages if length > CAPACITY => return Some(Err(Errno::EMSGSIZE)),
-            Kind::Messages if length > room => return None,
-            Kind::Messages => length,
-            Kind::Stream => length.min(room),
+        self.pair.changed.wake_all();
+    }
+
+    fn no_reader(&self, options: Options) -> Errno {
+        if options.signal && self.pair.kind == Kind::Stream {
+            let _ = signal::send_to_task(&current().arc(), Info::kernel(number::SIGPIPE));
+        }
+        Errno::EPIPE
+    }
+
+    /// Takes room for up to `length` bytes in the other's inbox, a message's whole or not at all; none if the sender has to wait.
+    fn try_reserve(&self, length: usize, options: Options) -> Option<Result> {
+        let (ended, error) = {
+            let mut own = self.own().lock();
+            let error = own.error.take_if(|_| self.pair.kind != Kind::Stream);
+            (own.shutdown & direction::SEND != 0, error)
         };
-        if inbox.messages.len() >= MOST_MESSAGES || count == 0 && length > 0 {
+        if let Some(error) = error {
+            return Some(Err(error));
+        }
+        if ended {
+            return Some(Err(self.no_reader(options)));
+        }
+        let mut inbox = self.peers().lock();
+        if inbox.is_gone && self.pair.kind == Kind::Datagram {
+            let error = if inbox.refused { Errno::ENOTCONN } else { Errno::ECONNREFUSED };
+            inbox.refused = true;
+            return Some(Err(error));
+        }
+        if inbox.is_gone || inbox.shutdown & direction::RECEIVE != 0 {
+            drop(inbox);
+            return Some(Err(self.no_reader(options)));
+        }
+        let buffer = self.send_buffer.load(Ordering::Relaxed) as usize;
+        let room = buffer.saturating_sub(inbox.reserved);
+        let count = match self.pair.kind {
+            Kind::Stream => length.min(room).min(PIECE),
+            _ if length > buffer.saturating_sub(OVERHEAD) => return Some(Err(Errno::EMSGSIZE)),
+            _ if length > room => return None,
+            _ => length,
+        };
+        if inbox.count() >= MOST_MESSAGES || count == 0 && length > 0 {
             return None;
         }
-        if !oom::has_room(FRAMES) {
-            return Some(Err(Errno::ENOMEM));
-        }
-        let mut message = vec![0; count].into_boxed_slice();
-        if let Err(error) = user::copy_in(&mut message, from) {
-            return Some(Err(error.into()));
-        }
-        inbox.bytes += count;
-        inbox.messages.push_back(message);
+        inbox.reserved += count;
         Some(Ok(count))
     }
 
-    /// Receives. At the end, when the peer is gone, 0.
-    pub fn receive(&self, no_wait: bool, to: usize, length: usize) -> Result {
-        let result = match self.try_receive(to, length) {
-            Some(result) => result,
-            None if no_wait => Err(Errno::EAGAIN),
-            None => {
-                wait_for(&self.pair.changed, || self.try_receive(to, length)).unwrap_or(Err(Errno::RESTART))
-            }
-        };
-        if result.is_ok() {
-            self.pair.changed.wake_all();
-        }
-        result
-    }
-
-    /// Sends. Without a peer EPIPE, and SIGPIPE if `signal`.
-    pub fn send(&self, no_wait: bool, signal: bool, from: usize, length: usize) -> Result {
-        if length == 0 && self.pair.kind == Kind::Stream {
+    /// Sends `length` bytes, which `copy(place, buffer)` gets, and files with the first of them. Without a receiver EPIPE.
+    pub fn send(
+        &self,
+        options: Options,
+        length: usize,
+        files: Vec<Arc<OpenFile>>,
+        mut copy: impl FnMut(usize, &mut [u8]) -> Result<()>,
+    ) -> Result {
+        let stream = self.pair.kind == Kind::Stream;
+        let mut files = InFlight::new(files)?;
+        if length == 0 && stream {
             return Ok(0);
         }
         if !frame::available(FRAMES) {
-            // If that is in vain, sending says so.
+            // If that is in vain, making the message says so.
             oom::make_room(FRAMES);
         }
         let mut done = 0;
         loop {
-            let at = from.wrapping_add(done);
-            let send = || self.try_send(at, length - done, signal);
-            let step = match send() {
-                Some(step) => step,
-                None if no_wait => Err(Errno::EAGAIN),
-                None => wait_for(&self.pair.changed, send).unwrap_or(Err(Errno::RESTART)),
-            };
+            let step = self
+                .wait(&self.send_timeout, options.no_wait, || self.try_reserve(length - done, options))
+                .and_then(|count| self.deliver(count, files.move_out(), |bytes| copy(done, bytes)));
             match step {
                 Ok(count) => {
                     done += count;
-                    self.pair.changed.wake_all();
                     if done >= length {
                         return Ok(done);
                     }
@@ -189,15 +399,43 @@ impl Socket {
             }
         }
     }
+
+    /// Fills a message for which there is room, and puts it into the other's inbox.
+    fn deliver(&self, count: usize, files: InFlight, copy: impl FnOnce(&mut [u8]) -> Result<()>) -> Result {
+        let filled = mm::list(count).and_then(|mut bytes: Vec<u8>| {
+            bytes.resize(count, 0);
+            copy(&mut bytes)?;
+            Ok(Message { bytes, start: 0, sender: Sender::real(), files })
+        });
+        {
+            let mut inbox = self.peers().lock();
+            match filled {
+                Ok(message) if !inbox.is_gone => inbox.add(message, count)?,
+                Ok(_) => inbox.reserved -= count.min(inbox.reserved),
+                Err(error) => {
+                    inbox.reserved -= count.min(inbox.reserved);
+                    return Err(error);
+                }
+            }
+        }
+        self.pair.changed.wake_all();
+        Ok(count)
+    }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        {
+        let unread = {
             let mut inbox = self.own().lock();
-            inbox.closed = true;
-            inbox.messages.clear();
-            inbox.bytes = 0;
+            inbox.is_gone = true;
+            inbox.take_all()
+        };
+        if self.pair.kind != Kind::Datagram {
+            let mut peer = self.peers().lock();
+            peer.shutdown |= direction::RECEIVE | direction::SEND;
+            if !unread.is_empty() {
+                peer.error = Some(Errno::ECONNRESET);
+            }
         }
         self.pair.changed.wake_all();
     }
@@ -206,33 +444,71 @@ impl Drop for Socket {
 impl File for Socket {
     /// What it has yet to read.
     fn kernel_memory(&self) -> usize {
-        self.own()
-            .try_lock()
-            .map_or(0, |inbox| inbox.bytes + inbox.messages.capacity() * size_of::<Box<[u8]>>())
+        self.own().try_lock().map_or(0, |inbox| inbox.memory())
     }
 
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        self.receive(io.no_wait, to, length)
+        let options = Options { no_wait: io.no_wait, ..Options::default() };
+        let copy = |place: usize, bytes: &[u8]| Ok(user::copy_out(to.wrapping_add(place), bytes)?);
+        self.receive(options, length, copy).map(|received| received.bytes)
     }
 
     fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        self.send(io.no_wait, true, from, length)
+        let options = Options { no_wait: io.no_wait, signal: true, ..Options::default() };
+        self.send(options, length, Vec::new(), |place, bytes| {
+            Ok(user::copy_in(bytes, from.wrapping_add(place))?)
+        })
+    }
+
+    fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
+        let options = Options { no_wait: io.no_wait, ..Options::default() };
+        let length = to.len();
+        let copy = |place: usize, bytes: &[u8]| {
+            to.iter_mut().skip(place).zip(bytes).for_each(|(to, from)| *to = *from);
+            Ok(())
+        };
+        self.receive(options, length, copy).map(|received| received.bytes)
+    }
+
+    fn write_bytes(&self, io: Io, from: &[u8]) -> Result {
+        let options = Options { no_wait: io.no_wait, signal: true, ..Options::default() };
+        self.send(options, from.len(), Vec::new(), |place, bytes| {
+            bytes.iter_mut().zip(from.iter().skip(place)).for_each(|(to, from)| *to = *from);
+            Ok(())
+        })
     }
 
     fn events(&self) -> Events {
-        let (room, gone) = {
+        let buffer = self.send_buffer.load(Ordering::Relaxed) as usize;
+        let has_room = {
             let inbox = self.peers().lock();
-            (inbox.bytes < CAPACITY && inbox.messages.len() < MOST_MESSAGES, inbox.closed)
+            // As on Linux: a quarter of the room may be used.
+            inbox.reserved <= buffer / 4 && inbox.count() < MOST_MESSAGES
         };
+        let inbox = self.own().lock();
+        let ended = inbox.shutdown & direction::RECEIVE != 0;
         let mut events = Events::empty();
-        events.set(Events::IN, gone || !self.own().lock().messages.is_empty());
-        events.set(Events::OUT, room || gone);
-        events.set(Events::HUP, gone);
+        events.set(Events::IN, ended || inbox.count() > 0);
+        events.set(Events::OUT, has_room);
+        events.set(Events::ERR, inbox.error.is_some());
+        events.set(Events::RDHUP, ended);
+        events.set(Events::HUP, inbox.shutdown == direction::RECEIVE | direction::SEND);
         events
     }
 
     fn queue(&self) -> Option<&WaitQueue> {
         Some(&self.pair.changed)
+    }
+
+    fn ioctl(&self, request: u32, argument: usize) -> Result {
+        match request {
+            linux_raw_sys::ioctl::FIONREAD => user::write(argument, &(self.readable() as i32)).map(|()| 0),
+            linux_raw_sys::ioctl::TIOCOUTQ => {
+                let waiting = self.peers().lock().reserved as i32;
+                user::write(argument, &waiting).map(|()| 0)
+            }
+            _ => Err(Errno::ENOTTY),
+        }
     }
 
     fn socket(&self) -> Option<&Socket> {

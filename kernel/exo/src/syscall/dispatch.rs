@@ -20,8 +20,8 @@ use exo_logic::seen::Seen;
 
 use super::{
     Argument, blocks, credentials, descriptors, fcntl, futexes, identity, info, ipcs, lean as lean_calls,
-    locks, memory, names, open, polling, prctl, processes, read_write, signals, sockets, splice, status,
-    times,
+    locks, memory, names, open, polling, prctl, processes, read_write, signals, socket_options, sockets,
+    splice, status, times,
 };
 use crate::{
     errno::{Errno, Result},
@@ -116,10 +116,21 @@ system_calls! {
     38 plain setitimer => times::setitimer(3);
     39 lean getpid => identity::getpid(0);
     40 plain sendfile => splice::sendfile(4);
-    41 plain socket => sockets::socket(0);
+    41 plain socket => sockets::socket(3);
+    42 plain connect => sockets::connect(1);
+    43 plain accept => sockets::listen(1);
     44 plain sendto => sockets::sendto(6);
     45 plain recvfrom => sockets::recvfrom(6);
+    46 plain sendmsg => sockets::sendmsg(3);
+    47 plain recvmsg => sockets::recvmsg(3);
+    48 plain shutdown => sockets::shutdown(2);
+    49 plain bind => sockets::bind(1);
+    50 plain listen => sockets::listen(1);
+    51 plain getsockname => sockets::name(3);
+    52 plain getpeername => sockets::name(3);
     53 plain socketpair => sockets::socketpair(4);
+    54 plain setsockopt => socket_options::set(5);
+    55 plain getsockopt => socket_options::get(5);
     56 regs clone => processes::clone(0);
     57 regs fork => processes::fork(0);
     58 regs vfork => processes::vfork(0);
@@ -253,6 +264,7 @@ system_calls! {
     278 plain vmsplice => splice::vmsplice(4);
     280 plain utimensat => names::utimensat(4);
     285 plain fallocate => names::fallocate(4);
+    288 plain accept4 => sockets::listen(1);
     292 plain dup3 => descriptors::dup3(3);
     293 plain pipe2 => descriptors::pipe2(2);
     295 plain preadv => read_write::preadv(4);

@@ -22,6 +22,7 @@ mod prctl;
 mod processes;
 mod read_write;
 mod signals;
+mod socket_options;
 mod sockets;
 mod splice;
 mod status;

@@ -3,6 +3,9 @@
 
 use alloc::sync::Arc;
 
+use linux_raw_sys::general::O_NONBLOCK;
+
+use super::sockets;
 use crate::{
     errno::{Errno, Result},
     fs::OpenFile,
@@ -36,12 +39,20 @@ pub(super) fn pwrite64(fd: i32, from: usize, length: usize, offset: i64) -> Resu
 
 pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
-    user::each_part(&user::read_vector(vector, count)?, |base, length, _| file.read(base, length))
+    let parts = user::read_vector(vector, count)?;
+    if let Some(socket) = file.file().socket() {
+        return sockets::read_vector(socket, file.flags() & O_NONBLOCK != 0, &parts);
+    }
+    user::each_part(&parts, |base, length, _| file.read(base, length))
 }
 
 pub(super) fn writev(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
-    user::each_part(&user::read_vector(vector, count)?, |base, length, _| file.write(base, length))
+    let parts = user::read_vector(vector, count)?;
+    if let Some(socket) = file.file().socket() {
+        return sockets::write_vector(socket, file.flags() & O_NONBLOCK != 0, &parts);
+    }
+    user::each_part(&parts, |base, length, _| file.write(base, length))
 }
 
 pub(super) fn preadv(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
