@@ -16,6 +16,7 @@ use vfio_user_server::{Client, DmaError, Interrupts, Irqs, Shutdown};
 use crate::chacha;
 use crate::driver::{Layout, PlainMemory, Ring};
 use crate::generators::Kind;
+use crate::limiter::{Limits, Rate};
 use crate::registers::{Effect, Stream, Vector};
 use crate::shared::Shared;
 use crate::stream::PowerOn;
@@ -27,6 +28,8 @@ const RUNS: usize = 7;
 const RUN: Duration = Duration::from_millis(300);
 /// A ring as a driver would have it, 4 MiB in all.
 const LAYOUT: Layout = Layout { base: 0, depth: 64, buffer: 64 << 10 };
+/// Limits under which a worker is measured, in bytes per second: much less than it could give.
+const LIMIT: u64 = 200_000_000;
 /// How often the driver looks; the ring lasts longer than that at any speed that memory has.
 const LOOK: Duration = Duration::from_micros(100);
 /// How long the worker may take for the first buffers.
@@ -83,6 +86,10 @@ pub fn run() -> Result<Report, BenchError> {
     for (kind, name, _) in Kind::ALL {
         rows.extend(measure(&format!("device.seedable_memory_{name}"), Stream::Seedable, *kind)?);
     }
+    // What a limit costs: processor time of the worker alone, as the driver's is spent waiting.
+    for (name, limit) in [("unlimited", None), ("limited", Some(Rate::new(LIMIT)))] {
+        rows.extend(measure_worker(&format!("device.entropy_memory_{name}_per_worker_second"), limit)?);
+    }
     Ok(Report { environment: environment(), rows })
 }
 
@@ -133,6 +140,39 @@ fn measure(name: &str, stream: Stream, kind: Kind) -> Result<[Row; 2], BenchErro
         wall.push(bytes / time.as_secs_f64());
     }
     Ok([row(name.to_owned(), wall), row(format!("{name}_per_cpu_second"), cpu)])
+}
+
+/// By the processor time that the worker took.
+fn measure_worker(name: &str, limit: Option<Rate>) -> Result<Option<Row>, BenchError> {
+    let memory = PlainMemory::new(LAYOUT.end())?;
+    let shared = Arc::new(Shared::new(PowerOn::default()));
+    shared.limiter.set(Limits { bytes: limit, operations: None });
+    let workers = Workers::start(shared, NonZero::<usize>::MIN, &Shutdown::new()?)?;
+    workers.join(&Client::new(memory.memory.clone(), Interrupts::new(&Irqs::default())));
+    let mut ring = Ring::new(&memory.memory, LAYOUT)?;
+    workers.act(Effect::Start(0, LAYOUT.set_up(Stream::Entropy, Vector(None))));
+    keep_busy(&mut ring, &workers, |_, completed| completed >= LAYOUT.depth)?;
+    let mut speeds = Vec::new();
+    for _ in 0..RUNS {
+        let (first, Some(before)) = (ring.completed()?, worker_time()) else { return Ok(None) };
+        let (_, last) = keep_busy(&mut ring, &workers, |time, _| time >= RUN)?;
+        let bytes = f64::from(last.wrapping_sub(first)) * f64::from(LAYOUT.buffer);
+        let time = worker_time().unwrap_or_default().saturating_sub(before);
+        speeds.push(bytes / time.as_secs_f64());
+    }
+    Ok(Some(row(name.to_owned(), speeds)))
+}
+
+/// Processor time of this process's workers so far, if the kernel tells.
+fn worker_time() -> Option<Duration> {
+    let of_task = |task: std::fs::DirEntry| {
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        let times = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let time = times.split_whitespace().next()?.parse().ok()?;
+        (name.trim() == "worker").then_some(Duration::from_nanos(time))
+    };
+    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
+    tasks.filter_map(|task| of_task(task.ok()?)).reduce(|sum, time| sum.saturating_add(time))
 }
 
 fn row(name: String, mut speeds: Vec<f64>) -> Row {

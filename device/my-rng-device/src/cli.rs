@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 use my_rng_abi::registers::DEFAULT_SEED;
 
-use crate::control::protocol::parse_limit;
+use crate::control::protocol::{LogLevel, parse_limit};
 use crate::generators::Kind;
 use crate::limiter::{Limits, NoRate, Rate};
 use crate::sandbox::Mode;
@@ -126,6 +126,21 @@ pub enum Command {
         /// Operations per second, or "none"
         #[arg(long, value_name = "N[:BURST]|none", value_parser = limit_text)]
         operations_per_second: Option<String>,
+    },
+    /// Change how much a running program logs
+    Log {
+        /// The running program's control socket
+        #[arg(long, value_name = "PATH")]
+        control: PathBuf,
+        /// The least severe lines that are logged
+        #[arg(value_enum)]
+        level: LogLevel,
+    },
+    /// Tell a running program that its host was cloned or restored: it takes new keys at once
+    NewGeneration {
+        /// The running program's control socket
+        #[arg(long, value_name = "PATH")]
+        control: PathBuf,
     },
 }
 

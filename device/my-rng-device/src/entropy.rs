@@ -22,12 +22,13 @@ pub struct EntropyStream {
     /// Bytes that may still come before the host must be asked.
     left: u64,
     rekeys: u64,
+    generation: u64,
 }
 
 impl EntropyStream {
     /// A stream that takes its key when it is first used.
     pub fn new() -> Self {
-        Self { key: Key::default(), left: 0, rekeys: 0 }
+        Self { key: Key::default(), left: 0, rekeys: 0, generation: 0 }
     }
 
     /// Fills `bytes`. The length is at most some 100 KiB: one run of the cipher.
@@ -51,6 +52,14 @@ impl EntropyStream {
     /// Has the next bytes come from a new key of the host.
     pub fn forget_key(&mut self) {
         self.left = 0;
+    }
+
+    /// Forgets the key if it is of another generation: the host may have been cloned since.
+    pub fn enter_generation(&mut self, generation: u64) {
+        if self.generation != generation {
+            self.generation = generation;
+            self.forget_key();
+        }
     }
 
     /// How many keys the host has given.
@@ -125,6 +134,11 @@ mod tests {
         stream.forget_key();
         stream.fill(&mut bytes).unwrap();
         assert_eq!(stream.rekeys(), 5);
+        for (generation, rekeys) in [(0, 5), (1, 6), (1, 6), (2, 7)] {
+            stream.enter_generation(generation);
+            stream.fill(&mut bytes).unwrap();
+            assert_eq!(stream.rekeys(), rekeys, "generation {generation}");
+        }
     }
 
     #[test]

@@ -33,6 +33,10 @@ fn main() -> ExitCode {
             };
             limit(control, change)
         }
+        Some(Command::Log { control, level }) => client::log(control, *level).map(drop).map_err(Into::into),
+        Some(Command::NewGeneration { control }) => {
+            client::new_generation(control).map(drop).map_err(Into::into)
+        }
     };
     logging::flush();
     match outcome {

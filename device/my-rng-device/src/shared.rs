@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the thread that answers for the registers and the workers that serve the queues both see.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::ValueEnum;
@@ -136,6 +136,7 @@ pub struct Shared {
     pub number: Option<usize>,
     /// To be called by who begins to work.
     pub watchdog: Caller,
+    generation: AtomicU64,
 }
 
 impl Shared {
@@ -152,7 +153,18 @@ impl Shared {
             failed: AtomicBool::new(false),
             number: None,
             watchdog: Caller::default(),
+            generation: AtomicU64::new(0),
         }
+    }
+
+    /// From now on no byte comes from a key that was taken before. Gives how often that was said.
+    pub fn new_generation(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
+    }
+
+    /// How often [`Self::new_generation`] was called.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The same for the device with that number in a program that has a watchdog.

@@ -326,3 +326,45 @@ fn many_clients_keep_neither_others_nor_the_device_from_their_work() {
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", setup.program.child.id())).unwrap().count();
     assert!(descriptors < 50, "{descriptors} descriptors are open");
 }
+
+#[test]
+fn the_log_can_say_more_or_less_while_the_program_runs() {
+    let mut setup = Setup::start(&[]);
+    drop(Client::connect(&setup.a));
+    assert!(setup.run("log", &["info"]).status.success());
+    let client = Client::connect(&setup.b);
+    assert_eq!(setup.connect().ask(&json!({"command": "log", "level": "error"})), json!({"log": "error"}));
+    drop(client);
+    assert!(setup.connect().ask(&json!({"command": "log", "level": "loud"}))["error"].is_string());
+    assert!(!setup.run("log", &["loud"]).status.success());
+    setup.program.signal(Signal::TERM);
+    let log = setup.program.end().error;
+    let connected: Vec<_> = log.lines().filter(|line| line.contains("a client connected")).collect();
+    assert!(matches!(connected[..], [line] if line.contains("b.sock")), "{log}");
+    assert!(!log.contains("the client left"), "{log}");
+}
+
+/// A host that was cloned must not give the same numbers twice.
+#[test]
+fn a_new_generation_takes_new_keys_before_the_next_byte() {
+    let setup = Setup::start(&["--workers", "1"]);
+    let mut machine = common::queue::Machine::connect(&setup.a);
+    let mut queue = machine.start(0, 4, 64);
+    let mut rekeys_of_a_buffer = |new_generation: bool| {
+        let rekeys = || setup.status()["devices"][0]["counters"]["rekeys"].as_u64().unwrap();
+        let (before, completed) = (rekeys(), machine.completed(&queue));
+        if new_generation {
+            assert!(setup.run("new-generation", &[]).status.success());
+        }
+        machine.fill(&mut queue);
+        let start = Instant::now();
+        while machine.completed(&queue) == completed {
+            assert!(start.elapsed() < PATIENCE);
+        }
+        rekeys() - before
+    };
+    rekeys_of_a_buffer(false);
+    assert!(rekeys_of_a_buffer(true) >= 1);
+    let answer = setup.connect().ask(&json!({"command": "new_generation"}));
+    assert_eq!(answer, json!({"generation": 2}));
+}

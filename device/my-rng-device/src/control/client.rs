@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::protocol::{Answer, DeviceLimits, LimitChange, Request, Status};
+use super::protocol::{Answer, DeviceLimits, LimitChange, LogLevel, Request, Status};
 
 /// How long the program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,6 +60,28 @@ pub fn status(socket: &Path) -> Result<Status, ControlError> {
 pub fn limit(socket: &Path, change: LimitChange) -> Result<Vec<DeviceLimits>, ControlError> {
     match ask(socket, &Request::Limit(change))? {
         Answer::Limits(limits) => Ok(limits),
+        _ => Err(ControlError::Mismatch(socket.to_owned())),
+    }
+}
+
+/// Changes how much is logged.
+///
+/// # Errors
+/// [`ControlError`].
+pub fn log(socket: &Path, level: LogLevel) -> Result<LogLevel, ControlError> {
+    match ask(socket, &Request::Log { level })? {
+        Answer::Log(level) => Ok(level),
+        _ => Err(ControlError::Mismatch(socket.to_owned())),
+    }
+}
+
+/// Has every worker take a new key. Gives how often that was asked for.
+///
+/// # Errors
+/// [`ControlError`].
+pub fn new_generation(socket: &Path) -> Result<u64, ControlError> {
+    match ask(socket, &Request::NewGeneration {})? {
+        Answer::Generation(number) => Ok(number),
         _ => Err(ControlError::Mismatch(socket.to_owned())),
     }
 }

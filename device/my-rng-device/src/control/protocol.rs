@@ -4,10 +4,12 @@
 //! ```json
 //! {"command":"status"}
 //! {"command":"limit","device":0,"bytes_per_second":"10M:1M","operations_per_second":"none"}
+//! {"command":"log","level":"info"}
+//! {"command":"new_generation"}
 //! ```
 //!
 //! The answers are objects with one member: `{"status":{…}}` ([`Status`]), `{"limits":[…]}` ([`DeviceLimits`], those that were
-//! changed), or `{"error":"…"}`. Any number of requests can follow one another; the next is read when the last is
+//! changed), `{"log":"info"}`, `{"generation":1}`, or `{"error":"…"}`. Any number of requests can follow one another; the next is read when the last is
 //! answered. New members may be added to answers, so who reads them skips what it does not know.
 
 use std::str::FromStr;
@@ -30,6 +32,41 @@ pub enum Request {
     Status {},
     /// Change limits.
     Limit(LimitChange),
+    /// Change how much is logged.
+    Log {
+        /// The least severe lines that are.
+        level: LogLevel,
+    },
+    /// The host was cloned or restored: every worker takes a new key before its next byte.
+    NewGeneration {},
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// What ends a device
+    Error,
+    /// What an administrator should know
+    Warn,
+    /// Clients that come and go, too
+    Info,
+    /// Every refused request, too
+    Debug,
+    /// Everything
+    Trace,
+}
+
+impl From<LogLevel> for log::LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Trace => Self::Trace,
+        }
+    }
 }
 
 /// Limits to change; what is not named stays.
@@ -77,6 +114,10 @@ pub enum Answer {
     Status(Status),
     /// To [`Request::Limit`]: the limits of each device that was meant.
     Limits(Vec<DeviceLimits>),
+    /// To [`Request::Log`]: the new level.
+    Log(LogLevel),
+    /// To [`Request::NewGeneration`]: how many there have been since the program started.
+    Generation(u64),
     /// Why nothing was done.
     Error(String),
 }

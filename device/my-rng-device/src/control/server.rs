@@ -144,6 +144,14 @@ impl Server {
         match serde_json::from_slice(request) {
             Ok(Request::Status {}) => Answer::Status(self.status()),
             Ok(Request::Limit(change)) => self.limit(&change),
+            Ok(Request::Log { level }) => {
+                log::set_max_level(level.into());
+                Answer::Log(level)
+            }
+            Ok(Request::NewGeneration {}) => {
+                let generations = self.devices.iter().map(|device| device.shared.new_generation());
+                Answer::Generation(generations.max().unwrap_or_default())
+            }
             Err(error) => Answer::Error(format!("no request: {error}")),
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! A new one is a variant of [`Kind`] and of [`Generator`], a line in [`Kind::ALL`], and a `GENERATOR_…` in the interface.
 
+mod chacha20;
 mod glibc;
 mod xorshift;
 
@@ -10,11 +11,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use my_rng_abi::registers as abi;
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 use rand_pcg::Pcg64;
 use thiserror::Error;
 
+pub use chacha20::ChaCha20;
 pub use glibc::Glibc;
 pub use xorshift::Xorshift64Star;
 
@@ -92,7 +93,7 @@ pub enum Generator {
     /// See [`Kind::Pcg64`].
     Pcg64(Halves),
     /// See [`Kind::ChaCha20`].
-    ChaCha20(ChaCha20Rng),
+    ChaCha20(ChaCha20),
 }
 
 /// PCG64's 64-bit outputs, in halves.
@@ -122,7 +123,7 @@ impl Generator {
             Kind::Pcg64 => {
                 Self::Pcg64(Halves { generator: Pcg64::new(seed.into(), PCG64_STREAM), high: None })
             }
-            Kind::ChaCha20 => Self::ChaCha20(ChaCha20Rng::seed_from_u64(seed.into())),
+            Kind::ChaCha20 => Self::ChaCha20(ChaCha20::new(seed.into())),
         }
     }
 
@@ -149,7 +150,7 @@ impl Generator {
             Self::Glibc(glibc) => fill(bytes, || glibc.next_u32()),
             Self::Xorshift64Star(xorshift) => fill(bytes, || xorshift.next_u32()),
             Self::Pcg64(halves) => fill(bytes, || halves.next_u32()),
-            Self::ChaCha20(chacha) => chacha.fill_bytes(bytes),
+            Self::ChaCha20(chacha) => chacha.fill(bytes),
         }
     }
 }
@@ -207,7 +208,7 @@ mod tests {
     /// The keystream for a key and a nonce of zeros (RFC 8439, appendix A.1, test vectors 1 and 2).
     #[test]
     fn chacha20_is_that_of_the_rfc() {
-        let mut generator = Generator::ChaCha20(ChaCha20Rng::from_seed([0; 32]));
+        let mut generator = Generator::ChaCha20(ChaCha20::from_key([0; 32]));
         let numbers = [(); 32].map(|()| generator.next_u32());
         assert_eq!(numbers[..4], [0xade0_b876, 0x903d_f1a0, 0xe56a_5d40, 0x28bd_8653]);
         assert_eq!(numbers[14..18], [0x69b6_87c3, 0x8665_eeb2, 0xbee7_079f, 0x7a38_5155]);

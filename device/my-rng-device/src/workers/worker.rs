@@ -459,6 +459,7 @@ impl Source for Tap<'_> {
         match self.stream {
             Stream::Entropy => {
                 let before = self.entropy.rekeys();
+                self.entropy.enter_generation(self.shared.generation());
                 let filled = self.entropy.fill(bytes);
                 self.shared.counters.rekeys.add(self.entropy.rekeys().wrapping_sub(before));
                 filled.map_err(|error| {
