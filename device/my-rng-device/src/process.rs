@@ -115,7 +115,7 @@ struct Part {
 pub fn run(options: &Options) -> Result<(), ProcessError> {
     // Before the sockets, so that a signal finds either no socket or somebody who removes it.
     let signals = catch_signals().map_err(ProcessError::setup("catching signals"))?;
-    raise_descriptor_limit(options.sockets.len());
+    let max_descriptors = raise_descriptor_limit(options.sockets.len());
     let sockets = Sockets {
         devices: options.sockets.iter().map(|path| Listener::bind(path)).collect::<Result<_, _>>()?,
         control: options.control.as_deref().map(Listener::bind_private).transpose()?,
@@ -129,7 +129,7 @@ pub fn run(options: &Options) -> Result<(), ProcessError> {
     watch_signals(signals, events.clone()).map_err(ProcessError::setup("starting a thread"))?;
     let mut parts = Vec::new();
     let caller = Caller::default();
-    let started = start(options, sockets, sandbox, &events, &caller, &mut parts);
+    let started = start(options, sockets, (sandbox, max_descriptors), &events, &caller, &mut parts);
     if started.is_ok() {
         say_ready();
         manager.ready();
@@ -145,7 +145,7 @@ pub fn run(options: &Options) -> Result<(), ProcessError> {
 fn start(
     options: &Options,
     sockets: Sockets,
-    mut sandbox: Sandbox,
+    (mut sandbox, max_descriptors): (Sandbox, u64),
     events: &Sender<Event>,
     caller: &Caller,
     parts: &mut Vec<Part>,
@@ -168,7 +168,7 @@ fn start(
         let run = move || {
             let _ended = ended;
             if let Ok(sandbox) = sandbox_told.recv() {
-                control::Server::new(listener, controlled, sandbox).run(&until);
+                control::Server::new(listener, controlled, sandbox, max_descriptors).run(&until);
             }
             Ok(())
         };
@@ -240,8 +240,8 @@ fn spawn<T: Send + 'static>(
 }
 
 /// Each device may hold descriptors that its clients sent, until they are closed; and if there is no room for them, the kernel
-/// closes them on the thread that receives, which may take long.
-fn raise_descriptor_limit(devices: usize) {
+/// closes them on the thread that receives, which may take long. Gives the limit.
+fn raise_descriptor_limit(devices: usize) -> u64 {
     const OTHERS: u64 = 64;
     /// Eventfds, those that replace them, and what a device itself needs.
     const USED: u64 = 2 * VECTORS as u64 + 16;
@@ -256,6 +256,7 @@ fn raise_descriptor_limit(devices: usize) {
     if most < needed {
         warn!("{devices} devices may need {needed} descriptors, and the limit (RLIMIT_NOFILE) is {most}");
     }
+    most
 }
 
 /// Returns when the program is to end. A device that fails does not end the others.

@@ -53,6 +53,8 @@ counters! {
     requests,
     /// Requests among them that failed.
     requests_failed,
+    /// Requests among the failed that asked for something that the server or the device does not have.
+    requests_unsupported,
     /// DMA maps that failed. QEMU only logs such an answer, so this is where the loss can be seen.
     dma_maps_failed,
     /// Replies that belong to no request of ours.

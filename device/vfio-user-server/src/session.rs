@@ -379,6 +379,7 @@ impl<'d, D: Device> Session<'d, D> {
     fn log_mistake(&mut self, command: u16, failure: &Failure) {
         // A client asks for features until it is told that there are none; that is no mistake.
         if failure.is_missing_feature() {
+            self.common.counters.requests_unsupported.add_one();
             self.common.log(Level::Debug, format_args!("command {command} refused: {failure}"));
             return;
         }

@@ -11,6 +11,19 @@ pub fn render(status: &Status) -> String {
     let mut text = Metrics::default();
     text.family("my_rng_uptime_seconds", "gauge", "Seconds since the program started.");
     text.sample("my_rng_uptime_seconds", &[], status.uptime_seconds);
+    for (name, kind, help, value) in [
+        (
+            "process_start_time_seconds",
+            "gauge",
+            "When the process started, since 1970.",
+            status.start_time_seconds,
+        ),
+        ("process_cpu_seconds_total", "counter", "Processor time of the process.", status.cpu_seconds),
+        ("process_max_fds", "gauge", "Most descriptors of the process.", status.max_descriptors as f64),
+    ] {
+        text.family(name, kind, help);
+        text.sample(name, &[], value);
+    }
     text.family(
         "my_rng_log_lines_left_out_total",
         "counter",
@@ -179,6 +192,9 @@ pub(super) mod tests {
             pid: 1,
             uptime_seconds: 1.5,
             sandbox: Vec::new(),
+            start_time_seconds: 1e9,
+            cpu_seconds: 0.5,
+            max_descriptors: 4096,
             log_lines_left_out: 5,
             devices: vec![device, other],
         }

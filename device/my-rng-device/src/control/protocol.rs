@@ -140,6 +140,15 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_seconds: f64,
+    /// When it started, in seconds since 1970.
+    #[serde(default)]
+    pub start_time_seconds: f64,
+    /// Seconds of processor time that it has taken.
+    #[serde(default)]
+    pub cpu_seconds: f64,
+    /// Most descriptors that it may have.
+    #[serde(default)]
+    pub max_descriptors: u64,
     /// What is around it: the parts of the sandbox that are in force.
     pub sandbox: Vec<String>,
     /// Lines that were not logged, because there were too many or nobody read them.

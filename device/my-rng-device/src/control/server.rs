@@ -10,13 +10,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{debug, info, warn};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustix::time::Timespec;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use vfio_user_server::{Counters, Listener, Shutdown};
 
 use super::protocol::{
@@ -56,6 +56,8 @@ pub struct Server {
     devices: Vec<Controlled>,
     sandbox: Vec<String>,
     started: Instant,
+    start_time: SystemTime,
+    max_descriptors: u64,
     clients: Vec<Client>,
 }
 
@@ -77,9 +79,23 @@ enum Outcome {
 }
 
 impl Server {
-    /// Controls `devices`. `sandbox` names the parts of the sandbox that are in force, for the status.
-    pub fn new(listener: Listener, devices: Vec<Controlled>, sandbox: Vec<String>) -> Self {
-        Self { listener, devices, sandbox, started: Instant::now(), clients: Vec::new() }
+    /// Controls `devices`. `sandbox` names the parts of the sandbox that are in force, and `max_descriptors` the process's
+    /// limit, for the status.
+    pub fn new(
+        listener: Listener,
+        devices: Vec<Controlled>,
+        sandbox: Vec<String>,
+        max_descriptors: u64,
+    ) -> Self {
+        Self {
+            listener,
+            devices,
+            sandbox,
+            started: Instant::now(),
+            start_time: SystemTime::now(),
+            max_descriptors,
+            clients: Vec::new(),
+        }
     }
 
     /// Answers until `shutdown` is triggered. What goes wrong with a client, or with the socket, ends nothing else.
@@ -157,10 +173,15 @@ impl Server {
     }
 
     fn status(&self) -> Status {
+        let since_1970 = self.start_time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let cpu = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
+            start_time_seconds: since_1970.as_secs_f64(),
+            cpu_seconds: cpu.as_secs_f64(),
+            max_descriptors: self.max_descriptors,
             sandbox: self.sandbox.clone(),
             log_lines_left_out: crate::logging::left_out(),
             devices: self.devices.iter().enumerate().map(|(number, device)| device.status(number)).collect(),

@@ -14,7 +14,7 @@ pub fn render(status: &Status) -> String {
 }
 
 fn write(text: &mut String, status: &Status) -> std::fmt::Result {
-    let Status { version, pid, uptime_seconds, sandbox, log_lines_left_out, devices } = status;
+    let Status { version, pid, uptime_seconds, sandbox, log_lines_left_out, devices, .. } = status;
     let sandbox = if sandbox.is_empty() { "none".to_owned() } else { sandbox.join(", ") };
     writeln!(text, "my-rng-device {version}, process {pid}, up {uptime_seconds:.0} s, sandbox: {sandbox}")?;
     if *log_lines_left_out > 0 {
