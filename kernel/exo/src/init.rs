@@ -23,7 +23,7 @@ use crate::{
     drivers,
     errno::{Errno, Result},
     fs::{
-        Files, FsContext, file, mount,
+        Files, FsContext, file, mount_options,
         node::{self, Body, FileSystem, Node, kind},
         path::{self, Follow},
         pipe::Pipe,
@@ -102,7 +102,7 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         alarm: SpinLock::new(process::Alarm::default()),
         ended_ns: AtomicU64::new(0),
         children_usage: SpinLock::new(process::Usage::default()),
-        program: SpinLock::new(Vec::new()),
+        executable: SpinLock::new(None),
         exit_signal: AtomicU32::new(0),
         first_name: SpinLock::new(None),
         strings: SpinLock::default(),
@@ -112,16 +112,16 @@ pub fn new_process(pid: u32) -> Arc<Process> {
 
 fn prepare() -> Result<()> {
     node::init();
-    mount::init();
     sysfs::init();
     mm::init()?;
     tty::init();
+    mount_options::init()?;
     let count = unpack(&boot::take_initrd().ok_or(Errno::ENOENT)?)?;
     log!("{count} files from the initial RAM disk");
     for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("sys", "sysfs"), ("tmp", "tmpfs")] {
         let directory = make_directories(&node::root(), name.as_bytes())?;
         if name != "tmp" {
-            mount::mount(kind.as_bytes(), &directory, kind.as_bytes())?;
+            mount_options::mount_at_boot(kind.as_bytes(), directory)?;
         }
     }
     Ok(())
@@ -216,7 +216,7 @@ pub fn first_program(regs: &mut Regs) {
     let options = Options::parse(exo_hal::boot::info().command_line);
     let task = crate::task::current();
     let console =
-        path::resolve(None, b"/dev/console", Follow::Yes).and_then(|node| file::open(&node, abi::O_RDWR));
+        path::resolve(None, b"/dev/console", Follow::Yes).and_then(|found| file::open(&found, abi::O_RDWR));
     if let Ok(console) = console {
         for fd in 0..3 {
             let _ = task.files.replace(fd, console.clone(), false);

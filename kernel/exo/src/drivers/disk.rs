@@ -437,10 +437,6 @@ impl File for DiskFile {
         Some(self.0.size())
     }
 
-    fn may_sleep(&self) -> bool {
-        true
-    }
-
     fn sync(&self) -> Result<()> {
         self.0.flush()
     }

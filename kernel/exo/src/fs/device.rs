@@ -8,7 +8,7 @@ use linux_raw_sys::general as abi;
 
 use super::{
     file::{File, Io},
-    mount,
+    mount_options,
     node::{Body, FileSystem, Node, kind},
     table::Stateless,
     tty,
@@ -61,6 +61,10 @@ impl File for Null {
         Some(0)
     }
 
+    fn seek_result(&self) -> Option<u64> {
+        Some(0)
+    }
+
     fn has_offset(&self) -> bool {
         true
     }
@@ -95,6 +99,10 @@ impl File for Zero {
         Some(0)
     }
 
+    fn seek_result(&self) -> Option<u64> {
+        Some(0)
+    }
+
     fn pages(&self) -> Result<Option<Arc<Pages>>> {
         Ok(None)
     }
@@ -125,11 +133,19 @@ impl File for Full {
     fn seek_size(&self) -> Option<u64> {
         Some(0)
     }
+
+    fn seek_result(&self) -> Option<u64> {
+        Some(0)
+    }
 }
 
 struct Random;
 
 impl File for Random {
+    fn seek_result(&self) -> Option<u64> {
+        Some(0)
+    }
+
     fn read_bytes(&self, _io: Io, to: &mut [u8]) -> Result {
         random::fill(to);
         Ok(to.len())
@@ -181,7 +197,7 @@ pub fn announce(name: &str, kind: u32, permissions: u32, opener: Arc<dyn Opener>
         minor
     };
     let node = Node::new(FileSystem::Devices, kind | permissions, Body::Device(major::LOCAL, minor));
-    mount::devices()?.add(name.as_bytes(), &node)
+    mount_options::devices().add(name.as_bytes(), &node)
 }
 
 /// The number of the block device that is announced as `name`.
@@ -200,7 +216,7 @@ pub fn withdraw(name: &str) {
     };
     drop(gone);
     // A program may have removed the name already.
-    let _ = mount::devices().and_then(|root| root.unlink(name.as_bytes()));
+    let _ = mount_options::devices().unlink(name.as_bytes());
 }
 
 /// Opens the device with a number.

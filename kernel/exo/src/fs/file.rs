@@ -11,8 +11,10 @@ use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
-    node::{Body, Node},
+    mount::{self, Mount, Path, Writing},
+    node::{Body, FileSystem, Node},
     poll::Events,
+    size_limit,
 };
 use crate::{
     drivers::disk::Disk,
@@ -20,8 +22,8 @@ use crate::{
     io_uring::Ring,
     ipc::Endpoint,
     mm::Pages,
-    sched::wait::WaitQueue,
-    user,
+    sched::{mutex::Mutex, wait::WaitQueue},
+    user::{self, IoVec},
 };
 
 /// `O_` bits that can change on an open file.
@@ -73,6 +75,19 @@ pub trait File: Send + Sync {
     fn write_bytes(&self, io: Io, from: &[u8]) -> Result {
         let _ = (io, from);
         Err(Errno::EINVAL)
+    }
+
+    /// Writes up to `length` bytes at the end; where that was, and how many.
+    fn append(&self, io: Io, from: usize, length: usize) -> Result<(u64, usize)> {
+        let offset = self.seek_size().unwrap_or(io.offset);
+        self.write(Io { offset, ..io }, from, length).map(|count| (offset, count))
+    }
+
+    /// Writes all parts behind each other, to `offset` or to the end, with nobody else's between them; where that was, and how many
+    /// bytes. None if the file cannot: its parts are written one by one.
+    fn write_vector(&self, offset: Option<u64>, parts: &[IoVec]) -> Option<Result<(u64, usize)>> {
+        let _ = (offset, parts);
+        None
     }
 
     /// The size, if the file has places that can be sought.
@@ -132,15 +147,20 @@ pub trait File: Send + Sync {
         false
     }
 
-    /// Whether reads and writes may wait although there is something to read: for a disk. They run without any lock held then,
-    /// so two that use the file's own offset at once may use the same.
-    fn may_sleep(&self) -> bool {
-        false
+    /// Where `lseek` leads, for a device where that means nothing.
+    fn seek_result(&self) -> Option<u64> {
+        None
     }
 
-    /// Waits until what was written is where it survives the loss of power.
+    /// The file's pages, if it has holes that can be sought.
+    fn sparse_pages(&self) -> Option<&Pages> {
+        None
+    }
+
+    /// Waits until what was written is where it survives the loss of power, as far as the file has such a place. EINVAL for what keeps
+    /// nothing.
     fn sync(&self) -> Result<()> {
-        Ok(())
+        Err(Errno::EINVAL)
     }
 
     /// The disk behind it.
@@ -189,25 +209,58 @@ pub struct OpenFile {
     file: Box<dyn File>,
     /// The node it was opened by.
     pub node: Arc<Node>,
+    /// The mount it was opened through.
+    pub mount: Arc<Mount>,
+    /// What is open for writing is counted.
+    _writing: Option<Writing>,
     flags: AtomicU32,
     offset: SpinLock<u64>,
     /// Whom signals about it are for.
     owner: SpinLock<Owner>,
     /// Which signal that is; 0 for SIGIO.
     signal: AtomicU32,
+    /// Held by who reads or writes at the file's own offset, until that has moved.
+    moving: Mutex,
 }
 
 impl OpenFile {
-    /// Wraps a file that was opened with the `O_` bits `flags`.
+    /// Wraps a file without a name that was opened with the `O_` bits `flags`.
     pub fn new(file: Box<dyn File>, node: Arc<Node>, flags: u32) -> Arc<Self> {
+        Self::at(file, Path { mount: mount::anonymous(), node }, flags, None)
+    }
+
+    /// Wraps a file that was found at a place.
+    pub(super) fn at(file: Box<dyn File>, path: Path, flags: u32, writing: Option<Writing>) -> Arc<Self> {
+        let Path { mount, node } = path;
+        mount.note_use();
+        let flags = AtomicU32::new(flags);
         Arc::new(Self {
             file,
             node,
-            flags: AtomicU32::new(flags),
+            mount,
+            _writing: writing,
+            flags,
             offset: SpinLock::new(0),
+            moving: Mutex::new(),
             owner: SpinLock::new(Owner::default()),
             signal: AtomicU32::new(0),
         })
+    }
+
+    /// Where it was found.
+    pub fn path(&self) -> Path {
+        Path { mount: self.mount.clone(), node: self.node.clone() }
+    }
+
+    /// What /proc/PID/fd shows: the path, or what kind of thing it is.
+    pub fn description(&self) -> Vec<u8> {
+        let kind = match &self.node.body {
+            Body::Fifo(_) if self.node.system == FileSystem::Anonymous => "pipe",
+            Body::Socket if self.node.system == FileSystem::Anonymous => "socket",
+            Body::Other => "anon_inode",
+            _ => return self.path().path(),
+        };
+        alloc::format!("{kind}:[{}]", self.node.number).into_bytes()
     }
 
     /// The file itself.
@@ -301,20 +354,40 @@ impl OpenFile {
         if !self.file.has_offset() {
             return self.file.read(self.io(0), to, length);
         }
-        if self.file.may_sleep() {
-            let start = *self.offset.lock();
-            let count = self.file.read(self.io(start), to, length)?;
-            *self.offset.lock() = start.saturating_add(count as u64);
-            return Ok(count);
-        }
-        let mut offset = self.offset.lock();
-        let count = self.file.read(self.io(*offset), to, length)?;
-        *offset += count as u64;
+        let _moving = self.moving.lock()?;
+        let start = *self.offset.lock();
+        let count = self.file.read(self.io(start), to, length)?;
+        *self.offset.lock() = start.saturating_add(count as u64);
+        self.note_access();
         Ok(count)
+    }
+
+    /// Notes that the content was read, as far as the mount wants to know.
+    fn note_access(&self) {
+        let flags = self.mount.flags();
+        let is_directory = self.node.is_directory();
+        if self.node.superblock.system.holds_files()
+            && flags & abi::MS_NOATIME == 0
+            && !(is_directory && flags & abi::MS_NODIRATIME != 0)
+            && !self.mount.is_read_only()
+            && self.flags() & abi::O_NOATIME == 0
+        {
+            self.node.note_access(flags & abi::MS_RELATIME == 0);
+        }
+    }
+
+    /// Whether all that is written goes to the end (O_APPEND).
+    pub fn appends(&self) -> bool {
+        self.flags() & abi::O_APPEND != 0
     }
 
     /// Writes at the file's own offset (or its end) and moves it.
     pub fn write(&self, from: usize, length: usize) -> Result {
+        self.write_with(self.flags() & abi::O_APPEND != 0, from, length)
+    }
+
+    /// As [`write`](Self::write); `append` says whether at the end.
+    pub fn write_with(&self, append: bool, from: usize, length: usize) -> Result {
         if !self.can_write() {
             return Err(Errno::EBADF);
         }
@@ -322,22 +395,47 @@ impl OpenFile {
         if !self.file.has_offset() {
             return self.file.write(self.io(0), from, length);
         }
-        if self.file.may_sleep() {
-            let append = (self.flags() & abi::O_APPEND != 0).then(|| self.file.seek_size()).flatten();
-            let start = append.unwrap_or_else(|| *self.offset.lock());
-            let count = self.file.write(self.io(start), from, length)?;
-            *self.offset.lock() = start.saturating_add(count as u64);
-            return Ok(count);
-        }
-        let mut offset = self.offset.lock();
-        if self.flags() & abi::O_APPEND != 0 {
-            *offset = self.file.seek_size().unwrap_or(*offset);
-        }
-        let count = self.file.write(self.io(*offset), from, length)?;
+        let _moving = self.moving.lock()?;
+        let (start, count) = if append {
+            self.file.append(self.io(0), from, length)?
+        } else {
+            let start = *self.offset.lock();
+            (start, self.file.write(self.io(start), from, length)?)
+        };
         if !self.file.writes_anywhere() {
-            *offset += count as u64;
+            *self.offset.lock() = start.saturating_add(count as u64);
         }
         Ok(count)
+    }
+
+    /// Writes the parts of a vector: at `offset`, or at the file's own, which moves; with `append` at the end, as O_APPEND does.
+    pub fn write_vector(&self, append: bool, offset: Option<u64>, parts: &[IoVec]) -> Result {
+        if !self.can_write() {
+            return Err(Errno::EBADF);
+        }
+        let length: usize = parts.iter().map(|part| part.length).sum();
+        if offset.is_some() && !self.file.has_offset() {
+            return Err(Errno::ESPIPE);
+        }
+        if offset.is_some_and(|at| at.checked_add(length as u64).is_none_or(|end| end > i64::MAX as u64)) {
+            return Err(Errno::EINVAL);
+        }
+        if self.file.sparse_pages().is_some() {
+            let moving = if offset.is_none() { Some(self.moving.lock()?) } else { None };
+            let start = offset.unwrap_or_else(|| *self.offset.lock());
+            let written = self.file.write_vector((!append).then_some(start), parts);
+            if let Some(written) = written {
+                let (start, count) = written?;
+                if moving.is_some() {
+                    *self.offset.lock() = start.saturating_add(count as u64);
+                }
+                return Ok(count);
+            }
+        }
+        user::each_part(parts, |base, length, done| match offset {
+            Some(offset) => self.write_at_with(append, offset.saturating_add(done as u64), base, length),
+            None => self.write_with(append, base, length),
+        })
     }
 
     /// Reads at `offset`.
@@ -348,18 +446,30 @@ impl OpenFile {
         match (self.can_read(), self.file.has_offset()) {
             (false, _) => Err(Errno::EBADF),
             (_, false) => Err(Errno::ESPIPE),
-            _ => self.file.read(self.io(offset), to, length.min(user::MAX_IO)),
+            _ => {
+                let count = self.file.read(self.io(offset), to, length.min(user::MAX_IO))?;
+                self.note_access();
+                Ok(count)
+            }
         }
     }
 
     /// Writes at `offset`, or at the end in append mode, as Linux does it.
     pub fn write_at(&self, offset: u64, from: usize, length: usize) -> Result {
-        let append = self.flags() & abi::O_APPEND != 0;
-        let offset = if append { self.file.seek_size().unwrap_or(offset) } else { offset };
+        self.write_at_with(self.flags() & abi::O_APPEND != 0, offset, from, length)
+    }
+
+    /// As [`write_at`](Self::write_at); `append` says whether at the end.
+    pub fn write_at_with(&self, append: bool, offset: u64, from: usize, length: usize) -> Result {
+        if offset.checked_add(length as u64).is_none_or(|end| end > i64::MAX as u64) {
+            return Err(Errno::EINVAL);
+        }
+        let length = length.min(user::MAX_IO);
         match (self.can_write(), self.file.has_offset()) {
             (false, _) => Err(Errno::EBADF),
             (_, false) => Err(Errno::ESPIPE),
-            _ => self.file.write(self.io(offset), from, length.min(user::MAX_IO)),
+            _ if append => self.file.append(self.io(offset), from, length).map(|(_, count)| count),
+            _ => self.file.write(self.io(offset), from, length),
         }
     }
 
@@ -393,11 +503,21 @@ impl OpenFile {
 
     /// Moves the offset.
     pub fn seek(&self, distance: i64, whence: u32) -> Result {
-        let size = match (&self.node.body, self.file.seek_size()) {
-            (_, Some(size)) => size,
-            _ => return Err(Errno::ESPIPE),
-        };
+        if self.is_path_only() {
+            return Err(Errno::EBADF);
+        }
+        if let Some(result) = self.file.seek_result() {
+            return Ok(result as usize);
+        }
+        let size = self.file.seek_size().ok_or(Errno::ESPIPE)?;
+        let _moving = self.moving.lock()?;
         let mut offset = self.offset.lock();
+        if let (Some(pages), abi::SEEK_DATA | abi::SEEK_HOLE) = (self.file.sparse_pages(), whence) {
+            let from = u64::try_from(distance).map_err(|_| Errno::ENXIO)?;
+            let found = if whence == abi::SEEK_DATA { pages.next_data(from) } else { pages.next_hole(from) };
+            *offset = found.ok_or(Errno::ENXIO)?;
+            return Ok(*offset as usize);
+        }
         let base = match whence {
             abi::SEEK_SET => 0,
             abi::SEEK_CUR => *offset,
@@ -419,6 +539,8 @@ impl OpenFile {
 
     /// Reads directory entries: `each` as in [`Node::list`], after the offset; the offset moves on.
     pub fn read_entries(&self, mut each: impl FnMut(&[u8], u32, u64, u64) -> bool) -> Result<()> {
+        let _moving = self.moving.lock()?;
+        self.note_access();
         let mut offset = self.offset.lock();
         let mut position = *offset;
         // Positions 1 and 2 are "." and "..", those of real entries come behind.
@@ -459,16 +581,14 @@ struct Regular {
 }
 
 impl Regular {
-    /// How many of `length` bytes may be written at `offset` under the process's limit.
-    fn allowed(offset: u64, length: usize) -> Result {
-        let task = crate::task::current();
-        let limit = task.process.limits.lock()[crate::task::limits::index::FSIZE].soft;
-        if length > 0 && offset >= limit {
-            let info = crate::signal::Info::kernel(crate::signal::number::SIGXFSZ);
-            let _ = crate::signal::send_to_task(&task.arc(), info);
-            return Err(Errno::EFBIG);
+    /// Writes to `offset`, or to the end.
+    fn write_parts(&self, offset: Option<u64>, parts: &[IoVec]) -> Result<(u64, usize)> {
+        let length = parts.iter().map(|part| part.length).sum();
+        let written = self.pages.write_user(offset, parts, |offset| size_limit::clip(offset, length))?;
+        if written.1 > 0 {
+            self.node.touch();
         }
-        Ok(length.min(usize::try_from(limit - offset.min(limit)).unwrap_or(usize::MAX)))
+        Ok(written)
     }
 }
 
@@ -482,16 +602,30 @@ impl File for Regular {
     }
 
     fn write_bytes(&self, io: Io, from: &[u8]) -> Result {
-        let allowed = Self::allowed(io.offset, from.len())?;
-        let count = self.pages.write_bytes(io.offset, from.get(..allowed).unwrap_or_default())?;
+        let clip = |offset| size_limit::clip(offset, from.len());
+        let (_, count) = self.pages.write_bytes(Some(io.offset), from, clip)?;
         self.node.touch();
         Ok(count)
     }
 
     fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        let count = self.pages.write_user(io.offset, from, Self::allowed(io.offset, length)?)?;
-        self.node.touch();
-        Ok(count)
+        self.write_parts(Some(io.offset), &[IoVec { base: from, length }]).map(|(_, count)| count)
+    }
+
+    fn append(&self, _io: Io, from: usize, length: usize) -> Result<(u64, usize)> {
+        self.write_parts(None, &[IoVec { base: from, length }])
+    }
+
+    fn write_vector(&self, offset: Option<u64>, parts: &[IoVec]) -> Option<Result<(u64, usize)>> {
+        Some(self.write_parts(offset, parts))
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn sparse_pages(&self) -> Option<&Pages> {
+        Some(&self.pages)
     }
 
     fn seek_size(&self) -> Option<u64> {
@@ -578,12 +712,16 @@ impl File for Snapshot {
     }
 }
 
-/// A directory.
-struct Directory;
+/// A directory; whether it is one that keeps files.
+struct Directory(bool);
 
 impl File for Directory {
     fn read(&self, _io: Io, _to: usize, _length: usize) -> Result {
         Err(Errno::EISDIR)
+    }
+
+    fn sync(&self) -> Result<()> {
+        if self.0 { Ok(()) } else { Err(Errno::EINVAL) }
     }
 
     fn seek_size(&self) -> Option<u64> {
@@ -600,19 +738,29 @@ impl File for PathOnly {
     }
 }
 
-/// Opens a node.
-pub fn open(node: &Arc<Node>, flags: u32) -> Result<Arc<OpenFile>> {
+/// Opens what is at a place.
+pub fn open(path: &Path, flags: u32) -> Result<Arc<OpenFile>> {
+    let node = &path.node;
+    let writes = flags & abi::O_ACCMODE != abi::O_RDONLY && flags & abi::O_PATH == 0;
+    let writing = match &node.body {
+        Body::File(_) if writes => Some(Writing::new(path)?),
+        _ if writes && node.is_stored() => path.check_writable().map(|()| None)?,
+        _ => None,
+    };
     let file: Box<dyn File> = match &node.body {
         _ if flags & abi::O_PATH != 0 => Box::new(PathOnly),
         Body::File(pages) => Box::new(Regular { node: node.clone(), pages: pages.clone() }),
-        Body::Directory(_) | Body::Dynamic(_) => Box::new(Directory),
-        Body::Link(_) | Body::DynamicLink(_) | Body::DescriptorLink(_) => return Err(Errno::ELOOP),
+        Body::Directory(_) | Body::Dynamic(_) => Box::new(Directory(path.system.holds_files())),
+        Body::Link(_) | Body::DynamicLink(_) | Body::DescriptorLink(_) | Body::PlaceLink(_) => {
+            return Err(Errno::ELOOP);
+        }
         Body::Text(_) | Body::Setting(..) => {
             Box::new(Snapshot { node: node.clone(), text: SpinLock::default() })
         }
-        Body::Fifo(pipe) => return super::pipe::open_named(pipe, node, flags),
+        Body::Fifo(pipe) => return super::pipe::open_named(pipe, path, flags),
+        Body::Device(..) if path.mount.has(abi::MS_NODEV) => return Err(Errno::EACCES),
         Body::Device(major, minor) => super::device::open(*major, *minor, node.kind(), flags)?,
         Body::Socket | Body::Other => return Err(Errno::ENXIO),
     };
-    Ok(OpenFile::new(file, node.clone(), flags & !abi::O_NOCTTY))
+    Ok(OpenFile::at(file, path.clone(), flags & !abi::O_NOCTTY, writing))
 }

@@ -2,37 +2,40 @@
 //! Files: nodes (what has a name), open files (what has a descriptor), paths between the two.
 
 pub mod device;
+pub mod directory;
 pub mod file;
 pub mod files;
 pub mod locks;
 pub mod mount;
+pub mod mount_list;
+pub mod mount_options;
 pub mod node;
 pub mod path;
 pub mod pipe;
 pub mod poll;
 pub mod procfs;
+pub mod size_limit;
 pub mod socket_pair;
+pub mod superblock;
 pub mod sysfs;
 pub mod table;
 pub mod tty;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use alloc::sync::Arc;
-
 use exo_hal::sync::SpinLock;
 
 pub use file::OpenFile;
 pub use files::Files;
-use node::Node;
+use mount::Path;
 pub use table::FileTable;
 
 /// Working directory and file-creation mask.
 pub struct FsContext {
     /// The working directory.
-    pub directory: SpinLock<Arc<Node>>,
+    pub directory: SpinLock<Path>,
     /// The root directory as this process sees it.
-    pub root: SpinLock<Arc<Node>>,
+    pub root: SpinLock<Path>,
     /// Permission bits that new files do not get.
     pub umask: AtomicU32,
 }
@@ -41,9 +44,17 @@ impl FsContext {
     /// At the root, with Linux's first mask.
     pub fn new() -> Self {
         Self {
-            directory: SpinLock::new(node::root()),
-            root: SpinLock::new(node::root()),
+            directory: SpinLock::new(mount::root()),
+            root: SpinLock::new(mount::root()),
             umask: AtomicU32::new(0o22),
+        }
+    }
+
+    /// Lets go of both directories: the process has ended.
+    pub fn leave(&self) {
+        for place in [&self.directory, &self.root] {
+            let old = core::mem::replace(&mut *place.lock(), mount::root());
+            drop(old);
         }
     }
 

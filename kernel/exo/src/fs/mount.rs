@@ -1,98 +1,501 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Mounting the kernel's own file systems.
+//! Mounts: which file system is seen at which place of the tree of names, and how. A mount keeps its parent alive weakly and is kept by
+//! the table of mounts, so that a chain of them, however long, ends without recursion.
 
-use alloc::{sync::Arc, vec::Vec};
+use core::{
+    ops::Deref,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+};
 
-use exo_hal::sync::SpinLock;
+use alloc::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+
+use exo_hal::{boot::spin_once::Once, sync::SpinLock};
+use linux_raw_sys::general as abi;
 
 use super::{
-    device,
-    node::{self, FileSystem, Node},
-    procfs, sysfs,
+    node::Node,
+    superblock::{FileSystem, SuperBlock},
 };
-use crate::errno::{Errno, Result};
+use crate::{
+    errno::{Errno, Result},
+    user,
+};
 
-/// A mount, for /proc/mounts.
-#[derive(Clone)]
+/// Most mounts; as on Linux (fs.mount-max) there is a bound, lower here because the kernel's memory is small.
+const MOST_MOUNTS: usize = 4096;
+
+/// The `MS_` bits that are kept with a mount.
+pub const KEPT: u32 = abi::MS_RDONLY
+    | abi::MS_NOSUID
+    | abi::MS_NODEV
+    | abi::MS_NOEXEC
+    | abi::MS_NOATIME
+    | abi::MS_NODIRATIME
+    | abi::MS_RELATIME
+    | abi::MS_NOSYMFOLLOW
+    | abi::MS_UNBINDABLE;
+
+/// A mount.
 pub struct Mount {
+    /// Its number, which no other mount ever had.
+    pub id: u64,
+    /// The file system.
+    pub superblock: Arc<SuperBlock>,
+    /// The node that is seen at the mount point.
+    pub root: Arc<Node>,
     /// What was given as the source.
     pub source: Vec<u8>,
-    /// The directory.
-    pub target: Vec<u8>,
-    /// The type.
-    pub kind: Vec<u8>,
-    covered: Option<Arc<Node>>,
+    flags: AtomicU32,
+    /// umount with MNT_EXPIRE asked for it, and nobody has used it since.
+    expiring: AtomicBool,
+    /// Files that are open for writing through it.
+    writers: AtomicUsize,
+    /// The mount that it is in, and the node there that it covers; none for the root, and once it is unmounted.
+    place: SpinLock<Option<(Weak<Mount>, Arc<Node>)>>,
 }
 
-static MOUNTS: SpinLock<Vec<Mount>> = SpinLock::new(Vec::new());
-static DEVICES: SpinLock<Option<Arc<Node>>> = SpinLock::new(None);
-
-/// All mounts, the root first.
-pub fn list() -> Vec<Mount> {
-    MOUNTS.lock().clone()
+/// A node as it is seen through a mount.
+#[derive(Clone)]
+pub struct Path {
+    /// The mount.
+    pub mount: Arc<Mount>,
+    /// The node.
+    pub node: Arc<Node>,
 }
 
-/// Notes the root.
-pub fn init() {
-    MOUNTS.lock().push(Mount {
-        source: b"rootfs".to_vec(),
-        target: b"/".to_vec(),
-        kind: b"rootfs".to_vec(),
-        covered: None,
-    });
-}
+impl Deref for Path {
+    type Target = Arc<Node>;
 
-/// The root of /dev.
-pub fn devices() -> Result<Arc<Node>> {
-    if let Some(root) = DEVICES.lock().clone() {
-        return Ok(root);
+    fn deref(&self) -> &Arc<Node> {
+        &self.node
     }
-    let root = Node::directory(FileSystem::Devices, 0o755);
-    device::populate(&root)?;
-    *DEVICES.lock() = Some(root.clone());
-    Ok(root)
 }
 
-/// Mounts a file system of type `kind` on directory `at`.
-pub fn mount(source: &[u8], at: &Arc<Node>, kind: &[u8]) -> Result<()> {
-    if !at.is_directory() {
-        return Err(Errno::ENOTDIR);
+#[derive(Default)]
+struct Table {
+    by_id: BTreeMap<u64, Arc<Mount>>,
+    /// By the number of the mount that it is in, and the address of the node that it covers. A mount on top of another covers the
+    /// other's root, so there is one for a key.
+    by_place: BTreeMap<(u64, usize), Arc<Mount>>,
+    last: u64,
+}
+
+static TABLE: SpinLock<Table> =
+    SpinLock::new(Table { by_id: BTreeMap::new(), by_place: BTreeMap::new(), last: 0 });
+static ROOT: Once<Arc<Mount>> = Once::new();
+static ANONYMOUS: Once<Arc<Mount>> = Once::new();
+
+fn address(node: &Arc<Node>) -> usize {
+    Arc::as_ptr(node) as usize
+}
+
+impl Table {
+    fn on(&self, path: &Path) -> Option<&Arc<Mount>> {
+        self.by_place.get(&(path.mount.id, address(&path.node)))
     }
-    let root = match kind {
-        b"tmpfs" | b"ramfs" => Node::directory(FileSystem::Temporary, 0o1777),
-        b"devtmpfs" => devices()?,
-        b"proc" => procfs::root(),
-        b"sysfs" => sysfs::root(),
-        _ => return Err(Errno::ENODEV),
+
+    fn has_children(&self, mount: &Mount) -> bool {
+        self.by_place.range((mount.id, 0)..=(mount.id, usize::MAX)).next().is_some()
+    }
+
+    fn is_attached(&self, mount: &Arc<Mount>) -> bool {
+        self.by_id.contains_key(&mount.id)
+    }
+
+    /// Puts a mount at a place, which nothing is mounted on.
+    fn attach(&mut self, mount: &Arc<Mount>, at: &Path) {
+        self.by_id.insert(mount.id, mount.clone());
+        self.by_place.insert((at.mount.id, address(&at.node)), mount.clone());
+        *mount.place.lock() = Some((Arc::downgrade(&at.mount), at.node.clone()));
+    }
+
+    /// Takes a mount from its place.
+    fn detach(&mut self, mount: &Arc<Mount>) {
+        let place = mount.place.lock().take();
+        if let Some((parent, covered)) = place {
+            let parent = parent.upgrade().map_or(0, |parent| parent.id);
+            self.by_place.remove(&(parent, address(&covered)));
+            covered.uncover();
+        }
+        self.by_id.remove(&mount.id);
+    }
+
+    /// The mount and all that are in it, however deep; parents come first.
+    fn tree(&self, top: &Arc<Mount>) -> Result<Vec<Arc<Mount>>> {
+        let mut out = Vec::new();
+        out.try_reserve(self.by_id.len().max(1)).map_err(|_| Errno::ENOMEM)?;
+        out.push(top.clone());
+        let mut next = 0;
+        while let Some(id) = out.get(next).map(|mount| mount.id) {
+            out.extend(self.by_place.range((id, 0)..=(id, usize::MAX)).map(|(_, mount)| mount.clone()));
+            next += 1;
+        }
+        Ok(out)
+    }
+}
+
+/// Mounts the root and what has no names.
+pub fn init(root: Arc<Node>) {
+    let root = Mount::new(root, b"rootfs".to_vec(), abi::MS_RELATIME);
+    TABLE.lock().by_id.insert(root.id, root.clone());
+    ROOT.set(root);
+    let nothing = Node::directory(FileSystem::Anonymous, 0o755);
+    ANONYMOUS.set(Mount::new(nothing, b"none".to_vec(), 0));
+}
+
+fn set_at_boot(once: &Once<Arc<Mount>>) -> Arc<Mount> {
+    once.get().unwrap_or_else(|| unreachable!("set at boot")).clone()
+}
+
+/// The root directory.
+pub fn root() -> Path {
+    Path::root_of(set_at_boot(&ROOT))
+}
+
+/// The mount of pipes, sockets and all else without a name.
+pub fn anonymous() -> Arc<Mount> {
+    set_at_boot(&ANONYMOUS)
+}
+
+impl Mount {
+    /// A mount that is not attached to any place.
+    pub fn new(root: Arc<Node>, source: Vec<u8>, flags: u32) -> Arc<Self> {
+        let id = {
+            let mut table = TABLE.lock();
+            table.last += 1;
+            table.last
+        };
+        Arc::new(Self {
+            id,
+            superblock: root.superblock.clone(),
+            root,
+            source,
+            flags: AtomicU32::new(flags & KEPT),
+            expiring: AtomicBool::new(false),
+            writers: AtomicUsize::new(0),
+            place: SpinLock::new(None),
+        })
+    }
+
+    /// Its `MS_` bits, without those of the superblock.
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has one of these `MS_` bits.
+    pub fn has(&self, flags: u32) -> bool {
+        self.flags() & flags != 0
+    }
+
+    /// Notes that somebody uses it, for MNT_EXPIRE.
+    pub fn note_use(&self) {
+        if self.expiring.load(Ordering::Relaxed) {
+            self.expiring.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nothing may be changed through it.
+    pub fn is_read_only(&self) -> bool {
+        self.has(abi::MS_RDONLY) || self.superblock.read_only.load(Ordering::Relaxed)
+    }
+
+    /// The place that it covers; none for the root and what is not mounted any more.
+    pub fn place(&self) -> Option<Path> {
+        let (mount, node) = self.place.lock().clone()?;
+        Some(Path { mount: mount.upgrade()?, node })
+    }
+
+    /// Changes its flags (MS_REMOUNT | MS_BIND). EBUSY if it shall be read-only and a file is open for writing.
+    pub fn set_flags(&self, flags: u32) -> Result<()> {
+        let old = self.flags.load(Ordering::SeqCst);
+        // Set before the writers are counted: who opens a file counts itself first and looks at the flag then.
+        self.flags.store(old & abi::MS_UNBINDABLE | flags & KEPT, Ordering::SeqCst);
+        if flags & abi::MS_RDONLY != 0 && self.writers.load(Ordering::SeqCst) > 0 {
+            self.flags.store(old, Ordering::SeqCst);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
+    }
+
+    /// Changes whether its file system is read-only (MS_REMOUNT). EBUSY if a file is open for writing.
+    pub fn set_read_only(&self, read_only: bool) -> Result<()> {
+        let old = self.superblock.read_only.swap(read_only, Ordering::SeqCst);
+        if read_only && self.superblock.writers.load(Ordering::SeqCst) > 0 {
+            self.superblock.read_only.store(old, Ordering::SeqCst);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
+    }
+
+    /// Forbids to bind it elsewhere.
+    pub fn make_unbindable(&self) {
+        self.flags.fetch_or(abi::MS_UNBINDABLE, Ordering::Relaxed);
+    }
+
+    /// Makes it private again.
+    pub fn make_private(&self) {
+        self.flags.fetch_and(!abi::MS_UNBINDABLE, Ordering::Relaxed);
+    }
+}
+
+/// A file that is open for writing: as long as it is, its mount does not become read-only, and nobody executes it.
+pub struct Writing(Path);
+
+impl Writing {
+    /// EROFS if nothing may be written there, ETXTBSY if the file is being executed.
+    pub fn new(path: &Path) -> Result<Self> {
+        path.mount.writers.fetch_add(1, Ordering::SeqCst);
+        path.mount.superblock.writers.fetch_add(1, Ordering::SeqCst);
+        if let Err(error) = path.check_writable().and_then(|()| path.node.start_writing()) {
+            Self::uncount(&path.mount);
+            return Err(error);
+        }
+        Ok(Self(path.clone()))
+    }
+
+    fn uncount(mount: &Mount) {
+        mount.superblock.writers.fetch_sub(1, Ordering::SeqCst);
+        mount.writers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.node.end_writing();
+        Self::uncount(&self.0.mount);
+    }
+}
+
+/// A file that is being executed: as long as it is, nobody opens it for writing.
+pub struct Executing(Path);
+
+impl Executing {
+    /// ETXTBSY if somebody has it open for writing.
+    pub fn new(path: &Path) -> Result<Self> {
+        path.node.deny_writing()?;
+        Ok(Self(path.clone()))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Executing {
+    fn drop(&mut self) {
+        self.0.node.allow_writing();
+    }
+}
+
+impl Path {
+    /// The root of a mount.
+    pub fn root_of(mount: Arc<Mount>) -> Self {
+        let node = mount.root.clone();
+        Self { mount, node }
+    }
+
+    /// Another node of the same mount.
+    pub fn with(&self, node: Arc<Node>) -> Self {
+        Self { mount: self.mount.clone(), node }
+    }
+
+    /// Whether both are the same node of the same mount.
+    pub fn is(&self, other: &Path) -> bool {
+        Arc::ptr_eq(&self.node, &other.node) && Arc::ptr_eq(&self.mount, &other.mount)
+    }
+
+    /// Whether it is the root of its mount.
+    pub fn is_mount_root(&self) -> bool {
+        Arc::ptr_eq(&self.node, &self.mount.root)
+    }
+
+    /// The root of what is mounted here, if anything is, and of what is mounted on that.
+    pub fn topmost(mut self) -> Self {
+        while self.node.is_covered() {
+            let Some(mount) = TABLE.lock().on(&self).cloned() else { break };
+            self = Self::root_of(mount);
+        }
+        self
+    }
+
+    /// EROFS if nothing may be changed here.
+    pub fn check_writable(&self) -> Result<()> {
+        if self.mount.is_read_only() { Err(Errno::EROFS) } else { Ok(()) }
+    }
+
+    /// Its names from `root` down. The second value tells whether `root` is above it; if not, the names start at the root of the
+    /// tree of mounts that it is in. ENAMETOOLONG if the path would be longer than any call takes.
+    pub fn names_below(&self, root: &Path) -> Result<(Vec<u8>, bool)> {
+        let mut at = self.clone();
+        // From the last byte to the first.
+        let mut out = Vec::with_capacity(64);
+        let mut is_below = true;
+        while !at.is(root) {
+            if at.is_mount_root() {
+                match at.mount.place() {
+                    Some(place) => at = place,
+                    None => {
+                        is_below = false;
+                        break;
+                    }
+                }
+                continue;
+            }
+            let Some(parent) = at.node.push_name_reversed(&mut out) else {
+                is_below = false;
+                break;
+            };
+            if out.len() >= user::PATH_MAX {
+                return Err(Errno::ENAMETOOLONG);
+            }
+            at.node = parent;
+        }
+        if out.is_empty() {
+            out.push(b'/');
+        }
+        out.reverse();
+        Ok((out, is_below))
+    }
+
+    /// Its path as the running program sees it, with ` (deleted)` if it has no name any more; what is longer than a path may be is
+    /// not shown.
+    pub fn path(&self) -> Vec<u8> {
+        let root = crate::task::current().process.fs.root.lock().clone();
+        let Ok((mut out, _)) = self.names_below(&root) else { return b"(too long)".to_vec() };
+        if self.node.is_removed() {
+            out.extend(b" (deleted)");
+        }
+        out
+    }
+}
+
+/// Attaches a mount at a place: on top of what is mounted there.
+pub fn attach(mount: &Arc<Mount>, at: Path) -> Result<()> {
+    let mut at = at;
+    loop {
+        at = at.topmost();
+        if at.node.is_directory() != mount.root.is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        at.node.cover()?;
+        let mut table = TABLE.lock();
+        let error = if table.by_id.len() >= MOST_MOUNTS {
+            Errno::ENOSPC
+        } else if !table.is_attached(&at.mount) {
+            Errno::EINVAL
+        } else if table.on(&at).is_some() {
+            // Somebody else was faster.
+            drop(table);
+            at.node.uncover();
+            continue;
+        } else {
+            table.attach(mount, &at);
+            return Ok(());
+        };
+        drop(table);
+        at.node.uncover();
+        return Err(error);
+    }
+}
+
+/// Shows `from` at another place too. With `deep`, what is mounted below it as well.
+pub fn bind(from: &Path, at: Path, deep: bool) -> Result<()> {
+    if from.mount.has(abi::MS_UNBINDABLE) || !TABLE.lock().is_attached(&from.mount) {
+        return Err(Errno::EINVAL);
+    }
+    let below = if deep { TABLE.lock().tree(&from.mount)? } else { Vec::new() };
+    let copy =
+        |mount: &Mount, root: &Arc<Node>| Mount::new(root.clone(), mount.source.clone(), mount.flags());
+    let top = copy(&from.mount, &from.node);
+    attach(&top, at)?;
+    let mut copies = BTreeMap::from([(from.mount.id, top)]);
+    for mount in below.iter().skip(1).filter(|mount| !mount.has(abi::MS_UNBINDABLE)) {
+        let Some(place) = mount.place() else { continue };
+        let Some(parent) = copies.get(&place.mount.id).cloned() else { continue };
+        if Arc::ptr_eq(&place.mount, &from.mount) && !place.node.is_within(&from.node) {
+            continue;
+        }
+        let new = copy(mount, &mount.root);
+        attach(&new, Path { mount: parent, node: place.node.clone() })?;
+        copies.insert(mount.id, new);
+    }
+    Ok(())
+}
+
+/// Moves a mount to another place (MS_MOVE).
+pub fn move_to(from: &Path, at: Path) -> Result<()> {
+    if !from.is_mount_root() || from.mount.place().is_none() {
+        return Err(Errno::EINVAL);
+    }
+    let at = at.topmost();
+    if at.node.is_directory() != from.node.is_directory() {
+        return Err(Errno::EINVAL);
+    }
+    at.node.cover()?;
+    let mut table = TABLE.lock();
+    let mut above = Some(at.mount.clone());
+    let error = loop {
+        match above {
+            Some(mount) if Arc::ptr_eq(&mount, &from.mount) => break Some(Errno::ELOOP),
+            Some(mount) => above = mount.place.lock().as_ref().and_then(|(parent, _)| parent.upgrade()),
+            None => break None,
+        }
     };
-    if Arc::ptr_eq(&root, at) || kind == b"proc" && at.system == FileSystem::Processes {
-        return Err(Errno::EBUSY);
-    }
-    let target = at.path();
-    root.place_at(at);
-    *at.mounted.lock() = Some(root);
-    MOUNTS.lock().push(Mount {
-        source: source.to_vec(),
-        target,
-        kind: kind.to_vec(),
-        covered: Some(at.clone()),
+    let error = error.or_else(|| {
+        let fits = table.is_attached(&at.mount) && table.is_attached(&from.mount) && table.on(&at).is_none();
+        (!fits).then_some(Errno::EINVAL)
     });
+    if let Some(error) = error {
+        drop(table);
+        at.node.uncover();
+        return Err(error);
+    }
+    table.detach(&from.mount);
+    table.attach(&from.mount, &at);
     Ok(())
 }
 
-/// Takes the topmost mount whose root is `root` away.
-pub fn unmount(root: &Arc<Node>) -> Result<()> {
-    if Arc::ptr_eq(root, &node::root()) {
-        return Err(Errno::EBUSY);
+/// Takes a mount away; `path` is its root. With `lazily`, and all that is mounted in it, although somebody may still use them. With
+/// `expire`, only if it was asked for before and nobody used it in between: EAGAIN the first time.
+pub fn unmount(path: Path, lazily: bool, expire: bool) -> Result<()> {
+    if !path.is_mount_root() {
+        return Err(Errno::EINVAL);
     }
-    let mut mounts = MOUNTS.lock();
-    let is_root = |covered: &Arc<Node>| covered.mounted.lock().as_ref().is_some_and(|r| Arc::ptr_eq(r, root));
-    let at = mounts.iter().rposition(|m| m.covered.as_ref().is_some_and(is_root)).ok_or(Errno::EINVAL)?;
-    let mount = mounts.remove(at);
-    drop(mounts);
-    if let Some(covered) = mount.covered {
-        let root = covered.mounted.lock().take();
-        drop(root);
+    /// The table has two references, and `path` one.
+    const IDLE: usize = 3;
+    let mut gone = Vec::new();
+    {
+        let mut table = TABLE.lock();
+        if !table.is_attached(&path.mount) || path.mount.place.lock().is_none() {
+            return Err(Errno::EINVAL);
+        }
+        if lazily {
+            gone = table.tree(&path.mount)?;
+            for mount in &gone {
+                table.detach(mount);
+            }
+        } else {
+            if Arc::strong_count(&path.mount) > IDLE || table.has_children(&path.mount) {
+                return Err(Errno::EBUSY);
+            }
+            if expire && !path.mount.expiring.swap(true, Ordering::Relaxed) {
+                return Err(Errno::EAGAIN);
+            }
+            table.detach(&path.mount);
+        }
     }
+    // What is in a file system goes with its last mount: not with the table locked.
+    drop(gone);
     Ok(())
+}
+
+/// All mounts, in the order in which they were made.
+pub fn list() -> Vec<Arc<Mount>> {
+    let table = TABLE.lock();
+    table.by_id.values().cloned().collect()
 }

@@ -1,25 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Nodes: files, directories, links, devices. All live in memory; a node exists as long as a name or an open file refers to it.
+//! What directories do with their entries is in [`directory`](super::directory).
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use alloc::{
     boxed::Box,
-    collections::BTreeMap,
     sync::{Arc, Weak},
     vec::Vec,
 };
 
 use exo_hal::{boot::spin_once::Once, sync::SpinLock, time};
 
+pub use super::superblock::FileSystem;
 use super::{
     OpenFile,
+    directory::Entries,
     locks::{FileLocks, LockSlot},
+    mount::Path,
     pipe::Pipe,
+    superblock::SuperBlock,
 };
 use crate::{
     errno::{Errno, Result},
-    mm::{Pages, oom},
+    mm::Pages,
 };
 
 /// `S_IF` bits.
@@ -34,19 +38,8 @@ pub mod kind {
     pub const SOCKET: u32 = 0o140000;
 }
 
-/// Longest name, as on Linux.
+/// Longest name in bytes, as on Linux.
 pub const NAME_MAX: usize = 255;
-
-/// Which file system a node belongs to; the number is its `st_dev`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileSystem {
-    Root = 1,
-    Temporary = 2,
-    Devices = 3,
-    Processes = 4,
-    Anonymous = 5,
-    System = 6,
-}
 
 /// What can be changed about a node.
 #[derive(Clone, Copy, Debug)]
@@ -59,20 +52,16 @@ pub struct Meta {
     pub gid: u32,
     /// Names.
     pub links: u32,
+    /// It was made without a name (O_TMPFILE) and may be given one.
+    pub linkable: bool,
     /// Last access, nanoseconds since 1970; so are the others.
     pub accessed: u64,
     /// Last change of the content.
     pub modified: u64,
     /// Last change of the node.
     pub changed: u64,
-}
-
-/// A directory's entries. Each has a number that never changes, by which a reader goes on where it stopped.
-#[derive(Default)]
-pub struct Entries {
-    names: BTreeMap<Box<[u8]>, (u64, Arc<Node>)>,
-    order: BTreeMap<u64, Box<[u8]>>,
-    last: u64,
+    /// When it was made.
+    pub born: u64,
 }
 
 /// A directory whose entries are made when they are looked up.
@@ -92,6 +81,9 @@ pub type Generate = Box<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
 
 /// Takes what is written to a setting.
 pub type Store = Box<dyn Fn(&[u8]) -> Result<()> + Send + Sync>;
+
+/// Finds where a link leads.
+pub type Find = Box<dyn Fn() -> Result<Path> + Send + Sync>;
 
 /// What a node is.
 pub enum Body {
@@ -115,75 +107,112 @@ pub enum Body {
     Setting(Generate, Store),
     /// A link whose target is made when it is read.
     DynamicLink(Generate),
-    /// A link that leads to what a descriptor stands for, whether that has a name or not.
-    DescriptorLink(Arc<OpenFile>),
+    /// A link that leads to what a descriptor stands for, whether that has a name or not. It does not keep the file open: links to
+    /// links would be a chain of any length.
+    DescriptorLink(Weak<OpenFile>),
+    /// A link that leads to a place, whatever its name is now.
+    PlaceLink(Find),
     /// Something without a name (an endpoint, an event).
     Other,
+}
+
+/// Where a node has its name. A file with several has one of them here.
+#[derive(Default)]
+pub(super) struct Place {
+    /// The directory.
+    pub(super) parent: Weak<Node>,
+    /// The directory, if nobody else keeps it: it is made on demand, or the name was removed.
+    kept: Option<Arc<Node>>,
+    /// The name.
+    pub(super) name: Vec<u8>,
+    /// It was there, and is no more.
+    pub(super) removed: bool,
 }
 
 /// A node.
 pub struct Node {
     /// Its number.
     pub number: u64,
-    /// Its file system.
+    /// The type of its file system.
     pub system: FileSystem,
+    /// Its file system.
+    pub superblock: Arc<SuperBlock>,
     /// What it is.
     pub body: Body,
-    meta: SpinLock<Meta>,
-    /// The directory that a directory is in, and its name there.
-    place: SpinLock<(Weak<Node>, Vec<u8>)>,
-    /// What is mounted on a directory.
-    pub mounted: SpinLock<Option<Arc<Node>>>,
+    pub(super) meta: SpinLock<Meta>,
+    pub(super) place: SpinLock<Place>,
+    /// How many mounts cover it, each in another mount of its file system.
+    mounts: AtomicU32,
+    /// How many have it open for writing; below 0, how many execute it, so that nobody may.
+    writers: AtomicI32,
     /// The locks that programs have on it.
     pub locks: LockSlot,
+    /// The next in a list of nodes to be dropped.
+    next_dead: SpinLock<Option<Arc<Node>>>,
 }
 
-static NUMBER: AtomicU64 = AtomicU64::new(1);
 static ROOT: Once<Arc<Node>> = Once::new();
 
-/// The root directory.
+/// The root directory of the root file system.
 pub fn root() -> Arc<Node> {
     ROOT.get().unwrap_or_else(|| unreachable!("set at boot")).clone()
 }
 
 /// Makes the root directory.
 pub fn init() {
-    let root = Node::new(FileSystem::Root, kind::DIRECTORY | 0o755, Body::Directory(SpinLock::default()));
-    ROOT.set(root);
+    super::superblock::init();
+    let root = Node::directory(FileSystem::Root, 0o755);
+    ROOT.set(root.clone());
+    super::mount::init(root);
 }
 
 impl Node {
     /// A node without a name. `mode` has the type bits too.
-    pub fn new(system: FileSystem, mode: u32, body: Body) -> Arc<Self> {
-        Self::numbered(NUMBER.fetch_add(1, Ordering::Relaxed), system, mode, body)
+    pub fn new(system: impl Into<Arc<SuperBlock>>, mode: u32, body: Body) -> Arc<Self> {
+        let superblock = system.into();
+        Self::numbered(superblock.next_inode(), superblock, mode, body)
     }
 
     /// As [`new`](Self::new), with a number that its file system gives.
-    pub fn numbered(number: u64, system: FileSystem, mode: u32, body: Body) -> Arc<Self> {
+    pub fn numbered(number: u64, system: impl Into<Arc<SuperBlock>>, mode: u32, body: Body) -> Arc<Self> {
+        let superblock = system.into();
         let now = time::wall_ns();
         let links = if mode & kind::MASK == kind::DIRECTORY { 2 } else { 1 };
+        superblock.inodes.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             number,
-            system,
+            system: superblock.system,
+            superblock,
             body,
             meta: SpinLock::new(Meta {
                 mode,
                 uid: 0,
                 gid: 0,
                 links,
+                linkable: false,
                 accessed: now,
                 modified: now,
                 changed: now,
+                born: now,
             }),
-            place: SpinLock::new((Weak::new(), Vec::new())),
-            mounted: SpinLock::new(None),
+            place: SpinLock::default(),
+            mounts: AtomicU32::new(0),
+            writers: AtomicI32::new(0),
             locks: LockSlot::default(),
+            next_dead: SpinLock::new(None),
         })
     }
 
     /// An empty directory of file system `system`.
-    pub fn directory(system: FileSystem, permissions: u32) -> Arc<Self> {
+    pub fn directory(system: impl Into<Arc<SuperBlock>>, permissions: u32) -> Arc<Self> {
         Self::new(system, kind::DIRECTORY | permissions, Body::Directory(SpinLock::default()))
+    }
+
+    /// An empty file of file system `system`, whose pages count there.
+    pub fn file(system: impl Into<Arc<SuperBlock>>, permissions: u32) -> Arc<Self> {
+        let superblock = system.into();
+        let body = Body::File(Arc::new(Pages::charged_to(superblock.quota.clone())));
+        Self::new(superblock, kind::REGULAR | permissions, body)
     }
 
     /// What can be changed about it.
@@ -211,6 +240,20 @@ impl Node {
         meta.changed = now;
     }
 
+    /// Notes that the content was read, as MS_RELATIME says: once after each change, and once a day.
+    pub fn note_access(&self, always: bool) {
+        const DAY_NS: u64 = 24 * 3600 * 1_000_000_000;
+        let mut meta = self.meta.lock();
+        if always || meta.accessed <= meta.modified.max(meta.changed) {
+            meta.accessed = time::wall_ns();
+        } else {
+            let now = time::wall_ns();
+            if now.saturating_sub(meta.accessed) >= DAY_NS {
+                meta.accessed = now;
+            }
+        }
+    }
+
     /// The type bits.
     pub fn kind(&self) -> u32 {
         self.meta.lock().mode & kind::MASK
@@ -223,12 +266,17 @@ impl Node {
 
     /// The locks that programs have on it, to add one. ENOLCK if there is no memory.
     pub fn file_locks(&self) -> Result<Arc<FileLocks>> {
-        self.locks.get_or_make((self.system as u32, self.number))
+        self.locks.get_or_make((self.superblock.device, self.number))
     }
 
     /// Whether anybody may execute it.
     pub fn is_executable(&self) -> bool {
         self.meta.lock().mode & 0o111 != 0
+    }
+
+    /// Whether writing to it changes its file system: not so for devices and pipes.
+    pub fn is_stored(&self) -> bool {
+        !matches!(self.body, Body::Device(..) | Body::Fifo(_) | Body::Socket)
     }
 
     /// Bytes.
@@ -238,7 +286,7 @@ impl Node {
             Body::Link(target) => target.len() as u64,
             // As on Linux.
             Body::DescriptorLink(_) => 64,
-            Body::Directory(entries) => entries.lock().names.len() as u64 * 20 + 40,
+            Body::Directory(entries) => entries.lock().count() as u64 * 20 + 40,
             _ => 0,
         }
     }
@@ -248,218 +296,168 @@ impl Node {
         match &self.body {
             Body::Link(target) => Ok(target.clone()),
             Body::DynamicLink(generate) => generate(),
-            Body::DescriptorLink(file) => Ok(file.node.description()),
+            Body::DescriptorLink(file) => Ok(file.upgrade().ok_or(Errno::ENOENT)?.description()),
+            Body::PlaceLink(find) => Ok(find()?.path()),
             _ => Err(Errno::EINVAL),
         }
     }
 
-    fn entries(&self) -> Result<&SpinLock<Entries>> {
-        match &self.body {
-            Body::Directory(entries) => Ok(entries),
-            Body::Dynamic(_) => Err(Errno::EPERM),
-            _ => Err(Errno::ENOTDIR),
-        }
-    }
-
-    /// The node with a name in this directory; what is mounted on it is not looked at.
-    pub fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
-        match &self.body {
-            Body::Directory(entries) => {
-                entries.lock().names.get(name).map(|(_, node)| node.clone()).ok_or(Errno::ENOENT)
-            }
-            Body::Dynamic(directory) => directory.lookup(name),
-            _ => Err(Errno::ENOTDIR),
-        }
-    }
-
-    /// Enters `node` under a name that is free.
-    pub fn add(self: &Arc<Self>, name: &[u8], node: &Arc<Node>) -> Result<()> {
-        if name.len() > NAME_MAX {
-            return Err(Errno::ENAMETOOLONG);
-        }
-        if !oom::has_room(0) {
-            return Err(Errno::ENOSPC);
-        }
-        {
-            let mut entries = self.entries()?.lock();
-            if self.meta.lock().links == 0 {
-                // Removed while somebody still had it open.
-                return Err(Errno::ENOENT);
-            }
-            if entries.names.contains_key(name) {
-                return Err(Errno::EEXIST);
-            }
-            entries.last += 1;
-            let number = entries.last;
-            entries.order.insert(number, name.into());
-            entries.names.insert(name.into(), (number, node.clone()));
-        }
-        if node.is_directory() {
-            *node.place.lock() = (Arc::downgrade(self), name.to_vec());
-            self.meta.lock().links += 1;
-        }
-        self.touch();
-        Ok(())
-    }
-
-    fn take(&self, name: &[u8], check: impl FnOnce(&Arc<Node>) -> Result<()>) -> Result<Arc<Node>> {
-        let node = {
-            let mut entries = self.entries()?.lock();
-            let (number, node) = entries.names.get(name).cloned().ok_or(Errno::ENOENT)?;
-            check(&node)?;
-            entries.names.remove(name);
-            entries.order.remove(&number);
-            node
-        };
-        if node.is_directory() {
-            self.meta.lock().links -= 1;
-        }
-        self.touch();
-        Ok(node)
-    }
-
-    /// Removes a name that is not a directory's.
-    pub fn unlink(&self, name: &[u8]) -> Result<()> {
-        let node = self.take(name, |node| if node.is_directory() { Err(Errno::EISDIR) } else { Ok(()) })?;
-        node.change(|meta| meta.links = meta.links.saturating_sub(1));
-        Ok(())
-    }
-
-    /// Whether it is a directory without entries.
-    fn check_empty_directory(&self) -> Result<()> {
-        if self.mounted.lock().is_some() {
-            return Err(Errno::EBUSY);
-        }
-        match &self.body {
-            Body::Directory(entries) if entries.lock().names.is_empty() => Ok(()),
-            Body::Directory(_) => Err(Errno::ENOTEMPTY),
-            Body::Dynamic(_) => Err(Errno::EBUSY),
-            _ => Err(Errno::ENOTDIR),
-        }
-    }
-
-    /// Removes an empty directory.
-    pub fn remove_directory(&self, name: &[u8]) -> Result<()> {
-        let node = self.take(name, |node| node.check_empty_directory())?;
-        node.change(|meta| meta.links = 0);
-        Ok(())
-    }
-
-    /// Whether `self` is `other` or in it, however deep.
-    fn is_within(self: &Arc<Self>, other: &Arc<Node>) -> bool {
-        let mut at = self.clone();
-        loop {
-            if Arc::ptr_eq(&at, other) {
-                return true;
-            }
-            match at.parent() {
-                Some(parent) if !Arc::ptr_eq(&parent, &at) => at = parent,
-                _ => return false,
-            }
-        }
-    }
-
-    /// Moves an entry to another directory or name, replacing what is there (unless `keep`).
-    pub fn rename(self: &Arc<Self>, name: &[u8], to: &Arc<Node>, new_name: &[u8], keep: bool) -> Result<()> {
-        let node = self.lookup(name)?;
-        if new_name.len() > NAME_MAX {
-            return Err(Errno::ENAMETOOLONG);
-        }
-        if node.is_directory() && to.is_within(&node) {
-            return Err(Errno::EINVAL);
-        }
-        if let Ok(old) = to.lookup(new_name) {
-            if keep {
-                return Err(Errno::EEXIST);
-            }
-            if Arc::ptr_eq(&old, &node) {
-                return Ok(());
-            }
-            match (node.is_directory(), old.is_directory()) {
-                (true, true) => to.remove_directory(new_name)?,
-                (true, false) => return Err(Errno::ENOTDIR),
-                (false, true) => return Err(Errno::EISDIR),
-                (false, false) => to.unlink(new_name)?,
-            }
-        }
-        to.add(new_name, &node)?;
-        // The new name is there; the old one goes, whatever it names by now.
-        let _ = self.take(name, |_| Ok(()));
-        node.change(|_| ());
-        Ok(())
-    }
-
-    /// The directory that this directory is in.
+    /// The directory that it is in.
     pub fn parent(&self) -> Option<Arc<Node>> {
-        self.place.lock().0.upgrade()
+        let place = self.place.lock();
+        place.kept.clone().or_else(|| place.parent.upgrade())
     }
 
-    /// Notes that this directory is in `parent`, which is made on demand, under a name.
+    /// Notes that this directory is in `parent` under a name.
     pub fn put_into(&self, parent: &Arc<Node>, name: &[u8]) {
-        *self.place.lock() = (Arc::downgrade(parent), name.to_vec());
+        *self.place.lock() =
+            Place { parent: Arc::downgrade(parent), name: name.to_vec(), ..Place::default() };
     }
 
-    /// Puts a file system's root where the directory `at` is.
-    pub fn place_at(self: &Arc<Self>, at: &Arc<Node>) {
-        *self.place.lock() = at.place.lock().clone();
+    /// Notes that this file has no name, and what its path shows instead.
+    pub fn put_into_removed(&self, parent: &Arc<Node>, name: &[u8]) {
+        self.put_into(parent, name);
+        self.place.lock().removed = true;
     }
 
-    /// The path of a directory from the root; of another node its last known name, if it had one.
-    pub fn path(&self) -> Vec<u8> {
-        let mut names = Vec::new();
-        let (mut parent, mut name) = self.place.lock().clone();
-        while let Some(directory) = parent.upgrade() {
-            names.push(name);
-            (parent, name) = directory.place.lock().clone();
+    /// As [`put_into`](Self::put_into), and keeps `parent`, which is made on demand too.
+    pub(super) fn put_into_made(&self, parent: &Arc<Node>, name: &[u8]) {
+        let old = core::mem::replace(
+            &mut *self.place.lock(),
+            Place { kept: Some(parent.clone()), name: name.to_vec(), ..Place::default() },
+        );
+        drop(old);
+    }
+
+    /// Keeps the directory that it was in, if that is the place that it remembers.
+    pub(super) fn keep_parent(&self, parent: &Arc<Node>) {
+        let mut place = self.place.lock();
+        if place.removed && place.parent.as_ptr() == Arc::as_ptr(parent) {
+            place.kept = Some(parent.clone());
         }
-        let mut out = Vec::new();
-        for name in names.iter().rev() {
-            out.push(b'/');
-            out.extend(name);
-        }
-        if out.is_empty() {
-            out.push(b'/');
-        }
-        out
     }
 
-    /// What /proc/PID/fd shows: the path, or what kind of thing it is.
-    pub fn description(&self) -> Vec<u8> {
-        let kind = match &self.body {
-            Body::Fifo(_) => "pipe",
-            Body::Socket if self.system == FileSystem::Anonymous => "socket",
-            Body::Other => "anon_inode",
-            _ => return self.path(),
-        };
-        alloc::format!("{kind}:[{}]", self.number).into_bytes()
-    }
-
-    /// Remembers under which name a file was found, for [`path`](Self::path). Directories know their place.
+    /// Remembers under which name a file was found, for its path. Directories know their place.
     pub fn remember_file_place(&self, directory: &Arc<Node>, name: &[u8]) {
-        if matches!(self.body, Body::File(_) | Body::Device(..)) {
-            let mut place = self.place.lock();
-            if place.1 != name || place.0.as_ptr() != Arc::as_ptr(directory) {
-                *place = (Arc::downgrade(directory), name.to_vec());
-            }
+        // Links of /proc lead to files that are somewhere else, and so does what is mounted on a file.
+        let is_in = matches!(directory.body, Body::Directory(_))
+            && Arc::ptr_eq(&directory.superblock, &self.superblock);
+        if self.is_directory() || !is_in {
+            return;
+        }
+        let mut place = self.place.lock();
+        if place.name != name || place.parent.as_ptr() != Arc::as_ptr(directory) || place.removed {
+            let old = core::mem::replace(
+                &mut *place,
+                Place { parent: Arc::downgrade(directory), name: name.to_vec(), ..Place::default() },
+            );
+            drop(place);
+            drop(old);
         }
     }
 
-    /// Calls `each(name, type, node number, entry number)` for the entries after number `after`, until it says false.
-    pub fn list(&self, after: u64, mut each: impl FnMut(&[u8], u32, u64, u64) -> bool) -> Result<()> {
+    /// Whether its name was removed.
+    pub fn is_removed(&self) -> bool {
+        self.place.lock().removed
+    }
+
+    /// Appends its name and the slash before it, the last byte first; the directory that it is in.
+    pub(super) fn push_name_reversed(&self, out: &mut Vec<u8>) -> Option<Arc<Node>> {
+        let place = self.place.lock();
+        let parent = place.kept.clone().or_else(|| place.parent.upgrade())?;
+        out.extend(place.name.iter().rev());
+        out.push(b'/');
+        Some(parent)
+    }
+
+    /// Whether something is mounted on it, in whatever mount of its file system.
+    #[inline]
+    pub fn is_covered(&self) -> bool {
+        self.mounts.load(Ordering::Acquire) > 0
+    }
+
+    /// Notes that something is mounted on it; ENOENT if its name was removed, and none will be until it is uncovered.
+    pub(super) fn cover(&self) -> Result<()> {
         match &self.body {
             Body::Directory(entries) => {
                 let entries = entries.lock();
-                for (number, name) in entries.order.range(after + 1..) {
-                    if let Some((_, node)) = entries.names.get(name) {
-                        if !each(name, node.kind(), node.number, *number) {
-                            break;
-                        }
-                    }
+                if entries.is_removed() {
+                    return Err(Errno::ENOENT);
                 }
+                self.mounts.fetch_add(1, Ordering::AcqRel);
             }
-            Body::Dynamic(directory) => directory.list(after, &mut each)?,
-            _ => return Err(Errno::ENOTDIR),
+            // Nobody would find it again.
+            _ if self.system == FileSystem::Processes && self.parent().is_some() => {
+                return Err(Errno::EINVAL);
+            }
+            _ => {
+                self.mounts.fetch_add(1, Ordering::AcqRel);
+            }
         }
         Ok(())
+    }
+
+    /// Notes that one thing less is mounted on it.
+    pub(super) fn uncover(&self) {
+        self.mounts.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn count_writers(&self, change: impl Fn(i32) -> Option<i32>) -> Result<()> {
+        let done = self.writers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
+        done.map(|_| ()).map_err(|_| Errno::ETXTBSY)
+    }
+
+    /// Counts somebody who has it open for writing.
+    pub(super) fn start_writing(&self) -> Result<()> {
+        self.count_writers(|writers| writers.checked_add(1).filter(|_| writers >= 0))
+    }
+
+    /// One less.
+    pub(super) fn end_writing(&self) {
+        self.writers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Counts somebody who executes it.
+    pub(super) fn deny_writing(&self) -> Result<()> {
+        self.count_writers(|writers| writers.checked_sub(1).filter(|_| writers <= 0))
+    }
+
+    /// One less.
+    pub(super) fn allow_writing(&self) {
+        self.writers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether dropping it would drop other nodes.
+    fn leads_on(&self) -> bool {
+        matches!(&self.body, Body::Directory(entries) if entries.lock().count() > 0)
+    }
+}
+
+impl Drop for Node {
+    /// Trees of any depth are taken apart in a loop, and without memory: a directory that dies waits in a list for its turn.
+    fn drop(&mut self) {
+        self.superblock.inodes.fetch_sub(1, Ordering::Relaxed);
+        let mut above = self.place.get_mut().kept.take();
+        while let Some(mut node) = above.take().and_then(Arc::into_inner) {
+            above = node.place.get_mut().kept.take();
+        }
+        let Body::Directory(entries) = &mut self.body else { return };
+        let mut entries = core::mem::take(entries.get_mut());
+        let mut dead: Option<Arc<Node>> = None;
+        loop {
+            while let Some(node) = entries.take_first() {
+                // Nobody else can find it any more.
+                if Arc::strong_count(&node) == 1 && node.leads_on() {
+                    let next = dead.take();
+                    *node.next_dead.lock() = next;
+                    dead = Some(node);
+                }
+            }
+            let Some(node) = dead.take() else { break };
+            dead = node.next_dead.lock().take();
+            if let Body::Directory(inner) = &node.body {
+                entries = core::mem::take(&mut *inner.lock());
+            }
+        }
     }
 }

@@ -3,6 +3,9 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
+use linux_raw_sys::general as abi;
+
+pub use super::mount::Path;
 use super::node::{Body, NAME_MAX, Node};
 use crate::{
     errno::{Errno, Result},
@@ -17,58 +20,78 @@ const MAX_LINKS: usize = 40;
 pub enum Follow {
     /// Go where it points.
     Yes,
-    /// Stay at the link.
+    /// Stay at the link, unless a slash follows.
     No,
+    /// Stay at the name: it is to be made, removed or renamed. What is mounted on it is not looked at, nor whether a slash
+    /// behind it is right.
+    Name,
 }
+
+/// The `RESOLVE_` bits of openat2; 0 for all other calls.
+pub type Resolve = u32;
 
 /// Where a path ends: a directory, and a name in it which need not exist.
 pub struct Last {
     /// The directory.
-    pub directory: Arc<Node>,
+    pub directory: Path,
     /// The name; empty for the directory itself.
     pub name: Vec<u8>,
     /// What has the name.
-    pub node: Option<Arc<Node>>,
+    pub found: Option<Path>,
     /// The path ended with a slash: only a directory will do.
     pub must_be_directory: bool,
 }
 
-fn through_mounts(mut node: Arc<Node>) -> Arc<Node> {
-    loop {
-        let mounted = node.mounted.lock().clone();
-        match mounted {
-            Some(top) => node = top,
-            None => return node,
-        }
-    }
-}
-
-fn start_of(start: Option<&Arc<Node>>, path: &[u8]) -> (Arc<Node>, Arc<Node>) {
-    let task = current();
-    let root = task.process.fs.root.lock().clone();
-    let at = match start {
-        _ if path.first() == Some(&b'/') => root.clone(),
-        Some(start) => start.clone(),
-        None => task.process.fs.directory.lock().clone(),
-    };
-    (through_mounts(at), root)
+/// A walk along a path.
+struct Walk {
+    at: Path,
+    root: Path,
+    follow: Follow,
+    resolve: Resolve,
 }
 
 /// Walks to the last component. The walk allocates only for symbolic links and for the last name.
-pub fn walk(start: Option<&Arc<Node>>, path: &[u8], follow: Follow) -> Result<Last> {
+pub fn walk(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Last> {
+    walk_within(start, path, follow, 0)
+}
+
+/// As [`walk`], with the bounds that openat2 knows.
+pub fn walk_within(start: Option<&Path>, path: &[u8], follow: Follow, resolve: Resolve) -> Result<Last> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let (mut at, root) = start_of(start, path);
-    let mut link = match walk_to_link(&mut at, &root, path, follow)? {
+    let task = current();
+    let is_absolute = path.first() == Some(&b'/');
+    let bounded = resolve & (abi::RESOLVE_BENEATH | abi::RESOLVE_IN_ROOT) != 0;
+    let (at, root) = if bounded {
+        if is_absolute && resolve & abi::RESOLVE_BENEATH != 0 {
+            return Err(Errno::EXDEV);
+        }
+        let at = start.cloned().unwrap_or_else(|| task.process.fs.directory.lock().clone());
+        (at.clone(), at)
+    } else {
+        let root = task.process.fs.root.lock().clone();
+        let at = match start {
+            _ if is_absolute => root.clone(),
+            Some(start) => start.clone(),
+            None => task.process.fs.directory.lock().clone(),
+        };
+        (at, root)
+    };
+    let mut walk = Walk { at, root, follow, resolve };
+    // What was mounted on the root after the process chose it does not hide it, but `/` leads to what is on top.
+    if !bounded {
+        walk.at = walk.at.topmost();
+    }
+    let mut link = match walk.go(path)? {
         Step::End(last) => return Ok(last),
         Step::Link(path) => path,
     };
-    for _ in 1..MAX_LINKS {
+    for _ in 1..=MAX_LINKS {
         if link.first() == Some(&b'/') {
-            at = through_mounts(root.clone());
+            walk.jump_to_root()?;
         }
-        match walk_to_link(&mut at, &root, &link, follow)? {
+        match walk.go(&link)? {
             Step::End(last) => return Ok(last),
             Step::Link(path) => link = path,
         }
@@ -78,93 +101,177 @@ pub fn walk(start: Option<&Arc<Node>>, path: &[u8], follow: Follow) -> Result<La
 
 enum Step {
     End(Last),
-    /// A symbolic link in directory `at`: its target, with the rest of the path behind it.
+    /// A symbolic link in the directory reached: its target, with the rest of the path behind it.
     Link(Vec<u8>),
 }
 
-fn walk_to_link(at: &mut Arc<Node>, root: &Arc<Node>, path: &[u8], follow: Follow) -> Result<Step> {
-    let mut rest = path;
-    loop {
-        while let Some(stripped) = rest.strip_prefix(b"/") {
-            rest = stripped;
+impl Walk {
+    fn wants(&self, resolve: Resolve) -> bool {
+        self.resolve & resolve != 0
+    }
+
+    fn check_mount(&self, next: &Path) -> Result<()> {
+        if self.wants(abi::RESOLVE_NO_XDEV) && !Arc::ptr_eq(&self.at.mount, &next.mount) {
+            return Err(Errno::EXDEV);
         }
-        let end = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
-        let (name, after) = rest.split_at_checked(end).unwrap_or_default();
-        let is_last = after.iter().all(|&b| b == b'/');
-        let must_be_directory = is_last && !after.is_empty();
-        let end_at = |directory: &Arc<Node>, name: &[u8], node: Option<Arc<Node>>, must_be_directory| {
-            Ok(Step::End(Last { directory: directory.clone(), name: name.to_vec(), node, must_be_directory }))
+        Ok(())
+    }
+
+    /// A symbolic link that begins with a slash.
+    fn jump_to_root(&mut self) -> Result<()> {
+        if self.wants(abi::RESOLVE_BENEATH) {
+            return Err(Errno::EXDEV);
+        }
+        let root = self.root.clone().topmost();
+        self.check_mount(&root)?;
+        self.at = root;
+        Ok(())
+    }
+
+    fn up(&self) -> Result<Path> {
+        let mut at = self.at.clone();
+        loop {
+            if at.is(&self.root) {
+                return if self.wants(abi::RESOLVE_BENEATH) { Err(Errno::EXDEV) } else { Ok(at) };
+            }
+            if !at.is_mount_root() {
+                break;
+            }
+            match at.mount.place() {
+                Some(place) => at = place,
+                None => return Ok(at),
+            }
+        }
+        let parent = at.node.parent().ok_or(Errno::ENOENT)?;
+        let next = at.with(parent).topmost();
+        self.check_mount(&next)?;
+        Ok(next)
+    }
+
+    /// Where a link leads that is not a path, if the node is such a link.
+    fn magic(&self, node: &Node) -> Option<Result<Path>> {
+        let found = match &node.body {
+            Body::DescriptorLink(file) => file.upgrade().map(|file| file.path()).ok_or(Errno::ENOENT),
+            Body::PlaceLink(find) => find(),
+            _ => return None,
         };
-        if name.is_empty() {
-            return end_at(at, name, Some(at.clone()), true);
+        if self.wants(abi::RESOLVE_NO_MAGICLINKS | abi::RESOLVE_NO_SYMLINKS) {
+            return Some(Err(Errno::ELOOP));
         }
-        if !at.is_directory() {
-            return Err(Errno::ENOTDIR);
+        if self.wants(abi::RESOLVE_BENEATH | abi::RESOLVE_IN_ROOT) {
+            return Some(Err(Errno::EXDEV));
         }
-        if name.len() > NAME_MAX {
+        Some(found.and_then(|path| self.check_mount(&path).map(|()| path)))
+    }
+
+    fn text_of(&self, found: &Node, after: &[u8]) -> Result<Vec<u8>> {
+        if self.wants(abi::RESOLVE_NO_SYMLINKS) || self.at.mount.has(abi::MS_NOSYMFOLLOW) {
+            return Err(Errno::ELOOP);
+        }
+        let mut target = found.read_link()?;
+        if target.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        target.extend(after);
+        if target.len() > crate::user::PATH_MAX * 2 {
             return Err(Errno::ENAMETOOLONG);
         }
-        let special = match name {
-            b"." => Some(at.clone()),
-            b".." if Arc::ptr_eq(at, root) => Some(at.clone()),
-            b".." => Some(through_mounts(at.parent().unwrap_or_else(|| root.clone()))),
-            _ => None,
-        };
-        if let Some(next) = special {
-            if is_last {
-                // These names cannot be made, removed or renamed; the name tells the caller.
-                return end_at(at, name, Some(next), true);
+        Ok(target)
+    }
+
+    fn end(&self, name: &[u8], found: Option<Path>, must_be_directory: bool) -> Step {
+        Step::End(Last { directory: self.at.clone(), name: name.to_vec(), found, must_be_directory })
+    }
+
+    fn go(&mut self, path: &[u8]) -> Result<Step> {
+        let mut rest = path;
+        loop {
+            while let Some(stripped) = rest.strip_prefix(b"/") {
+                rest = stripped;
             }
-            *at = next;
-            rest = after;
-            continue;
-        }
-        let found = match at.lookup(name) {
-            Ok(node) => match &node.body {
-                Body::DescriptorLink(file) if !is_last || follow == Follow::Yes || must_be_directory => {
-                    file.node.clone()
-                }
-                _ => through_mounts(node),
-            },
-            Err(Errno::ENOENT) if is_last => return end_at(at, name, None, must_be_directory),
-            Err(error) => return Err(error),
-        };
-        let is_link = matches!(found.body, Body::Link(_) | Body::DynamicLink(_));
-        if is_link && (!is_last || follow == Follow::Yes || must_be_directory) {
-            let mut target = found.read_link()?;
-            if target.is_empty() {
-                return Err(Errno::ENOENT);
+            let end = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
+            let (name, after) = rest.split_at_checked(end).unwrap_or_default();
+            let is_last = after.iter().all(|&b| b == b'/');
+            let must_be_directory = is_last && !after.is_empty();
+            if name.is_empty() {
+                return Ok(self.end(name, Some(self.at.clone()), true));
             }
-            target.extend(after);
-            if target.len() > crate::user::PATH_MAX {
-                return Err(Errno::ENAMETOOLONG);
-            }
-            return Ok(Step::Link(target));
-        }
-        if is_last {
-            if must_be_directory && !found.is_directory() {
+            if !self.at.is_directory() {
                 return Err(Errno::ENOTDIR);
             }
-            return end_at(at, name, Some(found), must_be_directory);
+            if name.len() > NAME_MAX {
+                return Err(Errno::ENAMETOOLONG);
+            }
+            let special = match name {
+                b"." => Some(self.at.clone()),
+                b".." => Some(self.up()?),
+                _ => None,
+            };
+            if let Some(next) = special {
+                if is_last {
+                    // These names cannot be made, removed or renamed; the name tells the caller.
+                    return Ok(self.end(name, Some(next), true));
+                }
+                self.at = next;
+                rest = after;
+                continue;
+            }
+            let node = match self.at.lookup(name) {
+                Ok(node) => node,
+                Err(Errno::ENOENT) if is_last => return Ok(self.end(name, None, must_be_directory)),
+                Err(error) => return Err(error),
+            };
+            if is_last && self.follow == Follow::Name {
+                return Ok(self.end(name, Some(self.at.with(node)), must_be_directory));
+            }
+            let follows = !is_last || self.follow == Follow::Yes || must_be_directory;
+            if let (true, Some(leads_to)) = (follows, self.magic(&node)) {
+                let found = leads_to?;
+                if is_last {
+                    if must_be_directory && !found.is_directory() {
+                        return Err(Errno::ENOTDIR);
+                    }
+                    return Ok(self.end(name, Some(found), must_be_directory));
+                }
+                self.at = found;
+                rest = after;
+                continue;
+            }
+            if follows && matches!(node.body, Body::Link(_) | Body::DynamicLink(_)) {
+                return Ok(Step::Link(self.text_of(&node, after)?));
+            }
+            if is_last || node.is_covered() {
+                let found = self.at.with(node).topmost();
+                self.check_mount(&found)?;
+                if is_last {
+                    if must_be_directory && !found.is_directory() {
+                        return Err(Errno::ENOTDIR);
+                    }
+                    return Ok(self.end(name, Some(found), must_be_directory));
+                }
+                self.at = found;
+            } else {
+                self.at.node = node;
+            }
+            rest = after;
         }
-        *at = found;
-        rest = after;
     }
 }
 
-/// The node that a path names.
-pub fn resolve(start: Option<&Arc<Node>>, path: &[u8], follow: Follow) -> Result<Arc<Node>> {
-    walk(start, path, follow)?.node.ok_or(Errno::ENOENT)
+/// What a path names.
+pub fn resolve(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Path> {
+    walk(start, path, follow)?.found.ok_or(Errno::ENOENT)
 }
 
 /// The directory and name for something that is to be made.
-pub fn resolve_new(start: Option<&Arc<Node>>, path: &[u8], directory: bool) -> Result<(Arc<Node>, Vec<u8>)> {
-    let last = walk(start, path, Follow::No)?;
-    if last.node.is_some() {
+pub fn resolve_new(start: Option<&Path>, path: &[u8], directory: bool) -> Result<(Path, Vec<u8>)> {
+    let last = walk(start, path, Follow::Name)?;
+    if last.found.is_some() {
         return Err(Errno::EEXIST);
     }
     if last.must_be_directory && !directory {
         return Err(Errno::ENOENT);
     }
+    last.directory.check_writable()?;
     Ok((last.directory, last.name))
 }

@@ -14,6 +14,7 @@ use linux_raw_sys::{general as abi, ioctl};
 use self::content::Content;
 use super::{
     file::{File, Io, OpenFile},
+    mount::Path,
     node::{Body, FileSystem, Node, kind},
     poll::Events,
 };
@@ -316,20 +317,20 @@ pub fn new_pair(flags: u32) -> (Arc<OpenFile>, Arc<OpenFile>) {
 }
 
 /// Opens a pipe with a name: waits for the other side, as POSIX says.
-pub fn open_named(pipe: &Arc<Pipe>, node: &Arc<Node>, flags: u32) -> Result<Arc<OpenFile>> {
+pub fn open_named(pipe: &Arc<Pipe>, path: &Path, flags: u32) -> Result<Arc<OpenFile>> {
     let (reads, writes) = match flags & abi::O_ACCMODE {
         abi::O_RDONLY => (true, false),
         abi::O_WRONLY => (false, true),
         _ => (true, true),
     };
     // A pipe without a name is opened again through /proc/PID/fd: its other end may be gone for good.
-    let no_wait = flags & abi::O_NONBLOCK != 0 || node.system == FileSystem::Anonymous;
+    let no_wait = flags & abi::O_NONBLOCK != 0 || path.system == FileSystem::Anonymous;
     if flags & abi::O_NONBLOCK != 0 && !reads && pipe.readers.load(Ordering::Acquire) == 0 {
         return Err(Errno::ENXIO);
     }
     let (reads_before, writes_before) =
         (pipe.read_openings.load(Ordering::Acquire), pipe.write_openings.load(Ordering::Acquire));
-    let file = OpenFile::new(End::new(pipe, reads, writes), node.clone(), flags);
+    let file = OpenFile::at(End::new(pipe, reads, writes), path.clone(), flags, None);
     let waited = match (reads, writes) {
         _ if no_wait => Ok(()),
         (true, false) => wait_for(&pipe.readable, || {

@@ -78,7 +78,7 @@ pub fn file(files: &FileTable, fd: i32) -> Result<Option<Arc<OpenFile>>> {
     }
     let file = files.get(fd)?;
     // Rings that hold each other, or themselves, would never be let go.
-    if file.file().io_ring().is_some() { Err(Errno::EBADF) } else { Ok(Some(file)) }
+    if file.file().io_ring().is_some() || file.is_path_only() { Err(Errno::EBADF) } else { Ok(Some(file)) }
 }
 
 impl Resources {

@@ -7,8 +7,10 @@
 pub mod fault;
 pub mod map;
 pub mod oom;
+mod page_map;
 pub mod pages;
 mod pin;
+mod quota;
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -25,7 +27,8 @@ use exo_logic::areas::{self, Area, Areas, Flags};
 
 use crate::errno::{Errno, Result};
 
-pub use pages::{Pages, Sharing};
+pub use pages::{MAX_SIZE, Pages, Sharing};
+pub use quota::Quota;
 
 /// Mappings start above this.
 pub const LOWEST: usize = 0x1_0000;

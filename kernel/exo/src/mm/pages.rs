@@ -17,11 +17,18 @@ use exo_hal::{
     sync::SpinLock,
 };
 
-use crate::errno::{Errno, Result};
+use super::{page_map::PageMap, quota::Quota};
+use crate::{
+    errno::{Errno, Result},
+    sched::mutex::Mutex,
+    task::current,
+    user::IoVec,
+};
 
 const PAGE: u64 = PAGE_SIZE as u64;
-/// Largest file: what the page index can name with room to spare.
-pub const MAX_SIZE: u64 = 1 << 40;
+/// Largest file in bytes, as on Linux.
+pub const MAX_SIZE: u64 = i64::MAX as u64;
+static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// What programs may do with pages that they map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,38 +49,55 @@ static FILE_PAGES: AtomicUsize = AtomicUsize::new(0);
 /// Bytes in page frames. Pages that were never written read as zeros and take no memory.
 #[derive(Default)]
 pub struct Pages {
-    frames: SpinLock<Vec<Option<Frame>>>,
+    frames: SpinLock<PageMap>,
     size: AtomicU64,
-    /// Pages in memory.
+    /// Pages in memory, to be read without a lock.
     held: AtomicUsize,
     /// It is a file's, so that it counts in [`FILE_PAGES`].
     is_file: bool,
+    /// Held by whoever writes or changes the size: an append finds the end where it was, and two writes do not mix.
+    changing: Mutex,
     sharing: Sharing,
+    /// Where its pages count.
+    quota: Option<Arc<Quota>>,
     /// What must stay as long as anybody has it mapped.
     _keeps: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Pages {
-    /// An empty file.
-    pub fn file() -> Self {
-        let mut this = Self::default();
-        this.is_file = true;
-        this
-    }
-
     /// `size` bytes of zeros, which go with the last who has them.
     pub fn new(size: u64) -> Self {
-        let mut this = Self::default();
-        this.size = AtomicU64::new(size);
-        this
+        let pages = Self::default();
+        pages.size.store(size, Ordering::Release);
+        pages
+    }
+
+    /// An empty file whose pages count in `quota`.
+    pub fn charged_to(quota: Arc<Quota>) -> Self {
+        let mut pages = Self::default();
+        pages.quota = Some(quota);
+        pages.is_file = true;
+        pages
     }
 
     /// Frames of the kernel's that programs may map. `keeps` stays as long as they are mapped.
     pub fn of_frames(frames: Vec<Frame>, sharing: Sharing, keeps: Arc<dyn Any + Send + Sync>) -> Self {
         let size = AtomicU64::new(frames.len() as u64 * PAGE);
         let held = AtomicUsize::new(frames.len());
-        let frames = SpinLock::new(frames.into_iter().map(Some).collect());
-        Self { frames, size, held, is_file: false, sharing, _keeps: Some(keeps) }
+        let mut map = PageMap::default();
+        for (index, frame) in (0..).zip(frames) {
+            map.insert(index, frame);
+        }
+        Self {
+            frames: SpinLock::new(map),
+            size,
+            held,
+            is_file: false,
+            changing: Mutex::new(),
+            sharing,
+            quota: None,
+            _keeps: Some(keeps),
+        }
     }
 
     /// What programs may do with it.
@@ -84,28 +108,15 @@ impl Pages {
     /// A copy of `bytes`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let pages = Self::new(0);
-        for (index, chunk) in bytes.chunks(PAGE_SIZE).enumerate() {
+        for (index, chunk) in (0..).zip(bytes.chunks(PAGE_SIZE)) {
             let frame = Frame::allocate().ok_or(Errno::ENOSPC)?;
             frame.write(0, chunk);
             frame.zero_from(chunk.len());
-            pages.put(index, frame)?;
+            pages.frames.lock().insert(index, frame).ok_or(Errno::ENOSPC)?;
+            pages.held.fetch_add(1, Ordering::Relaxed);
         }
         pages.size.store(bytes.len() as u64, Ordering::Release);
         Ok(pages)
-    }
-
-    fn put(&self, index: usize, frame: Frame) -> Result<()> {
-        let mut frames = self.frames.lock();
-        if frames.len() <= index {
-            let more = index + 1 - frames.len();
-            frames.try_reserve(more).map_err(|_| Errno::ENOSPC)?;
-            frames.resize(index + 1, None);
-        }
-        if let Some(slot) = frames.get_mut(index) {
-            *slot = Some(frame);
-            self.held.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
     }
 
     /// Bytes.
@@ -120,38 +131,75 @@ impl Pages {
 
     /// The frame of page `index`, if it exists.
     pub fn existing(&self, index: usize) -> Option<Frame> {
-        self.frames.lock().get(index).cloned().flatten()
+        self.frames.lock().get(index as u64).cloned()
     }
 
-    /// The frame of page `index`, made if need be; none when memory is short.
+    /// The frame of page `index`, made if need be; none when memory is short, or there may be no more pages.
     pub fn frame(&self, index: usize) -> Option<Frame> {
         if let Some(frame) = self.existing(index) {
             return Some(frame);
         }
-        let new = Frame::allocate_zeroed()?;
-        let mut frames = self.frames.lock();
-        if frames.len() <= index {
-            // A page far behind the others costs a list up to it: only if that much memory is there.
-            let more = index + 1 - frames.len();
-            if !frame::available(more.saturating_mul(size_of::<Option<Frame>>()) / PAGE_SIZE) {
-                return None;
-            }
-            frames.try_reserve(more).ok()?;
-            frames.resize(index + 1, None);
-        }
-        let slot = frames.get_mut(index)?;
-        if slot.is_none() && !self.charge() {
+        if !self.charge() {
             return None;
         }
-        Some(slot.get_or_insert(new).clone())
+        let entered = Frame::allocate_zeroed().and_then(|new| {
+            let mut frames = self.frames.lock();
+            let before = frames.count();
+            let frame = frames.insert(index as u64, new)?.clone();
+            Some((frame, frames.count() > before))
+        });
+        let is_new = entered.as_ref().is_some_and(|(_, is_new)| *is_new);
+        if !is_new {
+            // There was no memory, or somebody else was faster.
+            self.uncharge(1);
+        }
+        entered.map(|(frame, _)| frame)
+    }
+
+    /// Takes out the pages from `start` to `end`.
+    fn discard(&self, start: u64, end: u64) {
+        let mut from = start;
+        loop {
+            let taken = self.frames.lock().take_first(from, end);
+            let Some((index, frame)) = taken else { break };
+            drop(frame);
+            self.uncharge(1);
+            from = index + 1;
+        }
+    }
+
+    /// Where the first byte of data at or behind `offset` is; none if there is none.
+    pub fn next_data(&self, offset: u64) -> Option<u64> {
+        let size = self.size();
+        if offset >= size {
+            return None;
+        }
+        let index = self.frames.lock().first_present(offset / PAGE)?;
+        Some((index * PAGE).max(offset)).filter(|at| *at < size)
+    }
+
+    /// Where the first byte of a hole at or behind `offset` is: the end is one. None if `offset` is not before the end.
+    pub fn next_hole(&self, offset: u64) -> Option<u64> {
+        let size = self.size();
+        if offset >= size {
+            return None;
+        }
+        let index = self.frames.lock().first_missing(offset / PAGE);
+        Some((index * PAGE).max(offset).min(size))
     }
 
     /// Counts a page more; false if files may have no more.
     fn charge(&self) -> bool {
+        if self.quota.as_ref().is_some_and(|quota| !quota.charge()) {
+            return false;
+        }
         if self.is_file {
             let total = frame::totals().0;
             if FILE_PAGES.fetch_add(1, Ordering::Relaxed) >= total / 2 || !frame::available(total / 8) {
                 FILE_PAGES.fetch_sub(1, Ordering::Relaxed);
+                if let Some(quota) = &self.quota {
+                    quota.uncharge(1);
+                }
                 return false;
             }
         }
@@ -164,6 +212,9 @@ impl Pages {
         self.held.fetch_sub(pages, Ordering::Relaxed);
         if self.is_file {
             FILE_PAGES.fetch_sub(pages, Ordering::Relaxed);
+        }
+        if let Some(quota) = &self.quota {
+            quota.uncharge(pages);
         }
     }
 
@@ -224,9 +275,6 @@ impl Pages {
         length: usize,
         mut copy: impl FnMut(&Frame, usize, usize, usize) -> Result<()>,
     ) -> Result {
-        if offset.checked_add(length as u64).is_none_or(|end| end > MAX_SIZE) {
-            return Err(Errno::EFBIG);
-        }
         let mut done = 0;
         while done < length {
             let position = offset + done as u64;
@@ -243,19 +291,60 @@ impl Pages {
         Ok(done)
     }
 
-    /// Copies from the kernel's memory.
-    pub fn write_bytes(&self, offset: u64, from: &[u8]) -> Result {
-        self.write_with(offset, from.len(), |frame, at, done, count| {
+    /// Copies from the program's memory to `offset`, or to the end if there is none; where that was, and how many bytes. All parts
+    /// go behind each other, and nobody else's between them. `clip(offset)` says how many bytes may be written there.
+    pub fn write_user(
+        &self,
+        offset: Option<u64>,
+        from: &[IoVec],
+        clip: impl FnOnce(u64) -> Result<usize>,
+    ) -> Result<(u64, usize)> {
+        let mut parts = from.iter().copied().filter(|part| part.length > 0);
+        let mut part = IoVec::default();
+        self.write_alone(offset, clip, |frame, at, _, count| {
+            let mut done = 0;
+            while done < count {
+                if part.length == 0 {
+                    part = parts.next().ok_or(Errno::EFAULT)?;
+                }
+                let now = part.length.min(count - done);
+                user::user_to_frame(frame, at + done, part.base, now)?;
+                part = IoVec { base: part.base.wrapping_add(now), length: part.length - now };
+                done += now;
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`write_user`](Self::write_user), from the kernel's memory.
+    pub fn write_bytes(
+        &self,
+        offset: Option<u64>,
+        from: &[u8],
+        clip: impl FnOnce(u64) -> Result<usize>,
+    ) -> Result<(u64, usize)> {
+        self.write_alone(offset, clip, |frame, at, done, count| {
             frame.write(at, from.get(done..done + count).unwrap_or_default());
             Ok(())
         })
     }
 
-    /// Copies from the program's memory.
-    pub fn write_user(&self, offset: u64, from: usize, length: usize) -> Result {
-        self.write_with(offset, length, |frame, at, done, count| {
-            Ok(user::user_to_frame(frame, at, from.wrapping_add(done), count)?)
-        })
+    /// Writes while nobody else does, with `copy` as in [`write_with`](Self::write_with).
+    fn write_alone(
+        &self,
+        offset: Option<u64>,
+        clip: impl FnOnce(u64) -> Result<usize>,
+        copy: impl FnMut(&Frame, usize, usize, usize) -> Result<()>,
+    ) -> Result<(u64, usize)> {
+        let _changing = self.changing.lock()?;
+        let offset = offset.unwrap_or_else(|| self.size());
+        let length = clip(offset)?;
+        let room = usize::try_from(MAX_SIZE.saturating_sub(offset)).unwrap_or(usize::MAX);
+        if length > 0 && room == 0 {
+            return Err(Errno::EFBIG);
+        }
+        let count = self.write_with(offset, length.min(room), copy)?;
+        Ok((offset, count))
     }
 
     /// Cuts or extends to `size` bytes.
@@ -263,18 +352,68 @@ impl Pages {
         if size > MAX_SIZE {
             return Err(Errno::EFBIG);
         }
-        let mut frames = self.frames.lock();
+        let _changing = self.changing.lock()?;
         let old = self.size.swap(size, Ordering::AcqRel);
         if size < old {
-            let first = (size.div_ceil(PAGE) as usize).min(frames.len());
-            let gone = frames.drain(first..).flatten().count();
-            self.uncharge(gone);
-            // What is cut off must read as zeros if the file grows again.
-            if size % PAGE != 0 {
-                if let Some(Some(last)) = frames.get((size / PAGE) as usize) {
-                    last.zero_from((size % PAGE) as usize);
-                }
+            self.discard(size.div_ceil(PAGE), u64::MAX);
+            self.zero_part(size, size.next_multiple_of(PAGE));
+        }
+        Ok(())
+    }
+
+    /// Fills `start..end`, which is in one page, with zeros, if that page has memory.
+    fn zero_part(&self, start: u64, end: u64) {
+        if start == end {
+            return;
+        }
+        let frame = self.frames.lock().get(start / PAGE).cloned();
+        if let Some(frame) = frame {
+            let first = (start % PAGE) as usize;
+            let length = usize::try_from(end - start).unwrap_or(PAGE_SIZE).min(PAGE_SIZE - first);
+            if let Some(zeros) = ZEROS.get(..length) {
+                frame.write(first, zeros);
             }
+        }
+    }
+
+    /// Makes `start..end` read as zeros, and gives back the memory of whole pages.
+    pub fn punch_hole(&self, start: u64, end: u64) -> Result<()> {
+        let _changing = self.changing.lock()?;
+        let (first, last) = (start.div_ceil(PAGE), end / PAGE);
+        if first > last {
+            self.zero_part(start, end);
+            return Ok(());
+        }
+        self.zero_part(start, first * PAGE);
+        self.zero_part(last * PAGE, end);
+        self.discard(first, last);
+        Ok(())
+    }
+
+    /// Gives memory to `start..end`: all of it, or none with ENOSPC. The file grows to `end` unless `keeps_size`.
+    pub fn allocate(&self, start: u64, end: u64, keeps_size: bool) -> Result<()> {
+        let _changing = self.changing.lock()?;
+        let (first, last) = (start / PAGE, end.div_ceil(PAGE));
+        let wanted = usize::try_from(last - first).map_err(|_| Errno::ENOSPC)?;
+        let limit = self.quota.as_ref().map_or(0, |quota| quota.limit());
+        if limit > 0 && wanted > limit || wanted > frame::totals().0 {
+            return Err(Errno::ENOSPC);
+        }
+        let mut made: Vec<u64> = super::list(wanted).map_err(|_| Errno::ENOSPC)?;
+        for index in first..last {
+            if self.existing(index as usize).is_some() {
+                continue;
+            }
+            if current().is_killed() || self.frame(index as usize).is_none() {
+                for index in made {
+                    self.discard(index, index + 1);
+                }
+                return Err(if current().is_killed() { Errno::EINTR } else { Errno::ENOSPC });
+            }
+            made.push(index);
+        }
+        if !keeps_size {
+            self.size.fetch_max(end, Ordering::AcqRel);
         }
         Ok(())
     }
@@ -282,8 +421,6 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        if self.is_file {
-            self.uncharge(self.held.load(Ordering::Relaxed));
-        }
+        self.uncharge(self.resident());
     }
 }

@@ -4,6 +4,7 @@
 //! A task is in at most one queue (`queued`). It may be queued while it still runs, having been woken before it came to sleep; only its
 //! own CPU takes it from the queue then. Nothing here runs concurrently on one CPU: interrupts are off in the kernel.
 
+pub mod mutex;
 pub mod timer;
 pub mod wait;
 

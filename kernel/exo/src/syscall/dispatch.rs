@@ -19,9 +19,9 @@ use exo_hal::{
 use exo_logic::seen::Seen;
 
 use super::{
-    Argument, blocks, credentials, descriptors, fcntl, futexes, identity, info, ipcs, lean as lean_calls,
-    locks, memory, names, open, polling, prctl, processes, read_write, signals, socket_options, sockets,
-    splice, status, times,
+    Argument, attributes, blocks, credentials, descriptors, fcntl, futexes, identity, info, ipcs,
+    lean as lean_calls, locks, memory, mounts, names, open, polling, prctl, processes, read_write, signals,
+    sizes, socket_options, sockets, splice, status, times,
 };
 use crate::{
     errno::{Errno, Result},
@@ -143,8 +143,8 @@ system_calls! {
     73 plain flock => locks::flock(2);
     74 plain fsync => read_write::fsync(1);
     75 plain fdatasync => read_write::fsync(1);
-    76 plain truncate => names::truncate(2);
-    77 plain ftruncate => names::ftruncate(2);
+    76 plain truncate => sizes::truncate(2);
+    77 plain ftruncate => sizes::ftruncate(2);
     79 plain getcwd => names::getcwd(2);
     80 plain chdir => names::chdir(1);
     81 plain fchdir => names::fchdir(1);
@@ -156,12 +156,12 @@ system_calls! {
     87 plain unlink => names::unlink(1);
     88 plain symlink => names::symlink(2);
     89 plain readlink => status::readlink(3);
-    90 plain chmod => names::chmod(2);
-    91 plain fchmod => names::fchmod(2);
-    92 plain chown => names::chown(3);
-    93 plain fchown => names::fchown(3);
-    94 plain lchown => names::lchown(3);
-    95 plain umask => names::umask(1);
+    90 plain chmod => attributes::chmod(2);
+    91 plain fchmod => attributes::fchmod(2);
+    92 plain chown => attributes::chown(3);
+    93 plain fchown => attributes::fchown(3);
+    94 plain lchown => attributes::lchown(3);
+    95 plain umask => attributes::umask(1);
     96 plain gettimeofday => times::gettimeofday(2);
     97 plain getrlimit => processes::getrlimit(2);
     98 plain getrusage => processes::getrusage(2);
@@ -197,7 +197,7 @@ system_calls! {
     129 plain rt_sigqueueinfo => signals::rt_sigqueueinfo(3);
     130 plain rt_sigsuspend => signals::rt_sigsuspend(2);
     131 regs sigaltstack => signals::sigaltstack(0);
-    132 plain utime => names::utime(2);
+    132 plain utime => attributes::utime(2);
     133 plain mknod => names::mknod(3);
     135 plain personality => prctl::personality(1);
     137 plain statfs => status::statfs(2);
@@ -220,12 +220,13 @@ system_calls! {
     160 plain setrlimit => processes::setrlimit(2);
     161 plain chroot => names::chroot(1);
     162 plain sync => info::sync(0);
-    165 plain mount => names::mount(3);
-    166 plain umount2 => names::umount2(2);
+    165 plain mount => mounts::mount(5);
+    166 plain umount2 => mounts::umount2(2);
     169 plain reboot => info::reboot(3);
     170 plain sethostname => info::sethostname(2);
     171 plain setdomainname => info::setdomainname(2);
     186 lean gettid => identity::gettid(0);
+    187 plain readahead => read_write::readahead(3);
     200 plain tkill => signals::tkill(2);
     201 plain time => times::time(1);
     202 plain futex => futexes::futex(6);
@@ -233,26 +234,27 @@ system_calls! {
     204 plain sched_getaffinity => processes::sched_getaffinity(3);
     217 plain getdents64 => names::getdents64(3);
     218 plain set_tid_address => processes::set_tid_address(1);
-    221 plain fadvise64 => read_write::fadvise64(1);
+    221 plain fadvise64 => read_write::fadvise64(4);
     227 plain clock_settime => times::clock_settime(2);
     228 lean clock_gettime => times::clock_gettime(2);
     229 plain clock_getres => times::clock_getres(2);
     230 plain clock_nanosleep => times::clock_nanosleep(4);
     231 plain exit_group => processes::exit_group(1);
     234 plain tgkill => signals::tgkill(3);
-    235 plain utimes => names::utimes(2);
+    235 plain utimes => attributes::utimes(2);
     247 plain waitid => processes::waitid(5);
     257 plain openat => open::openat(4);
     258 plain mkdirat => names::mkdirat(3);
     259 plain mknodat => names::mknodat(4);
-    260 plain fchownat => names::fchownat(5);
+    260 plain fchownat => attributes::fchownat(5);
+    261 plain futimesat => attributes::futimesat(3);
     262 plain newfstatat => status::newfstatat(4);
     263 plain unlinkat => names::unlinkat(3);
     264 plain renameat => names::renameat(4);
     265 plain linkat => names::linkat(5);
     266 plain symlinkat => names::symlinkat(3);
     267 plain readlinkat => status::readlinkat(4);
-    268 plain fchmodat => names::fchmodat(3);
+    268 plain fchmodat => attributes::fchmodat(3);
     269 plain faccessat => status::faccessat(3);
     270 plain pselect6 => polling::pselect6(6);
     271 plain ppoll => polling::ppoll(5);
@@ -261,9 +263,10 @@ system_calls! {
     274 plain get_robust_list => processes::get_robust_list(3);
     275 plain splice => splice::splice(6);
     276 plain tee => splice::tee(4);
+    277 plain sync_file_range => read_write::sync_file_range(4);
     278 plain vmsplice => splice::vmsplice(4);
-    280 plain utimensat => names::utimensat(4);
-    285 plain fallocate => names::fallocate(4);
+    280 plain utimensat => attributes::utimensat(4);
+    285 plain fallocate => sizes::fallocate(4);
     288 plain accept4 => sockets::listen(1);
     292 plain dup3 => descriptors::dup3(3);
     293 plain pipe2 => descriptors::pipe2(2);
@@ -271,6 +274,7 @@ system_calls! {
     296 plain pwritev => read_write::pwritev(4);
     297 plain rt_tgsigqueueinfo => signals::rt_tgsigqueueinfo(4);
     302 plain prlimit64 => processes::prlimit64(4);
+    306 plain syncfs => read_write::syncfs(1);
     309 plain getcpu => info::getcpu(2);
     316 plain renameat2 => names::renameat2(5);
     318 plain getrandom => info::getrandom(3);
@@ -286,8 +290,9 @@ system_calls! {
     427 plain io_uring_register => io_uring::register(4);
     435 regs clone3 => processes::clone3(0);
     436 plain close_range => descriptors::close_range(3);
+    437 plain openat2 => open::openat2(4);
     439 plain faccessat2 => status::faccessat2(4);
-    452 plain fchmodat2 => names::fchmodat2(4);
+    452 plain fchmodat2 => attributes::fchmodat2(4);
     own:
     GET_TIME plain get_time => times::get_time(0);
     IPC_CREATE plain ipc_create => ipcs::create(0);

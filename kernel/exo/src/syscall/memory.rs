@@ -54,6 +54,9 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
         if !file.can_read() || shared && area.contains(Flags::WRITE) && !file.can_write() {
             return Err(Errno::EACCES);
         }
+        if area.contains(Flags::EXECUTE) && file.mount.has(abi::MS_NOEXEC) {
+            return Err(Errno::EPERM);
+        }
         let opened = file.file();
         match opened.map(MapWish { length, offset, area })? {
             Some(pages) => Backing::File { pages, offset: opened.mapped_from(offset), shared },

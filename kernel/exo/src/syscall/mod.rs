@@ -5,6 +5,7 @@
 pub mod dispatch;
 pub mod info;
 
+mod attributes;
 mod blocks;
 mod credentials;
 mod descriptors;
@@ -15,6 +16,7 @@ mod ipcs;
 mod lean;
 mod locks;
 mod memory;
+mod mounts;
 mod names;
 mod open;
 mod polling;
@@ -22,6 +24,7 @@ mod prctl;
 mod processes;
 mod read_write;
 mod signals;
+mod sizes;
 mod socket_options;
 mod sockets;
 mod splice;

@@ -5,22 +5,56 @@ use core::sync::atomic::Ordering;
 
 use alloc::sync::Arc;
 
+use exo_hal::PAGE_SIZE;
 use linux_raw_sys::general as abi;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::names::{check_inodes, give_name};
 
 use crate::{
     errno::{Errno, Result},
     fs::{
-        file,
+        OpenFile, file,
+        mount::{self, Writing},
         node::{Body, FileSystem, Node, kind},
-        path::{self, Follow},
+        path::{self, Follow, Path},
     },
     mm::Pages,
     task::current,
     user,
 };
 
+/// The bit of O_TMPFILE that is not O_DIRECTORY.
+const TEMPORARY: u32 = abi::O_TMPFILE & !abi::O_DIRECTORY;
+/// What open knows.
+const KNOWN_FLAGS: u32 = abi::O_ACCMODE
+    | abi::O_CREAT
+    | abi::O_EXCL
+    | abi::O_NOCTTY
+    | abi::O_TRUNC
+    | abi::O_APPEND
+    | abi::O_NONBLOCK
+    | abi::O_SYNC
+    | abi::FASYNC
+    | abi::O_DIRECT
+    | LARGE_FILE
+    | abi::O_DIRECTORY
+    | abi::O_NOFOLLOW
+    | abi::O_NOATIME
+    | abi::O_CLOEXEC
+    | abi::O_PATH
+    | TEMPORARY;
+/// What it knows together with O_PATH.
+const PATH_FLAGS: u32 = abi::O_DIRECTORY | abi::O_NOFOLLOW | abi::O_PATH | abi::O_CLOEXEC;
+const RESOLVE_FLAGS: u32 = abi::RESOLVE_NO_XDEV
+    | abi::RESOLVE_NO_MAGICLINKS
+    | abi::RESOLVE_NO_SYMLINKS
+    | abi::RESOLVE_BENEATH
+    | abi::RESOLVE_IN_ROOT
+    | abi::RESOLVE_CACHED;
+
 /// The directory that a relative path starts from: none for the working directory.
-pub(super) fn start(directory: i32, path: &[u8]) -> Result<Option<Arc<Node>>> {
+pub(super) fn start(directory: i32, path: &[u8]) -> Result<Option<Path>> {
     if directory == abi::AT_FDCWD || path.first() == Some(&b'/') {
         return Ok(None);
     }
@@ -28,7 +62,7 @@ pub(super) fn start(directory: i32, path: &[u8]) -> Result<Option<Arc<Node>>> {
     if !file.node.is_directory() && !path.is_empty() {
         return Err(Errno::ENOTDIR);
     }
-    Ok(Some(file.node.clone()))
+    Ok(Some(file.path()))
 }
 
 /// Permission bits for something new.
@@ -68,48 +102,145 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
     let node = Node::new(FileSystem::Anonymous, kind::REGULAR | 0o777, body);
     // It never has a name.
     node.change(|meta| meta.links = 0);
-    let opened = file::open(&node, abi::O_RDWR | LARGE_FILE)?;
+    let opened = file::open(&Path { mount: mount::anonymous(), node }, abi::O_RDWR | LARGE_FILE)?;
     current().files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }
 
 pub(super) fn openat(directory: i32, path: usize, flags: u32, mode: u32) -> Result {
-    let path = user::read_path(path)?;
-    let start = start(directory, &path)?;
-    let exclusive = flags & abi::O_CREAT != 0 && flags & abi::O_EXCL != 0;
-    let stay = exclusive || flags & abi::O_NOFOLLOW != 0;
-    let last = path::walk(start.as_ref(), &path, if stay { Follow::No } else { Follow::Yes })?;
-    let writes = flags & abi::O_ACCMODE != abi::O_RDONLY;
-    let node = match last.node {
-        Some(_) if exclusive => return Err(Errno::EEXIST),
-        Some(node) => {
-            if flags & abi::O_DIRECTORY != 0 && !node.is_directory() {
-                return Err(Errno::ENOTDIR);
-            }
-            if node.is_directory() && (writes || flags & abi::O_CREAT != 0) && flags & abi::O_PATH == 0 {
-                return Err(Errno::EISDIR);
-            }
-            node
-        }
-        None if flags & abi::O_CREAT == 0 => return Err(Errno::ENOENT),
-        None if last.must_be_directory => return Err(Errno::EISDIR),
-        None => {
-            let body = Body::File(Arc::new(Pages::file()));
-            let node = Node::new(last.directory.system, kind::REGULAR | masked(mode), body);
-            match last.directory.add(&last.name, &node) {
-                Ok(()) => node,
-                // Somebody else made it in the meantime.
-                Err(Errno::EEXIST) => last.directory.lookup(&last.name)?,
-                Err(error) => return Err(error),
-            }
-        }
-    };
-    node.remember_file_place(&last.directory, &last.name);
-    let opened = file::open(&node, kept(flags))?;
-    if flags & abi::O_TRUNC != 0 && writes {
-        if let Body::File(pages) = &node.body {
-            pages.truncate(0)?;
-            node.touch();
+    // As Linux for the older call: unknown bits mean nothing, and with O_PATH few others do.
+    let flags = if flags & abi::O_PATH != 0 { flags & PATH_FLAGS } else { flags & KNOWN_FLAGS };
+    open_within(directory, path, flags, mode, 0)
+}
+
+/// `struct open_how`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct How {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+pub(super) fn openat2(directory: i32, path: usize, how: usize, size: usize) -> Result {
+    if size < size_of::<How>() {
+        return Err(Errno::EINVAL);
+    }
+    if size > PAGE_SIZE {
+        return Err(Errno::E2BIG);
+    }
+    let wanted: How = user::read(how)?;
+    // What a later kernel may know must not be asked for.
+    for at in size_of::<How>()..size {
+        if user::read::<u8>(how.wrapping_add(at))? != 0 {
+            return Err(Errno::E2BIG);
         }
     }
+    let flags = u32::try_from(wanted.flags).map_err(|_| Errno::EINVAL)?;
+    let resolve = u32::try_from(wanted.resolve).map_err(|_| Errno::EINVAL)?;
+    const BOTH: u32 = abi::RESOLVE_BENEATH | abi::RESOLVE_IN_ROOT;
+    let known = if flags & abi::O_PATH != 0 { PATH_FLAGS } else { KNOWN_FLAGS };
+    if flags & !known != 0 || resolve & !RESOLVE_FLAGS != 0 || resolve & BOTH == BOTH {
+        return Err(Errno::EINVAL);
+    }
+    let makes = flags & (abi::O_CREAT | TEMPORARY) != 0;
+    if wanted.mode & !0o7777 != 0 || !makes && wanted.mode != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if resolve & abi::RESOLVE_CACHED != 0 && flags & (abi::O_TRUNC | abi::O_CREAT | TEMPORARY) != 0 {
+        return Err(Errno::EAGAIN);
+    }
+    open_within(directory, path, flags, wanted.mode as u32, resolve)
+}
+
+/// Flags that contradict each other.
+fn check_flags(flags: u32) -> Result<()> {
+    if flags & (abi::O_CREAT | abi::O_DIRECTORY) == abi::O_CREAT | abi::O_DIRECTORY {
+        return Err(Errno::EINVAL);
+    }
+    if flags & TEMPORARY != 0 && (flags & abi::O_DIRECTORY == 0 || flags & abi::O_ACCMODE == abi::O_RDONLY) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+fn open_within(directory: i32, path: usize, flags: u32, mode: u32, resolve: u32) -> Result {
+    check_flags(flags)?;
+    let path = user::read_path(path)?;
+    // Within bounds an absolute path starts at the directory too.
+    let bounded = resolve & (abi::RESOLVE_BENEATH | abi::RESOLVE_IN_ROOT) != 0;
+    let start = start(directory, if bounded { b"." } else { &path })?;
+    let exclusive = flags & abi::O_CREAT != 0 && flags & abi::O_EXCL != 0;
+    let stay = exclusive || flags & abi::O_NOFOLLOW != 0;
+    let follow = if stay { Follow::No } else { Follow::Yes };
+    let last = path::walk_within(start.as_ref(), &path, follow, resolve)?;
+    let writes = flags & abi::O_ACCMODE != abi::O_RDONLY;
+    let makes = flags & abi::O_CREAT != 0;
+    if makes && last.must_be_directory && !last.name.is_empty() && !matches!(&last.name[..], b"." | b"..") {
+        return Err(Errno::EISDIR);
+    }
+    let (found, is_new) = match last.found {
+        Some(_) if exclusive => return Err(Errno::EEXIST),
+        Some(found) => (found, false),
+        None if !makes => return Err(Errno::ENOENT),
+        None => make(&last.directory, &last.name, mode, exclusive)?,
+    };
+    if flags & TEMPORARY != 0 {
+        return enter(open_temporary(&found, flags, mode)?, flags);
+    }
+    let is_directory = found.is_directory();
+    if flags & abi::O_DIRECTORY != 0 && !is_directory {
+        return Err(Errno::ENOTDIR);
+    }
+    if is_directory && (writes || makes) && flags & abi::O_PATH == 0 {
+        return Err(Errno::EISDIR);
+    }
+    found.remember_file_place(&last.directory, &last.name);
+    let truncates = flags & abi::O_TRUNC != 0 && flags & abi::O_PATH == 0 && !is_new;
+    // Also to read only: as on Linux, it is cut then.
+    let _writing = match &found.body {
+        Body::File(_) if truncates && !writes => Some(Writing::new(&found)?),
+        _ => None,
+    };
+    let opened = file::open(&found, kept(flags))?;
+    if let (true, Body::File(pages)) = (truncates, &found.body) {
+        pages.truncate(0)?;
+        found.touch();
+    }
+    enter(opened, flags)
+}
+
+fn enter(opened: Arc<OpenFile>, flags: u32) -> Result {
     current().files.add(opened, flags & abi::O_CLOEXEC != 0, 0)
+}
+
+/// Makes a file, or finds that somebody else has just made it.
+fn make(directory: &Path, name: &[u8], mode: u32, exclusive: bool) -> Result<(Path, bool)> {
+    directory.check_writable()?;
+    check_inodes(directory)?;
+    let node = Node::file(directory.superblock.clone(), masked(mode));
+    match give_name(directory, name, &node) {
+        Ok(_) => Ok((directory.with(node), true)),
+        Err(Errno::EEXIST) if !exclusive => Ok((directory.with(directory.lookup(name)?), false)),
+        Err(Errno::EPERM) => Err(Errno::ENOENT),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file in the file system of `directory` that has no name (O_TMPFILE).
+fn open_temporary(directory: &Path, flags: u32, mode: u32) -> Result<Arc<OpenFile>> {
+    if !directory.is_directory() {
+        return Err(Errno::ENOTDIR);
+    }
+    directory.check_writable()?;
+    if !directory.system.holds_files() {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    check_inodes(directory)?;
+    let node = Node::file(directory.superblock.clone(), masked(mode));
+    node.change(|meta| {
+        meta.links = 0;
+        meta.linkable = flags & abi::O_EXCL == 0;
+    });
+    node.put_into_removed(directory, alloc::format!("#{}", node.number).as_bytes());
+    file::open(&directory.with(node), kept(flags))
 }

@@ -151,7 +151,7 @@ fn exec_at(
         if flags & abi::AT_EMPTY_PATH == 0 {
             return Err(Errno::ENOENT);
         }
-        path = current().files.get(directory)?.node.path();
+        path = current().files.get(directory)?.path().path();
     }
     let follow = if flags & abi::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
     exec::exec(from.as_ref(), &path, follow, strings, regs)?;

@@ -3,12 +3,12 @@
 
 use alloc::sync::Arc;
 
-use linux_raw_sys::general::O_NONBLOCK;
+use linux_raw_sys::general as abi;
 
-use super::sockets;
+use super::{attributes::opened, sockets};
 use crate::{
     errno::{Errno, Result},
-    fs::OpenFile,
+    fs::{OpenFile, node::kind},
     task::current,
     user,
 };
@@ -41,7 +41,7 @@ pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
     let parts = user::read_vector(vector, count)?;
     if let Some(socket) = file.file().socket() {
-        return sockets::read_vector(socket, file.flags() & O_NONBLOCK != 0, &parts);
+        return sockets::read_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts);
     }
     user::each_part(&parts, |base, length, _| file.read(base, length))
 }
@@ -50,9 +50,9 @@ pub(super) fn writev(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
     let parts = user::read_vector(vector, count)?;
     if let Some(socket) = file.file().socket() {
-        return sockets::write_vector(socket, file.flags() & O_NONBLOCK != 0, &parts);
+        return sockets::write_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts);
     }
-    user::each_part(&parts, |base, length, _| file.write(base, length))
+    file.write_vector(file.appends(), None, &parts)
 }
 
 pub(super) fn preadv(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
@@ -64,36 +64,82 @@ pub(super) fn preadv(fd: i32, vector: usize, count: usize, offset: i64) -> Resul
 
 pub(super) fn pwritev(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
     let (file, offset) = (file(fd)?, offset_of(offset)?);
-    user::each_part(&user::read_vector(vector, count)?, |base, length, done| {
-        file.write_at(offset.saturating_add(done as u64), base, length)
-    })
+    file.write_vector(file.appends(), Some(offset), &user::read_vector(vector, count)?)
 }
 
-/// The flags of preadv2 and pwritev2 are wishes about waiting and writing through that no file here can grant.
-fn no_wishes(flags: u32) -> Result<()> {
-    if flags == 0 { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+/// Flags of preadv2 and pwritev2 that every file can grant: polling for a device, and writing through to where it stays, which is
+/// where it is.
+const GRANTED: u32 = abi::RWF_HIPRI | abi::RWF_DSYNC | abi::RWF_SYNC;
+
+/// EOPNOTSUPP for a flag that the file cannot grant.
+fn check_flags(flags: u32, more: u32) -> Result<()> {
+    if flags & !(GRANTED | more) != 0 { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
 }
 
 /// As preadv; an offset of -1 stands for the file's position. The offset's upper half counts on 32-bit machines only.
 pub(super) fn preadv2(fd: i32, vector: usize, count: usize, offset: i64, _high: u64, flags: u32) -> Result {
-    no_wishes(flags)?;
+    check_flags(flags, 0)?;
     if offset == -1 { readv(fd, vector, count) } else { preadv(fd, vector, count, offset) }
 }
 
 pub(super) fn pwritev2(fd: i32, vector: usize, count: usize, offset: i64, _high: u64, flags: u32) -> Result {
-    no_wishes(flags)?;
-    if offset == -1 { writev(fd, vector, count) } else { pwritev(fd, vector, count, offset) }
+    let file = file(fd)?;
+    let offset = if offset == -1 { None } else { Some(offset_of(offset)?) };
+    let parts = user::read_vector(vector, count)?;
+    if flags & BOTH_APPENDS == BOTH_APPENDS {
+        return Err(Errno::EINVAL);
+    }
+    check_flags(flags, BOTH_APPENDS)?;
+    let append = (file.appends() || flags & abi::RWF_APPEND != 0) && flags & RWF_NOAPPEND == 0;
+    file.write_vector(append, offset, &parts)
 }
+
+/// Not at the end, whatever O_APPEND says.
+const RWF_NOAPPEND: u32 = 0x20;
+const BOTH_APPENDS: u32 = abi::RWF_APPEND | RWF_NOAPPEND;
 
 pub(super) fn lseek(fd: i32, distance: i64, whence: u32) -> Result {
     file(fd)?.seek(distance, whence)
 }
 
 pub(super) fn fsync(fd: i32) -> Result {
-    file(fd)?.file().sync().map(|()| 0)
+    opened(fd)?.file().sync().map(|()| 0)
+}
+
+/// Files in memory are where they stay; disks write through.
+pub(super) fn syncfs(fd: i32) -> Result {
+    opened(fd).map(|_| 0)
+}
+
+/// As [`syncfs`], for a part of a file.
+pub(super) fn sync_file_range(fd: i32, offset: i64, length: i64, flags: u32) -> Result {
+    const KNOWN: u32 =
+        abi::SYNC_FILE_RANGE_WAIT_BEFORE | abi::SYNC_FILE_RANGE_WRITE | abi::SYNC_FILE_RANGE_WAIT_AFTER;
+    let file = opened(fd)?;
+    let end = offset.checked_add(length);
+    if flags & !KNOWN != 0 || offset < 0 || end.is_none_or(|end| end < offset) {
+        return Err(Errno::EINVAL);
+    }
+    match file.node.kind() {
+        kind::REGULAR | kind::BLOCK | kind::DIRECTORY | kind::LINK => Ok(0),
+        _ => Err(Errno::ESPIPE),
+    }
 }
 
 /// Nothing is read ahead or kept, whatever a program says that it will do.
-pub(super) fn fadvise64(fd: i32) -> Result {
-    file(fd).map(|_| 0)
+pub(super) fn fadvise64(fd: i32, _offset: i64, length: i64, advice: u32) -> Result {
+    let file = opened(fd)?;
+    if file.node.kind() == kind::FIFO {
+        return Err(Errno::ESPIPE);
+    }
+    if length < 0 || advice > abi::POSIX_FADV_NOREUSE { Err(Errno::EINVAL) } else { Ok(0) }
+}
+
+/// As [`fadvise64`].
+pub(super) fn readahead(fd: i32, _offset: i64, _count: usize) -> Result {
+    let file = opened(fd)?;
+    if !file.can_read() {
+        return Err(Errno::EBADF);
+    }
+    if matches!(file.node.kind(), kind::REGULAR | kind::BLOCK) { Ok(0) } else { Err(Errno::EINVAL) }
 }

@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file is: stat and its family, access, readlink, statfs.
 
-use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use alloc::vec::Vec;
 
 use exo_hal::{PAGE_SIZE, mm::frame};
 use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::open::start;
+use super::{attributes::nobody_executes, open::start};
 use crate::{
     errno::{Errno, Result},
     fs::{
         node::{Body, FileSystem, NAME_MAX, Node},
-        path::{self, Follow},
+        path::{self, Follow, Path},
     },
     task::current,
     user::{self, TimeSpec},
 };
+
+/// `STATX_ATTR_MOUNT_ROOT`.
+const MOUNT_ROOT: u64 = 0x2000;
 
 /// `struct stat`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
@@ -58,7 +63,7 @@ fn stat_of(node: &Node) -> Stat {
     let meta = node.meta();
     let (major, minor) = device_number(node);
     Stat {
-        device: node.system as u64,
+        device: node.superblock.device_number(),
         inode: node.number,
         links: u64::from(meta.links),
         mode: meta.mode,
@@ -75,9 +80,17 @@ fn stat_of(node: &Node) -> Stat {
     }
 }
 
-/// The node that (directory, path, AT_ flags) names.
-pub(super) fn node_at(directory: i32, path: usize, flags: u32) -> Result<Arc<Node>> {
-    let path = user::read_path(path)?;
+/// What (directory, path, AT_ flags) names. With AT_EMPTY_PATH no path is an empty one.
+pub(super) fn node_at(directory: i32, path: usize, flags: u32) -> Result<Path> {
+    let found = node_at_unused(directory, path, flags)?;
+    found.mount.note_use();
+    Ok(found)
+}
+
+/// As [`node_at`], for umount, which is no use of a mount.
+pub(super) fn node_at_unused(directory: i32, path: usize, flags: u32) -> Result<Path> {
+    let is_empty_allowed = flags & abi::AT_EMPTY_PATH != 0;
+    let path = if path == 0 && is_empty_allowed { Vec::new() } else { user::read_path(path)? };
     if path.is_empty() {
         if flags & abi::AT_EMPTY_PATH == 0 {
             return Err(Errno::ENOENT);
@@ -85,7 +98,7 @@ pub(super) fn node_at(directory: i32, path: usize, flags: u32) -> Result<Arc<Nod
         if directory == abi::AT_FDCWD {
             return Ok(current().process.fs.directory.lock().clone());
         }
-        return Ok(current().files.get(directory)?.node.clone());
+        return Ok(current().files.get(directory)?.path());
     }
     let follow = if flags & abi::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
     path::resolve(start(directory, &path)?.as_ref(), &path, follow)
@@ -105,6 +118,9 @@ pub(super) fn fstat(fd: i32, to: usize) -> Result {
 }
 
 pub(super) fn newfstatat(directory: i32, path: usize, to: usize, flags: u32) -> Result {
+    if flags & !(abi::AT_SYMLINK_NOFOLLOW | abi::AT_NO_AUTOMOUNT | abi::AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
     let node = node_at(directory, path, flags)?;
     user::write(to, &stat_of(&node)).map(|()| 0)
 }
@@ -151,12 +167,28 @@ struct Statx {
     reserved: [u64; 13],
 }
 
-pub(super) fn statx(directory: i32, path: usize, flags: u32, _mask: u32, to: usize) -> Result {
+pub(super) fn statx(directory: i32, path: usize, flags: u32, mask: u32, to: usize) -> Result {
+    const RESERVED: u32 = 0x8000_0000;
+    const KNOWN: u32 = abi::AT_SYMLINK_NOFOLLOW
+        | abi::AT_NO_AUTOMOUNT
+        | abi::AT_EMPTY_PATH
+        | abi::AT_STATX_FORCE_SYNC
+        | abi::AT_STATX_DONT_SYNC;
+    let both = abi::AT_STATX_FORCE_SYNC | abi::AT_STATX_DONT_SYNC;
+    if mask & RESERVED != 0 || flags & !KNOWN != 0 || flags & both == both {
+        return Err(Errno::EINVAL);
+    }
     let node = node_at(directory, path, flags)?;
     let meta = node.meta();
     let (major, minor) = device_number(&node);
+    // As on Linux: only these keep it.
+    let born = if node.system.holds_files() { abi::STATX_BTIME } else { 0 };
     let status = Statx {
-        mask: abi::STATX_BASIC_STATS,
+        mask: abi::STATX_BASIC_STATS | abi::STATX_MNT_ID | born,
+        attributes: if node.is_mount_root() { MOUNT_ROOT } else { 0 },
+        attributes_mask: MOUNT_ROOT,
+        born: StatxTime::new(if born != 0 { meta.born } else { 0 }),
+        mount: node.mount.id,
         block_size: PAGE_SIZE as u32,
         links: meta.links,
         uid: meta.uid,
@@ -169,7 +201,7 @@ pub(super) fn statx(directory: i32, path: usize, flags: u32, _mask: u32, to: usi
         changed: StatxTime::new(meta.changed),
         modified: StatxTime::new(meta.modified),
         special: [major, minor],
-        device: [0, node.system as u32],
+        device: [0, node.superblock.device],
         ..Statx::default()
     };
     user::write(to, &status).map(|()| 0)
@@ -184,12 +216,25 @@ pub(super) fn faccessat(directory: i32, path: usize, mode: u32) -> Result {
 }
 
 pub(super) fn faccessat2(directory: i32, path: usize, mode: u32, flags: u32) -> Result {
-    if mode & !7 != 0 {
+    const KNOWN: u32 = abi::AT_EACCESS | abi::AT_SYMLINK_NOFOLLOW | abi::AT_EMPTY_PATH;
+    if mode & !7 != 0 || flags & !KNOWN != 0 {
         return Err(Errno::EINVAL);
     }
     let node = node_at(directory, path, flags)?;
     // All is root's; even root executes only what somebody may execute.
-    if mode & 1 != 0 && !node.is_directory() && !node.is_executable() { Err(Errno::EACCES) } else { Ok(0) }
+    let executes = mode & 1 != 0 && !node.is_directory();
+    if executes && (node.mount.has(abi::MS_NOEXEC) || nobody_executes(&node)) {
+        return Err(Errno::EACCES);
+    }
+    if mode & 2 != 0 && node.is_stored() {
+        node.check_writable()?;
+    }
+    Ok(0)
+}
+
+/// Whether a path that was read before is empty.
+fn is_empty(path: usize) -> bool {
+    user::read::<u8>(path).is_ok_and(|first| first == 0)
 }
 
 pub(super) fn readlink(path: usize, to: usize, size: usize) -> Result {
@@ -201,7 +246,13 @@ pub(super) fn readlinkat(directory: i32, path: usize, to: usize, size: usize) ->
         return Err(Errno::EINVAL);
     }
     let node = node_at(directory, path, abi::AT_SYMLINK_NOFOLLOW | abi::AT_EMPTY_PATH)?;
-    let target = node.read_link()?;
+    let target = node.read_link().map_err(|error| {
+        // What an empty path leads to is not a link that was named.
+        if error == Errno::EINVAL && is_empty(path) { Errno::ENOENT } else { error }
+    })?;
+    if !node.mount.has(abi::MS_NOATIME) && !node.mount.is_read_only() && node.system.holds_files() {
+        node.note_access(!node.mount.has(abi::MS_RELATIME));
+    }
     let part = target.get(..size.min(target.len())).unwrap_or_default();
     user::copy_out(to, part)?;
     Ok(part.len())
@@ -225,33 +276,55 @@ struct StatFs {
     spare: [i64; 4],
 }
 
-fn write_statfs(node: &Node, to: usize) -> Result {
+fn write_statfs(path: &Path, to: usize) -> Result {
+    let superblock = &path.superblock;
     let (total, free) = frame::totals();
-    // Magic numbers as in Linux's magic.h.
-    let (kind, total, free) = match node.system {
-        FileSystem::Processes => (0x9fa0, 0, 0),
-        FileSystem::System => (0x6265_6572, 0, 0),
-        FileSystem::Anonymous => (0x5049_5045, 0, 0),
-        _ => (0x0102_1994, total as u64, free as u64),
+    let limit = superblock.quota.limit();
+    let (blocks, left) = match superblock.system {
+        FileSystem::Processes | FileSystem::System | FileSystem::Anonymous => (0, 0),
+        _ if limit > 0 => (limit, limit.saturating_sub(superblock.quota.used())),
+        _ => (total, free),
     };
+    let inodes = superblock.inode_limit.load(Ordering::Relaxed);
     let status = StatFs {
-        kind,
+        kind: superblock.system.magic(),
         block_size: PAGE_SIZE as i64,
-        blocks: total,
-        free,
-        available: free,
+        blocks: blocks as u64,
+        free: left as u64,
+        available: left as u64,
+        files: inodes as u64,
+        files_free: inodes.saturating_sub(superblock.inodes.load(Ordering::Relaxed)) as u64,
+        id: [superblock.device as i32, 0],
         name_length: NAME_MAX as i64,
         fragment_size: PAGE_SIZE as i64,
+        flags: statfs_flags(path),
         ..StatFs::default()
     };
     user::write(to, &status).map(|()| 0)
 }
 
+/// `ST_` bits from Linux's statfs.h, for the `MS_` bits of a mount.
+fn statfs_flags(path: &Path) -> i64 {
+    const VALID: i64 = 0x20;
+    let mount = &path.mount;
+    let bits = [
+        (abi::MS_NOSUID, 2),
+        (abi::MS_NODEV, 4),
+        (abi::MS_NOEXEC, 8),
+        (abi::MS_NOATIME, 0x400),
+        (abi::MS_NODIRATIME, 0x800),
+        (abi::MS_RELATIME, 0x1000),
+        (abi::MS_NOSYMFOLLOW, 0x2000),
+    ];
+    let own: i64 = bits.iter().filter(|(flag, _)| mount.has(*flag)).map(|(_, bit)| bit).sum();
+    VALID | own | i64::from(mount.is_read_only())
+}
+
 pub(super) fn statfs(path: usize, to: usize) -> Result {
-    write_statfs(&*node_at(abi::AT_FDCWD, path, 0)?, to)
+    write_statfs(&node_at(abi::AT_FDCWD, path, 0)?, to)
 }
 
 pub(super) fn fstatfs(fd: i32, to: usize) -> Result {
     let file = current().files.get(fd)?;
-    write_statfs(&file.node, to)
+    write_statfs(&file.path(), to)
 }

@@ -257,7 +257,7 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         alarm: SpinLock::new(Alarm::default()),
         ended_ns: AtomicU64::new(0),
         children_usage: SpinLock::new(Usage::default()),
-        program: SpinLock::new(parent.program.lock().clone()),
+        executable: SpinLock::new(parent.executable.lock().clone()),
         exit_signal: AtomicU32::new(exit_signal),
         first_name: SpinLock::new(None),
         strings: SpinLock::new(*parent.strings.lock()),

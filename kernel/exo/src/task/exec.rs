@@ -10,7 +10,7 @@ use exo_logic::{
     areas::Flags,
     elf::{self, Plan},
 };
-use linux_raw_sys::auxvec as abi;
+use linux_raw_sys::{auxvec as abi, general as abi_mount};
 use zerocopy::IntoBytes;
 
 use super::{AltStack, Credentials, Current, Name, credentials, current, exit, limits, process, table, work};
@@ -18,8 +18,9 @@ use crate::{
     drivers::procmon,
     errno::{Errno, Result},
     fs::{
-        node::{Body, Node},
-        path::{self, Follow},
+        mount::Executing,
+        node::Body,
+        path::{self, Follow, Path},
     },
     mm::{self, AddressSpace, Backing, Pages},
     random,
@@ -57,11 +58,11 @@ impl Strings {
     }
 }
 
-fn find_node(start: Option<&Arc<Node>>, path: &[u8], follow: Follow) -> Result<Arc<Node>> {
+fn find_node(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Path> {
     let last = path::walk(start, path, follow)?;
-    let node = last.node.ok_or(Errno::ENOENT)?;
-    node.remember_file_place(&last.directory, &last.name);
-    Ok(node)
+    let found = last.found.ok_or(Errno::ENOENT)?;
+    found.remember_file_place(&last.directory, &last.name);
+    Ok(found)
 }
 
 /// Whether a byte separates the words of a `#!` line.
@@ -122,18 +123,20 @@ fn refuse_dynamic(path: &[u8], interpreter: &[u8]) -> Errno {
 
 /// Finds the file, following `#!` lines.
 fn find(
-    start: Option<&Arc<Node>>,
+    start: Option<&Path>,
     path: &[u8],
     follow: Follow,
     strings: &mut Strings,
-) -> Result<(Arc<Node>, Plan)> {
+) -> Result<(Arc<Executing>, Plan)> {
     let mut node = find_node(start, path, follow)?;
     let mut name = path.to_vec();
     for _ in 0..=SCRIPT_DEPTH {
         let pages = match &node.body {
-            Body::File(pages) if node.is_executable() => pages,
+            Body::File(pages) if node.is_executable() && !node.mount.has(abi_mount::MS_NOEXEC) => pages,
             _ => return Err(Errno::EACCES),
         };
+        // From here on nobody may write to it.
+        let executing = Executing::new(&node)?;
         let mut head = [0; elf::HEAD];
         let count = pages.read(0, &mut head);
         let head = head.get(..count).unwrap_or_default();
@@ -148,7 +151,7 @@ fn find(
                 }
                 _ => Errno::ENOEXEC,
             })?;
-            return Ok((node, plan));
+            return Ok((Arc::new(executing), plan));
         }
         let (interpreter, argument) = parse_script(head)?;
         let rest = strings.arguments.split_off(1.min(strings.arguments.len()));
@@ -285,7 +288,7 @@ fn take_over_process(task: &Current) {
 
 /// Replaces the running program. After the first change that cannot be undone, an error ends it.
 pub fn exec(
-    start: Option<&Arc<Node>>,
+    start: Option<&Path>,
     path: &[u8],
     follow: Follow,
     mut strings: Strings,
@@ -295,12 +298,12 @@ pub fn exec(
     if strings.arguments.is_empty() {
         strings.arguments.push(Vec::new());
     }
-    let (node, plan) = find(start, path, follow, &mut strings)?;
+    let (executing, plan) = find(start, path, follow, &mut strings)?;
     if strings.size() > room_for_strings() {
         return Err(Errno::E2BIG);
     }
     let credentials = task.credentials.get().after_exec();
-    let Body::File(pages) = &node.body else { return Err(Errno::EACCES) };
+    let Body::File(pages) = &executing.path().body else { return Err(Errno::EACCES) };
     let memory = AddressSpace::new()?;
     let stack_limit = task.process.limits.lock()[limits::index::STACK].soft;
     memory.add_stack(STACK_TOP, stack_limit)?;
@@ -329,7 +332,8 @@ pub fn exec(
     let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
     *task.name.lock() = Name::new(name);
     *task.process.first_name.lock() = None;
-    *task.process.program.lock() = node.path();
+    let old = task.process.executable.lock().replace(executing);
+    drop(old);
     *task.process.strings.lock() = places;
     task.process.exit_signal.store(crate::signal::number::SIGCHLD, Ordering::Relaxed);
     task.thread.set_segment_bases(0, 0);

@@ -232,6 +232,12 @@ fn end_process(process: &Arc<Process>, status: u32) {
     }
     process.set_alarm(0, 0);
     procmon::on_exit(process, status);
+    // Unless another process shares them, its places are given up: their mounts are not in use any more.
+    if Arc::strong_count(&process.fs) == 1 {
+        process.fs.leave();
+    }
+    let executable = process.executable.lock().take();
+    drop(executable);
     // The page table goes when the CPU has switched to another; until then it is the one that is loaded.
     let memory = core::mem::replace(&mut *process.memory.lock(), crate::mm::AddressSpace::none());
     {

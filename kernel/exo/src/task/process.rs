@@ -12,7 +12,7 @@ use exo_hal::{sync::SpinLock, time};
 
 use super::{Name, Task, credentials::Which, limits::Limits};
 use crate::{
-    fs::{FileTable, FsContext, tty::Terminal},
+    fs::{FileTable, FsContext, mount::Executing, tty::Terminal},
     mm::AddressSpace,
     sched::{
         timer::{self, Action},
@@ -125,8 +125,8 @@ pub struct Process {
     pub ended_ns: AtomicU64,
     /// What its children used.
     pub children_usage: SpinLock<Usage>,
-    /// Path of the program.
-    pub program: SpinLock<Vec<u8>>,
+    /// The program's file, until the process ends.
+    pub executable: SpinLock<Option<Arc<Executing>>>,
     /// Signal for the parent at the end.
     pub exit_signal: AtomicU32,
     /// The name of its first thread, when that has ended.

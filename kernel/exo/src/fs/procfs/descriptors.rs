@@ -51,7 +51,7 @@ impl DynamicDirectory for Descriptors {
         // Its permissions tell what the file was opened for.
         let access = if file.can_read() { 0o500 } else { 0 } | if file.can_write() { 0o300 } else { 0 };
         let number = self.0.descriptor_inode(fd.unsigned_abs() as usize, false);
-        Ok(node(number, kind::LINK | access, Body::DescriptorLink(file)))
+        Ok(node(number, kind::LINK | access, Body::DescriptorLink(Arc::downgrade(&file))))
     }
 
     fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
@@ -85,5 +85,5 @@ fn describe(file: &OpenFile, close_on_exec: bool, out: &mut dyn Write) -> core::
     let on_exec = if close_on_exec { abi::O_CLOEXEC } else { 0 };
     let flags = file.flags() & !abi::O_CLOEXEC | large | on_exec;
     writeln!(out, "pos:\t{}\nflags:\t0{flags:o}", file.position())?;
-    writeln!(out, "mnt_id:\t{}\nino:\t{}", file.node.system as u32, file.node.number)
+    writeln!(out, "mnt_id:\t{}\nino:\t{}", file.mount.id, file.node.number)
 }

@@ -4,17 +4,10 @@
 use core::fmt::Write;
 
 use super::process::Subject;
-use crate::fs::mount;
+use crate::fs::mount_list;
 
-pub(super) fn mounts(_of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
-    for mount in mount::list() {
-        let (source, target, kind) =
-            (mount.source.utf8_chunks(), mount.target.utf8_chunks(), mount.kind.utf8_chunks());
-        for field in [source, target, kind] {
-            field.into_iter().try_for_each(|chunk| out.write_str(chunk.valid()))?;
-            out.write_char(' ')?;
-        }
-        out.write_str("rw 0 0\n")?;
-    }
-    Ok(())
+/// The mounts that can be seen from the process's root directory.
+pub(super) fn mounts(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
+    let root = of.process.fs.root.lock().clone();
+    mount_list::visible(&root).iter().try_for_each(|mount| mount_list::write_mounts_line(mount, out))
 }

@@ -24,6 +24,7 @@ use crate::{
     fs::{
         FileTable,
         node::{Body, DynamicDirectory, Each, Node, kind},
+        path::Path,
     },
     mm,
     task::{Name, Process, Task, table},
@@ -124,7 +125,7 @@ enum Content {
     Text(fn(&Subject, &mut dyn Write) -> core::fmt::Result),
     Bytes(fn(&Subject) -> Result<Vec<u8>>),
     Setting(fn(&Subject) -> Result<Vec<u8>>, fn(&Subject, &[u8]) -> Result<()>),
-    Link(fn(&Subject) -> Result<Vec<u8>>),
+    PlaceLink(fn(&Subject) -> Result<Path>),
     Directory(fn(Reference) -> Box<dyn DynamicDirectory>),
 }
 
@@ -142,9 +143,9 @@ const fn entry(name: &'static str, content: Content) -> Entry {
 static ENTRIES: &[Entry] = &[
     entry("cmdline", Content::Bytes(|of| strings(of, false))),
     entry("comm", Content::Setting(|of| Ok([of.name().bytes(), b"\n"].concat()), rename)),
-    entry("cwd", Content::Link(|of| Ok(of.process.fs.directory.lock().clone().path()))),
+    entry("cwd", Content::PlaceLink(|of| Ok(of.process.fs.directory.lock().clone()))),
     entry("environ", Content::Bytes(|of| strings(of, true))),
-    entry("exe", Content::Link(program)),
+    entry("exe", Content::PlaceLink(program)),
     entry("fd", Content::Directory(|of| Box::new(Descriptors(of)))),
     entry("fdinfo", Content::Directory(|of| Box::new(Information(of)))),
     entry("limits", Content::Text(status::limits)),
@@ -152,7 +153,7 @@ static ENTRIES: &[Entry] = &[
     entry("mounts", Content::Text(mounts::mounts)),
     entry("oom_score", Content::Text(|of, out| writeln!(out, "{}", mm::oom::score(&of.process)))),
     entry("oom_score_adj", Content::Setting(memory::oom_adjust, memory::set_oom_adjust)),
-    entry("root", Content::Link(|of| Ok(of.process.fs.root.lock().clone().path()))),
+    entry("root", Content::PlaceLink(|of| Ok(of.process.fs.root.lock().clone()))),
     entry("stat", Content::Text(stat::process)),
     entry("statm", Content::Text(memory::statm)),
     entry("status", Content::Text(status::status)),
@@ -219,7 +220,7 @@ impl Content {
         match self {
             Self::Text(_) | Self::Bytes(_) => TEXT,
             Self::Setting(..) => kind::REGULAR | 0o644,
-            Self::Link(_) => LINK,
+            Self::PlaceLink(_) => LINK,
             Self::Directory(_) => DIRECTORY,
         }
     }
@@ -238,16 +239,16 @@ impl Content {
                     Box::new(move |value| store(&of.get()?, value)),
                 )
             }
-            Self::Link(target) => Body::DynamicLink(Box::new(move || target(&of.get()?))),
+            Self::PlaceLink(target) => Body::PlaceLink(Box::new(move || target(&of.get()?))),
             Self::Directory(make) => Body::Dynamic(make(of)),
         }
     }
 }
 
-fn program(of: &Subject) -> Result<Vec<u8>> {
-    let path = of.process.program.lock().clone();
+fn program(of: &Subject) -> Result<Path> {
     // Kernel threads have none, and a process that has ended has none any more.
-    if path.is_empty() || of.process.has_ended() { Err(Errno::ENOENT) } else { Ok(path) }
+    let executable = of.process.executable.lock().clone();
+    Ok(executable.ok_or(Errno::ENOENT)?.path().clone())
 }
 
 fn rename(of: &Subject, name: &[u8]) -> Result<()> {

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The list of mounts as /proc shows it.
+
+use core::fmt::Write;
+
+use alloc::{string::String, sync::Arc, vec::Vec};
+
+use linux_raw_sys::general as abi;
+
+use super::{
+    mount::{self, Mount, Path},
+    mount_options,
+    superblock::FileSystem,
+};
+
+/// A mount as the running program sees it.
+pub struct Visible {
+    /// The mount.
+    pub mount: Arc<Mount>,
+    /// Its mount point, from the program's root directory.
+    pub target: Vec<u8>,
+}
+
+/// The mounts that can be seen from `root`, in the order in which they were made.
+pub fn visible(root: &Path) -> Vec<Visible> {
+    let see = |mount: Arc<Mount>| {
+        let (target, is_below) = Path::root_of(mount.clone()).names_below(root).ok()?;
+        is_below.then_some(Visible { mount, target })
+    };
+    mount::list().into_iter().filter_map(see).collect()
+}
+
+/// Writes a name with what would break the line as octal numbers.
+pub fn write_escaped(name: &[u8], out: &mut dyn Write) -> core::fmt::Result {
+    for byte in name {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' | b'#' => write!(out, "\\{byte:03o}")?,
+            _ if byte.is_ascii() => out.write_char(char::from(*byte))?,
+            _ => write!(out, "\\{byte:03o}")?,
+        }
+    }
+    Ok(())
+}
+
+impl Visible {
+    /// The number of the mount that it is in; its own for the root.
+    #[expect(dead_code, reason = "for /proc/PID/mountinfo")]
+    pub fn parent(&self) -> u64 {
+        self.mount.place().map_or(self.mount.id, |place| place.mount.id)
+    }
+
+    /// The type of its file system.
+    pub fn kind(&self) -> &'static str {
+        match self.mount.superblock.system {
+            FileSystem::Root => "rootfs",
+            FileSystem::Temporary if self.mount.superblock.quota.limit() == 0 => "ramfs",
+            FileSystem::Temporary => "tmpfs",
+            FileSystem::Devices => "devtmpfs",
+            FileSystem::Processes => "proc",
+            FileSystem::System => "sysfs",
+            FileSystem::Anonymous => "none",
+        }
+    }
+
+    /// Its own options, without `rw` or `ro`, each with a comma before it.
+    pub fn options(&self) -> String {
+        let mut out = String::new();
+        for (flag, name) in [
+            (abi::MS_NOSUID, ",nosuid"),
+            (abi::MS_NODEV, ",nodev"),
+            (abi::MS_NOEXEC, ",noexec"),
+            (abi::MS_NOATIME, ",noatime"),
+            (abi::MS_NODIRATIME, ",nodiratime"),
+            (abi::MS_RELATIME, ",relatime"),
+            (abi::MS_NOSYMFOLLOW, ",nosymfollow"),
+        ] {
+            if self.mount.has(flag) {
+                out.push_str(name);
+            }
+        }
+        out
+    }
+
+    /// The options of its superblock, without `rw` or `ro`, each with a comma before it.
+    pub fn superblock_options(&self) -> String {
+        let shown = mount_options::shown(&self.mount.superblock, &self.mount.root);
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+}
+
+/// Writes a mount's line of /proc/mounts.
+pub fn write_mounts_line(visible: &Visible, out: &mut dyn Write) -> core::fmt::Result {
+    write_escaped(&visible.mount.source, out)?;
+    out.write_char(' ')?;
+    write_escaped(&visible.target, out)?;
+    let access = if visible.mount.is_read_only() { "ro" } else { "rw" };
+    let (own, shared) = (visible.options(), visible.superblock_options());
+    writeln!(out, " {} {access}{own}{shared} 0 0", visible.kind())
+}

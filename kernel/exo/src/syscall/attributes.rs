@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can be changed about a file but its content: mode, owner, times.
+
+use core::sync::atomic::Ordering;
+
+use alloc::sync::Arc;
+
+use exo_hal::time;
+use linux_raw_sys::general as abi;
+
+use super::status::node_at;
+use crate::{
+    errno::{Errno, Result},
+    fs::{
+        OpenFile,
+        node::{Node, kind},
+        path::Path,
+    },
+    task::current,
+    user::{self, TimeSpec, TimeVal},
+};
+
+/// The open file behind a descriptor; EBADF if it was opened for its place only.
+pub(super) fn opened(fd: i32) -> Result<Arc<OpenFile>> {
+    let file = current().files.get(fd)?;
+    if file.is_path_only() { Err(Errno::EBADF) } else { Ok(file) }
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result {
+    path.check_writable()?;
+    if path.kind() == kind::LINK {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    path.change(|meta| meta.mode = meta.mode & kind::MASK | mode & 0o7777);
+    Ok(0)
+}
+
+pub(super) fn chmod(path: usize, mode: u32) -> Result {
+    set_mode(&node_at(abi::AT_FDCWD, path, 0)?, mode)
+}
+
+pub(super) fn fchmod(fd: i32, mode: u32) -> Result {
+    set_mode(&opened(fd)?.path(), mode)
+}
+
+pub(super) fn fchmodat(directory: i32, path: usize, mode: u32) -> Result {
+    set_mode(&node_at(directory, path, 0)?, mode)
+}
+
+/// As fchmodat, but it can be told to stay at a symbolic link, whose mode cannot be changed.
+pub(super) fn fchmodat2(directory: i32, path: usize, mode: u32, flags: u32) -> Result {
+    if flags & !(abi::AT_SYMLINK_NOFOLLOW | abi::AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    set_mode(&node_at(directory, path, flags)?, mode)
+}
+
+fn set_owner(path: &Path, uid: u32, gid: u32) -> Result {
+    path.check_writable()?;
+    path.change(|meta| {
+        meta.uid = if uid == u32::MAX { meta.uid } else { uid };
+        meta.gid = if gid == u32::MAX { meta.gid } else { gid };
+        // A program that ran as its owner does not run as the new one. Without the group's execute bit, the other means something else.
+        if meta.mode & kind::MASK != kind::DIRECTORY {
+            meta.mode &= !abi::S_ISUID;
+            if meta.mode & abi::S_IXGRP != 0 {
+                meta.mode &= !abi::S_ISGID;
+            }
+        }
+    });
+    Ok(0)
+}
+
+pub(super) fn chown(path: usize, uid: u32, gid: u32) -> Result {
+    fchownat(abi::AT_FDCWD, path, uid, gid, 0)
+}
+
+pub(super) fn lchown(path: usize, uid: u32, gid: u32) -> Result {
+    fchownat(abi::AT_FDCWD, path, uid, gid, abi::AT_SYMLINK_NOFOLLOW)
+}
+
+pub(super) fn fchown(fd: i32, uid: u32, gid: u32) -> Result {
+    set_owner(&opened(fd)?.path(), uid, gid)
+}
+
+pub(super) fn fchownat(directory: i32, path: usize, uid: u32, gid: u32, flags: u32) -> Result {
+    if flags & !(abi::AT_SYMLINK_NOFOLLOW | abi::AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    set_owner(&node_at(directory, path, flags)?, uid, gid)
+}
+
+pub(super) fn umask(mask: u32) -> Result {
+    Ok(current().process.fs.umask.swap(mask & 0o777, Ordering::Relaxed) as usize)
+}
+
+/// Sets the times of access and of the last change, where they are given.
+fn set_times(path: &Path, times: [Option<u64>; 2]) -> Result {
+    path.check_writable()?;
+    path.change(|meta| {
+        let [accessed, modified] = times;
+        meta.accessed = accessed.unwrap_or(meta.accessed);
+        meta.modified = modified.unwrap_or(meta.modified);
+    });
+    Ok(0)
+}
+
+/// The times that utimensat was given; none if it shall change nothing.
+fn chosen_times(times: usize) -> Result<Option<[Option<u64>; 2]>> {
+    let now = time::wall_ns();
+    if times == 0 {
+        return Ok(Some([Some(now); 2]));
+    }
+    let values: [TimeSpec; 2] = user::read(times)?;
+    let mut chosen = [None; 2];
+    for (value, chosen) in values.iter().zip(&mut chosen) {
+        *chosen = match u32::try_from(value.nanoseconds) {
+            Ok(abi::UTIME_NOW) => Some(now),
+            Ok(abi::UTIME_OMIT) => None,
+            _ => Some(value.to_ns()?),
+        };
+    }
+    Ok(if chosen == [None; 2] { None } else { Some(chosen) })
+}
+
+pub(super) fn utimensat(directory: i32, path: usize, times: usize, flags: u32) -> Result {
+    let Some(chosen) = chosen_times(times)? else { return Ok(0) };
+    if flags & !(abi::AT_SYMLINK_NOFOLLOW | abi::AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if path == 0 && directory != abi::AT_FDCWD {
+        if flags & abi::AT_SYMLINK_NOFOLLOW != 0 {
+            return Err(Errno::EINVAL);
+        }
+        return set_times(&opened(directory)?.path(), chosen);
+    }
+    set_times(&node_at(directory, path, flags)?, chosen)
+}
+
+/// As [`set_times`] for the older calls, in microseconds; no address stands for now.
+fn set_times_from(path: &Path, times: usize) -> Result {
+    if times == 0 {
+        return set_times(path, [Some(time::wall_ns()); 2]);
+    }
+    let [accessed, modified]: [TimeVal; 2] = user::read(times)?;
+    set_times(path, [Some(accessed.to_ns()?), Some(modified.to_ns()?)])
+}
+
+pub(super) fn utimes(path: usize, times: usize) -> Result {
+    set_times_from(&node_at(abi::AT_FDCWD, path, 0)?, times)
+}
+
+pub(super) fn futimesat(directory: i32, path: usize, times: usize) -> Result {
+    if path == 0 {
+        return set_times_from(&opened(directory)?.path(), times);
+    }
+    set_times_from(&node_at(directory, path, 0)?, times)
+}
+
+pub(super) fn utime(path: usize, times: usize) -> Result {
+    let path = node_at(abi::AT_FDCWD, path, 0)?;
+    if times == 0 {
+        return set_times(&path, [Some(time::wall_ns()); 2]);
+    }
+    let values: [i64; 2] = user::read(times)?;
+    let [accessed, modified] = values.map(|seconds| TimeSpec { seconds, nanoseconds: 0 }.to_ns());
+    set_times(&path, [Some(accessed?), Some(modified?)])
+}
+
+/// Whether even root may not execute it: nobody may.
+pub(super) fn nobody_executes(node: &Node) -> bool {
+    !node.is_directory() && !node.is_executable()
+}
