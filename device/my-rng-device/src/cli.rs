@@ -71,6 +71,14 @@ pub struct Options {
     #[arg(long, value_name = "N[:BURST]")]
     operations_per_second: Option<Rate>,
 
+    /// Most bytes per second of all devices together
+    #[arg(long, value_name = "N[:BURST]")]
+    total_bytes_per_second: Option<Rate>,
+
+    /// Most operations per second of all devices together
+    #[arg(long, value_name = "N[:BURST]")]
+    total_operations_per_second: Option<Rate>,
+
     /// Listen on the UNIX socket PATH for `my-rng-device status` and `my-rng-device limit`; only this user can connect
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
@@ -187,6 +195,11 @@ impl Options {
     /// The limits of each device.
     pub fn limits(&self) -> Limits {
         Limits { bytes: self.bytes_per_second, operations: self.operations_per_second }
+    }
+
+    /// The limits of all devices together.
+    pub fn total_limits(&self) -> Limits {
+        Limits { bytes: self.total_bytes_per_second, operations: self.total_operations_per_second }
     }
 
     /// Worker threads of each device.

@@ -7,7 +7,7 @@
 //! | [`chacha`], [`entropy`] | the cipher, and the entropy stream | `getrandom` |
 //! | [`registers`], [`access`] | the registers of BAR 0, and accesses of any width: pure, no I/O, no threads, no clock | streams |
 //! | [`queue`] | the device's side of a queue: as pure | [`memory`], the guest's |
-//! | [`limiter`], [`metrics`] | how much a guest may take, and what it took | |
+//! | [`limiter`], [`budget`], [`metrics`] | how much a guest may take, and what it took | |
 //! | [`workers`] | the threads that serve the queues | all of these |
 //! | [`device`] | the glue: regions, interrupts, reset | vfio-user |
 //! | [`driver`], [`mod@bench`] | the other side of a queue, and measurements with it | workers |
@@ -25,6 +25,7 @@
 
 pub mod access;
 pub mod bench;
+pub mod budget;
 pub mod chacha;
 pub mod cli;
 pub mod control;

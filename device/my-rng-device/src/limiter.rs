@@ -322,6 +322,12 @@ impl Limiter {
         self.buckets().take(place, amount, self.start.elapsed())
     }
 
+    /// Keeps what was taken a moment ago, as it cannot be used yet: `place` has it now, and it is due at once.
+    pub(crate) fn hold(&self, place: &mut Place, amount: Amount) {
+        let changes = self.buckets().changes;
+        place.0 = Some(Grant { amount, due: Duration::ZERO, changes });
+    }
+
     /// Gives back what was taken for a place that nobody wants any more.
     pub fn leave(&self, place: &mut Place) {
         if let Some(grant) = place.0.take() {

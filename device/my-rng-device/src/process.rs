@@ -19,6 +19,7 @@ use vfio_user_server::{BindError, Limits, Listener, Server, ServerError, Shutdow
 use crate::cli::Options;
 use crate::control::{self, Controlled};
 use crate::device::RngDevice;
+use crate::limiter::Limiter;
 use crate::logging;
 use crate::notify::Manager;
 use crate::sandbox::{Sandbox, SandboxError};
@@ -151,8 +152,10 @@ fn start(
     parts: &mut Vec<Part>,
 ) -> Result<(), ProcessError> {
     let (mut controlled, mut watched) = (Vec::new(), Vec::new());
+    let common = Common { limiter: Arc::default(), caller: caller.clone() };
+    common.limiter.set(options.total_limits());
     for (number, listener) in sockets.devices.into_iter().enumerate() {
-        let (part, control, watch) = serve(options, number, listener, caller, events)?;
+        let (part, control, watch) = serve(options, number, listener, &common, events)?;
         parts.push(part);
         controlled.push(control);
         watched.push(watch);
@@ -181,17 +184,28 @@ fn start(
     Ok(())
 }
 
+/// What the devices have in common.
+struct Common {
+    limiter: Arc<Limiter>,
+    caller: Caller,
+}
+
 /// Starts the threads of one device.
 fn serve(
     options: &Options,
     number: usize,
     listener: Listener,
-    caller: &Caller,
+    common: &Common,
     events: &Sender<Event>,
 ) -> Result<(Part, Controlled, Watched), ProcessError> {
     let (socket, file) = (listener.path().to_owned(), listener.file());
     let shutdown = new_shutdown()?;
-    let shared = Arc::new(Shared::of_program(options.power_on(), number, caller.clone()));
+    let shared = Arc::new(Shared::of_program(
+        options.power_on(),
+        number,
+        common.limiter.clone(),
+        common.caller.clone(),
+    ));
     shared.limiter.set(options.limits());
     let workers = Workers::start(shared.clone(), options.workers(), &shutdown)
         .map_err(ProcessError::setup("starting a worker"))?;

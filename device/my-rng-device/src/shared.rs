@@ -2,13 +2,14 @@
 //! What the thread that answers for the registers and the workers that serve the queues both see.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::ValueEnum;
 use my_rng_abi::registers as abi;
 use serde::{Deserialize, Serialize};
 use vfio_user_server::IrqIndex;
 
+use crate::budget::Budget;
 use crate::limiter::Limiter;
 use crate::metrics::{Counters, QueueCounters};
 use crate::stream::{PowerOn, SeedableStream};
@@ -127,7 +128,7 @@ pub struct Shared {
     /// The one-shot transfer.
     pub one_shot: OneShotCell,
     /// How much the guest may take.
-    pub limiter: Limiter,
+    pub limiter: Budget,
     /// What the device counts.
     pub counters: Counters,
     /// Set by a worker that panicked.
@@ -148,7 +149,7 @@ impl Shared {
             status: AtomicU32::new(0),
             queues: std::array::from_fn(|_| QueueCell::default()),
             one_shot: OneShotCell::default(),
-            limiter: Limiter::default(),
+            limiter: Budget::default(),
             counters: Counters::default(),
             failed: AtomicBool::new(false),
             number: None,
@@ -168,8 +169,9 @@ impl Shared {
     }
 
     /// The same for the device with that number in a program that has a watchdog.
-    pub fn of_program(power_on: PowerOn, number: usize, watchdog: Caller) -> Self {
-        Self { number: Some(number), watchdog, ..Self::new(power_on) }
+    /// `limiter` has the limits that all devices share.
+    pub fn of_program(power_on: PowerOn, number: usize, limiter: Arc<Limiter>, watchdog: Caller) -> Self {
+        Self { number: Some(number), limiter: Budget::within(limiter), watchdog, ..Self::new(power_on) }
     }
 
     /// The seedable stream. Whoever draws holds it, for at most some ten microseconds.

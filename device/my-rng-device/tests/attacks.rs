@@ -339,3 +339,35 @@ fn at_a_limit_of_next_to_nothing_doorbells_buy_no_processor_time() {
     assert!(share < 0.05, "{rung} doorbells took {share:.3} of a processor");
     setup.assert_unharmed();
 }
+
+/// Two machines that both want everything, under one limit for the program.
+#[test]
+fn a_limit_for_all_devices_is_shared() {
+    let setup = Setup::start(&["--total-bytes-per-second", "400k:20k"]);
+    let other = setup.a.with_file_name("b.sock");
+    setup.stop.store(true, Ordering::SeqCst); // The other machine makes room.
+    let mut machines = [
+        Machine::connect(&setup.a),
+        loop {
+            if let Some(client) = Client::try_connect(&other) {
+                break Machine::over(client);
+            }
+        },
+    ];
+    let mut queues = machines.each_mut().map(|machine| machine.start(0, 64, 4096));
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        for (machine, queue) in machines.iter_mut().zip(&mut queues) {
+            machine.fill(queue);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let devices = setup.status().devices;
+    let got: Vec<_> = devices.iter().map(|device| device.counters.entropy_bytes as f64).collect();
+    let most = 20_000.0 + start.elapsed().as_secs_f64() * 400_000.0;
+    let sum = got[0] + got[1];
+    assert!(sum <= most * 1.02 + 4096.0 && sum >= most * 0.8, "{got:?} of {most}");
+    assert!(got[0] > sum * 0.4 && got[1] > sum * 0.4, "{got:?}: each has its share");
+    drop(machines);
+    setup.assert_unharmed();
+}

@@ -4,7 +4,8 @@
 use my_rng_abi::queue::{DEPTH_MAX, STREAM_SEEDABLE};
 
 use super::*;
-use crate::limiter::{Amount, Place};
+use crate::budget::Places;
+use crate::limiter::Amount;
 use crate::metrics::CountersSnapshot;
 use crate::stream::PowerOn;
 
@@ -317,7 +318,7 @@ fn draws_count_against_the_limits() {
     registers.read(RAND32);
     registers.read(RAND64_LOW);
     let take = |operations, bytes| {
-        registers.shared.limiter.take(&mut Place::default(), Amount { operations, bytes })
+        registers.shared.limiter.take(&mut Places::default(), Amount { operations, bytes })
     };
     assert_eq!(take(0, 0), Ok(()));
     assert!(take(0, 1).is_err(), "the draws have taken all");

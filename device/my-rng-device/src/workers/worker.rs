@@ -14,8 +14,9 @@ use vfio_user_server::{Interrupts, Shutdown};
 
 use super::activity::Activity;
 use super::mailbox::{Command, Mailbox};
+use crate::budget::{Budget, Places};
 use crate::entropy::{EntropyStream, erase};
-use crate::limiter::{Amount, Limiter, Place};
+use crate::limiter::Amount;
 use crate::logging;
 use crate::memory::{Memory, SharedMemory};
 use crate::queue::{CUT, Fault, Limit, Queue, STEP, Source, SourceDry, Step, Work};
@@ -43,7 +44,7 @@ struct Served {
     queue: Queue,
     idle_since: Option<Instant>,
     /// Where it waits for a limit.
-    place: Place,
+    place: Places,
     /// Its doorbell has just woken it, and nothing was found yet.
     rung: bool,
 }
@@ -54,7 +55,7 @@ struct Transfer {
     what: OneShot,
     done: usize,
     /// Where it waits for a limit.
-    place: Place,
+    place: Places,
 }
 
 /// What a round leaves to be done.
@@ -225,7 +226,7 @@ impl Worker {
                 let _ = done.send(());
             }
             Command::OneShot(what) => {
-                self.transfer = Some(Transfer { what, done: 0, place: Place::default() });
+                self.transfer = Some(Transfer { what, done: 0, place: Places::default() });
             }
             Command::End => return false,
             #[cfg(test)]
@@ -244,7 +245,7 @@ impl Worker {
         let Some((memory, _)) = &mut self.client else { return self.set_off(number) };
         match Queue::start(set_up, memory) {
             Ok(queue) => {
-                let place = Place::default();
+                let place = Places::default();
                 self.queues.push(Served { number, queue, idle_since: None, place, rung: false });
             }
             Err(fault) => self.fail(number, &set_up, fault),
@@ -374,7 +375,7 @@ impl Worker {
             bytes_counter(&self.shared, what.stream).add(length as u64);
         }
         let done = done.saturating_add(length);
-        self.transfer = Some(Transfer { what, done, place: Place::default() });
+        self.transfer = Some(Transfer { what, done, place: Places::default() });
         if !written || done >= what.length {
             self.end_transfer(what, written);
         }
@@ -429,8 +430,8 @@ impl Worker {
 
 /// A queue's or a transfer's way to the limits.
 struct Waiting<'a> {
-    limiter: &'a Limiter,
-    place: &'a mut Place,
+    limiter: &'a Budget,
+    place: &'a mut Places,
 }
 
 impl Limit for Waiting<'_> {

@@ -31,7 +31,11 @@ pub(crate) struct Queue {
 
 impl Machine {
     pub(crate) fn connect(path: &Path) -> Self {
-        let mut client = Client::connect(path);
+        Self::over(Client::connect(path))
+    }
+
+    /// The machine of that client.
+    pub(crate) fn over(mut client: Client) -> Self {
         let memory = memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&memory, MEMORY).unwrap();
         assert_eq!(client.request(DMA_MAP, &dma_map(0, 0, MEMORY), &[memory.as_fd()]).error, 0);
