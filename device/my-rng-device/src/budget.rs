@@ -84,6 +84,11 @@ impl Budget {
         self.own.slack().min(self.shared.slack())
     }
 
+    /// Gives so many bytes beyond the burst of the device's own limit, once.
+    pub fn give_once(&self, bytes: u64) {
+        self.own.give_once(bytes);
+    }
+
     /// The device's own limits.
     pub fn limits(&self) -> Limits {
         self.own.limits()

@@ -11,7 +11,7 @@ use my_rng_abi::registers::DEFAULT_SEED;
 
 use crate::control::protocol::{LogLevel, parse_limit};
 use crate::generators::Kind;
-use crate::limiter::{Limits, NoRate, Rate};
+use crate::limiter::{Limits, NoRate, Rate, parse_bytes};
 use crate::sandbox::Mode;
 use crate::shared::InterruptKind;
 use crate::stream::PowerOn;
@@ -70,6 +70,10 @@ pub struct Options {
     /// Most operations per second of each device: buffers, one-shot transfers, draws by register
     #[arg(long, value_name = "N[:BURST]")]
     operations_per_second: Option<Rate>,
+
+    /// Bytes of each device that its limit does not hold back, once, from the start of the program
+    #[arg(long, value_name = "N", value_parser = parse_bytes, requires = "bytes_per_second")]
+    pub one_time_bytes: Option<u64>,
 
     /// Most bytes per second of all devices together
     #[arg(long, value_name = "N[:BURST]")]
@@ -274,6 +278,9 @@ mod tests {
         assert!(error.contains("--bytes-per-second") && error.contains("expected"), "{error}");
         assert!(parse(&["limit", "--control", "/c", "--bytes-per-second", "none"]).is_ok());
         assert!(parse(&["limit", "--control", "/c", "--operations-per-second", "5:5"]).is_ok());
+        let once = ["--socket", "/a", "--bytes-per-second", "1", "--one-time-bytes", "64Ki"];
+        assert_eq!(parse(&once).unwrap().one_time_bytes, Some(65_536));
+        assert!(parse(&["--socket", "/a", "--one-time-bytes", "1"]).is_err(), "there is no limit");
         for wrong in [&["limit", "--control", "/c"][..], &["limit", "--bytes-per-second", "1"]] {
             assert!(parse(wrong).is_err());
         }

@@ -77,6 +77,14 @@ impl fmt::Display for Rate {
     }
 }
 
+/// Reads a number of bytes, such as `64Ki`.
+///
+/// # Errors
+/// It is none.
+pub fn parse_bytes(text: &str) -> Result<u64, NoRate> {
+    parse_number(text).ok_or_else(|| NoRate(text.to_owned()))
+}
+
 /// A number above 0 with a suffix, in powers of 1000 or, with `i`, of 1024.
 fn parse_number(text: &str) -> Option<u64> {
     let (digits, binary) = text.strip_suffix('i').map_or((text, false), |text| (text, true));
@@ -176,7 +184,8 @@ impl Bucket {
     fn with_rate(mut self, rate: Rate, now: Duration) -> Self {
         self.fill(now);
         self.rate = rate;
-        self.fill(now);
+        let full = i128::from(rate.burst).saturating_mul(NANOSECONDS);
+        self.level = self.level.min(full);
         self
     }
 
@@ -189,7 +198,10 @@ impl Bucket {
     /// Adds so many billionths of a token.
     fn add(&mut self, gained: i128) {
         let full = i128::from(self.rate.burst).saturating_mul(NANOSECONDS);
-        self.level = self.level.saturating_add(gained).min(full);
+        // What was given once stays on top until it is used.
+        if self.level < full {
+            self.level = self.level.saturating_add(gained).min(full);
+        }
     }
 
     /// How long until `amount` can be taken, zero if it can be now.
@@ -363,6 +375,14 @@ impl Limiter {
             Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
         });
         halves.chain([MAX_SLACK]).min().unwrap_or_default()
+    }
+
+    /// Gives so many bytes beyond the burst, once: they are there until they are taken, or the rate changes.
+    pub fn give_once(&self, bytes: u64) {
+        if let Some(bucket) = &mut self.buckets().bytes {
+            let given = i128::from(bytes).saturating_mul(NANOSECONDS);
+            bucket.level = bucket.level.saturating_add(given);
+        }
     }
 
     /// The limits.
@@ -619,6 +639,18 @@ mod tests {
         limiter.set(Limits::default());
         assert_eq!(limiter.take(&mut place, amount(u64::MAX, u64::MAX)), Ok(()));
         assert_eq!(place.taken(), None);
+    }
+
+    #[test]
+    fn what_is_given_once_is_there_until_it_is_taken_and_never_again() {
+        let limiter = Limiter::default();
+        limiter.give_once(1000); // Without a limit it means nothing.
+        let rate = Rate { per_second: 1, burst: 10 };
+        limiter.set(Limits { bytes: Some(rate), operations: None });
+        limiter.give_once(1000);
+        std::thread::sleep(at(5));
+        let taken = (0..2000).filter(|_| limiter.take(&mut Place::default(), amount(1, 1)).is_ok()).count();
+        assert!((1010..=1015).contains(&taken), "{taken}");
     }
 
     #[test]

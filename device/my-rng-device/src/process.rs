@@ -207,6 +207,7 @@ fn serve(
         common.caller.clone(),
     ));
     shared.limiter.set(options.limits());
+    shared.limiter.give_once(options.one_time_bytes.unwrap_or_default());
     let workers = Workers::start(shared.clone(), options.workers(), &shutdown)
         .map_err(ProcessError::setup("starting a worker"))?;
     let limits = workers.limit_setter();
