@@ -33,8 +33,19 @@ pub struct Options {
     /// Listen on the UNIX socket PATH; can be given several times, for one device each
     ///
     /// A socket that nobody listens on is replaced, one that is in use is refused.
-    #[arg(long = "socket", value_name = "PATH", required = true)]
+    #[arg(
+        long = "socket",
+        value_name = "PATH",
+        required_unless_present = "activated",
+        conflicts_with = "activated"
+    )]
     pub sockets: Vec<PathBuf>,
+
+    /// Listen on the sockets that the service manager made (systemd's socket activation)
+    ///
+    /// The one with the name `control` (FileDescriptorName=) is the control socket, all others are devices in their order.
+    #[arg(long, conflicts_with = "control")]
+    pub activated: bool,
 
     /// Generator of the seedable stream
     #[arg(long, value_name = "NAME", default_value_t = Kind::default(), value_parser = generator_parser())]

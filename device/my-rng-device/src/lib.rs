@@ -15,6 +15,7 @@
 //! | [`logging`], [`watchdog`] | lines that nobody waits for; who does not get on | |
 //! | [`notify`] | a service manager's news | |
 //! | [`sandbox`] | what the process gives up before it serves | the kernel |
+//! | [`activation`] | sockets from a service manager | |
 //! | [`process`] | sockets, threads and signals | the operating system |
 //! | [`cli`] | the command line | |
 //!
@@ -24,6 +25,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub mod access;
+pub mod activation;
 pub mod bench;
 pub mod budget;
 pub mod chacha;

@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 use thiserror::Error;
 use vfio_user_server::{BindError, Limits, Listener, Server, ServerError, Shutdown, SocketFile};
 
+use crate::activation;
 use crate::cli::Options;
 use crate::control::{self, Controlled};
 use crate::device::RngDevice;
@@ -116,11 +117,16 @@ struct Part {
 pub fn run(options: &Options) -> Result<(), ProcessError> {
     // Before the sockets, so that a signal finds either no socket or somebody who removes it.
     let signals = catch_signals().map_err(ProcessError::setup("catching signals"))?;
-    let max_descriptors = raise_descriptor_limit(options.sockets.len());
-    let sockets = Sockets {
-        devices: options.sockets.iter().map(|path| Listener::bind(path)).collect::<Result<_, _>>()?,
-        control: options.control.as_deref().map(Listener::bind_private).transpose()?,
+    let sockets = if options.activated {
+        let (devices, control) = activation::take().map_err(ProcessError::setup("taking sockets"))?;
+        Sockets { devices, control }
+    } else {
+        Sockets {
+            devices: options.sockets.iter().map(|path| Listener::bind(path)).collect::<Result<_, _>>()?,
+            control: options.control.as_deref().map(Listener::bind_private).transpose()?,
+        }
     };
+    let max_descriptors = raise_descriptor_limit(sockets.devices.len());
     // Threads inherit this part of the sandbox.
     let manager = Manager::from_environment().map_err(ProcessError::setup("NOTIFY_SOCKET"))?;
     let mut sandbox = Sandbox::new(options.sandbox);
@@ -152,7 +158,8 @@ fn start(
     parts: &mut Vec<Part>,
 ) -> Result<(), ProcessError> {
     let (mut controlled, mut watched) = (Vec::new(), Vec::new());
-    let common = Common { limiter: Arc::default(), caller: caller.clone() };
+    let devices = u64::try_from(sockets.devices.len()).unwrap_or(u64::MAX);
+    let common = Common { limiter: Arc::default(), caller: caller.clone(), devices };
     common.limiter.set(options.total_limits());
     for (number, listener) in sockets.devices.into_iter().enumerate() {
         let (part, control, watch) = serve(options, number, listener, &common, events)?;
@@ -188,6 +195,8 @@ fn start(
 struct Common {
     limiter: Arc<Limiter>,
     caller: Caller,
+    /// How many there are.
+    devices: u64,
 }
 
 /// Starts the threads of one device.
@@ -214,7 +223,7 @@ fn serve(
     let activities = workers.activities();
     // All clients share the process's addresses, and none may take them all.
     let defaults = Limits::default();
-    let share = ADDRESSES / u64::try_from(options.sockets.len()).unwrap_or(u64::MAX).max(1);
+    let share = ADDRESSES / common.devices.max(1);
     let max_dma_size = defaults.max_dma_size.min(share);
     let release = Duration::from_secs(options.release);
     let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers))

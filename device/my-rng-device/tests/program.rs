@@ -274,3 +274,27 @@ fn a_service_manager_is_told_when_it_is_ready_and_when_it_ends() {
     assert_eq!(hear().lines().next(), Some("STOPPING=1"));
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+/// By systemd's own tool, where it is.
+#[test]
+fn sockets_can_come_from_a_service_manager_and_stay() {
+    let (directory, path, _) = sockets();
+    let control = directory.path().join("control");
+    let mut command = Command::new("systemd-socket-activate");
+    command.arg("-l").arg(&path).arg("-l").arg(&control).args(["--fdname=device:control"]);
+    let spawned = command.arg(env!("CARGO_BIN_EXE_my-rng-device")).arg("--activated").spawn();
+    let Ok(mut child) = spawned else {
+        return eprintln!("there is no systemd-socket-activate: nothing to test");
+    };
+    let start = Instant::now();
+    while UnixStream::connect(&path).is_err() {
+        assert!(start.elapsed() < PATIENCE, "nobody listens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let status = my_rng_device::control::client::status(&control).expect("the control socket is served");
+    assert_eq!(status.devices[0].socket, text(&path));
+    assert_eq!(Client::connect(&path).five(), CLASSIC);
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(path.exists(), "they are the manager's");
+}

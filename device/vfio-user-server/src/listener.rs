@@ -37,8 +37,8 @@ pub struct Listener {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode of the path, so that a successor's socket is never removed.
-    identity: (u64, u64),
+    /// Device and inode of the path, so that a successor's socket is never removed. `None`: it is somebody else's to remove.
+    identity: Option<(u64, u64)>,
 }
 
 impl SocketFile {
@@ -49,7 +49,8 @@ impl SocketFile {
 
     /// Removes it, if it is still this listener's.
     pub fn remove(&self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+        let found = fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
+        if self.identity.is_some() && found.ok() == self.identity {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -128,7 +129,21 @@ impl Listener {
         let socket = make(path).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let made = fs::symlink_metadata(path).map_err(failed)?;
-        Ok(Self { socket, file: SocketFile { path: path.to_owned(), identity: (made.dev(), made.ino()) } })
+        Ok(Self {
+            socket,
+            file: SocketFile { path: path.to_owned(), identity: Some((made.dev(), made.ino())) },
+        })
+    }
+
+    /// Listens on a socket that somebody else made and will remove, such as a service manager.
+    ///
+    /// # Errors
+    /// `EINVAL`: it is no UNIX socket with a path.
+    pub fn from_socket(socket: UnixListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        Ok(Self { socket, file: SocketFile { path, identity: None } })
     }
 
     /// Where it listens.

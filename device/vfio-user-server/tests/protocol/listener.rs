@@ -114,3 +114,16 @@ fn of_many_who_want_a_stale_path_one_gets_it() {
         UnixStream::connect(&path).unwrap();
     }
 }
+
+#[test]
+fn a_socket_that_somebody_else_made_is_served_and_not_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = Listener::from_socket(UnixListener::bind(&path).unwrap()).unwrap();
+    assert_eq!(listener.path(), path);
+    let _client = UnixStream::connect(&path).unwrap();
+    listener.accept().unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    drop(listener);
+    assert!(path.exists());
+}
