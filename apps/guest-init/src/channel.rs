@@ -30,6 +30,7 @@ use rustix::termios::tcdrain;
 use crate::conf::ChannelKind;
 use crate::failure::Failure;
 use crate::kernel_log;
+use crate::kernel_relay::KernelRelay;
 use crate::relay::Relay;
 use crate::serial;
 
@@ -71,10 +72,25 @@ enum Input {
 /// The copies that run between ports and pipes.
 #[derive(Default)]
 pub(crate) struct Relays {
-    stdout: Option<Relay>,
-    stderr: Option<Relay>,
+    stdout: Option<Copy>,
+    stderr: Option<Copy>,
     stdout_bytes: u64,
     stderr_bytes: u64,
+}
+
+/// Who copies from a pipe to a port.
+enum Copy {
+    Thread(Relay),
+    Kernel(KernelRelay),
+}
+
+impl Copy {
+    fn finish(self) -> u64 {
+        match self {
+            Self::Thread(relay) => relay.finish(),
+            Self::Kernel(relay) => relay.finish(),
+        }
+    }
 }
 
 /// The command's standard streams.
@@ -122,8 +138,8 @@ impl Channel {
     /// Waits until everything that the command wrote has been handed to the ports.
     pub(crate) fn collect(&mut self) {
         if let Self::Ports { relays, .. } = self {
-            relays.stdout_bytes = relays.stdout.take().map_or(relays.stdout_bytes, Relay::finish);
-            relays.stderr_bytes = relays.stderr.take().map_or(relays.stderr_bytes, Relay::finish);
+            relays.stdout_bytes = relays.stdout.take().map_or(relays.stdout_bytes, Copy::finish);
+            relays.stderr_bytes = relays.stderr.take().map_or(relays.stderr_bytes, Copy::finish);
         }
     }
 
@@ -206,6 +222,8 @@ impl Ports {
     }
 
     fn streams(&mut self, relays: &mut Relays) -> Result<Streams, Failure> {
+        let is_serial = matches!(self.stdin, Some(Input::Serial(..)));
+        let line = |name| is_serial.then_some(name);
         let stdin = match self.stdin.take() {
             None => Stdio::null(),
             // Nobody waits for these copies: the command may leave its input unread.
@@ -220,21 +238,24 @@ impl Ports {
                 reader.into()
             }
         };
-        let (stdout, copy) = outlet("stdout", self.stdout.as_ref())?;
+        let (stdout, copy) = outlet("stdout", self.stdout.as_ref(), line("ttyS1"))?;
         relays.stdout = copy;
-        let (stderr, copy) = outlet("stderr", self.stderr.as_ref())?;
+        let (stderr, copy) = outlet("stderr", self.stderr.as_ref(), line("ttyS2"))?;
         relays.stderr = copy;
         Ok(Streams { stdin, stdout, stderr })
     }
 }
 
-/// The command's end of a pipe into `port`, or the console.
-fn outlet(name: &str, port: Option<&File>) -> Result<(Stdio, Option<Relay>), Failure> {
+/// The command's end of a pipe into `port`, which may be a serial line with a name, or the console.
+fn outlet(name: &str, port: Option<&File>, line: Option<&str>) -> Result<(Stdio, Option<Copy>), Failure> {
     let Some(port) = port else { return Ok((Stdio::inherit(), None)) };
     let port =
         port.try_clone().map_err(|error| Failure::new(format!("cannot duplicate port {name}: {error}")))?;
     let (reader, writer) = pipe()?;
-    Ok((writer.into(), Some(Relay::start(name, reader, port)?)))
+    if let Some(relay) = line.and_then(|line| KernelRelay::start(line, &reader)) {
+        return Ok((writer.into(), Some(Copy::Kernel(relay))));
+    }
+    Ok((writer.into(), Some(Copy::Thread(Relay::start(name, reader, port)?))))
 }
 
 fn pipe() -> Result<(File, File), Failure> {

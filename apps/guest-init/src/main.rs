@@ -23,6 +23,7 @@ mod failure;
 mod files;
 mod final_check;
 mod kernel_log;
+mod kernel_relay;
 mod modules;
 mod mounts;
 mod power;

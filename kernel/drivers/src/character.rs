@@ -36,6 +36,9 @@ pub trait CharDevice: Send + Sync {
     /// long: for messages that must be out before the machine goes on.
     fn send_now(&self, bytes: &[u8]);
 
+    /// As [`send_now`](Self::send_now), after a crash: takes no lock that somebody holds, and sends nothing then.
+    fn send_in_crash(&self, bytes: &[u8]);
+
     /// Who is told of what happens. One; the last counts.
     fn listen(&self, listener: Arc<dyn ByteListener>);
 }

@@ -261,10 +261,13 @@ impl DriverManager {
         for id in waiting {
             if let Err(error) = self.start(id) {
                 let mut inner = self.inner.lock();
-                if let Ok(entry) = inner.entry(id) {
-                    if entry.state == State::Registered {
-                        entry.state = State::Failed(error);
-                    }
+                let Ok(entry) = inner.entry(id) else { continue };
+                // One whose `init` failed is noted already.
+                if entry.state == State::Registered {
+                    entry.state = State::Failed(error.clone());
+                    let name = entry.driver.name().to_string();
+                    drop(inner);
+                    self.note(&name, &error);
                 }
             }
         }

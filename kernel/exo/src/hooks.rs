@@ -14,7 +14,7 @@ use exo_hal::{
 };
 
 use crate::{
-    init,
+    fs, init,
     mm::{fault::Unresolved, oom},
     sched::{self, timer},
     signal::{self, Info, code, number},
@@ -130,6 +130,11 @@ fn exo_user_fault(regs: &mut Regs, fault: Fault) {
     };
     signal::force(&task, info);
     debug_assert!(task.work.load(Ordering::Relaxed) & work::SIGNAL != 0);
+}
+
+#[unsafe(no_mangle)]
+fn exo_last_words() {
+    fs::tty::last_words();
 }
 
 #[unsafe(no_mangle)]

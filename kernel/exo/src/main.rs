@@ -18,6 +18,7 @@ mod hooks;
 mod init;
 mod io_uring;
 mod ipc;
+mod kernel_log;
 mod mm;
 mod random;
 mod sched;

@@ -54,6 +54,8 @@ unsafe extern "Rust" {
     pub safe fn exo_return_to_user(regs: &mut Regs);
     /// The first thing a new thread runs, before it goes to user mode.
     pub safe fn exo_thread_start(regs: &mut Regs);
+    /// A crash was reported: sends on what programs have written. It may take no lock that somebody holds.
+    pub safe fn exo_last_words();
     /// Names the running program for a crash report.
     pub safe fn exo_describe(out: &mut dyn core::fmt::Write);
 }

@@ -127,6 +127,7 @@ pub(crate) fn fault(what: &str, regs: &Regs, address: Option<u64>) -> ! {
         let _ = writeln!(out, "back trace:");
         write_address(out, regs.rip());
         back_trace(out, regs.rbp);
+        hooks::exo_last_words();
     }
     power::power_off(Exit::Panic)
 }
@@ -140,6 +141,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         describe(out);
         let _ = writeln!(out, "back trace:");
         back_trace(out, crate::cpu::frame_pointer());
+        hooks::exo_last_words();
     }
     power::power_off(Exit::Panic)
 }

@@ -99,6 +99,8 @@ pub mod capability {
     pub const SYS_CHROOT: u32 = 18;
     /// Mounts, the host's name, others' terminals.
     pub const SYS_ADMIN: u32 = 21;
+    /// Reads and clears the kernel's log.
+    pub const SYSLOG: u32 = 34;
     /// reboot.
     pub const SYS_BOOT: u32 = 22;
     /// Priorities.
@@ -112,7 +114,7 @@ pub mod capability {
     /// All of them, one bit each.
     pub const ALL: u64 = (1 << (LAST + 1)) - 1;
     /// Those about files: chown, dac_override, dac_read_search, fowner, fsetid, linux_immutable, mknod, mac_override.
-    pub const FILES: u64 = 0b1_1111 | 1 << 9 | 1 << 27 | 1 << 32;
+    pub const FILES: u64 = 0b1_1111 | (1 << 9) | (1 << 27) | (1 << 32);
 }
 
 /// The capability sets of a thread, a bit for each capability.

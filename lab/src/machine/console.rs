@@ -87,9 +87,11 @@ impl ConsoleLog {
             let heard = Arc::clone(&heard);
             move || {
                 let mut bytes = vec![0; 4096];
+                let mut complaints = Complaints::default();
                 while let Ok(count @ 1..) = console.read(&mut bytes) {
                     let part = bytes.get(..count).unwrap_or_default();
                     write_down(&mut file, part);
+                    complaints.hear(part, |line| ui::note(&format!("the machine's kernel says: {line}")));
                     *lock(&heard) = Heard { last: Instant::now(), anything: true };
                 }
             }
@@ -117,6 +119,33 @@ impl ConsoleLog {
         // The reader has ended with QEMU's side of the socket.
         let _ = self.reader.join();
         self.log
+    }
+}
+
+/// Finds the lines in which Exo-Kernel says that a driver does not work: nobody would look for them in the log.
+#[derive(Debug, Default)]
+struct Complaints(Vec<u8>);
+
+impl Complaints {
+    /// What such a line has behind its time.
+    const MARK: &str = "] driver: ";
+    /// Longer lines are none.
+    const LONGEST: usize = 1024;
+
+    fn hear(&mut self, bytes: &[u8], mut tell: impl FnMut(&str)) {
+        for &byte in bytes {
+            if byte != b'\n' {
+                if self.0.len() < Self::LONGEST {
+                    self.0.push(byte);
+                }
+                continue;
+            }
+            let line = String::from_utf8_lossy(&self.0);
+            if let Some((_, complaint)) = line.split_once(Self::MARK) {
+                tell(&format!("driver: {}", complaint.trim_end()));
+            }
+            self.0.clear();
+        }
     }
 }
 
@@ -196,6 +225,16 @@ impl Drop for RestoredTerminal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_driver_that_does_not_work_is_heard() {
+        let (mut complaints, mut told) = (Complaints::default(), Vec::new());
+        for part in ["[    0.1] fine\r\n[    0.2] driver: nvme0 does", " not work: broken\r\n[    0.3] x\r\n"]
+        {
+            complaints.hear(part.as_bytes(), |line| told.push(line.to_owned()));
+        }
+        assert_eq!(told, ["driver: nvme0 does not work: broken"]);
+    }
 
     #[test]
     fn old_logs_go_but_not_those_of_machines_that_still_run() {

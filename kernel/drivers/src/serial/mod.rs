@@ -167,6 +167,29 @@ impl Serial {
         after < before
     }
 
+    /// Sends what is in the ring, then `bytes`, unless the port takes nothing for too long.
+    fn push(&self, inner: &mut Inner, bytes: &[u8]) {
+        let mut rest = bytes;
+        let mut deadline = now_ns().saturating_add(PATIENCE_NS);
+        loop {
+            let (now, later) =
+                rest.split_at_checked(rest.len().min(RING - inner.ring.len())).unwrap_or_default();
+            inner.ring.extend(now);
+            rest = later;
+            let before = inner.ring.len();
+            self.feed(inner);
+            if inner.ring.is_empty() && rest.is_empty() {
+                return;
+            }
+            if inner.ring.len() < before {
+                deadline = now_ns().saturating_add(PATIENCE_NS);
+            } else if now_ns() > deadline {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
     fn stop(&self) {
         self.ready.store(false, Ordering::Relaxed);
         let mut inner = self.inner.lock();
@@ -310,25 +333,17 @@ impl CharDevice for Serial {
     }
 
     fn send_now(&self, bytes: &[u8]) {
-        let mut inner = self.inner.lock();
-        let mut rest = bytes;
-        let mut deadline = now_ns().saturating_add(PATIENCE_NS);
-        loop {
-            let (now, later) =
-                rest.split_at_checked(rest.len().min(RING - inner.ring.len())).unwrap_or_default();
-            inner.ring.extend(now);
-            rest = later;
-            let before = inner.ring.len();
-            self.feed(&mut inner);
-            if inner.ring.is_empty() && rest.is_empty() {
-                return;
+        self.push(&mut self.inner.lock(), bytes);
+    }
+
+    fn send_in_crash(&self, bytes: &[u8]) {
+        if let Some(mut inner) = self.inner.try_lock() {
+            self.push(&mut inner, bytes);
+            let deadline = now_ns().saturating_add(PATIENCE_NS);
+            // What is in the port when the machine ends is lost.
+            while self.status() & TRANSMITTER_EMPTY == 0 && now_ns() < deadline {
+                core::hint::spin_loop();
             }
-            if inner.ring.len() < before {
-                deadline = now_ns().saturating_add(PATIENCE_NS);
-            } else if now_ns() > deadline {
-                return;
-            }
-            core::hint::spin_loop();
         }
     }
 

@@ -25,6 +25,7 @@ use exo_platform::InterruptLine;
 
 use crate::{
     fs::tty,
+    kernel_log,
     sched::timer::{self, Action},
 };
 
@@ -48,7 +49,7 @@ pub fn start() {
     for found in ports.chain(pci::scan().into_iter().map(Found::Pci)) {
         match manager().probe(&found, DRIVERS) {
             Ok(_) | Err(DriverError::NotFound) => {}
-            Err(error) => log!("{found:?} has no driver: {error}"),
+            Err(error) => log::line_at(log::ERROR, format_args!("driver: none for {found:?}: {error}")),
         }
     }
     manager().start_all();
@@ -75,6 +76,7 @@ pub fn stop() {
 fn tick() {
     let now = time::now_ns();
     manager().tick(now);
+    kernel_log::tick();
     timer::add(now + TICK_NS, Action::Call(tick));
 }
 
@@ -110,6 +112,10 @@ impl Observer for Nodes {
     }
 
     fn note(&self, name: &str, error: &DriverError) {
-        log!("{name}: {error}");
+        match error {
+            DriverError::Removed => log!("{name}: {error}"),
+            // `cargo exo` looks for this word, and shows the line.
+            _ => log::line_at(log::ERROR, format_args!("driver: {name} does not work: {error}")),
+        }
     }
 }

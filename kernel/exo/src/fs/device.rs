@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    kernel_log,
     mm::Pages,
     random, user,
 };
@@ -233,6 +234,7 @@ pub fn open(major: u32, minor: u32, kind: u32, flags: u32) -> Result<Box<dyn Fil
         (major::MEMORY, 5) => Box::new(Zero),
         (major::MEMORY, 7) => Box::new(Full),
         (major::MEMORY, 8 | 9) => Box::new(Random),
+        (major::MEMORY, 11) => kernel_log::open(),
         (major::CONSOLE, 0) => tty::open_current(flags)?,
         // As on Linux, the console does not become anybody's controlling terminal by being opened.
         (major::CONSOLE, 1) => tty::open(0, flags | abi::O_NOCTTY)?,
@@ -252,6 +254,7 @@ pub fn populate(directory: &Arc<Node>) -> Result<()> {
     add("full", major::MEMORY, 7, 0o666)?;
     add("random", major::MEMORY, 8, 0o666)?;
     add("urandom", major::MEMORY, 9, 0o666)?;
+    add("kmsg", major::MEMORY, 11, 0o644)?;
     add("tty", major::CONSOLE, 0, 0o666)?;
     add("console", major::CONSOLE, 1, 0o600)?;
     for (index, port) in (0..).zip(&serial::PORTS) {

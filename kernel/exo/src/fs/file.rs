@@ -95,6 +95,12 @@ pub trait File: Send + Sync {
         None
     }
 
+    /// Seeks in a file with places of its own kind; none if it has none.
+    fn seek(&self, distance: i64, whence: u32) -> Option<Result> {
+        let _ = (distance, whence);
+        None
+    }
+
     /// Whether it has an end that can be sought: a text that is made when it is read has none.
     fn has_end(&self) -> bool {
         true
@@ -508,6 +514,9 @@ impl OpenFile {
         }
         if let Some(result) = self.file.seek_result() {
             return Ok(result as usize);
+        }
+        if let Some(result) = self.file.seek(distance, whence) {
+            return result;
         }
         let size = self.file.seek_size().ok_or(Errno::ESPIPE)?;
         let _moving = self.moving.lock()?;

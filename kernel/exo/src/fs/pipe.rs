@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use alloc::{boxed::Box, sync::Arc};
 
-use exo_hal::{mm::frame, sync::SpinLock};
+use exo_hal::{boot::spin_once::Once, mm::frame, sync::SpinLock};
 use linux_raw_sys::{general as abi, ioctl};
 
 use self::content::Content;
@@ -38,6 +38,14 @@ const FIRST_CAPACITY: usize = 4096;
 /// Writes of up to this many bytes are not mixed with others.
 const ATOMIC: usize = 4096;
 
+/// Takes what comes into a pipe by itself, so that no program has to read it.
+pub trait Outlet: Send + Sync {
+    /// There is more in the pipe. Called by a writer with no lock held.
+    fn filled(&self);
+    /// A writer has gone.
+    fn left(&self);
+}
+
 /// A pipe.
 pub struct Pipe {
     content: SpinLock<Content>,
@@ -50,6 +58,7 @@ pub struct Pipe {
     write_openings: AtomicU64,
     readable: WaitQueue,
     writable: WaitQueue,
+    outlet: Once<Arc<dyn Outlet>>,
 }
 
 impl Pipe {
@@ -64,6 +73,7 @@ impl Pipe {
             write_openings: AtomicU64::new(0),
             readable: WaitQueue::new(),
             writable: WaitQueue::new(),
+            outlet: Once::new(),
         })
     }
 
@@ -99,6 +109,63 @@ impl Pipe {
             return 0;
         }
         self.capacity().saturating_sub(content.ring.len())
+    }
+
+    /// Whose it is to take what comes in, for good. EBUSY if there is one.
+    pub fn set_outlet(&self, outlet: Arc<dyn Outlet>) -> Result<()> {
+        if self.outlet.get().is_some() {
+            return Err(Errno::EBUSY);
+        }
+        self.outlet.set(outlet);
+        Ok(())
+    }
+
+    /// Tells who waits for bytes that there are some. Not with a lock held.
+    fn has_more(&self) {
+        self.readable.wake_all();
+        if let Some(outlet) = self.outlet.get() {
+            outlet.filled();
+        }
+    }
+
+    /// Offers `to` what is in the pipe, up to `most` bytes, until it takes less than it was offered; how many bytes it took.
+    pub fn offer(&self, most: usize, mut to: impl FnMut(&[u8]) -> usize) -> usize {
+        let mut done = 0;
+        {
+            let mut content = self.content.lock();
+            while done < most && !content.ring.is_empty() {
+                let run = content.ring.used_run();
+                let offered = run.get(..run.len().min(most - done)).unwrap_or_default();
+                let (count, offered) = (to(offered), offered.len());
+                content.drop_front(count);
+                done += count;
+                if count < offered {
+                    break;
+                }
+            }
+        }
+        if done > 0 {
+            self.writable.wake_all();
+        }
+        done
+    }
+
+    /// Shows all that is in the pipe, for a crash's sake: nothing if somebody holds the lock.
+    pub fn show_in_crash(&self, mut to: impl FnMut(&[u8])) {
+        let Some(mut content) = self.content.try_lock() else { return };
+        while !content.ring.is_empty() {
+            let run = content.ring.used_run();
+            let count = run.len();
+            to(run);
+            content.ring.consumed(count);
+        }
+    }
+
+    /// Bytes that are in it, and whether nobody will ever write more.
+    pub fn fill(&self) -> (usize, bool) {
+        let length = self.content.lock().ring.len();
+        let opened = self.write_openings.load(Ordering::Acquire) > 0;
+        (length, opened && self.writers.load(Ordering::Acquire) == 0)
     }
 
     /// Takes what is there; none if the reader has to wait.
@@ -201,7 +268,7 @@ impl Pipe {
             match step {
                 Ok(count) => {
                     done += count;
-                    self.readable.wake_all();
+                    self.has_more();
                 }
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
@@ -249,6 +316,9 @@ impl Drop for End {
         if self.writes {
             self.pipe.writers.fetch_sub(1, Ordering::AcqRel);
             self.pipe.readable.wake_all();
+            if let Some(outlet) = self.pipe.outlet.get() {
+                outlet.left();
+            }
         }
     }
 }

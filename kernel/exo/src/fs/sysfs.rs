@@ -105,7 +105,11 @@ pub fn remove(path: &str) {
 }
 
 /// Adds a file that can be written too.
-pub fn add_setting(path: &str, show: fn() -> String, store: fn(&str) -> Result<()>) {
+pub fn add_setting(
+    path: &str,
+    show: impl Fn() -> String + Send + Sync + 'static,
+    store: impl Fn(&str) -> Result<()> + Send + Sync + 'static,
+) {
     let store: Store = Box::new(move |value| {
         // A line break at the end is none of the value's.
         store(core::str::from_utf8(value).map_err(|_| Errno::EINVAL)?.trim())

@@ -2,8 +2,9 @@
 //! Terminals: the serial ports with a line discipline, sessions and foreground groups.
 
 mod ioctl;
+mod source;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
@@ -12,7 +13,8 @@ use exo_hal::{boot::spin_once::Once, dev::serial, log, sync::SpinLock, time};
 use exo_logic::line_discipline::{LineDiscipline, Signal, cc, mode};
 use linux_raw_sys::general as abi;
 
-use self::ioctl::WindowSize;
+pub use self::source::last_words;
+use self::{ioctl::WindowSize, source::Source};
 use super::{
     file::{File, Io},
     poll::Events,
@@ -46,6 +48,10 @@ pub struct Terminal {
     size: SpinLock<WindowSize>,
     session: AtomicU32,
     foreground: AtomicU32,
+    /// The pipe whose content it sends.
+    source: SpinLock<Option<Source>>,
+    /// Bytes that came from pipes.
+    from_pipes: AtomicU64,
 }
 
 static TERMINALS: Once<Vec<Arc<Terminal>>> = Once::new();
@@ -68,6 +74,8 @@ pub fn init() {
             size: SpinLock::new(WindowSize { rows: 24, columns: 80, width: 0, height: 0 }),
             session: AtomicU32::new(0),
             foreground: AtomicU32::new(0),
+            source: SpinLock::new(None),
+            from_pipes: AtomicU64::new(0),
         })
     };
     TERMINALS.set((0..serial::PORTS.len()).map(make).collect());
@@ -78,6 +86,7 @@ pub fn add(port: &Arc<dyn CharDevice>) -> Result<()> {
     let terminal = TERMINALS.get().and_then(|t| t.get(port.unit())).ok_or(Errno::ENXIO)?;
     *terminal.port.lock() = Some(port.clone());
     port.listen(terminal.clone());
+    source::add_setting(terminal);
     if port.unit() == 0 && CONSOLE.get().is_none() {
         CONSOLE.set(port.clone());
         log::hand_over(|bytes| {
@@ -101,6 +110,7 @@ pub fn remove(port: &Arc<dyn CharDevice>) {
 impl ByteListener for Terminal {
     fn happened(&self) {
         self.take_received();
+        self.send_from_source();
         // Who polls waits here for room too.
         self.input.wake_all();
         self.room.wake_all();

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
-    io_uring,
+    io_uring, kernel_log,
     task::{current, work},
 };
 
@@ -168,7 +168,7 @@ system_calls! {
     99 plain sysinfo => info::sysinfo(1);
     100 plain times => times::times(1);
     102 lean getuid => credentials::getuid(0);
-    103 plain syslog => info::syslog(3);
+    103 plain syslog => kernel_log::syslog(3);
     104 lean getgid => credentials::getgid(0);
     105 plain setuid => credentials::setuid(1);
     106 plain setgid => credentials::setgid(1);

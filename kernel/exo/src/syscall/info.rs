@@ -74,6 +74,9 @@ fn show_name(of: &SpinLock<Vec<u8>>, out: &mut dyn fmt::Write) -> fmt::Result {
 }
 
 fn store_name(of: &SpinLock<Vec<u8>>, value: &[u8]) -> Result<()> {
+    if !capable(capability::SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
     let name = value.split(|b| matches!(b, b'\n' | 0)).next().unwrap_or_default();
     let name = name.get(..name.len().min(NAME_MAX)).unwrap_or_default().to_vec();
     *of.lock() = name;
@@ -146,14 +149,6 @@ pub(super) fn getrandom(to: usize, length: usize, flags: u32) -> Result {
         return Err(Errno::EINVAL);
     }
     random::fill_user(to, length.min(user::MAX_IO))
-}
-
-/// The kernel's log goes to the console and is not kept.
-pub(super) fn syslog(action: u32, _to: usize, _length: usize) -> Result {
-    match action {
-        0..=10 => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
 }
 
 pub(super) fn getcpu(cpu: usize, node: usize) -> Result {

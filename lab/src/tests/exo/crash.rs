@@ -45,3 +45,20 @@ pub(super) fn a_stack_overflow_meets_the_guard_page(both: &Both<'_>) -> anyhow::
     ensure!(said.contains("crash::overflow_stack+0x"), "the function is not named:\n{said}");
     Ok(())
 }
+
+/// What a program wrote just before is what explains a crash.
+pub(super) fn what_programs_wrote_before_a_crash_arrives(both: &Both<'_>) -> anyhow::Result<()> {
+    let line = "seq 5000; echo last words; echo and errors >&2; echo c > /proc/sysrq-trigger";
+    let command = ["sh", "-c", line].map(str::to_owned);
+    let config = Config { smp: 2, ..both.exo.config() };
+    let outcome = machine::run(&both.exo.parts, &config, &command, Output::Capture)?;
+    ensure!(outcome.status == STATUS_MACHINE_FAILED, "status {}", outcome.status);
+    let (stdout, stderr) = (outcome.captured.stdout, outcome.captured.stderr);
+    ensure!(
+        stdout.ends_with("\n5000\nlast words\n"),
+        "stdout ends too early: {:?}",
+        stdout.lines().next_back()
+    );
+    ensure!(stderr.contains("and errors\n"), "stderr lacks the last line: {stderr}");
+    Ok(())
+}

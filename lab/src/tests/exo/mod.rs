@@ -47,6 +47,7 @@ const TESTS: &[(&str, ExoTest)] = &[
         programs::what_the_kernel_holds_for_a_program_counts_as_its_own,
     ),
     ("exo::random_calls_do_not_stop_the_kernel", programs::random_calls_do_not_stop_the_kernel),
+    ("exo::what_programs_wrote_before_a_crash_arrives", crash::what_programs_wrote_before_a_crash_arrives),
     ("exo::the_machine_ends_through_its_exit_device", programs::the_machine_ends_through_its_exit_device),
     ("exo::io_uring_behaves_alike", io_uring::io_uring_behaves_alike),
     ("exo::io_uring_reads_and_writes_disks", io_uring::io_uring_reads_and_writes_disks),

@@ -62,7 +62,7 @@ impl Pipe {
             reserve(&mut content, bytes.len())?;
             content.put_back(bytes);
         }
-        self.readable.wake_all();
+        self.has_more();
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl Pipe {
             reserve(&mut content, bytes.len())?;
             content.put(bytes);
         }
-        self.readable.wake_all();
+        self.has_more();
         Ok(())
     }
 
@@ -105,7 +105,7 @@ impl Pipe {
             }
             drop(from_content);
             drop(to_content);
-            to.readable.wake_all();
+            to.has_more();
             if !keep {
                 self.writable.wake_all();
             }

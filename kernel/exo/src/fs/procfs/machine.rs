@@ -13,6 +13,7 @@ use exo_hal::{
     mm::{frame, heap},
     power, time,
 };
+use exo_logic::credentials::capability;
 
 use super::TICK_NS;
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     fs::device,
     sched,
     syscall::info,
-    task::table,
+    task::{credentials::capable, table},
 };
 
 pub(super) fn command_line(out: &mut dyn Write) -> Result {
@@ -123,6 +124,9 @@ fn family_and_model(signature: u32) -> (u32, u32) {
 
 /// Magic keys, as far as they mean something here: `c` crashes, `b` resets, `o` switches off, `s` writes disks' caches back.
 pub(super) fn sysrq(keys: &[u8]) -> errno::Result<()> {
+    if !capable(capability::SYS_BOOT) {
+        return Err(Errno::EPERM);
+    }
     match keys.first() {
         Some(b'c') => panic!("asked for by /proc/sysrq-trigger"),
         Some(b'b') => power::reset(),
