@@ -51,6 +51,9 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
         }
     } else {
         let file = current().files.get(fd)?;
+        if file.is_path_only() {
+            return Err(Errno::EBADF);
+        }
         if !file.can_read() || shared && area.contains(Flags::WRITE) && !file.can_write() {
             return Err(Errno::EACCES);
         }
