@@ -147,6 +147,15 @@ impl AddressSpace {
         {
             return Err(Errno::EACCES);
         }
+        let is_sealed = |area: &Area<Backing>| matches!(&area.backing, Backing::File { pages, shared: true, .. } if pages.seals.forbid_writing());
+        if protection.contains(Flags::WRITE)
+            && inner
+                .areas
+                .overlapping(start, end)
+                .any(|area| !area.flags.contains(Flags::WRITE) && is_sealed(area))
+        {
+            return Err(Errno::EACCES);
+        }
         if !oom::has_room(0) || !inner.areas.protect(start, end, protection) {
             return Err(Errno::ENOMEM);
         }

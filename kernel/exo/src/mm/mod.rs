@@ -11,6 +11,7 @@ mod page_map;
 pub mod pages;
 mod pin;
 mod quota;
+mod seals;
 
 use alloc::{sync::Arc, vec::Vec};
 

@@ -16,8 +16,9 @@ use exo_hal::{
     },
     sync::SpinLock,
 };
+use linux_raw_sys::general::{F_SEAL_SEAL, F_SEAL_WRITE};
 
-use super::{page_map::PageMap, quota::Quota};
+use super::{page_map::PageMap, quota::Quota, seals::Seals};
 use crate::{
     errno::{Errno, Result},
     sched::mutex::Mutex,
@@ -58,6 +59,8 @@ pub struct Pages {
     /// Held by whoever writes or changes the size: an append finds the end where it was, and two writes do not mix.
     changing: Mutex,
     sharing: Sharing,
+    /// What may not be done to it.
+    pub seals: Seals,
     /// Where its pages count.
     quota: Option<Arc<Quota>>,
     /// What must stay as long as anybody has it mapped.
@@ -95,6 +98,7 @@ impl Pages {
             is_file: false,
             changing: Mutex::new(),
             sharing,
+            seals: Seals::default(),
             quota: None,
             _keeps: Some(keeps),
         }
@@ -215,6 +219,35 @@ impl Pages {
         }
         if let Some(quota) = &self.quota {
             quota.uncharge(pages);
+        }
+    }
+
+    /// Adds seals while nobody changes it. EBUSY, and no seal, if `is_in_use` says so then.
+    pub fn seal(&self, bits: u32, is_in_use: impl FnOnce() -> bool) -> Result<()> {
+        let _changing = self.changing.lock()?;
+        let old = self.seals.bits();
+        if old & F_SEAL_SEAL != 0 {
+            return Err(Errno::EPERM);
+        }
+        // First the seal, then the look: who maps it from now on sees the seal.
+        self.seals.add(bits);
+        if bits & F_SEAL_WRITE != 0 && old & F_SEAL_WRITE == 0 && (is_in_use() || self.is_pinned()) {
+            self.seals.take_back(bits & !old);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
+    }
+
+    /// Whether a device or a ring has hold of a page, to write to it later.
+    fn is_pinned(&self) -> bool {
+        let mut next = 0;
+        loop {
+            let frames = self.frames.lock();
+            let Some(index) = frames.first_present(next) else { return false };
+            if frames.get(index).is_some_and(Frame::is_pinned) {
+                return true;
+            }
+            next = index + 1;
         }
     }
 
@@ -343,7 +376,13 @@ impl Pages {
         if length > 0 && room == 0 {
             return Err(Errno::EFBIG);
         }
-        let count = self.write_with(offset, length.min(room), copy)?;
+        let length = length.min(room);
+        if length > 0 {
+            self.seals.check_write()?;
+            let size = self.size();
+            self.seals.check_size(size, size.max(offset + length as u64))?;
+        }
+        let count = self.write_with(offset, length, copy)?;
         Ok((offset, count))
     }
 
@@ -353,6 +392,7 @@ impl Pages {
             return Err(Errno::EFBIG);
         }
         let _changing = self.changing.lock()?;
+        self.seals.check_size(self.size(), size)?;
         let old = self.size.swap(size, Ordering::AcqRel);
         if size < old {
             self.discard(size.div_ceil(PAGE), u64::MAX);
@@ -379,6 +419,7 @@ impl Pages {
     /// Makes `start..end` read as zeros, and gives back the memory of whole pages.
     pub fn punch_hole(&self, start: u64, end: u64) -> Result<()> {
         let _changing = self.changing.lock()?;
+        self.seals.check_write()?;
         let (first, last) = (start.div_ceil(PAGE), end / PAGE);
         if first > last {
             self.zero_part(start, end);
@@ -393,6 +434,7 @@ impl Pages {
     /// Gives memory to `start..end`: all of it, or none with ENOSPC. The file grows to `end` unless `keeps_size`.
     pub fn allocate(&self, start: u64, end: u64, keeps_size: bool) -> Result<()> {
         let _changing = self.changing.lock()?;
+        self.seals.check_size(self.size(), self.size().max(end))?;
         let (first, last) = (start / PAGE, end.div_ceil(PAGE));
         let wanted = usize::try_from(last - first).map_err(|_| Errno::ENOSPC)?;
         let limit = self.quota.as_ref().map_or(0, |quota| quota.limit());

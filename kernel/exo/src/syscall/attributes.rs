@@ -31,6 +31,12 @@ fn set_mode(path: &Path, mode: u32) -> Result {
     if path.kind() == kind::LINK {
         return Err(Errno::EOPNOTSUPP);
     }
+    if let Body::File(pages) = &path.body {
+        let changes = (path.meta().mode ^ mode) & 0o111 != 0;
+        if changes && pages.seals.bits() & abi::F_SEAL_EXEC != 0 {
+            return Err(Errno::EPERM);
+        }
+    }
     path.change(|meta| meta.mode = meta.mode & kind::MASK | mode & 0o7777);
     Ok(0)
 }

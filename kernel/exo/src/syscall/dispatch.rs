@@ -20,8 +20,8 @@ use exo_logic::seen::Seen;
 
 use super::{
     Argument, attributes, blocks, credentials, descriptors, fcntl, futexes, identity, info, ipcs,
-    lean as lean_calls, locks, memory, mounts, names, open, polling, prctl, processes, read_write, signals,
-    sizes, socket_options, sockets, splice, status, times,
+    lean as lean_calls, locks, memory, mounts, names, open, polling, prctl, processes, read_write, seals,
+    signals, sizes, socket_options, sockets, splice, status, times,
 };
 use crate::{
     errno::{Errno, Result},
@@ -278,7 +278,7 @@ system_calls! {
     309 plain getcpu => info::getcpu(2);
     316 plain renameat2 => names::renameat2(5);
     318 plain getrandom => info::getrandom(3);
-    319 plain memfd_create => open::memfd_create(2);
+    319 plain memfd_create => seals::memfd_create(2);
     322 regs execveat => processes::execveat(0);
     325 plain mlock2 => memory::lock_with(3);
     326 plain copy_file_range => splice::copy_file_range(6);

@@ -9,7 +9,7 @@ use linux_raw_sys::general as abi;
 
 use crate::{
     errno::{Errno, Result},
-    fs::file::MapWish,
+    fs::{file::MapWish, node::Body},
     mm::{Backing, Pages, map::Place},
     task::{current, limits::index},
     user,
@@ -43,6 +43,7 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
     };
     let mut area = protection(bits)?;
     area.set(Flags::SHARED, shared);
+    let mut sealable = None;
     let backing = if flags & abi::MAP_ANONYMOUS != 0 {
         if shared {
             Backing::File { pages: Arc::new(Pages::new(length as u64)), offset: 0, shared }
@@ -60,6 +61,12 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
         if area.contains(Flags::EXECUTE) && file.mount.has(abi::MS_NOEXEC) {
             return Err(Errno::EPERM);
         }
+        if let Body::File(pages) = &file.node.body {
+            if shared && area.contains(Flags::WRITE) && pages.seals.forbid_writing() {
+                return Err(Errno::EPERM);
+            }
+            sealable = Some(pages.clone());
+        }
         let opened = file.file();
         match opened.map(MapWish { length, offset, area })? {
             Some(pages) => Backing::File { pages, offset: opened.mapped_from(offset), shared },
@@ -74,7 +81,14 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
     } else {
         Place::Hint(address)
     };
-    current().memory().map(place, length, area, backing, limit(index::AS))
+    let at = current().memory().map(place, length, area, backing, limit(index::AS))?;
+    // A seal may have come meanwhile, whose owner did not find this mapping.
+    let is_late = |pages: &Arc<Pages>| shared && area.contains(Flags::WRITE) && pages.seals.forbid_writing();
+    if sealable.is_some_and(|pages| is_late(&pages)) {
+        current().memory().unmap(at, length)?;
+        return Err(Errno::EPERM);
+    }
+    Ok(at)
 }
 
 pub(super) fn munmap(address: usize, length: usize) -> Result {

@@ -23,6 +23,7 @@ mod polling;
 mod prctl;
 mod processes;
 mod read_write;
+mod seals;
 mod signals;
 mod sizes;
 mod socket_options;

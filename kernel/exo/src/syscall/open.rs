@@ -79,7 +79,7 @@ pub(super) fn creat(path: usize, mode: u32) -> Result {
 }
 
 /// O_LARGEFILE as the kernel has it; the C library's is 0 for 64-bit programs.
-const LARGE_FILE: u32 = 0o100_000;
+pub(super) const LARGE_FILE: u32 = 0o100_000;
 
 /// Which of open's flags an open file keeps.
 fn kept(flags: u32) -> u32 {
@@ -87,23 +87,6 @@ fn kept(flags: u32) -> u32 {
         return flags & (abi::O_PATH | abi::O_DIRECTORY | abi::O_NOFOLLOW);
     }
     flags & !(abi::O_CREAT | abi::O_EXCL | abi::O_TRUNC | abi::O_CLOEXEC) | LARGE_FILE
-}
-
-/// A file without a name.
-pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
-    /// Longest name on Linux, with its end.
-    const LONGEST: usize = 250;
-    user::read_string(name, LONGEST, Errno::EINVAL)?;
-    // Nothing can be sealed here.
-    if flags & !(abi::MFD_CLOEXEC | abi::MFD_EXEC) != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let body = Body::File(Arc::new(Pages::new(0)));
-    let node = Node::new(FileSystem::Anonymous, kind::REGULAR | 0o777, body);
-    // It never has a name.
-    node.change(|meta| meta.links = 0);
-    let opened = file::open(&Path { mount: mount::anonymous(), node }, abi::O_RDWR | LARGE_FILE)?;
-    current().files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }
 
 pub(super) fn openat(directory: i32, path: usize, flags: u32, mode: u32) -> Result {

@@ -140,19 +140,18 @@ fn exec_at(
     flags: u32,
     regs: &mut Regs,
 ) -> Result {
-    let mut path = user::read_path(path as usize)?;
+    let path = user::read_path(path as usize)?;
     let mut room = exec::room_for_strings();
     let strings = Strings {
         arguments: read_strings(arguments as usize, &mut room)?,
         environment: read_strings(environment as usize, &mut room)?,
     };
-    let from = start(directory, &path)?;
-    if path.is_empty() {
-        if flags & abi::AT_EMPTY_PATH == 0 {
-            return Err(Errno::ENOENT);
-        }
-        path = current().files.get(directory)?.path().path();
-    }
+    let from = if path.is_empty() && flags & abi::AT_EMPTY_PATH != 0 {
+        // The file itself, whether it has a name or not.
+        Some(current().files.get(directory)?.path())
+    } else {
+        start(directory, &path)?.filter(|_| !path.is_empty())
+    };
     let follow = if flags & abi::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
     exec::exec(from.as_ref(), &path, follow, strings, regs)?;
     Ok(0)

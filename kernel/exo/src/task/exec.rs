@@ -59,6 +59,9 @@ impl Strings {
 }
 
 fn find_node(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Path> {
+    if path.is_empty() {
+        return start.cloned().ok_or(Errno::ENOENT);
+    }
     let last = path::walk(start, path, follow)?;
     let found = last.found.ok_or(Errno::ENOENT)?;
     found.remember_file_place(&last.directory, &last.name);
@@ -121,7 +124,7 @@ fn refuse_dynamic(path: &[u8], interpreter: &[u8]) -> Errno {
     if path::resolve(None, interpreter, Follow::Yes).is_ok() { Errno::ELIBBAD } else { Errno::ENOENT }
 }
 
-/// Finds the file, following `#!` lines.
+/// Finds the file (`start` itself if the path is empty), following `#!` lines.
 fn find(
     start: Option<&Path>,
     path: &[u8],
@@ -299,6 +302,8 @@ pub fn exec(
         strings.arguments.push(Vec::new());
     }
     let (executing, plan) = find(start, path, follow, &mut strings)?;
+    let own_path = if path.is_empty() { executing.path().path() } else { Vec::new() };
+    let path = if path.is_empty() { &own_path } else { path };
     if strings.size() > room_for_strings() {
         return Err(Errno::E2BIG);
     }

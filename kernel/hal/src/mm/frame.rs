@@ -366,7 +366,7 @@ impl Frame {
 
     /// Whether somebody has pinned it.
     #[inline]
-    pub(super) fn is_pinned(&self) -> bool {
+    pub fn is_pinned(&self) -> bool {
         count(self.0).is_pinned()
     }
 
