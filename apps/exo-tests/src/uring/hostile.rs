@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 
@@ -145,7 +146,64 @@ fn refusals() -> Outcome {
     if result != -1 {
         return Err(failed("a ring registered itself"));
     }
+    no_circles()?;
+    issuers()
+}
+
+/// Rings that hold a descriptor that leads to themselves, more of them than there can be workers: each is let go.
+fn no_circles() -> Outcome {
+    for _ in 0..300 {
+        let ring = Raw::new()?;
+        let link = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+            .open(format!("/proc/self/fd/{}", ring.fd.as_raw_fd()))?;
+        let fd = link.as_raw_fd();
+        // SAFETY: one descriptor is pointed to.
+        let result =
+            unsafe { libc::syscall(libc::SYS_io_uring_register, ring.fd.as_raw_fd(), 2, &raw const fd, 1) };
+        if result != -1 {
+            return Err(failed("a ring registered what leads to itself"));
+        }
+    }
+    let mut params = [0; 30];
+    // IORING_SETUP_SQPOLL: it needs a worker.
+    params[2] = 2;
+    drop(setup(8, &mut params)?);
     Ok(())
+}
+
+/// A ring of one thread's own, with completions when that thread asks for them.
+fn issuers() -> Outcome {
+    const COOP: u32 = 1 << 8;
+    const TASKRUN_FLAG: u32 = 1 << 9;
+    const SINGLE: u32 = 1 << 12;
+    const DEFER: u32 = 1 << 13;
+    for (flags, works) in [
+        (COOP, true),
+        (COOP | TASKRUN_FLAG, true),
+        (TASKRUN_FLAG, false),
+        (SINGLE, true),
+        (SINGLE | DEFER, true),
+        (COOP | SINGLE | DEFER, true),
+        (DEFER, false),
+        (SINGLE | DEFER | 2, false),
+    ] {
+        let mut params = [0; 30];
+        params[2] = flags;
+        if setup(8, &mut params).is_ok() != works {
+            return Err(failed(format!("setting up with {flags:#x} did not give {works}")));
+        }
+    }
+    let mut params = [0; 30];
+    params[2] = SINGLE | DEFER;
+    let ring = setup(8, &mut params)?;
+    let fd = ring.as_raw_fd();
+    expect(enter(fd, 1, 0, 0), 0, "its own thread")?;
+    let other = thread::spawn(move || (enter(fd, 1, 0, 0), enter(fd, 0, 0, 1))).join();
+    let (submits, waits) = other.map_err(|_| failed("a thread ended"))?;
+    expect(submits, libc::EEXIST, "submitting in another thread")?;
+    expect(waits, libc::EEXIST, "waiting in another thread")
 }
 
 /// Indices that lie: what the kernel says of its own afterwards is still true.

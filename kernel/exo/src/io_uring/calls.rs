@@ -52,7 +52,14 @@ const SETUP_FLAGS: u32 = abi::IORING_SETUP_SQPOLL
     | abi::IORING_SETUP_CQSIZE
     | abi::IORING_SETUP_CLAMP
     | abi::IORING_SETUP_SUBMIT_ALL
-    | abi::IORING_SETUP_COOP_TASKRUN;
+    | abi::IORING_SETUP_COOP_TASKRUN
+    | abi::IORING_SETUP_TASKRUN_FLAG
+    | abi::IORING_SETUP_SINGLE_ISSUER
+    | abi::IORING_SETUP_DEFER_TASKRUN;
+
+/// What says how the submitting thread is interrupted to complete requests. It never is: whoever completes one writes the ring.
+const TASK_RUN: u32 =
+    abi::IORING_SETUP_COOP_TASKRUN | abi::IORING_SETUP_TASKRUN_FLAG | abi::IORING_SETUP_DEFER_TASKRUN;
 
 /// What programs may count on.
 const FEATURES: u32 = abi::IORING_FEAT_SINGLE_MMAP
@@ -73,7 +80,10 @@ fn settings(params: &Params) -> Result<Settings> {
     if params.flags & !SETUP_FLAGS != 0
         || params.reserved != [0; 3]
         || has(abi::IORING_SETUP_SQ_AFF) && !polled
-        || has(abi::IORING_SETUP_COOP_TASKRUN) && polled
+        || has(TASK_RUN) && polled
+        || has(abi::IORING_SETUP_DEFER_TASKRUN) && !has(abi::IORING_SETUP_SINGLE_ISSUER)
+        || has(abi::IORING_SETUP_TASKRUN_FLAG)
+            && !has(abi::IORING_SETUP_COOP_TASKRUN | abi::IORING_SETUP_DEFER_TASKRUN)
     {
         return Err(Errno::EINVAL);
     }
@@ -87,7 +97,8 @@ fn settings(params: &Params) -> Result<Settings> {
         u64::MAX
     };
     let idle_ms = if params.sq_thread_idle == 0 { DEFAULT_IDLE_MS } else { params.sq_thread_idle };
-    Ok(Settings { flags: params.flags, idle_ns: u64::from(idle_ms) * 1_000_000, affinity })
+    let idle_ns = u64::from(idle_ms) * 1_000_000;
+    Ok(Settings { flags: params.flags, idle_ns, affinity, issuer: current().tid() })
 }
 
 /// `io_uring_setup`.
@@ -166,6 +177,7 @@ pub fn enter(fd: i32, to_submit: u32, min_complete: u32, flags: u32, argument: u
         }
         to_submit as usize
     } else if to_submit > 0 {
+        ring.check_issuer(abi::IORING_SETUP_SINGLE_ISSUER)?;
         let count = ring.submit(to_submit, &files)?;
         if count != to_submit as usize {
             return Ok(count);
@@ -177,6 +189,7 @@ pub fn enter(fd: i32, to_submit: u32, min_complete: u32, flags: u32, argument: u
     if flags & abi::IORING_ENTER_GETEVENTS == 0 {
         return Ok(submitted);
     }
+    ring.check_issuer(abi::IORING_SETUP_DEFER_TASKRUN)?;
     let waited = wait_argument(flags, argument, size).and_then(|(mask, deadline)| {
         ring.flush();
         if ring.ready() >= min_complete.min(ring.layout.completions) {
@@ -237,6 +250,7 @@ pub fn register(fd: i32, operation: u32, argument: usize, count: u32) -> Result 
     const FILES_UPDATE: u32 = number(register_op::IORING_REGISTER_FILES_UPDATE);
     const PROBE: u32 = number(register_op::IORING_REGISTER_PROBE);
     let ring = ring::of(&*current().files.get(fd)?)?;
+    ring.check_issuer(abi::IORING_SETUP_SINGLE_ISSUER)?;
     let count = count as usize;
     match operation {
         BUFFERS => register_buffers(&ring, argument, count),

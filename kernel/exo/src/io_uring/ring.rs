@@ -75,6 +75,8 @@ pub struct Settings {
     pub idle_ns: u64,
     /// The CPUs of the worker, a bit each.
     pub affinity: u64,
+    /// The thread that made it: with IORING_SETUP_SINGLE_ISSUER the only one that may submit.
+    pub issuer: u32,
 }
 
 /// An io_uring.
@@ -144,6 +146,12 @@ impl Ring {
         self.settings.flags & abi::IORING_SETUP_SQPOLL != 0
     }
 
+    /// EEXIST if the ring is another thread's alone.
+    pub fn check_issuer(&self, flag: u32) -> Result<()> {
+        let is_others = self.settings.flags & flag != 0 && self.settings.issuer != current().tid();
+        if is_others { Err(Errno::EEXIST) } else { Ok(()) }
+    }
+
     /// Submissions that wait to be taken.
     pub fn waiting(&self) -> u32 {
         self.submissions.lock().waiting(&self.shared)
@@ -168,7 +176,8 @@ impl Ring {
         let file = if entry.flags & flag::FIXED_FILE != 0 {
             self.resources.lock().file(entry.fd)
         } else {
-            files.get(entry.fd).ok()
+            // A request that waits, perhaps for ever, must not keep its own ring open, nor one that keeps another.
+            files.get(entry.fd).ok().filter(|file| !file.is_path_only() && file.file().io_ring().is_none())
         };
         Some(Job::new(&entry, file))
     }

@@ -13,7 +13,7 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
-        node::{Node, kind},
+        node::{Body, Node, kind},
         path::Path,
     },
     task::current,

@@ -15,11 +15,10 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile, file,
-        mount::{self, Writing},
-        node::{Body, FileSystem, Node, kind},
+        mount::Writing,
+        node::{Body, Node},
         path::{self, Follow, Path},
     },
-    mm::Pages,
     task::current,
     user,
 };
