@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // On Linux it prints: a mapping is in the way: EBUSY
-// Files without a name and their seals.
+// Files without a name, their seals, and starting one as a program.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -124,8 +125,30 @@ static void mappings(void)
 	told("seals", fcntl(fd, F_GET_SEALS));
 }
 
-int main(void)
+static void executes(const char *self)
 {
+	char bytes[65536];
+	long count;
+	int status, from = open(self, O_RDONLY), fd = memfd_create("program", MFD_EXEC | MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	while ((count = read(from, bytes, sizeof(bytes))) > 0)
+		write(fd, bytes, count);
+	fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	fflush(stdout);
+	if (fork() == 0) {
+		char *arguments[] = { "x", "runs", NULL }, *none[] = { NULL };
+
+		fexecve(fd, arguments, none);
+		_exit(errno);
+	}
+	wait(&status);
+	printf("the program ended with %d\n", WEXITSTATUS(status));
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		return 77;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	flags();
 	uses(sealed(0));
@@ -135,5 +158,6 @@ int main(void)
 	uses(sealed(F_SEAL_FUTURE_WRITE | F_SEAL_GROW));
 	uses(sealed(F_SEAL_SEAL));
 	mappings();
+	executes(argv[0]);
 	return 0;
 }

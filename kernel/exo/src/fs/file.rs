@@ -747,6 +747,12 @@ impl File for PathOnly {
     }
 }
 
+/// Opens a file without a name that was just made. As on Linux, who has made it may both write and start it.
+pub fn open_nameless(path: &Path, pages: &Arc<Pages>, flags: u32) -> Arc<OpenFile> {
+    let file = Box::new(Regular { node: path.node.clone(), pages: pages.clone() });
+    OpenFile::at(file, path.clone(), flags, None)
+}
+
 /// Opens what is at a place.
 pub fn open(path: &Path, flags: u32) -> Result<Arc<OpenFile>> {
     let node = &path.node;

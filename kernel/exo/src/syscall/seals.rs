@@ -44,11 +44,12 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
         mode = 0o666;
         pages.seals.add(abi::F_SEAL_EXEC);
     }
-    let node = Node::new(FileSystem::Anonymous, kind::REGULAR | mode, Body::File(Arc::new(pages)));
+    let pages = Arc::new(pages);
+    let node = Node::new(FileSystem::Anonymous, kind::REGULAR | mode, Body::File(pages.clone()));
     // It never has a name.
     node.change(|meta| meta.links = 0);
-    let opened =
-        file::open(&Path { mount: mount::anonymous(), node }, abi::O_RDWR | super::open::LARGE_FILE)?;
+    let path = Path { mount: mount::anonymous(), node };
+    let opened = file::open_nameless(&path, &pages, abi::O_RDWR | super::open::LARGE_FILE);
     current().files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }
 
