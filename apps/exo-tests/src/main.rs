@@ -44,7 +44,7 @@ Tests that end with 1 and say why if something is wrong:
   disk-write    writes a disk in rounds and says which of them are flushed
   disk-verify   what was flushed is on the disk
   disk-use      uses a disk until it gives errors, and says which
-  fuzz          random system calls with random arguments, by processes that
+  fuzz          random system calls and short sequences of them, by processes that
                 are replaced when they end; what they did is up to them
 
 Options of fuzz:
