@@ -115,9 +115,10 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// A length: page sizes, odd ones, and up to 2 GiB.
+    /// A length: page sizes, odd ones, and now and then up to 2 GiB, which take their time.
     pub(crate) fn size(&mut self) -> u64 {
-        let shift = self.random.below(32);
+        let shifts = if self.random.below(40) == 0 { 32 } else { 19 };
+        let shift = self.random.below(shifts);
         let size = 1_u64 << shift;
         match self.random.below(3) {
             0 => size,
