@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs that make the kernel use memory for them: page tables, files. The kernel lives, and others are served
+//! Programs that make the kernel use memory for them: page tables, files, signals. The kernel lives, and others are served
 //! while it happens. For a machine with 128 MiB.
 
 use std::io;
@@ -15,7 +15,8 @@ const PAGE: usize = 4096;
 
 pub(crate) fn run() -> Outcome {
     for (name, hoard) in [
-        ("a terabyte of page tables", page_tables as fn() -> i32),
+        ("full queues of signals", signals as fn() -> i32),
+        ("a terabyte of page tables", page_tables),
         ("page tables that stay", page_tables_that_stay),
         ("files", files),
         ("files without a name", files_without_name),
@@ -41,9 +42,10 @@ fn beside(hoard: fn() -> i32) -> Outcome {
     }
     // Whatever has become of it.
     let _ = child.kill();
-    child.wait()?.err().map_or(Ok(()), |signal| {
-        if signal == libc::SIGKILL { Ok(()) } else { Err(failed(format!("it ended by signal {signal}"))) }
-    })?;
+    match child.wait()? {
+        Ok(0) | Err(libc::SIGKILL) => {}
+        other => return Err(failed(format!("it ended with {other:?}"))),
+    }
     // SAFETY: removes what `files` may have left.
     unsafe { libc::unlink(c"/tmp/hoard".as_ptr()) };
     works()
@@ -103,4 +105,33 @@ fn files_without_name() -> i32 {
     // SAFETY: the name is a string.
     fill(unsafe { libc::memfd_create(c"hoard".as_ptr(), 0) });
     wait_for_the_end()
+}
+
+/// Queues signals to the calling thread until there is no room; whether that is what it was told then.
+fn fill_own_queue() -> bool {
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: `set` is made by the first call; the other calls read it and `info`, and write nothing.
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), null_mut());
+        let (process, thread) = (libc::getpid(), libc::syscall(libc::SYS_gettid));
+        for turn in 0..1024 {
+            let signal = libc::SIGRTMIN() + turn % 8;
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            info.si_code = libc::SI_QUEUE;
+            if libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, &raw const info) != 0 {
+                return io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN);
+            }
+        }
+    }
+    true
+}
+
+/// A thousand threads that each queue a thousand signals, which nobody takes. All are told when there is no more room.
+fn signals() -> i32 {
+    let start = || std::thread::Builder::new().stack_size(64 << 10).spawn(fill_own_queue);
+    let threads: Vec<_> = (0..1000).map_while(|_| start().ok()).collect();
+    let count = threads.len();
+    let good = threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|good| *good).count();
+    i32::from(count < 500 || good < count)
 }

@@ -228,7 +228,9 @@ pub fn first_program(regs: &mut Regs) {
     let environment = ["HOME=/", "TERM=linux", "PATH=/bin:/sbin:/usr/bin:/usr/sbin"];
     let environment = environment.iter().map(|e| e.as_bytes().to_vec()).collect();
     let strings = Strings { arguments, environment };
-    if let Err(error) = exec::exec(None, program, Follow::Yes, strings, regs) {
+    let started =
+        exec::find_node(None, program, Follow::Yes).and_then(|node| exec::exec(node, program, strings, regs));
+    if let Err(error) = started {
         log!("cannot start {}: error {}", options.init.unwrap_or("/init"), error.0);
         power::power_off(Exit::Panic);
     }

@@ -65,16 +65,16 @@ pub fn create() -> Arc<OpenFile> {
     OpenFile::new(Box::new(Handle(Endpoint::default())), node, linux_raw_sys::general::O_RDWR)
 }
 
-/// Waits until somebody puts a message into the running task.
-fn wait_for_message(endpoint: Option<&Endpoint>) -> Result<Message> {
+/// Waits until somebody puts a message into the running task. `withdraw` is asked when a signal comes: whether nobody has begun to
+/// deliver one, and nobody will. A message that is on its way is not lost.
+fn wait_for_message(withdraw: impl FnOnce() -> bool) -> Result<Message> {
     let task = current();
-    let waited = wait_on(&[], None, true, || task.ipc.lock().take());
-    waited.map_err(|_| {
-        if let Some(endpoint) = endpoint {
-            endpoint.state.lock().receivers.retain(|t| t.tid() != task.tid());
-        }
-        Errno::EINTR
-    })
+    let arrived = || task.ipc.lock().take();
+    match wait_on(&[], None, true, arrived) {
+        Ok(message) => Ok(message),
+        Err(_) if withdraw() => Err(Errno::EINTR),
+        Err(_) => wait_on(&[], None, false, arrived).map_err(|_| Errno::EINTR),
+    }
 }
 
 fn deliver(to: &Arc<Task>, message: Message) {
@@ -104,6 +104,15 @@ impl Endpoint {
         state.senders.len() != before
     }
 
+    /// Takes the running task out of those that wait for a message; false if one is on its way to it.
+    fn stop_receiving(&self) -> bool {
+        let own = current().tid();
+        let mut state = self.state.lock();
+        let before = state.receivers.len();
+        state.receivers.retain(|t| t.tid() != own);
+        state.receivers.len() != before
+    }
+
     /// Sends; returns when a receiver has the message.
     pub fn send(&self, words: [u64; WORDS]) -> Result<()> {
         if self.offer(Message { words, caller: 0 }) {
@@ -125,7 +134,9 @@ impl Endpoint {
         *task.ipc.lock() = None;
         task.awaiting.store(self.address(), Ordering::Release);
         self.offer(Message { words, caller: task.tid() });
-        let answer = wait_for_message(None);
+        let answer = wait_for_message(|| {
+            task.awaiting.compare_exchange(self.address(), 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        });
         task.awaiting.store(0, Ordering::Release);
         match answer {
             Ok(answer) => Ok(answer),
@@ -167,7 +178,7 @@ impl Endpoint {
                 }
                 Ok(sender.message)
             }
-            None => wait_for_message(Some(self)).map_err(|_| Errno::RESTART),
+            None => wait_for_message(|| self.stop_receiving()).map_err(|_| Errno::RESTART),
         }
     }
 }

@@ -22,8 +22,7 @@ use crate::{
     errno::{Errno, Result},
     mm::oom,
     sched::wait::{Ended, WaitQueue, wait_for},
-    signal::{self, Info, number},
-    task::current,
+    signal::{self, number},
     user,
 };
 
@@ -280,7 +279,7 @@ impl Pipe {
 
 /// Nobody reads: the thread that writes gets SIGPIPE.
 fn no_reader() -> Errno {
-    let _ = signal::send_to_task(&current().arc(), Info::kernel(number::SIGPIPE));
+    signal::send_to_self(number::SIGPIPE);
     Errno::EPIPE
 }
 

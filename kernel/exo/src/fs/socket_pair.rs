@@ -24,7 +24,7 @@ use crate::{
     errno::{Errno, Result},
     mm::{self, oom},
     sched::wait::{Ended, WaitQueue, wait_on},
-    signal::{self, Info, number},
+    signal::{self, number},
     task::current,
     user,
 };
@@ -322,7 +322,7 @@ impl Socket {
 
     fn no_reader(&self, options: Options) -> Errno {
         if options.signal && self.pair.kind == Kind::Stream {
-            let _ = signal::send_to_task(&current().arc(), Info::kernel(number::SIGPIPE));
+            signal::send_to_self(number::SIGPIPE);
         }
         Errno::EPIPE
     }

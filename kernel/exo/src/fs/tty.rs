@@ -22,8 +22,8 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     sched::wait::{Ended, WaitQueue, wait_on},
-    signal::{Info, number},
-    task::{current, table},
+    signal::{IGNORE, Info, number},
+    task::{current, session, table},
     user,
 };
 
@@ -150,6 +150,11 @@ impl Terminal {
         self.foreground.load(Ordering::Relaxed)
     }
 
+    /// Whether it is the running process's terminal.
+    fn is_own(self: &Arc<Self>) -> bool {
+        current().process.terminal.lock().as_ref().is_some_and(|own| Arc::ptr_eq(own, self))
+    }
+
     fn make_controlling(self: &Arc<Self>) {
         let task = current();
         let process = &task.process;
@@ -160,7 +165,9 @@ impl Terminal {
 
     /// The session's leader is gone or has let go.
     pub fn release(&self, session: u32) {
-        let _ = self.session.compare_exchange(session, 0, Ordering::AcqRel, Ordering::Relaxed);
+        if self.session.compare_exchange(session, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.foreground.store(0, Ordering::Relaxed);
+        }
     }
 
     fn port(&self) -> Option<Arc<dyn CharDevice>> {
@@ -233,15 +240,18 @@ impl Terminal {
     fn check_foreground(self: &Arc<Self>, signal: u32) -> Result<()> {
         let task = current();
         let process = &task.process;
-        let own = process.terminal.lock().as_ref().is_some_and(|t| Arc::ptr_eq(t, self));
         let group = process.group.load(Ordering::Relaxed);
         let foreground = self.foreground();
-        if !own || foreground == 0 || group == foreground {
+        if !self.is_own() || foreground == 0 || group == foreground {
             return Ok(());
         }
         let blocked = crate::signal::SignalSet(task.blocked.load(Ordering::Relaxed)).has(signal);
-        if blocked || process.actions().get(signal).handler == 1 {
+        if blocked || process.actions().get(signal).handler == IGNORE {
             return if signal == number::SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
+        }
+        // Nobody could continue it.
+        if session::is_orphaned(process) {
+            return Err(Errno::EIO);
         }
         for member in table::group(group) {
             member.signal(Info::kernel(signal));

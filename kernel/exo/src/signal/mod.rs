@@ -59,13 +59,6 @@ const SYNCHRONOUS: SignalSet = SignalSet::of(number::SIGSEGV)
     .and(SignalSet::of(number::SIGTRAP))
     .and(SignalSet::of(number::SIGFPE))
     .and(SignalSet::of(number::SIGSYS));
-/// Those whose default action on Linux is to write a core file.
-const DUMPING: SignalSet = SYNCHRONOUS
-    .and(SignalSet::of(number::SIGQUIT))
-    .and(SignalSet::of(number::SIGABRT))
-    .and(SignalSet::of(number::SIGXCPU))
-    .and(SignalSet::of(number::SIGXFSZ));
-
 /// `siginfo_t`, of which the kernel sets the parts that all signals here need.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
@@ -91,7 +84,7 @@ impl Info {
     pub fn from_user(signal: u32, code: i32) -> Self {
         let task = current();
         let mut info = Self { code, ..Self::kernel(signal) };
-        info.fields[0] = u64::from(task.pid) | u64::from(task.credentials.id(Which::User)) << 32;
+        info.fields[0] = u64::from(task.pid) | (u64::from(task.credentials.id(Which::User)) << 32);
         info
     }
 
@@ -105,7 +98,7 @@ impl Info {
     /// SIGCHLD about a child of user `uid` with `status`.
     pub fn child(pid: u32, uid: u32, code: i32, status: u32) -> Self {
         let mut info = Self { code, ..Self::kernel(number::SIGCHLD) };
-        info.fields[0] = u64::from(pid) | u64::from(uid) << 32;
+        info.fields[0] = u64::from(pid) | (u64::from(uid) << 32);
         info.fields[1] = u64::from(status);
         info
     }

@@ -210,12 +210,12 @@ pub(super) fn capget(header: usize, data: usize) -> Result {
 }
 
 /// Capabilities that make a difference here. To be without another one would promise what nobody keeps.
-const ENFORCED: u64 = 1 << capability::KILL
-    | 1 << capability::SETGID
-    | 1 << capability::SETUID
-    | 1 << capability::SETPCAP
-    | 1 << capability::SYS_BOOT
-    | 1 << capability::SYS_RESOURCE;
+const ENFORCED: u64 = (1 << capability::KILL)
+    | (1 << capability::SETGID)
+    | (1 << capability::SETUID)
+    | (1 << capability::SETPCAP)
+    | (1 << capability::SYS_BOOT)
+    | (1 << capability::SYS_RESOURCE);
 
 /// Whether a change of sets is one that takes effect: EPERM if not.
 fn check_enforced(old: &Capabilities, new: &Capabilities) -> Result<()> {
@@ -252,7 +252,7 @@ pub(super) fn bounds(capability: usize) -> Result {
     if capability > capability::LAST as usize {
         return Err(Errno::EINVAL);
     }
-    Ok((current().credentials.get().capabilities.bounding >> capability & 1) as usize)
+    Ok(((current().credentials.get().capabilities.bounding >> capability) & 1) as usize)
 }
 
 /// PR_CAPBSET_DROP.

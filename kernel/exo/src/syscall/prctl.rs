@@ -58,7 +58,7 @@ fn ambient(task: &Current, what: usize, capability: usize, rest: [usize; 2]) -> 
             credentials::commit(task, new);
             Ok(0)
         }
-        AMBIENT_IS_SET if rest == [0; 2] && capability < 64 => Ok((set >> capability & 1) as usize),
+        AMBIENT_IS_SET if rest == [0; 2] && capability < 64 => Ok(((set >> capability) & 1) as usize),
         _ => Err(Errno::EINVAL),
     }
 }

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::Ordering;
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{format, sync::Arc, vec::Vec};
 
 use exo_hal::{PAGE_SIZE, USER_END, cpu::percpu::cpu_count, mm::frame, trap::Regs};
 use exo_logic::credentials::{Ids, capability};
@@ -140,20 +140,30 @@ fn exec_at(
     flags: u32,
     regs: &mut Regs,
 ) -> Result {
+    if flags & !(abi::AT_SYMLINK_NOFOLLOW | abi::AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
     let path = user::read_path(path as usize)?;
+    let (node, name) = if path.is_empty() {
+        if flags & abi::AT_EMPTY_PATH == 0 {
+            return Err(Errno::ENOENT);
+        }
+        // No path leads to a file without a name; a script's interpreter gets this one.
+        (current().files.get(directory)?.path().clone(), format!("/dev/fd/{directory}").into_bytes())
+    } else {
+        let from = start(directory, &path)?;
+        let follow = if flags & abi::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
+        let node = exec::find_node(from.as_ref(), &path, follow)?;
+        let mut name = if from.is_some() { format!("/dev/fd/{directory}/").into_bytes() } else { Vec::new() };
+        name.extend(path);
+        (node, name)
+    };
     let mut room = exec::room_for_strings();
     let strings = Strings {
         arguments: read_strings(arguments as usize, &mut room)?,
         environment: read_strings(environment as usize, &mut room)?,
     };
-    let from = if path.is_empty() && flags & abi::AT_EMPTY_PATH != 0 {
-        // The file itself, whether it has a name or not.
-        Some(current().files.get(directory)?.path())
-    } else {
-        start(directory, &path)?.filter(|_| !path.is_empty())
-    };
-    let follow = if flags & abi::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
-    exec::exec(from.as_ref(), &path, follow, strings, regs)?;
+    exec::exec(node, &name, strings, regs)?;
     Ok(0)
 }
 

@@ -100,6 +100,11 @@ impl Credentials {
         }
     }
 
+    /// Whether the program acts as somebody else than who started it.
+    pub fn acts_as_another(&self) -> bool {
+        self.users.real != self.users.effective || self.groups.real != self.groups.effective
+    }
+
     /// Whether a capability is in force.
     pub fn has(&self, capability: u32) -> bool {
         self.capabilities.has(capability)

@@ -58,12 +58,13 @@ impl Strings {
     }
 }
 
-fn find_node(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Path> {
-    if path.is_empty() {
-        return start.cloned().ok_or(Errno::ENOENT);
-    }
+/// The file at a path. A link that is not to be followed is no program.
+pub fn find_node(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Path> {
     let last = path::walk(start, path, follow)?;
     let found = last.found.ok_or(Errno::ENOENT)?;
+    if matches!(found.body, Body::Link(_)) {
+        return Err(Errno::ELOOP);
+    }
     found.remember_file_place(&last.directory, &last.name);
     Ok(found)
 }
@@ -124,14 +125,8 @@ fn refuse_dynamic(path: &[u8], interpreter: &[u8]) -> Errno {
     if path::resolve(None, interpreter, Follow::Yes).is_ok() { Errno::ELIBBAD } else { Errno::ENOENT }
 }
 
-/// Finds the file (`start` itself if the path is empty), following `#!` lines.
-fn find(
-    start: Option<&Path>,
-    path: &[u8],
-    follow: Follow,
-    strings: &mut Strings,
-) -> Result<(Arc<Executing>, Plan)> {
-    let mut node = find_node(start, path, follow)?;
+/// What to map for the program in a file, following `#!` lines.
+fn find(mut node: Path, path: &[u8], strings: &mut Strings) -> Result<(Arc<Executing>, Plan)> {
     let mut name = path.to_vec();
     for _ in 0..=SCRIPT_DEPTH {
         let pages = match &node.body {
@@ -243,8 +238,9 @@ fn push_strings(
         (abi::AT_EUID, u64::from(credentials.users.effective)),
         (abi::AT_GID, u64::from(credentials.groups.real)),
         (abi::AT_EGID, u64::from(credentials.groups.effective)),
-        (abi::AT_SECURE, 0),
+        (abi::AT_SECURE, u64::from(credentials.acts_as_another())),
         (abi::AT_RANDOM, address(seed)),
+        (abi::AT_HWCAP2, 0),
         (abi::AT_EXECFN, address(file)),
         (abi::AT_PLATFORM, address(platform)),
         (abi::AT_MINSIGSTKSZ, exo_hal::cpu::fpu::state_size() as u64 + 1024),
@@ -290,20 +286,13 @@ fn take_over_process(task: &Current) {
 }
 
 /// Replaces the running program. After the first change that cannot be undone, an error ends it.
-pub fn exec(
-    start: Option<&Path>,
-    path: &[u8],
-    follow: Follow,
-    mut strings: Strings,
-    regs: &mut Regs,
-) -> Result<()> {
+/// `path` is what the program is told that it was started as.
+pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> Result<()> {
     let task = current();
     if strings.arguments.is_empty() {
         strings.arguments.push(Vec::new());
     }
-    let (executing, plan) = find(start, path, follow, &mut strings)?;
-    let own_path = if path.is_empty() { executing.path().path() } else { Vec::new() };
-    let path = if path.is_empty() { &own_path } else { path };
+    let (executing, plan) = find(node, path, &mut strings)?;
     if strings.size() > room_for_strings() {
         return Err(Errno::E2BIG);
     }
@@ -328,8 +317,7 @@ pub fn exec(
         vfork.complete();
     }
     task.files.close_on_exec();
-    let acts_as_another = credentials.users.real != credentials.users.effective
-        || credentials.groups.real != credentials.groups.effective;
+    let acts_as_another = credentials.acts_as_another();
     credentials::commit(&task, credentials);
     task.process.dumpable.store(u32::from(!acts_as_another), Ordering::Relaxed);
     task.process.has_execed.store(true, Ordering::Release);

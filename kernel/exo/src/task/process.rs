@@ -149,11 +149,6 @@ impl Process {
         self.actions.lock().clone()
     }
 
-    /// Whether its first thread has ended before others: that is a zombie, and lends its number to the process.
-    pub fn first_thread_has_ended(&self) -> bool {
-        !self.threads.lock().iter().any(|t| t.tid() == self.pid)
-    }
-
     /// A thread, the first if it still runs.
     pub fn any_thread(&self) -> Option<Arc<Task>> {
         self.threads.lock().first().cloned()

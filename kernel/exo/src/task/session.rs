@@ -68,6 +68,11 @@ pub fn give_up_terminal(process: &Process, terminal: &Arc<Terminal>) {
     if foreground != 0 {
         hang_up(foreground);
     }
+    take_terminal(session, terminal);
+}
+
+/// Nobody of a session has the terminal any more.
+pub fn take_terminal(session: u32, terminal: &Arc<Terminal>) {
     terminal.release(session);
     for member in table::processes().iter().filter(|p| session_of(p) == session) {
         let mut slot = member.terminal.lock();

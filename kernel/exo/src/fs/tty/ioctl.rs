@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use alloc::sync::Arc;
 
+use exo_logic::credentials::capability;
 use exo_logic::line_discipline::{CONTROL_CHARACTERS, Settings};
 use linux_raw_sys::ioctl;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -13,7 +14,7 @@ use super::Terminal;
 use crate::{
     errno::{Errno, Result},
     signal::number,
-    task::{current, table},
+    task::{credentials::capable, current, session, table},
     user,
 };
 
@@ -59,6 +60,49 @@ impl Terminal {
         Ok(0)
     }
 
+    /// TIOCSPGRP: which group of the session is in the foreground.
+    fn set_foreground(self: &Arc<Self>, argument: usize) -> Result {
+        self.check_foreground(number::SIGTTOU).map_err(|error| match error {
+            Errno::EIO => Errno::ENOTTY,
+            other => other,
+        })?;
+        let group: i32 = user::read(argument)?;
+        let group = u32::try_from(group).map_err(|_| Errno::EINVAL)?;
+        let session = current().process.session.load(Ordering::Relaxed);
+        if !self.is_own() || self.session.load(Ordering::Relaxed) != session {
+            return Err(Errno::ENOTTY);
+        }
+        let members = table::group(group);
+        if members.is_empty() && table::process(group).is_none() {
+            return Err(Errno::ESRCH);
+        }
+        if !members.iter().any(|p| p.session.load(Ordering::Relaxed) == session) {
+            return Err(Errno::EPERM);
+        }
+        self.foreground.store(group, Ordering::Relaxed);
+        Ok(0)
+    }
+
+    /// TIOCSCTTY: the session of the running process, its leader, gets the terminal; also another session's, if `by_force`.
+    fn claim(self: &Arc<Self>, by_force: bool) -> Result {
+        let process = current().process.clone();
+        let (own, owner) = (process.session.load(Ordering::Relaxed), self.session.load(Ordering::Relaxed));
+        if !session::is_leader(&process) {
+            return Err(Errno::EPERM);
+        }
+        if owner == own {
+            return Ok(0);
+        }
+        if process.terminal.lock().is_some() || owner != 0 && !(by_force && capable(capability::SYS_ADMIN)) {
+            return Err(Errno::EPERM);
+        }
+        if owner != 0 {
+            session::take_terminal(owner, self);
+        }
+        self.make_controlling();
+        Ok(0)
+    }
+
     pub(super) fn ioctl(self: &Arc<Self>, request: u32, argument: usize) -> Result {
         let task = current();
         let process = &task.process;
@@ -85,36 +129,24 @@ impl Terminal {
                 self.signal_foreground(number::SIGWINCH);
                 Ok(0)
             }
+            ioctl::TIOCGPGRP if !self.is_own() => Err(Errno::ENOTTY),
             ioctl::TIOCGPGRP => {
                 user::write(argument, &self.foreground())?;
                 Ok(0)
             }
-            ioctl::TIOCSPGRP => {
-                self.check_foreground(number::SIGTTOU)?;
-                let group: u32 = user::read(argument)?;
-                let session = process.session.load(Ordering::Relaxed);
-                let known = table::group(group).iter().any(|p| p.session.load(Ordering::Relaxed) == session);
-                if !known {
-                    return Err(Errno::EPERM);
-                }
-                self.foreground.store(group, Ordering::Relaxed);
-                Ok(0)
-            }
+            ioctl::TIOCSPGRP => self.set_foreground(argument),
+            ioctl::TIOCGSID if !self.is_own() => Err(Errno::ENOTTY),
             ioctl::TIOCGSID => {
                 user::write(argument, &self.session.load(Ordering::Relaxed))?;
                 Ok(0)
             }
-            ioctl::TIOCSCTTY => {
-                if process.session.load(Ordering::Relaxed) != process.pid {
-                    return Err(Errno::EPERM);
-                }
-                self.make_controlling();
-                Ok(0)
-            }
+            ioctl::TIOCSCTTY => self.claim(argument == 1),
+            ioctl::TIOCNOTTY if !self.is_own() => Err(Errno::ENOTTY),
             ioctl::TIOCNOTTY => {
-                *process.terminal.lock() = None;
-                if process.session.load(Ordering::Relaxed) == process.pid {
-                    self.release(process.pid);
+                if session::is_leader(process) {
+                    session::give_up_terminal(process, self);
+                } else {
+                    *process.terminal.lock() = None;
                 }
                 Ok(0)
             }
