@@ -6,15 +6,17 @@
 //! * `faults`, `limits`, `hoard` and `uring-hostile` are attacks that must end the attacker alone.
 //! * `disk-write`, `disk-verify` and `disk-use` need a disk that may be overwritten.
 //! * `fuzz` makes random system calls.
-//! * `messages` and `lean` need Exo-Kernel.
+//! * `messages`, `lean`, `fairness` and `spans` need Exo-Kernel.
 
 mod disks;
+mod fairness;
 mod faults;
 mod fuzz;
 mod hoard;
 mod lean;
 mod limits;
 mod messages;
+mod spans;
 mod standard;
 mod uring;
 
@@ -41,6 +43,8 @@ Tests that end with 1 and say why if something is wrong:
                 and others are served; for a machine with 128 MiB
   messages      Exo-Kernel's messages between processes and threads
   lean          calls that shall neither allocate nor lock do not
+  fairness      a program that counts is not starved by others on its CPU
+  spans         the largest calls let interrupts in, and can be killed
   disk-write    writes a disk in rounds and says which of them are flushed
   disk-verify   what was flushed is on the disk
   disk-use      uses a disk until it gives errors, and says which
@@ -122,6 +126,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Test>, lexopt::Error> {
         Some("faults") => Box::new(faults::run),
         Some("limits") => Box::new(limits::run),
         Some("hoard") => Box::new(hoard::run),
+        Some("fairness") => Box::new(fairness::run),
+        Some("spans") => Box::new(spans::run),
         Some("messages") => Box::new(messages::run),
         Some("lean") => Box::new(lean::run),
         Some("fuzz") => Box::new(move || fuzz::run(&fuzz)),

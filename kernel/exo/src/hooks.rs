@@ -16,7 +16,7 @@ use exo_hal::{
 use crate::{
     fs, init,
     mm::{fault::Unresolved, oom},
-    sched::{self, timer},
+    sched::{self, spans, timer},
     signal::{self, Info, code, number},
     syscall,
     task::{self, Task, current, work},
@@ -45,7 +45,13 @@ fn exo_cpu_main() -> ! {
 static lean_calls: [Option<LeanCall>; LEAN_ENTRIES] = syscall::dispatch::lean_table();
 
 #[unsafe(no_mangle)]
+fn exo_enter() {
+    spans::enter();
+}
+
+#[unsafe(no_mangle)]
 fn exo_syscall(regs: &mut Regs) {
+    spans::enter();
     syscall::dispatch::full(regs);
     exo_return_to_user(regs);
 }
@@ -57,7 +63,7 @@ fn exo_return_to_user(regs: &mut Regs) {
             sched::schedule();
         }
         match current().work.load(Ordering::Acquire) {
-            0 => return,
+            0 => return spans::leave(regs),
             due if due & work::OUT_OF_MEMORY != 0 => oom::relieve(),
             _ => {}
         }

@@ -30,7 +30,11 @@ use crate::{
         sysfs, tty,
     },
     mm::{self, AddressSpace, Pages},
-    sched::{self, wait::WaitQueue},
+    sched::{
+        self,
+        policy::{Policy, Schedule},
+        wait::WaitQueue,
+    },
     signal::{Actions, Pending, SignalSet, stop::Stop},
     task::{
         Credentials, Name, Process, Seed, Status, Task,
@@ -101,6 +105,8 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         limits: SpinLock::new(limits::initial()),
         alarm: SpinLock::new(process::Alarm::default()),
         ended_ns: AtomicU64::new(0),
+        ended_user_ns: AtomicU64::new(0),
+        cpu_timers: SpinLock::default(),
         children_usage: SpinLock::new(process::Usage::default()),
         executable: SpinLock::new(None),
         exit_signal: AtomicU32::new(0),
@@ -203,6 +209,7 @@ fn first_task() -> Result<Arc<Task>> {
         blocked: SignalSet::default(),
         affinity: u64::MAX,
         credentials: Arc::new(Credentials::root()),
+        schedule: Schedule::new(Policy::DEFAULT, 0),
     })?;
     process.threads.lock().push(task.clone());
     table::add_task(&task);
@@ -234,5 +241,6 @@ pub fn first_program(regs: &mut Regs) {
         log!("cannot start {}: error {}", options.init.unwrap_or("/init"), error.0);
         power::power_off(Exit::Panic);
     }
+    sched::spans::reset();
     log!("first program after {} ms", time::now_ns() / 1_000_000);
 }

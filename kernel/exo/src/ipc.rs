@@ -79,7 +79,7 @@ fn wait_for_message(withdraw: impl FnOnce() -> bool) -> Result<Message> {
 
 fn deliver(to: &Arc<Task>, message: Message) {
     *to.ipc.lock() = Some(message);
-    sched::wake_next(to);
+    sched::wake_here(to);
 }
 
 impl Endpoint {

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use exo_hal::{cpu, sync::SpinLock, time};
 
-use crate::errno::Result;
+use crate::{errno::Result, sched::spans};
 
 struct Generator {
     key: [u32; 8],
@@ -105,6 +105,9 @@ pub fn fill_user(address: usize, length: usize) -> Result {
             return if done > 0 { Ok(done) } else { Err(error.into()) };
         }
         done += count;
+        if spans::point() {
+            break;
+        }
     }
     Ok(done)
 }

@@ -10,9 +10,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::{
     errno::{Errno, Result},
     mm,
+    sched::spans,
 };
 
-pub use exo_hal::mm::user::{compare_exchange_u32, copy_in, copy_out, load_u32, zero};
+pub use exo_hal::mm::user::{compare_exchange_u32, copy_in, copy_out, load_u32};
 
 /// Longest path, with its end, as on Linux.
 pub const PATH_MAX: usize = 4096;
@@ -50,6 +51,26 @@ pub fn copy_out_part(address: usize, bytes: &[u8]) -> Result {
             Ok(()) => done += part.len(),
             Err(error) if done == 0 => return Err(error.into()),
             Err(_) => break,
+        }
+    }
+    Ok(done)
+}
+
+/// Bytes that are moved between two preemption points.
+const PIECE: usize = 16 << 10;
+
+/// Writes zeros; how many, if a page turned out bad half-way or the task is to end.
+pub fn zero(address: usize, length: usize) -> Result {
+    let mut done = 0;
+    while done < length {
+        let count = PIECE.min(length - done);
+        match user::zero(address.wrapping_add(done), count) {
+            Ok(()) => done += count,
+            Err(error) if done == 0 => return Err(error.into()),
+            Err(_) => break,
+        }
+        if spans::point() {
+            break;
         }
     }
     Ok(done)
@@ -117,7 +138,7 @@ pub fn each_part(parts: &[IoVec], mut step: impl FnMut(usize, usize, usize) -> R
         match step(part.base, part.length, done) {
             Ok(now) => {
                 done += now;
-                if now < part.length {
+                if now < part.length || spans::point() {
                     break;
                 }
             }

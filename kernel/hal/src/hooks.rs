@@ -40,6 +40,8 @@ unsafe extern "Rust" {
     pub safe fn exo_main(boot: &'static BootInfo) -> !;
     /// Runs once on each other CPU.
     pub safe fn exo_cpu_main() -> !;
+    /// Called first on every way from user mode that is neither `exo_syscall` nor the short path.
+    pub safe fn exo_enter();
     /// A system call with all registers saved. Runs everything that must happen before user mode goes on.
     pub safe fn exo_syscall(regs: &mut Regs);
     /// A fault in user mode.

@@ -37,7 +37,12 @@ pub fn cycles() -> u64 {
 /// Nanoseconds since boot.
 #[inline]
 pub fn now_ns() -> u64 {
-    let cycles = cycles().wrapping_sub(FIRST_CYCLE.load(Ordering::Relaxed));
+    ns_of_cycles(cycles().wrapping_sub(FIRST_CYCLE.load(Ordering::Relaxed)))
+}
+
+/// So many cycles in nanoseconds.
+#[inline]
+pub fn ns_of_cycles(cycles: u64) -> u64 {
     ((u128::from(cycles) * u128::from(SCALE.load(Ordering::Relaxed))) >> 32) as u64
 }
 

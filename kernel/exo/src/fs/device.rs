@@ -17,7 +17,9 @@ use crate::{
     errno::{Errno, Result},
     kernel_log,
     mm::Pages,
-    random, user,
+    random,
+    sched::spans,
+    user,
 };
 
 /// Major numbers.
@@ -88,8 +90,7 @@ impl File for Zero {
     }
 
     fn read(&self, _io: Io, to: usize, length: usize) -> Result {
-        user::zero(to, length)?;
-        Ok(length)
+        user::zero(to, length)
     }
 
     fn write(&self, _io: Io, _from: usize, length: usize) -> Result {
@@ -123,8 +124,7 @@ impl File for Full {
     }
 
     fn read(&self, _io: Io, to: usize, length: usize) -> Result {
-        user::zero(to, length)?;
-        Ok(length)
+        user::zero(to, length)
     }
 
     fn write(&self, _io: Io, _from: usize, length: usize) -> Result {
@@ -170,8 +170,11 @@ impl File for Random {
             user::copy_in(part, from.wrapping_add(done))?;
             random::stir(part);
             done += count;
+            if spans::point() {
+                break;
+            }
         }
-        Ok(length)
+        Ok(done)
     }
 }
 

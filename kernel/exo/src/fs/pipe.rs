@@ -21,7 +21,10 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     mm::oom,
-    sched::wait::{Ended, WaitQueue, wait_for},
+    sched::{
+        spans,
+        wait::{Ended, WaitQueue, wait_after_look, wait_for},
+    },
     signal::{self, number},
     user,
 };
@@ -36,6 +39,8 @@ const FRAMES: usize = CAPACITY / exo_hal::PAGE_SIZE;
 const FIRST_CAPACITY: usize = 4096;
 /// Writes of up to this many bytes are not mixed with others.
 const ATOMIC: usize = 4096;
+/// The most that is moved at a time, with the pipe locked.
+const PIECE: usize = 16 << 10;
 
 /// Takes what comes into a pipe by itself, so that no program has to read it.
 pub trait Outlet: Send + Sync {
@@ -238,11 +243,23 @@ impl Pipe {
         if length == 0 {
             return Ok(0);
         }
-        let result = match self.try_read(to, length) {
+        let first = length.min(PIECE);
+        let mut result = match self.try_read(to, first) {
             Some(result) => result,
             None if io.no_wait => Err(Errno::EAGAIN),
-            None => wait_for(&self.readable, || self.try_read(to, length)).unwrap_or(Err(Errno::RESTART)),
+            None => wait_after_look(&[&self.readable], None, true, || self.try_read(to, first))
+                .unwrap_or(Err(Errno::RESTART)),
         };
+        // What else is there, with the lock given back in between.
+        while let Ok(done @ PIECE..) = result {
+            if done == length || spans::point() {
+                break;
+            }
+            match self.try_read(to.wrapping_add(done), PIECE.min(length - done)) {
+                Some(Ok(more @ 1..)) => result = Ok(done + more),
+                _ => break,
+            }
+        }
         if matches!(result, Ok(1..)) {
             self.writable.wake_all();
         }
@@ -257,17 +274,20 @@ impl Pipe {
             oom::make_room(FRAMES);
         }
         while done < length {
-            let at = from.wrapping_add(done);
-            let step = match self.try_write(at, length - done, packets) {
+            let (at, now) = (from.wrapping_add(done), PIECE.min(length - done));
+            let step = match self.try_write(at, now, packets) {
                 Some(step) => step,
                 None if io.no_wait => Err(Errno::EAGAIN),
-                None => wait_for(&self.writable, || self.try_write(at, length - done, packets))
+                None => wait_after_look(&[&self.writable], None, true, || self.try_write(at, now, packets))
                     .unwrap_or(Err(Errno::RESTART)),
             };
             match step {
                 Ok(count) => {
                     done += count;
                     self.has_more();
+                    if done < length && spans::point() {
+                        break;
+                    }
                 }
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,

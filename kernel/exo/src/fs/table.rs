@@ -12,6 +12,7 @@ use super::{file::OpenFile, locks::Owner};
 use crate::{
     errno::{Errno, Result},
     mm::oom,
+    sched::spans,
     task::{current, limits::index},
 };
 
@@ -251,7 +252,11 @@ impl FileTable {
                 }
             }
         }
-        closed.into_iter().for_each(|entry| self.let_go(Some(entry)));
+        for entry in closed {
+            self.let_go(Some(entry));
+            // All of them, also when the task is to end.
+            let _ = spans::point();
+        }
     }
 
     /// Closes what exec closes.

@@ -4,7 +4,9 @@
 use exo_hal::{PAGE_SIZE, USER_END, mm::frame};
 use exo_logic::areas::{Area, Backing as _, Flags};
 
-use super::{AddressSpace, Backing, Inner, LOWEST, MAPPINGS_TOP, MAX_AREAS, oom, page_up, pages::Sharing};
+use super::{
+    AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, oom, page_up, pages::Sharing,
+};
 use crate::errno::{Errno, Result};
 
 /// Where a new mapping goes.
@@ -32,9 +34,7 @@ fn check(start: usize, length: usize) -> Result<usize> {
 
 impl Inner {
     fn remove(&mut self, start: usize, end: usize) {
-        let removed = self.areas.remove(start, end);
-        if !removed.is_empty() {
-            self.mapped -= removed.iter().map(|a| a.end - a.start).sum::<usize>();
+        if self.remove_areas(start, end) {
             self.forget(start, end);
         }
     }
@@ -45,6 +45,13 @@ impl Inner {
         while at < end {
             at = self.table.unmap(at, end);
         }
+    }
+
+    /// Removes areas whose pages are gone, or go next; whether there were any.
+    fn remove_areas(&mut self, start: usize, end: usize) -> bool {
+        let removed = self.areas.remove(start, end);
+        self.mapped -= removed.iter().map(|a| a.end - a.start).sum::<usize>();
+        !removed.is_empty()
     }
 
     fn insert(&mut self, area: Area<Backing>) -> Result<()> {
@@ -62,11 +69,24 @@ impl Inner {
 }
 
 impl AddressSpace {
+    /// Unmaps a range, for who has `changes`.
+    fn remove(&self, start: usize, end: usize, killed: Killed) -> Result<()> {
+        self.in_parts(start, end, killed, |inner, start, end| {
+            if inner.areas.overlapping(start, end).next().is_none() {
+                return Ok(end);
+            }
+            let stop = inner.table.unmap(start, end);
+            inner.remove_areas(start, stop);
+            Ok(stop)
+        })
+    }
+
     /// Maps exactly `start..end`, replacing what is there.
     pub fn map_fixed(&self, start: usize, end: usize, flags: Flags, backing: Backing) -> Result<()> {
         check(start, end.saturating_sub(start))?;
+        let _changes = self.changes.lock()?;
+        self.remove(start, end, Killed::Stops)?;
         let mut inner = self.inner.lock();
-        inner.remove(start, end);
         inner.insert(Area { start, end, flags, backing })
     }
 
@@ -77,6 +97,7 @@ impl AddressSpace {
         } else {
             Errno::ENOMEM
         })?;
+        let _changes = self.changes.lock()?;
         let mut inner = self.inner.lock();
         if (inner.mapped as u64).saturating_add(length as u64) > limit {
             return Err(Errno::ENOMEM);
@@ -92,7 +113,9 @@ impl AddressSpace {
                 if start < LOWEST {
                     return Err(Errno::EPERM);
                 }
-                inner.remove(start, end);
+                drop(inner);
+                self.remove(start, end, Killed::Stops)?;
+                inner = self.inner.lock();
                 start
             }
             Place::FixedFree(start) => {
@@ -128,18 +151,20 @@ impl AddressSpace {
         if length == 0 {
             return Err(Errno::EINVAL);
         }
-        self.inner.lock().remove(start, end);
-        Ok(())
+        let _changes = self.changes.lock()?;
+        self.remove(start, end, Killed::Stops)
     }
 
-    /// Unmaps everything.
+    /// Unmaps everything, for the last who has it.
     pub fn clear(&self) {
-        self.inner.lock().remove(0, USER_END);
+        // It ends its task's time in it, which is to end already.
+        let _ = self.remove(0, USER_END, Killed::GoesOn);
     }
 
     /// Changes the protection of a range that is mapped without a gap.
     pub fn protect(&self, start: usize, length: usize, protection: Flags) -> Result<()> {
         let end = check(start, length)?;
+        let _changes = self.changes.lock()?;
         let mut inner = self.inner.lock();
         let is_read_only = |area: &Area<Backing>| matches!(&area.backing, Backing::File { pages, .. } if pages.sharing() == Sharing::ReadOnly);
         if protection.intersects(Flags::WRITE | Flags::EXECUTE)
@@ -159,19 +184,19 @@ impl AddressSpace {
         if !oom::has_room(0) || !inner.areas.protect(start, end, protection) {
             return Err(Errno::ENOMEM);
         }
-        let mut at = start;
-        while at < end {
-            at = inner.table.protect(at, end, super::access(protection));
-        }
-        Ok(())
+        drop(inner);
+        // To its end, so that no page allows more than its area.
+        self.in_parts(start, end, Killed::GoesOn, |inner, start, end| {
+            Ok(inner.table.protect(start, end, super::access(protection)))
+        })
     }
 
     /// Forgets the content of private pages in the range (MADV_DONTNEED).
     pub fn discard(&self, start: usize, length: usize) -> Result<()> {
         let end = check(start, length)?;
-        let mut inner = self.inner.lock();
-        let covered = inner.areas.covers(start, end);
-        inner.forget(start, end);
+        let _changes = self.changes.lock()?;
+        let covered = self.inner.lock().areas.covers(start, end);
+        self.in_parts(start, end, Killed::Stops, |inner, start, end| Ok(inner.table.unmap(start, end)))?;
         if covered { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
@@ -188,6 +213,7 @@ impl AddressSpace {
 
     /// Moves the end of the heap; where it is afterwards.
     pub fn brk(&self, wanted: usize, limit: u64) -> usize {
+        let Ok(_changes) = self.changes.lock() else { return 0 };
         let mut inner = self.inner.lock();
         let (start, old) = (inner.heap_start, inner.heap_end);
         let (Some(new_page), Some(old_page)) = (page_up(wanted), page_up(old)) else { return old };
@@ -205,7 +231,9 @@ impl AddressSpace {
                 return old;
             }
         } else {
-            inner.remove(new_page, old_page);
+            drop(inner);
+            let _ = self.remove(new_page, old_page, Killed::GoesOn);
+            inner = self.inner.lock();
         }
         inner.heap_end = wanted;
         wanted
@@ -223,6 +251,14 @@ impl AddressSpace {
         let old_end = check(old, old_length).map_err(|_| Errno::EINVAL)?;
         let length = page_up(length).filter(|l| *l > 0).ok_or(Errno::EINVAL)?;
         let old_length = old_end - old;
+        let _changes = self.changes.lock()?;
+        if target.is_none() && length < old_length {
+            let is_whole = self.inner.lock().areas.find(old).is_some_and(|area| area.end >= old_end);
+            if is_whole {
+                self.remove(old + length, old_end, Killed::Stops)?;
+                return Ok(old);
+            }
+        }
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let area = inner.areas.find(old).cloned().ok_or(Errno::EFAULT)?;

@@ -26,7 +26,10 @@ use exo_hal::{
 };
 use exo_logic::areas::{self, Area, Areas, Flags};
 
-use crate::errno::{Errno, Result};
+use crate::{
+    errno::{Errno, Result},
+    sched::{mutex::Mutex, spans},
+};
 
 pub use pages::{MAX_SIZE, Pages, Sharing};
 pub use quota::Quota;
@@ -105,6 +108,15 @@ pub(super) struct Inner {
 pub struct AddressSpace {
     handle: SpaceHandle,
     inner: SpinLock<Inner>,
+    /// Had by who changes what is mapped; such a call may take long, and gives `inner` back now and then.
+    changes: Mutex,
+}
+
+/// Whether a long change stops half-way when the task is to end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Killed {
+    Stops,
+    GoesOn,
 }
 
 static NONE: Once<Arc<AddressSpace>> = Once::new();
@@ -135,7 +147,7 @@ impl AddressSpace {
         let handle = table.handle();
         let inner =
             Inner { areas: Areas::new(), table, heap_start: 0, heap_end: 0, stack_limit: 0, mapped: 0 };
-        Ok(Arc::new(Self { handle, inner: SpinLock::new(inner) }))
+        Ok(Arc::new(Self { handle, inner: SpinLock::new(inner), changes: Mutex::new() }))
     }
 
     /// The one of processes that have ended: nothing is mapped.
@@ -152,38 +164,59 @@ impl AddressSpace {
     /// A copy for a child: pages are shared until one of the two writes.
     pub fn fork(&self) -> Result<Arc<Self>> {
         let child = Self::new()?;
+        let _changes = self.changes.lock()?;
         {
-            let mut inner = self.inner.lock();
-            let inner = &mut *inner;
-            let mut new = child.inner.lock();
-            let new = &mut *new;
+            let (inner, mut new) = (self.inner.lock(), child.inner.lock());
             new.areas = inner.areas.clone();
             new.heap_start = inner.heap_start;
             new.heap_end = inner.heap_end;
             new.stack_limit = inner.stack_limit;
             new.mapped = inner.mapped;
-            let mut result = Ok(());
-            for area in inner.areas.iter() {
-                if matches!(&area.backing, Backing::File { pages, .. } if pages.sharing() == Sharing::OneProcess)
-                {
-                    new.areas.remove(area.start, area.end);
-                    new.mapped -= area.end - area.start;
-                    continue;
-                }
-                let copy = !matches!(area.backing, Backing::File { shared: true, .. });
-                let mut at = area.start;
-                while at < area.end && result.is_ok() {
-                    match inner.table.share(&mut new.table, at, area.end, copy) {
-                        Ok(next) => at = next,
-                        Err(error) => result = Err(error),
-                    }
-                }
-            }
-            // What was writable may still be so in the CPUs' caches.
-            inner.table.flush(0, USER_END);
-            result?;
         }
-        Ok(child)
+        let result = self.share_with(&child);
+        // What was writable may still be so in the CPUs' caches.
+        self.inner.lock().table.flush(0, USER_END);
+        result.map(|()| child)
+    }
+
+    /// Shares the pages of all areas with the child, which has copies of the areas.
+    fn share_with(&self, child: &Self) -> Result<()> {
+        let mut at = 0;
+        loop {
+            let next = child.inner.lock().areas.overlapping(at, USER_END).next().cloned();
+            let Some(area) = next else { return Ok(()) };
+            at = area.end;
+            if matches!(&area.backing, Backing::File { pages, .. } if pages.sharing() == Sharing::OneProcess)
+            {
+                let mut new = child.inner.lock();
+                new.areas.remove(area.start, area.end);
+                new.mapped -= area.end - area.start;
+                continue;
+            }
+            let copy = !matches!(area.backing, Backing::File { shared: true, .. });
+            self.in_parts(area.start, area.end, Killed::Stops, |inner, start, end| {
+                Ok(inner.table.share(&mut child.inner.lock().table, start, end, copy)?)
+            })?;
+        }
+    }
+
+    /// Does `step` with `start..end` and what it has left of that, until nothing is. Interrupts and other tasks are let in in between;
+    /// who calls this has [`changes`](Self::changes), so that what is mapped stays.
+    fn in_parts(
+        &self,
+        start: usize,
+        end: usize,
+        killed: Killed,
+        mut step: impl FnMut(&mut Inner, usize, usize) -> Result,
+    ) -> Result<()> {
+        let mut at = start;
+        while at < end {
+            at = step(&mut self.inner.lock(), at, end)?;
+            if spans::point() && killed == Killed::Stops && at < end {
+                return Err(Errno::EINTR);
+            }
+        }
+        Ok(())
     }
 
     /// Pages that have memory.

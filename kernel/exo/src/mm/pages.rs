@@ -21,7 +21,7 @@ use linux_raw_sys::general::{F_SEAL_SEAL, F_SEAL_WRITE};
 use super::{page_map::PageMap, quota::Quota, seals::Seals};
 use crate::{
     errno::{Errno, Result},
-    sched::mutex::Mutex,
+    sched::{mutex::Mutex, spans},
     task::current,
     user::IoVec,
 };
@@ -169,6 +169,8 @@ impl Pages {
             drop(frame);
             self.uncharge(1);
             from = index + 1;
+            // To the end, also when the task is to end.
+            let _ = spans::point();
         }
     }
 
@@ -285,6 +287,9 @@ impl Pages {
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
             }
+            if spans::point() {
+                break;
+            }
         }
         Ok(done)
     }
@@ -320,6 +325,9 @@ impl Pages {
                 Err(_) => break,
             }
             self.size.fetch_max(offset + done as u64, Ordering::AcqRel);
+            if spans::point() {
+                break;
+            }
         }
         Ok(done)
     }

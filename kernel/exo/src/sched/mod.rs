@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The scheduler: one run queue for each CPU, round robin with time slices, idle CPUs take work from busy ones.
+//! The scheduler: one run queue for each CPU in the order of [`policy`], time slices, idle CPUs take work from busy ones.
 //!
 //! A task is in at most one queue (`queued`). It may be queued while it still runs, having been woken before it came to sleep; only its
 //! own CPU takes it from the queue then. Nothing here runs concurrently on one CPU: interrupts are off in the kernel.
 
 pub mod mutex;
+pub mod policy;
+pub mod spans;
 pub mod timer;
 pub mod wait;
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 use alloc::{collections::VecDeque, sync::Arc};
 
@@ -24,9 +26,14 @@ use exo_hal::{
 };
 
 use crate::task::{Current, Task, current};
+use policy::{BEGINNING, FAIR, Policy, Priority, ROUND_NS, WAKE_UP_LEAD};
 
 /// How long a task runs while others wait.
 pub const SLICE_NS: u64 = 10_000_000;
+/// Of each so many nanoseconds …
+const REAL_TIME_PERIOD_NS: u64 = 1_000_000_000;
+/// … real-time tasks get so many while others wait, as on Linux (`sched_rt_runtime_us`): one that never waits stops nobody for good.
+const REAL_TIME_SHARE_NS: u64 = 950_000_000;
 
 /// A task's `state`.
 pub mod state {
@@ -38,14 +45,29 @@ pub mod state {
     pub const DEAD: u8 = 2;
 }
 
+/// A task in a run queue, which is in the order of the keys.
+struct Entry {
+    key: u64,
+    task: Arc<Task>,
+}
+
 /// On cache lines of its own: a CPU reads its own on every way back to user mode, and others must not slow that down.
 #[repr(align(128))]
 struct Cpu {
-    queue: SpinLock<VecDeque<Arc<Task>>>,
+    queue: SpinLock<VecDeque<Entry>>,
     length: AtomicUsize,
+    /// The running task's place in the order as of its switch, the last for the idle task.
+    running_key: AtomicU64,
+    /// How far virtual time has come: that of the task that was picked last, and never less than before.
+    virtual_now: AtomicU64,
+    /// When the period of real-time tasks began, and what they have had of it.
+    real_time_since: AtomicU64,
+    real_time_ns: AtomicU64,
     idle: Once<Arc<Task>>,
     /// A switch is due before the next return to user mode.
     reschedule: AtomicBool,
+    /// … since the running task's turn among its equals is over.
+    turn_is_over: AtomicBool,
     /// When the running task got the CPU, in nanoseconds.
     since: AtomicU64,
     switches: AtomicU64,
@@ -56,8 +78,13 @@ static CPUS: [Cpu; MAX_CPUS] = [const {
     Cpu {
         queue: SpinLock::new(VecDeque::new()),
         length: AtomicUsize::new(0),
+        running_key: AtomicU64::new(u64::MAX),
+        virtual_now: AtomicU64::new(BEGINNING),
+        real_time_since: AtomicU64::new(0),
+        real_time_ns: AtomicU64::new(0),
         idle: Once::new(),
         reschedule: AtomicBool::new(false),
+        turn_is_over: AtomicBool::new(false),
         since: AtomicU64::new(0),
         switches: AtomicU64::new(0),
         idle_ns: AtomicU64::new(0),
@@ -99,17 +126,78 @@ pub fn runnable_count() -> usize {
         .sum()
 }
 
-fn enqueue(task: Arc<Task>, cpu: usize) {
+/// Where a task goes in its queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It has slept, or is new.
+    Woken,
+    /// The same, and who woke it is about to wait itself.
+    HandedOver,
+    /// It ran until now: behind those of the same key …
+    Behind,
+    /// … or before them, since somebody better took the CPU from it.
+    Before,
+}
+
+impl Cpu {
+    fn insert(&self, task: Arc<Task>, before_equals: bool) -> u64 {
+        let key = task.schedule.key();
+        let mut queue = self.queue.lock();
+        if !before_equals && queue.back().is_none_or(|last| last.key <= key) {
+            queue.push_back(Entry { key, task });
+        } else {
+            let goes_before = |entry: &Entry| if before_equals { entry.key < key } else { entry.key <= key };
+            let at = queue.partition_point(goes_before);
+            queue.insert(at, Entry { key, task });
+        }
+        self.length.store(queue.len(), Ordering::Relaxed);
+        key
+    }
+
+    /// Whether real-time tasks have had their share of this period, with `more` nanoseconds that are not counted yet.
+    fn real_time_is_used_up(&self, more: u64) -> bool {
+        let now = time::now_ns();
+        if now.saturating_sub(self.real_time_since.load(Ordering::Relaxed)) >= REAL_TIME_PERIOD_NS {
+            self.real_time_since.store(now, Ordering::Relaxed);
+            self.real_time_ns.store(0, Ordering::Relaxed);
+        }
+        self.real_time_ns.load(Ordering::Relaxed) + more >= REAL_TIME_SHARE_NS
+    }
+}
+
+/// A task counts virtual time by the queue of its CPU, and goes over to that of another.
+#[inline(always)]
+fn move_to(task: &Task, cpu: usize) {
+    let from = task.cpu.load(Ordering::Relaxed);
+    if from != cpu {
+        task.cpu.store(cpu, Ordering::Relaxed);
+        let virtual_now = |cpu: usize| CPUS[cpu].virtual_now.load(Ordering::Relaxed);
+        task.schedule.moves(virtual_now(from), virtual_now(cpu));
+    }
+}
+
+fn enqueue(task: Arc<Task>, cpu: usize, place: Place) {
     if task.queued.swap(true, Ordering::AcqRel) {
         return;
     }
-    task.cpu.store(cpu, Ordering::Relaxed);
-    {
-        let mut queue = CPUS[cpu].queue.lock();
-        queue.push_back(task);
-        CPUS[cpu].length.store(queue.len(), Ordering::Relaxed);
+    move_to(&task, cpu);
+    let that = &CPUS[cpu];
+    if matches!(place, Place::Woken | Place::HandedOver) {
+        task.schedule.wake_at(that.virtual_now.load(Ordering::Relaxed));
     }
-    if cpu != cpu_index() && IDLE.load(Ordering::SeqCst) & (1 << cpu) != 0 {
+    let key = that.insert(task, place == Place::Before);
+    let lead = if key < FAIR { 0 } else { WAKE_UP_LEAD };
+    let takes_cpu = place == Place::Woken && key + lead < that.running_key.load(Ordering::Relaxed);
+    if cpu == cpu_index() {
+        if takes_cpu {
+            that.reschedule.store(true, Ordering::Relaxed);
+        }
+        return;
+    }
+    // Between the queue's new length and the look at who idles: a CPU that goes idle does it the other way round.
+    fence(Ordering::SeqCst);
+    if takes_cpu || IDLE.load(Ordering::Relaxed) & (1 << cpu) != 0 {
+        that.reschedule.store(true, Ordering::Relaxed);
         apic::reschedule(cpu);
     }
 }
@@ -128,16 +216,12 @@ fn least_busy(task: &Task) -> usize {
 /// Starts a new task.
 pub fn start(task: Arc<Task>) {
     let cpu = least_busy(&task);
-    enqueue(task, cpu);
+    enqueue(task, cpu, Place::Woken);
 }
 
 /// Makes a sleeping task runnable; true if it slept.
 pub fn wake(task: &Arc<Task>) -> bool {
-    if task
-        .state
-        .compare_exchange(state::SLEEPING, state::RUNNABLE, Ordering::AcqRel, Ordering::Relaxed)
-        .is_err()
-    {
+    if !leaves_sleep(task) {
         return false;
     }
     // It goes back to its last CPU, whose caches know it; a CPU that idles will take it over at the next tick if it has to
@@ -146,25 +230,62 @@ pub fn wake(task: &Arc<Task>) -> bool {
     if !task.thread.is_running() && task.affinity.load(Ordering::Relaxed) & (1 << cpu) == 0 {
         cpu = least_busy(task);
     }
-    enqueue(task.clone(), cpu);
+    enqueue(task.clone(), cpu, Place::Woken);
     true
 }
 
-/// Makes a sleeping task runnable as the next one on this CPU, for a hand-off: who calls this is about to wait itself.
-pub fn wake_next(task: &Arc<Task>) {
+fn leaves_sleep(task: &Task) -> bool {
+    let slept =
+        task.state.compare_exchange(state::SLEEPING, state::RUNNABLE, Ordering::AcqRel, Ordering::Relaxed);
+    slept.is_ok()
+}
+
+/// Makes a sleeping task runnable on this CPU, for a hand-off: who calls this is about to wait itself.
+pub fn wake_here(task: &Arc<Task>) {
     let own = cpu_index();
     if task.thread.is_running() || task.affinity.load(Ordering::Relaxed) & (1 << own) == 0 {
         wake(task);
-        return;
+    } else if leaves_sleep(task) {
+        enqueue(task.clone(), own, Place::HandedOver);
     }
-    let slept =
-        task.state.compare_exchange(state::SLEEPING, state::RUNNABLE, Ordering::AcqRel, Ordering::Relaxed);
-    if slept.is_ok() && !task.queued.swap(true, Ordering::AcqRel) {
-        task.cpu.store(own, Ordering::Relaxed);
-        let mut queue = CPUS[own].queue.lock();
-        queue.push_front(task.clone());
-        CPUS[own].length.store(queue.len(), Ordering::Relaxed);
+}
+
+/// Changes a task's place in the order by `change`.
+fn reorder(task: &Arc<Task>, change: impl FnOnce()) {
+    let cpu = task.cpu.load(Ordering::Relaxed);
+    let waiting = {
+        let mut queue = CPUS[cpu].queue.lock();
+        let at = queue.iter().position(|entry| Arc::ptr_eq(&entry.task, task));
+        at.and_then(|at| queue.remove(at)).map(|entry| {
+            CPUS[cpu].length.store(queue.len(), Ordering::Relaxed);
+            entry.task
+        })
+    };
+    change();
+    if let Some(task) = waiting {
+        // `queued` has stayed set all the while: nobody else puts it into a queue.
+        task.queued.store(false, Ordering::Release);
+        enqueue(task, cpu, Place::Woken);
+    } else if core::ptr::eq::<Task>(&**task, &*current()) {
+        CPUS[cpu_index()].running_key.store(task.schedule.key(), Ordering::Relaxed);
+        CPUS[cpu_index()].reschedule.store(true, Ordering::Relaxed);
+    } else if task.thread.is_running() {
+        CPUS[cpu].running_key.store(task.schedule.key(), Ordering::Relaxed);
+        CPUS[cpu].reschedule.store(true, Ordering::Relaxed);
+        if cpu != cpu_index() {
+            apic::reschedule(cpu);
+        }
     }
+}
+
+/// Sets a task's policy.
+pub fn set_policy(task: &Arc<Task>, policy: Policy) {
+    reorder(task, || task.schedule.set(policy));
+}
+
+/// Lends a task the priority of who waits for it, or with [`policy::NOBODY`] takes it back.
+pub fn lend(task: &Arc<Task>, priority: Priority) {
+    reorder(task, || task.schedule.lend(priority));
 }
 
 /// Makes the task notice new work (a signal) soon: wakes it, or interrupts the CPU that runs it.
@@ -177,31 +298,66 @@ pub fn prod(task: &Arc<Task>) {
     }
 }
 
-fn take(from: usize, steal: bool) -> Option<Arc<Task>> {
+/// Takes the first task of a queue that is to run instead of `stays`, the running task if that can go on.
+fn take(from: usize, steal: bool, stays: Option<&Task>) -> Option<Arc<Task>> {
     if CPUS[from].length.load(Ordering::Relaxed) == 0 {
         return None;
     }
-    let own = 1u64 << cpu_index();
+    let own = cpu_index();
     let mut queue = CPUS[from].queue.lock();
     // A task that is still on its old stack is left to the CPU that it is on.
-    let fit = |t: &Arc<Task>| {
-        let is_current = !steal && core::ptr::eq::<Task>(&**t, &*current());
-        let allowed = !steal || t.affinity.load(Ordering::Relaxed) & own != 0;
-        allowed && (is_current || !t.thread.is_running())
+    let fit = |entry: &Entry| {
+        let task = &entry.task;
+        let allowed = !steal || task.affinity.load(Ordering::Relaxed) & (1 << own) != 0;
+        allowed && (!task.thread.is_running() || !steal && core::ptr::eq::<Task>(&**task, &*current()))
     };
-    let at = queue.iter().position(fit)?;
-    let task = queue.remove(at)?;
+    let is_real_time = |key: u64| key < FAIR;
+    let stays = stays.map_or(u64::MAX, |task| task.schedule.key());
+    let first = queue.front()?;
+    let entry = if !is_real_time(first.key) && !is_real_time(stays) && fit(first) {
+        queue.pop_front()?
+    } else {
+        take_other(&mut queue, fit, stays, CPUS[from].real_time_is_used_up(0))?
+    };
     CPUS[from].length.store(queue.len(), Ordering::Relaxed);
+    let task = entry.task;
     task.queued.store(false, Ordering::Release);
+    if steal {
+        move_to(&task, own);
+    }
     Some(task)
+}
+
+/// The first that is fit, where real-time tasks are among those that want to run. `stays` is the key of the running task, or the largest
+/// number if that does not go on.
+#[cold]
+fn take_other(
+    queue: &mut VecDeque<Entry>,
+    fit: impl Fn(&Entry) -> bool,
+    stays: u64,
+    real_time_is_used_up: bool,
+) -> Option<Entry> {
+    let at = queue.iter().position(&fit)?;
+    let key = queue.get(at)?.key;
+    if key.min(stays) < FAIR && real_time_is_used_up {
+        match queue.iter().position(|entry| entry.key >= FAIR && fit(entry)) {
+            Some(fair) => return queue.remove(fair),
+            None if stays != u64::MAX => return None,
+            None => {}
+        }
+    } else if stays < FAIR && key > stays {
+        // A real-time task goes on before worse ones, and others before nobody.
+        return None;
+    }
+    queue.remove(at)
 }
 
 /// The next task for this CPU.
 fn pick() -> Option<Arc<Task>> {
     let own = cpu_index();
     loop {
-        let found = take(own, false)
-            .or_else(|| (1..cpu_count()).find_map(|step| take((own + step) % cpu_count(), true)));
+        let found = take(own, false, None)
+            .or_else(|| (1..cpu_count()).find_map(|step| take((own + step) % cpu_count(), true, None)));
         let task = match found {
             Some(task) => task,
             // A task that comes from another CPU is about to leave its stack there.
@@ -217,16 +373,26 @@ fn pick() -> Option<Arc<Task>> {
         }
         if task.affinity.load(Ordering::Relaxed) & (1 << own) == 0 && !task.thread.is_running() {
             let cpu = least_busy(&task);
-            enqueue(task, cpu);
+            enqueue(task, cpu, Place::Woken);
             continue;
         }
         return Some(task);
     }
 }
 
-/// Gives the CPU to another task if there is one. A task whose state is not RUNNABLE comes back when it was woken; a dead
-/// one never.
+/// Gives the CPU to the best of the tasks that wait for it, if that is not worse than the running one. A task whose state is not
+/// RUNNABLE comes back when it was woken; a dead one never.
 pub fn schedule() {
+    switch_away(Place::Before);
+}
+
+/// The same, and the running task goes behind its equals.
+pub fn give_way() {
+    switch_away(Place::Behind);
+}
+
+#[inline(always)]
+fn switch_away(place: Place) {
     let this = this_cpu();
     this.reschedule.store(false, Ordering::Relaxed);
     let task = current();
@@ -236,7 +402,7 @@ pub fn schedule() {
         return;
     }
     let next = if may_stay {
-        take(cpu_index(), false).filter(|t| t.state.load(Ordering::Acquire) != state::DEAD)
+        take(cpu_index(), false, Some(&task)).filter(|t| t.state.load(Ordering::Acquire) != state::DEAD)
     } else {
         pick()
     };
@@ -247,7 +413,11 @@ pub fn schedule() {
     if core::ptr::eq::<Task>(&*next, &*task) {
         return;
     }
-    switch_to(next, &task, runnable);
+    let place = runnable.then(|| {
+        let turn_is_over = this.turn_is_over.swap(false, Ordering::Relaxed);
+        if turn_is_over { Place::Behind } else { place }
+    });
+    switch_to(next, &task, place);
 }
 
 /// Ends the running task for good.
@@ -258,22 +428,42 @@ pub fn end_current() -> ! {
     }
 }
 
-fn switch_to(next: Arc<Task>, task: &Current, requeue: bool) {
+/// Switches to `next`; the running task goes to `place` in its queue, if it is still runnable.
+fn switch_to(next: Arc<Task>, task: &Current, place: Option<Place>) {
     let this = this_cpu();
-    let now = time::now_ns();
-    let since = this.since.swap(now, Ordering::Relaxed);
-    task.run_ns.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
+    this.charge(task);
     this.switches.fetch_add(1, Ordering::Relaxed);
-    next.cpu.store(cpu_index(), Ordering::Relaxed);
+    this.runs_next(&next);
     if !next.is_idle {
         next.activate_memory();
     }
-    if requeue && !task.is_idle {
+    if let Some(place) = place.filter(|_| !task.is_idle) {
         let own = task.affinity.load(Ordering::Relaxed) & (1 << cpu_index()) != 0;
-        enqueue(task.arc(), if own { cpu_index() } else { least_busy(task) });
+        enqueue(task.arc(), if own { cpu_index() } else { least_busy(task) }, place);
     }
     thread::switch::<Task>(next);
     finish_switch();
+}
+
+impl Cpu {
+    /// Counts the running task's time up to now.
+    fn charge(&self, task: &Task) {
+        let now = time::now_ns();
+        let ran = now.saturating_sub(self.since.swap(now, Ordering::Relaxed));
+        task.run_ns.fetch_add(ran, Ordering::Relaxed);
+        task.schedule.charge(ran);
+        if task.schedule.key() < FAIR {
+            self.real_time_ns.fetch_add(ran, Ordering::Relaxed);
+        }
+    }
+
+    fn runs_next(&self, next: &Task) {
+        let key = if next.is_idle { u64::MAX } else { next.schedule.key() };
+        self.running_key.store(key, Ordering::Relaxed);
+        if key > self.virtual_now.load(Ordering::Relaxed) && !next.is_idle {
+            self.virtual_now.store(key, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What the first code after a switch has to do.
@@ -289,10 +479,26 @@ pub fn running_ns() -> u64 {
 /// The timer's tick: ends the time slice, and lets idle CPUs help.
 pub fn tick() {
     let this = this_cpu();
+    let task = current();
+    let ran = running_ns();
+    if !task.is_idle {
+        task.process.check_cpu_time();
+        // Who wakes up or is new counts from here, also while nobody else has run for long.
+        let key = task.schedule.key_after(ran);
+        this.running_key.store(key, Ordering::Relaxed);
+        this.virtual_now.fetch_max(key, Ordering::Relaxed);
+    }
     if this.length.load(Ordering::Relaxed) == 0 {
         return;
     }
-    if running_ns() + SLICE_NS / 10 >= SLICE_NS {
+    let first = this.queue.lock().front().map_or(u64::MAX, |entry| entry.key);
+    let key = task.schedule.key_after(ran);
+    let is_real_time = key < FAIR;
+    let round_is_over =
+        is_real_time && first == key && task.schedule.takes_turns() && ran + SLICE_NS / 10 >= ROUND_NS;
+    let over = first < key || is_real_time && this.real_time_is_used_up(ran);
+    if over || round_is_over {
+        this.turn_is_over.store(round_is_over, Ordering::Relaxed);
         this.reschedule.store(true, Ordering::Relaxed);
     }
     if let Some(cpu) = tlb::bits(IDLE.load(Ordering::Relaxed)).next() {
@@ -317,13 +523,15 @@ pub fn run_cpu(idle: Arc<Task>) -> ! {
             user_table::lay_aside();
             timer::arm_idle();
             cpu::wait_for_interrupt();
+            cpu::span::begin();
         };
         IDLE.fetch_and(!own, Ordering::SeqCst);
         this.idle_ns.fetch_add(time::now_ns().saturating_sub(start), Ordering::Relaxed);
         next.state.store(state::RUNNABLE, Ordering::Release);
+        this.reschedule.store(false, Ordering::Relaxed);
         timer::leave_idle();
         let idle = current();
-        switch_to(next, &idle, false);
+        switch_to(next, &idle, None);
     }
 }
 

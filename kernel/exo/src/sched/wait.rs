@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waiting for a condition. Every wait is a loop around its condition, so that a wake-up too many does no harm.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use alloc::{collections::VecDeque, sync::Arc};
 
@@ -42,9 +42,11 @@ impl WaitQueue {
         Self { tasks: SpinLock::new(VecDeque::new()), count: AtomicUsize::new(0) }
     }
 
-    /// Wakes all.
+    /// Wakes all who wait, after the caller has made their condition true.
     #[inline]
     pub fn wake_all(&self) {
+        // The caller's store comes before the look at who waits; who waits enters itself before it looks at the condition.
+        fence(Ordering::SeqCst);
         if self.count.load(Ordering::SeqCst) > 0 {
             for task in self.tasks.lock().iter() {
                 wake(task);
@@ -60,7 +62,10 @@ impl WaitQueue {
 
     fn remove(&self, task: &Task) {
         let mut tasks = self.tasks.lock();
-        if let Some(at) = tasks.iter().position(|t| core::ptr::eq(Arc::as_ptr(t), task)) {
+        let is_it = |t: &Arc<Task>| core::ptr::eq(Arc::as_ptr(t), task);
+        if tasks.front().is_some_and(is_it) {
+            tasks.pop_front();
+        } else if let Some(at) = tasks.iter().position(is_it) {
             tasks.remove(at);
         }
         self.count.store(tasks.len(), Ordering::SeqCst);
@@ -74,9 +79,22 @@ pub fn wait_on<T>(
     interruptible: bool,
     mut condition: impl FnMut() -> Option<T>,
 ) -> Result<T, Ended> {
-    if let Some(value) = condition() {
-        return Ok(value);
+    // Where nothing has to be prepared, it is looked at below all the same.
+    if !queues.is_empty() || deadline.is_some() {
+        if let Some(value) = condition() {
+            return Ok(value);
+        }
     }
+    wait_after_look(queues, deadline, interruptible, condition)
+}
+
+/// The same for who has just found that the condition does not hold.
+pub fn wait_after_look<T>(
+    queues: &[&WaitQueue],
+    deadline: Option<u64>,
+    interruptible: bool,
+    mut condition: impl FnMut() -> Option<T>,
+) -> Result<T, Ended> {
     let task = current();
     for queue in queues {
         queue.add(task.arc());

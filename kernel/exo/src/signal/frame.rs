@@ -257,6 +257,8 @@ pub fn finish_restart(regs: &mut Regs, handler: Option<u64>) {
         regs.rax = regs.error();
     } else {
         regs.rax = -i64::from(Errno::EINTR.0) as u64;
+        // It does not go on.
+        let _ = crate::task::current().interrupted_wait();
     }
     regs.settle();
 }

@@ -326,7 +326,11 @@ pub fn set_temporary_mask(task: &Task, mask: SignalSet) {
 /// Takes a signal of `among` that is pending for `task` or its process.
 pub fn take_pending(task: &Task, among: SignalSet) -> Option<Info> {
     let own = task.pending.lock().take(among);
-    own.or_else(|| task.process.pending.lock().take(among))
+    let taken = own.or_else(|| task.process.pending.lock().take(among));
+    if taken.as_ref().is_some_and(|info| info.signal == number::SIGALRM as i32) {
+        task.process.alarm_taken();
+    }
+    taken
 }
 
 /// Everything that is due before the running program goes on: end, stop, signals.

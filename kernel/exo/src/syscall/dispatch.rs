@@ -20,8 +20,8 @@ use exo_logic::seen::Seen;
 
 use super::{
     Argument, attributes, blocks, credentials, descriptors, fcntl, futexes, identity, info, ipcs,
-    lean as lean_calls, locks, memory, mounts, names, open, polling, prctl, processes, read_write, seals,
-    signals, sizes, socket_options, sockets, splice, status, times,
+    lean as lean_calls, locks, memory, mounts, names, open, polling, prctl, processes, read_write,
+    scheduling, seals, signals, sizes, socket_options, sockets, splice, status, times,
 };
 use crate::{
     errno::{Errno, Result},
@@ -202,15 +202,15 @@ system_calls! {
     135 plain personality => prctl::personality(1);
     137 plain statfs => status::statfs(2);
     138 plain fstatfs => status::fstatfs(2);
-    140 plain getpriority => processes::getpriority(2);
-    141 plain setpriority => processes::setpriority(3);
-    142 plain sched_setparam => processes::sched_setparam(2);
-    143 plain sched_getparam => processes::sched_getparam(2);
-    144 plain sched_setscheduler => processes::sched_setscheduler(3);
-    145 plain sched_getscheduler => processes::sched_getscheduler(1);
-    146 plain sched_get_priority_max => processes::sched_priority_limit(1);
-    147 plain sched_get_priority_min => processes::sched_priority_limit(1);
-    148 plain sched_rr_get_interval => processes::sched_rr_get_interval(2);
+    140 plain getpriority => scheduling::getpriority(2);
+    141 plain setpriority => scheduling::setpriority(3);
+    142 plain sched_setparam => scheduling::sched_setparam(2);
+    143 plain sched_getparam => scheduling::sched_getparam(2);
+    144 plain sched_setscheduler => scheduling::sched_setscheduler(3);
+    145 plain sched_getscheduler => scheduling::sched_getscheduler(1);
+    146 plain sched_get_priority_max => scheduling::sched_get_priority_max(1);
+    147 plain sched_get_priority_min => scheduling::sched_get_priority_min(1);
+    148 plain sched_rr_get_interval => scheduling::sched_rr_get_interval(2);
     149 plain mlock => memory::lock(2);
     150 plain munlock => memory::lock(2);
     151 plain mlockall => memory::lock_all(1);
@@ -276,6 +276,8 @@ system_calls! {
     302 plain prlimit64 => processes::prlimit64(4);
     306 plain syncfs => read_write::syncfs(1);
     309 plain getcpu => info::getcpu(2);
+    314 plain sched_setattr => scheduling::sched_setattr(3);
+    315 plain sched_getattr => scheduling::sched_getattr(4);
     316 plain renameat2 => names::renameat2(5);
     318 plain getrandom => info::getrandom(3);
     319 plain memfd_create => seals::memfd_create(2);

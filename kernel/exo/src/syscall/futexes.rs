@@ -44,6 +44,9 @@ pub(super) fn futex(
         }
         abi::FUTEX_WAKE => core_futex::wake(address, private, count, u32::MAX),
         abi::FUTEX_WAKE_BITSET => core_futex::wake(address, private, count, value3),
+        abi::FUTEX_REQUEUE | abi::FUTEX_CMP_REQUEUE if (value as i32) < 0 || (timeout as i32) < 0 => {
+            Err(Errno::EINVAL)
+        }
         abi::FUTEX_REQUEUE => core_futex::requeue(address, second, private, count, second_count, None),
         abi::FUTEX_CMP_REQUEUE => {
             core_futex::requeue(address, second, private, count, second_count, Some(value3))

@@ -11,6 +11,7 @@ use crate::{
     errno::{Errno, Result},
     fs::{file::MapWish, node::Body},
     mm::{Backing, Pages, map::Place},
+    sched::spans,
     task::{current, limits::index},
     user,
 };
@@ -123,6 +124,9 @@ pub(super) fn mincore(address: usize, length: usize, to: usize) -> Result {
     }
     for (index, page) in (address..address + length).step_by(PAGE_SIZE).enumerate() {
         user::write(to.wrapping_add(index), &u8::from(memory.is_resident(page)))?;
+        if spans::point() {
+            return Err(Errno::EINTR);
+        }
     }
     Ok(0)
 }

@@ -23,6 +23,7 @@ mod polling;
 mod prctl;
 mod processes;
 mod read_write;
+mod scheduling;
 mod seals;
 mod signals;
 mod sizes;

@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::{
     errno::{Errno, Result},
     fs::poll::{Events, Question, poll as wait},
+    sched::spans,
     signal::{self, SignalSet},
     task::{current, limits::index},
     user::{self, TimeSpec, TimeVal},
@@ -28,6 +29,8 @@ fn after(ns: u64) -> Option<u64> {
 }
 
 fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
+    // A call that goes on after a signal waits for the rest of its time.
+    let deadline = current().interrupted_wait().or(deadline);
     if count as u64 > current().process.limits.lock()[index::NOFILE].soft {
         return Err(Errno::EINVAL);
     }
@@ -48,8 +51,15 @@ fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
             questions.push(Question { file: files.get(entry.fd).ok(), events, place });
         }
         entries.push(entry);
+        if spans::point() {
+            return Err(Errno::EINTR);
+        }
     }
-    let answers = wait(&questions, deadline)?;
+    let answers = wait(&questions, deadline).inspect_err(|_| {
+        if let Some(deadline) = deadline {
+            current().interrupt_wait(deadline);
+        }
+    })?;
     entries.iter_mut().for_each(|e| e.answer = 0);
     for (place, events) in &answers {
         if let Some(entry) = entries.get_mut(*place) {
@@ -58,6 +68,9 @@ fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
     }
     for (place, entry) in entries.iter().enumerate() {
         user::write(at(place)?, entry)?;
+        if spans::point() {
+            return Err(Errno::EINTR);
+        }
     }
     Ok(answers.len())
 }

@@ -27,7 +27,7 @@ use crate::{
         table,
         wait::{self, Found, Options, Which},
     },
-    user::{self, TimeSpec, TimeVal},
+    user::{self, TimeVal},
 };
 
 pub(super) fn clone(regs: &mut Regs) -> Result {
@@ -198,7 +198,8 @@ struct RUsage {
 impl RUsage {
     fn new(usage: Usage) -> Self {
         Self {
-            user: TimeVal::from_ns(usage.cpu_ns),
+            user: TimeVal::from_ns(usage.user_ns),
+            system: TimeVal::from_ns(usage.cpu_ns.saturating_sub(usage.user_ns)),
             peak_kib: (usage.peak_pages * 4) as i64,
             ..Self::default()
         }
@@ -278,8 +279,8 @@ pub(super) fn getrusage(who: i32, to: usize) -> Result {
     let process = current().process.clone();
     let peak_pages = process.memory.lock().clone().resident_pages();
     let usage = match who {
-        0 => Usage { cpu_ns: process.cpu_ns(), peak_pages },
-        1 => Usage { cpu_ns: current().cpu_ns(), peak_pages },
+        0 => Usage { cpu_ns: process.cpu_ns(), user_ns: process.user_ns(), peak_pages },
+        1 => Usage { cpu_ns: current().cpu_ns(), user_ns: current().user_ns(), peak_pages },
         -1 => *process.children_usage.lock(),
         _ => return Err(Errno::EINVAL),
     };
@@ -344,11 +345,11 @@ pub(super) fn setrlimit(which: usize, from: usize) -> Result {
 }
 
 pub(super) fn sched_yield() -> Result {
-    sched::schedule();
+    sched::give_way();
     Ok(0)
 }
 
-fn task(tid: u32) -> Result<Arc<Task>> {
+pub(super) fn task(tid: u32) -> Result<Arc<Task>> {
     if tid == 0 { Ok(current().arc()) } else { table::task(tid).ok_or(Errno::ESRCH) }
 }
 
@@ -373,44 +374,6 @@ pub(super) fn sched_setaffinity(tid: u32, size: usize, from: usize) -> Result {
     let task = task(tid)?;
     task.affinity.store(mask, Ordering::Relaxed);
     sched::migrate(&task);
-    Ok(0)
-}
-
-/// There is one policy, without priorities (SCHED_OTHER).
-pub(super) fn sched_getscheduler(tid: u32) -> Result {
-    task(tid).map(|_| 0)
-}
-
-pub(super) fn sched_setscheduler(tid: u32, policy: u32, _parameters: usize) -> Result {
-    task(tid)?;
-    if policy == 0 || policy == 3 { Ok(0) } else { Err(Errno::EINVAL) }
-}
-
-pub(super) fn sched_getparam(tid: u32, to: usize) -> Result {
-    task(tid)?;
-    user::write(to, &0i32).map(|()| 0)
-}
-
-pub(super) fn sched_setparam(tid: u32, _from: usize) -> Result {
-    task(tid).map(|_| 0)
-}
-
-/// How long a thread runs while others wait.
-pub(super) fn sched_rr_get_interval(tid: u32, to: usize) -> Result {
-    task(tid)?;
-    user::write(to, &TimeSpec::from_ns(sched::SLICE_NS)).map(|()| 0)
-}
-
-pub(super) fn sched_priority_limit(_policy: u32) -> Result {
-    Ok(0)
-}
-
-/// 20 minus the nice value, which is always 0.
-pub(super) fn getpriority(_which: u32, _who: u32) -> Result {
-    Ok(20)
-}
-
-pub(super) fn setpriority(_which: u32, _who: u32, _value: i32) -> Result {
     Ok(0)
 }
 

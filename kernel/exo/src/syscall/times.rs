@@ -3,18 +3,20 @@
 
 use alloc::sync::Arc;
 
-use exo_hal::time as clock;
+use exo_hal::{cpu::percpu::cpu_count, time as clock};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     errno::{Errno, Result},
     sched::wait::{Ended, sleep_until},
-    task::{Process, current, table},
+    task::{Process, cpu_timers::Kind, current, table},
     user::{self, TimeSpec, TimeVal},
 };
 
 const TICK_NS: u64 = 10_000_000;
 const ABSOLUTE: u32 = 1;
+/// What coarse clocks are said to resolve, as on Linux with 250 ticks a second.
+const COARSE_NS: i64 = 4_000_000;
 
 /// What a clock shows, in nanoseconds.
 pub(super) fn clock_ns(id: i32) -> Result<u64> {
@@ -24,7 +26,7 @@ pub(super) fn clock_ns(id: i32) -> Result<u64> {
         2 => current().process.cpu_ns(),
         3 => current().cpu_ns(),
         // A process's or thread's CPU clock: the number's complement above three bits of kind.
-        id if id < 0 => {
+        id if id < 0 && id & 3 != 3 => {
             let number = !(id >> 3) as u32;
             match (number, id & 4 != 0) {
                 (0, true) => current().cpu_ns(),
@@ -43,7 +45,9 @@ pub(super) fn clock_gettime(id: i32, to: usize) -> Result {
 
 pub(super) fn clock_getres(id: i32, to: usize) -> Result {
     clock_ns(id)?;
-    user::write_optional(to, &TimeSpec { seconds: 0, nanoseconds: 1 }).map(|()| 0)
+    // The coarse ones go on with Linux's tick there; here they are as fine as the others, and that is all that a program may build on.
+    let nanoseconds = if matches!(id, 5 | 6) { COARSE_NS } else { 1 };
+    user::write_optional(to, &TimeSpec { seconds: 0, nanoseconds }).map(|()| 0)
 }
 
 pub(super) fn clock_settime(id: i32, from: usize) -> Result {
@@ -71,13 +75,16 @@ pub(super) fn time(to: usize) -> Result {
     Ok(seconds as usize)
 }
 
+/// Sleeps until `deadline`, or until that of the call that a signal without a handler has interrupted and that now goes on.
 fn sleep(deadline: u64, remainder: usize) -> Result {
+    let deadline = current().interrupted_wait().unwrap_or(deadline);
     match sleep_until(Some(deadline)) {
         Ended::TimedOut => Ok(0),
         Ended::Interrupted => {
             let left = deadline.saturating_sub(clock::now_ns());
             user::write_optional(remainder, &TimeSpec::from_ns(left))?;
-            Err(Errno::EINTR)
+            current().interrupt_wait(deadline);
+            Err(Errno::RESTART_UNLESS_HANDLER)
         }
     }
 }
@@ -88,13 +95,39 @@ pub(super) fn nanosleep(request: usize, remainder: usize) -> Result {
 }
 
 pub(super) fn clock_nanosleep(id: i32, flags: u32, request: usize, remainder: usize) -> Result {
+    match id {
+        // The thread's own time stands still while it sleeps, and nobody can wait for the raw and the coarse clocks.
+        3 => return Err(Errno::EINVAL),
+        4..=6 => return Err(Errno::EOPNOTSUPP),
+        _ => {}
+    }
+    let now_there = clock_ns(id)?;
     let ns = user::read::<TimeSpec>(request)?.to_ns()?;
+    if !matches!(id, 0 | 1 | 7 | 11) {
+        return sleep_by_cpu_time(id, if flags & ABSOLUTE == 0 { now_there.saturating_add(ns) } else { ns });
+    }
     let now = clock::now_ns();
     if flags & ABSOLUTE == 0 {
-        clock_ns(id)?;
         return sleep(now.saturating_add(ns), remainder);
     }
-    sleep(now.saturating_add(ns.saturating_sub(clock_ns(id)?)), 0)
+    sleep(now.saturating_add(ns.saturating_sub(now_there)), 0)
+}
+
+/// Until a process has had so much CPU time. It is looked at at least once in a tick, and not before it can be so far.
+fn sleep_by_cpu_time(id: i32, until: u64) -> Result {
+    loop {
+        let left = match clock_ns(id) {
+            Ok(now) if now < until => until - now,
+            // Also when the process is gone: its clock goes no further.
+            _ => return Ok(0),
+        };
+        // Every CPU may work for it.
+        let soonest = left / cpu_count() as u64;
+        if sleep_until(Some(clock::now_ns().saturating_add(soonest.max(TICK_NS / 10)))) == Ended::Interrupted
+        {
+            return Err(Errno::RESTART_UNLESS_HANDLER);
+        }
+    }
 }
 
 /// `struct itimerval`.
@@ -109,24 +142,41 @@ fn process() -> Arc<Process> {
     current().process.clone()
 }
 
-pub(super) fn getitimer(which: u32, to: usize) -> Result {
-    if which != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let (left, interval) = process().alarm();
-    let value = IntervalTimer { interval: TimeVal::from_ns(interval), value: TimeVal::from_ns(left) };
-    user::write(to, &value).map(|()| 0)
+/// The numbers of interval timers.
+mod timer {
+    pub(super) const REAL: u32 = 0;
+    pub(super) const VIRTUAL: u32 = 1;
+    pub(super) const PROFILING: u32 = 2;
 }
 
-/// Only the timer of real time exists; those of CPU time are refused.
+impl IntervalTimer {
+    fn of((left, interval): (u64, u64)) -> Self {
+        Self { interval: TimeVal::from_ns(interval), value: TimeVal::from_ns(left.next_multiple_of(1000)) }
+    }
+}
+
+pub(super) fn getitimer(which: u32, to: usize) -> Result {
+    let now = match which {
+        timer::REAL => process().alarm(),
+        timer::VIRTUAL => process().cpu_timer(Kind::User),
+        timer::PROFILING => process().cpu_timer(Kind::All),
+        _ => return Err(Errno::EINVAL),
+    };
+    user::write(to, &IntervalTimer::of(now)).map(|()| 0)
+}
+
 pub(super) fn setitimer(which: u32, from: usize, old: usize) -> Result {
-    if which != 0 {
+    if which > timer::PROFILING {
         return Err(Errno::EINVAL);
     }
     let new: IntervalTimer = user::read(from)?;
-    let (left, interval) = process().set_alarm(new.value.to_ns()?, new.interval.to_ns()?);
-    let value = IntervalTimer { interval: TimeVal::from_ns(interval), value: TimeVal::from_ns(left) };
-    user::write_optional(old, &value).map(|()| 0)
+    let (delay, interval) = (new.value.to_ns()?, new.interval.to_ns()?);
+    let before = match which {
+        timer::REAL => process().set_alarm(delay, interval),
+        timer::VIRTUAL => process().set_cpu_timer(Kind::User, delay, interval),
+        _ => process().set_cpu_timer(Kind::All, delay, interval),
+    };
+    user::write_optional(old, &IntervalTimer::of(before)).map(|()| 0)
 }
 
 pub(super) fn alarm(seconds: u32) -> Result {
@@ -134,10 +184,12 @@ pub(super) fn alarm(seconds: u32) -> Result {
     Ok(left.div_ceil(1_000_000_000) as usize)
 }
 
-/// CPU time is not divided into user's and kernel's: all counts as the user's.
 pub(super) fn times(to: usize) -> Result {
     let process = process();
-    let children = process.children_usage.lock().cpu_ns;
-    user::write_optional(to, &[process.cpu_ns() / TICK_NS, 0, children / TICK_NS, 0])?;
+    let children = *process.children_usage.lock();
+    let parts = |all: u64, user: u64| [user / TICK_NS, all.saturating_sub(user) / TICK_NS];
+    let [user, system] = parts(process.cpu_ns(), process.user_ns());
+    let [children_user, children_system] = parts(children.cpu_ns, children.user_ns);
+    user::write_optional(to, &[user, system, children_user, children_system])?;
     Ok((clock::now_ns() / TICK_NS) as usize)
 }

@@ -20,6 +20,7 @@ use crate::{
     mm::oom::make_room,
     sched::{
         self,
+        policy::Schedule,
         wait::{WaitQueue, wait_on},
     },
     signal::{
@@ -151,6 +152,10 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
         blocked: SignalSet(parent.blocked.load(Ordering::Relaxed)),
         affinity: parent.affinity.load(Ordering::Relaxed),
         credentials: parent.credentials.get(),
+        schedule: Schedule::new(
+            parent.schedule.policy().of_child(),
+            parent.schedule.key_after(sched::running_ns()),
+        ),
     })?;
     task.no_new_privileges.store(parent.no_new_privileges.load(Ordering::Relaxed), Ordering::Relaxed);
     task.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -256,6 +261,8 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         limits: SpinLock::new(*parent.limits.lock()),
         alarm: SpinLock::new(Alarm::default()),
         ended_ns: AtomicU64::new(0),
+        ended_user_ns: AtomicU64::new(0),
+        cpu_timers: SpinLock::default(),
         children_usage: SpinLock::new(Usage::default()),
         executable: SpinLock::new(parent.executable.lock().clone()),
         exit_signal: AtomicU32::new(exit_signal),

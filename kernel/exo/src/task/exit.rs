@@ -161,6 +161,7 @@ fn leave() {
     tell_children(&task);
     table::remove_task(task.tid());
     process.ended_ns.fetch_add(task.cpu_ns(), Ordering::Relaxed);
+    process.ended_user_ns.fetch_add(task.user_ns(), Ordering::Relaxed);
     if task.tid() == process.pid {
         *process.first_name.lock() = Some(*task.name.lock());
     }

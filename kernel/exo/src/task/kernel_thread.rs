@@ -9,13 +9,17 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
-use exo_hal::{cpu, mm::frame, sync::SpinLock, tlb, trap::Regs};
+use exo_hal::{mm::frame, sync::SpinLock, trap::Regs};
 
 use super::{Credentials, Name, Process, Seed, Task, current};
 use crate::{
     errno::{Errno, Result},
     fs::Files,
-    init, sched,
+    init,
+    sched::{
+        self,
+        policy::{Policy, Schedule},
+    },
     signal::SignalSet,
 };
 
@@ -48,6 +52,7 @@ pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: M
         blocked: SignalSet(u64::MAX),
         affinity,
         credentials: Arc::new(Credentials::root()),
+        schedule: Schedule::new(Policy::DEFAULT, 0),
     })?;
     *task.main.lock() = Some(main);
     RUNNING.lock().push(task.clone());
@@ -77,7 +82,6 @@ pub fn run_if_kernel_thread() {
 
 /// For a thread that looks for work again and again: lets interrupts in, and other tasks run.
 pub fn pause() {
-    tlb::answer();
-    cpu::interrupt_window();
-    sched::schedule();
+    sched::spans::window();
+    sched::give_way();
 }

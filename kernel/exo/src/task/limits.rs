@@ -14,6 +14,8 @@ pub const MOST_FILES: u64 = 65_536;
 
 /// Limits that the kernel itself looks at.
 pub mod index {
+    /// CPU time in seconds.
+    pub const CPU: usize = 0;
     /// Largest file that the process may write.
     pub const FSIZE: usize = 1;
     /// Size of the heap; kept only.
@@ -30,6 +32,10 @@ pub mod index {
     pub const AS: usize = 9;
     /// Queued signals of the user.
     pub const SIGPENDING: usize = 11;
+    /// How far below 19 nice values may be made, from 0.
+    pub const NICE: usize = 13;
+    /// The highest real-time priority.
+    pub const RTPRIO: usize = 14;
 }
 
 /// `struct rlimit64`.

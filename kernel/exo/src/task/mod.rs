@@ -2,6 +2,7 @@
 //! Tasks (threads) and processes (thread groups).
 
 pub mod clone;
+pub mod cpu_timers;
 pub mod credentials;
 pub mod exec;
 pub mod exit;
@@ -16,14 +17,17 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize
 
 use alloc::sync::{Arc, Weak};
 
-use exo_hal::{sync::SpinLock, thread, thread::Thread, trap::Regs};
+use exo_hal::{sync::SpinLock, thread, thread::Thread, time, trap::Regs};
 
 use crate::{
     drivers::procmon,
     errno::Result,
     fs::Files,
     mm::AddressSpace,
-    sched,
+    sched::{
+        self,
+        policy::{Policy, Schedule},
+    },
     signal::{self, Pending, SignalSet, stop::Owed},
 };
 
@@ -78,6 +82,12 @@ pub struct Task {
     pub affinity: AtomicU64,
     /// CPU time so far, in nanoseconds, without the current turn.
     pub run_ns: AtomicU64,
+    /// What of it was in user mode, in cycles; the short path of system calls counts as that.
+    pub user_cycles: AtomicU64,
+    /// Until when the call waits that a signal has interrupted and that goes on unless a handler runs; 0 for none.
+    restart_deadline: AtomicU64,
+    /// Its place in the order of those that want to run.
+    pub schedule: Schedule,
     /// Runs when a CPU has nothing else.
     pub is_idle: bool,
     /// See [`work`].
@@ -156,6 +166,8 @@ pub struct Seed<'a> {
     pub affinity: u64,
     /// For whom it acts.
     pub credentials: Arc<Credentials>,
+    /// Its place in the order of those that want to run.
+    pub schedule: Schedule,
 }
 
 impl Task {
@@ -176,6 +188,7 @@ impl Task {
             blocked: SignalSet(u64::MAX),
             affinity: u64::MAX,
             credentials: Arc::new(Credentials::root()),
+            schedule: Schedule::new(Policy::DEFAULT, 0),
         };
         Self::build(seed, Thread::idle(), true)
     }
@@ -193,6 +206,9 @@ impl Task {
             cpu: AtomicUsize::new(0),
             affinity: AtomicU64::new(seed.affinity),
             run_ns: AtomicU64::new(0),
+            user_cycles: AtomicU64::new(0),
+            restart_deadline: AtomicU64::new(0),
+            schedule: seed.schedule,
             is_idle,
             work: AtomicU32::new(0),
             blocked: AtomicU64::new(seed.blocked.0),
@@ -257,6 +273,22 @@ impl Task {
     /// Whether the thread must end whatever it waits for.
     pub fn is_killed(&self) -> bool {
         self.work.load(Ordering::Acquire) & work::EXIT != 0
+    }
+
+    /// A wait until `deadline` has been interrupted; if it goes on, then with the time that is left.
+    pub fn interrupt_wait(&self, deadline: u64) {
+        self.restart_deadline.store(deadline.max(1), Ordering::Relaxed);
+    }
+
+    /// Until when the call waits that was interrupted and goes on now; none for a call that is made for the first time.
+    pub fn interrupted_wait(&self) -> Option<u64> {
+        let deadline = self.restart_deadline.swap(0, Ordering::Relaxed);
+        (deadline != 0).then_some(deadline)
+    }
+
+    /// What of its CPU time was in user mode, in nanoseconds.
+    pub fn user_ns(&self) -> u64 {
+        time::ns_of_cycles(self.user_cycles.load(Ordering::Relaxed)).min(self.cpu_ns())
     }
 
     /// CPU time in nanoseconds.

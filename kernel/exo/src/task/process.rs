@@ -10,7 +10,7 @@ use alloc::{
 
 use exo_hal::{sync::SpinLock, time};
 
-use super::{Name, Task, credentials::Which, limits::Limits};
+use super::{Name, Task, cpu_timers::CpuTimers, credentials::Which, limits::Limits};
 use crate::{
     fs::{FileTable, FsContext, mount::Executing, tty::Terminal},
     mm::AddressSpace,
@@ -54,6 +54,8 @@ pub struct Alarm {
 pub struct Usage {
     /// CPU time in nanoseconds.
     pub cpu_ns: u64,
+    /// What of it was in user mode.
+    pub user_ns: u64,
     /// The largest number of resident pages.
     pub peak_pages: usize,
 }
@@ -123,6 +125,10 @@ pub struct Process {
     pub alarm: SpinLock<Alarm>,
     /// CPU time of its threads that have ended.
     pub ended_ns: AtomicU64,
+    /// What of it was in user mode.
+    pub ended_user_ns: AtomicU64,
+    /// Timers of CPU time.
+    pub cpu_timers: SpinLock<CpuTimers>,
     /// What its children used.
     pub children_usage: SpinLock<Usage>,
     /// The program's file, until the process ends.
@@ -175,6 +181,12 @@ impl Process {
         self.ended_ns.load(Ordering::Relaxed) + threads.iter().map(|t| t.cpu_ns()).sum::<u64>()
     }
 
+    /// What of it was in user mode.
+    pub fn user_ns(&self) -> u64 {
+        let threads = self.threads.lock();
+        self.ended_user_ns.load(Ordering::Relaxed) + threads.iter().map(|t| t.user_ns()).sum::<u64>()
+    }
+
     /// Sets the interval timer; the old one's remaining time and interval.
     pub fn set_alarm(self: &Arc<Self>, delay: u64, interval: u64) -> (u64, u64) {
         let mut alarm = self.alarm.lock();
@@ -201,20 +213,29 @@ impl Process {
         if alarm.deadline == 0 { (0, 0) } else { (left.max(1), alarm.interval) }
     }
 
-    /// The interval timer ran out.
-    pub fn alarm_expired(self: Arc<Self>) {
+    /// The interval timer ran out. One that repeats begins anew when its signal is taken, as on Linux: whatever its interval, it
+    /// costs no more than the program's own handling of it.
+    pub fn alarm_expired(&self) {
         {
             let mut alarm = self.alarm.lock();
             alarm.key = None;
-            if alarm.interval > 0 {
-                let deadline = alarm.deadline.saturating_add(alarm.interval).max(time::now_ns() + 1000);
-                alarm.deadline = deadline;
-                alarm.key = Some(timer::add(deadline, Action::Alarm(Arc::downgrade(&self))));
-            } else {
+            if alarm.interval == 0 {
                 alarm.deadline = 0;
             }
         }
         self.signal(Info::kernel(number::SIGALRM));
+    }
+
+    /// A SIGALRM was taken: the timer that sent it, if it repeats, runs out at the next multiple of its interval.
+    pub fn alarm_taken(self: &Arc<Self>) {
+        let mut alarm = self.alarm.lock();
+        if alarm.deadline == 0 || alarm.interval == 0 || alarm.key.is_some() {
+            return;
+        }
+        let late = time::now_ns().saturating_sub(alarm.deadline);
+        let turns = late.checked_div(alarm.interval).unwrap_or(0).saturating_add(1);
+        alarm.deadline = alarm.deadline.saturating_add(turns.saturating_mul(alarm.interval));
+        alarm.key = Some(timer::add(alarm.deadline, Action::Alarm(Arc::downgrade(self))));
     }
 
     /// Its real user, as its first thread has it.

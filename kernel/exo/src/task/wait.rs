@@ -77,7 +77,11 @@ const DUMPED: u32 = 0x80;
 
 fn usage_of(child: &Process) -> Usage {
     let own = *child.children_usage.lock();
-    Usage { cpu_ns: child.cpu_ns() + own.cpu_ns, peak_pages: own.peak_pages }
+    Usage {
+        cpu_ns: child.cpu_ns() + own.cpu_ns,
+        user_ns: child.user_ns() + own.user_ns,
+        peak_pages: own.peak_pages,
+    }
 }
 
 /// Removes an ended child for good, without waiting for it.
@@ -149,6 +153,7 @@ fn look(parent: &Arc<Process>, which: Which, options: Options) -> Option<Result<
             if taken {
                 let mut sum = parent.children_usage.lock();
                 sum.cpu_ns += usage.cpu_ns;
+                sum.user_ns += usage.user_ns;
                 sum.peak_pages = sum.peak_pages.max(usage.peak_pages);
                 drop(sum);
                 table::remove_process(child.pid);

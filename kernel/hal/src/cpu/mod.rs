@@ -4,6 +4,7 @@
 pub mod fpu;
 pub mod gdt;
 pub mod percpu;
+pub mod span;
 
 use core::{
     arch::{asm, x86_64::__cpuid_count},

@@ -52,6 +52,8 @@ pub(crate) struct Area {
     /// See [`with_reserve`](crate::mm::frame::with_reserve).
     pub(crate) uses_reserve: Cell<bool>,
     pub(crate) caches: UnsafeCell<Caches>,
+    /// See [`crate::cpu::span`].
+    pub(crate) span: super::span::Span,
     /// The user tables that this CPU has loaded.
     pub(crate) space: UnsafeCell<Option<Arc<Space>>>,
 }
@@ -90,6 +92,7 @@ impl Area {
             magazine: UnsafeCell::new(Magazine::new()),
             uses_reserve: Cell::new(false),
             caches: UnsafeCell::new(Caches::new()),
+            span: super::span::Span::new(),
             space: UnsafeCell::new(None),
         }
     }
@@ -173,6 +176,13 @@ pub(crate) fn apic_id_of(cpu: usize) -> u32 {
     let area = AREAS[cpu].load(Ordering::Acquire);
     // SAFETY: a non-null entry is an installed area, and its APIC id never changes after that.
     unsafe { area.as_ref().map_or(u32::MAX, |a| (&raw const a.apic_id).read()) }
+}
+
+/// The span of CPU `cpu`, if it has started.
+pub(crate) fn span_of(cpu: usize) -> Option<&'static super::span::Span> {
+    let area = AREAS.get(cpu)?.load(Ordering::Acquire);
+    // SAFETY: a non-null entry is an installed area, which stays; the span's fields are atomic, and no other field is looked at.
+    unsafe { area.is_null().then_some(()).map_or_else(|| Some(&*(&raw const (*area).span)), |()| None) }
 }
 
 /// This CPU's NUMA node.

@@ -156,7 +156,7 @@ impl Batch {
 }
 
 /// How much of a range is done at once: so many pages, or eight times as many entries that are looked at.
-const PIECE: usize = 512;
+const PIECE: usize = 128;
 
 /// The end of what the leaf table for `address` covers.
 fn leaf_end(address: usize) -> usize {

@@ -395,6 +395,7 @@ fn take_interrupt(number: u8) {
 #[unsafe(no_mangle)]
 extern "C" fn hal_trap_user(regs: &mut Regs) {
     cpu::close_user_memory();
+    hooks::exo_enter();
     match regs.vector {
         14 => {
             let (address, write, execute) = page_fault(regs);

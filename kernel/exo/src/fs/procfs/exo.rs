@@ -10,10 +10,24 @@ use exo_hal::{
     tlb,
 };
 
+use crate::{errno::Result, sched::spans};
+
+/// Whatever is written: the longest span with interrupts off is looked for anew.
+pub(super) fn reset(_text: &[u8]) -> Result<()> {
+    spans::reset();
+    Ok(())
+}
+
 pub(super) fn counters(out: &mut dyn Write) -> core::fmt::Result {
     let (locks, allocations) = percpu::counters();
     writeln!(out, "locks {locks}\nallocations {allocations}\nshootdowns {}", tlb::shootdowns())?;
     writeln!(out, "random_fed {}", crate::random::fed())?;
+    let (off_ns, off_in) = spans::longest();
+    writeln!(out, "interrupts_off_ns {off_ns}")?;
+    match off_in {
+        Ok(call) => writeln!(out, "interrupts_off_in call {call}")?,
+        Err(vector) => writeln!(out, "interrupts_off_in vector {vector}")?,
+    }
     let (from_node, from_elsewhere) = dma::node_statistics();
     for node in acpi::nodes() {
         let count = from_node.get(node as usize).copied().unwrap_or(0);

@@ -64,7 +64,7 @@ static ENTRIES: &[Entry] = &[
     text("cmdline", machine::command_line),
     text("cpuinfo", machine::cpuinfo),
     text("devices", machine::devices),
-    text("exo", exo::counters),
+    Entry { name: "exo", content: Content::Setting(0o644, exo::counters, exo::reset) },
     text("filesystems", machine::filesystems),
     text("loadavg", machine::loadavg),
     text("locks", crate::fs::locks::write_list),

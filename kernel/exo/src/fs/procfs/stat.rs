@@ -23,19 +23,24 @@ pub(super) fn process(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
     let memory = process.memory.lock().clone();
     let terminal = process.terminal.lock().clone();
     let (device, foreground) = terminal.map_or((0, -1), |t| (t.device_number(), t.foreground() as i32));
-    let cpu_ns = match &of.thread {
-        Some(thread) if of.is_thread => thread.cpu_ns(),
-        _ => process.cpu_ns(),
+    let (cpu_ns, user_ns) = match &of.thread {
+        Some(thread) if of.is_thread => (thread.cpu_ns(), thread.user_ns()),
+        _ => (process.cpu_ns(), process.user_ns()),
     };
     write!(out, "{} (", of.number())?;
     name(of, out)?;
     let parent = process.parent.lock().upgrade().map_or(0, |p| p.pid);
     let (group, session) = (process.group.load(Ordering::Relaxed), process.session.load(Ordering::Relaxed));
     write!(out, ") {} {parent} {group} {session} {device} {foreground} {FLAGS}", state(of).0)?;
-    // Page faults are not counted, nor is time in the kernel apart from the program's own.
-    let children = process.children_usage.lock().cpu_ns / TICK_NS;
+    // Page faults are not counted.
+    let children = *process.children_usage.lock();
+    let ticks = |all: u64, user: u64| (user / TICK_NS, all.saturating_sub(user) / TICK_NS);
+    let ((user, system), (children_user, children_system)) =
+        (ticks(cpu_ns, user_ns), ticks(children.cpu_ns, children.user_ns));
     let threads = process.threads.lock().len();
-    write!(out, " 0 0 0 0 {} 0 {children} 0 20 0 {threads} 0", cpu_ns / TICK_NS)?;
+    let nice = of.thread.as_ref().map_or(0, |thread| thread.schedule.policy().nice);
+    write!(out, " 0 0 0 0 {user} {system} {children_user} {children_system}")?;
+    write!(out, " {} {nice} {threads} 0", 20 + nice)?;
     let rss_limit = process.limits.lock().get(index::RSS).map_or(u64::MAX, |limit| limit.soft);
     let (size, resident) = (memory.mapped_bytes(), memory.resident_pages());
     write!(out, " {} {size} {resident} {rss_limit}", process.started / TICK_NS)?;
