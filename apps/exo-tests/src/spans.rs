@@ -62,7 +62,7 @@ fn files(spans: &mut Spans) -> Outcome {
         Ok(File::open("/dev/urandom")?.read_exact(part)?)
     })?;
     spans.measure("many descriptors", || {
-        let files: Vec<File> = (0..900).map_while(|_| File::open("/dev/null").ok()).collect();
+        let files: Vec<File> = (0..500).map_while(|_| File::open("/dev/null").ok()).collect();
         let polled = |file: &File| libc::pollfd {
             fd: std::os::fd::AsRawFd::as_raw_fd(file),
             events: libc::POLLIN,

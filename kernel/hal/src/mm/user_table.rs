@@ -340,7 +340,7 @@ impl UserTable {
                     continue;
                 }
             };
-            let stop = leaf_end(address).min(end);
+            let stop = leaf_end(address).min(end).min(address + PIECE * PAGE_SIZE);
             let first = address;
             let mut emptied = 0;
             while address < stop {

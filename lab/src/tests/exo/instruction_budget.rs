@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What system calls may cost, in instructions.
+//! What system calls may cost, in instructions: each call alone, and the longest span in which one keeps interrupts off.
 
 use anyhow::{Context as _, ensure};
 
+use super::super::vm::succeed;
 use super::Both;
 use crate::bench::budget::{LIMITS, rows_of};
+use crate::machine::{Accel, Config};
 
 /// Each operation stays within its limit.
 pub(super) fn instruction_budget(both: &Both<'_>) -> anyhow::Result<()> {
@@ -26,5 +28,13 @@ pub(super) fn instruction_budget(both: &Both<'_>) -> anyhow::Result<()> {
         "{over}Find what it is spent on (`cargo exo bench syscall --instructions` shows all rows; `git bisect` works, for the figures are \
          exact) and save it. If it is worth its price, raise the limit in lab/src/bench/budget.rs and say in the commit what it buys."
     );
+    Ok(())
+}
+
+/// The largest calls let interrupts in and can be killed, and whoever counts is not starved by who else is on its CPU.
+pub(super) fn long_calls_and_busy_neighbours_hold_up_nobody(both: &Both<'_>) -> anyhow::Result<()> {
+    let config = Config { accel: Some(Accel::Icount), smp: 1, ..both.exo.config() };
+    let said = succeed(&both.exo, &config, "exo-tests spans && exo-tests fairness")?;
+    println!("{}", said.stdout.trim_end());
     Ok(())
 }

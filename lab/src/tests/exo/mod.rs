@@ -40,6 +40,10 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::messages_reach_whom_they_are_for", programs::messages_reach_whom_they_are_for),
     ("exo::short_calls_neither_allocate_nor_lock", programs::short_calls_neither_allocate_nor_lock),
     ("exo::instruction_budget", instruction_budget::instruction_budget),
+    (
+        "exo::long_calls_and_busy_neighbours_hold_up_nobody",
+        instruction_budget::long_calls_and_busy_neighbours_hold_up_nobody,
+    ),
     ("exo::faults_kill_only_the_program", programs::faults_kill_only_the_program),
     ("exo::greedy_programs_leave_a_working_system", programs::greedy_programs_leave_a_working_system),
     (
