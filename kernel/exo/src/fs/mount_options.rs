@@ -78,7 +78,7 @@ fn parse(data: &[u8]) -> Result<Options> {
     let text = core::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
     for option in text.split(',').filter(|option| !option.is_empty()) {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        let number = || u32::from_str_radix(value, 10).map_err(|_| Errno::EINVAL);
+        let number = || value.parse::<u32>().map_err(|_| Errno::EINVAL);
         let count = || size(value).and_then(|n| usize::try_from(n).ok()).ok_or(Errno::EINVAL);
         match name {
             "size" => options.pages = Some(count()?.div_ceil(PAGE_SIZE)),

@@ -26,7 +26,7 @@ use exo_hal::{
 };
 
 use crate::task::{Current, Task, current};
-use policy::{BEGINNING, FAIR, Policy, Priority, ROUND_NS, WAKE_UP_LEAD};
+use policy::{BEGINNING, FAIR, Policy, ROUND_NS, WAKE_UP_LEAD};
 
 /// How long a task runs while others wait.
 pub const SLICE_NS: u64 = 10_000_000;
@@ -281,11 +281,6 @@ fn reorder(task: &Arc<Task>, change: impl FnOnce()) {
 /// Sets a task's policy.
 pub fn set_policy(task: &Arc<Task>, policy: Policy) {
     reorder(task, || task.schedule.set(policy));
-}
-
-/// Lends a task the priority of who waits for it, or with [`policy::NOBODY`] takes it back.
-pub fn lend(task: &Arc<Task>, priority: Priority) {
-    reorder(task, || task.schedule.lend(priority));
 }
 
 /// Makes the task notice new work (a signal) soon: wakes it, or interrupts the CPU that runs it.

@@ -11,12 +11,10 @@ use linux_raw_sys::general as abi;
 
 /// Priorities as they are compared, the smaller the better: 0 to 98 are real time, 100 to 139 are nice values from -20 to 19, and then
 /// comes SCHED_IDLE.
-pub type Priority = u32;
+type Priority = u32;
 const FIRST_FAIR: Priority = 100;
 const NICE_0: Priority = 120;
 const IDLE: Priority = 140;
-/// A priority that nobody has.
-pub const NOBODY: Priority = Priority::MAX;
 
 /// Keys from here on are virtual times, those below real-time priorities.
 pub const FAIR: u64 = 1 << 63;
@@ -101,9 +99,6 @@ pub struct Schedule {
     real_time: AtomicU32,
     nice: AtomicI32,
     reset_on_fork: AtomicBool,
-    /// The best priority of those who wait for a lock that the task has, or [`NOBODY`].
-    lent: AtomicU32,
-    priority: AtomicU32,
     /// How fast the key grows, see [`pace`]; 0 for a real-time priority.
     pace: AtomicU64,
     /// Its place in a run queue: [`FAIR`] and its virtual nanoseconds, or a real-time priority.
@@ -120,8 +115,6 @@ impl Schedule {
             real_time: AtomicU32::new(0),
             nice: AtomicI32::new(0),
             reset_on_fork: AtomicBool::new(false),
-            lent: AtomicU32::new(NOBODY),
-            priority: AtomicU32::new(NICE_0),
             pace: AtomicU64::new(0),
             key: AtomicU64::new(key.max(FAIR)),
             fair_key: AtomicU64::new(key.max(FAIR)),
@@ -149,15 +142,8 @@ impl Schedule {
         self.update();
     }
 
-    /// Lends it a priority, or with [`NOBODY`] takes that back. Who calls this puts the task into its queue anew.
-    pub(super) fn lend(&self, priority: Priority) {
-        self.lent.store(priority, Ordering::Relaxed);
-        self.update();
-    }
-
     fn update(&self) {
-        let priority = self.policy().priority().min(self.lent.load(Ordering::Relaxed));
-        self.priority.store(priority, Ordering::Relaxed);
+        let priority = self.policy().priority();
         self.pace.store(pace(priority), Ordering::Relaxed);
         let key = self.key.load(Ordering::Relaxed);
         if key >= FAIR {
@@ -166,11 +152,6 @@ impl Schedule {
         let is_real_time = priority < FIRST_FAIR;
         let key = if is_real_time { priority.into() } else { self.fair_key.load(Ordering::Relaxed) };
         self.key.store(key, Ordering::Relaxed);
-    }
-
-    /// The priority that counts.
-    pub fn priority(&self) -> Priority {
-        self.priority.load(Ordering::Relaxed)
     }
 
     /// Whether it takes turns with others of its priority.

@@ -181,8 +181,11 @@ pub(crate) fn apic_id_of(cpu: usize) -> u32 {
 /// The span of CPU `cpu`, if it has started.
 pub(crate) fn span_of(cpu: usize) -> Option<&'static super::span::Span> {
     let area = AREAS.get(cpu)?.load(Ordering::Acquire);
+    if area.is_null() {
+        return None;
+    }
     // SAFETY: a non-null entry is an installed area, which stays; the span's fields are atomic, and no other field is looked at.
-    unsafe { area.is_null().then_some(()).map_or_else(|| Some(&*(&raw const (*area).span)), |()| None) }
+    Some(unsafe { &(*area).span })
 }
 
 /// This CPU's NUMA node.
