@@ -26,7 +26,7 @@ use exo_hal::{
 };
 
 use crate::task::{Current, Task, current};
-use policy::{BEGINNING, FAIR, Policy, ROUND_NS, WAKE_UP_LEAD};
+use policy::{BEGINNING, FAIR, PREEMPTION_NS, Policy, ROUND_NS, WAKE_UP_LEAD};
 
 /// How long a task runs while others wait.
 pub const SLICE_NS: u64 = 10_000_000;
@@ -140,7 +140,7 @@ enum Place {
 }
 
 impl Cpu {
-    fn insert(&self, task: Arc<Task>, before_equals: bool) -> u64 {
+    fn insert(&self, task: Arc<Task>, before_equals: bool) {
         let key = task.schedule.key();
         let mut queue = self.queue.lock();
         if !before_equals && queue.back().is_none_or(|last| last.key <= key) {
@@ -151,7 +151,6 @@ impl Cpu {
             queue.insert(at, Entry { key, task });
         }
         self.length.store(queue.len(), Ordering::Relaxed);
-        key
     }
 
     /// Whether real-time tasks have had their share of this period, with `more` nanoseconds that are not counted yet.
@@ -185,9 +184,13 @@ fn enqueue(task: Arc<Task>, cpu: usize, place: Place) {
     if matches!(place, Place::Woken | Place::HandedOver) {
         task.schedule.wake_at(that.virtual_now.load(Ordering::Relaxed));
     }
-    let key = that.insert(task, place == Place::Before);
+    let key = task.schedule.key();
     let lead = if key < FAIR { 0 } else { WAKE_UP_LEAD };
     let takes_cpu = place == Place::Woken && key + lead < that.running_key.load(Ordering::Relaxed);
+    if takes_cpu {
+        task.schedule.charge(PREEMPTION_NS);
+    }
+    that.insert(task, place == Place::Before);
     if cpu == cpu_index() {
         if takes_cpu {
             that.reschedule.store(true, Ordering::Relaxed);

@@ -21,6 +21,9 @@ pub const FAIR: u64 = 1 << 63;
 /// What who wakes up must be behind whoever runs, in virtual nanoseconds, to take the CPU at once (Linux's
 /// `sched_wakeup_granularity`): two that wake each other are left to themselves.
 pub const WAKE_UP_LEAD: u64 = 1_000_000;
+/// What taking the CPU from another task is charged at: an interrupt, two switches and cold caches, which the other would pay otherwise.
+/// One that sleeps for a microsecond each time could keep it from running for ever.
+pub const PREEMPTION_NS: u64 = 10_000;
 /// By how much a task that slept may be behind those that did not.
 const SLEEPERS_CREDIT: u64 = 3_000_000;
 /// Where virtual time begins: so far from [`FAIR`] that the credit can be given.
