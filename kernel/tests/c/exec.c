@@ -26,6 +26,8 @@
 #include <unistd.h>
 
 #define SELF "/proc/self/exe"
+/* The same by its name: on Linux, the link above is gone as soon as the first thread is. */
+static char own_path[4096];
 
 static const char *error(long result)
 {
@@ -85,7 +87,7 @@ static int started(char **argv)
 
 static void *execs(void *argument)
 {
-	execl(SELF, "self", "threads", argument, NULL);
+	execl(own_path, "self", "threads", argument, NULL);
 	return NULL;
 }
 
@@ -380,6 +382,7 @@ static void clones(void)
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	readlink(SELF, own_path, sizeof own_path - 1);
 	if (argc > 2 || argc == 2)
 		return started(argv);
 	chdir("/tmp");
