@@ -252,7 +252,6 @@ fn program(of: &Subject) -> Result<Path> {
 }
 
 fn rename(of: &Subject, name: &[u8]) -> Result<()> {
-    let name = name.strip_suffix(b"\n").unwrap_or(name);
     of.thread.as_ref().ok_or(Errno::ESRCH)?.rename(Name::new(name));
     Ok(())
 }
