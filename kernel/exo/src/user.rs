@@ -87,7 +87,7 @@ pub fn read_string(address: usize, limit: usize, too_long: Errno) -> Result<Vec<
         let part = chunk.get_mut(..size).unwrap_or_default();
         user::copy_in(part, at)?;
         if let Some(end) = part.iter().position(|&b| b == 0) {
-            out.extend(part.iter().take(end));
+            out.extend_from_slice(part.get(..end).unwrap_or_default());
             return if out.len() < limit { Ok(out) } else { Err(too_long) };
         }
         out.extend_from_slice(part);

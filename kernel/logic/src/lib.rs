@@ -21,6 +21,7 @@ pub mod event_rings;
 pub mod frame_count;
 pub mod line_discipline;
 pub mod log_ring;
+pub mod name;
 pub mod pci;
 pub mod range_locks;
 pub mod ring;

@@ -5,9 +5,10 @@
 //! directory in it that is removed, and the two of a rename. Renames between directories take [`RENAMES`] too, so that what is
 //! above what does not change while they look.
 
-use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use exo_hal::sync::{SpinGuard, SpinLock};
+use exo_logic::name::Name;
 
 use super::node::{Body, NAME_MAX, Node, kind};
 use crate::{
@@ -19,8 +20,8 @@ use crate::{
 /// A directory's entries. Each has a number that never changes, by which a reader goes on where it stopped.
 #[derive(Default)]
 pub struct Entries {
-    names: BTreeMap<Box<[u8]>, (u64, Arc<Node>)>,
-    order: BTreeMap<u64, Box<[u8]>>,
+    names: BTreeMap<Name<'static>, (u64, Arc<Node>)>,
+    order: BTreeMap<u64, Name<'static>>,
     last: u64,
     /// The directory was removed: nothing comes into it any more.
     removed: bool,
@@ -43,24 +44,38 @@ impl Entries {
         self.names.pop_first().map(|(_, (_, node))| node)
     }
 
+    /// The map lends itself for as long as the borrowed name lives, which a method of the whole could not say.
+    fn find<'a>(
+        names: &'a BTreeMap<Name<'a>, (u64, Arc<Node>)>,
+        name: &'a [u8],
+    ) -> Option<&'a (u64, Arc<Node>)> {
+        names.get(&Name::new(name))
+    }
+
     fn get(&self, name: &[u8]) -> Option<Arc<Node>> {
-        self.names.get(name).map(|(_, node)| node.clone())
+        Self::find(&self.names, name).map(|(_, node)| node.clone())
+    }
+
+    fn contains(&self, name: &[u8]) -> bool {
+        Self::find(&self.names, name).is_some()
     }
 
     /// Enters a node, in the place of another that has the name.
     fn set(&mut self, name: &[u8], node: &Arc<Node>) {
-        if let Some((_, old)) = self.names.get_mut(name) {
+        let name = Name::new(name).into_owned();
+        if let Some((_, old)) = self.names.get_mut(&name) {
             *old = node.clone();
             return;
         }
         self.last += 1;
-        self.order.insert(self.last, name.into());
-        self.names.insert(name.into(), (self.last, node.clone()));
+        self.order.insert(self.last, name.clone());
+        self.names.insert(name, (self.last, node.clone()));
     }
 
     fn remove(&mut self, name: &[u8]) {
-        if let Some((number, _)) = self.names.remove(name) {
-            self.order.remove(&number);
+        let number = Self::find(&self.names, name).map(|(number, _)| *number);
+        if let Some(name) = number.and_then(|number| self.order.remove(&number)) {
+            self.names.remove(&name);
         }
     }
 }
@@ -176,7 +191,7 @@ impl Node {
             if entries.removed {
                 return Err(Errno::ENOENT);
             }
-            if entries.names.contains_key(name) {
+            if entries.contains(name) {
                 return Err(Errno::EEXIST);
             }
             if is_place {
@@ -404,9 +419,11 @@ impl Node {
         match &self.body {
             Body::Directory(entries) => {
                 let entries = entries.lock();
+                let mut bytes = Vec::with_capacity(NAME_MAX);
                 for (number, name) in entries.order.range(after + 1..) {
                     if let Some((_, node)) = entries.names.get(name) {
-                        if !each(name, node.kind(), node.number, *number) {
+                        name.copy_to(&mut bytes);
+                        if !each(&bytes, node.kind(), node.number, *number) {
                             break;
                         }
                     }
