@@ -249,6 +249,8 @@ static void death_signal(void)
 	prctl(PR_GET_PDEATHSIG, &value);
 	printf("PR_GET_PDEATHSIG: %d\n", value);
 	prctl(PR_SET_PDEATHSIG, 0);
+	/* Before there is a child that may be gone at once. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	pipe(ends);
 	shared[1] = ends[1];
 	child = fork() ? NULL : (void *)1;
@@ -263,7 +265,6 @@ static void death_signal(void)
 			_exit(1);
 		syscall(SYS_exit, 0);
 	}
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	wait(&status);
 	printf("the maker: %d\n", WEXITSTATUS(status));
 	wait(&status);
