@@ -20,6 +20,40 @@ bitflags::bitflags! {
         const GROWS_DOWN = 16;
         /// The program break's area.
         const HEAP = 32;
+        /// Writing may be allowed later.
+        const MAY_WRITE = 64;
+        /// Executing may be allowed later.
+        const MAY_EXECUTE = 128;
+        /// Its pages are to stay in memory.
+        const LOCKED = 256;
+        /// A child does not inherit it.
+        const DONT_FORK = 512;
+        /// A child finds zeros.
+        const WIPE_ON_FORK = 1024;
+    }
+}
+
+/// What private memory may become.
+pub const MAY_ALL: Flags = Flags::MAY_WRITE.union(Flags::MAY_EXECUTE);
+
+/// Bytes that are kept free below an area that grows downwards, as Linux's `stack_guard_gap`.
+pub const GUARD_GAP: usize = 256 * 4096;
+
+impl Flags {
+    /// Whether an area with these flags may be given this protection.
+    pub fn may_become(self, protection: Self) -> bool {
+        (!protection.contains(Self::WRITE) || self.contains(Self::MAY_WRITE))
+            && (!protection.contains(Self::EXECUTE) || self.contains(Self::MAY_EXECUTE))
+    }
+
+    /// Whether it counts as data, which RLIMIT_DATA limits: private memory that can be written, the stack aside.
+    pub fn is_data(self) -> bool {
+        self.contains(Self::WRITE) && !self.intersects(Self::SHARED | Self::GROWS_DOWN)
+    }
+
+    /// Whether a program can reach it at all.
+    pub fn is_accessible(self) -> bool {
+        self.intersects(PROTECTION)
     }
 }
 
@@ -165,6 +199,27 @@ impl<B: Backing> Areas<B> {
         true
     }
 
+    /// Changes the flags of everything in `start..end`; gaps stay gaps.
+    pub fn change(&mut self, start: usize, end: usize, with: impl Fn(Flags) -> Flags) {
+        for mut area in self.remove(start, end) {
+            area.flags = with(area.flags);
+            self.insert(area);
+        }
+    }
+
+    /// The area above `page` that may grow down to have it: an area that grows downwards, of at most `limit` bytes then, with a gap below.
+    pub fn growing(&self, page: usize, limit: u64) -> Option<&Area<B>> {
+        let above = self.find_above(page).filter(|a| page < a.start)?;
+        let below = self.map.range(..page).next_back().map(|(_, a)| a);
+        let crowded = below.is_some_and(|b| {
+            b.flags.is_accessible()
+                && !b.flags.contains(Flags::GROWS_DOWN)
+                && page - b.end.min(page) < GUARD_GAP
+        });
+        let grows = above.flags.contains(Flags::GROWS_DOWN) && (above.end - page) as u64 <= limit;
+        (grows && !crowded).then_some(above)
+    }
+
     /// Moves the start of the area at `start` down to `new_start`, for a stack.
     pub fn grow_down(&mut self, start: usize, new_start: usize) {
         if let Some(area) = self.map.remove(&start) {
@@ -179,7 +234,8 @@ impl<B: Backing> Areas<B> {
             if area.end < top && top - area.end >= bytes {
                 break;
             }
-            top = top.min(area.start);
+            let gap = if area.flags.contains(Flags::GROWS_DOWN) { GUARD_GAP } else { 0 };
+            top = top.min(area.start.saturating_sub(gap));
         }
         top.checked_sub(bytes).filter(|&start| start >= low)
     }
@@ -254,6 +310,34 @@ mod tests {
         assert_eq!(areas.find_free(0x6000, 0x1000, 0x10000), Some(0x8000));
         assert_eq!(areas.find_free(0x7000, 0x1000, 0x10000), None);
         assert_eq!(areas.find_free(usize::MAX, 0x1000, 0x10000), None);
+    }
+
+    #[test]
+    fn what_an_area_may_become_is_kept_with_it() {
+        let shared = Flags::READ | Flags::SHARED | Flags::MAY_EXECUTE;
+        assert!(shared.may_become(Flags::READ | Flags::EXECUTE) && !shared.may_become(Flags::WRITE));
+        assert!((Flags::READ | MAY_ALL).may_become(PROTECTION) && Flags::READ.may_become(Flags::empty()));
+    }
+
+    #[test]
+    fn a_stack_keeps_its_distance_and_its_limit() {
+        let mut areas = Areas::new();
+        areas.insert(Area { flags: Flags::READ | Flags::GROWS_DOWN, ..area(0x80_0000, 0x80_1000, None) });
+        assert!(
+            areas.growing(0x70_0000, 0x10_1000).is_some() && areas.growing(0x70_0000, 0x10_0fff).is_none()
+        );
+        areas.insert(area(0x60_0000, 0x60_1000, None));
+        assert!(areas.growing(0x70_1000, u64::MAX).is_some() && areas.growing(0x70_0000, u64::MAX).is_none());
+        assert_eq!(areas.find_free(0x1000, 0, 0x80_1000), Some(0x6f_f000));
+    }
+
+    #[test]
+    fn flags_change_where_something_is_mapped() {
+        let mut areas = Areas::new();
+        areas.insert(area(0x1000, 0x3000, None));
+        areas.insert(area(0x4000, 0x5000, None));
+        areas.change(0x2000, 0x6000, |flags| flags | Flags::LOCKED);
+        assert_eq!(ranges(&areas), [(0x1000, 0x2000), (0x2000, 0x3000), (0x4000, 0x5000)]);
     }
 
     #[test]

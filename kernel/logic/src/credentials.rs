@@ -95,6 +95,8 @@ pub mod capability {
     pub const SETUID: u32 = 7;
     /// Changes of the bounding set and of the secure bits.
     pub const SETPCAP: u32 = 8;
+    /// Locks memory beyond the limit.
+    pub const IPC_LOCK: u32 = 14;
     /// chroot.
     pub const SYS_CHROOT: u32 = 18;
     /// Mounts, the host's name, others' terminals.

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    mm::MappedFile,
     user,
 };
 
@@ -498,4 +499,14 @@ pub fn unmount(path: Path, lazily: bool, expire: bool) -> Result<()> {
 pub fn list() -> Vec<Arc<Mount>> {
     let table = TABLE.lock();
     table.by_id.values().cloned().collect()
+}
+
+impl MappedFile for Path {
+    fn path(&self) -> Vec<u8> {
+        Self::path(self)
+    }
+
+    fn numbers(&self) -> (u32, u64) {
+        (self.node.superblock.device, self.node.number)
+    }
 }

@@ -11,7 +11,10 @@ use exo_hal::{
 use exo_logic::areas::{Area, Flags};
 
 use super::{AddressSpace, Backing, Inner, access, pages::Pages};
-use crate::errno::Errno;
+use crate::{
+    errno::Errno,
+    task::{current, limits::index},
+};
 
 /// Why a fault cannot be resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,11 @@ impl From<Unresolved> for Errno {
         if why == Unresolved::NoMemory { Self::ENOMEM } else { Self::EFAULT }
     }
 }
+
+/// The limit of a stack unless somebody changes it.
+const USUAL_STACK: u64 = 8 << 20;
+/// No stack grows beyond this, whatever the limit says.
+const MOST_STACK: u64 = 256 << 20;
 
 /// File pages that are mapped along with the one that was touched, if they are in memory anyway: a program's code is then
 /// there after a few faults instead of one for each page.
@@ -79,12 +87,19 @@ impl AddressSpace {
 
 impl Inner {
     fn grow_stack(&mut self, page: usize) -> Result<(), Unresolved> {
-        let Some(above) = self.areas.find_above(page) else { return Err(Unresolved::NotMapped) };
-        if !above.flags.contains(Flags::GROWS_DOWN) || page < self.stack_limit {
+        // Who copies to the program may hold the lock of the limits; then the usual ones count.
+        let limits = current().process.limits.try_lock().map(|limits| *limits);
+        let limit =
+            |which: usize| limits.as_ref().and_then(|limits| limits.get(which)).map(|limit| limit.soft);
+        let most = limit(index::STACK).unwrap_or(USUAL_STACK).min(MOST_STACK);
+        let above = self.areas.growing(page, most).ok_or(Unresolved::NotMapped)?;
+        let start = above.start;
+        let mapped = self.mapped + (start - page);
+        if limit(index::AS).is_some_and(|most| mapped as u64 > most) {
             return Err(Unresolved::NotMapped);
         }
-        let start = above.start;
-        self.mapped += start - page;
+        self.mapped = mapped;
+        self.peak_mapped = self.peak_mapped.max(mapped);
         self.areas.grow_down(start, page);
         Ok(())
     }
@@ -105,7 +120,7 @@ impl Inner {
                 let frame = Frame::allocate_zeroed().ok_or(Unresolved::NoMemory)?;
                 return self.set(page, frame, allowed);
             }
-            Backing::File { pages, offset, shared } => (pages, *offset, *shared),
+            Backing::File { pages, offset, shared, .. } => (pages, *offset, *shared),
         };
         let index = (offset.saturating_add((page - area.start) as u64) / PAGE_SIZE as u64) as usize;
         if index as u64 * PAGE_SIZE as u64 >= pages.size() {

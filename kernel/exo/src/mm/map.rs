@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Changing what is mapped: mmap, munmap, mprotect, mremap, madvise, brk.
 
-use exo_hal::{PAGE_SIZE, USER_END, mm::frame};
-use exo_logic::areas::{Area, Backing as _, Flags};
+use alloc::vec::Vec;
 
-use super::{
-    AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, oom, page_up, pages::Sharing,
+use exo_hal::{PAGE_SIZE, USER_END, mm::frame};
+use exo_logic::areas::{Area, Backing as _, Flags, MAY_ALL};
+
+use super::{AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, limit, oom, page_up};
+use crate::{
+    errno::{Errno, Result},
+    sched::spans,
+    task::limits::index,
 };
-use crate::errno::{Errno, Result};
 
 /// Where a new mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +37,71 @@ fn check(start: usize, length: usize) -> Result<usize> {
 }
 
 impl Inner {
-    fn remove(&mut self, start: usize, end: usize) {
-        if self.remove_areas(start, end) {
+    /// Whether `length` more bytes fit what the process may have; ENOMEM if not.
+    fn check_limits(&self, length: usize, flags: Flags) -> Result<()> {
+        if (self.mapped as u64).saturating_add(length as u64) > limit(index::AS) {
+            return Err(Errno::ENOMEM);
+        }
+        if flags.is_data() { self.check_data(length) } else { Ok(()) }
+    }
+
+    /// Whether `length` more bytes of data fit RLIMIT_DATA; ENOMEM if not.
+    fn check_data(&self, length: usize) -> Result<()> {
+        let most = limit(index::DATA);
+        if most == u64::MAX {
+            return Ok(());
+        }
+        let data = self.areas.iter().filter(|a| a.flags.is_data()).map(|a| a.end - a.start).sum::<usize>();
+        if (data as u64).saturating_add(length as u64) > most { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Removes what is in a range. What is handed over may end a file: that is let go with nothing locked.
+    #[must_use]
+    fn remove(&mut self, start: usize, end: usize) -> Vec<Area<Backing>> {
+        self.note_peak();
+        let removed = self.remove_areas(start, end);
+        if !removed.is_empty() {
             self.forget(start, end);
         }
+        removed
+    }
+
+    /// Removes areas whose pages are gone, or go next.
+    fn remove_areas(&mut self, start: usize, end: usize) -> Vec<Area<Backing>> {
+        let removed = self.areas.remove(start, end);
+        self.mapped -= removed.iter().map(|a| a.end - a.start).sum::<usize>();
+        removed
+    }
+
+    /// Removes what comes first in a range, with its pages: and where the rest starts.
+    fn remove_piece(&mut self, start: usize, end: usize) -> Result<(Vec<Area<Backing>>, usize)> {
+        /// Areas that are removed at once.
+        const MOST: usize = 32;
+        if self.areas.len() >= MAX_AREAS
+            && self.areas.find(start).is_some_and(|area| area.start < start && end < area.end)
+        {
+            // One would become two.
+            return Err(Errno::ENOMEM);
+        }
+        self.note_peak();
+        let mut at = start;
+        for _ in 0..MOST {
+            let Some(area) = self.areas.find_above(at).filter(|area| area.start < end) else {
+                at = end;
+                break;
+            };
+            let (from, to) = (area.start.max(at), area.end.min(end));
+            at = self.table.unmap(from, to);
+            if at < to {
+                break;
+            }
+        }
+        Ok((self.remove_areas(start, at), at))
+    }
+
+    /// Notes how much memory there is, before some goes.
+    pub(super) fn note_peak(&mut self) {
+        self.peak_pages = self.peak_pages.max(self.table.pages());
     }
 
     /// Lets go of the pages in a range.
@@ -47,18 +112,16 @@ impl Inner {
         }
     }
 
-    /// Removes areas whose pages are gone, or go next; whether there were any.
-    fn remove_areas(&mut self, start: usize, end: usize) -> bool {
-        let removed = self.areas.remove(start, end);
-        self.mapped -= removed.iter().map(|a| a.end - a.start).sum::<usize>();
-        !removed.is_empty()
-    }
-
-    fn insert(&mut self, area: Area<Backing>) -> Result<()> {
+    fn insert(&mut self, mut area: Area<Backing>) -> Result<()> {
         if self.areas.len() >= MAX_AREAS || !oom::has_room(0) {
             return Err(Errno::ENOMEM);
         }
+        if let Backing::File { pages, .. } = &area.backing {
+            pages.note_mapped();
+        }
+        area.flags.set(Flags::LOCKED, self.lock_future || area.flags.contains(Flags::LOCKED));
         self.mapped += area.end - area.start;
+        self.peak_mapped = self.peak_mapped.max(self.mapped);
         self.areas.insert(area);
         Ok(())
     }
@@ -71,14 +134,16 @@ impl Inner {
 impl AddressSpace {
     /// Unmaps a range, for who has `changes`.
     fn remove(&self, start: usize, end: usize, killed: Killed) -> Result<()> {
-        self.in_parts(start, end, killed, |inner, start, end| {
-            if inner.areas.overlapping(start, end).next().is_none() {
-                return Ok(end);
+        let mut at = start;
+        while at < end {
+            let (gone, next) = self.inner.lock().remove_piece(at, end)?;
+            drop(gone);
+            at = next;
+            if spans::point() && killed == Killed::Stops && at < end {
+                return Err(Errno::EINTR);
             }
-            let stop = inner.table.unmap(start, end);
-            inner.remove_areas(start, stop);
-            Ok(stop)
-        })
+        }
+        Ok(())
     }
 
     /// Maps exactly `start..end`, replacing what is there.
@@ -87,11 +152,11 @@ impl AddressSpace {
         let _changes = self.changes.lock()?;
         self.remove(start, end, Killed::Stops)?;
         let mut inner = self.inner.lock();
-        inner.insert(Area { start, end, flags, backing })
+        inner.insert(Area { start, end, flags: flags | MAY_ALL, backing })
     }
 
-    /// Maps `length` bytes; where.
-    pub fn map(&self, place: Place, length: usize, flags: Flags, backing: Backing, limit: u64) -> Result {
+    /// Maps `length` bytes; where. With `reserve`, private memory that can be written is refused if there never is as much.
+    pub fn map(&self, place: Place, length: usize, flags: Flags, backing: Backing, reserve: bool) -> Result {
         let length = page_up(length).filter(|l| *l > 0).ok_or(if length == 0 {
             Errno::EINVAL
         } else {
@@ -99,12 +164,10 @@ impl AddressSpace {
         })?;
         let _changes = self.changes.lock()?;
         let mut inner = self.inner.lock();
-        if (inner.mapped as u64).saturating_add(length as u64) > limit {
-            return Err(Errno::ENOMEM);
-        }
+        inner.check_limits(length, flags)?;
         // What can never be had is refused now rather than when it is touched.
         let private = !matches!(backing, Backing::File { shared: false, .. });
-        if private && flags.contains(Flags::WRITE) && length / PAGE_SIZE > frame::totals().0 {
+        if reserve && private && flags.contains(Flags::WRITE) && length / PAGE_SIZE > frame::totals().0 {
             return Err(Errno::ENOMEM);
         }
         let start = match place {
@@ -161,78 +224,79 @@ impl AddressSpace {
         let _ = self.remove(0, USER_END, Killed::GoesOn);
     }
 
-    /// Changes the protection of a range that is mapped without a gap.
-    pub fn protect(&self, start: usize, length: usize, protection: Flags) -> Result<()> {
+    /// Changes the protection of a range that is mapped without a gap; with `grows_down`, from the start of the stack there on.
+    pub fn protect(&self, start: usize, length: usize, protection: Flags, grows_down: bool) -> Result<()> {
+        let mut start = start;
         let end = check(start, length)?;
         let _changes = self.changes.lock()?;
-        let mut inner = self.inner.lock();
-        let is_read_only = |area: &Area<Backing>| matches!(&area.backing, Backing::File { pages, .. } if pages.sharing() == Sharing::ReadOnly);
-        if protection.intersects(Flags::WRITE | Flags::EXECUTE)
-            && inner.areas.overlapping(start, end).any(is_read_only)
         {
-            return Err(Errno::EACCES);
-        }
-        let is_sealed = |area: &Area<Backing>| matches!(&area.backing, Backing::File { pages, shared: true, .. } if pages.seals.forbid_writing());
-        if protection.contains(Flags::WRITE)
-            && inner
+            let mut inner = self.inner.lock();
+            if grows_down {
+                let area = inner.areas.find_above(start).filter(|a| a.start < end).ok_or(Errno::ENOMEM)?;
+                if !area.flags.contains(Flags::GROWS_DOWN) {
+                    return Err(Errno::EINVAL);
+                }
+                start = area.start;
+            }
+            if inner.areas.overlapping(start, end).any(|area| !area.flags.may_become(protection)) {
+                return Err(Errno::EACCES);
+            }
+            let is_sealed = |area: &Area<Backing>| matches!(&area.backing, Backing::File { pages, shared: true, .. } if pages.seals.forbid_writing());
+            let becomes_writable =
+                |area: &Area<Backing>| !area.flags.contains(Flags::WRITE) && is_sealed(area);
+            if protection.contains(Flags::WRITE) && inner.areas.overlapping(start, end).any(becomes_writable)
+            {
+                return Err(Errno::EACCES);
+            }
+            if !inner.areas.covers(start, end) || !oom::has_room(0) || inner.areas.len() + 2 > MAX_AREAS {
+                return Err(Errno::ENOMEM);
+            }
+            let is_new = |a: &&Area<Backing>| (a.flags | protection).is_data() && !a.flags.is_data();
+            let more = inner
                 .areas
                 .overlapping(start, end)
-                .any(|area| !area.flags.contains(Flags::WRITE) && is_sealed(area))
-        {
-            return Err(Errno::EACCES);
+                .filter(is_new)
+                .map(|a| a.end.min(end) - a.start.max(start))
+                .sum();
+            if more > 0 && protection.contains(Flags::WRITE) {
+                inner.check_data(more)?;
+            }
+            inner.areas.protect(start, end, protection);
         }
-        if !oom::has_room(0) || !inner.areas.protect(start, end, protection) {
-            return Err(Errno::ENOMEM);
-        }
-        drop(inner);
         // To its end, so that no page allows more than its area.
         self.in_parts(start, end, Killed::GoesOn, |inner, start, end| {
             Ok(inner.table.protect(start, end, super::access(protection)))
         })
     }
 
-    /// Forgets the content of private pages in the range (MADV_DONTNEED).
-    pub fn discard(&self, start: usize, length: usize) -> Result<()> {
-        let end = check(start, length)?;
-        let _changes = self.changes.lock()?;
-        let covered = self.inner.lock().areas.covers(start, end);
-        self.in_parts(start, end, Killed::Stops, |inner, start, end| Ok(inner.table.unmap(start, end)))?;
-        if covered { Ok(()) } else { Err(Errno::ENOMEM) }
-    }
-
-    /// Whether the range is mapped without a gap.
-    pub fn is_mapped(&self, start: usize, length: usize) -> Result<bool> {
-        let end = check(start, length)?;
-        Ok(self.inner.lock().areas.covers(start, end))
-    }
-
-    /// Whether the page at `address` has memory.
-    pub fn is_resident(&self, address: usize) -> bool {
-        self.inner.lock().table.get(address).is_some()
-    }
-
     /// Moves the end of the heap; where it is afterwards.
-    pub fn brk(&self, wanted: usize, limit: u64) -> usize {
+    pub fn brk(&self, wanted: usize) -> usize {
         let Ok(_changes) = self.changes.lock() else { return 0 };
         let mut inner = self.inner.lock();
         let (start, old) = (inner.heap_start, inner.heap_end);
         let (Some(new_page), Some(old_page)) = (page_up(wanted), page_up(old)) else { return old };
         let Some(size) = wanted.checked_sub(start) else { return old };
-        if new_page > MAPPINGS_TOP || size as u64 > limit || size / PAGE_SIZE > frame::totals().0 {
+        if new_page > MAPPINGS_TOP || size as u64 > limit(index::DATA) || size / PAGE_SIZE > frame::totals().0
+        {
             return old;
         }
         if new_page > old_page {
             if !inner.is_free(old_page, new_page) {
                 return old;
             }
-            let flags = Flags::READ | Flags::WRITE | Flags::HEAP;
+            let flags = Flags::READ | Flags::WRITE | Flags::HEAP | MAY_ALL;
+            if inner.check_limits(new_page - old_page, flags).is_err() {
+                return old;
+            }
             let area = Area { start: old_page, end: new_page, flags, backing: Backing::Anonymous };
             if inner.insert(area).is_err() {
                 return old;
             }
         } else {
             drop(inner);
-            let _ = self.remove(new_page, old_page, Killed::GoesOn);
+            if self.remove(new_page, old_page, Killed::GoesOn).is_err() {
+                return old;
+            }
             inner = self.inner.lock();
         }
         inner.heap_end = wanted;
@@ -259,6 +323,8 @@ impl AddressSpace {
                 return Ok(old);
             }
         }
+        // Let go of after the lock.
+        let mut gone = Vec::new();
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let area = inner.areas.find(old).cloned().ok_or(Errno::EFAULT)?;
@@ -266,13 +332,31 @@ impl AddressSpace {
             return Err(Errno::EFAULT);
         }
         let backing = area.backing.advance(old - area.start);
+        if length > old_length {
+            if Self::is_special(&area) {
+                return Err(Errno::EFAULT);
+            }
+            inner.check_limits(length - old_length, area.flags)?;
+        }
+        if old_length == 0 {
+            // Another mapping of the same pages.
+            if !area.flags.contains(Flags::SHARED) {
+                return Err(Errno::EINVAL);
+            }
+            if !may_move {
+                return Err(Errno::ENOMEM);
+            }
+        }
         if target.is_none() {
             if length <= old_length {
-                inner.remove(old + length, old_end);
                 return Ok(old);
             }
             let new_end = old.checked_add(length).ok_or(Errno::ENOMEM)?;
-            if area.end == old_end && new_end <= MAPPINGS_TOP && inner.is_free(old_end, new_end) {
+            if old_length > 0
+                && area.end == old_end
+                && new_end <= MAPPINGS_TOP
+                && inner.is_free(old_end, new_end)
+            {
                 let added = Area {
                     start: old_end,
                     end: new_end,
@@ -292,7 +376,7 @@ impl AddressSpace {
                 if new < LOWEST || new < old_end && old < new_end {
                     return Err(Errno::EINVAL);
                 }
-                inner.remove(new, new_end);
+                gone.append(&mut inner.remove(new, new_end));
                 new
             }
             None => inner.areas.find_free(length, LOWEST, MAPPINGS_TOP).ok_or(Errno::ENOMEM)?,
@@ -307,7 +391,8 @@ impl AddressSpace {
         while done < moved {
             done += inner.table.relocate(old + done, new + done, moved - done);
         }
-        inner.remove(old, old_end);
+        inner.moves += 1;
+        gone.append(&mut inner.remove(old, old_end));
         Ok(new)
     }
 }

@@ -4,7 +4,9 @@
 //! Lock order: a file's pages, then an address space, then the frame allocator. No copy to or from user memory happens
 //! with an address space locked, since its page faults lock it.
 
+mod advise;
 pub mod fault;
+mod fork;
 pub mod map;
 pub mod oom;
 mod page_map;
@@ -12,14 +14,16 @@ pub mod pages;
 mod pin;
 mod quota;
 mod seals;
+mod spaces;
+pub mod usage;
 
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{
-    PAGE_SIZE, USER_END,
+    PAGE_SIZE,
     boot::spin_once::Once,
     mm::{
-        frame::{Frame, Pinned},
+        frame::{self, Frame, Pinned},
         paging::{Access, SpaceHandle, UserTable},
     },
     sync::SpinLock,
@@ -29,6 +33,7 @@ use exo_logic::areas::{self, Area, Areas, Flags};
 use crate::{
     errno::{Errno, Result},
     sched::{mutex::Mutex, spans},
+    task::current,
 };
 
 pub use pages::{MAX_SIZE, Pages, Sharing};
@@ -40,6 +45,14 @@ pub const LOWEST: usize = 0x1_0000;
 const MAPPINGS_TOP: usize = 0x7fff_e000_0000;
 /// Most areas of one address space, as on Linux.
 pub const MAX_AREAS: usize = 65530;
+
+/// A file that is mapped.
+pub trait MappedFile: Send + Sync {
+    /// Its path, as /proc/PID/maps shows it.
+    fn path(&self) -> Vec<u8>;
+    /// Its device, major number above 8 bits of minor, and `st_ino`.
+    fn numbers(&self) -> (u32, u64);
+}
 
 /// Where an area's pages come from.
 #[derive(Clone)]
@@ -54,6 +67,8 @@ pub enum Backing {
         offset: u64,
         /// Writes go to the file.
         shared: bool,
+        /// The file, for those who ask what is mapped.
+        file: Option<Arc<dyn MappedFile>>,
     },
 }
 
@@ -61,10 +76,12 @@ pub enum Backing {
 /// take the last. What is smaller than a page is served as all else that a call needs.
 ///
 /// # Errors
-/// ENOMEM if there is not as much to spare.
+/// ENOMEM if there is not as much to spare. Nobody is ended for it: the caller is told, and what others need for a page fault is left.
 pub fn list<T>(count: usize) -> Result<Vec<T>> {
+    /// Frames that are left for page faults.
+    const LEFT: usize = (1 << 20) / PAGE_SIZE;
     let frames = count.saturating_mul(size_of::<T>()) / PAGE_SIZE;
-    if frames > 0 && !oom::has_room(frames) {
+    if frames > 0 && !frame::available(frames.saturating_add(LEFT)) {
         return Err(Errno::ENOMEM);
     }
     let mut list = Vec::new();
@@ -76,10 +93,11 @@ impl areas::Backing for Backing {
     fn advance(&self, bytes: usize) -> Self {
         match self {
             Self::Anonymous => Self::Anonymous,
-            Self::File { pages, offset, shared } => Self::File {
+            Self::File { pages, offset, shared, file } => Self::File {
                 pages: pages.clone(),
                 offset: offset.wrapping_add(bytes as u64),
                 shared: *shared,
+                file: file.clone(),
             },
         }
     }
@@ -87,7 +105,7 @@ impl areas::Backing for Backing {
     fn continues(&self, bytes: usize, next: &Self) -> bool {
         match (self, next) {
             (Self::Anonymous, Self::Anonymous) => true,
-            (Self::File { pages, offset, shared }, Self::File { pages: p, offset: o, shared: s }) => {
+            (Self::File { pages, offset, shared, .. }, Self::File { pages: p, offset: o, shared: s, .. }) => {
                 Arc::ptr_eq(pages, p) && shared == s && offset.wrapping_add(bytes as u64) == *o
             }
             _ => false,
@@ -100,13 +118,25 @@ pub(super) struct Inner {
     table: UserTable,
     heap_start: usize,
     heap_end: usize,
-    stack_limit: usize,
     mapped: usize,
+    peak_mapped: usize,
+    peak_pages: usize,
+    /// New areas are locked (MCL_FUTURE).
+    lock_future: bool,
+    /// How often pages were moved to other addresses.
+    moves: u64,
+}
+
+/// A limit of the running process.
+fn limit(which: usize) -> u64 {
+    current().process.limits.lock().get(which).map_or(u64::MAX, |limit| limit.soft)
 }
 
 /// An address space.
 pub struct AddressSpace {
     handle: SpaceHandle,
+    /// Higher than those of all that were made before.
+    number: u64,
     inner: SpinLock<Inner>,
     /// Had by who changes what is mapped; such a call may take long, and gives `inner` back now and then.
     changes: Mutex,
@@ -145,9 +175,25 @@ impl AddressSpace {
     pub fn new() -> Result<Arc<Self>> {
         let table = UserTable::new()?;
         let handle = table.handle();
-        let inner =
-            Inner { areas: Areas::new(), table, heap_start: 0, heap_end: 0, stack_limit: 0, mapped: 0 };
-        Ok(Arc::new(Self { handle, inner: SpinLock::new(inner), changes: Mutex::new() }))
+        let inner = Inner {
+            areas: Areas::new(),
+            table,
+            heap_start: 0,
+            heap_end: 0,
+            mapped: 0,
+            peak_mapped: 0,
+            peak_pages: 0,
+            lock_future: false,
+            moves: 0,
+        };
+        let this = Arc::new(Self {
+            handle,
+            number: spaces::next_number(),
+            inner: SpinLock::new(inner),
+            changes: Mutex::new(),
+        });
+        spaces::add(&this)?;
+        Ok(this)
     }
 
     /// The one of processes that have ended: nothing is mapped.
@@ -159,45 +205,6 @@ impl AddressSpace {
     #[inline]
     pub fn activate(&self) {
         self.handle.activate();
-    }
-
-    /// A copy for a child: pages are shared until one of the two writes.
-    pub fn fork(&self) -> Result<Arc<Self>> {
-        let child = Self::new()?;
-        let _changes = self.changes.lock()?;
-        {
-            let (inner, mut new) = (self.inner.lock(), child.inner.lock());
-            new.areas = inner.areas.clone();
-            new.heap_start = inner.heap_start;
-            new.heap_end = inner.heap_end;
-            new.stack_limit = inner.stack_limit;
-            new.mapped = inner.mapped;
-        }
-        let result = self.share_with(&child);
-        // What was writable may still be so in the CPUs' caches.
-        self.inner.lock().table.flush(0, USER_END);
-        result.map(|()| child)
-    }
-
-    /// Shares the pages of all areas with the child, which has copies of the areas.
-    fn share_with(&self, child: &Self) -> Result<()> {
-        let mut at = 0;
-        loop {
-            let next = child.inner.lock().areas.overlapping(at, USER_END).next().cloned();
-            let Some(area) = next else { return Ok(()) };
-            at = area.end;
-            if matches!(&area.backing, Backing::File { pages, .. } if pages.sharing() == Sharing::OneProcess)
-            {
-                let mut new = child.inner.lock();
-                new.areas.remove(area.start, area.end);
-                new.mapped -= area.end - area.start;
-                continue;
-            }
-            let copy = !matches!(area.backing, Backing::File { shared: true, .. });
-            self.in_parts(area.start, area.end, Killed::Stops, |inner, start, end| {
-                Ok(inner.table.share(&mut child.inner.lock().table, start, end, copy)?)
-            })?;
-        }
     }
 
     /// Does `step` with `start..end` and what it has left of that, until nothing is. Interrupts and other tasks are let in in between;
@@ -239,15 +246,11 @@ impl AddressSpace {
         self.inner.lock().mapped
     }
 
-    /// Adds the stack's area below `top`; it grows to `limit` bytes.
-    pub fn add_stack(&self, top: usize, limit: u64) -> Result<()> {
+    /// Adds the stack's area below `top`.
+    pub fn add_stack(&self, top: usize) -> Result<()> {
         /// What is there from the start: arguments and the first frames.
         const FIRST: usize = 132 * 1024;
-        self.map_fixed(top - FIRST, top, Flags::READ | Flags::WRITE | Flags::GROWS_DOWN, Backing::Anonymous)?;
-        // Never so far that it reaches other mappings' part.
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX).clamp(FIRST, top - MAPPINGS_TOP - PAGE_SIZE);
-        self.inner.lock().stack_limit = top - limit;
-        Ok(())
+        self.map_fixed(top - FIRST, top, Flags::READ | Flags::WRITE | Flags::GROWS_DOWN, Backing::Anonymous)
     }
 
     /// Sets where the heap starts.
@@ -257,7 +260,7 @@ impl AddressSpace {
         inner.heap_end = start;
     }
 
-    /// Calls `each` with every area, for /proc/PID/maps.
+    /// Calls `each` with every area.
     pub fn each_area(&self, mut each: impl FnMut(&Area<Backing>)) {
         self.inner.lock().areas.iter().for_each(&mut each);
     }

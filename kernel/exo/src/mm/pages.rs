@@ -3,7 +3,7 @@
 
 use core::{
     any::Any,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use alloc::{sync::Arc, vec::Vec};
@@ -58,6 +58,8 @@ pub struct Pages {
     is_file: bool,
     /// Held by whoever writes or changes the size: an append finds the end where it was, and two writes do not mix.
     changing: Mutex,
+    /// Somebody has mapped it, so that what is cut off must be looked for.
+    was_mapped: AtomicBool,
     sharing: Sharing,
     /// What may not be done to it.
     pub seals: Seals,
@@ -97,6 +99,7 @@ impl Pages {
             held,
             is_file: false,
             changing: Mutex::new(),
+            was_mapped: AtomicBool::new(false),
             sharing,
             seals: Seals::default(),
             quota: None,
@@ -160,7 +163,7 @@ impl Pages {
         entered.map(|(frame, _)| frame)
     }
 
-    /// Takes out the pages from `start` to `end`.
+    /// Takes out the pages from `start` to `end`, of mappings too.
     fn discard(&self, start: u64, end: u64) {
         let mut from = start;
         loop {
@@ -172,6 +175,7 @@ impl Pages {
             // To the end, also when the task is to end.
             let _ = spans::point();
         }
+        self.unmap_all(start, end);
     }
 
     /// Where the first byte of data at or behind `offset` is; none if there is none.
@@ -466,6 +470,19 @@ impl Pages {
             self.size.fetch_max(end, Ordering::AcqRel);
         }
         Ok(())
+    }
+
+    /// Somebody maps it.
+    pub fn note_mapped(&self) {
+        if !self.was_mapped.load(Ordering::Relaxed) {
+            self.was_mapped.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn unmap_all(&self, first: u64, end: u64) {
+        if self.was_mapped.load(Ordering::Relaxed) {
+            super::spaces::unmap_file(self, first, end);
+        }
     }
 }
 

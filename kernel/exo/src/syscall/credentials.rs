@@ -214,6 +214,7 @@ const ENFORCED: u64 = (1 << capability::KILL)
     | (1 << capability::SETGID)
     | (1 << capability::SETUID)
     | (1 << capability::SETPCAP)
+    | (1 << capability::IPC_LOCK)
     | (1 << capability::SYS_BOOT)
     | (1 << capability::SYS_RESOURCE);
 

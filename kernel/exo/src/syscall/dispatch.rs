@@ -212,7 +212,7 @@ system_calls! {
     147 plain sched_get_priority_min => scheduling::sched_get_priority_min(1);
     148 plain sched_rr_get_interval => scheduling::sched_rr_get_interval(2);
     149 plain mlock => memory::lock(2);
-    150 plain munlock => memory::lock(2);
+    150 plain munlock => memory::unlock(2);
     151 plain mlockall => memory::lock_all(1);
     152 plain munlockall => memory::unlock_all(0);
     157 plain prctl => prctl::prctl(5);

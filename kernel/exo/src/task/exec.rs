@@ -22,7 +22,7 @@ use crate::{
         node::Body,
         path::{self, Follow, Path},
     },
-    mm::{self, AddressSpace, Backing, Pages},
+    mm::{self, AddressSpace, Backing, MappedFile, Pages},
     random,
 };
 
@@ -163,7 +163,7 @@ fn find(mut node: Path, path: &[u8], strings: &mut Strings) -> Result<(Arc<Execu
     Err(Errno::ELOOP)
 }
 
-fn map(memory: &AddressSpace, plan: &Plan, pages: &Arc<Pages>) -> Result<u64> {
+fn map(memory: &AddressSpace, plan: &Plan, pages: &Arc<Pages>, found: &Path) -> Result<u64> {
     let base = if plan.movable { MOVABLE_BASE } else { 0 };
     let mut heap = 0;
     for segment in &plan.segments {
@@ -173,7 +173,8 @@ fn map(memory: &AddressSpace, plan: &Plan, pages: &Arc<Pages>) -> Result<u64> {
             Ok::<usize, Errno>(address as usize)
         };
         let (start, file_end, end) = (at(segment.start)?, at(segment.file_end)?, at(segment.end)?);
-        let backing = Backing::File { pages: pages.clone(), offset: segment.offset, shared: false };
+        let file = Some(Arc::new(found.clone()) as Arc<dyn MappedFile>);
+        let backing = Backing::File { pages: pages.clone(), offset: segment.offset, shared: false, file };
         if file_end > start {
             memory.map_fixed(start, file_end, segment.flags, backing)?;
         }
@@ -299,9 +300,8 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     let credentials = task.credentials.get().after_exec();
     let Body::File(pages) = &executing.path().body else { return Err(Errno::EACCES) };
     let memory = AddressSpace::new()?;
-    let stack_limit = task.process.limits.lock()[limits::index::STACK].soft;
-    memory.add_stack(STACK_TOP, stack_limit)?;
-    let base = map(&memory, &plan, pages)?;
+    memory.add_stack(STACK_TOP)?;
+    let base = map(&memory, &plan, pages, executing.path())?;
     let (sp, places) = push_strings(&memory, &strings, &plan, base, path, &credentials)?;
 
     if !exit::end_other_threads(&task) {
@@ -312,6 +312,9 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     exit::release_memory(&task);
     memory.activate();
     let old = core::mem::replace(&mut *task.process.memory.lock(), memory);
+    if Arc::strong_count(&old) == 1 {
+        old.clear();
+    }
     drop(old);
     if let Some(vfork) = task.vfork.lock().take() {
         vfork.complete();

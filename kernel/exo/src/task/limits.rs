@@ -18,7 +18,7 @@ pub mod index {
     pub const CPU: usize = 0;
     /// Largest file that the process may write.
     pub const FSIZE: usize = 1;
-    /// Size of the heap; kept only.
+    /// Size of private memory that can be written.
     pub const DATA: usize = 2;
     /// Size of the stack.
     pub const STACK: usize = 3;
@@ -28,6 +28,8 @@ pub mod index {
     pub const NPROC: usize = 6;
     /// Number of open files.
     pub const NOFILE: usize = 7;
+    /// Bytes that may be locked in memory.
+    pub const MEMLOCK: usize = 8;
     /// Size of the address space.
     pub const AS: usize = 9;
     /// Queued signals of the user.

@@ -410,6 +410,17 @@ impl UserTable {
         next
     }
 
+    /// How many pages of the first piece of `start..end` there are, and where the next piece starts.
+    pub fn count(&mut self, start: usize, end: usize) -> (usize, usize) {
+        let mut count = 0;
+        let each = |_: &mut Self, count: &mut usize, _, _| {
+            *count += 1;
+            false
+        };
+        let next = self.each_entry(start, end, &mut count, each, |_, _, _, _, _| ());
+        (count, next)
+    }
+
     /// Gives `child` the pages in the first piece of `start..end` too. With `copy_on_write`, both lose write access, but for pages that a
     /// device may write to: of those the child gets a copy. The caller flushes. Where the next piece starts.
     pub fn share(

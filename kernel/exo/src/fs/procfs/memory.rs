@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A process's memory: maps, statm.
+//! A process's memory: maps, smaps, statm, its lines of status, and what it counts when memory is out.
 
 use core::{fmt::Write, sync::atomic::Ordering};
 
 use alloc::{format, vec::Vec};
 
 use exo_hal::PAGE_SIZE;
-use exo_logic::areas::Flags;
+use exo_logic::areas::{Area, Flags};
 
 use super::process::Subject;
 use crate::{
     errno::{Errno, Result},
-    mm::{Backing, oom},
+    mm::{AddressSpace, Backing, oom},
 };
 
 pub(super) fn oom_adjust(of: &Subject) -> Result<Vec<u8>> {
@@ -27,36 +27,155 @@ pub(super) fn set_oom_adjust(of: &Subject, value: &[u8]) -> Result<()> {
 
 pub(super) fn statm(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
     let memory = of.process.memory.lock().clone();
-    let (size, resident) = (memory.mapped_bytes() / PAGE_SIZE, memory.resident_pages());
-    writeln!(out, "{size} {resident} 0 0 0 {size} 0")
+    let usage = memory.usage();
+    let pages = |bytes: usize| bytes / PAGE_SIZE;
+    let (size, resident) = (pages(usage.mapped), pages(usage.resident));
+    let (shared, code, data) =
+        (pages(memory.resident_shared()), pages(usage.code), pages(usage.data + usage.stack));
+    writeln!(out, "{size} {resident} {shared} {code} 0 {data} 0")
+}
+
+/// The lines of status about memory.
+pub(super) fn status(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
+    let memory = of.process.memory.lock().clone();
+    let usage = memory.usage();
+    let shared = memory.resident_shared().min(usage.resident);
+    for (name, bytes) in [
+        ("VmPeak", usage.peak),
+        ("VmSize", usage.mapped),
+        ("VmLck", usage.locked),
+        ("VmPin", 0),
+        ("VmHWM", usage.resident_peak.max(usage.resident)),
+        ("VmRSS", usage.resident),
+        ("RssAnon", usage.resident - shared),
+        ("RssFile", shared),
+        ("RssShmem", 0),
+        ("VmData", usage.data),
+        ("VmStk", usage.stack),
+        ("VmExe", usage.code),
+        ("VmLib", 0),
+        ("VmPTE", usage.tables),
+        ("VmSwap", 0),
+    ] {
+        writeln!(out, "{name}:\t{:8} kB", bytes / 1024)?;
+    }
+    Ok(())
+}
+
+fn line(area: &Area<Backing>, out: &mut dyn Write) -> core::fmt::Result {
+    let letter = |flag, letter| if area.flags.contains(flag) { letter } else { '-' };
+    let (mut offset, mut device, mut inode) = (0, 0, 0);
+    let mut name = Vec::new();
+    if let Backing::File { offset: from, file, .. } = &area.backing {
+        offset = *from;
+        match file {
+            Some(file) => {
+                (device, inode) = file.numbers();
+                name = file.path();
+            }
+            None => name.extend(b"/dev/zero (deleted)"),
+        }
+    } else if area.flags.contains(Flags::HEAP) {
+        name.extend(b"[heap]");
+    } else if area.flags.contains(Flags::GROWS_DOWN) {
+        name.extend(b"[stack]");
+    }
+    let mut written = Counted { out, bytes: 0 };
+    write!(
+        written,
+        "{:08x}-{:08x} {}{}{}{} {offset:08x} {:02x}:{:02x} {inode} ",
+        area.start,
+        area.end,
+        letter(Flags::READ, 'r'),
+        letter(Flags::WRITE, 'w'),
+        letter(Flags::EXECUTE, 'x'),
+        if area.flags.contains(Flags::SHARED) { 's' } else { 'p' },
+        device >> 8,
+        device & 0xff,
+    )?;
+    if !name.is_empty() {
+        // Names stand below each other.
+        let gap = 73usize.saturating_sub(written.bytes);
+        write!(written, "{:gap$}", "")?;
+        for chunk in name.utf8_chunks() {
+            written.write_str(&chunk.valid().replace('\n', "\\012"))?;
+        }
+    }
+    writeln!(written)
+}
+
+/// Counts what is written.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    bytes: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.bytes += text.len();
+        self.out.write_str(text)
+    }
+}
+
+fn each(
+    of: &Subject,
+    mut with: impl FnMut(&AddressSpace, &Area<Backing>) -> core::fmt::Result,
+) -> core::fmt::Result {
+    let memory = of.process.memory.lock().clone();
+    let mut at = 0;
+    while let Some(area) = memory.area_above(at) {
+        at = area.end;
+        with(&memory, &area)?;
+    }
+    Ok(())
 }
 
 pub(super) fn maps(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
-    let memory = of.process.memory.lock().clone();
-    let mut result = Ok(());
-    memory.each_area(|area| {
-        let letter = |flag, letter| if area.flags.contains(flag) { letter } else { '-' };
-        let offset = match &area.backing {
-            Backing::Anonymous => 0,
-            Backing::File { offset, .. } => *offset,
-        };
-        let name = if area.flags.contains(Flags::HEAP) {
-            "[heap]"
-        } else if area.flags.contains(Flags::GROWS_DOWN) {
-            "[stack]"
-        } else {
-            ""
-        };
-        result = result.and(writeln!(
-            out,
-            "{:x}-{:x} {}{}{}{} {offset:08x} 00:00 0 {name}",
-            area.start,
-            area.end,
-            letter(Flags::READ, 'r'),
-            letter(Flags::WRITE, 'w'),
-            letter(Flags::EXECUTE, 'x'),
-            if area.flags.contains(Flags::SHARED) { 's' } else { 'p' },
-        ));
-    });
-    result
+    each(of, |_, area| line(area, out))
+}
+
+pub(super) fn smaps(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
+    each(of, |memory, area| {
+        line(area, out)?;
+        let kib = (area.end - area.start) / 1024;
+        let resident = memory.resident_in(area.start, area.end) / 1024;
+        let locked = if area.flags.contains(Flags::LOCKED) { resident } else { 0 };
+        let anonymous = if matches!(area.backing, Backing::Anonymous) { resident } else { 0 };
+        for (name, value) in [
+            ("Size:", kib),
+            ("KernelPageSize:", PAGE_SIZE / 1024),
+            ("MMUPageSize:", PAGE_SIZE / 1024),
+            ("Rss:", resident),
+            ("Anonymous:", anonymous),
+            ("Swap:", 0),
+            ("Locked:", locked),
+        ] {
+            writeln!(out, "{name:<16}{value:8} kB")?;
+        }
+        flags(area.flags, out)
+    })
+}
+
+/// The letters that Linux has for what an area may do and become.
+fn flags(flags: Flags, out: &mut dyn Write) -> core::fmt::Result {
+    out.write_str("VmFlags:")?;
+    for (flag, name) in [
+        (Flags::READ, "rd"),
+        (Flags::WRITE, "wr"),
+        (Flags::EXECUTE, "ex"),
+        (Flags::SHARED, "sh"),
+        (Flags::empty(), "mr"),
+        (Flags::MAY_WRITE, "mw"),
+        (Flags::MAY_EXECUTE, "me"),
+        (Flags::SHARED, "ms"),
+        (Flags::GROWS_DOWN, "gd"),
+        (Flags::LOCKED, "lo"),
+        (Flags::DONT_FORK, "dc"),
+        (Flags::WIPE_ON_FORK, "wf"),
+    ] {
+        if flags.contains(flag) {
+            write!(out, " {name}")?;
+        }
+    }
+    writeln!(out, " ")
 }

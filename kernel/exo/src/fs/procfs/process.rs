@@ -154,6 +154,7 @@ static ENTRIES: &[Entry] = &[
     entry("oom_score", Content::Text(|of, out| writeln!(out, "{}", mm::oom::score(&of.process)))),
     entry("oom_score_adj", Content::Setting(memory::oom_adjust, memory::set_oom_adjust)),
     entry("root", Content::PlaceLink(|of| Ok(of.process.fs.root.lock().clone()))),
+    entry("smaps", Content::Text(memory::smaps)),
     entry("stat", Content::Text(stat::process)),
     entry("statm", Content::Text(memory::statm)),
     entry("status", Content::Text(status::status)),

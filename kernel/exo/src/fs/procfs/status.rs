@@ -82,10 +82,7 @@ pub(super) fn status(of: &Subject, out: &mut dyn Write) -> Result {
     writeln!(out, "NStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{group}\nNSsid:\t{session}", process.pid, of.number())?;
     writeln!(out, "Kthread:\t0")?;
     if !process.has_ended() {
-        let memory = process.memory.lock().clone();
-        let (size, resident) = (memory.mapped_bytes() / 1024, memory.resident_pages() * 4);
-        let tables = memory.table_pages() * 4;
-        writeln!(out, "VmSize:\t{size:8} kB\nVmRSS:\t{resident:8} kB\nVmPTE:\t{tables:8} kB")?;
+        super::memory::status(of, out)?;
     }
     writeln!(out, "Threads:\t{}", process.threads.lock().len())?;
     signals(of, out)?;
