@@ -241,7 +241,7 @@ static void death_signal(void)
 {
 	int ends[2], shared[2], status, value = -1;
 	pthread_t thread;
-	void *child;
+	pid_t maker;
 	char byte;
 
 	printf("PR_SET_PDEATHSIG 65: %s\n", error(prctl(PR_SET_PDEATHSIG, 65)));
@@ -253,8 +253,8 @@ static void death_signal(void)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	pipe(ends);
 	shared[1] = ends[1];
-	child = fork() ? NULL : (void *)1;
-	if (child) {
+	maker = fork();
+	if (!maker) {
 		/* The thread that made the grandchild waits until that is ready, and ends. */
 		pid_t grandchild = (pid_t)(long)dies(shared);
 
@@ -265,7 +265,7 @@ static void death_signal(void)
 			_exit(1);
 		syscall(SYS_exit, 0);
 	}
-	wait(&status);
+	waitpid(maker, &status, 0);
 	printf("the maker: %d\n", WEXITSTATUS(status));
 	wait(&status);
 	printf("its child: killed by %d\n", WTERMSIG(status));
