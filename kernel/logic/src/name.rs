@@ -22,8 +22,11 @@ impl<'a> Name<'a> {
     #[must_use]
     pub fn new(name: &'a [u8]) -> Self {
         let (start, rest) = name.split_at_checked(FIRST).unwrap_or((name, &[]));
-        let first = start.iter().fold(0, |first, &byte| first << 8 | u64::from(byte));
-        Self { first: first << (8 * (FIRST - start.len())) % u64::BITS as usize, rest: Cow::Borrowed(rest) }
+        let first = start.iter().chain([0; FIRST].iter()).take(FIRST);
+        Self {
+            first: first.fold(0, |first, &byte| (first << 8) | u64::from(byte)),
+            rest: Cow::Borrowed(rest),
+        }
     }
 
     /// To keep a name.
