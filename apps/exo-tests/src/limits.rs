@@ -97,6 +97,15 @@ fn limit(resource: libc::__rlimit_resource_t, value: u64) {
 /// What decides whether this process is ended when memory is out.
 const OOM_ADJUST: &str = "/proc/self/oom_score_adj";
 
+/// Bytes that programs may still have.
+fn available() -> Result<u64, std::io::Error> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib << 10).ok_or_else(|| std::io::Error::other("/proc/meminfo has no MemAvailable"))
+}
+
 /// Does `work` while a file has all memory but `left` bytes, beyond which the kernel has its reserve.
 pub(crate) fn with_little_memory(left: u64, work: impl FnOnce() -> Outcome) -> Outcome {
     // One without a name: those with one may not have all memory.
@@ -104,17 +113,11 @@ pub(crate) fn with_little_memory(left: u64, work: impl FnOnce() -> Outcome) -> O
     let mut file = unsafe { std::fs::File::from_raw_fd(libc::memfd_create(c"fill".as_ptr(), 0)) };
     // Who runs short is not to end this process, which has most.
     std::fs::write(OOM_ADJUST, "-1000")?;
+    // Not more than that even for a moment: a fault of any other program in it would end somebody.
     let piece = vec![0xa5; 1 << 20];
-    let full = loop {
-        if let Err(error) = file.write_all(&piece) {
-            break error;
-        }
-    };
-    let size = file.metadata()?.len();
-    if full.raw_os_error() != Some(libc::ENOSPC) || size < left {
-        return Err(failed(format!("a file of {size} bytes could not grow: {full}")));
+    while available()? > left + piece.len() as u64 {
+        file.write_all(&piece)?;
     }
-    file.set_len(size - left)?;
     let result = work();
     std::fs::write(OOM_ADJUST, "0")?;
     result

@@ -8,6 +8,7 @@ use alloc::sync::{Arc, Weak};
 use exo_hal::{PAGE_SIZE, cpu, log, mm::frame, sync::SpinLock, time};
 
 use crate::{
+    errno::{Errno, Result},
     fs::FileTable,
     sched::wait,
     signal::{Info, number},
@@ -191,6 +192,21 @@ pub fn make_room(frames: usize) -> bool {
         }
     }
     frame::available(frames)
+}
+
+/// How often [`with_room`] tries.
+const ATTEMPTS: usize = 8;
+
+/// Does `work`, which leaves nothing behind when it fails, and again when memory was out and room was made for `frames` frames: what it takes is
+/// not known before, and whoever took the rest is still at it. Called with nothing locked.
+pub fn with_room<T>(frames: usize, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..ATTEMPTS {
+        match work() {
+            Err(Errno::ENOMEM) if make_room(frames.max(frame::SPARE)) => {}
+            result => return result,
+        }
+    }
+    work()
 }
 
 /// A copy of the running task to or from its memory needs a page, and there is none. It cannot wait, since what it holds may be what a victim

@@ -14,6 +14,7 @@ use super::open::start;
 use crate::{
     errno::{Errno, Result},
     fs::path::Follow,
+    mm::oom,
     sched,
     signal::number,
     task::{
@@ -109,6 +110,8 @@ fn read_strings(list: usize, room: &mut usize) -> Result<Vec<Vec<u8>>> {
     /// Page frames that must be free for one string more, beyond those for the list: it grows by doubling, and the old one goes when
     /// the new one is there.
     const FRAMES: usize = 16;
+    /// As many strings as an ordinary program has.
+    const FEW: usize = 1000;
     /// The longest argument with its end, as on Linux.
     const STRING_MAX: usize = 128 << 10;
     let mut out = Vec::new();
@@ -124,7 +127,9 @@ fn read_strings(list: usize, room: &mut usize) -> Result<Vec<Vec<u8>>> {
         }
         let string = user::read_string(string, (*room).min(STRING_MAX), Errno::E2BIG)?;
         *room = room.checked_sub(string.len() + 9).ok_or(Errno::E2BIG)?;
-        if !frame::available(FRAMES + 3 * out.len() * size_of::<Vec<u8>>() / PAGE_SIZE) {
+        // Nobody is ended for the sake of a list that is too long itself.
+        let frames = FRAMES + 3 * out.len() * size_of::<Vec<u8>>() / PAGE_SIZE;
+        if !frame::available(frames) && (out.len() > FEW || !oom::make_room(frames)) {
             return Err(Errno::ENOMEM);
         }
         out.push(string);

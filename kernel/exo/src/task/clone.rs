@@ -17,7 +17,7 @@ use crate::{
     drivers::procmon,
     errno::{Errno, Result},
     fs::Files,
-    mm::oom::make_room,
+    mm::oom::{make_room, with_room},
     sched::{
         self,
         policy::Schedule,
@@ -130,9 +130,14 @@ fn check_number_of_threads() -> Result<()> {
 /// Makes a new thread or process that goes on with the caller's registers; its number.
 pub fn clone(request: &Request, regs: &Regs) -> Result {
     check(request)?;
+    check_number_of_threads()?;
+    let tables = if has(request.flags, abi::CLONE_VM) { 0 } else { current().memory().table_pages() };
+    with_room(tables + PROCESS_FRAMES, || attempt(request, regs))
+}
+
+fn attempt(request: &Request, regs: &Regs) -> Result {
     let parent = current();
     let flags = request.flags;
-    check_number_of_threads()?;
     let mut child_regs = *regs;
     child_regs.rax = 0;
     if request.stack != 0 {
@@ -213,11 +218,7 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
     let memory = parent.memory.lock().clone();
     let memory = match has(flags, abi::CLONE_VM) {
         true => memory,
-        false => match memory.fork() {
-            // What a copy takes is not known before; somebody may have to be ended for it.
-            Err(Errno::ENOMEM) if make_room(memory.table_pages() + PROCESS_FRAMES) => memory.fork()?,
-            result => result?,
-        },
+        false => memory.fork()?,
     };
     let fs = if has(flags, abi::CLONE_FS) { parent.fs.clone() } else { Arc::new(parent.fs.duplicate()) };
     // A sibling reports its end as its sibling does: nobody chooses a signal for a process that is not its own parent.

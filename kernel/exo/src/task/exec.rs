@@ -22,7 +22,7 @@ use crate::{
         node::Body,
         path::{self, Follow, Path},
     },
-    mm::{self, AddressSpace, Backing, MappedFile, Pages},
+    mm::{self, AddressSpace, Backing, MappedFile, Pages, oom},
     random,
 };
 
@@ -286,6 +286,9 @@ fn take_over_process(task: &Current) {
     *process.actions.lock() = actions;
 }
 
+/// Kernel memory that a new program may need, in frames: tables, the first page of its stack, structures.
+const PROGRAM_FRAMES: usize = 16;
+
 /// Replaces the running program. After the first change that cannot be undone, an error ends it.
 /// `path` is what the program is told that it was started as.
 pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> Result<()> {
@@ -299,10 +302,13 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     }
     let credentials = task.credentials.get().after_exec();
     let Body::File(pages) = &executing.path().body else { return Err(Errno::EACCES) };
-    let memory = AddressSpace::new()?;
-    memory.add_stack(STACK_TOP)?;
-    let base = map(&memory, &plan, pages, executing.path())?;
-    let (sp, places) = push_strings(&memory, &strings, &plan, base, path, &credentials)?;
+    let (memory, base, (sp, places)) = oom::with_room(PROGRAM_FRAMES, || {
+        let memory = AddressSpace::new()?;
+        memory.add_stack(STACK_TOP)?;
+        let base = map(&memory, &plan, pages, executing.path())?;
+        let strings = push_strings(&memory, &strings, &plan, base, path, &credentials)?;
+        Ok((memory, base, strings))
+    })?;
 
     if !exit::end_other_threads(&task) {
         return Err(Errno::EAGAIN);

@@ -177,6 +177,11 @@ pub fn totals() -> (usize, usize) {
 /// So many frames, beyond which [`available`] is surely true again for the next page fault.
 pub const SPARE: usize = 2 * BATCH;
 
+/// How many frames programs may still have: what is free without the kernel's reserve.
+pub fn free_for_programs() -> usize {
+    FREE.load(Ordering::Relaxed).saturating_sub(RESERVE.load(Ordering::Relaxed))
+}
+
 /// Whether programs may have another `frames` frames.
 #[inline]
 pub fn available(frames: usize) -> bool {

@@ -81,7 +81,7 @@ pub(super) fn meminfo(out: &mut dyn Write) -> Result {
     };
     line(out, "MemTotal", total * 4)?;
     line(out, "MemFree", free * 4)?;
-    line(out, "MemAvailable", free * 4)?;
+    line(out, "MemAvailable", frame::free_for_programs() * 4)?;
     for name in ["Buffers", "Cached", "SwapCached", "Active", "Inactive", "SwapTotal", "SwapFree", "Dirty"] {
         line(out, name, 0)?;
     }
