@@ -8,6 +8,7 @@ use std::time::Duration;
 use exo_user::Endpoint;
 
 use crate::limits::{Child, fork};
+use crate::uring::pipe;
 use crate::{Outcome, failed};
 
 /// How long is counted.
@@ -18,7 +19,9 @@ const LEAST: f64 = 0.4;
 type Group = io::Result<Vec<Child>>;
 
 /// What others do: a name, and what starts them.
-const OTHERS: [(&str, fn() -> Group); 6] = [
+type Others = (&'static str, fn() -> Group);
+
+const OTHERS: [Others; 6] = [
     ("a program that counts too", || Ok(vec![fork(|| count(&AtomicU64::new(0)))?])),
     ("two that send each other messages", messages),
     ("two that wake each other through pipes", pipes),
@@ -105,7 +108,7 @@ fn messages() -> Group {
 }
 
 fn pipes() -> Group {
-    let ((mut requests, mut ask), (mut answers, mut answer)) = (io::pipe()?, io::pipe()?);
+    let ((mut requests, mut ask), (mut answers, mut answer)) = (pipe()?, pipe()?);
     let mut word = [0; 8];
     let server = fork(|| {
         while requests.read_exact(&mut word).is_ok() && answer.write_all(&word).is_ok() {}

@@ -59,7 +59,7 @@ fn submit_sorted(ring: &mut IoUring, entries: &[squeue::Entry], count: usize) ->
 }
 
 /// The ends of a new pipe, to read from and to write to.
-fn pipe() -> io::Result<(File, File)> {
+pub(crate) fn pipe() -> io::Result<(File, File)> {
     let mut ends = [0; 2];
     // SAFETY: the kernel writes two descriptors.
     if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
