@@ -85,14 +85,19 @@ pub fn wait(address: usize, private: bool, expected: u32, deadline: Option<u64>,
         return Err(Errno::EINVAL);
     }
     let key = key_of(address, private)?;
+    // One for each thread, paid from the reserve: C libraries do not know that waiting can fail.
     let waiter = Arc::new(Waiter {
         task: current().arc(),
         key: SpinLock::new(key),
         mask,
         woken: AtomicBool::new(false),
     });
-    WAITING.fetch_add(1, Ordering::SeqCst);
-    TABLE[key.bucket()].lock().push_back(waiter.clone());
+    {
+        let mut bucket = TABLE[key.bucket()].lock();
+        bucket.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        WAITING.fetch_add(1, Ordering::SeqCst);
+        bucket.push_back(waiter.clone());
+    }
     // Who changes the word after this load finds us in the table.
     let result = match user::load_u32(address) {
         Err(error) => Err(error.into()),

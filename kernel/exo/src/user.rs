@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     errno::{Errno, Result},
-    mm,
+    fallible, mm,
     sched::spans,
 };
 
@@ -78,7 +78,7 @@ pub fn zero(address: usize, length: usize) -> Result {
 
 /// Reads a string that ends with a zero byte, which is left out; `too_long` if there is none in `limit` bytes.
 pub fn read_string(address: usize, limit: usize, too_long: Errno) -> Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(64);
+    let mut out = fallible::list(64)?;
     let mut at = address;
     let mut chunk = [0u8; 64];
     while out.len() < limit {
@@ -87,9 +87,11 @@ pub fn read_string(address: usize, limit: usize, too_long: Errno) -> Result<Vec<
         let part = chunk.get_mut(..size).unwrap_or_default();
         user::copy_in(part, at)?;
         if let Some(end) = part.iter().position(|&b| b == 0) {
+            fallible::reserve(&mut out, end)?;
             out.extend_from_slice(part.get(..end).unwrap_or_default());
             return if out.len() < limit { Ok(out) } else { Err(too_long) };
         }
+        fallible::reserve(&mut out, part.len())?;
         out.extend_from_slice(part);
         at = at.checked_add(size).ok_or(Errno::EFAULT)?;
     }

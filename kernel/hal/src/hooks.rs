@@ -2,6 +2,8 @@
 //! What the kernel proper gives to this crate: functions that it defines under these names. They are ordinary safe
 //! functions; link-time optimisation inlines them into their callers.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use crate::{
     boot::BootInfo,
     thread::Thread,
@@ -58,8 +60,25 @@ unsafe extern "Rust" {
     pub safe fn exo_thread_start(regs: &mut Regs);
     /// A crash was reported: sends on what programs have written. It may take no lock that somebody holds.
     pub safe fn exo_last_words();
+    /// An allocation that may fail found all memory taken. Whoever calls may hold locks.
+    pub safe fn exo_out_of_memory();
+    /// Whether an allocation that may fail has to. Asked after [`let_allocations_fail`] alone.
+    safe fn exo_refuses_allocation() -> bool;
     /// Names the running program for a crash report.
     pub safe fn exo_describe(out: &mut dyn core::fmt::Write);
+}
+
+static REFUSES: AtomicBool = AtomicBool::new(false);
+
+/// From now on the kernel is asked at each allocation that may fail whether it does: a test of what comes of it.
+pub fn let_allocations_fail() {
+    REFUSES.store(true, Ordering::Relaxed);
+}
+
+/// Whether an allocation that may fail has to.
+#[inline]
+pub(crate) fn refuses_allocation() -> bool {
+    REFUSES.load(Ordering::Relaxed) && exo_refuses_allocation()
 }
 
 /// The kernel's task type, of which each has one [`Thread`].

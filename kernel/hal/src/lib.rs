@@ -7,6 +7,45 @@
 //! that cannot wait, TLB shoot-downs (see [`sync`] and [`tlb`]).
 //!
 //! The kernel proper plugs in through the functions declared in [`hooks`].
+//!
+//! # Why safe code cannot misuse it
+//!
+//! Safe code above can stop the machine (panic, wait for ever, switch off, hold a lock over an interrupt window). It cannot break memory
+//! or leave a program in kernel mode. By module, what is public and what it rests on:
+//!
+//! | public | why any use is sound |
+//! | --- | --- |
+//! | [`trap::Regs`] | Fields that decide about privilege are private: selectors and fixed flags have no setter, [`set_rip`](trap::Regs::set_rip) allows user addresses alone, [`set_flags`](trap::Regs::set_flags) what a program may set. A `Regs` copied or swapped for another is as good. |
+//! | [`trap::General`] | A program may have any value in these. |
+//! | [`thread::Thread`] | Made by `new` (own stack) or `idle` (none, not switched to before it is adopted). Floating-point state is touched for the running thread, or under the flag by which a CPU owns a thread, alone. Segment bases that are no user addresses become 0. |
+//! | [`thread::switch`], [`thread::adopt`] | The CPU owns an `Arc` of what runs and of what ran before, until it is off that stack. A thread that runs, an idle one of another CPU, or a second adoption panics. |
+//! | [`thread::current`] | [`hooks::TaskType`] is unsafe to implement: one type. `Current` is not `Send`. Before a CPU has adopted a task, the pointer is null, and the first page is never mapped in the tables that the CPU has then: use [`thread::has_current`]. |
+//! | [`hooks`] | The declared functions are defined once by the kernel, with these types; a wrong type is the one promise that a linker does not check. |
+//! | [`mm::frame::Frame`], [`Pinned`](mm::frame::Pinned) | A counted reference; counts cannot overflow (`exo_logic::frame_count`, under loom). Bytes are copied or accessed as atomics, never borrowed. All offsets are checked. |
+//! | [`mm::paging::UserTable`] | Addresses outside the user's half are none. A frame that leaves the table is let go of after the shoot-down; `relocate` moves everything or nothing, then flushes. Until `share`'s caller flushes, programs see each other's writes, which breaks a promise to programs and no memory of the kernel's. |
+//! | [`mm::paging::SpaceHandle`] | A CPU holds a reference to what it has loaded; the kernel's half is the same in all. |
+//! | [`mm::user`] | Ranges outside the user's half give [`BadAddress`](mm::user::BadAddress); faults inside are resolved or end the copy. The other side is a slice or a checked part of a frame. |
+//! | [`mm::heap`] | Figures, and constructors that may fail. |
+//! | [`mm::dma::Dma`] | Accesses are checked and volatile. Its end is the driver's promise: see below. |
+//! | [`boot::BootInfo`], [`boot::Initrd`] | Memory of the loader that is never given back, but for the initial RAM disk, which is owned by the one `Initrd` and borrowed from it. |
+//! | [`boot::spin_once::Once`] | Written once, read after that. |
+//! | [`sync::SpinLock`] | `lock_api`'s mutex over one atomic word. |
+//! | [`cpu`], [`time`] | Read registers, or wait. [`cpu::interrupt_window`] with a lock held may wait for ever. |
+//! | [`cpu::percpu`] | [`PerCpu`](cpu::percpu::PerCpu) gives shared references to `Sync` values. |
+//! | [`tlb`] | `answer` flushes what was asked of this CPU; flushing too much is never wrong. |
+//! | [`smp::start_others`] | Works once. |
+//! | [`dev::apic`] | A timer and a reschedule interrupt to a CPU that runs; no free choice of vectors. Lines below 16. |
+//! | [`dev::interrupt`] | Handlers are `Arc`s in tables under locks. |
+//! | [`dev::registers::Registers`] | Mapped or port ranges of one function, every access checked against its length and alignment. Never over the machine's memory or the chip set's ports, whatever a base address register says. |
+//! | [`dev::pci`] | [`config`](dev::pci::Function::config) does not write addresses, windows, bus numbers or where messages go. |
+//! | [`dev::acpi`], [`dev::serial`], [`log`], [`power`] | Read tables that nothing writes, print, or end the machine. |
+//!
+//! # What an IOMMU would be needed for
+//!
+//! A device that was made a bus master reads and writes physical memory by itself, where its driver tells it, or where it likes. So
+//! drivers are trusted with three things that nothing here bounds: the addresses that they write into a device's registers and queues, that
+//! they enable bus mastering only then, and that a [`mm::dma::Dma`] or a [`Pinned`](mm::frame::Pinned) is dropped only after the device
+//! has let go of it (reset, or its queue stopped). The drivers' tests on the host have devices that lie and die for that reason.
 #![no_std]
 
 extern crate alloc;

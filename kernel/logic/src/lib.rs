@@ -26,6 +26,7 @@ pub mod pci;
 pub mod range_locks;
 pub mod ring;
 pub mod seen;
+pub mod slabs;
 pub mod symbols;
 pub mod time;
 pub mod translations;

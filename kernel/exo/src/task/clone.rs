@@ -16,6 +16,7 @@ use super::{
 use crate::{
     drivers::procmon,
     errno::{Errno, Result},
+    fallible,
     fs::Files,
     mm::oom::make_room,
     sched::{
@@ -32,6 +33,8 @@ use crate::{
 
 /// Kernel memory that a new process may need, in frames: stacks, tables, structures.
 const PROCESS_FRAMES: usize = 16;
+/// How often a copy for which there is no memory is tried, each time after room was made.
+const ATTEMPTS: usize = 8;
 
 /// What a parent waits for after vfork: the child has its own memory, or is gone.
 #[derive(Default)]
@@ -130,9 +133,27 @@ fn check_number_of_threads() -> Result<()> {
 /// Makes a new thread or process that goes on with the caller's registers; its number.
 pub fn clone(request: &Request, regs: &Regs) -> Result {
     check(request)?;
+    check_number_of_threads()?;
+    // What a copy takes is not known before, and others may take it meanwhile: somebody may have to be ended for it.
+    for _ in 1..ATTEMPTS {
+        match attempt(request, regs) {
+            Err(Errno::ENOMEM) if make_room(frames_of_copy(request.flags)) => {}
+            result => return result,
+        }
+    }
+    attempt(request, regs)
+}
+
+/// Frames that a new thread or process takes, more or less.
+fn frames_of_copy(flags: u64) -> usize {
+    let tables = if has(flags, abi::CLONE_VM) { 0 } else { current().memory().table_pages() };
+    // What the attempt that failed gave back alone is not room: whoever took the rest is still at it.
+    (tables + PROCESS_FRAMES).max(frame::SPARE)
+}
+
+fn attempt(request: &Request, regs: &Regs) -> Result {
     let parent = current();
     let flags = request.flags;
-    check_number_of_threads()?;
     let mut child_regs = *regs;
     child_regs.rax = 0;
     if request.stack != 0 {
@@ -142,7 +163,8 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     let process =
         if has(flags, abi::CLONE_THREAD) { parent.process.clone() } else { new_process(request, tid)? };
     let table = parent.files.arc();
-    let files = if has(flags, abi::CLONE_FILES) { table } else { Arc::new(table.duplicate(usize::MAX)?) };
+    let files =
+        if has(flags, abi::CLONE_FILES) { table } else { fallible::arc(table.duplicate(usize::MAX)?)? };
     let task = Task::new(Seed {
         tid,
         process: process.clone(),
@@ -175,8 +197,21 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     if has(flags, abi::CLONE_CHILD_SETTID) {
         process.memory.lock().clone().write_u32(request.child_tid, tid)?;
     }
-    let completion = has(flags, abi::CLONE_VFORK).then(|| Arc::new(Completion::default()));
+    let completion = match has(flags, abi::CLONE_VFORK) {
+        true => Some(fallible::arc(Completion::default())?),
+        false => None,
+    };
+    let parent_process = if has(flags, abi::CLONE_PARENT) {
+        parent.process.parent.lock().upgrade().ok_or(Errno::EINVAL)?
+    } else {
+        parent.process.clone()
+    };
     *task.vfork.lock() = completion.clone();
+    // From here on nothing fails.
+    if !has(flags, abi::CLONE_THREAD) {
+        fallible::reserve(&mut parent_process.children.lock(), 1)?;
+    }
+    fallible::reserve(&mut process.threads.lock(), 1)?;
     stop::add_thread(&process, &task);
     table::add_task(&task);
     if has(flags, abi::CLONE_THREAD) {
@@ -185,14 +220,11 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
             super::exit::tell_to_exit(&task, parent.exit_status.load(Ordering::Relaxed));
         }
     } else {
-        let parent_process = if has(flags, abi::CLONE_PARENT) {
-            let thread = parent.process.parent_thread.load(Ordering::Relaxed);
-            process.parent_thread.store(thread, Ordering::Relaxed);
-            parent.process.parent.lock().upgrade().ok_or(Errno::EINVAL)?
-        } else {
-            process.parent_thread.store(parent.tid(), Ordering::Relaxed);
-            parent.process.clone()
+        let parent_thread = match has(flags, abi::CLONE_PARENT) {
+            true => parent.process.parent_thread.load(Ordering::Relaxed),
+            false => parent.tid(),
         };
+        process.parent_thread.store(parent_thread, Ordering::Relaxed);
         *process.parent.lock() = Arc::downgrade(&parent_process);
         parent_process.children.lock().push(process.clone());
         table::add_process(&process);
@@ -213,13 +245,10 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
     let memory = parent.memory.lock().clone();
     let memory = match has(flags, abi::CLONE_VM) {
         true => memory,
-        false => match memory.fork() {
-            // What a copy takes is not known before; somebody may have to be ended for it.
-            Err(Errno::ENOMEM) if make_room(memory.table_pages() + PROCESS_FRAMES) => memory.fork()?,
-            result => result?,
-        },
+        false => memory.fork()?,
     };
-    let fs = if has(flags, abi::CLONE_FS) { parent.fs.clone() } else { Arc::new(parent.fs.duplicate()) };
+    let fs =
+        if has(flags, abi::CLONE_FS) { parent.fs.clone() } else { fallible::arc(parent.fs.duplicate())? };
     // A sibling reports its end as its sibling does: nobody chooses a signal for a process that is not its own parent.
     let exit_signal = if has(flags, abi::CLONE_PARENT) {
         parent.exit_signal.load(Ordering::Relaxed)
@@ -229,12 +258,12 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
     let actions = if has(flags, abi::CLONE_SIGHAND) {
         parent.actions()
     } else {
-        Arc::new(parent.actions().duplicate())
+        fallible::arc(parent.actions().duplicate())?
     };
     if flags & CLEAR_SIGHAND != 0 {
         actions.reset_handlers();
     }
-    Ok(Arc::new(Process {
+    fallible::arc(Process {
         pid,
         started: time::now_ns(),
         parent: SpinLock::new(Arc::downgrade(parent)),
@@ -269,5 +298,5 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         first_name: SpinLock::new(None),
         strings: SpinLock::new(*parent.strings.lock()),
         oom_adjust: AtomicI32::new(parent.oom_adjust.load(Ordering::Relaxed)),
-    }))
+    })
 }

@@ -11,16 +11,18 @@ use core::{
 };
 
 use exo_logic::{
-    buddy::{Buddy, Link},
+    buddy::{Buddy, Link, MAX_ORDER},
     frame_count::FrameCount,
+    slabs::Slab,
 };
 
-use super::direct;
+use super::{direct, heap};
 use crate::{
     PAGE_SIZE,
     boot::{BootInfo, Region, spin_once::Once},
     cpu::percpu,
     dev::acpi::NodeMemory,
+    hooks,
     sync::SpinLock,
 };
 
@@ -96,8 +98,8 @@ pub(super) fn init(boot: &BootInfo, kernel_end: u64) {
     let memory_end =
         boot.regions.iter().filter(|r| r.kind == Region::USABLE).map(|r| r.start + r.size).max().unwrap_or(0);
     let frames = (memory_end / PAGE_SIZE as u64) as usize;
-    let table_size =
-        (frames * (size_of::<Link>() + size_of::<FrameCount>()) + 64).next_multiple_of(PAGE_SIZE) as u64;
+    let table_size = (frames * (size_of::<Link>() + size_of::<FrameCount>() + size_of::<Slab>()) + 64)
+        .next_multiple_of(PAGE_SIZE) as u64;
     let taken = taken(boot, kernel_end);
     let mut table = 0;
     usable(boot, LOW_END, BOOT_MAPPED, &taken, |start, end| {
@@ -108,13 +110,19 @@ pub(super) fn init(boot: &BootInfo, kernel_end: u64) {
     assert!(table != 0, "no room for the table of {frames} page frames");
     TABLE.set((table, table + table_size));
     // SAFETY: usable memory that nothing else has, mapped by the boot tables and by the direct map later on; zero bytes
-    // are valid for both types.
-    let (links, counts) = unsafe {
+    // are valid for all three types, of which those with the larger alignment come first.
+    let (links, counts, slabs) = unsafe {
         ptr::write_bytes(direct(table), 0, table_size as usize);
-        let links = direct(table).cast::<Link>();
-        let counts = links.add(frames).cast::<FrameCount>();
-        (slice::from_raw_parts_mut(links, frames), slice::from_raw_parts(counts, frames))
+        let counts = direct(table).cast::<FrameCount>();
+        let slabs = counts.add(frames).cast::<Slab>();
+        let links = slabs.add(frames).cast::<Link>();
+        (
+            slice::from_raw_parts_mut(links, frames),
+            slice::from_raw_parts(counts, frames),
+            slice::from_raw_parts_mut(slabs, frames),
+        )
     };
+    heap::init(slabs);
     COUNTS.set(counts);
     *BUDDY.lock() = Some(Buddy::new(links));
     add(boot, LOW_END, BOOT_MAPPED);
@@ -183,6 +191,11 @@ pub fn available(frames: usize) -> bool {
     FREE.load(Ordering::Relaxed) > RESERVE.load(Ordering::Relaxed).saturating_add(frames)
 }
 
+/// Whether less than half of the reserve is used.
+pub(super) fn is_half_of_reserve_left() -> bool {
+    FREE.load(Ordering::Relaxed) > RESERVE.load(Ordering::Relaxed) / 2
+}
+
 /// `2^order` frames in a row for the kernel, from the reserve if need be and from NUMA node `node` if it has them: the first
 /// one's number.
 pub(crate) fn allocate_kernel(order: usize, node: usize) -> Option<u32> {
@@ -220,8 +233,29 @@ fn may_use_reserve() -> bool {
     allowed && FREE.load(Ordering::Relaxed) > RESERVE.load(Ordering::Relaxed) / 4 + BATCH
 }
 
+/// `pages` frames in a row for the kernel's heap, the first at a multiple of `2^order`, which is no fewer: its number.
+pub(super) fn allocate_pages(pages: usize, order: usize) -> Option<u32> {
+    if order > MAX_ORDER {
+        return None;
+    }
+    let mut buddy = BUDDY.lock();
+    let buddy = buddy.as_mut()?;
+    let first = buddy.allocate(order, percpu::node())?;
+    buddy.add(first + pages as u32, first + (1 << order));
+    FREE.store(buddy.free_frames(), Ordering::Relaxed);
+    Some(first)
+}
+
+/// Gives back what [`allocate_pages`] gave.
+pub(super) fn free_pages(first: u32, pages: usize) {
+    if let Some(buddy) = BUDDY.lock().as_mut() {
+        buddy.add(first, first + pages as u32);
+        FREE.store(buddy.free_frames(), Ordering::Relaxed);
+    }
+}
+
 #[inline]
-fn take_single(reserve: bool) -> Option<u32> {
+pub(super) fn take_single(reserve: bool) -> Option<u32> {
     // SAFETY: this CPU's own stock; interrupts are off and `refill` does not come back here.
     let magazine = unsafe { &mut *(*percpu::area()).magazine.get() };
     if magazine.count == 0 {
@@ -248,7 +282,7 @@ fn refill(magazine: &mut Magazine) {
 }
 
 #[inline]
-fn give_single(frame: u32) {
+pub(super) fn give_single(frame: u32) {
     // SAFETY: as in `take_single`.
     let magazine = unsafe { &mut *(*percpu::area()).magazine.get() };
     if magazine.count == STOCK {
@@ -304,6 +338,9 @@ impl Frame {
 
     #[inline]
     fn take(reserve: bool) -> Option<Self> {
+        if hooks::refuses_allocation() {
+            return None;
+        }
         let frame = take_single(reserve)?;
         count(frame).begin();
         Some(Self(frame))
