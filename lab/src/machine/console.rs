@@ -122,13 +122,16 @@ impl ConsoleLog {
     }
 }
 
-/// Finds the lines in which Exo-Kernel says that a driver does not work: nobody would look for them in the log.
+/// Finds the lines in which Exo-Kernel says that a driver does not work, or why a program does not start: nobody would look for them in the
+/// log.
 #[derive(Debug, Default)]
 struct Complaints(Vec<u8>);
 
 impl Complaints {
-    /// What such a line has behind its time.
-    const MARK: &str = "] driver: ";
+    /// What a line about a driver begins with, behind its time.
+    const DRIVER: &str = "driver: ";
+    /// What a line about a program has behind the program's name.
+    const DYNAMIC: &str = ": dynamically linked, needs ";
     /// Longer lines are none.
     const LONGEST: usize = 1024;
 
@@ -141,8 +144,9 @@ impl Complaints {
                 continue;
             }
             let line = String::from_utf8_lossy(&self.0);
-            if let Some((_, complaint)) = line.split_once(Self::MARK) {
-                tell(&format!("driver: {}", complaint.trim_end()));
+            let text = line.split_once("] ").map_or("", |(_, text)| text.trim_end());
+            if text.starts_with(Self::DRIVER) || text.contains(Self::DYNAMIC) {
+                tell(text);
             }
             self.0.clear();
         }
@@ -227,13 +231,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_driver_that_does_not_work_is_heard() {
+    fn what_does_not_work_is_heard() {
         let (mut complaints, mut told) = (Complaints::default(), Vec::new());
         for part in ["[    0.1] fine\r\n[    0.2] driver: nvme0 does", " not work: broken\r\n[    0.3] x\r\n"]
         {
             complaints.hear(part.as_bytes(), |line| told.push(line.to_owned()));
         }
-        assert_eq!(told, ["driver: nvme0 does not work: broken"]);
+        complaints.hear(
+            b"[    0.4] /p: dynamically linked, needs /lib/ld.so; Exo-Kernel runs static programs\r\n",
+            |line| {
+                told.push(line.to_owned());
+            },
+        );
+        let dynamic = "/p: dynamically linked, needs /lib/ld.so; Exo-Kernel runs static programs";
+        assert_eq!(told, ["driver: nvme0 does not work: broken", dynamic]);
     }
 
     #[test]
