@@ -13,13 +13,13 @@
 //!     type Device = Queue;
 //!     const NAME: &'static CStr = c"depth";
 //!
-//!     fn show(queue: &Queue, page: &mut Page<'_>) -> Result {
+//!     fn show(queue: &Queue, page: &mut SysfsBuffer<'_>) -> Result {
 //!         writeln!(page, "{}", queue.depth())?;
 //!         Ok(())
 //!     }
 //! }
 //!
-//! let options = Options { attributes: Some(Groups::of::<(Depth, Errors)>()), ..Options::DEFAULT };
+//! let options = Options { attributes: Some(AttributeGroups::of::<(Depth, Errors)>()), ..Options::DEFAULT };
 //! ```
 //!
 //! The kernel creates the files before it announces the device, so that a program which was woken
@@ -57,7 +57,7 @@ pub trait Attribute: 'static {
     const NAME: &'static CStr;
 
     /// Writes the value to `page`, as text with a line feed at its end.
-    fn show(_device: &Self::Device, _page: &mut Page<'_>) -> Result {
+    fn show(_device: &Self::Device, _page: &mut SysfsBuffer<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -73,12 +73,12 @@ pub trait Attribute: 'static {
 /// # Invariants
 ///
 /// `used` is at most the length of `buffer`.
-pub struct Page<'a> {
+pub struct SysfsBuffer<'a> {
     buffer: &'a mut [u8],
     used: usize,
 }
 
-impl Write for Page<'_> {
+impl Write for SysfsBuffer<'_> {
     /// Fails when the page is full; what fitted stays.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let free = self.buffer.get_mut(self.used..).ok_or(fmt::Error)?;
@@ -105,12 +105,12 @@ impl Write for Page<'_> {
 /// A list of groups that ends with a null pointer. All attributes in it are for a `Device<T>`, and
 /// all that it points to is constant.
 #[repr(transparent)]
-pub struct Groups<T: 'static> {
+pub struct AttributeGroups<T: 'static> {
     list: [*const bindings::attribute_group; 2],
     _device: PhantomData<fn(&T)>,
 }
 
-impl<T: 'static> Groups<T> {
+impl<T: 'static> AttributeGroups<T> {
     /// Returns the attributes of a tuple of up to twelve types that implement [`Attribute`].
     pub const fn of<L: AttributeList<Device = T>>() -> &'static Self {
         Table::<L>::GROUPS
@@ -181,7 +181,7 @@ impl<L: AttributeList> Table<L> {
     };
 
     // INVARIANT: Ends with null, and `L` is for a `Device<L::Device>`.
-    const GROUPS: &'static Groups<L::Device> = &Groups {
+    const GROUPS: &'static AttributeGroups<L::Device> = &AttributeGroups {
         list: [Self::GROUP, null()],
         _device: PhantomData,
     };
@@ -224,7 +224,7 @@ impl<A: Attribute> Entry<A> {
         let device: &Device<A::Device> = unsafe { Device::from_device(dev) };
 
         // INVARIANT: Nothing is used yet.
-        let mut page = Page {
+        let mut page = SysfsBuffer {
             // SAFETY: Valid for writing a page, which sysfs zeroed, and ours for the call.
             buffer: unsafe { slice::from_raw_parts_mut(buffer, PAGE_SIZE) },
             used: 0,

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/device/class.h`](srctree/include/linux/device/class.h)
 
-use super::device::Base;
+use super::device::DeviceBase;
 use kernel::{
     bindings,
     error::to_result,
@@ -20,7 +20,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `inner` holds a registered `struct class`, and each of its devices is the `dev` of a [`Base`].
+/// `inner` holds a registered `struct class`, and each of its devices is the `dev` of a [`DeviceBase`].
 #[pin_data(PinnedDrop)]
 pub struct Class {
     #[pin]
@@ -61,7 +61,7 @@ impl Class {
         )
     }
 
-    /// Returns the `struct class`. Only for devices that are the `dev` of a [`Base`].
+    /// Returns the `struct class`. Only for devices that are the `dev` of a [`DeviceBase`].
     pub(super) fn as_raw(&self) -> *mut bindings::class {
         self.inner.get()
     }
@@ -77,9 +77,9 @@ impl Class {
     ) -> *mut c_char {
         // Null when the node is being removed, where nobody asks for its permissions.
         if !mode.is_null() {
-            // SAFETY: By the invariants of `Class` the device is that of a `Base`, which the caller
+            // SAFETY: By the invariants of `Class` the device is that of a `DeviceBase`, which the caller
             // keeps, and `mode` can be written to.
-            unsafe { *mode = (*Base::from_device(dev)).mode() };
+            unsafe { *mode = (*DeviceBase::from_device(dev)).mode() };
         }
 
         // No name of our own: the node is called as the device is.

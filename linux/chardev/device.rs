@@ -14,7 +14,7 @@
 //! [`include/linux/device.h`](srctree/include/linux/device.h)
 
 use super::{
-    attribute::Groups,
+    attribute::AttributeGroups,
     class::Class,
     fops::{
         self,
@@ -50,7 +50,7 @@ use kernel::{
 /// The part of a [`Device`] that does not depend on its type.
 #[pin_data]
 #[repr(C)]
-pub(super) struct Base {
+pub(super) struct DeviceBase {
     #[pin]
     dev: Opaque<bindings::device>,
     #[pin]
@@ -60,24 +60,24 @@ pub(super) struct Base {
     _class: Arc<Class>,
 }
 
-impl Base {
-    /// Returns the [`Base`] around a `struct device`.
+impl DeviceBase {
+    /// Returns the [`DeviceBase`] around a `struct device`.
     ///
     /// # Safety
     ///
-    /// `dev` must point to the `dev` of a [`Base`].
+    /// `dev` must point to the `dev` of a [`DeviceBase`].
     pub(super) unsafe fn from_device(dev: *const bindings::device) -> *const Self {
-        // SAFETY: `dev` is inside of a `Base` by the requirements of this function.
+        // SAFETY: `dev` is inside of a `DeviceBase` by the requirements of this function.
         unsafe { container_of!(Opaque::cast_from(dev), Self, dev) }
     }
 
-    /// Returns the [`Base`] around a `struct cdev`.
+    /// Returns the [`DeviceBase`] around a `struct cdev`.
     ///
     /// # Safety
     ///
-    /// `cdev` must point to the `cdev` of a [`Base`].
+    /// `cdev` must point to the `cdev` of a [`DeviceBase`].
     unsafe fn from_cdev(cdev: *const bindings::cdev) -> *const Self {
-        // SAFETY: `cdev` is inside of a `Base` by the requirements of this function.
+        // SAFETY: `cdev` is inside of a `DeviceBase` by the requirements of this function.
         unsafe { container_of!(Opaque::cast_from(cdev), Self, cdev) }
     }
 
@@ -99,7 +99,7 @@ impl Base {
 #[repr(C)] // `base` comes first, so that a pointer to it is one to the whole.
 pub struct Device<T> {
     #[pin]
-    base: Base,
+    base: DeviceBase,
     #[pin]
     data: T,
 }
@@ -117,8 +117,8 @@ impl<T> Device<T> {
     ///
     /// `cdev` must belong to a `Device<T>`, with this very `T`, that stays for `'a`.
     pub(super) unsafe fn from_cdev<'a>(cdev: *const bindings::cdev) -> &'a Self {
-        // SAFETY: Part of a `Base`, which is the first field of a `Device<T>`, which stays.
-        unsafe { &*Base::from_cdev(cdev).cast() }
+        // SAFETY: Part of a `DeviceBase`, which is the first field of a `Device<T>`, which stays.
+        unsafe { &*DeviceBase::from_cdev(cdev).cast() }
     }
 
     /// Returns the driver's data of the device around a `struct device`.
@@ -127,8 +127,8 @@ impl<T> Device<T> {
     ///
     /// `dev` must belong to a `Device<T>`, with this very `T`, that stays for `'a`.
     pub(super) unsafe fn from_device<'a>(dev: *const bindings::device) -> &'a Self {
-        // SAFETY: Part of a `Base`, which is the first field of a `Device<T>`, which stays.
-        unsafe { &*Base::from_device(dev).cast() }
+        // SAFETY: Part of a `DeviceBase`, which is the first field of a `Device<T>`, which stays.
+        unsafe { &*DeviceBase::from_device(dev).cast() }
     }
 
     fn as_raw(&self) -> *mut bindings::device {
@@ -141,9 +141,11 @@ impl<T> Device<T> {
     ///
     /// `dev` must belong to a `Device<T>` that came from `into_foreign()`, and nobody may use it.
     unsafe extern "C" fn release(dev: *mut bindings::device) {
-        // SAFETY: Part of a `Base`, which is the first field of a `Device<T>`, which was turned
+        // SAFETY: Part of a `DeviceBase`, which is the first field of a `Device<T>`, which was turned
         // into a pointer by `into_foreign()` in `Registration::new`.
-        drop(unsafe { Pin::<KBox<Self>>::from_foreign(Base::from_device(dev).cast_mut().cast()) });
+        drop(unsafe {
+            Pin::<KBox<Self>>::from_foreign(DeviceBase::from_device(dev).cast_mut().cast())
+        });
     }
 }
 
@@ -183,7 +185,7 @@ pub struct Options<'a, T: 'static> {
     /// Without one it is below `/sys/devices/virtual`.
     pub parent: Option<&'a device::Device>,
     /// The node's files in sysfs, there from the moment on in which the node is announced.
-    pub attributes: Option<&'static Groups<T>>,
+    pub attributes: Option<&'static AttributeGroups<T>>,
 }
 
 impl<T> Options<'_, T> {
@@ -237,7 +239,7 @@ impl<T: Send + Sync + 'static> Registration<T> {
             });
             (*dev).groups = options
                 .attributes
-                .map_or(core::ptr::null_mut(), Groups::as_raw);
+                .map_or(core::ptr::null_mut(), AttributeGroups::as_raw);
         }
 
         // SAFETY: "%pA" prints the `fmt::Arguments` that its argument points to. `dev` is
@@ -281,7 +283,7 @@ impl<T: Send + Sync + 'static> Device<T> {
     fn allocate(class: &Arc<Class>, mode: u16, data: impl PinInit<T, Error>) -> Result<ARef<Self>> {
         let object = KBox::pin_init(
             try_pin_init!(Self {
-                base <- pin_init!(Base {
+                base <- pin_init!(DeviceBase {
                     dev: Opaque::zeroed(),
                     cdev: Opaque::zeroed(),
                     mode,

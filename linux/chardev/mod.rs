@@ -70,8 +70,8 @@ pub mod revocable;
 pub use self::{
     attribute::{
         Attribute,
-        Groups,
-        Page, //
+        AttributeGroups,
+        SysfsBuffer, //
     },
     class::Class,
     device::{

@@ -1,26 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hardware that open files may use until it is taken away.
+//! Hardware that open files may use until it is unbound.
 //!
-//! A program can hold a file open for as long as it likes; the hardware behind it can be unbound or
-//! pulled out at any moment. So an open file never owns the hardware. It owns a [`Revocable`], a
-//! door to it: [`Revocable::access`] lets a caller in, or says [`ENODEV`]. The driver's bound data
-//! owns the other end, the [`Revoker`]: when that is dropped, the door is shut, everybody inside is
-//! waited for, and then the hardware is released.
+//! An open file can outlive the binding, so it holds a [`Revocable`], not the hardware itself. The
+//! driver's bound data holds the [`Revoker`]; dropping that makes [`Revocable::access`] fail with
+//! [`ENODEV`], waits for callers that are inside, and drops the data.
 //!
-//! `kernel::revocable::Revocable` does the same on plain RCU, which forbids its callers to sleep:
-//! no mutex, no copy to a program, no wait for the device. A driver's system calls need all three.
-//! This one stands on *sleepable* RCU: readers count themselves in and out on their own CPU and
-//! share no lock, so that many threads can use one device at the full rate of each.
+//! `kernel::revocable::Revocable` does the same on plain RCU, whose readers must not sleep. A
+//! driver's system calls do, so this one is built on SRCU.
 //!
-//! ```ignore
-//! // At probe: `Engine<'bound>` borrows mappings, interrupts … of the bound device.
-//! // SAFETY: Owned by the driver's bound data, which is always dropped.
-//! let revoker = unsafe { Revoker::<'bound, ForLt!(Engine<'_>)>::new(Engine::new(bar)) }?;
-//! let door: Arc<Revocable<ForLt!(Engine<'_>)>> = revoker.door();
+//! ```
+//! # struct Engine<'a>(&'a u32);
+//! # impl chardev::revocable::Revoke for Engine<'_> {}
+//! # fn probe<'bound>(registers: &'bound u32) -> Result<u32> {
+//! use chardev::{Revocable, Revoker};
+//! use kernel::{sync::Arc, types::ForLt};
 //!
-//! // In a system call, at any time later:
-//! let number = door.access(|engine| engine.draw())?; // ENODEV once it is gone
+//! // In probe: `Engine<'bound>` borrows from the bound device.
+//! // SAFETY: Dropped before `'bound` ends; in a driver, a field of its bound data.
+//! let revoker = unsafe { Revoker::<'bound, ForLt!(Engine<'_>)>::new(Ok(Engine(registers))) }?;
+//! let handle: Arc<Revocable<ForLt!(Engine<'_>)>> = revoker.handle();
+//!
+//! // In a system call, at any later time:
+//! let number = handle.access(|engine| Ok(*engine.0))?;
+//! # Ok(number)
+//! # }
 //! ```
 
 use core::{
@@ -45,50 +49,51 @@ use kernel::{
 };
 use pin_init::Wrapper;
 
-/// A door to data that can be taken away.
+/// Data that can be revoked.
+pub trait Revoke {
+    /// Called when no new caller can enter and before those inside are waited for: must wake those
+    /// that sleep in [`Revocable::access`].
+    fn wake_sleepers(&self) {}
+}
+
+/// Shared access to data that can be revoked.
 ///
-/// The data may borrow from a bound device: `F` names its type for every lifetime
-/// ([`ForLt!(Engine<'_>)`](macro@ForLt)), and inside of [`Revocable::access`] it is seen with one
-/// that ends with the call.
+/// `F` names the type of the data for every lifetime ([`ForLt!(Engine<'_>)`](macro@ForLt)), as it
+/// may borrow from a bound device.
 ///
 /// # Invariants
 ///
-/// While `open` is set, `data` is initialised, and all that it borrows is valid. It stays so until
-/// every reader of `readers` who saw `open` set has left.
+/// While `is_open` is set, `data` is initialised and all that it borrows is valid. It stays so
+/// until every reader of `readers` that saw `is_open` set has left.
 #[pin_data]
 pub struct Revocable<F: ForLt + 'static> {
     #[pin]
     readers: Srcu,
-    open: AtomicFlag,
+    is_open: AtomicFlag,
     #[pin]
     data: Opaque<F::Of<'static>>,
 }
 
-// SAFETY: The data is used, and dropped, by whichever thread comes.
+// SAFETY: The data is used and dropped by any thread.
 unsafe impl<F: ForLt + 'static> Send for Revocable<F> where for<'a> F::Of<'a>: Send + Sync {}
 
-// SAFETY: The data is used by several threads at once, and dropped by whichever thread comes.
+// SAFETY: The data is used by several threads at once and dropped by any thread.
 unsafe impl<F: ForLt + 'static> Sync for Revocable<F> where for<'a> F::Of<'a>: Send + Sync {}
 
 impl<F: ForLt + 'static> Revocable<F> {
     /// Calls `f` with the data, which stays until `f` returns.
     ///
-    /// `f` may sleep, but must not do so for ever, because whoever unbinds the device waits for it:
-    ///
-    /// * If it waits for an event, [`Revoker::revoke_with`] must wake it.
-    /// * It should not touch the program's memory. That memory can be a file which some other
-    ///   program serves (FUSE), and a page fault there takes as long as that program wants. Copy in
-    ///   before, copy out after.
+    /// Unbinding waits for `f`, so if `f` sleeps, [`Revoke::wake_sleepers`] must wake it, and `f`
+    /// must not fault on user memory, whose pages another program may serve (FUSE, userfaultfd).
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] when the data was taken away, or what `f` fails with.
+    /// [`ENODEV`] when the data was revoked, or the error of `f`.
     pub fn access<R>(&self, f: impl for<'a> FnOnce(&F::Of<'a>) -> Result<R>) -> Result<R> {
         let _reader = self.readers.read_lock();
 
-        // Relaxed is enough: the grace period in `revoke` orders this load against the store there.
-        // Either that store is seen here, or `revoke` sees this reader and waits for it.
-        if !self.open.load(Relaxed) {
+        // Relaxed: the grace period in `revoke` orders this load against the store there.
+        if !self.is_open.load(Relaxed) {
             return Err(ENODEV);
         }
 
@@ -96,97 +101,75 @@ impl<F: ForLt + 'static> Revocable<F> {
         // anything of it, because it must work for every lifetime.
         f(unsafe { &*self.data.get() })
     }
-
-    /// Tells whether the data was taken away. `false` may be outdated when it is returned.
-    pub fn is_revoked(&self) -> bool {
-        !self.open.load(Relaxed)
-    }
 }
 
-/// Owns the data behind a [`Revocable`], and takes it away when dropped.
+/// Owns the data of a [`Revocable`] and revokes it when dropped.
 ///
 /// # Invariants
 ///
 /// It is the only one for its [`Revocable`], whose data may borrow for `'bound`.
-pub struct Revoker<'bound, F: ForLt + 'static> {
-    door: Arc<Revocable<F>>,
+pub struct Revoker<'bound, F: ForLt + 'static>
+where
+    for<'a> F::Of<'a>: Revoke,
+{
+    shared: Arc<Revocable<F>>,
     _data: PhantomData<F::Of<'bound>>,
 }
 
 impl<'bound, F: ForLt + 'static> Revoker<'bound, F>
 where
-    for<'a> F::Of<'a>: Send + Sync,
+    for<'a> F::Of<'a>: Revoke + Send + Sync,
 {
-    /// Puts data behind a door.
+    /// Makes data accessible until the returned value is dropped.
     ///
     /// # Safety
     ///
-    /// The returned value must not be leaked (`mem::forget()` and the like): were it not dropped
-    /// before `'bound` ends, open files could reach what is no longer there.
+    /// The returned value must not be leaked: it must be dropped before `'bound` ends.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], or what `data` fails with.
+    /// [`ENOMEM`], or the error of `data`.
     pub unsafe fn new(data: impl PinInit<F::Of<'bound>, Error>) -> Result<Self> {
-        // SAFETY: Lifetimes do not change how a type is laid out. That the data is not used after
-        // `'bound` is what the type invariants of `Revocable` are about.
+        // SAFETY: Lifetimes do not change the layout of a type. The type invariants of `Revocable`
+        // say that the data is not used after `'bound`.
         let data = unsafe { pin_init::cast_pin_init::<_, F::Of<'static>, _>(data) };
 
-        // INVARIANT: Open and initialised. As the caller drops the `Revoker` in time, the door is
-        // shut before anything that the data borrows goes.
-        let door = Arc::pin_init(
+        // INVARIANT: Open and initialised. The caller drops the `Revoker` in time.
+        let shared = Arc::pin_init(
             try_pin_init!(Revocable {
                 readers <- new_srcu!(),
-                open: AtomicFlag::new(true),
+                is_open: AtomicFlag::new(true),
                 data <- Opaque::pin_init(data),
             }),
             GFP_KERNEL,
         )?;
 
         Ok(Self {
-            door,
+            shared,
             _data: PhantomData,
         })
     }
-}
 
-impl<F: ForLt + 'static> Revoker<'_, F> {
-    /// Returns the door, to be kept by whoever will want to come in.
-    pub fn door(&self) -> Arc<Revocable<F>> {
-        self.door.clone()
-    }
-
-    /// Takes the data away, as dropping does, but calls `wake` after the door is shut and before
-    /// waiting for those who are inside, so that the ones who sleep there can be sent out.
-    pub fn revoke_with(self, wake: impl for<'a> FnOnce(&F::Of<'a>)) {
-        self.revoke(wake);
-    }
-
-    /// As [`Revoker::revoke_with`], for a revoker that is a field of something: what is left of it
-    /// does nothing when it is dropped.
-    pub fn shut(&self, wake: impl for<'a> FnOnce(&F::Of<'a>)) {
-        self.revoke(wake);
-    }
-
-    fn revoke(&self, wake: impl for<'a> FnOnce(&F::Of<'a>)) {
-        // After `revoke_with` this is called once more, by `drop`.
-        if !self.door.open.xchg(false, Relaxed) {
-            return;
-        }
-        let data = self.door.data.get();
-
-        // SAFETY: Initialised, because the door was open until just now, and dropped only below.
-        wake(unsafe { &*data });
-        self.door.readers.synchronize();
-
-        // SAFETY: Those who saw the door open have left, the others get ENODEV. Nobody else comes
-        // here, because the flag above changes only once.
-        unsafe { drop_in_place(data) };
+    /// Returns a reference for those that will access the data.
+    pub fn handle(&self) -> Arc<Revocable<F>> {
+        self.shared.clone()
     }
 }
 
-impl<F: ForLt + 'static> Drop for Revoker<'_, F> {
+impl<F: ForLt + 'static> Drop for Revoker<'_, F>
+where
+    for<'a> F::Of<'a>: Revoke,
+{
     fn drop(&mut self) {
-        self.revoke(|_| ());
+        let data = self.shared.data.get();
+        self.shared.is_open.store(false, Relaxed);
+
+        // SAFETY: Initialised by the type invariants, and dropped only below.
+        unsafe { &*data }.wake_sleepers();
+        self.shared.readers.synchronize();
+
+        // SAFETY: Callers that saw the flag set have left, the others get ENODEV. There is one
+        // `Revoker`, so this runs once.
+        unsafe { drop_in_place(data) };
     }
 }

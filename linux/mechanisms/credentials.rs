@@ -15,14 +15,14 @@ use kernel::{
 
 /// Whose processes the holder of an open file may look into.
 #[derive(Clone, Copy)]
-pub enum Insight {
+pub enum ProcessAccess {
     /// Everybody's: it was opened with `CAP_SYS_PTRACE`.
     All,
     /// This user's.
     Own(Kuid),
 }
 
-impl Insight {
+impl ProcessAccess {
     /// Returns what the caller may see, who is opening `file`.
     pub fn of_opener(file: &File) -> Self {
         // CAST: A small number.
@@ -35,7 +35,7 @@ impl Insight {
     }
 
     /// Tells whether a process of `user` may be looked into.
-    pub fn covers(self, user: u32) -> bool {
+    pub fn permits(self, user: u32) -> bool {
         match self {
             Self::All => true,
             Self::Own(own) => own.into_raw().val == user,

@@ -5,9 +5,9 @@
 //! ```ignore
 //! struct Cleaner { … }
 //!
-//! impl Work for Cleaner {
-//!     fn run(&self, rest: &Rest) {
-//!         while rest.sleep(Delta::from_secs(1)) {
+//! impl KthreadMain for Cleaner {
+//!     fn run(&self, stop: &StopToken) {
+//!         while stop.sleep(Delta::from_secs(1)) {
 //!             self.clean();
 //!         }
 //!     }
@@ -44,21 +44,21 @@ use kernel::{
 };
 
 /// What a thread does.
-pub trait Work: Send + Sync + 'static {
-    /// The thread's life. It must return soon after [`Rest::sleep`] has returned `false`.
-    fn run(&self, rest: &Rest);
+pub trait KthreadMain: Send + Sync + 'static {
+    /// The thread's life. It must return soon after [`StopToken::sleep`] has returned `false`.
+    fn run(&self, stop: &StopToken);
 }
 
 /// How a thread sleeps.
 #[pin_data]
-pub struct Rest {
+pub struct StopToken {
     #[pin]
     stop: Mutex<bool>,
     #[pin]
     stopped: CondVar,
 }
 
-impl Rest {
+impl StopToken {
     fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             stop <- new_mutex!(false),
@@ -82,7 +82,7 @@ impl Rest {
         false
     }
 
-    fn end(&self) {
+    fn request_stop(&self) {
         *self.stop.lock() = true;
         self.stopped.notify_all();
     }
@@ -92,7 +92,7 @@ impl Rest {
 struct Shared<W> {
     work: Arc<W>,
     #[pin]
-    rest: Rest,
+    stop: StopToken,
 }
 
 /// A running thread. Dropping it tells the thread to stop, and waits until it has.
@@ -101,12 +101,12 @@ struct Shared<W> {
 ///
 /// `task` was made by `kthread_create_on_node()` for [`Kthread::main`] with the address of
 /// `shared`, and `kthread_stop()` was not called for it.
-pub struct Kthread<W: Work> {
+pub struct Kthread<W: KthreadMain> {
     task: ARef<Task>,
     shared: Pin<KBox<Shared<W>>>,
 }
 
-impl<W: Work> Kthread<W> {
+impl<W: KthreadMain> Kthread<W> {
     /// Starts a thread, called `name` (of which `ps` shows 15 characters).
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl<W: Work> Kthread<W> {
         let shared = KBox::pin_init(
             pin_init!(Shared {
                 work,
-                rest <- Rest::new(),
+                stop <- StopToken::new(),
             }),
             GFP_KERNEL,
         )?;
@@ -153,14 +153,14 @@ impl<W: Work> Kthread<W> {
         // SAFETY: By the requirements of this function.
         let shared = unsafe { &*data.cast::<Shared<W>>() };
 
-        shared.work.run(&shared.rest);
+        shared.work.run(&shared.stop);
         0
     }
 }
 
-impl<W: Work> Drop for Kthread<W> {
+impl<W: KthreadMain> Drop for Kthread<W> {
     fn drop(&mut self) {
-        self.shared.rest.end();
+        self.shared.stop.request_stop();
 
         // SAFETY: By the type invariants a thread that was not stopped yet, and whose task we hold.
         // This returns when the function has returned, or (if it was not called yet) never will be.

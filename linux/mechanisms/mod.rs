@@ -8,7 +8,7 @@
 //!
 //! | file | holds | C side | the rule that it keeps for its users |
 //! | --- | --- | --- | --- |
-//! | [`published`] | data that is read without locks and replaced as a whole | RCU, `call_rcu()` | what was replaced is freed after its last reader |
+//! | [`rcu_cell`] | data that is read without locks and replaced as a whole | RCU, `call_rcu()` | what was replaced is freed after its last reader |
 //! | [`per_cpu`] | one object for each CPU | `alloc_percpu()` | totals are over all *possible* CPUs |
 //! | [`kthread`] | a thread of the kernel that works and rests | `kthread_run()` | it is woken and has ended before its data goes |
 //! | [`parameter`] | a module parameter that root can change at any time | `module_param_cb()` | nonsense never gets in, `EINVAL` says so |
@@ -16,7 +16,7 @@
 //! | [`pid`] | a process's number, kept | `struct pid` | it stays that process's, even when the number is used again |
 //! | [`credentials`] | what the caller may see | `capable()` | the question is about the one who opens the file |
 //! | [`tracepoint`] | being called when processes fork, exec, exit | `tracepoint_probe_register()` | nobody is in the module's code when it goes |
-//! | [`mapping`] | memory that programs can map | `vmalloc()`, `vm_insert_page()` | programs read, and never write |
+//! | [`mmap_buffer`] | memory that programs can map | `vmalloc()`, `vm_insert_page()` | programs read, and never write |
 //!
 //! # Taking it into a module
 //!
@@ -31,22 +31,22 @@
 
 pub mod credentials;
 pub mod kthread;
-pub mod mapping;
+pub mod mmap_buffer;
 pub mod parameter;
 pub mod per_cpu;
 pub mod pid;
 pub mod process;
-pub mod published;
+pub mod rcu_cell;
 pub mod tracepoint;
 
 pub use self::{
     kthread::Kthread,
-    mapping::SharedWords,
+    mmap_buffer::MmapBuffer,
     parameter::Parameter,
     per_cpu::PerCpu,
-    pid::PidNumber,
+    pid::PidRef,
     process::Process,
-    published::Published,
+    rcu_cell::RcuCell,
     tracepoint::{
         ProcessEvents,
         ProcessProbes, //

@@ -8,12 +8,12 @@
 //! ```ignore
 //! let reads = PerCpu::new(|_| Atomic::<u64>::new(0))?;
 //!
-//! reads.here().add(1u64, Relaxed);                                 // on the path that matters
+//! reads.this_cpu().add(1u64, Relaxed);                                 // on the path that matters
 //! let total: u64 = reads.iter().map(|reads| reads.load(Relaxed)).sum();
 //! ```
 //!
 //! * The total goes over all *possible* CPUs. One that was switched off has counted before.
-//! * A thread can be moved to another CPU between [`PerCpu::here`] and the use of what it returned.
+//! * A thread can be moved to another CPU between [`PerCpu::this_cpu`] and the use of what it returned.
 //!   So the object must be [`Sync`], such as an atomic, and no count is ever lost; being moved is so
 //!   rare that the cache line stays where it is.
 //!
@@ -83,7 +83,7 @@ impl<T> PerCpu<T> {
     }
 
     /// Returns the object of the CPU that the caller runs on, or has just run on.
-    pub fn here(&self) -> &T {
+    pub fn this_cpu(&self) -> &T {
         // SAFETY: By the type invariants there is an object; it stays for as long as `self`.
         unsafe { &*place(self.base, CpuId::current()) }
     }

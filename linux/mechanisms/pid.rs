@@ -19,15 +19,15 @@ use kernel::{
 /// # Invariants
 ///
 /// It owns a reference.
-pub struct PidNumber(NonNull<bindings::pid>);
+pub struct PidRef(NonNull<bindings::pid>);
 
 // SAFETY: A `struct pid` belongs to no thread, and its count is atomic.
-unsafe impl Send for PidNumber {}
+unsafe impl Send for PidRef {}
 
 // SAFETY: What can be asked of it does not change while there is a reference.
-unsafe impl Sync for PidNumber {}
+unsafe impl Sync for PidRef {}
 
-impl PidNumber {
+impl PidRef {
     /// Finds who has this number in the caller's PID namespace.
     pub fn find(number: Pid) -> Option<Self> {
         // SAFETY: Any number may be asked for. On success we own a reference.
@@ -45,7 +45,7 @@ impl PidNumber {
     }
 }
 
-impl Drop for PidNumber {
+impl Drop for PidRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the reference is ours.
         unsafe { bindings::put_pid(self.0.as_ptr()) };

@@ -10,7 +10,7 @@
 //! ```ignore
 //! let guard = rcu::read_lock();
 //! for process in Process::all(&guard) {
-//!     pr_info!("{} sleeps: {}\n", process.ids_here().tgid, process.state() != 0);
+//!     pr_info!("{} sleeps: {}\n", process.ids_in_current_ns().tgid, process.state() != 0);
 //! }
 //! ```
 //!
@@ -62,7 +62,7 @@ pub struct Process<'a> {
 
 /// The numbers of a process in some PID namespace; 0 for what is not to be seen there.
 #[derive(Clone, Copy)]
-pub struct Ids {
+pub struct NamespaceIds {
     /// The thread.
     pub pid: Pid,
     /// The process.
@@ -73,7 +73,7 @@ pub struct Ids {
 
 /// How much memory a process has, in bytes.
 #[derive(Clone, Copy, Default)]
-pub struct Memory {
+pub struct MemoryUsage {
     /// All that it has mapped.
     pub mapped: u64,
     /// What of it is resident.
@@ -82,7 +82,7 @@ pub struct Memory {
 
 /// How long the threads of a process have run, those that have ended included, in nanoseconds.
 #[derive(Clone, Copy, Default)]
-pub struct Times {
+pub struct CpuTimes {
     /// In user mode, as sampled by the timer tick.
     pub user: u64,
     /// In the kernel, as sampled by the timer tick.
@@ -112,7 +112,7 @@ impl<'a> Process<'a> {
         let first = addr_of_mut!(bindings::init_task);
 
         // SAFETY: The list is made of the `tasks` of tasks, and goes in a circle from `init_task`.
-        unsafe { around(addr_of!((*first).tasks)) }.map(|node| Self {
+        unsafe { rcu_list_iter(addr_of!((*first).tasks)) }.map(|node| Self {
             // SAFETY: See above; not null, as it is inside of a task.
             // INVARIANT: Tasks are freed a grace period after they left the list.
             task: unsafe {
@@ -185,17 +185,17 @@ impl<'a> Process<'a> {
     }
 
     /// Returns the numbers in the caller's PID namespace.
-    pub fn ids_here(self) -> Ids {
-        Ids {
-            pid: self.number_here(bindings::pid_type_PIDTYPE_PID),
-            tgid: self.number_here(bindings::pid_type_PIDTYPE_TGID),
+    pub fn ids_in_current_ns(self) -> NamespaceIds {
+        NamespaceIds {
+            pid: self.number_in_current_ns(bindings::pid_type_PIDTYPE_PID),
+            tgid: self.number_in_current_ns(bindings::pid_type_PIDTYPE_TGID),
             ppid: self.parent().map_or(0, |parent| {
-                parent.number_here(bindings::pid_type_PIDTYPE_TGID)
+                parent.number_in_current_ns(bindings::pid_type_PIDTYPE_TGID)
             }),
         }
     }
 
-    fn number_here(self, kind: bindings::pid_type) -> Pid {
+    fn number_in_current_ns(self, kind: bindings::pid_type) -> Pid {
         // SAFETY: By the type invariants. Without a namespace, the caller's is meant.
         unsafe { bindings::__task_pid_nr_ns(self.as_ptr(), kind, core::ptr::null_mut()) }
     }
@@ -208,7 +208,7 @@ impl<'a> Process<'a> {
 
     /// Returns the real user as the caller's user namespace numbers it, or the number that stands for
     /// all who have none there.
-    pub fn user_here(self) -> u32 {
+    pub fn uid_in_current_ns(self) -> u32 {
         match self.user().into_uid_in_current_ns() {
             u32::MAX => OVERFLOW_UID,
             user => user,
@@ -267,9 +267,9 @@ impl<'a> Process<'a> {
 
     /// Returns how much memory the process has: none for a thread of the kernel, and for a process
     /// that has given it up because it ends.
-    pub fn memory(self) -> Memory {
+    pub fn memory(self) -> MemoryUsage {
         let task = self.as_ptr();
-        let mut memory = Memory::default();
+        let mut memory = MemoryUsage::default();
 
         // SAFETY: By the type invariants. This lock is what `task->mm` is changed under, so that
         // while it is held the address space stays. Nothing below sleeps.
@@ -291,9 +291,9 @@ impl<'a> Process<'a> {
     }
 
     /// Returns how long the process has run.
-    pub fn times(self) -> Times {
+    pub fn times(self) -> CpuTimes {
         let signal = self.signal();
-        let mut times = Times::default();
+        let mut times = CpuTimes::default();
 
         for _ in 0..TRIES {
             // SAFETY: `signal` stays as long as the task. This is the counter of a `seqlock_t`: odd
@@ -305,7 +305,7 @@ impl<'a> Process<'a> {
 
             // SAFETY: See above. Times of threads that have ended.
             times = unsafe {
-                Times {
+                CpuTimes {
                     user: addr_of!((*signal).utime).read_volatile(),
                     system: addr_of!((*signal).stime).read_volatile(),
                     running: addr_of!((*signal).sum_sched_runtime).read_volatile(),
@@ -346,7 +346,7 @@ impl<'a> Process<'a> {
         let signal = self.signal();
 
         // SAFETY: The list is made of the `thread_node` of tasks, and goes in a circle from there.
-        unsafe { around(addr_of!((*signal).thread_head)) }.map(|node| Process {
+        unsafe { rcu_list_iter(addr_of!((*signal).thread_head)) }.map(|node| Process {
             // SAFETY: See above; not null, as it is inside of a task.
             // INVARIANT: Tasks are freed a grace period after they left the list.
             task: unsafe {
@@ -424,7 +424,7 @@ impl<'a> Process<'a> {
 ///
 /// `head` must be the head of such a list, and the caller must be in an RCU read section until it is
 /// done with what the iterator returns.
-unsafe fn around(
+unsafe fn rcu_list_iter(
     head: *const bindings::list_head,
 ) -> impl Iterator<Item = *const bindings::list_head> {
     let mut node = head;

@@ -49,7 +49,7 @@ pub trait ProcessEvents: Send + Sync + 'static {
 pub struct ProcessProbes<E: ProcessEvents> {
     // Dropped in this order: unregister all, wait for those inside, then the object can go.
     _probes: [Probe; 4],
-    _inside: WaitForCallers,
+    _inside: SynchronizeTracepoints,
     _events: Arc<E>,
 }
 
@@ -61,7 +61,7 @@ impl<E: ProcessEvents> ProcessProbes<E> {
     /// [`ENOENT`] if this kernel lacks one of the tracepoints, [`ENOMEM`].
     pub fn new(events: Arc<E>) -> Result<Self> {
         // First, so that it is dropped last, whatever fails below.
-        let inside = WaitForCallers;
+        let inside = SynchronizeTracepoints;
         let data = Arc::as_ptr(&events).cast_mut().cast::<c_void>();
 
         // SAFETY: Each function takes what its tracepoint passes on (see the headers), after `data`,
@@ -176,7 +176,7 @@ impl Probe {
     /// # Safety
     ///
     /// `function` must be an `extern "C" fn` that takes `data` and the arguments of this
-    /// tracepoint, and may be called with them until the value is dropped and [`WaitForCallers`]
+    /// tracepoint, and may be called with them until the value is dropped and [`SynchronizeTracepoints`]
     /// after it.
     unsafe fn new(name: &'static CStr, function: *mut c_void, data: *mut c_void) -> Result<Self> {
         let tracepoint = find(name).ok_or_else(|| {
@@ -213,9 +213,9 @@ impl Drop for Probe {
 }
 
 /// When dropped, waits until nobody is in a function that was unregistered before.
-struct WaitForCallers;
+struct SynchronizeTracepoints;
 
-impl Drop for WaitForCallers {
+impl Drop for SynchronizeTracepoints {
     fn drop(&mut self) {
         // SAFETY: Tracepoints that must not sleep, as all of ours, are called in this read section.
         unsafe { bindings::synchronize_srcu(&raw mut bindings::tracepoint_srcu) };

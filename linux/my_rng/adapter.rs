@@ -56,7 +56,7 @@ unsafe impl<T: pci::Driver> RegistrationOps for Adapter<T> {
 ///
 /// `pdev` must be a device that is bound to this driver.
 unsafe extern "C" fn shutdown(pdev: *mut bindings::pci_dev) {
-    registry::shut_down(pdev);
+    registry::shutdown(pdev);
 }
 
 struct Power(bindings::dev_pm_ops);

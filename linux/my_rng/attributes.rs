@@ -29,12 +29,12 @@ use crate::{
     },
     chardev::{
         Attribute,
-        Groups,
-        Page, //
+        AttributeGroups,
+        SysfsBuffer, //
     },
     device::{
         Device,
-        Figures, //
+        Statistics, //
     },
     files::Node,
 };
@@ -45,8 +45,8 @@ use core::fmt::{
 use kernel::prelude::*;
 
 /// The attributes of a node that stands for one device.
-pub(crate) fn of_device() -> &'static Groups<Node> {
-    Groups::of::<(
+pub(crate) fn of_device() -> &'static AttributeGroups<Node> {
+    AttributeGroups::of::<(
         InterfaceVersion,
         Generator,
         Streams,
@@ -78,7 +78,7 @@ fn access<R>(node: &Node, f: impl for<'a> FnOnce(&Device<'a>) -> Result<R>) -> R
     device.access(f)
 }
 
-fn line(page: &mut Page<'_>, text: Arguments<'_>) -> Result {
+fn line(page: &mut SysfsBuffer<'_>, text: Arguments<'_>) -> Result {
     writeln!(page, "{text}").map_err(|_| ENOSPC)
 }
 
@@ -90,7 +90,7 @@ impl Attribute for InterfaceVersion {
 
     const NAME: &'static CStr = c"interface_version";
 
-    fn show(node: &Node, page: &mut Page<'_>) -> Result {
+    fn show(node: &Node, page: &mut SysfsBuffer<'_>) -> Result {
         let version = access(node, |device| device.interface_version())?;
         line(page, format_args!("{}.{}", version.major, version.minor))
     }
@@ -104,7 +104,7 @@ impl Attribute for Generator {
 
     const NAME: &'static CStr = c"generator";
 
-    fn show(node: &Node, page: &mut Page<'_>) -> Result {
+    fn show(node: &Node, page: &mut SysfsBuffer<'_>) -> Result {
         let number = access(node, |device| {
             if device.has_generators() {
                 device.generator()
@@ -142,8 +142,8 @@ impl Attribute for Streams {
 
     const NAME: &'static CStr = c"streams";
 
-    fn show(node: &Node, page: &mut Page<'_>) -> Result {
-        if access(node, |device| Ok(device.figures().is_some()))? {
+    fn show(node: &Node, page: &mut SysfsBuffer<'_>) -> Result {
+        if access(node, |device| Ok(device.statistics().is_some()))? {
             line(page, format_args!("entropy seedable"))
         } else {
             line(page, format_args!("seedable"))
@@ -159,9 +159,9 @@ impl Attribute for MappedQueues {
 
     const NAME: &'static CStr = c"mapped_queues";
 
-    fn show(node: &Node, page: &mut Page<'_>) -> Result {
-        let figures = access(node, |device| Ok(device.figures()))?;
-        let (all, used) = figures.map_or((0, 0), |figures| figures.mapped_queues);
+    fn show(node: &Node, page: &mut SysfsBuffer<'_>) -> Result {
+        let statistics = access(node, |device| Ok(device.statistics()))?;
+        let (all, used) = statistics.map_or((0, 0), |statistics| statistics.mapped_queues);
         line(page, format_args!("{used} of {all}"))
     }
 }
@@ -174,18 +174,22 @@ impl Attribute for Bytes {
 
     const NAME: &'static CStr = c"bytes";
 
-    fn show(node: &Node, page: &mut Page<'_>) -> Result {
-        let figures = access(node, |device| Ok(device.figures()))?;
-        let (entropy, seedable, mapped) = figures.map_or((0, 0, 0), |figures| {
-            (figures.bytes, figures.seedable_bytes, figures.mapped_bytes)
+    fn show(node: &Node, page: &mut SysfsBuffer<'_>) -> Result {
+        let statistics = access(node, |device| Ok(device.statistics()))?;
+        let (entropy, seedable, mapped) = statistics.map_or((0, 0, 0), |statistics| {
+            (
+                statistics.bytes,
+                statistics.seedable_bytes,
+                statistics.mapped_bytes,
+            )
         });
         line(page, format_args!("{entropy} {seedable} {mapped}"))
     }
 }
 
-/// Defines an attribute that shows one of the [`Figures`].
-macro_rules! figure {
-    ($type:ident, $name:literal, $figure:expr) => {
+/// Defines an attribute that shows one of the [`Statistics`].
+macro_rules! statistic {
+    ($type:ident, $name:literal, $value:expr) => {
         struct $type;
 
         #[vtable]
@@ -194,20 +198,22 @@ macro_rules! figure {
 
             const NAME: &'static CStr = $name;
 
-            fn show(node: &Node, page: &mut Page<'_>) -> Result {
-                let of: fn(&Figures) -> u64 = $figure;
-                let figures = access(node, |device| Ok(device.figures()))?;
-                line(page, format_args!("{}", figures.as_ref().map_or(0, of)))
+            fn show(node: &Node, page: &mut SysfsBuffer<'_>) -> Result {
+                let of: fn(&Statistics) -> u64 = $value;
+                let statistics = access(node, |device| Ok(device.statistics()))?;
+                line(page, format_args!("{}", statistics.as_ref().map_or(0, of)))
             }
         }
     };
 }
 
 // CAST: Lossless.
-figure!(Queues, c"queues", |figures| figures.entropy_queues as u64);
-figure!(Vectors, c"vectors", |figures| figures.vectors as u64);
-figure!(Depth, c"depth", |figures| figures.depth.into());
-figure!(Interrupts, c"interrupts", |figures| figures.interrupts);
-figure!(Doorbells, c"doorbells", |figures| figures.doorbells);
-figure!(Waits, c"waits", |figures| figures.waits);
-figure!(Errors, c"errors", |figures| figures.errors);
+statistic!(Queues, c"queues", |statistics| statistics.entropy_queues
+    as u64);
+statistic!(Vectors, c"vectors", |statistics| statistics.vectors as u64);
+statistic!(Depth, c"depth", |statistics| statistics.depth.into());
+statistic!(Interrupts, c"interrupts", |statistics| statistics
+    .interrupts);
+statistic!(Doorbells, c"doorbells", |statistics| statistics.doorbells);
+statistic!(Waits, c"waits", |statistics| statistics.waits);
+statistic!(Errors, c"errors", |statistics| statistics.errors);

@@ -4,31 +4,34 @@
 
 use crate::{
     abi::ring::Piece,
-    chardev::Revocable,
-    entropy::{
-        Drawn,
-        Entropy, //
+    bus_master,
+    chardev::{
+        revocable::Revoke,
+        Revocable, //
     },
-    events::{
-        AllEvents,
-        Vectors, //
+    dma_memory::{
+        DmaMemory,
+        QueuePages, //
+    },
+    entropy_stream::{
+        EntropyStream, //
+        ReadOutcome,
     },
     hardware::{
         Hardware,
         InterfaceVersion, //
     },
-    mapping::{
-        Mapping,
-        Mappings, //
+    interrupts::{
+        IrqVectors, //
+        VectorWaitQueues,
     },
-    memory::{
-        Mapped,
-        Pages, //
+    mapped_queue::{
+        MappedQueue,
+        MappedQueues, //
     },
     parameters::Parameters,
-    quiet,
     registers::Bar0,
-    words::Words,
+    seedable_stream::SeedableStream,
 };
 use kernel::{
     device::Bound,
@@ -58,17 +61,17 @@ pub(crate) struct Device<'bound> {
     is_closing: AtomicFlag,
 }
 
-/// The queues of a device: first those of `entropy`, then that of `words`, then those of `mappings`.
+/// The queues of a device: first those of `entropy`, then that of `seedable`, then those of `mappings`.
 ///
-/// To be ended by [`Queues::dismantle`].
+/// To be ended by [`Queues::stop_and_free`].
 struct Queues<'bound> {
-    entropy: Entropy,
+    entropy: EntropyStream,
     /// Shared with the files that are open.
-    words: Arc<Words>,
-    mappings: Pin<KBox<Mappings>>,
-    vectors: Vectors<'bound>,
+    seedable: Arc<SeedableStream>,
+    mappings: Pin<KBox<MappedQueues>>,
+    vectors: IrqVectors<'bound>,
     /// The memory of the first two kinds, by the queue's number.
-    memory: KVec<(u32, Mapped)>,
+    memory: KVec<(u32, DmaMemory)>,
 }
 
 impl<'bound> Queues<'bound> {
@@ -77,30 +80,30 @@ impl<'bound> Queues<'bound> {
         available: u32,
         parameters: &Parameters,
     ) -> Result<Self> {
-        let plan = parameters.plan(available).ok_or(EINVAL)?;
-        let vectors = Vectors::new(pdev, plan.total())?;
+        let plan = parameters.assign_queues(available).ok_or(EINVAL)?;
+        let vectors = IrqVectors::new(pdev, plan.total())?;
         let mut memory = KVec::new();
 
         let entropy =
-            // SAFETY: `memory` goes into `Self`, and `dismantle` drops it.
-            unsafe { Entropy::new(pdev, plan.entropy, parameters.layout, &vectors, &mut memory) }?;
+            // SAFETY: `memory` goes into `Self`, and `stop_and_free` drops it.
+            unsafe { EntropyStream::new(pdev, plan.entropy, parameters.layout, &vectors, &mut memory) }?;
         // SAFETY: As above. The queue after those of the entropy stream is that of the seedable one.
-        let words = unsafe {
-            Words::new(
+        let seedable = unsafe {
+            SeedableStream::new(
                 pdev,
                 plan.entropy,
-                parameters.words_layout,
+                parameters.seedable_layout,
                 &vectors,
                 &mut memory,
             )
         }?;
-        let words = Arc::new(words, GFP_KERNEL)?;
-        // SAFETY: Called by `dismantle`.
-        let mappings = unsafe { Mappings::new(plan.mapped_numbers(), parameters.layout) }?;
+        let seedable = Arc::new(seedable, GFP_KERNEL)?;
+        // SAFETY: Called by `stop_and_free`.
+        let mappings = unsafe { MappedQueues::new(plan.mapped_numbers(), parameters.layout) }?;
 
         Ok(Self {
             entropy,
-            words,
+            seedable,
             mappings,
             vectors,
             memory,
@@ -108,16 +111,17 @@ impl<'bound> Queues<'bound> {
     }
 
     /// Stops all queues and frees their memory, or abandons what the device may still write to.
-    fn dismantle(self, hardware: &Hardware<'_>) {
-        let mut harmless = None;
-        let mut is_harmless = || *harmless.get_or_insert_with(|| quiet::silence(hardware.pdev()));
+    fn stop_and_free(self, hardware: &Hardware<'_>) {
+        let mut dma_disabled = None;
+        let mut is_dma_disabled =
+            || *dma_disabled.get_or_insert_with(|| bus_master::disable_dma(hardware.pdev()));
         let mut abandoned = 0;
 
-        self.mappings.close_all(hardware, &mut is_harmless);
+        self.mappings.close_all(hardware, &mut is_dma_disabled);
         for (number, memory) in self.memory {
-            if hardware.stop_queue(number).is_err() && !is_harmless() {
+            if hardware.stop_queue(number).is_err() && !is_dma_disabled() {
                 abandoned += memory.pages().count();
-                memory.abandon();
+                memory.leak();
             }
         }
         if abandoned != 0 {
@@ -181,24 +185,15 @@ impl Device<'_> {
         self.hardware.interface_version()
     }
 
-    /// Sends everybody out who waits in here: called when the door has been shut.
-    pub(crate) fn close(&self) {
-        self.is_closing.store(true, Relaxed);
-        if let Some(queues) = &self.queues {
-            queues.words.close();
-            queues.vectors.wake_all();
-        }
-    }
-
     /// Stops all queues for good: the machine is about to start another kernel.
-    pub(crate) fn shut_down(&self) {
-        self.close();
+    pub(crate) fn shutdown(&self) {
+        self.wake_sleepers();
         let Some(queues) = &self.queues else { return };
         queues.mappings.stop_all(&self.hardware);
         for (number, _) in &queues.memory {
             if self.hardware.stop_queue(*number).is_err() {
                 // Nobody can wait for it any longer.
-                quiet::silence(self.hardware.pdev());
+                bus_master::disable_dma(self.hardware.pdev());
                 return;
             }
         }
@@ -217,8 +212,8 @@ impl Device<'_> {
 /// The seedable stream.
 impl Device<'_> {
     /// The numbers that are fetched before anybody asks; `None` if the device has no queues.
-    pub(crate) fn words(&self) -> Option<Arc<Words>> {
-        self.queues.as_ref().map(|queues| queues.words.clone())
+    pub(crate) fn seedable(&self) -> Option<Arc<SeedableStream>> {
+        self.queues.as_ref().map(|queues| queues.seedable.clone())
     }
 
     /// Lets the device fetch more of them, and waits until there may be some.
@@ -227,12 +222,12 @@ impl Device<'_> {
     ///
     /// [`ENODEV`] when the device does not answer, [`EIO`] when its queue has failed, [`ERESTARTSYS`]
     /// for a signal.
-    pub(crate) fn fetch_words(&self) -> Result {
+    pub(crate) fn prefetch_numbers(&self) -> Result {
         if self.is_closing() {
             return Err(ENODEV);
         }
-        let words = &self.queues()?.words;
-        words.fetch(&self.hardware, || self.is_closing())
+        let seedable = &self.queues()?.seedable;
+        seedable.fetch(&self.hardware, || self.is_closing())
     }
 
     /// Wakes the device, which sleeps and shall fetch more of them.
@@ -240,8 +235,8 @@ impl Device<'_> {
     /// # Errors
     ///
     /// [`EOPNOTSUPP`] when it has no queues.
-    pub(crate) fn wake_words(&self) -> Result {
-        self.queues()?.words.wake_device(&self.hardware);
+    pub(crate) fn wake_seedable_queue(&self) -> Result {
+        self.queues()?.seedable.wake_device(&self.hardware);
         Ok(())
     }
 
@@ -298,7 +293,7 @@ impl Device<'_> {
 
     fn restart(&self, restart: impl FnOnce() -> Result) -> Result {
         match &self.queues {
-            Some(queues) => queues.words.restart(&self.hardware, restart),
+            Some(queues) => queues.seedable.restart(&self.hardware, restart),
             None => restart(),
         }
     }
@@ -306,7 +301,7 @@ impl Device<'_> {
 
 /// The entropy stream.
 impl Device<'_> {
-    /// Takes up to `limit` bytes without waiting; see [`Entropy::draw`].
+    /// Takes up to `limit` bytes without waiting; see [`EntropyStream::draw`].
     ///
     /// # Errors
     ///
@@ -314,8 +309,8 @@ impl Device<'_> {
     pub(crate) fn read(
         &self,
         limit: usize,
-        sink: impl FnMut(&Pages, Piece) -> usize,
-    ) -> Result<Drawn> {
+        sink: impl FnMut(&QueuePages, Piece) -> usize,
+    ) -> Result<ReadOutcome> {
         self.queues()?.entropy.draw(&self.hardware, limit, sink)
     }
 
@@ -337,12 +332,15 @@ impl Device<'_> {
     /// # Errors
     ///
     /// As [`Device::read`]; [`ENODEV`] when the device does not answer.
-    pub(crate) fn poll(&self, register: impl FnOnce(&crate::events::Events)) -> Result<bool> {
-        let queue = self.queues()?.entropy.to_wait_for()?;
-        register(queue.events());
+    pub(crate) fn poll(
+        &self,
+        register: impl FnOnce(&crate::interrupts::VectorWaitQueue),
+    ) -> Result<bool> {
+        let queue = self.queues()?.entropy.queue_to_wait_on()?;
+        register(queue.wait_queue());
         let is_ready = queue.ask_for_interrupt(0, &self.hardware)?.is_none();
         if !is_ready {
-            self.look()?;
+            self.check_alive_ratelimited()?;
         }
         Ok(is_ready)
     }
@@ -352,8 +350,8 @@ impl Device<'_> {
     /// # Errors
     ///
     /// [`ENODEV`] when it has.
-    pub(crate) fn look(&self) -> Result {
-        self.hardware.look()
+    pub(crate) fn check_alive_ratelimited(&self) -> Result {
+        self.hardware.check_alive_ratelimited()
     }
 
     /// Wakes everybody who waits, so that they look around.
@@ -370,20 +368,20 @@ impl<'bound> Device<'bound> {
     /// # Errors
     ///
     /// [`EBUSY`] when all are in use, [`EOPNOTSUPP`] when the device has none, [`ENOMEM`].
-    pub(crate) fn open_mapping(&self) -> Result<Arc<Mapping>> {
+    pub(crate) fn open_mapped_queue(&self) -> Result<Arc<MappedQueue>> {
         let queues = self.queues.as_ref().ok_or(EOPNOTSUPP)?;
         queues.mappings.open(&self.hardware, &queues.vectors)
     }
 
     /// Takes it back.
-    pub(crate) fn close_mapping(&self, mapping: &Arc<Mapping>) {
+    pub(crate) fn close_mapped_queue(&self, mapping: &Arc<MappedQueue>) {
         if let Some(queues) = &self.queues {
             queues.mappings.close(mapping, &self.hardware);
         }
     }
 
     /// Rings the doorbell of a mapped queue, if the device wants that.
-    pub(crate) fn wake_mapping(&self, mapping: &Mapping) {
+    pub(crate) fn wake_mapped_queue(&self, mapping: &MappedQueue) {
         if let Some(queues) = &self.queues {
             queues.mappings.wake(mapping, &self.hardware);
         }
@@ -391,7 +389,7 @@ impl<'bound> Device<'bound> {
 }
 
 /// What an administrator may want to know.
-pub(crate) struct Figures {
+pub(crate) struct Statistics {
     pub(crate) entropy_queues: usize,
     pub(crate) mapped_queues: (usize, usize),
     pub(crate) vectors: usize,
@@ -407,42 +405,52 @@ pub(crate) struct Figures {
 
 impl Device<'_> {
     /// The events of all queues, for files to keep.
-    pub(crate) fn events(&self) -> Option<AllEvents> {
+    pub(crate) fn wait_queues(&self) -> Option<VectorWaitQueues> {
         self.queues
             .as_ref()
-            .map(|queues| queues.vectors.events().clone())
+            .map(|queues| queues.vectors.wait_queues().clone())
     }
 
     /// What was counted since the device was bound; `None` if it has no queues.
-    pub(crate) fn figures(&self) -> Option<Figures> {
+    pub(crate) fn statistics(&self) -> Option<Statistics> {
         let queues = self.queues.as_ref()?;
-        let mut figures = Figures {
+        let mut statistics = Statistics {
             entropy_queues: queues.entropy.count(),
             mapped_queues: queues.mappings.count(),
             vectors: queues.vectors.count(),
             depth: queues.entropy.depth(),
             bytes: 0,
-            seedable_bytes: queues.words.bytes(),
+            seedable_bytes: queues.seedable.bytes(),
             mapped_bytes: queues.mappings.bytes(),
             interrupts: queues.vectors.interrupts(),
             doorbells: queues.mappings.doorbells(),
             waits: 0,
             errors: 0,
         };
-        for counters in Iterator::chain(queues.entropy.counters(), [queues.words.counters()]) {
-            figures.bytes = figures.bytes.wrapping_add(counters.bytes.sum());
-            figures.doorbells = figures.doorbells.wrapping_add(counters.doorbells.sum());
-            figures.waits = figures.waits.wrapping_add(counters.waits.sum());
-            figures.errors = figures.errors.wrapping_add(counters.errors.sum());
+        for counters in Iterator::chain(queues.entropy.counters(), [queues.seedable.counters()]) {
+            statistics.bytes = statistics.bytes.wrapping_add(counters.bytes.sum());
+            statistics.doorbells = statistics.doorbells.wrapping_add(counters.doorbells.sum());
+            statistics.waits = statistics.waits.wrapping_add(counters.waits.sum());
+            statistics.errors = statistics.errors.wrapping_add(counters.errors.sum());
         }
-        Some(figures)
+        Some(statistics)
+    }
+}
+
+impl Revoke for Device<'_> {
+    fn wake_sleepers(&self) {
+        self.is_closing.store(true, Relaxed);
+        if let Some(queues) = &self.queues {
+            queues.seedable.close();
+            queues.vectors.wake_all();
+        }
     }
 }
 
 impl Drop for Device<'_> {
     fn drop(&mut self) {
         if let Some(queues) = self.queues.take() {
-            queues.dismantle(&self.hardware);
+            queues.stop_and_free(&self.hardware);
         }
     }
 }

@@ -15,12 +15,12 @@ use crate::{
         FileOperations, //
     },
     device::SharedDevice,
-    events::AllEvents,
+    interrupts::VectorWaitQueues,
     ioctl,
-    mapping::Mapping,
+    mapped_queue::MappedQueue,
     read,
     registry,
-    words::Words, //
+    seedable_stream::SeedableStream, //
 };
 use kernel::{
     bindings,
@@ -59,12 +59,12 @@ pub(crate) enum Node {
 pub(crate) struct OpenFile {
     device: Arc<SharedDevice>,
     /// Kept because `poll(2)` leaves its callers in there; `None` if there are no queues.
-    events: Option<AllEvents>,
+    wait_queues: Option<VectorWaitQueues>,
     /// The numbers that are fetched before anybody asks; `None` if there are no queues.
-    words: Option<Arc<Words>>,
+    seedable: Option<Arc<SeedableStream>>,
     /// The queue that the program reads itself, once it has asked for it.
     #[pin]
-    mapping: Mutex<Option<Arc<Mapping>>>,
+    mapping: Mutex<Option<Arc<MappedQueue>>>,
 }
 
 impl OpenFile {
@@ -75,8 +75,8 @@ impl OpenFile {
 
     /// The numbers that are fetched before anybody asks; `None` if the device has no queues.
     #[inline]
-    pub(crate) fn words(&self) -> Option<&Words> {
-        self.words.as_deref()
+    pub(crate) fn seedable(&self) -> Option<&SeedableStream> {
+        self.seedable.as_deref()
     }
 
     /// The file's own queue; the first call asks the device for it.
@@ -84,12 +84,12 @@ impl OpenFile {
     /// # Errors
     ///
     /// [`EBUSY`] when all queues are in use, [`EOPNOTSUPP`] when the device has none, [`ENODEV`].
-    pub(crate) fn mapping(&self) -> Result<Arc<Mapping>> {
+    pub(crate) fn mapping(&self) -> Result<Arc<MappedQueue>> {
         let mut mapping = self.mapping.lock();
         if let Some(mapping) = &*mapping {
             return Ok(mapping.clone());
         }
-        let new = self.device.access(|device| device.open_mapping())?;
+        let new = self.device.access(|device| device.open_mapped_queue())?;
         *mapping = Some(new.clone());
         Ok(new)
     }
@@ -102,12 +102,12 @@ impl OpenFile {
     pub(crate) fn wake(&self) -> Result {
         let mapping = self.mapping_if_any().ok_or(EINVAL)?;
         self.device.access(|device| {
-            device.wake_mapping(&mapping);
+            device.wake_mapped_queue(&mapping);
             Ok(())
         })
     }
 
-    fn mapping_if_any(&self) -> Option<Arc<Mapping>> {
+    fn mapping_if_any(&self) -> Option<Arc<MappedQueue>> {
         self.mapping.lock().clone()
     }
 }
@@ -127,12 +127,13 @@ impl FileOperations for Files {
         };
 
         // Opened while it was being removed: say so now (ENODEV) rather than at the first draw.
-        let (events, words) = device.access(|device| Ok((device.events(), device.words())))?;
+        let (wait_queues, seedable) =
+            device.access(|device| Ok((device.wait_queues(), device.seedable())))?;
         Arc::pin_init(
             pin_init!(OpenFile {
                 device,
-                events,
-                words,
+                wait_queues,
+                seedable,
                 mapping <- new_mutex!(None),
             }),
             GFP_KERNEL,
@@ -143,7 +144,7 @@ impl FileOperations for Files {
         if let Some(mapping) = open_file.mapping_if_any() {
             // If the device is gone, so is the queue.
             let _ = open_file.device.access(|device| {
-                device.close_mapping(&mapping);
+                device.close_mapped_queue(&mapping);
                 Ok(())
             });
         }
@@ -177,15 +178,17 @@ impl FileOperations for Files {
     ) -> Result<bindings::__poll_t> {
         if let Some(mapping) = open_file.mapping_if_any() {
             return Ok(mapping.poll(file, table, || {
-                open_file.device.access(|device| device.look())
+                open_file
+                    .device
+                    .access(|device| device.check_alive_ratelimited())
             }));
         }
-        if open_file.events.is_none() {
+        if open_file.wait_queues.is_none() {
             return Err(EOPNOTSUPP);
         }
         let is_ready = open_file.device.access(|device| {
             // These events are among those that the file keeps.
-            device.poll(|events| table.register_wait(file, events.poll_queue()))
+            device.poll(|wait_queue| table.register_wait(file, wait_queue.poll_queue()))
         })?;
         Ok(if is_ready {
             bindings::POLLIN | bindings::POLLRDNORM

@@ -56,10 +56,10 @@ const ALL_ONES: u32 = u32::MAX;
 
 /// How long a device may take to stop a queue. It fills one buffer in less than a millisecond; a host
 /// that is busy with other things may need much longer.
-const TIME_TO_STOP: Delta = Delta::from_millis(2000);
+const QUEUE_STOP_TIMEOUT: Delta = Delta::from_millis(2000);
 
-/// How often [`Hardware::look`] looks at the most. Less often than those who call it wait.
-const TIME_BETWEEN_LOOKS: Delta = Delta::from_millis(200);
+/// How often [`Hardware::check_alive_ratelimited`] looks at the most. Less often than those who call it wait.
+const LIVENESS_INTERVAL: Delta = Delta::from_millis(200);
 
 /// The registers of a bound device.
 ///
@@ -73,10 +73,10 @@ pub(crate) struct Hardware<'bound> {
     bar: Bar0<'bound>,
     /// Set when the device did not answer. It is then given up until it is bound again: everybody
     /// who asked it once more would have to wait for it once more.
-    silent: AtomicFlag,
+    unresponsive: AtomicFlag,
     bound_at: Instant<Monotonic>,
-    /// When [`Hardware::look`] last did, in nanoseconds after `bound_at`.
-    looked_at: Atomic<i64>,
+    /// When [`Hardware::check_alive_ratelimited`] last did, in nanoseconds after `bound_at`.
+    checked_at: Atomic<i64>,
     /// The right to use the device's latch. A mutex and not a spin lock: a register access leaves
     /// the virtual machine and takes as long as thousands of instructions.
     #[pin]
@@ -102,7 +102,7 @@ pub(crate) struct InterfaceVersion {
 }
 
 /// How a queue is set up.
-pub(crate) struct QueueSetUp {
+pub(crate) struct QueueConfig {
     pub(crate) number: u32,
     /// One of `STREAM_…`.
     pub(crate) stream: u32,
@@ -121,9 +121,9 @@ impl<'bound> Hardware<'bound> {
         try_pin_init!(Self {
             pdev,
             bar,
-            silent: AtomicFlag::new(false),
+            unresponsive: AtomicFlag::new(false),
             bound_at: Instant::now(),
-            looked_at: Atomic::new(0),
+            checked_at: Atomic::new(0),
             latch <- new_mutex!(Latch),
             select <- new_mutex!(Select),
         })
@@ -144,7 +144,7 @@ impl Hardware<'_> {
     /// [`ENODEV`] when the device does not answer.
     pub(crate) fn rand(&self) -> Result<u32> {
         let number = self.bar.read(RAND32).number().into();
-        self.answered(number == ALL_ONES)?;
+        self.check_response(number == ALL_ONES)?;
         Ok(number)
     }
 
@@ -159,7 +159,7 @@ impl Hardware<'_> {
             let low = self.bar.read(RAND64_LOW).half().into();
             (low, self.bar.read(RAND64_HIGH).half().into())
         };
-        self.answered(low == ALL_ONES || high == ALL_ONES)?;
+        self.check_response(low == ALL_ONES || high == ALL_ONES)?;
         Ok(u64::from(high) << 32 | u64::from(low))
     }
 
@@ -174,7 +174,7 @@ impl Hardware<'_> {
 
         // Nothing tells whether a write arrived. Reading back does, and it makes sure that the
         // device has seen the seed before the program goes on.
-        self.answered(true)
+        self.check_response(true)
     }
 
     /// Returns the version of the register interface.
@@ -183,7 +183,7 @@ impl Hardware<'_> {
     ///
     /// [`ENODEV`] when the device does not answer.
     pub(crate) fn interface_version(&self) -> Result<InterfaceVersion> {
-        self.answered(true)?;
+        self.check_response(true)?;
         Ok(interface_version(&self.bar))
     }
 
@@ -192,8 +192,8 @@ impl Hardware<'_> {
     /// # Errors
     ///
     /// [`ENODEV`] when it does not.
-    pub(crate) fn is_there(&self) -> Result {
-        self.answered(true)
+    pub(crate) fn check_alive(&self) -> Result {
+        self.check_response(true)
     }
 
     /// The same for those who ask often: looks now and then, and says yes in between.
@@ -201,25 +201,25 @@ impl Hardware<'_> {
     /// # Errors
     ///
     /// [`ENODEV`] when it does not.
-    pub(crate) fn look(&self) -> Result {
+    pub(crate) fn check_alive_ratelimited(&self) -> Result {
         let now = self.bound_at.elapsed().as_nanos();
         // Two who look at the same time do no harm.
-        if now - self.looked_at.load(Relaxed) < TIME_BETWEEN_LOOKS.as_nanos() {
+        if now - self.checked_at.load(Relaxed) < LIVENESS_INTERVAL.as_nanos() {
             return Ok(());
         }
-        self.looked_at.store(now, Relaxed);
-        self.is_there()
+        self.checked_at.store(now, Relaxed);
+        self.check_alive()
     }
 
     /// Says [`ENODEV`] when the device does not answer.
     ///
     /// Only needed if what was read is `suspect`: all ones is also a number that may be drawn, but
     /// never what the identification reads.
-    fn answered(&self, suspect: bool) -> Result {
+    fn check_response(&self, suspect: bool) -> Result {
         if !suspect {
             return Ok(());
         }
-        if self.silent.load(Relaxed) {
+        if self.unresponsive.load(Relaxed) {
             return Err(ENODEV);
         }
         if read_identification(&self.bar) == IDENT_VALUE {
@@ -227,7 +227,7 @@ impl Hardware<'_> {
         }
 
         // Once: programs can try as often as they like, and the log is not theirs to fill.
-        if !self.silent.xchg(true, Relaxed) {
+        if !self.unresponsive.xchg(true, Relaxed) {
             dev_err!(self.pdev, "the device does not answer\n");
         }
         Err(ENODEV)
@@ -248,7 +248,7 @@ impl Hardware<'_> {
     /// [`ENODEV`] when the device does not answer.
     pub(crate) fn generator(&self) -> Result<u32> {
         let number = self.bar.read(GENERATOR).number().into();
-        self.answered(number == ALL_ONES)?;
+        self.check_response(number == ALL_ONES)?;
         Ok(number)
     }
 
@@ -286,7 +286,7 @@ impl Hardware<'_> {
     /// # Errors
     ///
     /// [`EIO`] when the device refuses the set-up, [`ENODEV`] when it does not answer.
-    pub(crate) fn start_queue(&self, queue: &QueueSetUp) -> Result {
+    pub(crate) fn start_queue(&self, queue: &QueueConfig) -> Result {
         let _select = self.select.lock();
         // CAST: The lower half.
         let low = |address: u64| address as u32;
@@ -307,7 +307,7 @@ impl Hardware<'_> {
         );
 
         let control = bar.read(QUEUE_CONTROL);
-        self.answered(u32::from(control) == ALL_ONES)?;
+        self.check_response(u32::from(control) == ALL_ONES)?;
         if control.enable() {
             return Ok(());
         }
@@ -322,7 +322,7 @@ impl Hardware<'_> {
     /// [`ENODEV`] when the device does not answer, [`EIO`] when it does not stop.
     pub(crate) fn stop_queue(&self, number: u32) -> Result {
         // Known to be silent: whatever it did, nobody could tell.
-        if self.silent.load(Relaxed) {
+        if self.unresponsive.load(Relaxed) {
             return Err(ENODEV);
         }
         let _select = self.select.lock();
@@ -335,10 +335,10 @@ impl Hardware<'_> {
             || Ok(self.bar.read(QUEUE_CONTROL)),
             |control| !control.enable() || u32::from(*control) == ALL_ONES,
             Delta::from_micros(50),
-            TIME_TO_STOP,
+            QUEUE_STOP_TIMEOUT,
         )
         .map_err(|_| EIO)?;
-        self.answered(u32::from(control) == ALL_ONES)
+        self.check_response(u32::from(control) == ALL_ONES)
     }
 
     /// Wakes a queue.

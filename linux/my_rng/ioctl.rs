@@ -26,8 +26,8 @@ use crate::{
     },
     device::SharedDevice,
     files::OpenFile,
+    seedable_stream::DrawOutcome, //
     shim,
-    words::Draw, //
 };
 use kernel::{
     current, fmt,
@@ -66,7 +66,7 @@ pub(crate) fn dispatch(file: &OpenFile, command: u32, argument: usize) -> Result
             let seed = UserSlice::new(address, size_of::<u32>()).reader().read()?;
             device.access(|device| device.seed(seed))?;
         }
-        MAP_INFO => give(address, file.mapping()?.info())?,
+        MAP_INFO => copy_to_user(address, file.mapping()?.info())?,
         WAKE => file.wake()?,
         _ => return Err(ENOTTY),
     }
@@ -77,12 +77,12 @@ pub(crate) fn dispatch(file: &OpenFile, command: u32, argument: usize) -> Result
 trait Number: AsBytes + Default {
     /// Writes it to the program's memory without handling page faults. Returns whether that was
     /// there; if it was not, nothing of the number was written, unless it lies on two pages.
-    fn put(self, to: UserPtr) -> bool;
+    fn put_user_nofault(self, to: UserPtr) -> bool;
 }
 
 impl Number for u32 {
     #[inline]
-    fn put(self, to: UserPtr) -> bool {
+    fn put_user_nofault(self, to: UserPtr) -> bool {
         // SAFETY: The function checks that the address is in the program.
         unsafe { shim::my_rng_put_user_32(self, to.as_mut_ptr().cast()) == 0 }
     }
@@ -90,7 +90,7 @@ impl Number for u32 {
 
 impl Number for u64 {
     #[inline]
-    fn put(self, to: UserPtr) -> bool {
+    fn put_user_nofault(self, to: UserPtr) -> bool {
         // SAFETY: The function checks that the address is in the program.
         unsafe { shim::my_rng_put_user_64(self, to.as_mut_ptr().cast()) == 0 }
     }
@@ -107,22 +107,23 @@ fn draw<const N: usize, T: Number>(
     to: UserPtr,
     join: impl Fn([u32; N]) -> T,
 ) -> Result {
-    let Some(words) = file.words() else {
+    let Some(seedable) = file.seedable() else {
         return draw_from_registers(file.device(), to, join);
     };
     // What is not aligned may lie on two pages, of which one may be there: bring in both.
     if to.as_const_ptr().addr() & (size_of::<T>() - 1) != 0 {
-        give(to, T::default())?;
+        copy_to_user(to, T::default())?;
     }
     loop {
-        let (drawn, wake) = words.draw(|numbers| join(numbers).put(to))?;
+        let (drawn, wake) = seedable.draw(|numbers| join(numbers).put_user_nofault(to))?;
         if wake {
-            file.device().access(|device| device.wake_words())?;
+            file.device()
+                .access(|device| device.wake_seedable_queue())?;
         }
         match drawn {
-            Draw::Delivered => return Ok(()),
-            Draw::Empty => file.device().access(|device| device.fetch_words())?,
-            Draw::Undelivered => give(to, T::default())?,
+            DrawOutcome::Delivered => return Ok(()),
+            DrawOutcome::Empty => file.device().access(|device| device.prefetch_numbers())?,
+            DrawOutcome::Undelivered => copy_to_user(to, T::default())?,
         }
         if current!().signal_pending() {
             return Err(ERESTARTSYS);
@@ -141,13 +142,13 @@ fn draw_from_registers<const N: usize, T: Number>(
     to: UserPtr,
     join: impl Fn([u32; N]) -> T,
 ) -> Result {
-    give(to, T::default())?;
+    copy_to_user(to, T::default())?;
     let numbers = device.access(|device| device.draw_from_registers())?;
-    give(to, join(numbers))
+    copy_to_user(to, join(numbers))
 }
 
-/// Writes to the program's memory, which must not be touched inside of the door.
-fn give(to: UserPtr, value: impl AsBytes) -> Result {
+/// Writes to the program's memory, which must not be touched inside of `Revocable::access()`.
+fn copy_to_user(to: UserPtr, value: impl AsBytes) -> Result {
     UserSlice::new(to, size_of_val(&value))
         .writer()
         .write(&value)

@@ -18,25 +18,25 @@ pub mod chardev;
 
 mod adapter;
 mod attributes;
+mod bus_master;
 mod device;
-mod enabled;
-mod entropy;
-mod events;
+mod dma_memory;
+mod entropy_stream;
 mod files;
 mod hardware;
 mod hwrng;
+mod interrupts;
 mod ioctl;
-mod mapping;
-mod memory;
+mod mapped_queue;
 mod parameters;
 mod pci_driver;
+mod pci_enable_guard;
 mod queue;
-mod quiet;
 mod read;
 mod registers;
 mod registry;
+mod seedable_stream;
 mod shim;
-mod words;
 
 /// The loaded module.
 ///
@@ -46,7 +46,7 @@ mod words;
 struct MyRng {
     #[pin]
     _driver: driver::Registration<adapter::Adapter<pci_driver::Driver>>,
-    _registry: registry::Handle,
+    _registry: registry::RegistryGuard,
 }
 
 impl InPlaceModule for MyRng {
@@ -59,7 +59,7 @@ impl InPlaceModule for MyRng {
             _registry: {
                 checked?;
                 // SAFETY: A module is initialised once each time it is loaded.
-                unsafe { registry::Handle::new() }?
+                unsafe { registry::RegistryGuard::new() }?
             },
             _driver <- driver::Registration::new(<Self as ModuleMetadata>::NAME, module),
         })

@@ -18,7 +18,7 @@ use crate::{
         queue::DEPTH_MAX,
         ring::Layout, //
     },
-    memory::BUFFER_SIZE_MAX,
+    dma_memory::BUFFER_SIZE_MAX,
     module_parameters,
 };
 use kernel::{
@@ -34,14 +34,14 @@ const DEPTH_MIN: u32 = 2;
 const QUEUES_MAX: u32 = 64;
 /// What is fetched of the seedable stream before anybody asks is lost at the next SEED. With fewer,
 /// a program that draws numbers rings the doorbell, which costs as much as some fifty draws, more often.
-const WORDS_DEPTH_MAX: u32 = 64;
+const SEEDABLE_DEPTH_MAX: u32 = 64;
 
 /// The checked parameters.
 pub(crate) struct Parameters {
     /// Of the queues of the entropy stream.
     pub(crate) layout: Layout,
     /// Of the queue of the seedable stream.
-    pub(crate) words_layout: Layout,
+    pub(crate) seedable_layout: Layout,
     /// Whether queues are used at all.
     pub(crate) use_queues: bool,
     queues: u32,
@@ -49,13 +49,13 @@ pub(crate) struct Parameters {
 }
 
 /// How the queues of a device are used.
-pub(crate) struct Plan {
+pub(crate) struct QueueAssignment {
     /// How many are for `read(2)`. The one after them is that of the seedable stream.
     pub(crate) entropy: u32,
     mapped: u32,
 }
 
-impl Plan {
+impl QueueAssignment {
     /// Number of queues in use.
     pub(crate) fn total(&self) -> u32 {
         self.mapped_numbers().end
@@ -99,7 +99,7 @@ impl Parameters {
 
         Ok(Self {
             layout: layout(depth)?,
-            words_layout: layout(depth.min(WORDS_DEPTH_MAX))?,
+            seedable_layout: layout(depth.min(SEEDABLE_DEPTH_MAX))?,
             use_queues: module_parameters::use_queues.value() != 0,
             queues,
             mapped_queues,
@@ -107,7 +107,7 @@ impl Parameters {
     }
 
     /// Divides the queues of a device, of which there are `available`.
-    pub(crate) fn plan(&self, available: u32) -> Option<Plan> {
+    pub(crate) fn assign_queues(&self, available: u32) -> Option<QueueAssignment> {
         // One is for the seedable stream.
         let available = available.checked_sub(1)?;
         let wanted = match self.queues {
@@ -118,7 +118,7 @@ impl Parameters {
         let spare = available.saturating_sub(1).min(1).min(self.mapped_queues);
         let entropy = wanted.min(available.saturating_sub(spare)).min(QUEUES_MAX);
         let mapped = self.mapped_queues.min(available.saturating_sub(entropy));
-        (entropy != 0).then_some(Plan { entropy, mapped })
+        (entropy != 0).then_some(QueueAssignment { entropy, mapped })
     }
 }
 

@@ -21,10 +21,8 @@ use crate::{
     },
     device::{
         Device,
-        DeviceForLt,
-        SharedDevice, //
+        DeviceForLt, //
     },
-    enabled::Enabled,
     files::{
         Files,
         Node,
@@ -33,6 +31,7 @@ use crate::{
     hardware, hwrng,
     ioctl::Commands,
     parameters::Parameters,
+    pci_enable_guard::PciEnableGuard,
     registry,
 };
 use core::mem::transmute;
@@ -44,8 +43,7 @@ use kernel::{
     },
     pci,
     prelude::*,
-    str::CString,
-    sync::Arc, //
+    str::CString, //
 };
 
 /// The vendor of our device.
@@ -72,29 +70,14 @@ pub(crate) struct Binding<'bound> {
     /// 1. The kernel no longer takes entropy from the device. `None` if it has none to give.
     _hwrng: Option<hwrng::Registration>,
     /// 2. `/dev/my_rng_driver` means another device now, or goes.
-    _entry: registry::Entry,
+    _entry: registry::RegistryEntry,
     /// 3. `/dev/my_rngN` and its attributes go: nobody else can open the device.
     node: Registration<Node>,
     /// 4. Files that are open get [`ENODEV`], and calls that are under way have returned. Then the
     ///    queues are stopped, their memory is freed, and the registers are unmapped.
-    _device: Door<'bound>,
+    _device: Revoker<'bound, DeviceForLt>,
     /// 5. The device no longer answers.
-    _enabled: Enabled<'bound>,
-}
-
-/// Owns the device. Dropping it sends everybody out who waits for the device.
-struct Door<'bound>(Revoker<'bound, DeviceForLt>);
-
-impl Door<'_> {
-    fn door(&self) -> Arc<SharedDevice> {
-        self.0.door()
-    }
-}
-
-impl Drop for Door<'_> {
-    fn drop(&mut self) {
-        self.0.shut(|device| device.close());
-    }
+    _enabled: PciEnableGuard<'bound>,
 }
 
 impl pci::Driver for Driver {
@@ -107,7 +90,7 @@ impl pci::Driver for Driver {
         pdev: &'bound pci::Device<Core<'_>>,
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
-        let enabled = Enabled::new(pdev)?;
+        let enabled = PciEnableGuard::new(pdev)?;
         let bar_index = u32::from(REGISTER_BAR);
         let address = pdev.resource_start(bar_index)?;
         let size = pdev.resource_len(bar_index)?;
@@ -135,45 +118,45 @@ impl pci::Driver for Driver {
         // SAFETY: Nothing is mapped yet.
         unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
         let device = Device::new(pdev, bar, &Parameters::read()?)?;
-        let figures = device.figures();
+        let statistics = device.statistics();
 
         // SAFETY: Goes into `Binding`, which the driver core drops before the device is unbound.
         // On an error below it is dropped by returning.
-        let device = Door(unsafe { Revoker::<DeviceForLt>::new(Ok(device)) }?);
+        let device = unsafe { Revoker::<DeviceForLt>::new(Ok(device)) }?;
 
-        let place = registry::reserve()?;
+        let reservation = registry::reserve()?;
         let node = Registration::new::<Files>(
-            &place.class,
-            place.minor,
-            fmt!("{CLASS_NAME}{}", place.number),
+            &reservation.class,
+            reservation.minor,
+            fmt!("{CLASS_NAME}{}", reservation.number),
             Options {
                 mode: NODE_MODE,
                 parent: Some(pdev.as_ref()),
                 attributes: Some(attributes::of_device()),
             },
-            Ok(Node::Device(device.door())),
+            Ok(Node::Device(device.handle())),
         )?;
 
         dev_info!(
             pdev,
             "/dev/{CLASS_NAME}{} is {}:{}, ioctls {Commands}\n",
-            place.number,
+            reservation.number,
             node.minor().major(),
             node.minor().number()
         );
 
-        let entry = registry::enter(place.number, device.door())?;
-        let hwrng = match &figures {
-            Some(figures) => {
+        let entry = registry::register(reservation.number, device.handle())?;
+        let hwrng = match &statistics {
+            Some(statistics) => {
                 dev_info!(
                     pdev,
                     "{} queues for read, {} for mmap, {} vectors\n",
-                    figures.entropy_queues,
-                    figures.mapped_queues.0,
-                    figures.vectors
+                    statistics.entropy_queues,
+                    statistics.mapped_queues.0,
+                    statistics.vectors
                 );
-                let name = CString::try_from_fmt(fmt!("{CLASS_NAME}{}", place.number))?;
-                Some(hwrng::Registration::new(device.door(), &name)?)
+                let name = CString::try_from_fmt(fmt!("{CLASS_NAME}{}", reservation.number))?;
+                Some(hwrng::Registration::new(device.handle(), &name)?)
             }
             None => {
                 dev_info!(pdev, "no queues: ioctl only\n");

@@ -13,17 +13,17 @@ use crate::{
             Ring, //
         },
     },
-    events::{
-        Awake,
-        Events, //
+    dma_memory::{
+        DmaMemory,
+        QueuePages, //
     },
     hardware::{
         Hardware,
-        QueueSetUp, //
+        QueueConfig, //
     },
-    memory::{
-        Mapped,
-        Pages, //
+    interrupts::{
+        VectorWaitQueue, //
+        WakeReason,
     },
 };
 use kernel::{
@@ -77,9 +77,9 @@ impl Counter {
 /// A queue that the driver itself reads. `T` is what else its lock protects.
 #[pin_data]
 pub(crate) struct Queue<T> {
-    set_up: QueueSetUp,
-    pages: Arc<Pages>,
-    events: Arc<Events>,
+    config: QueueConfig,
+    pages: Arc<QueuePages>,
+    wait_queue: Arc<VectorWaitQueue>,
     /// Set when the queue has failed. It stays so until the device is bound again.
     failed: AtomicFlag,
     counters: Counters,
@@ -89,7 +89,7 @@ pub(crate) struct Queue<T> {
 
 /// What the lock of a queue protects.
 pub(crate) struct Reader<T> {
-    pub(crate) ring: Ring<Arc<Pages>>,
+    pub(crate) ring: Ring<Arc<QueuePages>>,
     pub(crate) more: T,
 }
 
@@ -97,19 +97,19 @@ impl<T: Unpin + 'static> Queue<T> {
     /// Makes a queue that is not started yet.
     pub(crate) fn new(
         (number, stream): (u32, u32),
-        memory: &Mapped,
-        (vector, events): (u32, &Arc<Events>),
+        memory: &DmaMemory,
+        (vector, wait_queue): (u32, &Arc<VectorWaitQueue>),
         more: T,
     ) -> Result<Pin<KBox<Self>>> {
         let pages = memory.pages();
-        let set_up = set_up(number, stream, memory, vector);
+        let config = queue_config(number, stream, memory, vector);
         let ring = Ring::new(pages.clone(), pages.layout());
 
         KBox::pin_init(
             pin_init!(Self {
-                set_up,
+                config,
                 pages: pages.clone(),
-                events: events.clone(),
+                wait_queue: wait_queue.clone(),
                 failed: AtomicFlag::new(false),
                 counters: Counters::default(),
                 reader <- new_mutex!(Reader { ring, more }),
@@ -120,11 +120,11 @@ impl<T: Unpin + 'static> Queue<T> {
 
     /// The queue's number.
     pub(crate) fn number(&self) -> u32 {
-        self.set_up.number
+        self.config.number
     }
 
     /// The queue's memory.
-    pub(crate) fn pages(&self) -> &Arc<Pages> {
+    pub(crate) fn pages(&self) -> &Arc<QueuePages> {
         &self.pages
     }
 
@@ -134,8 +134,8 @@ impl<T: Unpin + 'static> Queue<T> {
     }
 
     /// Where its interrupts arrive.
-    pub(crate) fn events(&self) -> &Arc<Events> {
-        &self.events
+    pub(crate) fn wait_queue(&self) -> &Arc<VectorWaitQueue> {
+        &self.wait_queue
     }
 
     /// What was counted.
@@ -160,7 +160,7 @@ impl<T: Unpin + 'static> Queue<T> {
     /// Those of [`Hardware::start_queue`].
     pub(crate) fn start(&self, reader: &mut Reader<T>, hardware: &Hardware<'_>) -> Result {
         reader.ring.reset();
-        hardware.start_queue(&self.set_up)?;
+        hardware.start_queue(&self.config)?;
         self.give_back(reader, hardware);
         Ok(())
     }
@@ -169,7 +169,7 @@ impl<T: Unpin + 'static> Queue<T> {
     pub(crate) fn give_back(&self, reader: &mut Reader<T>, hardware: &Hardware<'_>) {
         if reader.ring.give_back() {
             self.counters.doorbells.add(1);
-            hardware.ring_doorbell(self.set_up.number);
+            hardware.ring_doorbell(self.config.number);
         }
     }
 
@@ -180,7 +180,7 @@ impl<T: Unpin + 'static> Queue<T> {
             dev_err!(
                 hardware.pdev(),
                 "queue {}: {}\n",
-                self.set_up.number,
+                self.config.number,
                 reason(fault)
             );
         }
@@ -205,12 +205,12 @@ impl<T: Unpin + 'static> Queue<T> {
         };
         self.counters.waits.add(1);
         match self
-            .events
-            .sleep_unless(|| leave() || ring::is_reached(&self.pages, count))
+            .wait_queue
+            .wait_unless(|| leave() || ring::is_reached(&self.pages, count))
         {
-            Awake::Event => Ok(()),
-            Awake::TimeUp => hardware.is_there(),
-            Awake::Signal => Err(ERESTARTSYS),
+            WakeReason::Woken => Ok(()),
+            WakeReason::Timeout => hardware.check_alive(),
+            WakeReason::Signal => Err(ERESTARTSYS),
         }
     }
 
@@ -242,8 +242,13 @@ impl<T: Unpin + 'static> Queue<T> {
 }
 
 /// Says to the device how a queue is laid out.
-pub(crate) fn set_up(number: u32, stream: u32, memory: &Mapped, vector: u32) -> QueueSetUp {
-    QueueSetUp {
+pub(crate) fn queue_config(
+    number: u32,
+    stream: u32,
+    memory: &DmaMemory,
+    vector: u32,
+) -> QueueConfig {
+    QueueConfig {
         number,
         stream,
         depth: memory.pages().layout().depth(),

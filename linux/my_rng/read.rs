@@ -2,7 +2,7 @@
 
 //! `read(2)`: bytes of the entropy stream, straight from where the device wrote them.
 //!
-//! Copying happens under a ring's lock and inside of the door, so it must not wait for the program's
+//! Copying happens under a ring's lock and inside of `Revocable::access()`, so it must not wait for the program's
 //! memory, which may be on a disk, or served by some other program. It is done with page faults
 //! switched off; when memory is missing, that is seen to outside, and then we come back.
 
@@ -19,7 +19,7 @@ use kernel::{
 const CHUNK: usize = 256 << 10;
 
 /// How often memory may vanish again right after it was brought in.
-const PATIENCE: u32 = 100;
+const FAULT_IN_RETRIES: u32 = 100;
 
 /// Fills `iov` with random bytes and returns how many there were room for; fewer only if something
 /// happened that ends the call.
@@ -46,13 +46,13 @@ pub(crate) fn read(
 
 fn fill(device: &SharedDevice, iov: &mut IovIterDest<'_>, may_wait: bool) -> Result {
     // Whether memory was missing last time: then more will be.
-    let mut is_cold = false;
+    let mut must_fault_in = false;
     let mut vanished = 0;
 
     while !iov.is_empty() {
         let mut chunk = iov.len().min(CHUNK);
-        if is_cold {
-            chunk = bring_in(iov, chunk)?;
+        if must_fault_in {
+            chunk = fault_in(iov, chunk)?;
         }
 
         let drawn = device.access(|device| {
@@ -62,13 +62,13 @@ fn fill(device: &SharedDevice, iov: &mut IovIterDest<'_>, may_wait: bool) -> Res
         })?;
 
         if drawn.faulted {
-            if drawn.bytes == 0 && is_cold {
+            if drawn.bytes == 0 && must_fault_in {
                 vanished += 1;
-                if vanished > PATIENCE {
+                if vanished > FAULT_IN_RETRIES {
                     return Err(EFAULT);
                 }
             }
-            is_cold = true;
+            must_fault_in = true;
         } else if drawn.bytes == 0 {
             if !may_wait {
                 return Err(EAGAIN);
@@ -88,7 +88,7 @@ fn fill(device: &SharedDevice, iov: &mut IovIterDest<'_>, may_wait: bool) -> Res
 /// # Errors
 ///
 /// [`EFAULT`] when there are none.
-fn bring_in(iov: &mut IovIterDest<'_>, length: usize) -> Result<usize> {
+fn fault_in(iov: &mut IovIterDest<'_>, length: usize) -> Result<usize> {
     // SAFETY: A valid destination by its type.
     let missing = unsafe { bindings::fault_in_iov_iter_writeable(iov.as_raw(), length) };
     match length.saturating_sub(missing) {

@@ -41,7 +41,7 @@ const LOWEST_DEVICE_MINOR: u32 = 1;
 const MINORS: u32 = 0x1_0000 + LOWEST_DEVICE_MINOR;
 
 kernel::sync::global_lock! {
-    // SAFETY: Initialised by `Handle::new`, before the driver is registered, which brings all the
+    // SAFETY: Initialised by `RegistryGuard::new`, before the driver is registered, which brings all the
     // other users.
     unsafe(uninit) static REGISTRY: Mutex<Option<Registry>> = None;
 }
@@ -115,9 +115,9 @@ impl Registry {
 }
 
 /// Keeps the registry: held by the loaded module.
-pub(crate) struct Handle(());
+pub(crate) struct RegistryGuard(());
 
-impl Handle {
+impl RegistryGuard {
     /// Makes the class and asks for a major number.
     ///
     /// # Safety
@@ -148,14 +148,14 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
+impl Drop for RegistryGuard {
     fn drop(&mut self) {
         *REGISTRY.lock() = None;
     }
 }
 
 /// What a new device needs to make its node.
-pub(crate) struct Place {
+pub(crate) struct NodeReservation {
     /// The class to make the node in.
     pub(crate) class: Arc<Class>,
     /// The node's minor, which is the device's number and one.
@@ -164,31 +164,31 @@ pub(crate) struct Place {
     pub(crate) number: u32,
 }
 
-/// Finds a place for a new device.
+/// Finds a reservation for a new device.
 ///
 /// # Errors
 ///
 /// [`ENOSPC`] when there are as many devices as can be, [`ENOMEM`].
-pub(crate) fn reserve() -> Result<Place> {
+pub(crate) fn reserve() -> Result<NodeReservation> {
     let guard = REGISTRY.lock();
     let registry = guard.as_ref().ok_or(ENODEV)?;
     let minor = registry.region.reserve(LOWEST_DEVICE_MINOR)?;
 
-    Ok(Place {
+    Ok(NodeReservation {
         class: registry.class.clone(),
         number: minor.number() - LOWEST_DEVICE_MINOR,
         minor,
     })
 }
 
-/// Enters a device, whose node programs can already open, until the [`Entry`] is dropped.
+/// Enters a device, whose node programs can already open, until the [`RegistryEntry`] is dropped.
 ///
 /// # Errors
 ///
 /// Those of making `/dev/my_rng_driver`.
-pub(crate) fn enter(number: u32, device: Arc<SharedDevice>) -> Result<Entry> {
+pub(crate) fn register(number: u32, device: Arc<SharedDevice>) -> Result<RegistryEntry> {
     // Dropped in case of an error, which undoes what `add` has done.
-    let entry = Entry { number };
+    let entry = RegistryEntry { number };
     REGISTRY
         .lock()
         .as_mut()
@@ -207,13 +207,13 @@ pub(crate) fn first() -> Option<Arc<SharedDevice>> {
 }
 
 /// Stops the device's transfers for good: the machine is about to start another kernel.
-pub(crate) fn shut_down(pdev: *const kernel::bindings::pci_dev) {
+pub(crate) fn shutdown(pdev: *const kernel::bindings::pci_dev) {
     if let Some(registry) = REGISTRY.lock().as_ref() {
         for (_, device) in &registry.devices {
             // A device that has gone needs no stopping.
             let _ = device.access(|device| {
                 if device.is(pdev) {
-                    device.shut_down();
+                    device.shutdown();
                 }
                 Ok(())
             });
@@ -222,11 +222,11 @@ pub(crate) fn shut_down(pdev: *const kernel::bindings::pci_dev) {
 }
 
 /// A device's entry. Dropping it removes the device from the registry.
-pub(crate) struct Entry {
+pub(crate) struct RegistryEntry {
     number: u32,
 }
 
-impl Drop for Entry {
+impl Drop for RegistryEntry {
     fn drop(&mut self) {
         if let Some(registry) = REGISTRY.lock().as_mut() {
             registry.remove(self.number);

@@ -10,8 +10,8 @@
 use crate::{
     chardev::{
         Attribute,
-        Groups,
-        Page, //
+        AttributeGroups,
+        SysfsBuffer, //
     },
     monitor::Monitor,
     parameters,
@@ -27,8 +27,8 @@ use core::fmt::{
 use kernel::prelude::*;
 
 /// The attributes of the node.
-pub(crate) fn of_monitor() -> &'static Groups<Monitor> {
-    Groups::of::<(Stats, BufferSize)>()
+pub(crate) fn of_monitor() -> &'static AttributeGroups<Monitor> {
+    AttributeGroups::of::<(Stats, BufferSize)>()
 }
 
 struct Stats;
@@ -39,12 +39,12 @@ impl Attribute for Stats {
 
     const NAME: &'static CStr = c"stats";
 
-    fn show(monitor: &Monitor, page: &mut Page<'_>) -> Result {
+    fn show(monitor: &Monitor, page: &mut SysfsBuffer<'_>) -> Result {
         write_stats(monitor, page).map_err(|_| ENOSPC)
     }
 }
 
-fn write_stats(monitor: &Monitor, page: &mut Page<'_>) -> fmt::Result {
+fn write_stats(monitor: &Monitor, page: &mut SysfsBuffer<'_>) -> fmt::Result {
     let totals = monitor.operations.totals();
     writeln!(page, "opens: {}", totals.opens)?;
     writeln!(page, "reads: {}", totals.reads)?;
@@ -54,7 +54,7 @@ fn write_stats(monitor: &Monitor, page: &mut Page<'_>) -> fmt::Result {
     writeln!(
         page,
         "filter_pid: {}",
-        monitor.events.filter().number_here()
+        monitor.events.filter().number_in_current_ns()
     )?;
     writeln!(page, "event_readers: {}", monitor.events.readers())?;
     writeln!(page, "events: {}", monitor.events.rings().recorded())?;
@@ -77,7 +77,7 @@ impl Attribute for BufferSize {
 
     const NAME: &'static CStr = c"buffer_size";
 
-    fn show(_monitor: &Monitor, page: &mut Page<'_>) -> Result {
+    fn show(_monitor: &Monitor, page: &mut SysfsBuffer<'_>) -> Result {
         writeln!(page, "{}", parameters::BUFFER_SIZE.get()).map_err(|_| ENOSPC)
     }
 

@@ -21,7 +21,8 @@ pub(crate) fn adjusted(user: u64, system: u64, running: u64) -> Adjusted {
     } else {
         share(running, system, user.saturating_add(system))
     };
-    Adjusted { user: running.saturating_sub(system), system }
+    let user = running.saturating_sub(system);
+    Adjusted { user, system }
 }
 
 /// Returns `total * part / whole`, for a `part` that is at most `whole`. All three can be large; the

@@ -87,7 +87,7 @@ fn stats(monitor: &Monitor) -> Stats {
         total_reads: totals.reads,
         total_writes: totals.writes,
         total_ioctls: totals.ioctls,
-        current_filter_pid: monitor.events.filter().number_here(),
+        current_filter_pid: monitor.events.filter().number_in_current_ns(),
         padding: 0,
     }
 }

@@ -7,7 +7,7 @@
 //! section, and then to the program, outside of it. (Counting references to the message would save
 //! the first copy, but all readers would write to that one count.)
 
-use crate::mechanisms::Published;
+use crate::mechanisms::RcuCell;
 use kernel::{
     prelude::*,
     sync::rcu, //
@@ -20,14 +20,14 @@ const SHORT: usize = 256;
 #[pin_data]
 pub(crate) struct Message {
     #[pin]
-    text: Published<KVVec<u8>>,
+    text: RcuCell<KVVec<u8>>,
 }
 
 impl Message {
     /// An empty message.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            text <- Published::new(KVVec::new()),
+            text <- RcuCell::new(KVVec::new()),
         })
     }
 

@@ -78,7 +78,7 @@ impl Operations {
 
     /// Counts one call.
     pub(crate) fn count(&self, operation: Operation) {
-        let counters = self.counters.here();
+        let counters = self.counters.this_cpu();
         let counter = match operation {
             Operation::Open => &counters.opens,
             Operation::Read => &counters.reads,

@@ -7,8 +7,8 @@ use crate::{
     events::Events,
     mechanisms::{
         kthread::{
-            Rest,
-            Work, //
+            KthreadMain, //
+            StopToken,
         },
         Process, //
     },
@@ -55,8 +55,8 @@ impl Sampler {
     }
 }
 
-impl Work for Sampler {
-    fn run(&self, rest: &Rest) {
+impl KthreadMain for Sampler {
+    fn run(&self, stop: &StopToken) {
         let (mut runnable, mut count) = (0u64, 0u64);
         loop {
             runnable = runnable.saturating_add(runnable_threads());
@@ -72,7 +72,7 @@ impl Work for Sampler {
                 count,
             });
 
-            if !rest.sleep(parameters::INTERVAL.get()) {
+            if !stop.sleep(parameters::INTERVAL.get()) {
                 return;
             }
         }

@@ -76,7 +76,7 @@ fn answer(request: Snapshot, count: usize) -> Result<Snapshot> {
 fn visible() -> usize {
     let guard = rcu::read_lock();
     Process::all(&guard)
-        .filter(|process| process.ids_here().tgid != 0)
+        .filter(|process| process.ids_in_current_ns().tgid != 0)
         .count()
 }
 
@@ -98,7 +98,7 @@ fn fill(records: &mut KVVec<Record>) -> usize {
 /// Describes a process; `None` if it is not to be seen in the caller's PID namespace, or is being
 /// removed.
 fn record(process: Process<'_>) -> Option<Record> {
-    let ids = process.ids_here();
+    let ids = process.ids_in_current_ns();
     if ids.tgid == 0 {
         return None;
     }
@@ -110,7 +110,7 @@ fn record(process: Process<'_>) -> Option<Record> {
         pid: ids.tgid,
         tgid: ids.tgid,
         ppid: ids.ppid,
-        uid: process.user_here(),
+        uid: process.uid_in_current_ns(),
         state: process.state(),
         threads: process.thread_count(),
         comm: process.name(),

@@ -43,14 +43,14 @@ pub mod chardev;
 use chardev::{
     position,
     Attribute,
+    AttributeGroups,
     Class,
     Device,
     FileOperations,
-    Groups,
     Options,
-    Page,
     Region,
     Registration, //
+    SysfsBuffer,
 };
 
 /// Size of the pad in bytes.
@@ -188,7 +188,7 @@ impl Attribute for Used {
 
     const NAME: &'static CStr = c"used";
 
-    fn show(pad: &Scratchpad, page: &mut Page<'_>) -> Result {
+    fn show(pad: &Scratchpad, page: &mut SysfsBuffer<'_>) -> Result {
         writeln!(page, "{}", pad.used()).map_err(|_| ENOSPC)
     }
 
@@ -206,7 +206,7 @@ impl Attribute for Size {
 
     const NAME: &'static CStr = c"size";
 
-    fn show(_pad: &Scratchpad, page: &mut Page<'_>) -> Result {
+    fn show(_pad: &Scratchpad, page: &mut SysfsBuffer<'_>) -> Result {
         writeln!(page, "{SIZE}").map_err(|_| ENOSPC)
     }
 }
@@ -226,7 +226,7 @@ impl kernel::Module for Example {
                 region.reserve(0)?,
                 fmt!("scratchpad"),
                 Options {
-                    attributes: Some(Groups::of::<(Used, Size)>()),
+                    attributes: Some(AttributeGroups::of::<(Used, Size)>()),
                     ..Options::DEFAULT
                 },
                 Scratchpad::new(),

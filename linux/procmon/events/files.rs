@@ -7,8 +7,8 @@
 //! make sense of them, and is not to know of processes outside.
 
 use super::{
-    bell::READABLE,
     reader::Reader,
+    wait_queue::READABLE,
     Events,
     Node, //
 };
@@ -27,7 +27,7 @@ use crate::{
     },
     ioctl::put,
     mechanisms::{
-        credentials::Insight,
+        credentials::ProcessAccess,
         pid::in_initial_namespace, //
     },
 };
@@ -56,7 +56,7 @@ use kernel::{
 
 /// How long a reader that was woken goes on sleeping. Events come in bursts, and a reader that wakes
 /// for each of them costs more than all the rest here.
-const LINGER: Delta = Delta::from_millis(1);
+const WAKE_BATCH_DELAY: Delta = Delta::from_millis(1);
 
 /// The file operations of `/dev/procmon_events`.
 pub(crate) struct Files;
@@ -67,15 +67,15 @@ pub(crate) struct OpenFile {
     events: Arc<Events>,
     /// Whose processes the file may look into. Not in `reader`: that is locked while a program's memory
     /// is written to, which takes the lock of its address space, under which `mmap` is called.
-    insight: Insight,
+    access: ProcessAccess,
     /// Two threads that read one file take turns.
     #[pin]
     reader: Mutex<Reader>,
 }
 
 impl OpenFile {
-    fn new(events: Arc<Events>, insight: Insight) -> Result<Pin<KBox<Self>>> {
-        let reader = Reader::new(&events.rings, insight)?;
+    fn new(events: Arc<Events>, access: ProcessAccess) -> Result<Pin<KBox<Self>>> {
+        let reader = Reader::new(&events.rings, access)?;
         let file = KBox::pin_init(
             pin_init!(Self {
                 // From here on events are recorded. `drop` takes this back.
@@ -83,7 +83,7 @@ impl OpenFile {
                     events.readers.add(1u32, Relaxed);
                 },
                 events,
-                insight,
+                access,
                 reader <- new_mutex!(reader),
             }),
             GFP_KERNEL,
@@ -108,7 +108,7 @@ impl FileOperations for Files {
         if !in_initial_namespace() {
             return Err(EPERM);
         }
-        OpenFile::new(node.0.clone(), Insight::of_opener(file))
+        OpenFile::new(node.0.clone(), ProcessAccess::of_opener(file))
     }
 
     /// Gives whole events, at least one; waits for it unless the file is non-blocking.
@@ -124,7 +124,7 @@ impl FileOperations for Files {
             let recorded = rings.recorded();
             let (given, readable) = {
                 let mut reader = file.reader.lock();
-                (reader.give(rings, iov)?, reader.is_readable(rings))
+                (reader.copy_events(rings, iov)?, reader.is_readable(rings))
             };
             if given > 0 {
                 return Ok(given);
@@ -136,15 +136,15 @@ impl FileOperations for Files {
             if is_nonblocking(&kiocb) {
                 return Err(EAGAIN);
             }
-            events.bell.wait(|| rings.recorded() != recorded)?;
+            events.wait_queue.wait(|| rings.recorded() != recorded)?;
             if iov.len() > EVENT_SIZE {
-                fsleep(LINGER);
+                fsleep(WAKE_BATCH_DELAY);
             }
         }
     }
 
     fn poll(file: Pin<&OpenFile>, raw: &File, table: &PollTable<'_>) -> Result<bindings::__poll_t> {
-        file.events.bell.await_in_poll(raw, table);
+        file.events.wait_queue.register_poll(raw, table);
 
         let readable = file.reader.lock().is_readable(&file.events.rings);
         Ok(if readable { READABLE } else { 0 })
@@ -164,9 +164,9 @@ impl FileOperations for Files {
 
     /// Maps all rings. They cannot hide anything, so only who may see everything may map them.
     fn mmap(file: Pin<&OpenFile>, _raw: &File, vma: &VmaNew) -> Result {
-        match file.insight {
-            Insight::All => file.events.rings.memory().map(vma),
-            Insight::Own(_) => Err(EPERM),
+        match file.access {
+            ProcessAccess::All => file.events.rings.memory().map(vma),
+            ProcessAccess::Own(_) => Err(EPERM),
         }
     }
 }

@@ -11,12 +11,12 @@
 //! meanwhile is either added by its parent, if that was in the set by then, or found by a later walk,
 //! if not: there is one more walk after the last addition.
 
-use super::in_section;
+use super::with_rcu;
 use crate::mechanisms::{
     pid::in_initial_namespace,
-    PidNumber,
+    PidRef,
     Process,
-    Published, //
+    RcuCell, //
 };
 use kernel::{
     new_mutex,
@@ -38,7 +38,7 @@ use kernel::{
 /// (`PID_MAX_LIMIT` in `linux/threads.h`).
 const MOST_PROCESSES: usize = 4 * 1024 * 1024;
 
-/// What [`Filter::number_here`] says of a process that the caller cannot see.
+/// What [`Filter::number_in_current_ns`] says of a process that the caller cannot see.
 const NOT_VISIBLE: Pid = -1;
 
 /// Decides whose events are recorded.
@@ -46,20 +46,20 @@ const NOT_VISIBLE: Pid = -1;
 pub(crate) struct Filter {
     /// `None` for everybody's.
     #[pin]
-    following: Published<Option<Following>>,
+    following: RcuCell<Option<ActiveFilter>>,
     /// Held while a set is being made.
     #[pin]
     setting: Mutex<()>,
 }
 
-struct Following {
+struct ActiveFilter {
     root: Root,
-    members: Members,
+    members: PidSet,
 }
 
 /// What the filter was set to.
 enum Root {
-    Process(PidNumber),
+    Process(PidRef),
     /// A number that no process had then. The next one that gets it is followed.
     Number(Pid),
 }
@@ -67,7 +67,7 @@ enum Root {
 impl Filter {
     pub(super) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            following <- Published::new(None),
+            following <- RcuCell::new(None),
             setting <- new_mutex!(()),
         })
     }
@@ -88,13 +88,13 @@ impl Filter {
             return Err(EINVAL);
         }
 
-        let members = Members::new()?;
-        let root = match PidNumber::find(number) {
+        let members = PidSet::new()?;
+        let root = match PidRef::find(number) {
             Some(process) => Root::Process(process),
             None if in_initial_namespace() => Root::Number(number),
             None => return Err(ESRCH),
         };
-        let tgid = in_section(|guard| Process::find(number, guard).map(Process::tgid));
+        let tgid = with_rcu(|guard| Process::find(number, guard).map(Process::tgid));
         match (&root, tgid) {
             (_, Some(tgid)) => members.add(tgid),
             (Root::Number(number), None) => members.add(*number),
@@ -104,8 +104,8 @@ impl Filter {
 
         let _setting = self.setting.lock();
         self.following
-            .replace(Some(Following { root, members }), GFP_KERNEL)?;
-        in_section(|guard| {
+            .replace(Some(ActiveFilter { root, members }), GFP_KERNEL)?;
+        with_rcu(|guard| {
             if let Some(following) = self.following.get(guard) {
                 if let (Root::Process(_), Some(tgid)) = (&following.root, tgid) {
                     following.members.remove_if_ended(tgid, guard);
@@ -118,8 +118,8 @@ impl Filter {
 
     /// Returns what the filter was set to, as a number of the caller's PID namespace: 0 for everybody,
     /// −1 for a process that is not to be seen there.
-    pub(crate) fn number_here(&self) -> Pid {
-        in_section(|guard| match self.following.get(guard) {
+    pub(crate) fn number_in_current_ns(&self) -> Pid {
+        with_rcu(|guard| match self.following.get(guard) {
             None => 0,
             Some(following) => match &following.root {
                 Root::Process(process) => process.in_current_namespace().unwrap_or(NOT_VISIBLE),
@@ -131,7 +131,7 @@ impl Filter {
 
     /// Tells whether a process is followed.
     pub(super) fn follows(&self, tgid: Pid) -> bool {
-        in_section(|guard| match self.following.get(guard) {
+        with_rcu(|guard| match self.following.get(guard) {
             None => true,
             Some(following) => following.members.contains(tgid),
         })
@@ -139,7 +139,7 @@ impl Filter {
 
     /// Notes that `parent` has made `child`. Tells whether the child is followed.
     pub(super) fn on_fork(&self, parent: Pid, child: Pid) -> bool {
-        in_section(|guard| match self.following.get(guard) {
+        with_rcu(|guard| match self.following.get(guard) {
             None => true,
             Some(following) if following.members.contains(parent) => {
                 following.members.add(child);
@@ -151,7 +151,7 @@ impl Filter {
 
     /// Notes that a process has ended. Tells whether it was followed.
     pub(super) fn on_exit(&self, tgid: Pid) -> bool {
-        in_section(|guard| match self.following.get(guard) {
+        with_rcu(|guard| match self.following.get(guard) {
             None => true,
             Some(following) => {
                 let followed = following.members.contains(tgid);
@@ -166,9 +166,9 @@ impl Filter {
 }
 
 /// A set of process numbers.
-struct Members(KVVec<Atomic<u64>>);
+struct PidSet(KVVec<Atomic<u64>>);
 
-impl Members {
+impl PidSet {
     fn new() -> Result<Self> {
         // CAST: Lossless, `usize` has at least 32 bits.
         let words = MOST_PROCESSES / u64::BITS as usize;

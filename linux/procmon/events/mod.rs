@@ -5,17 +5,17 @@
 //! ```text
 //!  fork, exec, exit, comm ──▶ Events ──▶ filter ──▶ ring of this CPU ──▶ read(2): merged by time
 //!   (the process waits)         │                         │      └─────▶ mmap(2): as they are
-//!                               └▶ counters of this CPU   └▶ bell: wakes who waits
+//!                               └▶ counters of this CPU   └▶ wakes readers
 //! ```
 //!
 //! What is done here is done while the process waits, so it is short: a few words are written to
 //! memory of this CPU. Nothing is recorded while nobody has `/dev/procmon_events` open, only counted.
 
-mod bell;
 pub(crate) mod files;
 mod filter;
 mod reader;
 mod rings;
+mod wait_queue;
 
 use crate::{
     abi::event::{
@@ -32,7 +32,6 @@ use crate::{
         ProcessEvents, //
     },
 };
-use bell::Bell;
 use filter::Filter;
 use kernel::{
     prelude::*,
@@ -47,6 +46,7 @@ use kernel::{
     task::Pid, //
 };
 use rings::Rings;
+use wait_queue::ReaderWaitQueue;
 
 /// How many processes have come and gone.
 #[derive(Clone, Copy, Default)]
@@ -70,7 +70,7 @@ pub(crate) struct Events {
     filter: Filter,
     rings: Rings,
     #[pin]
-    bell: Bell,
+    wait_queue: ReaderWaitQueue,
     /// How many files of `/dev/procmon_events` are open.
     readers: Atomic<u32>,
 }
@@ -86,7 +86,7 @@ impl Events {
                 })?,
                 filter <- Filter::new(),
                 rings: Rings::new()?,
-                bell <- Bell::new(),
+                wait_queue <- ReaderWaitQueue::new(),
                 readers: Atomic::new(0),
             }),
             GFP_KERNEL,
@@ -139,7 +139,7 @@ impl Events {
             // What is left is the ring's to fill in.
             ..Event::default()
         });
-        self.bell.ring();
+        self.wait_queue.wake();
     }
 }
 
@@ -149,7 +149,7 @@ impl ProcessEvents for Events {
         if child.pid() != tgid {
             return; // A thread.
         }
-        self.counters.here().forks.add(1u64, Relaxed);
+        self.counters.this_cpu().forks.add(1u64, Relaxed);
         if self.filter.on_fork(parent.tgid(), tgid) {
             self.record(FORK, child, tgid, child.name(), number(parent.pid()));
         }
@@ -157,7 +157,7 @@ impl ProcessEvents for Events {
 
     fn exec(&self, process: Process<'_>, caller: Pid) {
         let tgid = process.tgid();
-        self.counters.here().execs.add(1u64, Relaxed);
+        self.counters.this_cpu().execs.add(1u64, Relaxed);
         if self.filter.follows(tgid) {
             self.record(EXEC, process, tgid, process.name(), number(caller));
         }
@@ -168,7 +168,7 @@ impl ProcessEvents for Events {
             return;
         }
         let tgid = thread.tgid();
-        self.counters.here().exits.add(1u64, Relaxed);
+        self.counters.this_cpu().exits.add(1u64, Relaxed);
         if self.filter.on_exit(tgid) {
             let status = thread.exit_status().into();
             self.record(EXIT, thread, tgid, thread.leader().name(), status);
@@ -205,6 +205,6 @@ impl Node {
 }
 
 /// Makes sure that the filter's memory is not looked at outside of a read section.
-fn in_section<R>(f: impl FnOnce(&rcu::Guard) -> R) -> R {
+fn with_rcu<R>(f: impl FnOnce(&rcu::Guard) -> R) -> R {
     f(&rcu::read_lock())
 }

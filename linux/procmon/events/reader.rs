@@ -16,7 +16,7 @@ use crate::{
         LOST,
         STATUS_HIDDEN, //
     },
-    mechanisms::credentials::Insight,
+    mechanisms::credentials::ProcessAccess,
     time, //
 };
 use kernel::{
@@ -36,7 +36,7 @@ pub(super) struct Reader {
     given: usize,
     /// How many events were lost so far.
     lost: u64,
-    insight: Insight,
+    access: ProcessAccess,
 }
 
 /// How far the file is in one ring.
@@ -52,13 +52,13 @@ struct Cursor {
 
 impl Reader {
     /// A reader of what is recorded from now on.
-    pub(super) fn new(rings: &Rings, insight: Insight) -> Result<Self> {
+    pub(super) fn new(rings: &Rings, access: ProcessAccess) -> Result<Self> {
         let mut reader = Self {
             cursors: KVec::with_capacity(rings.count(), GFP_KERNEL)?,
             batch: KVec::with_capacity(BATCH, GFP_KERNEL)?,
             given: 0,
             lost: 0,
-            insight,
+            access,
         };
         for _ in 0..rings.count() {
             reader.cursors.push(Cursor::default(), GFP_KERNEL)?;
@@ -97,7 +97,11 @@ impl Reader {
     /// # Errors
     ///
     /// [`EFAULT`] when the program's memory takes no event. None is lost by that.
-    pub(super) fn give(&mut self, rings: &Rings, iov: &mut IovIterDest<'_>) -> Result<usize> {
+    pub(super) fn copy_events(
+        &mut self,
+        rings: &Rings,
+        iov: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
         let mut given = 0;
         while iov.len() >= EVENT_SIZE {
             let Some(event) = self.head(rings) else {
@@ -123,7 +127,7 @@ impl Reader {
             self.fill_batch(rings);
         }
         let mut event = *self.batch.get(self.given)?;
-        if event.kind == EXIT && !self.insight.covers(event.uid) {
+        if event.kind == EXIT && !self.access.permits(event.uid) {
             event.detail = STATUS_HIDDEN;
         }
         Some(event)

@@ -26,7 +26,7 @@ use crate::{
             PAGE, //
         },
     },
-    mechanisms::SharedWords,
+    mechanisms::MmapBuffer,
     parameters,
     time, //
 };
@@ -56,7 +56,7 @@ const EVENTS_PER_PAGE: usize = PAGE / EVENT_SIZE;
 
 /// The rings of all CPUs.
 pub(crate) struct Rings {
-    memory: SharedWords,
+    memory: MmapBuffer,
     /// How many events a ring holds: a power of two.
     slots: u64,
     /// By number of the CPU.
@@ -82,7 +82,7 @@ impl Rings {
             .checked_mul(count)
             .and_then(|pages| pages.checked_add(1))
             .ok_or(EOVERFLOW)?;
-        let memory = SharedWords::new(pages)?;
+        let memory = MmapBuffer::new(pages)?;
 
         let mut rings = KVec::with_capacity(count, GFP_KERNEL)?;
         for number in 0..count {
@@ -121,7 +121,7 @@ impl Rings {
     }
 
     /// Returns the memory, for programs to map.
-    pub(super) fn memory(&self) -> &SharedWords {
+    pub(super) fn memory(&self) -> &MmapBuffer {
         &self.memory
     }
 
@@ -227,7 +227,7 @@ impl Rings {
 }
 
 /// Sets a word when nobody looks yet.
-fn set(memory: &SharedWords, page: usize, word: usize, value: u64) {
+fn set(memory: &MmapBuffer, page: usize, word: usize, value: u64) {
     if let Some(word) = memory.get(page).and_then(|page| page.get(word)) {
         word.store(value, Relaxed);
     }

@@ -28,17 +28,17 @@ use crate::{
             State, //
         },
     },
-    events::{
-        Events,
-        Vectors, //
+    dma_memory::{
+        DmaMemory,
+        QueuePages, //
     },
     hardware::Hardware,
-    memory::{
-        Mapped,
-        Pages, //
+    interrupts::{
+        IrqVectors, //
+        VectorWaitQueue,
     },
     queue::{
-        set_up,
+        queue_config,
         Counter, //
     },
 };
@@ -68,15 +68,15 @@ use kernel::{
 unsafe impl AsBytes for MapInfo {}
 
 /// A queue as the file sees it to which it was given. Outlives the device.
-pub(crate) struct Mapping {
+pub(crate) struct MappedQueue {
     number: u32,
-    pages: Arc<Pages>,
-    events: Arc<Events>,
+    pages: Arc<QueuePages>,
+    wait_queue: Arc<VectorWaitQueue>,
     /// Whether `mmap()` was called.
     is_mapped: AtomicFlag,
 }
 
-impl Mapping {
+impl MappedQueue {
     /// How the pages are laid out.
     pub(crate) fn info(&self) -> MapInfo {
         MapInfo {
@@ -131,12 +131,12 @@ impl Mapping {
         &self,
         file: &File,
         table: &PollTable<'_>,
-        look: impl FnOnce() -> Result,
+        check_alive: impl FnOnce() -> Result,
     ) -> bindings::__poll_t {
-        table.register_wait(file, self.events.poll_queue());
+        table.register_wait(file, self.wait_queue.poll_queue());
         match self.state() {
-            0 if look().is_err() => {
-                self.say_gone();
+            0 if check_alive().is_err() => {
+                self.mark_gone();
                 self.state()
             }
             state => state,
@@ -145,7 +145,6 @@ impl Mapping {
 
     /// The same without waiting.
     fn state(&self) -> bindings::__poll_t {
-
         // Against the device's order "COMPLETED, barrier, INTERRUPT_AT".
         self.pages.full_barrier();
         let error = self.pages.load(ERROR);
@@ -171,15 +170,15 @@ impl Mapping {
     }
 
     /// Tells the program that nothing more will come.
-    fn say_gone(&self) {
+    fn mark_gone(&self) {
         self.pages.store_release(ERROR, ERROR_GONE);
-        self.events.wake_all();
+        self.wait_queue.wake_all();
     }
 }
 
 /// The queues that can be given to files.
 #[pin_data]
-pub(crate) struct Mappings {
+pub(crate) struct MappedQueues {
     layout: Layout,
     /// How often programs have woken the device.
     doorbells: Counter,
@@ -189,22 +188,22 @@ pub(crate) struct Mappings {
 
 struct Slot {
     number: u32,
-    used: Option<Used>,
+    used: Option<AssignedQueue>,
     /// The device did not stop this queue: its memory was abandoned, and it cannot be used again.
     is_broken: bool,
 }
 
-struct Used {
-    memory: Mapped,
-    mapping: Arc<Mapping>,
+struct AssignedQueue {
+    memory: DmaMemory,
+    mapping: Arc<MappedQueue>,
 }
 
-impl Mappings {
+impl MappedQueues {
     /// Reserves the queues with these numbers.
     ///
     /// # Safety
     ///
-    /// [`Mappings::close_all`] must be called before the device is unbound, and nothing after that.
+    /// [`MappedQueues::close_all`] must be called before the device is unbound, and nothing after that.
     ///
     /// # Errors
     ///
@@ -242,7 +241,7 @@ impl Mappings {
     }
 
     /// Wakes a queue, if the device wants that.
-    pub(crate) fn wake(&self, mapping: &Mapping, hardware: &Hardware<'_>) {
+    pub(crate) fn wake(&self, mapping: &MappedQueue, hardware: &Hardware<'_>) {
         if mapping.is_device_asleep() {
             self.doorbells.add(1);
             hardware.ring_doorbell(mapping.number);
@@ -269,29 +268,30 @@ impl Mappings {
     pub(crate) fn open(
         &self,
         hardware: &Hardware<'_>,
-        vectors: &Vectors<'_>,
-    ) -> Result<Arc<Mapping>> {
+        vectors: &IrqVectors<'_>,
+    ) -> Result<Arc<MappedQueue>> {
         let mut slots = self.slots.lock();
         let slot = slots
             .iter_mut()
             .find(|slot| slot.used.is_none() && !slot.is_broken)
             .ok_or(EBUSY)?;
 
-        let (vector, events) = vectors.of_queue(slot.number)?;
+        let (vector, wait_queue) = vectors.for_queue(slot.number)?;
         // SAFETY: Dropped by `Slot::close`, which `close_all` calls in time.
-        let memory = unsafe { Mapped::new(hardware.pdev().as_ref(), self.layout) }?;
+        let memory = unsafe { DmaMemory::new(hardware.pdev().as_ref(), self.layout) }?;
         let mapping = Arc::new(
-            Mapping {
+            MappedQueue {
                 number: slot.number,
                 pages: memory.pages().clone(),
-                events: events.clone(),
+                wait_queue: wait_queue.clone(),
                 is_mapped: AtomicFlag::new(false),
             },
             GFP_KERNEL,
         )?;
         // The pages are fresh: the state is all 0.
-        let started = hardware.start_queue(&set_up(slot.number, STREAM_ENTROPY, &memory, vector));
-        slot.used = Some(Used {
+        let started =
+            hardware.start_queue(&queue_config(slot.number, STREAM_ENTROPY, &memory, vector));
+        slot.used = Some(AssignedQueue {
             memory,
             mapping: mapping.clone(),
         });
@@ -304,7 +304,7 @@ impl Mappings {
     }
 
     /// Takes a queue back from the file that is being closed.
-    pub(crate) fn close(&self, mapping: &Arc<Mapping>, hardware: &Hardware<'_>) {
+    pub(crate) fn close(&self, mapping: &Arc<MappedQueue>, hardware: &Hardware<'_>) {
         let mut slots = self.slots.lock();
         let slot = slots.iter_mut().find(|slot| {
             let used = slot.used.as_ref();
@@ -315,11 +315,15 @@ impl Mappings {
         }
     }
 
-    /// Takes all queues back: the device goes. `is_harmless` is asked for queues that the device
+    /// Takes all queues back: the device goes. `is_dma_disabled` is asked for queues that the device
     /// does not stop.
-    pub(crate) fn close_all(&self, hardware: &Hardware<'_>, mut is_harmless: impl FnMut() -> bool) {
+    pub(crate) fn close_all(
+        &self,
+        hardware: &Hardware<'_>,
+        mut is_dma_disabled: impl FnMut() -> bool,
+    ) {
         for slot in self.slots.lock().iter_mut() {
-            slot.close(hardware, &mut is_harmless);
+            slot.close(hardware, &mut is_dma_disabled);
         }
     }
 
@@ -334,15 +338,15 @@ impl Mappings {
 }
 
 impl Slot {
-    fn close(&mut self, hardware: &Hardware<'_>, is_harmless: impl FnOnce() -> bool) {
-        let Some(Used { memory, mapping }) = self.used.take() else {
+    fn close(&mut self, hardware: &Hardware<'_>, is_dma_disabled: impl FnOnce() -> bool) {
+        let Some(AssignedQueue { memory, mapping }) = self.used.take() else {
             return;
         };
         let stopped = hardware.stop_queue(self.number).is_ok();
-        mapping.say_gone();
-        if !stopped && !is_harmless() {
+        mapping.mark_gone();
+        if !stopped && !is_dma_disabled() {
             self.is_broken = true;
-            memory.abandon();
+            memory.leak();
         }
     }
 }

@@ -2,8 +2,8 @@
 
 //! Memory of a queue: pages that the device writes, as it sees them and as we see them.
 //!
-//! The two views end at different times. The device's view ([`Mapped`]) must go before the device is
-//! unbound. Ours ([`Pages`]) lasts as long as somebody looks: a program that has mapped the pages
+//! The two views end at different times. The device's view ([`DmaMemory`]) must go before the device is
+//! unbound. Ours ([`QueuePages`]) lasts as long as somebody looks: a program that has mapped the pages
 //! keeps them after its device was pulled out, and reads there that the device is gone.
 //!
 //! Therefore the memory is made of single pages, each with a count of its own: `dma_free_pages()`
@@ -65,18 +65,18 @@ const DIRECTION: bindings::dma_data_direction = bindings::dma_data_direction::DM
 ///
 /// `page` is a page of its own (order 0) of which we own a reference, and `address` is where the
 /// kernel sees its first byte.
-struct SharedPage {
+struct PageRef {
     page: NonNull<bindings::page>,
     address: NonNull<u8>,
 }
 
 // SAFETY: A reference to a page is not bound to a thread.
-unsafe impl Send for SharedPage {}
+unsafe impl Send for PageRef {}
 
 // SAFETY: All access to the contents is atomic or copies bytes that may change meanwhile.
-unsafe impl Sync for SharedPage {}
+unsafe impl Sync for PageRef {}
 
-impl Drop for SharedPage {
+impl Drop for PageRef {
     fn drop(&mut self) {
         // SAFETY: We own a reference by the type invariants. For a page of its own this drops one.
         unsafe { bindings::__free_pages(self.page.as_ptr(), 0) };
@@ -84,13 +84,13 @@ impl Drop for SharedPage {
 }
 
 /// The pages of a queue, as programs and we see them: the state, then the buffers.
-pub(crate) struct Pages {
-    state: SharedPage,
-    buffers: KVec<SharedPage>,
+pub(crate) struct QueuePages {
+    state: PageRef,
+    buffers: KVec<PageRef>,
     layout: Layout,
 }
 
-impl Pages {
+impl QueuePages {
     /// How large the queue is.
     pub(crate) fn layout(&self) -> Layout {
         self.layout
@@ -108,7 +108,7 @@ impl Pages {
     ) -> Result {
         let all = Iterator::chain(core::iter::once(&self.state), &self.buffers);
         for (index, shared) in all.enumerate() {
-            // SAFETY: We own a reference by the invariants of `SharedPage`, which outlives the loan.
+            // SAFETY: We own a reference by the invariants of `PageRef`, which outlives the loan.
             f(index, &unsafe {
                 kernel::page::BorrowedPage::from_raw(shared.page)
             })?;
@@ -122,7 +122,7 @@ impl Pages {
         &self,
         offset: usize,
         length: usize,
-        mut f: impl FnMut(&SharedPage, usize, usize) -> usize,
+        mut f: impl FnMut(&PageRef, usize, usize) -> usize,
     ) -> usize {
         let mut done = 0;
 
@@ -204,7 +204,7 @@ impl Pages {
 }
 
 /// All numbers in the state are little-endian.
-impl State for Arc<Pages> {
+impl State for Arc<QueuePages> {
     fn load(&self, offset: usize) -> u32 {
         u32::from_le(self.state_word(offset).load(Relaxed))
     }
@@ -232,25 +232,25 @@ impl State for Arc<Pages> {
 /// # Invariants
 ///
 /// `page` and `handle` are of one `dma_alloc_pages()` for one page and for `device`, which is bound.
-struct MappedPage {
+struct DmaPage {
     device: NonNull<bindings::device>,
     page: NonNull<bindings::page>,
     handle: bindings::dma_addr_t,
 }
 
 // SAFETY: DMA memory is not bound to a thread.
-unsafe impl Send for MappedPage {}
+unsafe impl Send for DmaPage {}
 
-// SAFETY: `&MappedPage` allows nothing.
-unsafe impl Sync for MappedPage {}
+// SAFETY: `&DmaPage` allows nothing.
+unsafe impl Sync for DmaPage {}
 
-impl MappedPage {
+impl DmaPage {
     /// Allocates a page of zeros.
     ///
     /// # Safety
     ///
     /// The first must be dropped before the device is unbound.
-    unsafe fn new(device: &Device<Bound>) -> Result<(Self, SharedPage)> {
+    unsafe fn new(device: &Device<Bound>) -> Result<(Self, PageRef)> {
         // `Device` is a transparent wrapper of `struct device`.
         let device = NonNull::from(device).cast();
         let mut handle = 0;
@@ -278,7 +278,7 @@ impl MappedPage {
             shim::my_rng_page_address(page)
         };
         // INVARIANT: We got a reference just now. One page has order 0.
-        let shared = SharedPage {
+        let shared = PageRef {
             page: mapped.page,
             address: NonNull::new(address.cast()).ok_or(ENOMEM)?,
         };
@@ -286,7 +286,7 @@ impl MappedPage {
     }
 }
 
-impl Drop for MappedPage {
+impl Drop for DmaPage {
     fn drop(&mut self) {
         // SAFETY: By the type invariants; each is dropped once. References of others keep the page.
         unsafe {
@@ -303,15 +303,15 @@ impl Drop for MappedPage {
 
 /// The memory of a queue as the device sees it.
 ///
-/// To be dropped only when the device does not access it any more; see [`Mapped::abandon`].
-pub(crate) struct Mapped {
+/// To be dropped only when the device does not access it any more; see [`DmaMemory::leak`].
+pub(crate) struct DmaMemory {
     descriptors: Coherent<[[u64; 2]]>,
-    state: MappedPage,
-    buffers: KVec<MappedPage>,
-    pages: Arc<Pages>,
+    state: DmaPage,
+    buffers: KVec<DmaPage>,
+    pages: Arc<QueuePages>,
 }
 
-impl Mapped {
+impl DmaMemory {
     /// Allocates the memory of a queue; the descriptors name the buffers in their order.
     ///
     /// # Safety
@@ -329,14 +329,14 @@ impl Mapped {
             return Err(EINVAL);
         }
         // SAFETY: Part of what the caller drops in time.
-        let (state, shared_state) = unsafe { MappedPage::new(device) }?;
+        let (state, shared_state) = unsafe { DmaPage::new(device) }?;
 
         let count = layout.size().div_ceil(PAGE_SIZE);
         let mut buffers = KVec::with_capacity(count, GFP_KERNEL)?;
         let mut shared_buffers = KVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
             // SAFETY: Part of what the caller drops in time.
-            let (mapped, shared) = unsafe { MappedPage::new(device) }?;
+            let (mapped, shared) = unsafe { DmaPage::new(device) }?;
             buffers.push(mapped, GFP_KERNEL)?;
             shared_buffers.push(shared, GFP_KERNEL)?;
         }
@@ -348,7 +348,7 @@ impl Mapped {
         let mut descriptors = CoherentBox::<[[u64; 2]]>::zeroed_slice(device, depth, GFP_KERNEL)?;
         for (index, descriptor) in descriptors.iter_mut().enumerate() {
             let offset = index * size;
-            let page: &MappedPage = buffers.get(offset / PAGE_SIZE).ok_or(EINVAL)?;
+            let page: &DmaPage = buffers.get(offset / PAGE_SIZE).ok_or(EINVAL)?;
             // The length is in the lower half of the second word, the reserved field in the upper.
             *descriptor = [
                 page.handle
@@ -363,7 +363,7 @@ impl Mapped {
             state,
             buffers,
             pages: Arc::new(
-                Pages {
+                QueuePages {
                     state: shared_state,
                     buffers: shared_buffers,
                     layout,
@@ -374,7 +374,7 @@ impl Mapped {
     }
 
     /// The pages as we see them.
-    pub(crate) fn pages(&self) -> &Arc<Pages> {
+    pub(crate) fn pages(&self) -> &Arc<QueuePages> {
         &self.pages
     }
 
@@ -392,7 +392,7 @@ impl Mapped {
     /// device may still write to must not become anybody else's.
     ///
     /// Only that memory: what we had noted down about it is freed.
-    pub(crate) fn abandon(self) {
+    pub(crate) fn leak(self) {
         forget(self.descriptors);
         forget(self.state);
         for page in self.buffers {

@@ -2,7 +2,7 @@
 
 //! Interrupts, and those who sleep until one comes.
 //!
-//! Each interrupt vector has its [`Events`]. A sleeper decides under its lock that there is nothing
+//! Each interrupt vector has its [`VectorWaitQueue`]. A sleeper decides under its lock that there is nothing
 //! yet, and the handler takes that lock before it wakes: so no interrupt falls between the two.
 
 use core::ptr;
@@ -23,22 +23,22 @@ use kernel::{
 
 /// How long to sleep before looking at the device. Nobody needs this while the device works: it
 /// bounds the time until a program learns that the device has died.
-const LOOK_AFTER_MS: u32 = 250;
+const LIVENESS_INTERVAL_MS: u32 = 250;
 
 /// Why somebody who slept is awake.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Awake {
+pub(crate) enum WakeReason {
     /// There is something, or there may be.
-    Event,
-    /// Nothing has happened for [`LOOK_AFTER_MS`].
-    TimeUp,
+    Woken,
+    /// Nothing has happened for [`LIVENESS_INTERVAL_MS`].
+    Timeout,
     /// A signal came.
     Signal,
 }
 
 /// What happens on one interrupt vector.
 #[pin_data]
-pub(crate) struct Events {
+pub(crate) struct VectorWaitQueue {
     /// How many interrupts there were. Its lock orders sleeping against waking.
     #[pin]
     interrupts: SpinLockIrq<u64>,
@@ -46,7 +46,7 @@ pub(crate) struct Events {
     wake: PollCondVar,
 }
 
-impl Events {
+impl VectorWaitQueue {
     fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -58,19 +58,19 @@ impl Events {
     }
 
     /// Sleeps unless `ready` says that there is nothing to sleep for. `ready` must not sleep.
-    pub(crate) fn sleep_unless(&self, ready: impl FnOnce() -> bool) -> Awake {
+    pub(crate) fn wait_unless(&self, ready: impl FnOnce() -> bool) -> WakeReason {
         let mut interrupts = self.interrupts.lock();
 
         if ready() {
-            return Awake::Event;
+            return WakeReason::Woken;
         }
         match self
             .wake
-            .wait_interruptible_timeout(&mut interrupts, msecs_to_jiffies(LOOK_AFTER_MS))
+            .wait_interruptible_timeout(&mut interrupts, msecs_to_jiffies(LIVENESS_INTERVAL_MS))
         {
-            CondVarTimeoutResult::Signal { .. } => Awake::Signal,
-            CondVarTimeoutResult::Timeout => Awake::TimeUp,
-            CondVarTimeoutResult::Woken { .. } => Awake::Event,
+            CondVarTimeoutResult::Signal { .. } => WakeReason::Signal,
+            CondVarTimeoutResult::Timeout => WakeReason::Timeout,
+            CondVarTimeoutResult::Woken { .. } => WakeReason::Woken,
         }
     }
 
@@ -91,12 +91,12 @@ impl Events {
     }
 }
 
-/// The events of all vectors of a device. `poll(2)` may leave its callers in their queues for as long
+/// The wait_queues of all vectors of a device. `poll(2)` may leave its callers in their queues for as long
 /// as a file is open; so open files keep this.
-pub(crate) type AllEvents = Arc<KVec<Arc<Events>>>;
+pub(crate) type VectorWaitQueues = Arc<KVec<Arc<VectorWaitQueue>>>;
 
 /// The interrupt handler of a vector.
-struct Handler(Arc<Events>);
+struct Handler(Arc<VectorWaitQueue>);
 
 impl irq::Handler for Handler {
     fn handle(&self) -> irq::IrqReturn {
@@ -114,13 +114,13 @@ impl irq::Handler for Handler {
 /// # Invariants
 ///
 /// Each of `handlers` borrows from `_vectors`, which is on the heap and dropped after them.
-pub(crate) struct Vectors<'bound> {
+pub(crate) struct IrqVectors<'bound> {
     handlers: KVec<Pin<KBox<irq::Registration<'bound, Handler>>>>,
-    events: AllEvents,
+    wait_queues: VectorWaitQueues,
     _vectors: KBox<pci::IrqVectorRegistration<'bound>>,
 }
 
-impl<'bound> Vectors<'bound> {
+impl<'bound> IrqVectors<'bound> {
     /// Asks for `wanted` vectors, of MSI-X or else of MSI, and is content with less, but one.
     ///
     /// # Errors
@@ -128,13 +128,17 @@ impl<'bound> Vectors<'bound> {
     /// [`ENOSPC`] when the device has none, [`ENOMEM`].
     pub(crate) fn new(pdev: &'bound pci::Device<Bound>, wanted: u32) -> Result<Self> {
         let vectors = KBox::new(
-            pdev.alloc_irq_vectors(1, wanted, pci::IrqTypes::default()
+            pdev.alloc_irq_vectors(
+                1,
+                wanted,
+                pci::IrqTypes::default()
                     .with(pci::IrqType::MsiX)
-                    .with(pci::IrqType::Msi))?,
+                    .with(pci::IrqType::Msi),
+            )?,
             GFP_KERNEL,
         )?;
         let mut handlers = KVec::with_capacity(vectors.len(), GFP_KERNEL)?;
-        let mut events = KVec::with_capacity(vectors.len(), GFP_KERNEL)?;
+        let mut wait_queues = KVec::with_capacity(vectors.len(), GFP_KERNEL)?;
 
         // SAFETY: On the heap, moved nowhere, and dropped after `handlers`: on success as declared
         // in `Self`, on an error below because locals are dropped in reverse.
@@ -142,8 +146,8 @@ impl<'bound> Vectors<'bound> {
             unsafe { &*ptr::from_ref(&*vectors) };
 
         for index in 0..borrowed.len() {
-            let handler = Handler(Events::new()?);
-            events.push(handler.0.clone(), GFP_KERNEL)?;
+            let handler = Handler(VectorWaitQueue::new()?);
+            wait_queues.push(handler.0.clone(), GFP_KERNEL)?;
             // SAFETY: Kept in `handlers`, which is always dropped.
             let registration = unsafe {
                 irq::Registration::new(
@@ -159,24 +163,24 @@ impl<'bound> Vectors<'bound> {
         // INVARIANT: As said above.
         Ok(Self {
             handlers,
-            events: Arc::new(events, GFP_KERNEL)?,
+            wait_queues: Arc::new(wait_queues, GFP_KERNEL)?,
             _vectors: vectors,
         })
     }
 
-    /// The vector for queue number `queue`, with its events. Queues share vectors if there are more
+    /// The vector for queue number `queue`, with its wait_queues. Queues share vectors if there are more
     /// of them.
-    pub(crate) fn of_queue(&self, queue: u32) -> Result<(u32, &Arc<Events>)> {
+    pub(crate) fn for_queue(&self, queue: u32) -> Result<(u32, &Arc<VectorWaitQueue>)> {
         // CAST: Lossless: `usize` has at least 32 bits, and there are at most 2048 vectors.
         let index = (queue as usize)
-            .checked_rem(self.events.len())
+            .checked_rem(self.wait_queues.len())
             .ok_or(EINVAL)?;
-        Ok((index as u32, self.events.get(index).ok_or(EINVAL)?))
+        Ok((index as u32, self.wait_queues.get(index).ok_or(EINVAL)?))
     }
 
-    /// The events of all vectors.
-    pub(crate) fn events(&self) -> &AllEvents {
-        &self.events
+    /// The wait_queues of all vectors.
+    pub(crate) fn wait_queues(&self) -> &VectorWaitQueues {
+        &self.wait_queues
     }
 
     /// Number of vectors.
@@ -186,15 +190,15 @@ impl<'bound> Vectors<'bound> {
 
     /// Wakes everybody on every vector.
     pub(crate) fn wake_all(&self) {
-        for events in self.events.iter() {
-            events.wake_all();
+        for wait_queue in self.wait_queues.iter() {
+            wait_queue.wake_all();
         }
     }
 
     /// How many interrupts there were.
     pub(crate) fn interrupts(&self) -> u64 {
-        self.events
-            .iter()
-            .fold(0, |sum, events| sum.wrapping_add(events.interrupts()))
+        self.wait_queues.iter().fold(0, |sum, wait_queue| {
+            sum.wrapping_add(wait_queue.interrupts())
+        })
     }
 }

@@ -9,9 +9,9 @@
 use crate::{
     abi::queue::STREAM_SEEDABLE,
     abi::ring::Layout,
-    events::Vectors,
+    dma_memory::DmaMemory,
     hardware::Hardware,
-    memory::Mapped,
+    interrupts::IrqVectors,
     queue::{
         Counters,
         Queue,
@@ -25,7 +25,7 @@ use kernel::{
 };
 
 /// The queue of the seedable stream.
-pub(crate) struct Words {
+pub(crate) struct SeedableStream {
     queue: Pin<KBox<Queue<Stream>>>,
 }
 
@@ -45,7 +45,7 @@ struct Stream {
 
 /// How a draw ended.
 #[derive(PartialEq, Eq)]
-pub(crate) enum Draw {
+pub(crate) enum DrawOutcome {
     /// The number was delivered.
     Delivered,
     /// It could not be, and will be drawn by the next.
@@ -54,12 +54,12 @@ pub(crate) enum Draw {
     Empty,
 }
 
-impl Words {
+impl SeedableStream {
     /// Makes the queue. Its memory goes to `memory`, to be kept until the device has stopped.
     ///
     /// # Errors
     ///
-    /// Those of [`Mapped::new`].
+    /// Those of [`DmaMemory::new`].
     ///
     /// # Safety
     ///
@@ -68,15 +68,15 @@ impl Words {
         pdev: &pci::Device<Bound>,
         number: u32,
         layout: Layout,
-        vectors: &Vectors<'_>,
-        memory: &mut KVec<(u32, Mapped)>,
+        vectors: &IrqVectors<'_>,
+        memory: &mut KVec<(u32, DmaMemory)>,
     ) -> Result<Self> {
         // SAFETY: As the caller promises.
-        let mapped = unsafe { Mapped::new(pdev.as_ref(), layout) }?;
+        let mapped = unsafe { DmaMemory::new(pdev.as_ref(), layout) }?;
         let queue = Queue::new(
             (number, STREAM_SEEDABLE),
             &mapped,
-            vectors.of_queue(number)?,
+            vectors.for_queue(number)?,
             Stream {
                 is_running: false,
                 is_closed: false,
@@ -104,8 +104,8 @@ impl Words {
     /// Draws `N` numbers of 32 bits and hands them to `deliver`, which says whether it could deliver
     /// them; it is called under a lock and must not sleep. If it could not, the next draw gets them.
     ///
-    /// This touches nothing but memory that is ours, so it needs no door. Also returns whether the
-    /// device must be woken ([`Words::wake_device`]).
+    /// This touches nothing but memory that is ours, so it needs no [`Revocable`](crate::chardev::Revocable). Also returns whether the
+    /// device must be woken ([`SeedableStream::wake_device`]).
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Words {
     pub(crate) fn draw<const N: usize>(
         &self,
         deliver: impl FnOnce([u32; N]) -> bool,
-    ) -> Result<(Draw, bool)> {
+    ) -> Result<(DrawOutcome, bool)> {
         let mut reader = self.queue.reader().lock();
         let mut numbers = [0; N];
 
@@ -126,7 +126,7 @@ impl Words {
                 reader
                     .more
                     .put_back(numbers.get(..have).unwrap_or_default());
-                return Ok((Draw::Empty, false));
+                return Ok((DrawOutcome::Empty, false));
             };
             if let Some(place) = numbers.get_mut(have) {
                 *place = number;
@@ -137,11 +137,11 @@ impl Words {
 
         if !deliver(numbers) {
             reader.more.put_back(&numbers);
-            return Ok((Draw::Undelivered, wake));
+            return Ok((DrawOutcome::Undelivered, wake));
         }
         // CAST: Lossless.
         reader.more.delivered = reader.more.delivered.wrapping_add(N as u64);
-        Ok((Draw::Delivered, wake))
+        Ok((DrawOutcome::Delivered, wake))
     }
 
     /// Rings the doorbell.
@@ -194,7 +194,7 @@ impl Words {
         drop(reader);
 
         // They asked for an interrupt that will not come.
-        self.queue.events().wake_all();
+        self.queue.wait_queue().wake_all();
         restarted
     }
 

@@ -36,7 +36,7 @@ use kernel::{
 const WORDS: usize = PAGE_SIZE / size_of::<u64>();
 
 /// Whole pages of words that programs can map.
-pub struct SharedWords(VVec<Page>);
+pub struct MmapBuffer(VVec<Page>);
 
 /// Aligned, so that a page of the memory is one of these and holds nothing else.
 #[repr(C, align(4096))]
@@ -44,7 +44,7 @@ struct Page([Atomic<u64>; WORDS]);
 
 const _: () = assert!(size_of::<Page>() == PAGE_SIZE);
 
-impl SharedWords {
+impl MmapBuffer {
     /// Allocates so many pages, filled with zeros.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl SharedWords {
     }
 }
 
-impl Deref for SharedWords {
+impl Deref for MmapBuffer {
     type Target = [[Atomic<u64>; WORDS]];
 
     fn deref(&self) -> &Self::Target {

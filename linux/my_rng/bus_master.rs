@@ -15,7 +15,7 @@ use kernel::{
 };
 
 /// How long a transfer that is under way may take.
-const SETTLE: Delta = Delta::from_millis(10);
+const DMA_SETTLE_TIME: Delta = Delta::from_millis(10);
 
 /// Takes the right to access memory away from a device that could not be told to stop. Returns
 /// whether it can be relied on that it has lost it.
@@ -23,7 +23,7 @@ const SETTLE: Delta = Delta::from_millis(10);
 /// That is so if the device shows it (its command register says so, afterwards), or if the hot-plug
 /// controller has seen it leave. If nothing answers at all, it may be dead, or just very slow: then
 /// nobody knows.
-pub(crate) fn silence(pdev: &pci::Device<Bound>) -> bool {
+pub(crate) fn disable_dma(pdev: &pci::Device<Bound>) -> bool {
     // `pci::Device` is a transparent wrapper of `struct pci_dev`.
     let raw = ptr::from_ref(pdev).cast_mut().cast::<bindings::pci_dev>();
     let mut command: u16 = u16::MAX;
@@ -33,7 +33,7 @@ pub(crate) fn silence(pdev: &pci::Device<Bound>) -> bool {
         bindings::pci_clear_master(raw);
         (*raw).error_state == bindings::pci_channel_io_perm_failure
     };
-    fsleep(SETTLE);
+    fsleep(DMA_SETTLE_TIME);
 
     // SAFETY: As above, and `command` can be written to.
     let failed = unsafe {

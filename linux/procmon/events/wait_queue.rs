@@ -32,9 +32,9 @@ use kernel::{
 
 /// Where readers wait.
 #[pin_data]
-pub(super) struct Bell {
+pub(super) struct ReaderWaitQueue {
     /// Somebody waits, or is about to.
-    awaited: AtomicFlag,
+    has_waiters: AtomicFlag,
     /// Held from raising the flag to sleeping, and from lowering it to waking.
     #[pin]
     lock: SpinLock<()>,
@@ -42,21 +42,21 @@ pub(super) struct Bell {
     waiting: PollCondVar,
 }
 
-impl Bell {
+impl ReaderWaitQueue {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            awaited: AtomicFlag::new(false),
+            has_waiters: AtomicFlag::new(false),
             lock <- new_spinlock!(()),
             waiting <- new_poll_condvar!(),
         })
     }
 
     /// Wakes all who wait. To be called after there is something for them.
-    pub(super) fn ring(&self) {
+    pub(super) fn wake(&self) {
         smp_mb(Full);
-        if self.awaited.load(Relaxed) {
+        if self.has_waiters.load(Relaxed) {
             let _lock = self.lock.lock();
-            self.awaited.store(false, Relaxed);
+            self.has_waiters.store(false, Relaxed);
             self.waiting.notify_all();
         }
     }
@@ -69,7 +69,7 @@ impl Bell {
     pub(super) fn wait(&self, there_is_something: impl Fn() -> bool) -> Result {
         let mut lock = self.lock.lock();
         loop {
-            self.awaited.store(true, Relaxed);
+            self.has_waiters.store(true, Relaxed);
             smp_mb(Full);
             if there_is_something() {
                 return Ok(());
@@ -82,9 +82,9 @@ impl Bell {
 
     /// For `poll(2)`: says that the program waits here, if there is nothing. To be called before
     /// looking whether there is something.
-    pub(super) fn await_in_poll(&self, file: &File, table: &PollTable<'_>) {
+    pub(super) fn register_poll(&self, file: &File, table: &PollTable<'_>) {
         table.register_wait(file, &self.waiting);
-        self.awaited.store(true, Relaxed);
+        self.has_waiters.store(true, Relaxed);
         smp_mb(Full);
     }
 }

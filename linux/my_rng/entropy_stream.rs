@@ -17,12 +17,12 @@ use crate::{
             Piece, //
         },
     },
-    events::Vectors,
-    hardware::Hardware,
-    memory::{
-        Mapped,
-        Pages, //
+    dma_memory::{
+        DmaMemory,
+        QueuePages, //
     },
+    hardware::Hardware,
+    interrupts::IrqVectors,
     queue::{
         Counters,
         Queue,
@@ -42,24 +42,24 @@ use kernel::{
 /// # Invariants
 ///
 /// There is at least one.
-pub(crate) struct Entropy {
+pub(crate) struct EntropyStream {
     queues: KVec<Pin<KBox<Queue<()>>>>,
 }
 
 /// What came out of the queues.
-pub(crate) struct Drawn {
+pub(crate) struct ReadOutcome {
     /// Number of bytes that the sink took.
     pub(crate) bytes: usize,
     /// Whether it left some, which are lost.
     pub(crate) faulted: bool,
 }
 
-impl Entropy {
+impl EntropyStream {
     /// Makes the queues. Their memory goes to `memory`, to be kept until the device has stopped.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if `count` is 0, or those of [`Mapped::new`].
+    /// [`EINVAL`] if `count` is 0, or those of [`DmaMemory::new`].
     ///
     /// # Safety
     ///
@@ -68,14 +68,14 @@ impl Entropy {
         pdev: &pci::Device<Bound>,
         count: u32,
         layout: Layout,
-        vectors: &Vectors<'_>,
-        memory: &mut KVec<(u32, Mapped)>,
+        vectors: &IrqVectors<'_>,
+        memory: &mut KVec<(u32, DmaMemory)>,
     ) -> Result<Self> {
         let mut queues = KVec::new();
         for number in 0..count {
             // SAFETY: As the caller promises.
-            let mapped = unsafe { Mapped::new(pdev.as_ref(), layout) }?;
-            let vector = vectors.of_queue(number)?;
+            let mapped = unsafe { DmaMemory::new(pdev.as_ref(), layout) }?;
+            let vector = vectors.for_queue(number)?;
             queues.push(
                 Queue::new((number, STREAM_ENTROPY), &mapped, vector, ())?,
                 GFP_KERNEL,
@@ -128,19 +128,19 @@ impl Entropy {
         &self,
         hardware: &Hardware<'_>,
         limit: usize,
-        mut sink: impl FnMut(&Pages, Piece) -> usize,
-    ) -> Result<Drawn> {
+        mut sink: impl FnMut(&QueuePages, Piece) -> usize,
+    ) -> Result<ReadOutcome> {
         let mut result = Err(EIO);
-        for queue in self.mine_first() {
+        for queue in self.local_queue_first() {
             let Some(mut reader) = queue.reader().try_lock() else {
-                result = result.or(Ok(Drawn::NOTHING));
+                result = result.or(Ok(ReadOutcome::NOTHING));
                 continue;
             };
             match draw_from(queue, &mut reader, hardware, limit, &mut sink) {
-                Ok(Drawn {
+                Ok(ReadOutcome {
                     bytes: 0,
                     faulted: false,
-                }) => result = result.or(Ok(Drawn::NOTHING)),
+                }) => result = result.or(Ok(ReadOutcome::NOTHING)),
                 Ok(drawn) => return Ok(drawn),
                 Err(_) => (),
             }
@@ -159,7 +159,7 @@ impl Entropy {
         hardware: &Hardware<'_>,
         leave: impl FnOnce() -> bool,
     ) -> Result {
-        self.to_wait_for()?.wait(bytes, hardware, leave)
+        self.queue_to_wait_on()?.wait(bytes, hardware, leave)
     }
 
     /// The queue to wait for: that of this CPU, unless it has failed.
@@ -167,14 +167,14 @@ impl Entropy {
     /// # Errors
     ///
     /// [`EIO`] when all queues have failed.
-    pub(crate) fn to_wait_for(&self) -> Result<&Queue<()>> {
-        self.mine_first()
+    pub(crate) fn queue_to_wait_on(&self) -> Result<&Queue<()>> {
+        self.local_queue_first()
             .find(|queue| !queue.has_failed())
             .ok_or(EIO)
     }
 
     /// All queues, beginning with that of this CPU.
-    fn mine_first(&self) -> impl Iterator<Item = &Queue<()>> {
+    fn local_queue_first(&self) -> impl Iterator<Item = &Queue<()>> {
         // CAST: Lossless, `usize` has at least 32 bits. It does not matter if we are moved to another
         // CPU meanwhile.
         let cpu = CpuId::current().as_u32() as usize;
@@ -184,7 +184,7 @@ impl Entropy {
     }
 }
 
-impl Drawn {
+impl ReadOutcome {
     const NOTHING: Self = Self {
         bytes: 0,
         faulted: false,
@@ -196,9 +196,9 @@ fn draw_from(
     reader: &mut Reader<()>,
     hardware: &Hardware<'_>,
     limit: usize,
-    sink: &mut impl FnMut(&Pages, Piece) -> usize,
-) -> Result<Drawn> {
-    let mut drawn = Drawn::NOTHING;
+    sink: &mut impl FnMut(&QueuePages, Piece) -> usize,
+) -> Result<ReadOutcome> {
+    let mut drawn = ReadOutcome::NOTHING;
 
     while drawn.bytes < limit {
         // A page at a time, so that no more than that is lost if the program's memory is not there.

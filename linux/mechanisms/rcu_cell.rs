@@ -21,7 +21,7 @@
 //!   The value borrows from the guard; copy it out, drop the guard, then copy it to the program.
 //! * *Freeing too early*, or using what was read after `rcu_read_unlock()`: the borrow ends there.
 //! * *Two writers who free the same old value*: it comes out of an atomic exchange, once.
-//! * *Unloading with callbacks under way*: dropping a [`Published`] waits for them.
+//! * *Unloading with callbacks under way*: dropping a [`RcuCell`] waits for them.
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
@@ -46,7 +46,7 @@ use kernel::{
 ///
 /// Grace periods take milliseconds, and a program can write a million times a second: without a
 /// limit, what waits to be freed would fill the memory.
-const MOST_RETIRED: u32 = 16;
+const MAX_RETIRED: u32 = 16;
 
 /// A value that readers see without locks and writers replace as a whole.
 ///
@@ -58,7 +58,7 @@ const MOST_RETIRED: u32 = 16;
 /// `current` is a [`Node`] that came from [`KBox::into_raw`]. What was taken out of it is freed
 /// after a grace period, by a callback that was queued once.
 #[pin_data(PinnedDrop)]
-pub struct Published<T: Send + Sync + 'static> {
+pub struct RcuCell<T: Send + Sync + 'static> {
     current: Atomic<*mut Node<T>>,
     /// How many nodes wait for their grace period. Their callbacks hold a pointer to it.
     retired: Atomic<u32>,
@@ -69,18 +69,18 @@ pub struct Published<T: Send + Sync + 'static> {
 #[repr(C)] // `rcu` comes first, so that a pointer to it is one to the whole.
 struct Node<T> {
     rcu: Opaque<bindings::callback_head>,
-    /// The `retired` of the [`Published`] that it was taken out of.
+    /// The `retired` of the [`RcuCell`] that it was taken out of.
     retired: *const Atomic<u32>,
     value: T,
 }
 
 // SAFETY: The values are used and dropped by whichever thread comes.
-unsafe impl<T: Send + Sync + 'static> Send for Published<T> {}
+unsafe impl<T: Send + Sync + 'static> Send for RcuCell<T> {}
 
 // SAFETY: The values are used by several threads at once, and dropped by whichever thread comes.
-unsafe impl<T: Send + Sync + 'static> Sync for Published<T> {}
+unsafe impl<T: Send + Sync + 'static> Sync for RcuCell<T> {}
 
-impl<T: Send + Sync + 'static> Published<T> {
+impl<T: Send + Sync + 'static> RcuCell<T> {
     /// Publishes the first value.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl<T: Send + Sync + 'static> Published<T> {
         // taken it out. This object outlives the callback: its `drop` waits for all callbacks.
         unsafe { Node::retire(old, &self.retired) };
 
-        if self.retired.load(Relaxed) > MOST_RETIRED {
+        if self.retired.load(Relaxed) > MAX_RETIRED {
             rcu::rcu_barrier();
         }
         Ok(())
@@ -129,7 +129,7 @@ impl<T: Send + Sync + 'static> Published<T> {
 }
 
 #[pinned_drop]
-impl<T: Send + Sync + 'static> PinnedDrop for Published<T> {
+impl<T: Send + Sync + 'static> PinnedDrop for RcuCell<T> {
     fn drop(self: Pin<&mut Self>) {
         // The callbacks use `retired`, and are code of this module.
         rcu::rcu_barrier();
@@ -179,7 +179,7 @@ impl<T> Node<T> {
         let retired = node.retired;
         drop(node);
 
-        // SAFETY: `Published` stays until this callback has run.
+        // SAFETY: `RcuCell` stays until this callback has run.
         unsafe { (*retired).fetch_sub(1u32, Relaxed) };
     }
 }

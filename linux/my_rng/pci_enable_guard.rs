@@ -20,9 +20,9 @@ use kernel::{
 /// # Invariants
 ///
 /// `pci_enable_device_mem()` has succeeded for the device, and was not undone yet.
-pub(crate) struct Enabled<'bound>(&'bound pci::Device<Bound>);
+pub(crate) struct PciEnableGuard<'bound>(&'bound pci::Device<Bound>);
 
-impl<'bound> Enabled<'bound> {
+impl<'bound> PciEnableGuard<'bound> {
     /// Enables the device's memory regions, and lets it access memory and send interrupts.
     ///
     /// # Errors
@@ -30,14 +30,14 @@ impl<'bound> Enabled<'bound> {
     /// Those of `pci_enable_device_mem()`.
     pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>) -> Result<Self> {
         pdev.enable_device_mem()?;
-        // INVARIANT: Enabled above.
+        // INVARIANT: PciEnableGuard above.
         let enabled = Self(pdev);
         pdev.set_master();
         Ok(enabled)
     }
 }
 
-impl Drop for Enabled<'_> {
+impl Drop for PciEnableGuard<'_> {
     fn drop(&mut self) {
         // `pci::Device` is a transparent wrapper of `struct pci_dev`.
         let pdev = ptr::from_ref(self.0).cast_mut().cast::<bindings::pci_dev>();
