@@ -5,7 +5,7 @@ use core::{
     fmt::Write,
     panic::PanicInfo,
     slice,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use exo_logic::symbols::SymbolTable;
@@ -25,7 +25,10 @@ use crate::{
 #[unsafe(link_section = ".ksyms")]
 static SYMBOLS: [u8; exo_logic::symbols::SPACE] = [0xff; exo_logic::symbols::SPACE];
 
-static CRASHED: AtomicBool = AtomicBool::new(false);
+/// No CPU has crashed.
+const NOBODY: usize = usize::MAX;
+/// The CPU that reports a crash.
+static CRASHED: AtomicUsize = AtomicUsize::new(NOBODY);
 
 unsafe extern "C" {
     static __text_start: u8;
@@ -74,15 +77,20 @@ fn back_trace(out: &mut dyn Write, mut frame: u64) {
 
 /// Whether a crash is being reported.
 pub(crate) fn is_crashing() -> bool {
-    CRASHED.load(Ordering::Relaxed)
+    CRASHED.load(Ordering::Relaxed) != NOBODY
 }
 
+/// Whether this is the first crash, which is reported. A crash in the report itself is not, and ends it; another CPU's waits for its end.
 fn begin() -> bool {
-    if CRASHED.swap(true, Ordering::SeqCst) {
-        return false;
+    let me = percpu::cpu_index();
+    match CRASHED.compare_exchange(NOBODY, me, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => {
+            apic::stop_others();
+            true
+        }
+        Err(first) if first == me => false,
+        Err(_) => apic::stop_here(),
     }
-    apic::stop_others();
-    true
 }
 
 fn describe(out: &mut dyn Write) {

@@ -31,6 +31,8 @@ const RING: usize = 4096;
 const MOST_IDLE: usize = 16;
 /// How long a port may take none of the bytes that must go out now, in nanoseconds.
 const PATIENCE_NS: u64 = 500_000_000;
+/// The same in a crash: nothing else waits, and what is not sent is lost.
+const CRASH_PATIENCE_NS: u64 = 3_000_000_000;
 
 struct Inner {
     ring: VecDeque<u8>,
@@ -168,9 +170,9 @@ impl Serial {
     }
 
     /// Sends what is in the ring, then `bytes`, unless the port takes nothing for too long.
-    fn push(&self, inner: &mut Inner, bytes: &[u8]) {
+    fn push(&self, inner: &mut Inner, bytes: &[u8], patience_ns: u64) {
         let mut rest = bytes;
-        let mut deadline = now_ns().saturating_add(PATIENCE_NS);
+        let mut deadline = now_ns().saturating_add(patience_ns);
         loop {
             let (now, later) =
                 rest.split_at_checked(rest.len().min(RING - inner.ring.len())).unwrap_or_default();
@@ -182,7 +184,7 @@ impl Serial {
                 return;
             }
             if inner.ring.len() < before {
-                deadline = now_ns().saturating_add(PATIENCE_NS);
+                deadline = now_ns().saturating_add(patience_ns);
             } else if now_ns() > deadline {
                 return;
             }
@@ -333,13 +335,13 @@ impl CharDevice for Serial {
     }
 
     fn send_now(&self, bytes: &[u8]) {
-        self.push(&mut self.inner.lock(), bytes);
+        self.push(&mut self.inner.lock(), bytes, PATIENCE_NS);
     }
 
     fn send_in_crash(&self, bytes: &[u8]) {
         if let Some(mut inner) = self.inner.try_lock() {
-            self.push(&mut inner, bytes);
-            let deadline = now_ns().saturating_add(PATIENCE_NS);
+            self.push(&mut inner, bytes, CRASH_PATIENCE_NS);
+            let deadline = now_ns().saturating_add(CRASH_PATIENCE_NS);
             // What is in the port when the machine ends is lost.
             while self.status() & TRANSMITTER_EMPTY == 0 && now_ns() < deadline {
                 core::hint::spin_loop();

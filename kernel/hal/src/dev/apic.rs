@@ -2,7 +2,7 @@
 //! Local APICs (timer, messages between CPUs) in xAPIC or x2APIC form, and the IO-APICs (device interrupt lines).
 //! Source: Intel SDM volume 3, chapter 10; 82093AA data sheet.
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use alloc::vec::Vec;
 use x86_64::{instructions::port::Port, registers::model_specific::Msr};
@@ -13,6 +13,7 @@ use crate::{
     cpu::{cpuid, percpu},
     log,
     mm::kernel_map,
+    power,
     sync::SpinLock,
     time,
     trap::vector,
@@ -38,6 +39,7 @@ mod register {
 
 mod command {
     pub(super) const FIXED: u32 = 0x4000;
+    pub(super) const FIXED_TO_OTHERS: u32 = 0xc_4000;
     pub(super) const NMI_TO_OTHERS: u32 = 0xc_4400;
     pub(super) const INIT: u32 = 0x4500;
     pub(super) const STARTUP: u32 = 0x4600;
@@ -55,6 +57,10 @@ const ISA_LINES: u8 = 16;
 /// Timer counts in 2^32 ns.
 static COUNTS_PER_4S: AtomicU64 = AtomicU64::new(0);
 static STOPPING: AtomicBool = AtomicBool::new(false);
+/// How many CPUs have stopped because they were asked to.
+static STOPPED: AtomicUsize = AtomicUsize::new(0);
+/// How long they are given: a virtual CPU may have to wait for one of the host's. Linux's `native_stop_other_cpus` waits as long.
+const TIME_TO_STOP_NS: u64 = 1_000_000_000;
 static IO_APICS: Once<Vec<SpinLock<IoApic>>> = Once::new();
 
 fn read(register: u32) -> u32 {
@@ -180,12 +186,28 @@ pub(crate) fn send_startup(apic_id: u32, page: u8) {
     send_command(apic_id, command::STARTUP | u32::from(page));
 }
 
-/// Stops all other CPUs, whatever they do: for crash reports.
+/// Stops all other CPUs, whatever they do: for crash reports. They are asked by an interrupt first, which none takes while it holds a spin
+/// lock: what they were changing is whole then, and its locks are free. Those that do not come get a non-maskable one.
 pub(crate) fn stop_others() {
     STOPPING.store(true, Ordering::SeqCst);
-    if percpu::cpu_count() > 1 {
+    let others = percpu::cpu_count() - 1;
+    if others == 0 {
+        return;
+    }
+    send_command(0, command::FIXED_TO_OTHERS | u32::from(vector::STOP));
+    let deadline = time::now_ns() + TIME_TO_STOP_NS;
+    while STOPPED.load(Ordering::SeqCst) < others && time::now_ns() < deadline {
+        core::hint::spin_loop();
+    }
+    if STOPPED.load(Ordering::SeqCst) < others {
         send_command(0, command::NMI_TO_OTHERS);
     }
+}
+
+/// This CPU was told to stop, and holds no spin lock.
+pub(crate) fn stop_here() -> ! {
+    STOPPED.fetch_add(1, Ordering::SeqCst);
+    power::stop()
 }
 
 pub(crate) fn is_stopping() -> bool {

@@ -41,6 +41,8 @@ pub mod vector {
     pub const RESCHEDULE: u8 = 0xf1;
     /// Another CPU asks to flush translations.
     pub const SHOOTDOWN: u8 = 0xf2;
+    /// Another CPU reports a crash.
+    pub const STOP: u8 = 0xf3;
     /// The APIC withdrew an interrupt; needs no answer.
     pub const SPURIOUS: u8 = 0xff;
     /// In [`Regs`](super::Regs): not an interrupt but a system call.
@@ -375,6 +377,7 @@ fn take_interrupt(number: u8) {
             apic::end_of_interrupt();
             tlb::answer();
         }
+        vector::STOP => apic::stop_here(),
         vector::SPURIOUS => {}
         vector::DEVICES..vector::DEVICES_END => {
             apic::end_of_interrupt();
