@@ -119,6 +119,8 @@ pub(crate) fn with_little_memory(left: u64, work: impl FnOnce() -> Outcome) -> O
         file.write_all(&piece)?;
     }
     let result = work();
+    // Before this process may be ended again: it would be chosen for what the file has.
+    drop(file);
     std::fs::write(OOM_ADJUST, "0")?;
     result
 }

@@ -29,7 +29,7 @@ use crate::{
         file::{File, MapWish},
         poll::Events,
     },
-    mm::Pages,
+    mm::{LEFT_FOR_FAULTS, Pages},
     sched::wait::{Ended, WaitQueue, wait_on},
     task::current,
 };
@@ -39,8 +39,6 @@ use crate::{
 const MOST_FOR_EACH_PLACE: usize = 4;
 /// … and for a ring of any size.
 const MOST: usize = 16384;
-/// Page frames that must be free for a request to be taken, beyond those for a list of twice as many as there are.
-const FRAMES: usize = 16;
 
 /// Makes room for one request more in a chain, whose length the program chooses.
 fn grow(chain: &mut Vec<Job>) -> Result<()> {
@@ -50,10 +48,10 @@ fn grow(chain: &mut Vec<Job>) -> Result<()> {
     chain.try_reserve(1).map_err(|_| Errno::ENOMEM)
 }
 
-/// Page frames that must be free for one request more than `count`. A list grows by doubling, and the old one goes when the new one is
+/// Page frames that must be free for one request more than `count`, whose own memory is part of those that are left for faults. A list grows by doubling, and the old one goes when the new one is
 /// there.
 fn frames_for(count: usize) -> usize {
-    FRAMES + count * 3 * size_of::<Job>() / PAGE_SIZE
+    LEFT_FOR_FAULTS + count * 3 * size_of::<Job>() / PAGE_SIZE
 }
 
 /// Most requests on their way and completions held back.

@@ -163,7 +163,10 @@ pub fn relieve() {
             let _ = wait::sleep_until(Some(time::now_ns() + PATIENCE_NS));
         }
         // Nobody is left to end but the first program.
-        Relief::Nobody => exit::exit_process(&task, number::SIGKILL),
+        Relief::Nobody => {
+            log!("out of memory: process {} is killed, there is nobody else to end", task.pid);
+            exit::exit_process(&task, number::SIGKILL);
+        }
     }
 }
 
