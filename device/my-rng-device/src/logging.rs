@@ -195,12 +195,12 @@ impl Bucket {
         }
     }
 
-    fn has_one(&self) -> bool {
-        self.level >= 1000
+    fn has(&self, lines: u64) -> bool {
+        self.level >= lines.saturating_mul(1000)
     }
 
-    fn take(&mut self) {
-        self.level = self.level.saturating_sub(1000);
+    fn take(&mut self, lines: u64) {
+        self.level = self.level.saturating_sub(lines.saturating_mul(1000));
     }
 }
 
@@ -220,7 +220,8 @@ impl Budget {
         Self { all: Bucket::new(BURST, PER_SECOND, start), devices: Vec::new(), left_out: 0, start }
     }
 
-    /// Takes a line for that device. Gives how many were left out before it; `None`: so is this one.
+    /// Takes a line for that device, and one more if there is a number of lines left out to be said before it, which this
+    /// gives. `None`: this one is left out, too.
     fn take(&mut self, device: usize, now: Instant) -> Option<u64> {
         let new = Bucket::new(BURST / SHARE, PER_SECOND / SHARE, self.start);
         if self.devices.len() <= device {
@@ -229,13 +230,14 @@ impl Budget {
         let of_device = self.devices.get_mut(device)?;
         of_device.fill(now);
         self.all.fill(now);
+        let lines = if self.left_out > 0 { 2 } else { 1 };
         // What belongs to no device nobody else can cause.
-        if !self.all.has_one() || (device > 0 && !of_device.has_one()) {
+        if !self.all.has(lines) || (device > 0 && !of_device.has(lines)) {
             self.left_out = self.left_out.saturating_add(1);
             return None;
         }
-        of_device.take();
-        self.all.take();
+        of_device.take(lines);
+        self.all.take(lines);
         Some(std::mem::take(&mut self.left_out))
     }
 }
@@ -295,7 +297,7 @@ mod tests {
             logged += said.len() as u64;
             reported += said.iter().sum::<u64>();
             assert_eq!(tried, logged + reported + budget.left_out, "none is forgotten");
-            said.len() as u64
+            said.iter().map(|&left_out| if left_out > 0 { 2_u64 } else { 1 }).sum::<u64>()
         };
         assert_eq!(lines(1, 0, 1000), BURST / SHARE);
         assert_eq!(lines(2, 0, 1000), BURST / SHARE);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{error, info, warn};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -325,16 +325,20 @@ impl Part {
     }
 }
 
-/// Waits for all threads, but not for ever, then reports the first failure.
+/// Waits for all threads, but not for ever, then reports the first failure. The time is counted in pauses of this thread: on
+/// a host with no processor to spare, which the others wait for as well, it is longer.
 fn end(next_event: &Receiver<Event>, parts: Vec<Part>, grace: Duration) -> Result<(), ProcessError> {
-    let start = Instant::now();
+    const PAUSE: Duration = Duration::from_millis(2);
     let is_running = |part: &Part| part.thread.as_ref().is_some_and(|thread| !thread.is_finished());
-    while parts.iter().any(is_running) && start.elapsed() < grace {
+    let mut waited = Duration::ZERO;
+    while parts.iter().any(is_running) && waited < grace {
         // A thread says that it ends a moment before it has.
-        match next_event.recv_timeout(Duration::from_millis(2)) {
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(2)),
+        match next_event.recv_timeout(PAUSE) {
+            Ok(_) => continue,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(PAUSE),
         }
+        waited = waited.saturating_add(PAUSE);
     }
     let outcomes: Vec<_> = parts.into_iter().map(Part::outcome).collect();
     outcomes.into_iter().collect()

@@ -31,8 +31,11 @@ const WATCH: Duration = Duration::from_micros(100);
 const PAUSES: usize = 16;
 
 /// How long not to listen to doorbells after one that was rung for nothing, if there are limits: they do not count what
-/// the host does for such a doorbell, so that there can only be so many.
+/// the host does for such a doorbell, so that there can only be so many. Twice as long after each further one.
 const DEAF: Duration = Duration::from_millis(1);
+
+/// Most times that this is doubled.
+const MAX_DOUBLINGS: u32 = 3;
 
 /// How long to leave a source alone that had nothing.
 const DRY_PAUSE: Duration = Duration::from_millis(100);
@@ -100,6 +103,8 @@ pub(super) struct Worker {
     first: usize,
     /// Until then doorbells are not listened to.
     deaf_until: Option<Instant>,
+    /// Doorbells that were rung for nothing since there was last something to do.
+    in_vain: u32,
     /// Most bytes of `space` that were used since it was erased.
     used: usize,
     activity: Arc<Activity>,
@@ -130,6 +135,7 @@ impl Worker {
             space: Box::new([0; STEP]),
             first: 0,
             deaf_until: None,
+            in_vain: 0,
             used: 0,
             activity,
         }
@@ -303,6 +309,7 @@ impl Worker {
             Step::Worked(work) => {
                 served.idle_since = None;
                 served.rung = false;
+                self.in_vain = 0;
                 self.used = self.used.max(work.bytes);
                 count(shared, number, stream, work);
                 if work.interrupt {
@@ -327,7 +334,8 @@ impl Worker {
                 let in_vain = std::mem::take(&mut served.rung) && shared.limiter.is_limited();
                 if in_vain {
                     served.idle_since = now.checked_sub(WATCH);
-                    self.deaf_until = now.checked_add(DEAF);
+                    self.deaf_until = now.checked_add(DEAF.saturating_mul(1 << self.in_vain));
+                    self.in_vain = self.in_vain.saturating_add(1).min(MAX_DOUBLINGS);
                     self.mailbox.set_deaf(true);
                     shared.counters.doorbells_in_vain.add_one();
                 } else if now.duration_since(since) < WATCH {
