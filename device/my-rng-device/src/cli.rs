@@ -5,7 +5,8 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 use my_rng_abi::registers::DEFAULT_SEED;
 
@@ -13,7 +14,7 @@ use crate::control::protocol::{LogLevel, parse_limit};
 use crate::generators::Kind;
 use crate::limiter::{Limits, NoRate, Rate, parse_bytes};
 use crate::sandbox::Mode;
-use crate::shared::InterruptKind;
+use crate::shared::{InterruptKind, Personality};
 use crate::stream::PowerOn;
 use crate::workers;
 
@@ -54,6 +55,10 @@ pub struct Options {
     /// Seed of the seedable stream at power-on and after a reset, decimal or 0x…
     #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED, value_parser = parse_seed)]
     pub seed: u32,
+
+    /// What the devices are to their guests
+    #[arg(long, value_name = "NAME", value_enum, default_value_t)]
+    pub personality: Personality,
 
     /// Offer the classic registers alone: no queues, no one-shot transfers, no interrupts
     ///
@@ -204,6 +209,27 @@ impl Options {
             seed: self.seed,
             queues: !self.classic,
             interrupts: self.interrupts,
+            personality: self.personality,
+        }
+    }
+
+    /// Finds options that do not go together, beyond what their definitions say.
+    ///
+    /// # Errors
+    /// Which.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        let conflict = |text: &str| Err(Self::command().error(ErrorKind::ArgumentConflict, text));
+        match (self.personality, self.interrupts) {
+            (Personality::Virtio, _) if self.classic => {
+                conflict("a virtio device has no classic registers: --classic is for --personality native")
+            }
+            (Personality::Virtio, InterruptKind::Msi) => {
+                conflict("a virtio device knows no MSI: --interrupts msix or intx")
+            }
+            (Personality::Native, InterruptKind::Intx) => {
+                conflict("--interrupts intx is for --personality virtio: msix or msi")
+            }
+            _ => Ok(()),
         }
     }
 
@@ -250,7 +276,6 @@ fn parse_seed(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn parse(arguments: &[&str]) -> Result<Options, clap::Error> {
         Options::try_parse_from([&["my-rng-device"], arguments].concat())
@@ -296,6 +321,28 @@ mod tests {
             assert!(parse(wrong).is_err());
         }
         assert!(parse(&["limit", "--control", "/c", "--bytes-per-second", "x"]).is_err());
+    }
+
+    #[test]
+    fn a_personality_has_its_own_interrupts() {
+        let check = |arguments: &[&str]| parse(&[&["--socket", "/a"], arguments].concat()).unwrap().check();
+        for right in [
+            &["--personality", "virtio"][..],
+            &["--personality", "virtio", "--interrupts", "intx"],
+            &["--interrupts", "msi"],
+            &["--classic"],
+        ] {
+            assert!(check(right).is_ok(), "{right:?}");
+        }
+        for wrong in [
+            &["--personality", "virtio", "--interrupts", "msi"][..],
+            &["--personality", "virtio", "--classic"],
+            &["--interrupts", "intx"],
+        ] {
+            let error = check(wrong).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong:?}");
+            assert!(error.to_string().contains("--"), "{error}");
+        }
     }
 
     #[test]

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use log::info;
 use my_rng_abi::registers as abi;
 use vfio_user_server::pci::{ConfigSpace, EXPRESS_CONFIG_SPACE_SIZE, Identity, MsixTable};
-use vfio_user_server::{Client, Device, Errno, IrqIndex, Irqs, Region, RegionInfo, Regions};
+use vfio_user_server::{Client, Device, Errno, Irqs, Region, RegionInfo, Regions};
 
 use crate::access;
+use crate::msix;
 use crate::registers::Registers;
-use crate::shared::{InterruptKind, Shared, VECTORS};
+use crate::shared::{InterruptKind, Personality, Shared, VECTORS};
+use crate::virtio::device::VirtioDevice;
 use crate::workers::Workers;
 
 /// The base address register of the MSI-X table, apart from the registers: a monitor keeps the table itself and may map
@@ -21,6 +23,14 @@ const MSIX_BAR: u8 = 1;
 const MSIX_BAR_SIZE: u32 = 4096;
 /// Where the pending bits are in it; the table is at its start.
 const PENDING_BITS: u32 = 0x800;
+
+/// The device that [`PowerOn::personality`](crate::stream::PowerOn::personality) says.
+pub fn of_personality(shared: Arc<Shared>, workers: Workers) -> Box<dyn Device + Send> {
+    match shared.power_on.personality {
+        Personality::Native => Box::new(RngDevice::new(shared, workers)),
+        Personality::Virtio => Box::new(VirtioDevice::new(shared, workers)),
+    }
+}
 
 /// A my_rng device.
 #[derive(Debug)]
@@ -50,27 +60,10 @@ impl RngDevice {
                 })
             }
             Some(kind @ InterruptKind::Msi) => config.with_msi(kind.vectors()),
-            None => config,
+            // This personality has no use for the pin.
+            Some(InterruptKind::Intx) | None => config,
         };
         Self { registers: Registers::new(shared.clone()), shared, config, workers, client: None }
-    }
-
-    /// The table is the monitor's; what it asks the device for are the pending bits.
-    fn read_msix(&self, offset: u64, data: &mut [u8]) {
-        data.fill(0);
-        let Some(client) = &self.client else { return };
-        for (byte, place) in data.iter_mut().zip(offset..) {
-            let Some(first) = place.checked_sub(PENDING_BITS.into()).and_then(|byte| byte.checked_mul(8))
-            else {
-                continue;
-            };
-            for bit in 0..8 {
-                let vector = u32::try_from(first + bit).ok().filter(|&vector| vector < VECTORS.into());
-                if vector.is_some_and(|vector| client.interrupts.is_pending(IrqIndex::Msix, vector)) {
-                    *byte |= 1 << bit;
-                }
-            }
-        }
     }
 
     fn write_config(&mut self, offset: u64, data: &[u8]) {
@@ -110,7 +103,7 @@ impl Device for RngDevice {
     fn region_read(&mut self, region: Region, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
         match region {
             Region::Bar0 => access::read(&mut self.registers, offset, data),
-            Region::Bar1 => self.read_msix(offset, data),
+            Region::Bar1 => msix::read(self.client.as_ref(), (PENDING_BITS, VECTORS), offset, data),
             Region::Config => self.config.read(usize::try_from(offset).unwrap_or(usize::MAX), data),
             _ => return Err(Errno::INVAL), // The server knows that there is no other region.
         }
@@ -152,7 +145,8 @@ impl Device for RngDevice {
 
 /// The interrupts of a device, if it has any.
 fn interrupts(shared: &Shared) -> Option<InterruptKind> {
-    shared.power_on.queues.then_some(shared.power_on.interrupts)
+    let kind = shared.power_on.queues.then_some(shared.power_on.interrupts);
+    kind.filter(|&kind| kind != InterruptKind::Intx)
 }
 
 #[cfg(test)]
@@ -160,7 +154,7 @@ mod tests {
     use super::*;
     use crate::stream::PowerOn;
     use std::num::NonZero;
-    use vfio_user_server::Shutdown;
+    use vfio_user_server::{IrqIndex, Shutdown};
 
     fn device(power_on: PowerOn) -> RngDevice {
         let shared = Arc::new(Shared::new(power_on));

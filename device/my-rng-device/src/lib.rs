@@ -9,7 +9,8 @@
 //! | [`queue`] | the device's side of a queue: as pure | [`memory`], the guest's |
 //! | [`limiter`], [`budget`], [`metrics`] | how much a guest may take, and what it took | |
 //! | [`workers`] | the threads that serve the queues | all of these |
-//! | [`device`] | the glue: regions, interrupts, reset | vfio-user |
+//! | [`device`], [`msix`] | the glue: regions, interrupts, reset | vfio-user |
+//! | [`virtio`] | the other personality, a virtio entropy device | the same as queues, registers and device |
 //! | [`driver`], [`mod@bench`] | the other side of a queue, and measurements with it | workers |
 //! | [`control`] | the control socket, both sides | what devices share |
 //! | [`logging`], [`watchdog`] | lines that nobody waits for; who does not get on | |
@@ -39,6 +40,7 @@ pub mod limiter;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
+pub mod msix;
 pub mod notify;
 pub mod process;
 pub mod queue;
@@ -46,5 +48,6 @@ pub mod registers;
 pub mod sandbox;
 pub mod shared;
 pub mod stream;
+pub mod virtio;
 pub mod watchdog;
 pub mod workers;

@@ -20,6 +20,9 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Err(error) = options.check() {
+        error.exit();
+    }
     logging::init(options.log_level());
     let outcome = match &options.command {
         None => process::run(&options).map_err(Into::into),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vfio_user_server::{DmaAccess, DmaError, DmaHandle};
+use vfio_user_server::{DmaAccess, DmaError, DmaHandle, GuestSlice};
 
 /// An address where no memory is, or memory that has just gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,18 @@ pub trait Memory {
     /// # Errors
     /// [`NoMemory`].
     fn store(&mut self, address: u64, value: u32) -> Result<(), NoMemory>;
+
+    /// Loads the little-endian number at `address`, a multiple of 2.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    fn load16(&mut self, address: u64) -> Result<u16, NoMemory>;
+
+    /// Stores a little-endian number at `address`, a multiple of 2.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    fn store16(&mut self, address: u64, value: u16) -> Result<(), NoMemory>;
 
     /// Copies out of guest memory.
     ///
@@ -57,6 +69,37 @@ impl SharedMemory {
         Self { handle, waits_for_client }
     }
 
+    /// Loads the bytes of a number, in one access where that can be.
+    fn load_number<const N: usize>(
+        &mut self,
+        address: u64,
+        load: impl FnOnce(&GuestSlice<'_>) -> Result<[u8; N], DmaError>,
+    ) -> Result<[u8; N], NoMemory> {
+        match self.handle.with_slice(address, N, DmaAccess::Read, load) {
+            Err(DmaError::NotDirect) | Ok(Err(DmaError::Misaligned)) => {
+                let mut bytes = [0; N];
+                self.by_message(|handle| handle.read(address, &mut bytes))?;
+                Ok(bytes)
+            }
+            load => load.and_then(|bytes| bytes).map_err(no_memory),
+        }
+    }
+
+    /// Stores a number, in one access where that can be.
+    fn store_number<const N: usize>(
+        &mut self,
+        address: u64,
+        bytes: [u8; N],
+        store: impl FnOnce(&GuestSlice<'_>) -> Result<(), DmaError>,
+    ) -> Result<(), NoMemory> {
+        match self.handle.with_slice(address, N, DmaAccess::Write, store) {
+            Err(DmaError::NotDirect) | Ok(Err(DmaError::Misaligned)) => {
+                self.by_message(|handle| handle.write(address, &bytes))
+            }
+            store => store.and_then(|done| done).map_err(no_memory),
+        }
+    }
+
     /// Does what cannot be done directly, by messages to the client.
     fn by_message(
         &mut self,
@@ -76,29 +119,25 @@ fn no_memory(error: DmaError) -> NoMemory {
 
 impl Memory for SharedMemory {
     fn load(&mut self, address: u64) -> Result<u32, NoMemory> {
-        let load = self.handle.with_slice(address, size_of::<u32>(), DmaAccess::Read, |slice| {
-            slice.load_u32(0, Ordering::Acquire).map(u32::from_le)
-        });
-        match load {
-            Err(DmaError::NotDirect) | Ok(Err(DmaError::Misaligned)) => {
-                let mut bytes = [0; size_of::<u32>()];
-                self.by_message(|handle| handle.read(address, &mut bytes))?;
-                Ok(u32::from_le_bytes(bytes))
-            }
-            load => load.and_then(|value| value).map_err(no_memory),
-        }
+        self.load_number(address, |slice| slice.load_u32(0, Ordering::Acquire).map(u32::to_ne_bytes))
+            .map(u32::from_le_bytes)
     }
 
     fn store(&mut self, address: u64, value: u32) -> Result<(), NoMemory> {
-        let store = self.handle.with_slice(address, size_of::<u32>(), DmaAccess::Write, |slice| {
-            slice.store_u32(0, value.to_le(), Ordering::Release)
-        });
-        match store {
-            Err(DmaError::NotDirect) | Ok(Err(DmaError::Misaligned)) => {
-                self.by_message(|handle| handle.write(address, &value.to_le_bytes()))
-            }
-            store => store.and_then(|done| done).map_err(no_memory),
-        }
+        let value = value.to_le();
+        let store = |slice: &GuestSlice<'_>| slice.store_u32(0, value, Ordering::Release);
+        self.store_number(address, value.to_ne_bytes(), store)
+    }
+
+    fn load16(&mut self, address: u64) -> Result<u16, NoMemory> {
+        self.load_number(address, |slice| slice.load_u16(0, Ordering::Acquire).map(u16::to_ne_bytes))
+            .map(u16::from_le_bytes)
+    }
+
+    fn store16(&mut self, address: u64, value: u16) -> Result<(), NoMemory> {
+        let value = value.to_le();
+        let store = |slice: &GuestSlice<'_>| slice.store_u16(0, value, Ordering::Release);
+        self.store_number(address, value.to_ne_bytes(), store)
     }
 
     fn read(&mut self, address: u64, to: &mut [u8]) -> Result<(), NoMemory> {

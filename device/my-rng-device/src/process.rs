@@ -19,7 +19,7 @@ use vfio_user_server::{BindError, Limits, Listener, Server, ServerError, Shutdow
 use crate::activation;
 use crate::cli::Options;
 use crate::control::{self, Controlled};
-use crate::device::RngDevice;
+use crate::device;
 use crate::limiter::Limiter;
 use crate::logging;
 use crate::notify::Manager;
@@ -226,7 +226,7 @@ fn serve(
     let share = ADDRESSES / common.devices.max(1);
     let max_dma_size = defaults.max_dma_size.min(share);
     let release = Duration::from_secs(options.release);
-    let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers))
+    let mut server = Server::new(listener, device::of_personality(shared.clone(), workers))
         .with_limits(defaults.with_max_dma_size(max_dma_size).with_release(release));
     server.prepare().map_err(|error| ProcessError::Server { socket: socket.clone(), error })?;
     let health = Arc::<Health>::default();

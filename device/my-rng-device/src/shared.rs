@@ -13,6 +13,7 @@ use crate::budget::Budget;
 use crate::limiter::Limiter;
 use crate::metrics::{Counters, QueueCounters};
 use crate::stream::{PowerOn, SeedableStream};
+use crate::virtio::signals::{Sent, Signals};
 use crate::watchdog::Caller;
 
 /// Queues of a device: enough for one a processor on most virtual machines, beside those of programs that map one.
@@ -30,14 +31,17 @@ pub enum InterruptKind {
     Msix,
     /// MSI, 32 vectors, for machines that unplug the device
     Msi,
+    /// The pin alone, for machines that unplug a virtio device
+    Intx,
 }
 
 impl InterruptKind {
-    /// How many vectors there are.
+    /// How many vectors the native personality has.
     pub fn vectors(self) -> u16 {
         match self {
             Self::Msix => VECTORS,
             Self::Msi => MSI_VECTORS,
+            Self::Intx => 0,
         }
     }
 
@@ -46,8 +50,20 @@ impl InterruptKind {
         match self {
             Self::Msix => IrqIndex::Msix,
             Self::Msi => IrqIndex::Msi,
+            Self::Intx => IrqIndex::Intx,
         }
     }
+}
+
+/// What a device is to its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Personality {
+    /// 1234:cafe, with registers, queues and streams of its own
+    #[default]
+    Native,
+    /// 1af4:1044, a virtio entropy device, for guests without a driver for the other one
+    Virtio,
 }
 
 /// Whether a queue runs.
@@ -129,6 +145,8 @@ pub struct Shared {
     pub one_shot: OneShotCell,
     /// How much the guest may take.
     pub limiter: Budget,
+    /// What a virtio device and its workers both see.
+    pub signals: Signals,
     /// What the device counts.
     pub counters: Counters,
     /// Set by a worker that panicked.
@@ -150,6 +168,7 @@ impl Shared {
             queues: std::array::from_fn(|_| QueueCell::default()),
             one_shot: OneShotCell::default(),
             limiter: Budget::default(),
+            signals: Signals::default(),
             counters: Counters::default(),
             failed: AtomicBool::new(false),
             number: None,
@@ -177,6 +196,15 @@ impl Shared {
     /// The seedable stream. Whoever draws holds it, for at most some ten microseconds.
     pub fn stream(&self) -> MutexGuard<'_, SeedableStream> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an interrupt.
+    pub fn count_interrupt(&self, sent: Sent) {
+        match sent {
+            Sent::Yes => self.counters.interrupts.add_one(),
+            Sent::No => self.counters.interrupts_unassigned.add_one(),
+            Sent::NotWanted => {}
+        }
     }
 
     /// A queue.

@@ -2,7 +2,7 @@
 //! The seedable stream: one for each device, drawn from in order by registers, queues and one-shot transfers.
 
 use crate::generators::{Generator, Kind};
-use crate::shared::InterruptKind;
+use crate::shared::{InterruptKind, Personality};
 
 /// How a device starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct PowerOn {
     pub queues: bool,
     /// How it interrupts, if it does.
     pub interrupts: InterruptKind,
+    /// What it is to its guest.
+    pub personality: Personality,
 }
 
 impl Default for PowerOn {
@@ -24,6 +26,7 @@ impl Default for PowerOn {
             seed: my_rng_abi::registers::DEFAULT_SEED,
             queues: true,
             interrupts: InterruptKind::default(),
+            personality: Personality::default(),
         }
     }
 }

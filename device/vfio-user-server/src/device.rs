@@ -53,6 +53,37 @@ pub trait Device {
     fn client_left(&mut self) {}
 }
 
+/// A device that is chosen while the program runs.
+impl<D: Device + ?Sized> Device for Box<D> {
+    fn regions(&self) -> Regions {
+        (**self).regions()
+    }
+
+    fn irqs(&self) -> Irqs {
+        (**self).irqs()
+    }
+
+    fn region_read(&mut self, region: Region, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
+        (**self).region_read(region, offset, data)
+    }
+
+    fn region_write(&mut self, region: Region, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        (**self).region_write(region, offset, data)
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+
+    fn client_joined(&mut self, client: &Client) {
+        (**self).client_joined(client);
+    }
+
+    fn client_left(&mut self) {
+        (**self).client_left();
+    }
+}
+
 /// What a device can use of the client that is connected.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

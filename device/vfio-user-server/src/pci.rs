@@ -75,7 +75,8 @@ const MSI_VECTORS_MAX: u16 = 32;
 /// Identity of the MSI-X capability (PCI Local Bus Specification 3.0, section 6.8.2).
 const CAPABILITY_MSIX: u8 = 0x11;
 /// Bits of MSI-X's message control that a guest can set: function mask and enable.
-const MSIX_CONTROL_WRITABLE: u16 = (1 << 14) | (1 << 15);
+const MSIX_CONTROL_WRITABLE: u16 = (1 << 14) | MSIX_ENABLE;
+const MSIX_ENABLE: u16 = 1 << 15;
 /// Most vectors of an MSI-X table.
 const MSIX_VECTORS_MAX: u16 = 2048;
 /// Bytes of an entry of the table.
@@ -181,6 +182,8 @@ pub struct ConfigSpace {
     bars: [u64; 6],
     msi_vectors: u16,
     msix: Option<MsixTable>,
+    /// Where the capability for MSI-X is.
+    msix_capability: Option<usize>,
 }
 
 impl ConfigSpace {
@@ -196,6 +199,7 @@ impl ConfigSpace {
             bars: [0; 6],
             msi_vectors: 0,
             msix: None,
+            msix_capability: None,
         };
         let [interface, subclass, base, _] = identity.class.to_le_bytes();
         new.set(VENDOR_ID, &identity.vendor.to_le_bytes());
@@ -356,7 +360,7 @@ impl ConfigSpace {
     /// program's own numbers.
     #[must_use]
     pub fn with_msix(mut self, msix: &MsixTable) -> Self {
-        self.msix = Some(*msix);
+        (self.msix, self.msix_capability) = (Some(*msix), Some(self.free));
         let MsixTable { vectors, table, pending_bits } = *msix;
         assert!((1..=MSIX_VECTORS_MAX).contains(&vectors), "an MSI-X table cannot have {vectors} entries");
         let place = |(bar, offset): (u8, u32)| {
@@ -415,6 +419,13 @@ impl ConfigSpace {
     /// Where table and pending bits of MSI-X are, if there are any.
     pub fn msix(&self) -> Option<MsixTable> {
         self.msix
+    }
+
+    /// Whether the guest has enabled MSI-X. A client that keeps the capability itself may not say so; then it has assigned
+    /// eventfds ([`Interrupts::is_assigned`](crate::Interrupts::is_assigned)).
+    pub fn is_msix_enabled(&self) -> bool {
+        let control = self.msix_capability.map_or(0, |at| u16::from_le_bytes(self.get(at + 2)));
+        control & MSIX_ENABLE != 0
     }
 
     fn note_bar(&mut self, index: usize, size: u64) {
@@ -533,7 +544,9 @@ mod tests {
         let mut config = config().with_msix(&msix);
         let expected = [0x11, 0, 32, 0, 1, 0, 0, 0, 1, 8, 0, 0];
         assert_eq!(config.get(FIRST_CAPABILITY), expected);
+        assert!(!config.is_msix_enabled());
         config.write(FIRST_CAPABILITY, &[0xff; 12]);
+        assert!(config.is_msix_enabled());
         assert_eq!(config.get(FIRST_CAPABILITY), [0x11, 0, 32, 0xc0, 1, 0, 0, 0, 1, 8, 0, 0]);
     }
 

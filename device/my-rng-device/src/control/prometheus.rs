@@ -156,6 +156,7 @@ pub(super) mod tests {
     use crate::control::protocol::QueueStatus;
     use crate::limiter::{Limits, Rate};
     use crate::metrics::{CountersSnapshot, QueueCountersSnapshot};
+    use crate::shared::Personality;
     use std::collections::HashSet;
 
     fn server_counters() -> vfio_user_server::CountersSnapshot {
@@ -180,6 +181,7 @@ pub(super) mod tests {
             unclosed_descriptors: 2,
             closing_seconds: 3,
             generator: "glibc".to_owned(),
+            personality: Personality::Native,
             classic: false,
             limits: Limits { bytes: Some(Rate::new(1000)), operations: None },
             counters: CountersSnapshot { doorbells: 7, ..Default::default() },

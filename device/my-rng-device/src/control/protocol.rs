@@ -19,7 +19,7 @@ use vfio_user_server::CountersSnapshot as ServerCounters;
 
 use crate::limiter::{Limits, NoRate, Rate};
 use crate::metrics::{CountersSnapshot, QueueCountersSnapshot};
-use crate::shared::RunState;
+use crate::shared::{Personality, RunState};
 
 /// Most bytes of a request, with its newline.
 pub const MAX_REQUEST: usize = 4096;
@@ -184,6 +184,9 @@ pub struct DeviceStatus {
     pub closing_seconds: u64,
     /// The generator of the seedable stream at the moment.
     pub generator: String,
+    /// What it is to its guest.
+    #[serde(default)]
+    pub personality: Personality,
     /// Whether there are only the classic registers.
     pub classic: bool,
     /// Its limits.

@@ -229,6 +229,7 @@ impl Controlled {
             unclosed_descriptors: self.server.unclosed_descriptors(),
             closing_seconds: self.server.closing_for().map_or(0, |closing| closing.as_secs()),
             generator: self.shared.stream().kind().to_string(),
+            personality: self.shared.power_on.personality,
             classic: !self.shared.power_on.queues,
             limits: self.shared.limiter.limits(),
             counters: self.shared.counters.snapshot(),

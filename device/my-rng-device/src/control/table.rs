@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::protocol::{DeviceStatus, QueueStatus, Status};
+use crate::shared::Personality;
 
 /// The status as text.
 pub fn render(status: &Status) -> String {
@@ -40,8 +41,13 @@ fn write_device(text: &mut String, device: &DeviceStatus) -> std::fmt::Result {
             device.unclosed_descriptors, device.closing_seconds
         )?;
     }
-    let classic = if device.classic { ", classic registers only" } else { "" };
-    writeln!(text, "  generator  {}{classic}", device.generator)?;
+    match device.personality {
+        Personality::Native => {
+            let classic = if device.classic { ", classic registers only" } else { "" };
+            writeln!(text, "  generator  {}{classic}", device.generator)?;
+        }
+        Personality::Virtio => writeln!(text, "  virtio     a virtio entropy device")?,
+    }
     writeln!(text, "  limits     {}", device.limits)?;
     let counters = device.counters.each().chain(device.server.each());
     for (name, meaning, count) in counters {

@@ -76,6 +76,16 @@ impl Memory for Guest {
         Ok(())
     }
 
+    fn load16(&mut self, address: u64) -> Result<u16, NoMemory> {
+        self.range(address, 2).map(|range| u16::from_le_bytes(self.bytes[range].try_into().unwrap()))
+    }
+
+    fn store16(&mut self, address: u64, value: u16) -> Result<(), NoMemory> {
+        let range = self.range(address, 2)?;
+        self.bytes[range].copy_from_slice(&value.to_le_bytes());
+        Ok(())
+    }
+
     fn read(&mut self, address: u64, to: &mut [u8]) -> Result<(), NoMemory> {
         to.copy_from_slice(&self.bytes[self.range(address, to.len())?]);
         Ok(())

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use vfio_user_server::Client;
 
-use crate::registers::{OneShot, SetUp, Vector};
+use super::ring::RingSetUp;
+use crate::registers::{OneShot, Vector};
 use crate::shared::{QUEUES, VECTORS};
 
 /// What a worker is told.
@@ -21,7 +22,7 @@ pub(super) enum Command {
     /// Forget the client, then say so.
     Leave(SyncSender<()>),
     /// Serve this queue.
-    Start(usize, SetUp),
+    Start(usize, RingSetUp),
     /// Let go of this queue.
     Stop(usize),
     /// Let go of everything, then say so.

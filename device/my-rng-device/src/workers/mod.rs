@@ -6,6 +6,7 @@
 
 mod activity;
 mod mailbox;
+mod ring;
 mod worker;
 
 use std::io;
@@ -21,8 +22,10 @@ use vfio_user_server::{Client, Shutdown};
 use crate::limiter::Limits;
 use crate::registers::Effect;
 use crate::shared::{QUEUES, QueueCell, Shared};
+use crate::virtio::virtqueue;
 pub use activity::Activity;
 use mailbox::{Command, Mailbox};
+use ring::RingSetUp;
 use worker::Worker;
 
 /// Most workers that a device has without being told: more than these cannot be fed by most guests.
@@ -94,14 +97,21 @@ impl Workers {
     /// Does what a register write asked for. Returns at once.
     pub fn act(&self, effect: Effect) {
         match effect {
-            Effect::Start(queue, set_up) => {
-                self.of(queue, |worker| worker.send(Command::Start(queue, set_up)))
-            }
+            Effect::Start(queue, set_up) => self.serve(queue, RingSetUp::Native(set_up)),
             Effect::Stop(queue) => self.of(queue, |worker| worker.send(Command::Stop(queue))),
             Effect::Doorbell(queue) => self.of(queue, |worker| worker.ring(queue)),
             Effect::OneShot(transfer) => self.of(0, |worker| worker.send(Command::OneShot(transfer))),
             Effect::Interrupt(vector) => self.of(0, |worker| worker.interrupt(vector)),
         }
+    }
+
+    /// Serves a virtqueue from now on, whose state is [`RunState::Running`](crate::shared::RunState::Running) already.
+    pub fn start_virtqueue(&self, queue: usize, set_up: virtqueue::SetUp) {
+        self.serve(queue, RingSetUp::Virtio(set_up));
+    }
+
+    fn serve(&self, queue: usize, set_up: RingSetUp) {
+        self.of(queue, |worker| worker.send(Command::Start(queue, set_up)));
     }
 
     /// What each worker shows of its work.

@@ -14,14 +14,16 @@ use vfio_user_server::{Interrupts, Shutdown};
 
 use super::activity::Activity;
 use super::mailbox::{Command, Mailbox};
+use super::ring::{Ring, RingSetUp};
 use crate::budget::{Budget, Places};
 use crate::entropy::{EntropyStream, erase};
 use crate::limiter::Amount;
 use crate::logging;
 use crate::memory::{Memory, SharedMemory};
-use crate::queue::{CUT, Fault, Limit, Queue, STEP, Source, SourceDry, Step, Work};
-use crate::registers::{OneShot, SetUp, Stream, Vector};
+use crate::queue::{CUT, Fault, Limit, STEP, Source, SourceDry, Step, Work};
+use crate::registers::{OneShot, Stream, Vector};
 use crate::shared::{RunState, Shared};
+use crate::virtio::signals::Cause;
 
 /// How long a queue without work is watched before it sleeps. A doorbell costs a guest some ten microseconds of its
 /// processor, and the wake-up as much again, so that watching longer than this costs more than it saves.
@@ -44,7 +46,7 @@ const DRY_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 struct Served {
     number: usize,
-    queue: Queue,
+    queue: Ring,
     idle_since: Option<Instant>,
     /// Where it waits for a limit.
     place: Places,
@@ -247,14 +249,14 @@ impl Worker {
         }
     }
 
-    fn start(&mut self, number: usize, set_up: SetUp) {
+    fn start(&mut self, number: usize, set_up: RingSetUp) {
         let Some((memory, _)) = &mut self.client else { return self.set_off(number) };
-        match Queue::start(set_up, memory) {
+        match Ring::start(set_up, memory) {
             Ok(queue) => {
                 let place = Places::default();
                 self.queues.push(Served { number, queue, idle_since: None, place, rung: false });
             }
-            Err(fault) => self.fail(number, &set_up, fault),
+            Err(fault) => self.fail(number, set_up, fault),
         }
     }
 
@@ -298,8 +300,8 @@ impl Worker {
         if served.queue.is_asleep() {
             return Ok(Next::Sleep(None));
         }
-        let stream = served.queue.set_up().stream;
-        let vector = served.queue.set_up().vector;
+        let set_up = served.queue.set_up();
+        let stream = set_up.stream();
         let mut source = Tap { stream, shared, entropy };
         let was_waiting = served.place.taken().is_some();
         let mut limit = Waiting { limiter: &shared.limiter, place: &mut served.place };
@@ -316,7 +318,7 @@ impl Worker {
                     if let Some(cell) = shared.queue(number) {
                         cell.counters.interrupts.add_one();
                     }
-                    self.interrupt(vector);
+                    self.interrupt_for(set_up, Cause::Queue);
                 }
                 Ok(Next::Work)
             }
@@ -413,18 +415,30 @@ impl Worker {
     }
 
     /// Tells the guest that a queue has stopped.
-    fn fail(&mut self, number: usize, set_up: &SetUp, fault: Fault) {
+    fn fail(&mut self, number: usize, set_up: RingSetUp, fault: Fault) {
         debug!("queue {number} stopped: {fault:?}");
         self.shared.counters.queue_errors.add_one();
         if let Some((memory, _)) = &mut self.client {
-            Queue::fail(set_up, fault, memory);
+            set_up.fail(fault, memory, &self.shared);
         }
         if let Some(cell) = self.shared.queue(number) {
             cell.counters.errors.add_one();
             cell.set_state(RunState::Off);
         }
-        self.shared.raise_status(abi::STATUS_QUEUE_ERROR);
-        self.interrupt(set_up.vector);
+        if matches!(set_up, RingSetUp::Native(_)) || self.shared.signals.needs_reset() {
+            self.interrupt_for(set_up, Cause::Config);
+        }
+    }
+
+    /// Interrupts as the queue's personality does.
+    fn interrupt_for(&self, set_up: RingSetUp, cause: Cause) {
+        match (set_up, &self.client) {
+            (RingSetUp::Native(set_up), _) => self.interrupt(set_up.vector),
+            (RingSetUp::Virtio(_), Some((_, interrupts))) => {
+                self.shared.count_interrupt(self.shared.signals.send(cause, interrupts));
+            }
+            (RingSetUp::Virtio(_), None) => {}
+        }
     }
 
     fn interrupt(&self, vector: Vector) {

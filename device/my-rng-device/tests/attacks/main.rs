@@ -17,14 +17,18 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::client::{BAR0, Client, GET_INFO, NO_REPLY, SET_IRQS, VERSION, header, write};
+use common::client::{BAR0, Client, GET_INFO, NO_REPLY, REGION_WRITE, SET_IRQS, VERSION, header, write};
 use common::program::PATIENCE;
 use common::queue::Machine;
+use common::virtio;
 use my_rng_abi::registers;
 use my_rng_device::control::client as control;
 use my_rng_device::control::protocol::LimitChange;
+use my_rng_device::virtio::layout::NOTIFY;
+use my_rng_device::virtio::transport::FEATURES;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::pwrite;
 use rustix::net::sockopt::set_socket_linger;
 use setup::{Setup, expect, processor_time, promised};
 
@@ -289,7 +293,7 @@ fn at_a_limit_of_next_to_nothing_doorbells_buy_no_processor_time() {
             while start.elapsed() < Duration::from_secs(2) {
                 for number in [0, 1] {
                     let doorbell = write(BAR0, registers::DOORBELL as u64, &u32::to_le_bytes(number));
-                    machine.client.send(common::client::REGION_WRITE, NO_REPLY, &doorbell, &[]);
+                    machine.client.send(REGION_WRITE, NO_REPLY, &doorbell, &[]);
                     rung += 1;
                 }
                 std::thread::sleep(Duration::from_micros(50));
@@ -300,6 +304,52 @@ fn at_a_limit_of_next_to_nothing_doorbells_buy_no_processor_time() {
                 format!("{rung} doorbells took {share:.3} of a processor; a queue waits: {waits}")
             })?;
         }
+        setup.unharmed()
+    });
+}
+
+/// Chains as long as they can be, doorbells that nobody waits for, a queue that is changed while it works, indexes that jump.
+#[test]
+fn a_storm_of_a_hostile_virtio_driver_hurts_nobody() {
+    promised(|| {
+        let setup = Setup::start(&["--personality", "virtio"]);
+        let mut machine = virtio::Machine::over(Client::connect(&setup.a));
+        for round in 0..20_u16 {
+            machine.initialize(FEATURES);
+            for place in 0..virtio::SIZE {
+                let flags = virtio::WRITE | if place + 1 < virtio::SIZE { virtio::NEXT } else { 0 };
+                machine.describe(place, (virtio::BUFFERS + u64::from(round), 32 << 10, flags, place + 1));
+            }
+            for bell in 0..500_u16 {
+                let index = if bell == 499 { 0x4000 } else { bell % virtio::SIZE };
+                pwrite(&machine.memory, &index.to_le_bytes(), virtio::DRIVER + 2).unwrap();
+                for (offset, data) in
+                    [(u64::from(NOTIFY.offset), &[0, 0][..]), (0x18, &[4, 0]), (0x20, &[0xff; 4])]
+                {
+                    machine.client.send(REGION_WRITE, NO_REPLY, &write(BAR0, offset, data), &[]);
+                }
+            }
+        }
+        machine.assert_works();
+        setup.unharmed()
+    });
+}
+
+#[test]
+fn at_a_limit_of_next_to_nothing_doorbells_of_virtio_buy_no_processor_time() {
+    promised(|| {
+        let setup = Setup::start(&["--personality", "virtio", "--bytes-per-second", "1"]);
+        let mut machine = virtio::Machine::over(Client::connect(&setup.a));
+        machine.initialize(FEATURES);
+        let (start, [before, _]) = (Instant::now(), processor_time(&setup.program, "worker"));
+        while start.elapsed() < Duration::from_secs(2) {
+            let doorbell = write(BAR0, NOTIFY.offset.into(), &[0, 0]);
+            machine.client.send(REGION_WRITE, NO_REPLY, &doorbell, &[]);
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        let taken = processor_time(&setup.program, "worker")[0] - before;
+        let share = taken.as_secs_f64() / start.elapsed().as_secs_f64();
+        expect(share < 0.02, || format!("doorbells took {share:.3} of a processor"))?;
         setup.unharmed()
     });
 }

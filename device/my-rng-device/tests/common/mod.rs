@@ -9,12 +9,13 @@
 pub(crate) mod client;
 pub(crate) mod program;
 pub(crate) mod queue;
+pub(crate) mod virtio;
 
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use my_rng_device::device::RngDevice;
+use my_rng_device::device;
 use my_rng_device::shared::Shared;
 use my_rng_device::stream::PowerOn;
 use my_rng_device::workers::{LimitSetter, Workers};
@@ -38,7 +39,8 @@ impl Served {
         let shared = Arc::new(Shared::new(power_on));
         let workers = Workers::start(shared.clone(), NonZero::new(workers).unwrap(), &shutdown).unwrap();
         let limit_setter = workers.limit_setter();
-        let mut server = Server::new(listener, RngDevice::new(shared.clone(), workers)).with_limits(limits);
+        let mut server =
+            Server::new(listener, device::of_personality(shared.clone(), workers)).with_limits(limits);
         let counters = server.counters();
         let until = shutdown.clone();
         let thread = std::thread::spawn(move || server.run(&until).unwrap());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Fuzzing with structure, on stable Rust and without tools: messages of a hostile client, and rings, registers and maps of
-//! a hostile guest, against the real server, device and workers.
+//! Fuzzing with structure, on stable Rust and without tools: messages of a hostile client, and rings, virtqueues, registers and
+//! maps of a hostile guest, against the real server, device and workers.
 //!
 //! A plain `cargo test` plays what is in `tests/corpus` and then some ten thousand random inputs. A long run:
 //!
@@ -15,9 +15,11 @@
 mod common;
 
 mod campaign;
+mod guest;
 mod protocol;
 mod random;
 mod ring;
+mod virtio;
 
 use campaign::Campaign;
 
@@ -40,7 +42,7 @@ fn no_message_of_a_client_does_harm() {
 #[test]
 fn no_ring_register_or_map_of_a_guest_does_harm() {
     Campaign::new("ring", 30_000).run(
-        ring::Attacker::new,
+        ring::attacker,
         &[
             "buffers",
             "queue_starts",
@@ -59,9 +61,28 @@ fn no_ring_register_or_map_of_a_guest_does_harm() {
 }
 
 #[test]
+fn no_virtqueue_of_a_guest_does_harm() {
+    Campaign::new("virtio", 30_000).run(
+        virtio::attacker,
+        &[
+            "buffers",
+            "queue_starts",
+            "queue_errors",
+            "queue_mistakes",
+            "doorbells",
+            "sleeps",
+            "interrupts",
+            "resets",
+            "dma_faults",
+            "dma_messages",
+        ],
+    );
+}
+
+#[test]
 #[should_panic(expected = "something was written after 0x0")]
 fn a_write_outside_of_what_is_shared_is_seen() {
-    let mut attacker = ring::Attacker::new();
+    let mut attacker = ring::attacker();
     attacker.spoil();
     campaign::Attack::check(&mut attacker);
 }

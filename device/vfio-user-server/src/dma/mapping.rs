@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use rustix::fs::{fcntl_get_seals, fstat};
 use rustix::io::Errno;
@@ -203,6 +203,7 @@ impl GuestSlice<'_> {
         Ok(())
     }
 
+    atomic_access!(load_u16, store_u16, u16, AtomicU16);
     atomic_access!(load_u32, store_u32, u32, AtomicU32);
     atomic_access!(load_u64, store_u64, u64, AtomicU64);
 
