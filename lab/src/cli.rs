@@ -9,7 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::diagnostics::MessageFormat;
-use crate::machine::{Accel, Disk};
+use crate::machine::{Accel, Disk, Personality};
 
 /// Builds, runs, tests and measures Exo: a PCI random-number device, its Linux driver in Rust, and the programs that use
 /// them.
@@ -99,6 +99,10 @@ pub(crate) struct MachineArgs {
     /// Number of random-number devices; by default 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=16))]
     pub(crate) rng: Option<u32>,
+
+    /// What the random-number devices are to the machine; Linux's own driver for virtio is loaded
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) personality: Personality,
 
     /// Number of virtual processors
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]

@@ -16,7 +16,7 @@ use crate::cli::{Cli, Command, KernelKind, MachineArgs};
 use crate::context::Context;
 use crate::exo_kernel::Profile;
 use crate::kernel::{Choice, Kernel, checked};
-use crate::machine::{CHECKED_MEMORY, Config, Linux, Parts, System};
+use crate::machine::{CHECKED_MEMORY, Config, Linux, Parts, Personality, System};
 use crate::programs::{self, GuestPrograms};
 use crate::toolroot::Toolroot;
 use crate::{disk_space, exo_kernel, interrupt, kmod as kmod_builder, sandbox, ui};
@@ -104,6 +104,10 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Build, Config)> {
         }
         KernelKind::Exo => {
             ensure!(!args.checked, "--checked is a kind of Linux: it cannot be had with --kernel exo");
+            ensure!(
+                args.personality == Personality::Native,
+                "--personality virtio: Exo-Kernel has no driver for a virtio entropy device"
+            );
             ensure!(!args.no_modules, "--no-modules: Exo-Kernel has no modules that could be left out");
             Build::Exo(if args.optimised { Profile::Optimised } else { Profile::Quick })
         }
@@ -113,6 +117,7 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Build, Config)> {
         smp: args.smp,
         memory: args.memory.unwrap_or(if args.checked { CHECKED_MEMORY } else { Config::default().memory }),
         rng: args.rng.unwrap_or(Config::default().rng),
+        personality: args.personality,
         disks: args.disks,
         files: args.files,
         append: args.append,

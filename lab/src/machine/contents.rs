@@ -17,11 +17,11 @@ pub(super) fn guest_module(path: &Path) -> PathBuf {
 }
 
 /// The lines of the configuration that say what `/init` loads.
-pub(super) fn modules_conf(parts: &Parts, config: &Config, disk_modules: &[PathBuf]) -> String {
+pub(super) fn modules_conf(parts: &Parts, config: &Config, device_modules: &[PathBuf]) -> String {
     let loaded = if config.load_modules { parts.modules() } else { &[] };
     let own: String =
         loaded.iter().map(|path| format!("module={}\n", guest_module(path).display())).collect();
-    own + &disk::modules_conf(disk_modules, &config.disks)
+    own + &disk::modules_conf(device_modules, &config.disks)
 }
 
 /// Writes the initramfs at `path`; `words` are the command's, each with a NUL behind it.
@@ -30,7 +30,7 @@ pub(super) fn pack(
     config: &Config,
     path: &Path,
     conf: &str,
-    disk_modules: &[PathBuf],
+    device_modules: &[PathBuf],
     words: Option<&[u8]>,
 ) -> anyhow::Result<()> {
     let mut initramfs = Initramfs::create(path)?;
@@ -39,7 +39,7 @@ pub(super) fn pack(
     for (name, program) in parts.programs.commands() {
         initramfs.host_file(&program, &Path::new("/bin").join(name))?;
     }
-    for module in parts.modules().iter().chain(disk_modules).chain(&config.more_modules) {
+    for module in parts.modules().iter().chain(device_modules).chain(&config.more_modules) {
         initramfs.host_file(module, &guest_module(module))?;
     }
     for (host, guest) in &config.files {

@@ -16,6 +16,26 @@ use crate::ui;
 /// How long a device process may take until it listens.
 const START_TIME: Duration = Duration::from_secs(10);
 
+/// What the devices are to the machine (`my-rng-device --personality`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Personality {
+    /// my_rng, for the drivers of this project
+    #[default]
+    Native,
+    /// A virtio entropy device, for the driver that Linux has
+    Virtio,
+}
+
+impl Personality {
+    /// What the device process is told.
+    pub(crate) fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Native => &[],
+            Self::Virtio => &["--personality", "virtio"],
+        }
+    }
+}
+
 /// The running process, if any device was asked for.
 #[derive(Debug)]
 pub(crate) struct RngDevices {
@@ -71,6 +91,11 @@ impl RngDevices {
     /// How often the devices wanted to reach memory of the machine that is not there, or not for them; `None` if there is
     /// no process to ask.
     pub(crate) fn dma_faults(&mut self) -> anyhow::Result<Option<u64>> {
+        self.sum("server", "dma_faults")
+    }
+
+    /// The sum of a count of all devices, by the part of their status and the name there; `None` if there is no process to ask.
+    pub(crate) fn sum(&mut self, part: &str, name: &str) -> anyhow::Result<Option<u64>> {
         let Some(process) = &mut self.process else { return Ok(None) };
         if process.ended()?.is_some() {
             return Ok(None);
@@ -79,10 +104,9 @@ impl RngDevices {
         command.args(["status", "--format", "json", "--control"]).arg(&self.control);
         let status: serde_json::Value = serde_json::from_str(&output(&mut command)?)
             .context("cannot read what the device says of itself")?;
-        let faults = |device: &serde_json::Value| device["server"]["dma_faults"].as_u64();
         let devices = status["devices"].as_array().context("the device names no devices")?;
-        let sum = devices.iter().map(faults).sum::<Option<u64>>();
-        sum.map(Some).context("the device does not say how often it reached beyond its memory")
+        let sum = devices.iter().map(|device| device[part][name].as_u64()).sum::<Option<u64>>();
+        sum.map(Some).with_context(|| format!("the device does not say its {part}.{name}"))
     }
 
     /// The sockets, a device each.

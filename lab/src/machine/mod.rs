@@ -15,7 +15,7 @@ mod reports;
 
 pub(crate) use accel::Accel;
 pub(crate) use channels::Captured;
-pub(crate) use device::RngDevices;
+pub(crate) use device::{Personality, RngDevices};
 pub(crate) use disk::Disk;
 pub(crate) use qmp::Qmp;
 
@@ -63,8 +63,10 @@ pub(crate) struct Config {
     pub(crate) smp: u32,
     /// Memory in MiB.
     pub(crate) memory: u32,
-    /// Number of my_rng devices.
+    /// Number of random-number devices.
     pub(crate) rng: u32,
+    /// What those are to the machine. With [`Personality::Virtio`], Linux's own driver is loaded.
+    pub(crate) personality: Personality,
     /// Whether those devices sit behind ports that they can be unplugged from. They then have MSI in place of MSI-X: QEMU 11.1
     /// aborts when a vfio-user device with MSI-X is unplugged.
     pub(crate) hotplug: bool,
@@ -99,6 +101,7 @@ impl Default for Config {
             smp: 1,
             memory: 512,
             rng: 1,
+            personality: Personality::default(),
             hotplug: false,
             numa: false,
             iommu: false,
@@ -117,8 +120,13 @@ impl Default for Config {
 
 impl Config {
     /// What the device process is told besides its sockets.
-    fn device_arguments(&self) -> &'static [&'static str] {
-        if self.hotplug { &["--interrupts", "msi"] } else { &[] }
+    fn device_arguments(&self) -> Vec<&'static str> {
+        let interrupts: &[_] = match (self.hotplug, self.personality) {
+            (false, _) => &[],
+            (true, Personality::Native) => &["--interrupts", "msi"],
+            (true, Personality::Virtio) => &["--interrupts", "intx"],
+        };
+        [self.personality.arguments(), interrupts].concat()
     }
 }
 
@@ -184,17 +192,19 @@ impl Parts {
         }
     }
 
-    /// Linux's own modules for the machine's disks, in load order; Exo-Kernel's drivers are part of it.
-    fn disk_modules(&self, config: &Config) -> anyhow::Result<Vec<PathBuf>> {
-        match &self.system {
-            System::Linux(linux) => disk::modules(&linux.kernel, &self.toolroot, &config.disks),
-            System::Exo(_) => Ok(Vec::new()),
+    /// Linux's own modules for the machine's devices, in load order; Exo-Kernel's drivers are part of it.
+    fn device_modules(&self, config: &Config) -> anyhow::Result<Vec<PathBuf>> {
+        let System::Linux(linux) = &self.system else { return Ok(Vec::new()) };
+        let mut modules = disk::modules(&linux.kernel, &self.toolroot, &config.disks)?;
+        if config.rng > 0 && config.personality == Personality::Virtio {
+            modules.push(linux.kernel.own_module(&self.toolroot, "virtio-rng")?);
         }
+        Ok(modules)
     }
 
     /// The my_rng devices of a machine, served by processes with their sockets in `folder`.
     fn start_devices(&self, config: &Config, folder: &Path) -> anyhow::Result<RngDevices> {
-        RngDevices::start(&self.device, config.rng, folder, config.device_arguments())
+        RngDevices::start(&self.device, config.rng, folder, &config.device_arguments())
     }
 }
 
@@ -271,12 +281,12 @@ impl Machine {
         let mut conf = format!(
             "mode=command\narguments={ARGUMENTS}\nchannel={channel}\nacknowledge=yes\nhostname=exo\n"
         );
-        let disk_modules = parts.disk_modules(config)?;
-        conf += &modules_conf(parts, config, &disk_modules);
+        let device_modules = parts.device_modules(config)?;
+        conf += &modules_conf(parts, config, &device_modules);
         if config.final_check {
             conf += "final_check=yes\n";
         }
-        pack(parts, config, &initramfs, &conf, &disk_modules, Some(&words))?;
+        pack(parts, config, &initramfs, &conf, &device_modules, Some(&words))?;
 
         let devices = parts.start_devices(config, folder.path())?;
         let mut qemu = qemu::command(parts, config, accel, &initramfs, &devices)?;
@@ -437,9 +447,9 @@ pub(crate) fn shell(parts: &Parts, config: &Config, shared: Option<&Path>) -> an
     if shared.is_some() {
         conf += "mount=virtiofs host /host\n";
     }
-    let disk_modules = parts.disk_modules(config)?;
-    conf += &modules_conf(parts, config, &disk_modules);
-    pack(parts, config, &initramfs, &conf, &disk_modules, None)?;
+    let device_modules = parts.device_modules(config)?;
+    conf += &modules_conf(parts, config, &device_modules);
+    pack(parts, config, &initramfs, &conf, &device_modules, None)?;
     let devices = parts.start_devices(config, folder.path())?;
     let share =
         shared.map(|shared| qemu::SharedFolder::start(&parts.toolroot, shared, folder.path())).transpose()?;

@@ -14,6 +14,7 @@ mod inside;
 mod kmod;
 mod live_table;
 mod quality;
+mod virtio;
 mod vm;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,9 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("my_rng::a_device_can_be_plugged_in_again", hotplug::a_device_can_be_plugged_in_again),
     ("my_rng::a_killed_device_process_hangs_nobody", hotplug::a_killed_device_process_hangs_nobody),
     ("my_rng::a_machine_starts_again_with_its_device", hotplug::a_machine_starts_again_with_its_device),
+    ("virtio::the_stock_driver_feeds_dev_hwrng", virtio::the_stock_driver_feeds_dev_hwrng),
+    ("virtio::the_stock_driver_works_behind_an_iommu", virtio::the_stock_driver_works_behind_an_iommu),
+    ("virtio::it_can_be_unplugged_while_it_is_read", virtio::it_can_be_unplugged_while_it_is_read),
     ("quality::registers_and_one_shot_transfers", quality::registers_and_one_shot_transfers),
     ("quality::every_way_in_a_machine", quality::every_way_in_a_machine),
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),
