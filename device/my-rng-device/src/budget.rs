@@ -125,7 +125,11 @@ mod tests {
         let mut places: [Places; 2] = Default::default();
         let mut taken = [0_u64; 2];
         let start = Instant::now();
+        // Without what a burst cannot keep while this thread gets no processor.
+        let (mut last, mut useful) = (start, Duration::ZERO);
         while start.elapsed() < Duration::from_millis(500) {
+            useful += last.elapsed().min(Duration::from_millis(40));
+            last = Instant::now();
             for (device, (places, taken)) in devices.iter().zip(places.iter_mut().zip(&mut taken)) {
                 if device.take(places, PIECE).is_ok() {
                     *taken += PIECE.bytes;
@@ -137,7 +141,11 @@ mod tests {
         let [most, own] = [1000.0 + 20_000.0 * seconds, 200.0 + 2_000.0 * seconds];
         let sum = (taken[0] + taken[1]) as f64;
         assert!(sum <= most && taken[1] as f64 <= own, "{taken:?} in {seconds} s");
-        assert!(sum >= most * 0.8 && taken[1] as f64 >= own * 0.7, "{taken:?} in {seconds} s");
+        let useful = useful.as_secs_f64();
+        assert!(
+            sum >= 20_000.0 * useful * 0.8 && taken[1] as f64 >= 2_000.0 * useful * 0.7,
+            "{taken:?} in {useful} s"
+        );
     }
 
     #[test]

@@ -99,6 +99,12 @@ pub struct Options {
     #[arg(long, value_name = "N[:BURST]")]
     total_operations_per_second: Option<Rate>,
 
+    /// Read limits from the TOML file PATH, and again on SIGHUP
+    ///
+    /// What it does not name is as the options say.
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+
     /// Listen on the UNIX socket PATH for `my-rng-device status` and `my-rng-device limit`; only this user can connect
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
@@ -163,6 +169,15 @@ pub enum Command {
         /// The least severe lines that are logged
         #[arg(value_enum)]
         level: LogLevel,
+    },
+    /// What this program starts to read its configuration
+    #[command(hide = true)]
+    ReadConfig {
+        /// The file
+        path: PathBuf,
+        /// What to give up
+        #[arg(long, value_enum, default_value_t)]
+        sandbox: Mode,
     },
     /// Tell a running program that its host was cloned or restored: it takes new keys at once
     NewGeneration {

@@ -14,11 +14,12 @@
 //! | [`driver`], [`mod@bench`] | the other side of a queue, and measurements with it | workers |
 //! | [`control`] | the control socket, both sides | what devices share |
 //! | [`logging`], [`watchdog`] | lines that nobody waits for; who does not get on | |
+//! | [`usage`] | what the process uses of its host | |
 //! | [`notify`] | a service manager's news | |
 //! | [`sandbox`] | what the process gives up before it serves | the kernel |
 //! | [`activation`] | sockets from a service manager | |
 //! | [`process`] | sockets, threads and signals | the operating system |
-//! | [`cli`] | the command line | |
+//! | [`cli`], [`config`] | the command line, and limits in a file | |
 //!
 //! What the registers and queues mean is written in [`my_rng_abi`], for both sides.
 #![deny(unsafe_code)]
@@ -31,6 +32,7 @@ pub mod bench;
 pub mod budget;
 pub mod chacha;
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod device;
 pub mod driver;
@@ -48,6 +50,7 @@ pub mod registers;
 pub mod sandbox;
 pub mod shared;
 pub mod stream;
+pub mod usage;
 pub mod virtio;
 pub mod watchdog;
 pub mod workers;

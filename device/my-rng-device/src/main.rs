@@ -13,7 +13,7 @@ use clap::Parser;
 use my_rng_device::cli::{Command, Format, Options};
 use my_rng_device::control::protocol::{LimitChange, Status};
 use my_rng_device::control::{client, prometheus, table};
-use my_rng_device::{bench, logging, process};
+use my_rng_device::{bench, config, logging, process};
 
 /// Moves a terminal's cursor to the top left and clears what is below (ECMA-48: CUP, ED).
 const CLEAR: &str = "\x1b[H\x1b[J";
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             };
             limit(control, change)
         }
+        Some(Command::ReadConfig { path, sandbox }) => config::serve(path, *sandbox).map_err(Into::into),
         Some(Command::Log { control, level }) => client::log(control, *level).map(drop).map_err(Into::into),
         Some(Command::NewGeneration { control }) => {
             client::new_generation(control).map(drop).map_err(Into::into)

@@ -38,6 +38,13 @@ impl Manager {
         self.send(format!("READY=1\nMAINPID={}\nSTATUS=serving", std::process::id()).as_bytes());
     }
 
+    /// The configuration is being read anew; [`Self::ready`] says when that is done.
+    pub fn reloading(&self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let now = std::time::Duration::try_from(now).unwrap_or_default().as_micros();
+        self.send(format!("RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reading the configuration").as_bytes());
+    }
+
     /// The end has begun.
     pub fn stopping(&self) {
         self.send(b"STOPPING=1\nSTATUS=ending");
@@ -74,6 +81,8 @@ mod tests {
             let manager = Manager::at(&name).unwrap();
             manager.ready();
             assert!(hear(&socket).starts_with("READY=1\n"));
+            manager.reloading();
+            assert!(hear(&socket).starts_with("RELOADING=1\nMONOTONIC_USEC="));
             manager.stopping();
             assert!(hear(&socket).starts_with("STOPPING=1\n"));
         }

@@ -55,6 +55,16 @@ counters! {
     requests_failed,
     /// Requests among the failed that asked for something that the server or the device does not have.
     requests_unsupported,
+    /// Requests among the failed whose message is malformed, comes at the wrong time or brings the wrong descriptors.
+    requests_malformed,
+    /// Requests among the failed for a region, an interrupt or a place that does not exist or does not allow that access.
+    requests_out_of_range,
+    /// Requests among the failed to map or unmap memory.
+    requests_of_memory_failed,
+    /// Requests among the failed to set up interrupts.
+    requests_of_interrupts_failed,
+    /// Requests among the failed that the device itself refused.
+    requests_refused_by_device,
     /// DMA maps that failed. QEMU only logs such an answer, so this is where the loss can be seen.
     dma_maps_failed,
     /// Replies that belong to no request of ours.
@@ -65,6 +75,12 @@ counters! {
     dma_messages,
     /// DMA messages among them that were refused, or not answered in time or in a way that makes sense.
     dma_messages_failed,
+    /// Clients among the dropped that broke the framing of messages.
+    clients_unframed,
+    /// Clients among the dropped that sent no version, one that cannot be agreed on, or something else before it.
+    clients_without_version,
+    /// Clients among the dropped that did not take an answer in time.
+    clients_not_reading,
     /// Clients among the dropped that left no room for descriptors, because the closing of earlier ones takes so long.
     clients_unclosed,
     /// Interrupts that could not be signalled, because what was assigned is no eventfd or too many wait.
@@ -73,7 +89,32 @@ counters! {
     log_lines_suppressed,
 }
 
+/// Why a request failed, as far as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    Unsupported,
+    Malformed,
+    OutOfRange,
+    Memory,
+    Interrupts,
+    Device,
+}
+
 impl Counters {
+    /// A request has failed.
+    pub(crate) fn add_failed(&self, reason: Reason) {
+        self.requests_failed.add_one();
+        let of_reason = match reason {
+            Reason::Unsupported => &self.requests_unsupported,
+            Reason::Malformed => &self.requests_malformed,
+            Reason::OutOfRange => &self.requests_out_of_range,
+            Reason::Memory => &self.requests_of_memory_failed,
+            Reason::Interrupts => &self.requests_of_interrupts_failed,
+            Reason::Device => &self.requests_refused_by_device,
+        };
+        of_reason.add_one();
+    }
+
     /// Whether a client has the device at the moment.
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)

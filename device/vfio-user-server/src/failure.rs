@@ -4,6 +4,7 @@
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::counters::{Counter, Counters, Reason};
 use crate::device::{REGION_COUNT, Region};
 use crate::dma::MapError;
 use crate::irq::{IRQ_INDEXES, IrqError};
@@ -26,6 +27,18 @@ pub(crate) enum SessionError {
     NoRoom,
 }
 
+impl SessionError {
+    /// Where clients that are dropped for this reason are counted, beside all that are dropped.
+    pub(crate) fn counter<'c>(&self, counters: &'c Counters) -> &'c Counter {
+        match self {
+            Self::Stream(_) => &counters.clients_unframed,
+            Self::NoVersion(_) | Self::Version(_) => &counters.clients_without_version,
+            Self::Send(_) => &counters.clients_not_reading,
+            Self::NoRoom => &counters.clients_unclosed,
+        }
+    }
+}
+
 /// Why a request failed; the client gets the errno, the log the text.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
@@ -37,6 +50,10 @@ pub(crate) enum Failure {
     Flags,
     #[error("the version was agreed already")]
     SecondVersion,
+    #[error("no version was agreed")]
+    NoVersion,
+    #[error("this version cannot be agreed on")]
+    Version(Errno),
     #[error(transparent)]
     Map(#[from] MapError),
     #[error(transparent)]
@@ -66,17 +83,34 @@ impl Failure {
             Self::Irq(error) => error.errno(),
             Self::Unusable(Unusable::TooLarge { .. }) => Errno::MSGSIZE,
             Self::Forbidden(_) => Errno::PERM,
+            Self::Version(errno) => *errno,
             Self::Device(errno) => (*errno).into(),
             _ => Errno::INVAL,
         }
     }
 
-    /// Whether the client merely asked for something that this server or device does not have.
-    pub(crate) fn is_missing_feature(&self) -> bool {
-        matches!(
-            self,
+    /// What it is counted as. [`Reason::Unsupported`]: the client merely asked for something that this server or device does
+    /// not have.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
             Self::NoErrorReporting
-                | Self::Request(RequestError::Unsupported(_) | RequestError::UnknownCommand(_))
-        )
+            | Self::Request(RequestError::Unsupported(_) | RequestError::UnknownCommand(_)) => {
+                Reason::Unsupported
+            }
+            Self::Request(_)
+            | Self::Unusable(_)
+            | Self::Flags
+            | Self::SecondVersion
+            | Self::NoVersion
+            | Self::Version(_) => Reason::Malformed,
+            Self::NoRegion(_)
+            | Self::NoIrq(_)
+            | Self::OutsideRegion { .. }
+            | Self::Forbidden(_)
+            | Self::TooMuchData { .. } => Reason::OutOfRange,
+            Self::Map(_) => Reason::Memory,
+            Self::Irq(_) => Reason::Interrupts,
+            Self::Device(_) => Reason::Device,
+        }
     }
 }

@@ -168,6 +168,7 @@ fn serve<D: Device>(
             if left.is_some_and(|left| left.is_zero()) {
                 common.log(Level::Warn, format_args!("client dropped: it did not send its version in time"));
                 counters.clients_dropped.add_one();
+                counters.clients_without_version.add_one();
                 break;
             }
             let events = wait(shutdown, listener, Some(&session), left)?;
@@ -239,6 +240,7 @@ fn keep<D: Device>(session: &mut Session<'_, D>, common: &Common) -> bool {
             let level = if session.has_agreed() { Level::Warn } else { Level::Debug };
             common.log(level, format_args!("client dropped: {error}"));
             common.counters.clients_dropped.add_one();
+            error.counter(&common.counters).add_one();
             false
         }
     }

@@ -12,10 +12,9 @@ use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_INFO_MASKABLE, VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE,
 };
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Reason};
 use crate::device::{Client, Device, Irqs, REGION_COUNT, Region, Regions};
 use crate::dma::{GuestMemory, Remote};
-use crate::errno::Errno;
 use crate::failure::{Failure, SessionError};
 use crate::irq::{IRQ_INDEXES, Interrupts, IrqIndex};
 use crate::limits::Limits;
@@ -162,11 +161,10 @@ impl<'d, D: Device> Session<'d, D> {
 
     /// A message can bring descriptors, and there must be room for them until they are closed.
     fn wait_for_room(&self) -> Result<(), SessionError> {
-        let Common { reaper, limits, shutdown, counters, .. } = self.common;
+        let Common { reaper, limits, shutdown, .. } = self.common;
         if reaper.has_room() || reaper.wait_for_room(limits.reply, || shutdown.is_triggered()) {
             return Ok(());
         }
-        counters.clients_unclosed.add_one();
         Err(SessionError::NoRoom)
     }
 
@@ -188,7 +186,7 @@ impl<'d, D: Device> Session<'d, D> {
                 self.agree(header, major, minor, data)
             }
             Ok(_) | Err(_) if !self.agreed => self
-                .finish(header, &Err(Failure::Device(Errno::INVAL)), false)
+                .finish(header, &Err(Failure::NoVersion), false)
                 .and(Err(SessionError::NoVersion(header.command))),
             Ok(Request::RegionRead { region, offset, count }) => {
                 let outcome = self.region_read(region, offset, count);
@@ -223,7 +221,7 @@ impl<'d, D: Device> Session<'d, D> {
                 Ok(())
             }
             Err(error) => {
-                self.finish(header, &Err(Failure::Device(error.errno().into())), false)?;
+                self.finish(header, &Err(Failure::Version(error.errno())), false)?;
                 Err(error.into())
             }
         }
@@ -366,7 +364,7 @@ impl<'d, D: Device> Session<'d, D> {
             }
             Ok(_) => Ok(()),
             Err(failure) => {
-                self.common.counters.requests_failed.add_one();
+                self.common.counters.add_failed(failure.reason());
                 self.log_mistake(header.command, failure);
                 if header.wants_reply() {
                     self.send(&header.error_reply(failure.errno()), &[], &[])?;
@@ -378,8 +376,7 @@ impl<'d, D: Device> Session<'d, D> {
 
     fn log_mistake(&mut self, command: u16, failure: &Failure) {
         // A client asks for features until it is told that there are none; that is no mistake.
-        if failure.is_missing_feature() {
-            self.common.counters.requests_unsupported.add_one();
+        if failure.reason() == Reason::Unsupported {
             self.common.log(Level::Debug, format_args!("command {command} refused: {failure}"));
             return;
         }

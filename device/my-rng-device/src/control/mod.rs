@@ -10,4 +10,4 @@ pub mod protocol;
 mod server;
 pub mod table;
 
-pub use server::{Controlled, Server};
+pub use server::{Controlled, Program, Server};

@@ -9,6 +9,7 @@ use crate::shared::RunState;
 /// The status as metrics: each with its help and type, then one sample for each device, or queue of it.
 pub fn render(status: &Status) -> String {
     let mut text = Metrics::default();
+    let usage = &status.usage;
     text.family("my_rng_uptime_seconds", "gauge", "Seconds since the program started.");
     text.sample("my_rng_uptime_seconds", &[], status.uptime_seconds);
     for (name, kind, help, value) in [
@@ -20,6 +21,20 @@ pub fn render(status: &Status) -> String {
         ),
         ("process_cpu_seconds_total", "counter", "Processor time of the process.", status.cpu_seconds),
         ("process_max_fds", "gauge", "Most descriptors of the process.", status.max_descriptors as f64),
+        ("process_open_fds", "gauge", "Descriptors of the process.", usage.descriptors as f64),
+        ("process_threads", "gauge", "Threads of the process.", usage.threads as f64),
+        (
+            "process_virtual_memory_bytes",
+            "gauge",
+            "Addresses of the process, with guests' memory.",
+            usage.virtual_bytes as f64,
+        ),
+        (
+            "process_resident_memory_bytes",
+            "gauge",
+            "Memory of the process, with what it touched of guests' memory.",
+            usage.resident_bytes as f64,
+        ),
     ] {
         text.family(name, kind, help);
         text.sample(name, &[], value);
@@ -30,6 +45,9 @@ pub fn render(status: &Status) -> String {
         "Log lines left out, because there were too many or nobody read them.",
     );
     text.sample("my_rng_log_lines_left_out_total", &[], status.log_lines_left_out);
+    let name = "my_rng_config_failures_total";
+    text.family(name, "counter", "Times that the configuration could not be used when it was read again.");
+    text.sample(name, &[], status.config_failures);
     text.device_gauges(&status.devices);
     text.counters("my_rng_device", &status.devices, |device| device.counters.each());
     text.counters("my_rng_vfio_user", &status.devices, |device| device.server.each());
@@ -157,6 +175,7 @@ pub(super) mod tests {
     use crate::limiter::{Limits, Rate};
     use crate::metrics::{CountersSnapshot, QueueCountersSnapshot};
     use crate::shared::Personality;
+    use crate::usage::UsageSnapshot;
     use std::collections::HashSet;
 
     fn server_counters() -> vfio_user_server::CountersSnapshot {
@@ -198,6 +217,13 @@ pub(super) mod tests {
             cpu_seconds: 0.5,
             max_descriptors: 4096,
             log_lines_left_out: 5,
+            config_failures: 2,
+            usage: UsageSnapshot {
+                descriptors: 12,
+                threads: 9,
+                virtual_bytes: 1 << 30,
+                resident_bytes: 4096,
+            },
             devices: vec![device, other],
         }
     }
@@ -208,6 +234,10 @@ pub(super) mod tests {
         let label = r#"device="0",socket="/run/a \"b\"\\\n.sock""#;
         for line in [
             "my_rng_uptime_seconds 1.5".to_owned(),
+            "my_rng_config_failures_total 2".to_owned(),
+            "process_open_fds 12".to_owned(),
+            "process_threads 9".to_owned(),
+            "process_resident_memory_bytes 4096".to_owned(),
             format!("my_rng_client_connected{{{label}}} 1"),
             format!("my_rng_device_doorbells_total{{{label}}} 7"),
             "my_rng_device_doorbells_total{device=\"1\",socket=\"/b\"} 7".to_owned(),

@@ -20,6 +20,7 @@ use vfio_user_server::CountersSnapshot as ServerCounters;
 use crate::limiter::{Limits, NoRate, Rate};
 use crate::metrics::{CountersSnapshot, QueueCountersSnapshot};
 use crate::shared::{Personality, RunState};
+use crate::usage::UsageSnapshot;
 
 /// Most bytes of a request, with its newline.
 pub const MAX_REQUEST: usize = 4096;
@@ -154,6 +155,12 @@ pub struct Status {
     /// Lines that were not logged, because there were too many or nobody read them.
     #[serde(default)]
     pub log_lines_left_out: u64,
+    /// Times that the configuration file could not be used when it was read again.
+    #[serde(default)]
+    pub config_failures: u64,
+    /// What it uses of its host.
+    #[serde(default)]
+    pub usage: UsageSnapshot,
     /// The devices, in the order of the command line.
     pub devices: Vec<DeviceStatus>,
 }

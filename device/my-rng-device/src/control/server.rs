@@ -22,8 +22,9 @@ use vfio_user_server::{Counters, Listener, Shutdown};
 use super::protocol::{
     Answer, DeviceLimits, DeviceStatus, LimitChange, MAX_REQUEST, QueueStatus, Request, Status,
 };
-use crate::metrics::QueueCountersSnapshot;
+use crate::metrics::{Counter, QueueCountersSnapshot};
 use crate::shared::{RunState, Shared};
+use crate::usage::Usage;
 use crate::watchdog::Health;
 use crate::workers::LimitSetter;
 
@@ -49,15 +50,25 @@ pub struct Controlled {
     pub health: Arc<Health>,
 }
 
+/// The program, as far as it can be seen from here.
+#[derive(Debug)]
+pub struct Program {
+    /// The parts of the sandbox that are in force.
+    pub sandbox: Vec<String>,
+    /// What it uses of its host.
+    pub usage: Usage,
+    /// Times that its configuration could not be used.
+    pub config_failures: Arc<Counter>,
+}
+
 /// The control socket and what it controls.
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
     devices: Vec<Controlled>,
-    sandbox: Vec<String>,
+    program: Program,
     started: Instant,
     start_time: SystemTime,
-    max_descriptors: u64,
     clients: Vec<Client>,
 }
 
@@ -79,21 +90,14 @@ enum Outcome {
 }
 
 impl Server {
-    /// Controls `devices`. `sandbox` names the parts of the sandbox that are in force, and `max_descriptors` the process's
-    /// limit, for the status.
-    pub fn new(
-        listener: Listener,
-        devices: Vec<Controlled>,
-        sandbox: Vec<String>,
-        max_descriptors: u64,
-    ) -> Self {
+    /// Controls `devices` of `program`.
+    pub fn new(listener: Listener, devices: Vec<Controlled>, program: Program) -> Self {
         Self {
             listener,
             devices,
-            sandbox,
+            program,
             started: Instant::now(),
             start_time: SystemTime::now(),
-            max_descriptors,
             clients: Vec::new(),
         }
     }
@@ -181,9 +185,11 @@ impl Server {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             start_time_seconds: since_1970.as_secs_f64(),
             cpu_seconds: cpu.as_secs_f64(),
-            max_descriptors: self.max_descriptors,
-            sandbox: self.sandbox.clone(),
+            max_descriptors: self.program.usage.max_descriptors(),
+            sandbox: self.program.sandbox.clone(),
             log_lines_left_out: crate::logging::left_out(),
+            config_failures: self.program.config_failures.get(),
+            usage: self.program.usage.snapshot(),
             devices: self.devices.iter().enumerate().map(|(number, device)| device.status(number)).collect(),
         }
     }

@@ -55,6 +55,26 @@ pub fn restrict<'p>(sockets: impl Iterator<Item = &'p Path>) -> Result<Option<St
     Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
 }
 
+/// Confines this thread to reading files in the directory of `path`, and in that of what it is a link to.
+///
+/// # Errors
+/// There is no Landlock.
+pub fn restrict_to_reading(path: &Path) -> Result<Option<String>, LandlockError> {
+    let mut rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?;
+    for path in [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten() {
+        let parent = PathFd::new(directory(&path))?;
+        rules = rules.add_rule(PathBeneath::new(parent, AccessFs::ReadFile))?;
+    }
+    match rules.restrict_self()?.ruleset {
+        RulesetStatus::NotEnforced => Err(LandlockError::Missing),
+        _ => Ok(None),
+    }
+}
+
 fn directory(socket: &Path) -> &Path {
     socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

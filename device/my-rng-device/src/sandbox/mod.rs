@@ -34,6 +34,31 @@ pub enum Mode {
     Off,
 }
 
+impl Mode {
+    /// What the command line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Strict => "strict",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Confines a process of one thread that does nothing but read files in the directory of `path`, and answer.
+///
+/// # Errors
+/// With [`Mode::Strict`]: something is missing.
+pub fn confine_reader(mode: Mode, path: &Path) -> Result<(), SandboxError> {
+    let mut sandbox = Sandbox::new(mode);
+    if mode == Mode::Off {
+        return Ok(());
+    }
+    sandbox.note("capabilities", privileges::drop_all().map(|()| None))?;
+    sandbox.note("Landlock", landlock::restrict_to_reading(path))?;
+    sandbox.note("seccomp", seccomp::restrict_reader().map(|()| None))
+}
+
 /// A part that was demanded is not to be had.
 #[derive(Debug, Error)]
 #[error("sandbox: no {part}: {reason}")]

@@ -8,16 +8,16 @@
 use std::collections::BTreeMap;
 
 use libc::{
-    F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, PR_SET_NAME, PR_SET_VMA, PROT_EXEC, SO_LINGER, SOL_SOCKET,
-    SYS_accept4, SYS_brk, SYS_clock_getres, SYS_clock_gettime, SYS_clock_nanosleep, SYS_close, SYS_exit,
-    SYS_exit_group, SYS_faccessat, SYS_fcntl, SYS_fstat, SYS_futex, SYS_getcwd, SYS_getpid, SYS_getrandom,
-    SYS_gettid, SYS_gettimeofday, SYS_getuid, SYS_io_destroy, SYS_io_getevents, SYS_io_submit, SYS_ioctl,
-    SYS_madvise, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_nanosleep, SYS_newfstatat, SYS_openat,
-    SYS_ppoll, SYS_prctl, SYS_prlimit64, SYS_read, SYS_readlinkat, SYS_recvfrom, SYS_recvmsg,
-    SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
-    SYS_sched_getaffinity, SYS_sched_yield, SYS_sendmsg, SYS_sendto, SYS_set_robust_list, SYS_setsockopt,
-    SYS_shutdown, SYS_sigaltstack, SYS_statx, SYS_sysinfo, SYS_tgkill, SYS_uname, SYS_unlinkat, SYS_write,
-    SYS_writev,
+    F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, PR_SET_NAME, PR_SET_VMA,
+    PROT_EXEC, SO_LINGER, SOL_SOCKET, SYS_accept4, SYS_brk, SYS_clock_getres, SYS_clock_gettime,
+    SYS_clock_nanosleep, SYS_close, SYS_exit, SYS_exit_group, SYS_faccessat, SYS_fcntl, SYS_fstat, SYS_futex,
+    SYS_getcwd, SYS_getpid, SYS_getrandom, SYS_gettid, SYS_gettimeofday, SYS_getuid, SYS_io_destroy,
+    SYS_io_getevents, SYS_io_submit, SYS_ioctl, SYS_madvise, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap,
+    SYS_nanosleep, SYS_newfstatat, SYS_openat, SYS_ppoll, SYS_prctl, SYS_pread64, SYS_prlimit64, SYS_read,
+    SYS_readlinkat, SYS_recvfrom, SYS_recvmsg, SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction,
+    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sched_getaffinity, SYS_sched_yield, SYS_sendmsg, SYS_sendto,
+    SYS_set_robust_list, SYS_setsockopt, SYS_shutdown, SYS_sigaltstack, SYS_statx, SYS_sysinfo, SYS_tgkill,
+    SYS_uname, SYS_unlinkat, SYS_write, SYS_writev,
 };
 #[cfg(target_arch = "x86_64")]
 use libc::{SYS_access, SYS_lstat, SYS_open, SYS_poll, SYS_readlink, SYS_stat, SYS_unlink};
@@ -36,6 +36,7 @@ const ALLOWED: &[i64] = &[
     SYS_recvfrom,
     SYS_sendto,
     SYS_read,
+    SYS_pread64,
     SYS_write,
     SYS_writev,
     SYS_shutdown,
@@ -123,7 +124,19 @@ pub enum SeccompError {
 /// # Errors
 /// The kernel has no seccomp, or a container forbids it.
 pub fn restrict() -> Result<(), SeccompError> {
-    let (refusals, allowances) = programs()?;
+    install(false)
+}
+
+/// As [`restrict`], for a process that opens files to read them.
+///
+/// # Errors
+/// As for [`restrict`].
+pub fn restrict_reader() -> Result<(), SeccompError> {
+    install(true)
+}
+
+fn install(reads_files: bool) -> Result<(), SeccompError> {
+    let (refusals, allowances) = programs(reads_files)?;
     // Looked up once by whoever asks first, in ways that are forbidden from here on.
     let _ = rustix::param::page_size();
     // The last one installed forbids installing more. Where both filters have an opinion, the stricter one counts.
@@ -132,9 +145,9 @@ pub fn restrict() -> Result<(), SeccompError> {
     Ok(())
 }
 
-fn programs() -> Result<(BpfProgram, BpfProgram), seccompiler::BackendError> {
+fn programs(reads_files: bool) -> Result<(BpfProgram, BpfProgram), seccompiler::BackendError> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-    let refused = || REFUSED.iter().chain(REFUSED_OLD);
+    let refused = || REFUSED.iter().chain(REFUSED_OLD).filter(|&&call| !(reads_files && call == SYS_openat));
     let any = |calls: &mut dyn Iterator<Item = &i64>| -> BTreeMap<i64, Vec<SeccompRule>> {
         calls.map(|&call| (call, Vec::new())).collect()
     };
@@ -164,6 +177,13 @@ fn programs() -> Result<(BpfProgram, BpfProgram), seccompiler::BackendError> {
     // Names of threads, and of a C library's memory.
     let names = [PR_SET_NAME, PR_SET_VMA].map(|what| is(0, SeccompCmpOp::Eq, what.unsigned_abs().into()));
     rules.insert(SYS_prctl, names.into_iter().collect::<Result<_, _>>()?);
+    if reads_files {
+        let no_change = (O_ACCMODE | O_CREAT | O_TRUNC).unsigned_abs().into();
+        rules.insert(
+            SYS_openat,
+            vec![is(2, SeccompCmpOp::MaskedEq(no_change), O_RDONLY.unsigned_abs().into())?],
+        );
+    }
     let commands = FCNTL.iter().map(|command| is(1, SeccompCmpOp::Eq, command.unsigned_abs().into()));
     rules.insert(SYS_fcntl, commands.collect::<Result<_, _>>()?);
     let allowances =
@@ -182,8 +202,10 @@ mod tests {
 
     #[test]
     fn the_filters_compile_and_no_call_is_on_two_lists() {
-        let (refusals, allowances) = programs().unwrap();
-        assert!(!refusals.is_empty() && !allowances.is_empty());
+        for reads_files in [false, true] {
+            let (refusals, allowances) = programs(reads_files).unwrap();
+            assert!(!refusals.is_empty() && !allowances.is_empty());
+        }
         let mut all: Vec<_> = [
             ALLOWED,
             ALLOWED_OLD,

@@ -4,6 +4,7 @@
 
 mod clients;
 mod common;
+mod counters;
 mod device_get_info;
 mod device_get_irq_info;
 mod device_get_region_info;

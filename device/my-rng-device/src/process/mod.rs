@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The program around the devices: sockets, a thread for each, the sandbox, and an end that leaves nothing behind.
 
+mod limits;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,22 +13,24 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
 use vfio_user_server::{BindError, Limits, Listener, Server, ServerError, Shutdown, SocketFile};
 
 use crate::activation;
 use crate::cli::Options;
-use crate::control::{self, Controlled};
+use crate::control::{self, Controlled, Program};
 use crate::device;
 use crate::limiter::Limiter;
 use crate::logging;
 use crate::notify::Manager;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::shared::{Shared, VECTORS};
+use crate::usage::Usage;
 use crate::watchdog::{self, Caller, Health, Watched};
 use crate::workers::Workers;
+use limits::ConfiguredLimits;
 
 /// Signals that end the program.
 const ENDING: [i32; 2] = [SIGTERM, SIGINT];
@@ -47,6 +51,14 @@ pub enum ProcessError {
         what: &'static str,
         /// Why it failed.
         error: io::Error,
+    },
+    /// The configuration cannot be used.
+    #[error("{}: {error}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: String,
     },
     /// A socket could not be made.
     #[error(transparent)]
@@ -116,7 +128,7 @@ struct Part {
 /// A socket is in use, say. All sockets that were made are removed.
 pub fn run(options: &Options) -> Result<(), ProcessError> {
     // Before the sockets, so that a signal finds either no socket or somebody who removes it.
-    let signals = catch_signals().map_err(ProcessError::setup("catching signals"))?;
+    let signals = catch_signals(options.config.is_some()).map_err(ProcessError::setup("catching signals"))?;
     let sockets = if options.activated {
         let (devices, control) = activation::take().map_err(ProcessError::setup("taking sockets"))?;
         Sockets { devices, control }
@@ -126,9 +138,11 @@ pub fn run(options: &Options) -> Result<(), ProcessError> {
             control: options.control.as_deref().map(Listener::bind_private).transpose()?,
         }
     };
-    let max_descriptors = raise_descriptor_limit(sockets.devices.len());
+    let usage = Usage::open(raise_descriptor_limit(sockets.devices.len()));
     // Threads inherit this part of the sandbox.
     let manager = Manager::from_environment().map_err(ProcessError::setup("NOTIFY_SOCKET"))?;
+    let paths = sockets.devices.iter().map(|listener| listener.path().to_owned()).collect();
+    let mut limits = ConfiguredLimits::new(options, paths)?;
     let mut sandbox = Sandbox::new(options.sandbox);
     sandbox.confine_process(sockets.devices.iter().chain(&sockets.control).map(Listener::path))?;
     logging::start().map_err(ProcessError::setup("starting a thread"))?;
@@ -136,11 +150,15 @@ pub fn run(options: &Options) -> Result<(), ProcessError> {
     watch_signals(signals, events.clone()).map_err(ProcessError::setup("starting a thread"))?;
     let mut parts = Vec::new();
     let caller = Caller::default();
-    let started = start(options, sockets, (sandbox, max_descriptors), &events, &caller, &mut parts);
+    let started = start(options, sockets, (sandbox, usage), &events, &caller, &mut parts, &mut limits);
     if started.is_ok() {
         say_ready();
         manager.ready();
-        wait_for_end(&next_event, &mut parts);
+        wait_for_end(&next_event, &mut parts, || {
+            manager.reloading();
+            limits.reload();
+            manager.ready();
+        });
     }
     manager.stopping();
     parts.iter().for_each(|part| part.shutdown.trigger());
@@ -152,18 +170,19 @@ pub fn run(options: &Options) -> Result<(), ProcessError> {
 fn start(
     options: &Options,
     sockets: Sockets,
-    (mut sandbox, max_descriptors): (Sandbox, u64),
+    (mut sandbox, usage): (Sandbox, Usage),
     events: &Sender<Event>,
     caller: &Caller,
     parts: &mut Vec<Part>,
+    limits: &mut ConfiguredLimits,
 ) -> Result<(), ProcessError> {
     let (mut controlled, mut watched) = (Vec::new(), Vec::new());
     let devices = u64::try_from(sockets.devices.len()).unwrap_or(u64::MAX);
-    let common = Common { limiter: Arc::default(), caller: caller.clone(), devices };
-    common.limiter.set(options.total_limits());
+    let common = Common { limiter: limits.total(), caller: caller.clone(), devices };
     for (number, listener) in sockets.devices.into_iter().enumerate() {
-        let (part, control, watch) = serve(options, number, listener, &common, events)?;
+        let (part, control, watch) = serve(options, number, listener, &common, limits, events)?;
         parts.push(part);
+        limits.add_device(control.limits.clone());
         controlled.push(control);
         watched.push(watch);
     }
@@ -175,10 +194,12 @@ fn start(
         let file = listener.file();
         let until = shutdown.clone();
         let ended = SayEnded(events.clone(), parts.len());
+        let config_failures = limits.failures();
         let run = move || {
             let _ended = ended;
             if let Ok(sandbox) = sandbox_told.recv() {
-                control::Server::new(listener, controlled, sandbox, max_descriptors).run(&until);
+                let program = Program { sandbox, usage, config_failures };
+                control::Server::new(listener, controlled, program).run(&until);
             }
             Ok(())
         };
@@ -205,6 +226,7 @@ fn serve(
     number: usize,
     listener: Listener,
     common: &Common,
+    limits: &ConfiguredLimits,
     events: &Sender<Event>,
 ) -> Result<(Part, Controlled, Watched), ProcessError> {
     let (socket, file) = (listener.path().to_owned(), listener.file());
@@ -215,11 +237,11 @@ fn serve(
         common.limiter.clone(),
         common.caller.clone(),
     ));
-    shared.limiter.set(options.limits());
+    shared.limiter.set(limits.of_device(&socket));
     shared.limiter.give_once(options.one_time_bytes.unwrap_or_default());
     let workers = Workers::start(shared.clone(), options.workers(), &shutdown)
         .map_err(ProcessError::setup("starting a worker"))?;
-    let limits = workers.limit_setter();
+    let limit_setter = workers.limit_setter();
     let activities = workers.activities();
     // All clients share the process's addresses, and none may take them all.
     let defaults = Limits::default();
@@ -237,7 +259,8 @@ fn serve(
         server: counters.clone(),
         health: health.clone(),
     };
-    let controlled = Controlled { socket, shared: shared.clone(), server: counters, limits, health };
+    let controlled =
+        Controlled { socket, shared: shared.clone(), server: counters, limits: limit_setter, health };
     let ended = SayEnded(events.clone(), number);
     let until = shutdown.clone();
     let run = move || {
@@ -284,9 +307,10 @@ fn raise_descriptor_limit(devices: usize) -> u64 {
 }
 
 /// Returns when the program is to end. A device that fails does not end the others.
-fn wait_for_end(next_event: &Receiver<Event>, parts: &mut [Part]) {
+fn wait_for_end(next_event: &Receiver<Event>, parts: &mut [Part], mut reload: impl FnMut()) {
     loop {
         match next_event.recv() {
+            Ok(Event::Signal(SIGHUP)) => reload(),
             Ok(Event::Signal(signal)) => return info!("ending on signal {signal}"),
             Ok(Event::Ended(number)) => {
                 if let Some(part) = parts.get(number) {
@@ -346,14 +370,14 @@ fn end(next_event: &Receiver<Event>, parts: Vec<Part>, grace: Duration) -> Resul
 
 /// From now on signals are kept for [`watch_signals`]. A second one ends the program at once, in case that ending takes
 /// too long.
-fn catch_signals() -> io::Result<Signals> {
+fn catch_signals(has_config: bool) -> io::Result<Signals> {
     let ending = Arc::new(AtomicBool::new(false));
     for signal in ENDING {
         // In this order: the first signal finds the flag unset, and sets it.
         signal_hook::flag::register_conditional_shutdown(signal, IMPATIENT_EXIT, ending.clone())?;
         signal_hook::flag::register(signal, ending.clone())?;
     }
-    Signals::new(ENDING)
+    Signals::new(ENDING.into_iter().chain(has_config.then_some(SIGHUP)))
 }
 
 /// Turns signals into events.
