@@ -33,7 +33,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", default_value = "my_rng1")]
     pub(crate) mmio_device: String,
 
-    /// PCI address of a virtio-rng device, as 0000:00:10.0, for the row peer.hwrng_virtio
+    /// PCI address of a my_rng device that is a virtio device, as 0000:00:12.0, for the row rng.hwrng_virtio
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) own_virtio_rng: Option<String>,
+
+    /// The same of QEMU's virtio-rng, for the row peer.hwrng_virtio
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) virtio_rng: Option<String>,
 
@@ -84,6 +88,8 @@ mod tests {
             "/dev/my_rng4",
             "--mmio-device",
             "my_rng5",
+            "--own-virtio-rng",
+            "0000:00:12.0",
             "--virtio-rng",
             "0000:00:10.0",
             "--vhost-user-rng",
@@ -97,6 +103,7 @@ mod tests {
             threads: NonZeroUsize::new(3).unwrap(),
             device: "/dev/my_rng4".into(),
             mmio_device: "my_rng5".to_owned(),
+            own_virtio_rng: Some("0000:00:12.0".to_owned()),
             virtio_rng: Some("0000:00:10.0".to_owned()),
             vhost_user_rng: Some("0000:00:11.0".to_owned()),
             rows: vec!["rng.read".to_owned(), "peer.getrandom".to_owned()],
@@ -108,6 +115,7 @@ mod tests {
             threads: cpus(),
             device: "/dev/my_rng0".into(),
             mmio_device: "my_rng1".to_owned(),
+            own_virtio_rng: None,
             virtio_rng: None,
             vhost_user_rng: None,
             rows: Vec::new(),

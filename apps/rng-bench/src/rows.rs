@@ -68,6 +68,11 @@ pub(crate) const ALL: &[Row] = &[
         },
     },
     Row {
+        name: "rng.hwrng_virtio",
+        views: &[bytes("rng.hwrng_virtio")],
+        make: |arguments| hwrng(arguments.own_virtio_rng.as_deref()),
+    },
+    Row {
         name: "peer.hwrng_virtio",
         views: &[bytes("peer.hwrng_virtio")],
         make: |arguments| hwrng(arguments.virtio_rng.as_deref()),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bench_report::Row;
 
 use super::{Options, printed_rows};
@@ -36,8 +36,8 @@ pub(super) fn idle_time(runs: u32) -> Duration {
 }
 
 /// The rows of the running device process while its machine does nothing.
-pub(super) fn idle(program: &Path, runs: u32) -> anyhow::Result<Vec<Row>> {
-    let process = find(program)?;
+pub(super) fn idle(process: u32, runs: u32) -> anyhow::Result<Vec<Row>> {
+    let process = PathBuf::from(format!("/proc/{process}"));
     std::thread::sleep(SETTLE);
     let (mut wake_ups, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..runs {
@@ -50,20 +50,6 @@ pub(super) fn idle(program: &Path, runs: u32) -> anyhow::Result<Vec<Row>> {
     }
     let rows = [Row::of("device.idle_wakeups", "1/s", &wake_ups), Row::of("device.memory", "B", &memory)];
     Ok(rows.into_iter().flatten().collect())
-}
-
-/// The folder in /proc of the child of this process that runs `program`.
-fn find(program: &Path) -> anyhow::Result<PathBuf> {
-    let program = program.canonicalize().with_context(|| format!("cannot find {}", program.display()))?;
-    let own = format!("PPid:\t{}\n", std::process::id());
-    for entry in fs::read_dir("/proc").context("cannot list /proc")?.flatten() {
-        let process = entry.path();
-        let runs_it = fs::read_link(process.join("exe")).is_ok_and(|exe| exe == program);
-        if runs_it && fs::read_to_string(process.join("status")).is_ok_and(|status| status.contains(&own)) {
-            return Ok(process);
-        }
-    }
-    bail!("{} does not run", program.display())
 }
 
 /// How often any thread of the process was put on a processor, as its state before and after a wake-up shows.
@@ -99,15 +85,11 @@ mod tests {
     #[test]
     fn a_sleeping_process_has_memory_and_no_wake_ups() {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-        let exe = loop {
-            // Between fork and exec the child is still this program.
-            let exe = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
-            if exe != std::env::current_exe().unwrap() {
-                break exe;
-            }
+        let process = PathBuf::from(format!("/proc/{}", child.id()));
+        // Between fork and exec the child is still this program.
+        while fs::read_link(process.join("exe")).unwrap() == std::env::current_exe().unwrap() {
             std::thread::sleep(Duration::from_millis(5));
-        };
-        let process = find(&exe).unwrap();
+        }
         std::thread::sleep(Duration::from_millis(200));
         let before = switches(&process).unwrap();
         std::thread::sleep(Duration::from_millis(200));
@@ -115,7 +97,7 @@ mod tests {
         assert!(own_memory(&process).unwrap() > 4096);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(find(&exe).is_err());
+        assert!(own_memory(&process).is_err());
     }
 
     #[test]

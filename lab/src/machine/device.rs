@@ -109,6 +109,11 @@ impl RngDevices {
         sum.map(Some).with_context(|| format!("the device does not say its {part}.{name}"))
     }
 
+    /// The number of the process, if there is one.
+    pub(crate) fn process(&mut self) -> Option<u32> {
+        self.process.as_mut().map(|process| process.child().id())
+    }
+
     /// The sockets, a device each.
     pub(crate) fn sockets(&self) -> &[PathBuf] {
         &self.sockets

@@ -17,6 +17,7 @@ pub(crate) use accel::Accel;
 pub(crate) use channels::Captured;
 pub(crate) use device::{Personality, RngDevices};
 pub(crate) use disk::Disk;
+pub(crate) use qemu::vfio_user_device;
 pub(crate) use qmp::Qmp;
 
 use std::fs::File;

@@ -80,11 +80,16 @@ pub(super) fn command(
     Ok(qemu)
 }
 
-/// The vfio-user device `rng<index>`, in JSON because its socket has parts of its own.
+/// The vfio-user device `rng<index>`, in JSON because its socket has parts of its own, with `more` members.
 fn rng_device(index: usize, socket: &Path, more: &str) -> String {
+    vfio_user_device(&format!("rng{index}"), socket, more)
+}
+
+/// The vfio-user device with that identity on that socket, as a `-device` argument.
+pub(crate) fn vfio_user_device(id: &str, socket: &Path, more: &str) -> String {
     let path = serde_json::Value::from(socket.to_string_lossy());
     format!(
-        r#"{{"driver":"vfio-user-pci","id":"rng{index}","x-msg-timeout":{ANSWER_TIME_MS},"socket":{{"type":"unix","path":{path}}}{more}}}"#
+        r#"{{"driver":"vfio-user-pci","id":"{id}","x-msg-timeout":{ANSWER_TIME_MS},"socket":{{"type":"unix","path":{path}}}{more}}}"#
     )
 }
 

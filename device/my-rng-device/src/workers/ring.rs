@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A queue of either personality, as a worker sees it.
 
+use std::time::Duration;
+
 use my_rng_abi::registers as abi;
 
 use crate::memory::Memory;
@@ -9,6 +11,14 @@ use crate::registers::{SetUp, Stream};
 use crate::shared::{RunState, Shared};
 use crate::virtio::transport::QUEUE;
 use crate::virtio::virtqueue::{self, Virtqueue};
+
+/// How long a queue without work is watched before it sleeps. A doorbell costs a guest some ten microseconds of its
+/// processor, and the wake-up as much again, so that watching longer than this costs more than it saves.
+const WATCH: Duration = Duration::from_micros(100);
+
+/// The same of a virtqueue. Linux's driver has one small buffer there, which it offers again when a program has taken what
+/// was in the last one: a doorbell for each is what would cost most of all, and an interrupt lies in between.
+const WATCH_VIRTQUEUE: Duration = Duration::from_micros(300);
 
 /// How a queue is set up.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +70,14 @@ impl Ring {
         match self {
             Self::Native(queue) => RingSetUp::Native(*queue.set_up()),
             Self::Virtio(queue) => RingSetUp::Virtio(*queue.set_up()),
+        }
+    }
+
+    /// How long to watch it when there is nothing to do.
+    pub(super) fn watch(&self) -> Duration {
+        match self {
+            Self::Native(_) => WATCH,
+            Self::Virtio(_) => WATCH_VIRTQUEUE,
         }
     }
 

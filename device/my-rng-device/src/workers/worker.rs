@@ -25,10 +25,6 @@ use crate::registers::{OneShot, Stream, Vector};
 use crate::shared::{RunState, Shared};
 use crate::virtio::signals::Cause;
 
-/// How long a queue without work is watched before it sleeps. A doorbell costs a guest some ten microseconds of its
-/// processor, and the wake-up as much again, so that watching longer than this costs more than it saves.
-const WATCH: Duration = Duration::from_micros(100);
-
 /// Pauses between two looks at queues without work.
 const PAUSES: usize = 16;
 
@@ -165,7 +161,11 @@ impl Worker {
             }
             match self.round() {
                 Next::Work => {}
-                Next::Watch => (0..PAUSES).for_each(|_| spin_loop()),
+                Next::Watch => {
+                    (0..PAUSES).for_each(|_| spin_loop());
+                    // Whom this worker has just woken may be waiting for this processor.
+                    thread::yield_now();
+                }
                 Next::Sleep(timeout) => self.sleep(timeout),
                 Next::Wait(wait) => {
                     // No doorbell can give anybody anything before that.
@@ -335,12 +335,12 @@ impl Worker {
                 // A guest with a limit gets no processor time for doorbells alone.
                 let in_vain = std::mem::take(&mut served.rung) && shared.limiter.is_limited();
                 if in_vain {
-                    served.idle_since = now.checked_sub(WATCH);
+                    served.idle_since = now.checked_sub(served.queue.watch());
                     self.deaf_until = now.checked_add(DEAF.saturating_mul(1 << self.in_vain));
                     self.in_vain = self.in_vain.saturating_add(1).min(MAX_DOUBLINGS);
                     self.mailbox.set_deaf(true);
                     shared.counters.doorbells_in_vain.add_one();
-                } else if now.duration_since(since) < WATCH {
+                } else if now.duration_since(since) < served.queue.watch() {
                     return Ok(Next::Watch);
                 }
                 match served.queue.try_to_sleep(memory).map_err(|fault| (number, fault))? {
