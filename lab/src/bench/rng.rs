@@ -31,7 +31,7 @@ const fn at_least(over: &'static str, under: &'static str, must: f64, aim: f64) 
 /// What this project promises.
 const FIGURES: &[Figure] = &[
     at_least("rng.read", "peer.hwrng_virtio", 100.0, 1000.0),
-    // Without KVM, whose interrupts take no detour, QEMU is a process less away; on two busy cores that is half of the time.
+    // The peer is in QEMU's own process, and this device one more to be woken: on two emulating cores, which are busy.
     at_least("rng.hwrng_virtio", "peer.hwrng_virtio", 0.3, 1.0),
     at_least("rng.read", "peer.getrandom", 3.0, 8.0),
     at_least("rng.read", "peer.dev_zero_read", 0.3, 0.8),
