@@ -9,9 +9,10 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 /// How diagnostics are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MessageFormat {
     /// For people, on stderr, coloured on a terminal
+    #[default]
     Human,
     /// For editors, on stdout: rustc's own JSON, one object a line, before the paths
     Json,

@@ -13,6 +13,7 @@ mod hotplug;
 mod inside;
 mod kmod;
 mod live_table;
+mod module_life;
 mod quality;
 mod virtio;
 mod vm;
@@ -71,6 +72,14 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("kmod::every_error_of_a_module_is_shown", kmod::every_error_of_a_module_is_shown),
     ("kmod::plain_make_builds_my_rng", kmod::plain_make_builds_my_rng),
     ("kmod::modinfo_tells_what_the_module_is", kmod::modinfo_tells_what_the_module_is),
+    ("kmod::new_modules_and_examples_are_clean", module_life::new_modules_and_examples_are_clean),
+    ("kmod::what_is_not_clean_is_told", module_life::what_is_not_clean_is_told),
+    ("kmod::a_module_can_be_signed", module_life::a_module_can_be_signed),
+    ("kmod::an_editor_knows_the_kernels_crates", module_life::an_editor_knows_the_kernels_crates),
+    ("kmod::a_modules_documentation_is_written", module_life::a_modules_documentation_is_written),
+    ("kmod::a_tree_of_ones_own_is_taken", module_life::a_tree_of_ones_own_is_taken),
+    ("kmod::variables_and_generated_sources_work", module_life::variables_and_generated_sources_work),
+    ("kmod::type_information_reaches_the_kernel", module_life::type_information_reaches_the_kernel),
     ("vm::the_exit_status_comes_back", vm::the_exit_status_comes_back),
     ("vm::output_arrives_whole_and_apart", vm::output_arrives_whole_and_apart),
     ("vm::input_reaches_the_command", vm::input_reaches_the_command),
