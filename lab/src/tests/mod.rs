@@ -15,6 +15,7 @@ mod kmod;
 mod live_table;
 mod module_life;
 mod quality;
+mod snapshot;
 mod virtio;
 mod vm;
 
@@ -72,6 +73,7 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("kmod::every_error_of_a_module_is_shown", kmod::every_error_of_a_module_is_shown),
     ("kmod::plain_make_builds_my_rng", kmod::plain_make_builds_my_rng),
     ("kmod::modinfo_tells_what_the_module_is", kmod::modinfo_tells_what_the_module_is),
+    ("kmod::a_kernel_that_left_the_archive_is_found", snapshot::a_kernel_that_left_the_archive_is_found),
     ("kmod::new_modules_and_examples_are_clean", module_life::new_modules_and_examples_are_clean),
     ("kmod::what_is_not_clean_is_told", module_life::what_is_not_clean_is_told),
     ("kmod::a_module_can_be_signed", module_life::a_module_can_be_signed),
