@@ -21,7 +21,7 @@ pub(crate) enum MessageFormat {
 /// The variable for make that has rustc write its diagnostics as JSON with a rendered form for people.
 pub(crate) const RUSTC_FLAGS: &str = "KRUSTFLAGS=--error-format=json --json=diagnostic-rendered-ansi";
 
-/// Each build says so: Debian's headers have no vmlinux to take type information from.
+/// Said of each module where the kernel's tree has no vmlinux to take type information from.
 const NO_BTF: &str = "Skipping BTF generation for ";
 
 /// The diagnostics of one build.

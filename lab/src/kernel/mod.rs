@@ -166,8 +166,8 @@ impl Kernel {
     }
 
     /// Makes sure that modules built for this kernel get type information (BTF), if it takes any.
-    pub(crate) fn prepare_type_information(&self, toolroot: &Toolroot) -> anyhow::Result<()> {
-        type_information::prepare(self, toolroot)
+    pub(crate) fn prepare_type_information(&self) -> anyhow::Result<()> {
+        type_information::prepare(self)
     }
 
     /// The tree that somebody has built a kernel in.

@@ -1,40 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! BTF, the type information that BPF programs and tracers find in modules. It is told in terms of the kernel's own, which is in the kernel's
-//! image; Debian's headers have no `vmlinux` for Kbuild to take it from.
+//! BTF, the type information that BPF programs and tracers find in modules. It is told in terms of the kernel's own, for which Debian's headers have
+//! a `vmlinux` of nothing but that.
 
-use std::path::Path;
-
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use super::Kernel;
-use crate::process;
-use crate::toolroot::Toolroot;
-use crate::ui::Step;
+use crate::context::write_whole;
 
-/// Unpacks the kernel's image into its build tree, where Kbuild looks for it, if it is not there yet.
-pub(super) fn prepare(kernel: &Kernel, toolroot: &Toolroot) -> anyhow::Result<()> {
-    let vmlinux = kernel.build.join("vmlinux");
-    if vmlinux.is_file()
-        || kernel.option("CONFIG_DEBUG_INFO_BTF_MODULES").is_none()
-        || !kernel.image.is_file()
-    {
+/// Puts it where Kbuild looks for it, if it is not there yet.
+pub(super) fn prepare(kernel: &Kernel) -> anyhow::Result<()> {
+    let headers = kernel.place.join(format!("packages/usr/src/linux-headers-{}", kernel.release));
+    let (from, to) = (headers.join("vmlinux"), kernel.build.join("vmlinux"));
+    if to.is_file() || !from.is_file() {
         return Ok(());
     }
-    let step = Step::new("Taking the type information out of the kernel's image", None);
-    let script = kernel.source().join("scripts/extract-vmlinux");
-    let place =
-        tempfile::NamedTempFile::new_in(&kernel.build).context("cannot write in the kernel's tree")?;
-    // The script writes to its stdout.
-    let line = format!("exec sh {} {} > {}", quoted(&script)?, quoted(&kernel.image)?, quoted(place.path())?);
-    process::run(toolroot.command("sh", &kernel.build)?.args(["-c", &line]), &step)?;
-    let length = place.as_file().metadata().context("cannot look at the unpacked image")?.len();
-    ensure!(length > 0, "scripts/extract-vmlinux found no kernel in {}", kernel.image.display());
-    place.persist(&vmlinux).context("cannot keep the unpacked image")?;
-    step.done();
-    Ok(())
-}
-
-fn quoted(path: &Path) -> anyhow::Result<String> {
-    let text = path.to_str().context("the kernel's folder is not text")?;
-    Ok(shell_words::quote(text).into_owned())
+    let content = std::fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+    write_whole(&to, &content)
 }

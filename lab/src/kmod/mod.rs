@@ -63,7 +63,7 @@ pub(crate) fn build(
     }
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
 
-    kernel.prepare_type_information(toolroot)?;
+    kernel.prepare_type_information()?;
     let name = name_of(&module);
     let doing = if options.clippy { "Checking" } else { "Building" };
     let step = Step::new(&format!("{doing} the module {name} for Linux {}", kernel.release), None);
