@@ -23,6 +23,8 @@ pub(crate) fn run() -> Outcome {
     println!("descriptor hog: ok");
     large_tables()?;
     println!("large tables of descriptors: ok");
+    spike()?;
+    println!("spike of small allocations: ok");
     works()
 }
 
@@ -88,7 +90,8 @@ pub(crate) fn fork(work: impl FnOnce() -> i32) -> Result<Child, io::Error> {
     }
 }
 
-fn limit(resource: libc::__rlimit_resource_t, value: u64) {
+/// Sets both limits of a resource.
+pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: the kernel reads the structure.
     unsafe { libc::setrlimit(resource, &limit) };
@@ -274,4 +277,32 @@ fn large_tables() -> Outcome {
         }
     }
     works()
+}
+
+/// Thousands of small things in the kernel's heap, and then none: their memory is for everybody again. (On Linux, a part of it stays
+/// until somebody needs it, so that only Exo-Kernel is asked.)
+fn spike() -> Outcome {
+    const FILES: usize = 8000;
+    /// What CPUs keep for themselves.
+    const KEPT: usize = 1 << 10;
+    let heap = || -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+        let text = std::fs::read_to_string("/proc/meminfo")?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Slab:"));
+        Ok(line.ok_or_else(|| failed("no Slab"))?.trim().trim_end_matches(" kB").parse()?)
+    };
+    if !std::path::Path::new("/proc/exo").exists() {
+        return Ok(());
+    }
+    std::fs::create_dir("/tmp/spike")?;
+    let before = heap()?;
+    for file in 0..FILES {
+        std::fs::File::create(format!("/tmp/spike/{file}"))?;
+    }
+    let most = heap()?;
+    std::fs::remove_dir_all("/tmp/spike")?;
+    let after = heap()?;
+    if most < before + KEPT || after > before + KEPT {
+        return Err(failed(format!("the heap had {before} KiB, {most} KiB and then {after} KiB")));
+    }
+    Ok(())
 }

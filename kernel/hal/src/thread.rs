@@ -63,7 +63,7 @@ impl Thread {
             running: AtomicBool::new(false),
             fs_base: AtomicU64::new(0),
             gs_base: AtomicU64::new(0),
-            fpu: Some(fpu::State::new()),
+            fpu: Some(fpu::State::new()?),
             fpu_turns: AtomicU8::new(0),
         })
     }

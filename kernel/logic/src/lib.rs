@@ -26,6 +26,8 @@ pub mod pci;
 pub mod range_locks;
 pub mod ring;
 pub mod seen;
+pub mod slabs;
+pub mod strings;
 pub mod symbols;
 pub mod time;
 pub mod translations;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel's own mappings: device registers, and kernel stacks with a guard page below each.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use alloc::vec::Vec;
+
+use arrayvec::ArrayVec;
 
 use super::{
     frame::Frame,
@@ -23,6 +25,8 @@ const DEVICES_END: u64 = KERNEL_MAPPINGS + (512 << 30);
 
 static NEXT_STACK: AtomicU64 = AtomicU64::new(KERNEL_MAPPINGS);
 static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICES);
+/// Stacks that exist, free or not.
+static MADE_STACKS: AtomicUsize = AtomicUsize::new(0);
 static FREE_STACKS: SpinLock<Vec<u64>> = SpinLock::new(Vec::new());
 
 /// The next `size` bytes of addresses below `end`.
@@ -64,10 +68,23 @@ impl KernelStack {
         if !super::frame::available(STACK_PAGES) {
             return Err(NoMemory);
         }
+        let mut frames = ArrayVec::<Frame, STACK_PAGES>::new();
+        while !frames.is_full() {
+            frames.push(Frame::allocate_table().ok_or(NoMemory)?);
+        }
+        // Room to put it on the list when it is given back, which cannot fail then.
+        let made = MADE_STACKS.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut free = FREE_STACKS.lock();
+        let more = made.saturating_sub(free.len());
+        if free.capacity() - free.len() < more && free.try_reserve(more).is_err() {
+            MADE_STACKS.fetch_sub(1, Ordering::Relaxed);
+            return Err(NoMemory);
+        }
+        drop(free);
         let base = take(&NEXT_STACK, STACK_SPAN, DEVICES)?;
-        for page in 1..=STACK_PAGES as u64 {
-            let frame = Frame::allocate_table().ok_or(NoMemory)?;
+        for (page, frame) in (1..).zip(frames) {
             let address = base + page * PAGE_SIZE as u64;
+            // With a table missing, the pages mapped so far stay, like all stacks.
             paging::map_kernel_page(address, frame.into_physical(), bit::WRITE | bit::NO_EXECUTE)?;
         }
         Ok(Self { base })

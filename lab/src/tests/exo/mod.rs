@@ -45,6 +45,7 @@ const TESTS: &[(&str, ExoTest)] = &[
         instruction_budget::long_calls_and_busy_neighbours_hold_up_nobody,
     ),
     ("exo::faults_kill_only_the_program", programs::faults_kill_only_the_program),
+    ("exo::any_allocation_may_fail", programs::any_allocation_may_fail),
     ("exo::greedy_programs_leave_a_working_system", programs::greedy_programs_leave_a_working_system),
     (
         "exo::what_the_kernel_holds_for_a_program_counts_as_its_own",
