@@ -25,6 +25,8 @@ pub(crate) fn run() -> Outcome {
     println!("large tables of descriptors: ok");
     spike()?;
     println!("spike of small allocations: ok");
+    spike_of_threads()?;
+    println!("spike of threads: ok");
     works()
 }
 
@@ -303,6 +305,46 @@ fn spike() -> Outcome {
     let after = heap()?;
     if most < before + KEPT || after > before + KEPT {
         return Err(failed(format!("the heap had {before} KiB, {most} KiB and then {after} KiB")));
+    }
+    Ok(())
+}
+
+/// Hundreds of threads at once, and then none: few of their stacks in the kernel stay.
+fn spike_of_threads() -> Outcome {
+    const THREADS: usize = 400;
+    /// What the kernel may keep for threads to come, and CPUs for themselves.
+    const KEPT: u64 = 4 << 20;
+    /// What it has for a thread at least.
+    const STACK: u64 = 16 << 10;
+    let before = available()?;
+    // In a process of its own, whose memory goes with it.
+    let spike = || {
+        let gate = std::sync::Barrier::new(THREADS + 1);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                let thread = std::thread::Builder::new().stack_size(16 << 10);
+                if thread.spawn_scoped(scope, || gate.wait()).is_err() {
+                    std::process::exit(2);
+                }
+            }
+            let is_much = available().is_ok_and(|least| least + THREADS as u64 * STACK <= before);
+            gate.wait();
+            i32::from(!is_much)
+        })
+    };
+    let end = fork(spike)?.wait()?;
+    if end != Ok(0) {
+        return Err(failed(format!("the process with {THREADS} threads ended with {end:?}")));
+    }
+    // A thread that has ended gives its stack back when its CPU turns to another.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let mut after = available()?;
+    while after + KEPT < before && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        after = available()?;
+    }
+    if after + KEPT < before {
+        return Err(failed(format!("{before} bytes were available, and then {after}")));
     }
     Ok(())
 }

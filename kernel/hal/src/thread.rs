@@ -14,7 +14,10 @@ use alloc::sync::Arc;
 use crate::{
     cpu::{self, fpu, gdt, percpu},
     hooks::TaskType,
-    mm::{kernel_map::KernelStack, paging::NoMemory},
+    mm::{
+        kernel_map::{self, KernelStack},
+        paging::NoMemory,
+    },
     trap::Regs,
 };
 
@@ -38,6 +41,11 @@ unsafe impl Sync for Thread {}
 unsafe extern "C" {
     fn switch_stacks(save: *mut u64, to: u64, running: *const AtomicBool);
     static thread_start: u8;
+}
+
+/// Gives back the memory of all stacks that are kept for threads to come. How many frames that was.
+pub fn release_stacks() -> usize {
+    kernel_map::release_stacks(0)
 }
 
 /// What `switch_stacks` pops before it returns: six registers.
