@@ -2,7 +2,7 @@
 //! The seedable stream: one for each device, drawn from in order by registers, queues and one-shot transfers.
 
 use crate::generators::{Generator, Kind, Seed};
-use crate::shared::{InterruptKind, Personality};
+use crate::personality::{InterruptKind, Personality};
 
 /// How a device starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
