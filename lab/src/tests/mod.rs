@@ -18,6 +18,7 @@ mod quality;
 mod snapshot;
 mod virtio;
 mod vm;
+mod vm_snapshot;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -97,10 +98,19 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("my_rng::an_unplugged_device_gives_enodev", hotplug::an_unplugged_device_gives_enodev),
     ("my_rng::a_device_can_be_plugged_in_again", hotplug::a_device_can_be_plugged_in_again),
     ("my_rng::a_killed_device_process_hangs_nobody", hotplug::a_killed_device_process_hangs_nobody),
+    ("my_rng::a_restarted_device_process_serves_again", hotplug::a_restarted_device_process_serves_again),
     ("my_rng::a_machine_starts_again_with_its_device", hotplug::a_machine_starts_again_with_its_device),
     ("virtio::the_stock_driver_feeds_dev_hwrng", virtio::the_stock_driver_feeds_dev_hwrng),
     ("virtio::the_stock_driver_works_behind_an_iommu", virtio::the_stock_driver_works_behind_an_iommu),
     ("virtio::it_can_be_unplugged_while_it_is_read", virtio::it_can_be_unplugged_while_it_is_read),
+    (
+        "my_rng::a_restored_machine_finds_its_device_reset",
+        vm_snapshot::a_restored_machine_finds_its_device_reset,
+    ),
+    (
+        "my_rng::a_machine_without_its_device_is_saved_whole",
+        vm_snapshot::a_machine_without_its_device_is_saved_whole,
+    ),
     ("quality::registers_and_one_shot_transfers", quality::registers_and_one_shot_transfers),
     ("quality::every_way_in_a_machine", quality::every_way_in_a_machine),
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),
