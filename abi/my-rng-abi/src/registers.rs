@@ -132,6 +132,22 @@ pub const SEED_TAKES_STREAM: u32 = 1 << 3;
 /// [`SEED_ABILITIES`]: seeking.
 pub const SEED_TAKES_SEEK: u32 = 1 << 4;
 
+/// Whether a generator with those [`SEED_ABILITIES`] takes that [`SEED_COMMAND`]: for a driver, who must not disturb the stream
+/// for one that is refused.
+pub const fn takes_seed_command(generator: u32, abilities: u32, command: u32) -> bool {
+    let wanted = match command & !SEED_WITH_STREAM {
+        SEED_SEEK => SEED_TAKES_SEEK,
+        SEED_BITS_32 => SEED_TAKES_32,
+        SEED_BITS_64 => SEED_TAKES_64,
+        SEED_BITS_256 => SEED_TAKES_256,
+        _ => return false,
+    };
+    let with_stream = command & SEED_WITH_STREAM != 0;
+    let has_its_own = generator == GENERATOR_PCG64 && wanted == SEED_TAKES_256 || wanted == SEED_TAKES_SEEK;
+    let stream = !with_stream || abilities & SEED_TAKES_STREAM != 0 && !has_its_own;
+    abilities & wanted != 0 && stream
+}
+
 /// RW, 64 bits in two halves: where a one-shot transfer reads. Towards the guest: the stream, one of [`crate::queue`]'s
 /// `STREAM_…`.
 pub const ONE_SHOT_SOURCE: usize = 0x80;

@@ -333,6 +333,29 @@ mod tests {
         }
     }
 
+    /// Numbers of a program that has nothing in common with this one, in Python.
+    #[test]
+    fn long_seeds_give_known_numbers() {
+        let key: [u8; 32] = std::array::from_fn(|place| place as u8);
+        for (kind, seed, stream, position, numbers) in [
+            (Kind::Pcg64, Seed::Bits64(SEED_64), None, 0, [2_809_034_599_u32, 3_215_087_541, 903_340_992]),
+            (Kind::Pcg64, Seed::Bits64(SEED_64), Some(7), 5, [3_160_063_086, 37_012_582, 1_783_286_338]),
+            (Kind::Pcg64, Seed::Bits256(key), None, 0, [303_284_566, 2_383_317_629, 3_910_099_483]),
+            (Kind::ChaCha20, Seed::Bits256(key), None, 0, [2_100_034_873, 1_780_073_945, 1_996_733_837]),
+            (
+                Kind::ChaCha20,
+                Seed::Bits256(key),
+                Some(9),
+                1_000_003,
+                [3_839_071_782, 206_791_398, 1_187_086_462],
+            ),
+        ] {
+            let mut generator = Generator::seeded(kind, seed, stream).unwrap();
+            assert!(generator.seek(position));
+            assert_eq!(draw(&mut generator, 3), numbers, "{kind}, {seed:?}, {stream:?}, {position}");
+        }
+    }
+
     /// The steps as its author's paper has them.
     #[test]
     fn a_seed_of_64_bits_is_xorshifts_state() {

@@ -81,6 +81,7 @@ const TESTS: &[(&str, ExoTest)] = &[
     ),
     ("exo::the_program_procmon_works", devices::the_program_procmon_works),
     ("exo::my_rng_gives_the_same_numbers_as_on_linux", devices::my_rng_gives_the_same_numbers_as_on_linux),
+    ("exo::longer_seeds_give_the_same_numbers_on_both", devices::longer_seeds_give_the_same_numbers_on_both),
     ("exo::c_programs_find_both_devices", devices::c_programs_find_both_devices),
     ("exo::my_rng_behaves_as_on_linux", devices::my_rng_behaves_as_on_linux),
     ("exo::the_kernels_own_random_numbers_are_fed", devices::the_kernels_own_random_numbers_are_fed),
