@@ -11,9 +11,11 @@ mod exo;
 pub(crate) mod host;
 mod hotplug;
 mod inside;
+mod kernel_style;
 mod kmod;
 mod live_table;
 mod module_life;
+mod power;
 mod quality;
 mod snapshot;
 mod virtio;
@@ -83,6 +85,10 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("kmod::a_tree_of_ones_own_is_taken", module_life::a_tree_of_ones_own_is_taken),
     ("kmod::variables_and_generated_sources_work", module_life::variables_and_generated_sources_work),
     ("kmod::type_information_reaches_the_kernel", module_life::type_information_reaches_the_kernel),
+    ("kmod::the_kernels_rustfmt_is_content", kernel_style::the_kernels_rustfmt_is_content),
+    ("kmod::the_kernels_clippy_is_content", kernel_style::the_kernels_clippy_is_content),
+    ("kmod::checkpatch_is_content", kernel_style::checkpatch_is_content),
+    ("kmod::examples_in_documentation_compile", kernel_style::examples_in_documentation_compile),
     ("vm::the_exit_status_comes_back", vm::the_exit_status_comes_back),
     ("vm::output_arrives_whole_and_apart", vm::output_arrives_whole_and_apart),
     ("vm::input_reaches_the_command", vm::input_reaches_the_command),
@@ -110,6 +116,12 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     (
         "my_rng::a_machine_without_its_device_is_saved_whole",
         vm_snapshot::a_machine_without_its_device_is_saved_whole,
+    ),
+    ("my_rng::programs_go_on_after_suspend", power::programs_go_on_after_suspend),
+    ("my_rng::a_clone_of_a_machine_drops_its_entropy", power::a_clone_of_a_machine_drops_its_entropy),
+    (
+        "my_rng::a_device_works_again_after_an_error_on_its_bus",
+        power::a_device_works_again_after_an_error_on_its_bus,
     ),
     ("quality::registers_and_one_shot_transfers", quality::registers_and_one_shot_transfers),
     ("quality::every_way_in_a_machine", quality::every_way_in_a_machine),
