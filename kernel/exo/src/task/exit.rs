@@ -179,6 +179,7 @@ fn leave() {
             status => status as u32,
         };
         end_process(process, status);
+        crate::mm::dead_pages::give_back();
     } else {
         signal::stop::arrive(&task);
         signal::hand_on(&task, SignalSet(!task.blocked.load(Ordering::Acquire)));

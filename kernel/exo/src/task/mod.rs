@@ -47,6 +47,8 @@ pub mod work {
     pub const RESTORE_MASK: u32 = 8;
     /// A copy took memory from the reserve: somebody has to be ended to fill it up.
     pub const OUT_OF_MEMORY: u32 = 16;
+    /// Pages are to be given back.
+    pub const DEAD_PAGES: u32 = 32;
 }
 
 /// The alternate signal stack.
