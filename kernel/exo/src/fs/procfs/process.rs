@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! /proc/PID and /proc/PID/task/TID.
 
+use core::sync::atomic::Ordering;
+
 use core::fmt::Write;
 
 use alloc::{
