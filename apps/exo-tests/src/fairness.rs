@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Nobody starves: whatever others do on the same CPU, a program that only counts gets at least two fifths of an even share.
+//! Nobody starves: whatever others do on the same CPU, a program that only counts gets at least two fifths of an even share. And one with
+//! little weight gets that too while somebody waits for a lock of its.
 
 use std::io::{self, Read as _, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use exo_user::Endpoint;
@@ -52,7 +53,56 @@ pub(crate) fn run() -> Outcome {
     }
     counter.kill()?;
     let _ = counter.wait()?;
+    short += &lent_weight(counted, alone)?;
     if short.is_empty() { Ok(()) } else { Err(failed(format!("a counter starves{short}"))) }
+}
+
+/// A program with the least weight holds a lock and counts beside another: it gets next to nothing until somebody waits for the lock. What
+/// it got otherwise.
+fn lent_weight(counted: &AtomicU64, alone: f64) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let page = shared()?;
+    // SAFETY: the page is never unmapped, and its first half word is used as this alone.
+    let word = unsafe { AtomicU32::from_ptr(std::ptr::from_ref(page).cast::<u32>().cast_mut()) };
+    // SAFETY: the word stays where it is; the call has no other memory.
+    let lock = || unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_LOCK_PI, 0, std::ptr::null::<()>())
+    };
+    let mut owner = fork(|| {
+        // SAFETY: concerns this process alone.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+        lock();
+        count(counted)
+    })?;
+    while word.load(Ordering::Relaxed) == 0 {
+        std::thread::sleep(WINDOW / 100);
+    }
+    let mut other = fork(|| count(&AtomicU64::new(0)))?;
+    std::thread::sleep(WINDOW / 8);
+    let before = counted_in_window(counted) / alone * 2.0;
+    let mut waiter = fork(|| {
+        lock();
+        0
+    })?;
+    std::thread::sleep(WINDOW / 8);
+    let lent = counted_in_window(counted) / alone * 2.0;
+    for child in [&mut waiter, &mut other, &mut owner] {
+        child.kill()?;
+        let _ = child.wait()?;
+    }
+    println!(
+        "with a lock that nobody waits for: {:.0} % of an even share, and then {:.0} %",
+        before * 100.0,
+        lent * 100.0
+    );
+    if before < LEAST / 2.0 && lent >= LEAST {
+        Ok(String::new())
+    } else {
+        Ok(format!(
+            "; who holds a lock got {:.0} % while nobody waited for it, and {:.0} % then",
+            before * 100.0,
+            lent * 100.0
+        ))
+    }
 }
 
 fn on_first_cpu() -> io::Result<()> {

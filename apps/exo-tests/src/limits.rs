@@ -235,13 +235,15 @@ fn descriptor_hog() -> Outcome {
     works()
 }
 
-/// As many descriptors as a process may have, in as many processes as there is room for, and questions about all of them: tables whose
+/// Many descriptors, in as many processes as there is room for, and questions about all of them: tables whose
 /// size programs choose, in the kernel's memory. Each may be told that there is none left, and the kernel goes on.
 fn large_tables() -> Outcome {
+    /// As high as the limit goes.
+    const HIGHEST: u64 = 1 << 20;
     const MOST: u64 = 65_536;
     const PROCESSES: usize = 100;
     let holder = || {
-        limit(libc::RLIMIT_NOFILE, MOST + 1);
+        limit(libc::RLIMIT_NOFILE, HIGHEST + 1);
         let refused = io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
         limit(libc::RLIMIT_NOFILE, MOST);
         let is_enough =

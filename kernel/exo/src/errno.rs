@@ -29,6 +29,8 @@ impl Errno {
     /// Not for programs: interrupted before anything was done. Becomes a restart of the call, or EINTR, according to the
     /// signal's action (SA_RESTART).
     pub const RESTART: Errno = Errno(512);
+    /// Not for programs: as `RESTART`, and a restart whatever ran.
+    pub const RESTART_ALWAYS: Errno = Errno(513);
     /// Not for programs: as `RESTART`, but EINTR whenever a handler ran.
     pub const RESTART_UNLESS_HANDLER: Errno = Errno(514);
 

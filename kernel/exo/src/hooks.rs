@@ -16,7 +16,7 @@ use exo_hal::{
 
 use crate::{
     fallible, fs, init,
-    mm::{fault::Unresolved, oom},
+    mm::{dead_pages, fault::Unresolved, oom},
     sched::{self, spans, timer},
     signal::{self, Info, code, number},
     syscall,
@@ -66,6 +66,7 @@ fn exo_return_to_user(regs: &mut Regs) {
         match current().work.load(Ordering::Acquire) {
             0 => return spans::leave(regs),
             due if due & work::OUT_OF_MEMORY != 0 => oom::relieve(),
+            due if due & work::DEAD_PAGES != 0 => dead_pages::give_back(),
             _ => {}
         }
         signal::before_user_mode(regs);

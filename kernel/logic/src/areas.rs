@@ -130,6 +130,12 @@ impl<B: Backing> Areas<B> {
         self.map.range(from..end.max(from)).map(|(_, a)| a)
     }
 
+    /// Where the last of the first `count` areas above `address` ends.
+    pub fn end_of_some(&self, address: usize, count: usize) -> usize {
+        let first = self.find(address).map_or(address, |area| area.start);
+        self.map.range(first..).take(count).last().map_or(address, |(_, area)| area.end)
+    }
+
     /// Whether `start..end` is mapped without a gap.
     pub fn covers(&self, start: usize, end: usize) -> bool {
         let mut at = start;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! All orders in which two CPUs can meet over an address space or a page frame:
+//! All orders in which two CPUs can meet over an address space, a page frame, or a task that is about to sleep:
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p exo-logic --test loom`.
 #![cfg(loom)]
 
 use exo_logic::frame_count::FrameCount;
+use exo_logic::sleep::{State, Waiters};
 use exo_logic::translations::{Flushes, LaidAside, Users};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -181,5 +182,137 @@ fn who_finds_itself_the_only_owner_is_it() {
         }
         there.join().unwrap();
         frame.release();
+    });
+}
+
+/// What a task that waits, and one that wakes it, do in turn: with the fences of [`exo_logic::sleep`], or with one of them missing.
+trait Protocol: Default + Send + Sync + 'static {
+    fn enter(&self);
+    fn begin_sleep(&self);
+    fn is_awake(&self) -> bool;
+    /// Wakes the task if it waits.
+    fn wake(&self);
+}
+
+#[derive(Default)]
+struct Real {
+    waiters: Waiters,
+    state: State,
+}
+
+impl Protocol for Real {
+    fn enter(&self) {
+        self.waiters.enter();
+    }
+
+    fn begin_sleep(&self) {
+        self.state.begin_sleep();
+    }
+
+    fn is_awake(&self) -> bool {
+        self.state.is_runnable()
+    }
+
+    fn wake(&self) {
+        if !self.waiters.are_none() {
+            self.state.wake();
+        }
+    }
+}
+
+/// The same as the real one, but for one fence.
+#[derive(Default)]
+struct Fenced<const SLEEPER: bool, const WAKER: bool> {
+    waiters: AtomicU64,
+    sleeps: AtomicBool,
+}
+
+fn fence_if(wanted: bool) {
+    if wanted {
+        loom::sync::atomic::fence(Ordering::SeqCst);
+    }
+}
+
+impl<const SLEEPER: bool, const WAKER: bool> Protocol for Fenced<SLEEPER, WAKER> {
+    fn enter(&self) {
+        self.waiters.fetch_add(1, Ordering::Relaxed);
+        fence_if(SLEEPER);
+    }
+
+    fn begin_sleep(&self) {
+        self.sleeps.store(true, Ordering::Relaxed);
+        fence_if(SLEEPER);
+    }
+
+    fn is_awake(&self) -> bool {
+        !self.sleeps.load(Ordering::Acquire)
+    }
+
+    fn wake(&self) {
+        fence_if(WAKER);
+        if self.waiters.load(Ordering::Relaxed) > 0 {
+            let _ = self.sleeps.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One task waits for a condition that another makes true. It must see it, or be woken: else it sleeps for ever.
+fn one_waits_for_another<P: Protocol>() {
+    loom::model(|| {
+        let both = Arc::new((P::default(), AtomicBool::new(false)));
+        let other = both.clone();
+        let waker = thread::spawn(move || {
+            other.1.store(true, Ordering::Relaxed);
+            other.0.wake();
+        });
+        let (protocol, condition) = &*both;
+        protocol.enter();
+        protocol.begin_sleep();
+        let seen = condition.load(Ordering::Relaxed);
+        waker.join().unwrap();
+        assert!(seen || protocol.is_awake(), "a wake-up was lost");
+    });
+}
+
+#[test]
+fn no_wake_up_is_lost() {
+    one_waits_for_another::<Real>();
+    one_waits_for_another::<Fenced<true, true>>();
+}
+
+#[test]
+#[should_panic(expected = "a wake-up was lost")]
+fn without_the_wakers_fence_one_is_lost() {
+    one_waits_for_another::<Fenced<true, false>>();
+}
+
+#[test]
+#[should_panic(expected = "a wake-up was lost")]
+fn without_the_sleepers_fence_one_is_lost() {
+    one_waits_for_another::<Fenced<false, true>>();
+}
+
+/// A futex: the condition is the program's own word, and the waker changes it without knowing of the kernel. Two words, two threads that
+/// wait for each other's.
+#[test]
+fn two_that_wake_each_other_do_not_both_sleep() {
+    loom::model(|| {
+        let both =
+            Arc::new([(Real::default(), AtomicBool::new(false)), (Real::default(), AtomicBool::new(false))]);
+        let turn = |own: usize, both: &[(Real, AtomicBool); 2]| {
+            let (own, other) = (&both[own], &both[1 - own]);
+            other.1.store(true, Ordering::Relaxed);
+            other.0.wake();
+            own.0.enter();
+            own.0.begin_sleep();
+            own.1.load(Ordering::Relaxed)
+        };
+        let there = both.clone();
+        let other = thread::spawn(move || turn(1, &there));
+        let seen = turn(0, &both);
+        let seen_there = other.join().unwrap();
+        for (index, seen) in [seen, seen_there].into_iter().enumerate() {
+            assert!(seen || both[index].0.is_awake(), "thread {index} sleeps for ever");
+        }
     });
 }

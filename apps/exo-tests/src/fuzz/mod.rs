@@ -4,9 +4,11 @@
 //! call does is not looked at: the kernel must survive, end who is killed, give the memory back, and work afterwards.
 
 mod descriptors;
+mod locks;
 mod memory;
 mod modes;
 mod names;
+mod pressure;
 mod processes;
 mod shared;
 mod signals;
@@ -225,8 +227,24 @@ fn has_ended(child: &Child) -> bool {
 type Area = fn(&mut Caller<'_>);
 
 /// Areas, each as often as it stands here.
-const AREAS: [Area; 6] =
-    [memory::step, names::step, signals::step, descriptors::step, processes::step, modes::step];
+const AREAS: [Area; 15] = [
+    memory::step,
+    memory::step,
+    names::step,
+    names::step,
+    signals::step,
+    signals::step,
+    descriptors::step,
+    descriptors::step,
+    processes::step,
+    processes::step,
+    modes::step,
+    modes::step,
+    locks::step,
+    locks::step,
+    // It takes what there is, and keeps the others from their work.
+    pressure::step,
+];
 
 /// The life of a process: calls until it dies of one.
 fn attack(seed: u64, shared: &Shared, slot: usize, calls: u64) -> i32 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the processes share with their parent, and how they make calls.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use exo_user::raw;
 
@@ -11,6 +11,11 @@ use super::Random;
 const FAR: usize = 0x6000_0000_0000;
 /// Processes at a time.
 pub(crate) const SLOTS: usize = 256;
+
+/// Words of the page that are locks of all processes.
+pub(crate) const LOCKS: u64 = 8;
+/// Where they begin, in half words.
+const FIRST_LOCK: usize = 1000;
 
 /// How many calls were made, and which each process makes just now.
 pub(crate) struct Shared(*mut u64);
@@ -29,6 +34,13 @@ impl Shared {
     pub(crate) fn calls(&self) -> &AtomicU64 {
         // SAFETY: the page is never unmapped by the parent; a child that unmaps its own dies of it, as it may.
         unsafe { AtomicU64::from_ptr(self.0) }
+    }
+
+    /// A word that is a lock.
+    fn lock(&self, index: u64) -> &AtomicU32 {
+        let index = FIRST_LOCK + (index % LOCKS) as usize;
+        // SAFETY: as above; the page has 1024 half words.
+        unsafe { AtomicU32::from_ptr(self.0.cast::<u32>().add(index)) }
     }
 
     /// The number of the call that process `slot` makes, in the lower half, and how many it has made.
@@ -90,6 +102,36 @@ impl<'a> Caller<'a> {
             *to = from;
         }
         self.call(number.unsigned_abs(), arguments)
+    }
+
+    fn lock_word(&self, index: u64) -> &AtomicU32 {
+        self.shared.lock(index)
+    }
+
+    /// The address of a word that is a lock of all processes.
+    pub(crate) fn lock(&self, index: u64) -> u64 {
+        self.lock_word(index).as_ptr().expose_provenance() as u64
+    }
+
+    /// What such a word says.
+    pub(crate) fn read_lock(&self, index: u64) -> u32 {
+        self.lock_word(index).load(Ordering::Relaxed)
+    }
+
+    /// Makes it say something.
+    pub(crate) fn write_lock(&self, index: u64, value: u32) {
+        self.lock_word(index).store(value, Ordering::Relaxed);
+    }
+
+    /// Eight bytes of the memory that calls write to.
+    pub(crate) fn word(&self, offset: usize) -> u64 {
+        let bytes = self.memory.get(offset..offset + 8).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, u64::from_le_bytes)
+    }
+
+    /// One of two.
+    pub(crate) fn either<T>(&mut self, first: T, second: T) -> T {
+        if self.random.below(2) == 0 { first } else { second }
     }
 
     /// One of `values`.

@@ -6,7 +6,10 @@ use alloc::{sync::Arc, vec::Vec};
 use super::file::OpenFile;
 use crate::{
     errno::{Errno, Result},
-    sched::wait::{Ended, WaitQueue, wait_on},
+    sched::{
+        spans,
+        wait::{Ended, WaitQueue, wait_on},
+    },
 };
 
 bitflags::bitflags! {
@@ -63,8 +66,15 @@ pub fn ready(file: &OpenFile, asked: Events) -> Events {
 /// Waits until at least one question has an answer, or `deadline`; the answers by place.
 pub fn poll(questions: &[Question], deadline: Option<u64>) -> Result<Vec<(usize, Events)>> {
     let look = || {
-        let answers: Vec<_> =
-            questions.iter().map(|q| (q.place, answer(q))).filter(|(_, e)| !e.is_empty()).collect();
+        let mut answers = Vec::new();
+        for question in questions {
+            let found = answer(question);
+            if !found.is_empty() {
+                answers.push((question.place, found));
+            }
+            // Who is to end stops at the next look.
+            let _ = spans::point();
+        }
         (!answers.is_empty()).then_some(answers)
     };
     let queues: Vec<&WaitQueue> =

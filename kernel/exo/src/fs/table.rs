@@ -3,38 +3,35 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 
 use arrayvec::ArrayVec;
-use exo_hal::{PAGE_SIZE, sync::SpinLock};
+use exo_hal::{PAGE_SIZE, mm::heap, sync::SpinLock};
+use exo_logic::slots::Slots;
 
 use super::{file::OpenFile, locks::Owner};
 use crate::{
     errno::{Errno, Result},
-    fallible,
     mm::oom,
     sched::spans,
     task::{current, limits::index},
 };
 
-/// Descriptors that [`FileTable::some_files`] looks at at once.
+/// Descriptors that are looked at with the table locked.
 const SOME: usize = 64;
 /// Descriptors that [`FileTable::stateless`] covers.
 const QUICK: usize = 256;
 
-/// Makes room for the descriptor `fd`. How large a table is the program chooses, and its memory is the kernel's.
-fn grow(entries: &mut Vec<Option<Entry>>, fd: usize) -> Result<()> {
-    let more = (fd + 1).saturating_sub(entries.len());
-    if more == 0 {
-        return Ok(());
+/// Enters a descriptor; what it was before. How large a table is the program chooses, and its memory is the kernel's.
+fn put(entries: &mut Slots<Entry>, fd: usize, entry: Entry) -> Result<Option<Entry>> {
+    let bytes = entries.bytes_for(fd);
+    if bytes > 0 {
+        if !oom::has_room(bytes.div_ceil(PAGE_SIZE)) {
+            return Err(Errno::ENOMEM);
+        }
+        heap::may_keep(bytes)?;
     }
-    let bytes = (fd + 1).saturating_mul(size_of::<Option<Entry>>());
-    if !oom::has_room(bytes.div_ceil(PAGE_SIZE)) {
-        return Err(Errno::ENOMEM);
-    }
-    fallible::reserve(entries, more)?;
-    entries.resize(fd + 1, None);
-    Ok(())
+    entries.put(fd, entry).map_err(|_| Errno::ENOMEM)
 }
 
 /// A device that keeps no state, so that using it needs neither its open file nor a lock.
@@ -58,7 +55,7 @@ struct Entry {
 
 /// The descriptors.
 pub struct FileTable {
-    entries: SpinLock<Vec<Option<Entry>>>,
+    entries: SpinLock<Slots<Entry>>,
     /// For the first descriptors: which stateless device, and whether it may be read and written. 0 for all else.
     quick: [AtomicU8; QUICK],
     /// Threads that use it.
@@ -73,7 +70,7 @@ impl FileTable {
     /// No descriptors.
     pub fn new() -> Self {
         Self {
-            entries: SpinLock::new(Vec::new()),
+            entries: SpinLock::new(Slots::new()),
             quick: [const { AtomicU8::new(0) }; QUICK],
             users: AtomicUsize::new(0),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
@@ -118,20 +115,33 @@ impl FileTable {
     /// A copy of the descriptors below `end` for another user: the same open files. ENOMEM if the kernel has no room for it.
     pub fn duplicate(&self, end: usize) -> Result<Self> {
         let new = Self::new();
-        {
-            let entries = self.entries.lock();
-            let copied = entries.get(..end.min(entries.len())).unwrap_or_default();
-            if let Some(last) = copied.len().checked_sub(1) {
-                grow(&mut new.entries.lock(), last)?;
+        let mut from = 0;
+        loop {
+            let some = self.some(from, end);
+            let Some((last, _)) = some.last() else { return Ok(new) };
+            from = last + 1;
+            let mut entries = new.entries.lock();
+            for (fd, entry) in some {
+                new.note(fd, Some(&entry.file));
+                put(&mut entries, fd, entry)?;
             }
-            for (fd, entry) in copied.iter().enumerate() {
-                if let Some(entry) = entry {
-                    new.note(fd, Some(&entry.file));
-                }
+            drop(entries);
+            if spans::point() {
+                return Err(Errno::EINTR);
             }
-            new.entries.lock().clone_from_slice(copied);
         }
-        Ok(new)
+    }
+
+    /// The next descriptors from `from` on and below `end`.
+    fn some(&self, from: usize, end: usize) -> ArrayVec<(usize, Entry), SOME> {
+        let entries = self.entries.lock();
+        let mut some = ArrayVec::new();
+        let mut next = entries.next_used(from);
+        while let Some(fd) = next.filter(|fd| *fd < end && !some.is_full()) {
+            some.extend(entries.get(fd).map(|entry| (fd, entry.clone())));
+            next = entries.next_used(fd + 1);
+        }
+        some
     }
 
     fn note(&self, fd: usize, file: Option<&Arc<OpenFile>>) {
@@ -163,7 +173,7 @@ impl FileTable {
     pub fn get(&self, fd: i32) -> Result<Arc<OpenFile>> {
         let fd = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         match self.entries.lock().get(fd) {
-            Some(Some(entry)) => Ok(entry.file.clone()),
+            Some(entry) => Ok(entry.file.clone()),
             _ => Err(Errno::EBADF),
         }
     }
@@ -172,7 +182,7 @@ impl FileTable {
     pub fn close_on_exec_flag(&self, fd: i32) -> Result<bool> {
         let fd = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         match self.entries.lock().get(fd) {
-            Some(Some(entry)) => Ok(entry.close_on_exec),
+            Some(entry) => Ok(entry.close_on_exec),
             _ => Err(Errno::EBADF),
         }
     }
@@ -181,7 +191,7 @@ impl FileTable {
     pub fn set_close_on_exec(&self, fd: i32, value: bool) -> Result<()> {
         let fd = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         match self.entries.lock().get_mut(fd) {
-            Some(Some(entry)) => {
+            Some(entry) => {
                 entry.close_on_exec = value;
                 Ok(())
             }
@@ -198,20 +208,18 @@ impl FileTable {
     pub fn add(&self, file: Arc<OpenFile>, close_on_exec: bool, from: usize) -> Result {
         let limit = Self::limit();
         let mut entries = self.entries.lock();
-        let free = entries
-            .iter()
-            .skip(from)
-            .position(Option::is_none)
-            .map_or(entries.len().max(from), |at| at + from);
+        let free = entries.first_free(from);
         if free >= limit {
             return Err(Errno::EMFILE);
         }
-        grow(&mut entries, free)?;
         self.note(free, Some(&file));
-        if let Some(slot) = entries.get_mut(free) {
-            *slot = Some(Entry { file, close_on_exec });
+        match put(&mut entries, free, Entry { file, close_on_exec }) {
+            Ok(_) => Ok(free),
+            Err(error) => {
+                self.note(free, None);
+                Err(error)
+            }
         }
-        Ok(free)
     }
 
     /// Enters a file at `fd`, closing what was there.
@@ -219,9 +227,10 @@ impl FileTable {
         let at = usize::try_from(fd).ok().filter(|at| *at < Self::limit()).ok_or(Errno::EBADF)?;
         let old = {
             let mut entries = self.entries.lock();
-            grow(&mut entries, at)?;
-            self.note(at, Some(&file));
-            entries.get_mut(at).and_then(|slot| slot.replace(Entry { file, close_on_exec }))
+            let noted = file.clone();
+            let old = put(&mut entries, at, Entry { file, close_on_exec })?;
+            self.note(at, Some(&noted));
+            old
         };
         self.let_go(old);
         Ok(at)
@@ -232,7 +241,7 @@ impl FileTable {
         let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         let old = {
             let mut entries = self.entries.lock();
-            let old = entries.get_mut(at).and_then(Option::take);
+            let old = entries.take(at);
             self.note(at, None);
             old
         };
@@ -242,73 +251,99 @@ impl FileTable {
         Ok(())
     }
 
-    fn close_where(&self, which: impl Fn(usize, bool) -> bool) {
-        let mut closed = Vec::new();
-        {
-            let mut entries = self.entries.lock();
-            for (fd, slot) in entries.iter_mut().enumerate() {
-                if slot.as_ref().is_some_and(|entry| which(fd, entry.close_on_exec)) {
-                    closed.extend(slot.take());
-                    self.note(fd, None);
+    /// Closes those of `first..=last` that are meant. Each by itself, as others of the process's threads may open and close meanwhile.
+    fn close_where(&self, first: usize, last: usize, is_meant: impl Fn(&Entry) -> bool) {
+        let end = last.saturating_add(1);
+        let mut from = first;
+        loop {
+            let mut closed = ArrayVec::<_, SOME>::new();
+            {
+                let mut entries = self.entries.lock();
+                for _ in 0..SOME {
+                    let Some(fd) = entries.next_used(from).filter(|fd| *fd < end) else {
+                        from = end;
+                        break;
+                    };
+                    from = fd + 1;
+                    if entries.get(fd).is_some_and(&is_meant) {
+                        closed.extend(entries.take(fd));
+                        self.note(fd, None);
+                    }
                 }
             }
-        }
-        for entry in closed {
-            self.let_go(Some(entry));
-            // All of them, also when the task is to end.
+            for entry in closed {
+                self.let_go(Some(entry));
+                // All of them, also when the task is to end.
+                let _ = spans::point();
+            }
+            if from >= end {
+                return;
+            }
             let _ = spans::point();
         }
     }
 
     /// Closes what exec closes.
     pub fn close_on_exec(&self) {
-        self.close_where(|_, close_on_exec| close_on_exec);
+        self.close_where(0, usize::MAX, |entry| entry.close_on_exec);
     }
 
     /// Closes everything.
     pub fn close_all(&self) {
-        self.close_where(|_, _| true);
+        self.close_where(0, usize::MAX, |_| true);
     }
 
     /// Closes `first..=last`, or marks it to be closed by exec.
     pub fn close_range(&self, first: usize, last: usize, on_exec: bool) {
-        if on_exec {
-            for entry in
-                self.entries.lock().iter_mut().skip(first).take((last - first).saturating_add(1)).flatten()
-            {
-                entry.close_on_exec = true;
+        if !on_exec {
+            return self.close_where(first, last, |_| true);
+        }
+        let mut from = first;
+        while from <= last {
+            let mut entries = self.entries.lock();
+            for _ in 0..SOME {
+                let Some(fd) = entries.next_used(from).filter(|fd| *fd <= last) else { return };
+                if let Some(entry) = entries.get_mut(fd) {
+                    entry.close_on_exec = true;
+                }
+                from = fd + 1;
             }
-        } else {
-            self.close_where(|fd, _| (first..=last).contains(&fd));
+            drop(entries);
+            let _ = spans::point();
         }
     }
 
     /// What is above all open descriptors.
     pub fn end(&self) -> usize {
-        self.entries.lock().iter().rposition(Option::is_some).map_or(0, |last| last + 1)
+        self.entries.lock().last_used().map_or(0, |last| last + 1)
     }
 
     /// The lowest open descriptor from `fd` on.
     pub fn first_from(&self, fd: usize) -> Option<usize> {
-        let entries = self.entries.lock();
-        entries.get(fd..)?.iter().position(Option::is_some).map(|at| fd + at)
+        self.entries.lock().next_used(fd)
     }
 
     /// Descriptors that there is room for, as /proc/PID/status has it.
     pub fn size(&self) -> usize {
-        self.entries.lock().len().next_multiple_of(64).max(64)
+        self.entries.lock().room().max(64)
     }
 
     /// The next open files from descriptor `from` on, and where to go on; none at the end of the table, or if it is locked just now.
     pub fn some_files(&self, from: usize) -> Option<(usize, ArrayVec<Arc<OpenFile>, SOME>)> {
         let entries = self.entries.try_lock()?;
-        let part = entries.get(from..).filter(|part| !part.is_empty())?;
-        let part = part.get(..SOME.min(part.len()))?;
-        Some((from + part.len(), part.iter().flatten().map(|entry| entry.file.clone()).collect()))
+        let mut files = ArrayVec::new();
+        let mut next = entries.next_used(from)?;
+        loop {
+            files.extend(entries.get(next).map(|entry| entry.file.clone()));
+            match entries.next_used(next + 1) {
+                Some(fd) if !files.is_full() => next = fd,
+                _ => return Some((next + 1, files)),
+            }
+        }
     }
 
     /// Bytes that the table itself takes.
     pub fn kernel_memory(&self) -> usize {
-        self.entries.try_lock().map_or(0, |entries| entries.capacity() * size_of::<Option<Entry>>())
+        self.entries.try_lock().map_or(0, |entries| entries.bytes())
     }
 }

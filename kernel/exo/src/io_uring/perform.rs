@@ -140,7 +140,7 @@ impl Ring {
 fn number(result: Result) -> i32 {
     match result {
         Ok(value) => i32::try_from(value).unwrap_or(i32::MAX),
-        Err(Errno::RESTART | Errno::RESTART_UNLESS_HANDLER) => -Errno::EINTR.0,
+        Err(error) if error.is_restart() => -Errno::EINTR.0,
         Err(error) => -error.0,
     }
 }

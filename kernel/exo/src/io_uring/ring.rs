@@ -30,7 +30,10 @@ use crate::{
         poll::Events,
     },
     mm::{LEFT_FOR_FAULTS, Pages},
-    sched::wait::{Ended, WaitQueue, wait_on},
+    sched::{
+        spans,
+        wait::{Ended, WaitQueue, wait_on},
+    },
     task::current,
 };
 
@@ -208,7 +211,7 @@ impl Ring {
                     Err(error) => self.run_from(job, Some(-error.0)),
                 }
             }
-            if refused && self.settings.flags & abi::IORING_SETUP_SUBMIT_ALL == 0 {
+            if refused && self.settings.flags & abi::IORING_SETUP_SUBMIT_ALL == 0 || spans::point() {
                 break;
             }
         }

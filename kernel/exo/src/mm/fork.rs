@@ -34,14 +34,8 @@ impl AddressSpace {
             if !oom::has_room(inner.areas.len() * AREA_BYTES / PAGE_SIZE) {
                 return Err(Errno::ENOMEM);
             }
-            new.areas = inner.areas.clone();
             new.heap_start = inner.heap_start;
             new.heap_end = inner.heap_end;
-            new.mapped = inner.mapped;
-            // Locks are not inherited.
-            if inner.areas.iter().any(|area| area.flags.contains(Flags::LOCKED)) {
-                new.areas.change(0, USER_END, |flags| flags.difference(Flags::LOCKED));
-            }
         }
         let mut at = 0;
         while at < USER_END {
@@ -58,8 +52,8 @@ impl AddressSpace {
 
     /// Copies what comes first from `at` on; where to go on.
     fn copy_piece(&self, child: &Self, at: usize) -> Result<usize> {
-        /// Areas that are looked at at once.
-        const MOST: usize = 32;
+        /// Areas that are copied at once.
+        const MOST: usize = 16;
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let mut new = child.inner.lock();
@@ -70,10 +64,13 @@ impl AddressSpace {
             let from = area.start.max(at);
             let own = matches!(&area.backing, Backing::File { pages, .. } if pages.sharing() == Sharing::OneProcess);
             if own || area.flags.contains(Flags::DONT_FORK) {
-                let gone = new.areas.remove(area.start, area.end);
-                new.mapped -= gone.iter().map(|a| a.end - a.start).sum::<usize>();
                 at = area.end;
                 continue;
+            }
+            if from == area.start {
+                new.mapped += area.end - area.start;
+                // Locks are not inherited.
+                new.areas.insert(Area { flags: area.flags.difference(Flags::LOCKED), ..area.clone() });
             }
             if area.flags.contains(Flags::WIPE_ON_FORK) {
                 at = area.end;

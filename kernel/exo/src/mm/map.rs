@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 use exo_hal::{PAGE_SIZE, USER_END, mm::frame};
 use exo_logic::areas::{Area, Backing as _, Flags, MAY_ALL};
 
-use super::{AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, limit, oom, page_up};
+use super::{
+    AT_ONCE, AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, limit, oom, page_up,
+};
 use crate::{
     errno::{Errno, Result},
     sched::spans,
@@ -230,7 +232,7 @@ impl AddressSpace {
         let end = check(start, length)?;
         let _changes = self.changes.lock()?;
         {
-            let mut inner = self.inner.lock();
+            let inner = self.inner.lock();
             if grows_down {
                 let area = inner.areas.find_above(start).filter(|a| a.start < end).ok_or(Errno::ENOMEM)?;
                 if !area.flags.contains(Flags::GROWS_DOWN) {
@@ -238,35 +240,65 @@ impl AddressSpace {
                 }
                 start = area.start;
             }
-            if inner.areas.overlapping(start, end).any(|area| !area.flags.may_become(protection)) {
+        }
+        // With `changes` locked, what is looked at here stays so.
+        let (mut more, mut covered, mut has_gap) = (0, start, false);
+        self.areas_in(start, end, |area| {
+            let is_sealed = matches!(&area.backing, Backing::File { pages, shared: true, .. } if pages.seals.forbid_writing());
+            let becomes_writable = protection.contains(Flags::WRITE) && !area.flags.contains(Flags::WRITE);
+            if !area.flags.may_become(protection) || becomes_writable && is_sealed {
                 return Err(Errno::EACCES);
             }
-            let is_sealed = |area: &Area<Backing>| matches!(&area.backing, Backing::File { pages, shared: true, .. } if pages.seals.forbid_writing());
-            let becomes_writable =
-                |area: &Area<Backing>| !area.flags.contains(Flags::WRITE) && is_sealed(area);
-            if protection.contains(Flags::WRITE) && inner.areas.overlapping(start, end).any(becomes_writable)
-            {
-                return Err(Errno::EACCES);
+            has_gap |= area.start > covered;
+            covered = area.end;
+            if (area.flags | protection).is_data() && !area.flags.is_data() {
+                more += area.end.min(end) - area.start.max(start);
             }
-            if !inner.areas.covers(start, end) || !oom::has_room(0) || inner.areas.len() + 2 > MAX_AREAS {
+            Ok(())
+        })?;
+        {
+            let inner = self.inner.lock();
+            if has_gap || covered < end || !oom::has_room(0) || inner.areas.len() + 2 > MAX_AREAS {
                 return Err(Errno::ENOMEM);
             }
-            let is_new = |a: &&Area<Backing>| (a.flags | protection).is_data() && !a.flags.is_data();
-            let more = inner
-                .areas
-                .overlapping(start, end)
-                .filter(is_new)
-                .map(|a| a.end.min(end) - a.start.max(start))
-                .sum();
             if more > 0 && protection.contains(Flags::WRITE) {
                 inner.check_data(more)?;
             }
-            inner.areas.protect(start, end, protection);
         }
-        // To its end, so that no page allows more than its area.
-        self.in_parts(start, end, Killed::GoesOn, |inner, start, end| {
-            Ok(inner.table.protect(start, end, super::access(protection)))
+        // To its end, as nothing would be half-way.
+        let mut protected = start;
+        self.in_parts(start, end, Killed::GoesOn, |inner, at, end| {
+            if at >= protected {
+                protected = inner.areas.end_of_some(at, AT_ONCE / 4).min(end);
+                inner.areas.protect(at, protected, protection);
+            }
+            Ok(inner.table.protect(at, protected, super::access(protection)))
         })
+    }
+
+    /// Looks at the areas that touch `start..end`, some at a time; EINTR if the task is to end meanwhile.
+    pub(super) fn areas_in(
+        &self,
+        start: usize,
+        end: usize,
+        mut each: impl FnMut(&Area<Backing>) -> Result<()>,
+    ) -> Result<()> {
+        let mut at = start;
+        while at < end {
+            let inner = self.inner.lock();
+            for _ in 0..AT_ONCE {
+                let Some(area) = inner.areas.find_above(at).filter(|area| area.start < end) else {
+                    return Ok(());
+                };
+                each(area)?;
+                at = area.end;
+            }
+            drop(inner);
+            if spans::point() {
+                return Err(Errno::EINTR);
+            }
+        }
+        Ok(())
     }
 
     /// Moves the end of the heap; where it is afterwards.

@@ -5,6 +5,7 @@
 //! with an address space locked, since its page faults lock it.
 
 mod advise;
+pub mod dead_pages;
 pub mod fault;
 mod fork;
 pub mod map;
@@ -142,6 +143,9 @@ pub struct AddressSpace {
     /// Had by who changes what is mapped; such a call may take long, and gives `inner` back now and then.
     changes: Mutex,
 }
+
+/// Areas that are looked at or changed with an address space locked.
+const AT_ONCE: usize = 32;
 
 /// Whether a long change stops half-way when the task is to end.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -164,7 +164,7 @@ pub fn relieve() {
         Relief::Own => {}
         Relief::Wait => {
             // A signal ends the wait, which is as good.
-            let _ = wait::sleep_until(Some(time::now_ns() + PATIENCE_NS));
+            let _ = wait::sleep_until(Some(wait::Deadline::Boot(time::now_ns() + PATIENCE_NS)));
         }
         // Nobody is left to end but the first program.
         Relief::Nobody => {

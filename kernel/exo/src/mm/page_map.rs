@@ -63,6 +63,13 @@ impl PageMap {
         Some((index, frame))
     }
 
+    /// Takes out the last list of frames.
+    pub fn take_last(&mut self) -> Option<Vec<Option<Frame>>> {
+        let (_, list) = self.chunks.pop_last()?;
+        self.count -= list.iter().flatten().count();
+        Some(list)
+    }
+
     /// The first place at or behind `start` that has a frame.
     pub fn first_present(&self, start: u64) -> Option<u64> {
         let (first, _) = split(start);

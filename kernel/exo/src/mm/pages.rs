@@ -18,11 +18,10 @@ use exo_hal::{
 };
 use linux_raw_sys::general::{F_SEAL_SEAL, F_SEAL_WRITE};
 
-use super::{page_map::PageMap, quota::Quota, seals::Seals};
+use super::{dead_pages, page_map::PageMap, quota::Quota, seals::Seals};
 use crate::{
     errno::{Errno, Result},
     sched::{mutex::Mutex, spans},
-    task::current,
     user::IoVec,
 };
 
@@ -458,11 +457,12 @@ impl Pages {
             if self.existing(index as usize).is_some() {
                 continue;
             }
-            if current().is_killed() || self.frame(index as usize).is_none() {
+            let is_killed = spans::point();
+            if is_killed || self.frame(index as usize).is_none() {
                 for index in made {
                     self.discard(index, index + 1);
                 }
-                return Err(if current().is_killed() { Errno::EINTR } else { Errno::ENOSPC });
+                return Err(if is_killed { Errno::EINTR } else { Errno::ENOSPC });
             }
             made.push(index);
         }
@@ -489,5 +489,6 @@ impl Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         self.uncharge(self.resident());
+        dead_pages::lay_aside(core::mem::take(self.frames.get_mut()));
     }
 }

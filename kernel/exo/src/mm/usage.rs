@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What an address space has, as /proc shows it.
 
-use exo_hal::PAGE_SIZE;
+use exo_hal::{PAGE_SIZE, USER_END};
 use exo_logic::areas::{Area, Flags};
 
 use super::{AddressSpace, Backing};
+use crate::sched::spans;
 
 /// In bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,17 +33,20 @@ pub struct Usage {
 impl AddressSpace {
     /// What it has.
     pub fn usage(&self) -> Usage {
-        let mut inner = self.inner.lock();
-        inner.note_peak();
-        let mut usage = Usage {
-            mapped: inner.mapped,
-            peak: inner.peak_mapped,
-            resident: inner.table.pages() * PAGE_SIZE,
-            resident_peak: inner.peak_pages * PAGE_SIZE,
-            tables: inner.table.tables() * PAGE_SIZE,
-            ..Usage::default()
+        let mut usage = {
+            let mut inner = self.inner.lock();
+            inner.note_peak();
+            Usage {
+                mapped: inner.mapped,
+                peak: inner.peak_mapped,
+                resident: inner.table.pages() * PAGE_SIZE,
+                resident_peak: inner.peak_pages * PAGE_SIZE,
+                tables: inner.table.tables() * PAGE_SIZE,
+                ..Usage::default()
+            }
         };
-        for Area { start, end, flags, .. } in inner.areas.iter() {
+        // Who is to end reads nothing any more.
+        let _ = self.areas_in(0, USER_END, |Area { start, end, flags, .. }| {
             let bytes = end - start;
             let add = |to: &mut usize, is: bool| *to += if is { bytes } else { 0 };
             add(&mut usage.locked, flags.contains(Flags::LOCKED));
@@ -52,7 +56,8 @@ impl AddressSpace {
                 &mut usage.code,
                 flags.contains(Flags::EXECUTE) && !flags.intersects(Flags::WRITE | Flags::GROWS_DOWN),
             );
-        }
+            Ok(())
+        });
         usage
     }
 
@@ -63,6 +68,9 @@ impl AddressSpace {
             let (count, next) = self.inner.lock().table.count(at, end);
             pages += count;
             at = next;
+            if spans::point() {
+                break;
+            }
         }
         pages * PAGE_SIZE
     }
@@ -75,6 +83,9 @@ impl AddressSpace {
             at = area.end;
             if matches!(area.backing, Backing::File { .. }) && !area.flags.is_data() {
                 bytes += self.resident_in(area.start, area.end);
+            }
+            if spans::point() {
+                break;
             }
         }
         bytes

@@ -25,6 +25,8 @@ use exo_hal::{
     thread, time, tlb,
 };
 
+use exo_logic::{inheritance::Priority, sleep::Doing};
+
 use crate::task::{Current, Task, current};
 use policy::{BEGINNING, FAIR, PREEMPTION_NS, Policy, ROUND_NS, WAKE_UP_LEAD};
 
@@ -34,16 +36,6 @@ pub const SLICE_NS: u64 = 10_000_000;
 const REAL_TIME_PERIOD_NS: u64 = 1_000_000_000;
 /// … real-time tasks get so many while others wait, as on Linux (`sched_rt_runtime_us`): one that never waits stops nobody for good.
 const REAL_TIME_SHARE_NS: u64 = 950_000_000;
-
-/// A task's `state`.
-pub mod state {
-    /// Runs, or waits in a run queue.
-    pub const RUNNABLE: u8 = 0;
-    /// Waits for something; `wake` makes it runnable.
-    pub const SLEEPING: u8 = 1;
-    /// Has ended; never runs again.
-    pub const DEAD: u8 = 2;
-}
 
 /// A task in a run queue, which is in the order of the keys.
 struct Entry {
@@ -141,8 +133,9 @@ enum Place {
 
 impl Cpu {
     fn insert(&self, task: Arc<Task>, before_equals: bool) {
-        let key = task.schedule.key();
         let mut queue = self.queue.lock();
+        // With the queue locked: who changes the key looks for the task in here afterwards.
+        let key = task.schedule.key();
         if !before_equals && queue.back().is_none_or(|last| last.key <= key) {
             queue.push_back(Entry { key, task });
         } else {
@@ -224,7 +217,7 @@ pub fn start(task: Arc<Task>) {
 
 /// Makes a sleeping task runnable; true if it slept.
 pub fn wake(task: &Arc<Task>) -> bool {
-    if !leaves_sleep(task) {
+    if !task.state.wake() {
         return false;
     }
     // It goes back to its last CPU, whose caches know it; a CPU that idles will take it over at the next tick if it has to
@@ -237,34 +230,23 @@ pub fn wake(task: &Arc<Task>) -> bool {
     true
 }
 
-fn leaves_sleep(task: &Task) -> bool {
-    let slept =
-        task.state.compare_exchange(state::SLEEPING, state::RUNNABLE, Ordering::AcqRel, Ordering::Relaxed);
-    slept.is_ok()
-}
-
 /// Makes a sleeping task runnable on this CPU, for a hand-off: who calls this is about to wait itself.
 pub fn wake_here(task: &Arc<Task>) {
     let own = cpu_index();
     if task.thread.is_running() || task.affinity.load(Ordering::Relaxed) & (1 << own) == 0 {
         wake(task);
-    } else if leaves_sleep(task) {
+    } else if task.state.wake() {
         enqueue(task.clone(), own, Place::HandedOver);
     }
 }
 
-/// Changes a task's place in the order by `change`.
-fn reorder(task: &Arc<Task>, change: impl FnOnce()) {
+/// Changes a task's place in the order by `change`, which is told how far its queue has come.
+fn reorder(task: &Arc<Task>, change: impl FnOnce(u64)) {
+    change(CPUS[task.cpu.load(Ordering::Relaxed)].virtual_now.load(Ordering::Relaxed));
+    // Who queues the task at this moment says where and then reads the key; this does it the other way round.
+    fence(Ordering::SeqCst);
     let cpu = task.cpu.load(Ordering::Relaxed);
-    let waiting = {
-        let mut queue = CPUS[cpu].queue.lock();
-        let at = queue.iter().position(|entry| Arc::ptr_eq(&entry.task, task));
-        at.and_then(|at| queue.remove(at)).map(|entry| {
-            CPUS[cpu].length.store(queue.len(), Ordering::Relaxed);
-            entry.task
-        })
-    };
-    change();
+    let waiting = if task.queued.load(Ordering::Relaxed) { take_from_queue(task, cpu) } else { None };
     if let Some(task) = waiting {
         // `queued` has stayed set all the while: nobody else puts it into a queue.
         task.queued.store(false, Ordering::Release);
@@ -281,9 +263,22 @@ fn reorder(task: &Arc<Task>, change: impl FnOnce()) {
     }
 }
 
+fn take_from_queue(task: &Arc<Task>, cpu: usize) -> Option<Arc<Task>> {
+    let mut queue = CPUS[cpu].queue.lock();
+    let at = queue.iter().position(|entry| Arc::ptr_eq(&entry.task, task));
+    let entry = at.and_then(|at| queue.remove(at))?;
+    CPUS[cpu].length.store(queue.len(), Ordering::Relaxed);
+    Some(entry.task)
+}
+
 /// Sets a task's policy.
 pub fn set_policy(task: &Arc<Task>, policy: Policy) {
-    reorder(task, || task.schedule.set(policy));
+    reorder(task, |now| task.schedule.set(policy, now));
+}
+
+/// Lends a task the priority of one that waits for it; [`NOTHING`](exo_logic::inheritance::NOTHING) takes it back.
+pub fn lend(task: &Arc<Task>, priority: Priority) {
+    reorder(task, |now| task.schedule.lend(priority, now));
 }
 
 /// Makes the task notice new work (a signal) soon: wakes it, or interrupts the CPU that runs it.
@@ -366,7 +361,7 @@ fn pick() -> Option<Arc<Task>> {
             }
             None => return None,
         };
-        if task.state.load(Ordering::Acquire) == state::DEAD {
+        if task.state.get() == Doing::Dead {
             continue;
         }
         if task.affinity.load(Ordering::Relaxed) & (1 << own) == 0 && !task.thread.is_running() {
@@ -394,20 +389,20 @@ fn switch_away(place: Place) {
     let this = this_cpu();
     this.reschedule.store(false, Ordering::Relaxed);
     let task = current();
-    let runnable = task.state.load(Ordering::Acquire) == state::RUNNABLE;
+    let runnable = task.state.is_runnable();
     let may_stay = runnable && task.affinity.load(Ordering::Relaxed) & (1 << cpu_index()) != 0;
     if may_stay && this.length.load(Ordering::Relaxed) == 0 {
         return;
     }
     let next = if may_stay {
-        take(cpu_index(), false, Some(&task)).filter(|t| t.state.load(Ordering::Acquire) != state::DEAD)
+        take(cpu_index(), false, Some(&task)).filter(|t| t.state.get() != Doing::Dead)
     } else {
         pick()
     };
     let Some(next) = next.or_else(|| if may_stay { None } else { this.idle.get().cloned() }) else {
         return;
     };
-    next.state.store(state::RUNNABLE, Ordering::Release);
+    next.state.set_runnable();
     if core::ptr::eq::<Task>(&*next, &*task) {
         return;
     }
@@ -420,7 +415,7 @@ fn switch_away(place: Place) {
 
 /// Ends the running task for good.
 pub fn end_current() -> ! {
-    current().state.store(state::DEAD, Ordering::Release);
+    current().state.end();
     loop {
         schedule();
     }
@@ -525,7 +520,7 @@ pub fn run_cpu(idle: Arc<Task>) -> ! {
         };
         IDLE.fetch_and(!own, Ordering::SeqCst);
         this.idle_ns.fetch_add(time::now_ns().saturating_sub(start), Ordering::Relaxed);
-        next.state.store(state::RUNNABLE, Ordering::Release);
+        next.state.set_runnable();
         this.reschedule.store(false, Ordering::Relaxed);
         timer::leave_idle();
         let idle = current();

@@ -7,11 +7,12 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
+use exo_hal::sync::SpinLock;
+use exo_logic::inheritance::{NOTHING, Priority};
 use linux_raw_sys::general as abi;
 
-/// Priorities as they are compared, the smaller the better: 0 to 98 are real time, 100 to 139 are nice values from -20 to 19, and then
-/// comes SCHED_IDLE.
-type Priority = u32;
+/// [`Priority`]s are compared, the smaller the better: 0 to 98 are real time, 100 to 139 are nice values from -20 to 19, and then comes
+/// SCHED_IDLE.
 const FIRST_FAIR: Priority = 100;
 const NICE_0: Priority = 120;
 const IDLE: Priority = 140;
@@ -74,7 +75,8 @@ impl Policy {
         matches!(number, abi::SCHED_FIFO | abi::SCHED_RR)
     }
 
-    fn priority(self) -> Priority {
+    /// What it is worth beside others.
+    pub fn priority(self) -> Priority {
         match self.number {
             abi::SCHED_FIFO | abi::SCHED_RR => 99 - self.real_time.clamp(1, 99),
             abi::SCHED_IDLE => IDLE,
@@ -102,6 +104,10 @@ pub struct Schedule {
     real_time: AtomicU32,
     nice: AtomicI32,
     reset_on_fork: AtomicBool,
+    /// The priority that is lent to it by those that wait for a lock of its, or [`NOTHING`].
+    lent: AtomicU32,
+    /// Held by who changes any of these.
+    changes: SpinLock<()>,
     /// How fast the key grows, see [`pace`]; 0 for a real-time priority.
     pace: AtomicU64,
     /// Its place in a run queue: [`FAIR`] and its virtual nanoseconds, or a real-time priority.
@@ -118,11 +124,13 @@ impl Schedule {
             real_time: AtomicU32::new(0),
             nice: AtomicI32::new(0),
             reset_on_fork: AtomicBool::new(false),
+            lent: AtomicU32::new(NOTHING),
+            changes: SpinLock::new(()),
             pace: AtomicU64::new(0),
             key: AtomicU64::new(key.max(FAIR)),
             fair_key: AtomicU64::new(key.max(FAIR)),
         };
-        this.set(policy);
+        this.set(policy, key.max(FAIR));
         this
     }
 
@@ -136,25 +144,37 @@ impl Schedule {
         }
     }
 
-    /// Sets it. Who calls this puts the task into its queue anew.
-    pub(super) fn set(&self, policy: Policy) {
+    /// Sets it; the task's queue has come as far as `now`. Who calls this puts the task into its queue anew.
+    pub(super) fn set(&self, policy: Policy, now: u64) {
+        let _changes = self.changes.lock();
         self.number.store(policy.number, Ordering::Relaxed);
         self.real_time.store(policy.real_time, Ordering::Relaxed);
         self.nice.store(policy.nice, Ordering::Relaxed);
         self.reset_on_fork.store(policy.reset_on_fork, Ordering::Relaxed);
-        self.update();
+        self.update(now);
     }
 
-    fn update(&self) {
-        let priority = self.policy().priority();
-        self.pace.store(pace(priority), Ordering::Relaxed);
+    /// Lends it a priority, or with [`NOTHING`] none any more; the rest as for [`Schedule::set`].
+    pub(super) fn lend(&self, priority: Priority, now: u64) {
+        let _changes = self.changes.lock();
+        self.lent.store(priority, Ordering::Relaxed);
+        self.update(now);
+    }
+
+    fn update(&self, now: u64) {
+        let priority = self.policy().priority().min(self.lent.load(Ordering::Relaxed));
+        let new = pace(priority);
+        let old = self.pace.swap(new, Ordering::Relaxed);
         let key = self.key.load(Ordering::Relaxed);
-        if key >= FAIR {
-            self.fair_key.store(key, Ordering::Relaxed);
+        let mut fair_key = if key >= FAIR { key } else { self.fair_key.load(Ordering::Relaxed) };
+        // What it is ahead of the others by was counted by its former weight: with more weight it has had less than its share.
+        if let (Some(ahead), true) = (fair_key.checked_sub(now), old != 0 && new != 0) {
+            let ahead = u128::from(ahead) * u128::from(new) / u128::from(old);
+            fair_key = now.saturating_add(u64::try_from(ahead).unwrap_or(u64::MAX));
         }
+        self.fair_key.store(fair_key, Ordering::Relaxed);
         let is_real_time = priority < FIRST_FAIR;
-        let key = if is_real_time { priority.into() } else { self.fair_key.load(Ordering::Relaxed) };
-        self.key.store(key, Ordering::Relaxed);
+        self.key.store(if is_real_time { priority.into() } else { fair_key }, Ordering::Relaxed);
     }
 
     /// Whether it takes turns with others of its priority.
@@ -177,7 +197,10 @@ impl Schedule {
     /// It has run for so many nanoseconds. For the CPU that runs it.
     #[inline(always)]
     pub(super) fn charge(&self, ns: u64) {
-        self.key.store(self.key_after(ns), Ordering::Relaxed);
+        let now = self.key();
+        let after = now + ((ns.min(LONGEST_TURN) * self.pace.load(Ordering::Relaxed)) >> 20);
+        // If another CPU gives it another priority just now, that counts.
+        let _ = self.key.compare_exchange(now, after, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// It has slept while the queue came as far as `now`, a key.

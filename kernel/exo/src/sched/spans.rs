@@ -12,7 +12,7 @@ use exo_hal::{
     trap::Regs,
 };
 
-use super::{schedule, should_reschedule, state};
+use super::{schedule, should_reschedule};
 use crate::task::current;
 
 /// Interrupts are let in when they have been off for so long.
@@ -86,7 +86,7 @@ fn let_others_in() -> bool {
     window();
     let task = current();
     // A task that is about to sleep looks at its condition: there it does not switch.
-    if should_reschedule() && task.state.load(Ordering::Relaxed) == state::RUNNABLE {
+    if should_reschedule() && task.state.is_runnable() {
         schedule();
     }
     task.is_killed()

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waiting for a condition. Every wait is a loop around its condition, so that a wake-up too many does no harm.
 
-use core::sync::atomic::{AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_hal::{sync::SpinLock, time};
+use exo_logic::sleep::Waiters;
 
 use super::{
-    schedule, state,
+    schedule, spans,
     timer::{self, Action},
     wake,
 };
@@ -23,11 +24,31 @@ pub enum Ended {
     TimedOut,
 }
 
+/// Until when is waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// Nanoseconds since boot.
+    Boot(u64),
+    /// Nanoseconds since 1970, by the clock that programs may set.
+    Wall(u64),
+}
+
+/// Those that wait for a time of the clock that can be set, and how often it was.
+static WALL_CLOCK: WaitQueue = WaitQueue::new();
+static WALL_CLOCK_SETS: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets the wall clock, and with it when those go on that wait for a time of it.
+pub fn set_wall_clock(ns: u64) {
+    time::set_wall_ns(ns);
+    WALL_CLOCK_SETS.fetch_add(1, Ordering::SeqCst);
+    WALL_CLOCK.wake_all();
+}
+
 /// Tasks that wait for the same thing.
 pub struct WaitQueue {
     tasks: SpinLock<VecDeque<Arc<Task>>>,
     /// The queue's length, so that nobody takes the lock to find it empty.
-    count: AtomicUsize,
+    count: Waiters,
 }
 
 impl Default for WaitQueue {
@@ -39,15 +60,13 @@ impl Default for WaitQueue {
 impl WaitQueue {
     /// An empty queue.
     pub const fn new() -> Self {
-        Self { tasks: SpinLock::new(VecDeque::new()), count: AtomicUsize::new(0) }
+        Self { tasks: SpinLock::new(VecDeque::new()), count: Waiters::new() }
     }
 
     /// Wakes all who wait, after the caller has made their condition true.
     #[inline]
     pub fn wake_all(&self) {
-        // The caller's store comes before the look at who waits; who waits enters itself before it looks at the condition.
-        fence(Ordering::SeqCst);
-        if self.count.load(Ordering::SeqCst) > 0 {
+        if !self.count.are_none() {
             for task in self.tasks.lock().iter() {
                 wake(task);
             }
@@ -57,7 +76,7 @@ impl WaitQueue {
     fn add(&self, task: Arc<Task>) {
         let mut tasks = self.tasks.lock();
         tasks.push_back(task);
-        self.count.store(tasks.len(), Ordering::SeqCst);
+        self.count.set(tasks.len());
     }
 
     fn remove(&self, task: &Task) {
@@ -68,7 +87,7 @@ impl WaitQueue {
         } else if let Some(at) = tasks.iter().position(is_it) {
             tasks.remove(at);
         }
-        self.count.store(tasks.len(), Ordering::SeqCst);
+        self.count.set(tasks.len());
     }
 }
 
@@ -96,13 +115,14 @@ pub fn wait_after_look<T>(
     mut condition: impl FnMut() -> Option<T>,
 ) -> Result<T, Ended> {
     let task = current();
-    for queue in queues {
+    for (index, queue) in queues.iter().enumerate() {
         queue.add(task.arc());
+        let_others_in(index);
     }
     let key = deadline.map(|at| timer::add(at, Action::Wake(Arc::downgrade(&task.arc()))));
     let result = loop {
         // Before the condition: who makes it true after we looked finds us sleeping and wakes us.
-        task.state.store(state::SLEEPING, Ordering::SeqCst);
+        task.state.begin_sleep();
         if let Some(value) = condition() {
             break Ok(value);
         }
@@ -114,14 +134,49 @@ pub fn wait_after_look<T>(
         }
         schedule();
     };
-    task.state.store(state::RUNNABLE, Ordering::Release);
+    task.state.set_runnable();
     if let Some(key) = key {
         timer::cancel(key);
     }
-    for queue in queues {
+    for (index, queue) in queues.iter().enumerate() {
         queue.remove(&task);
+        let_others_in(index);
     }
     result
+}
+
+/// Now and then while a task enters many queues: how many there are the program has chosen.
+#[inline]
+fn let_others_in(index: usize) {
+    if index % 16 == 15 {
+        // Whether it is to end is looked at with the condition.
+        let _ = spans::point();
+    }
+}
+
+/// Waits until `condition` gives a value or a time of either clock has come.
+pub fn wait_until<T>(
+    deadline: Option<Deadline>,
+    interruptible: bool,
+    mut condition: impl FnMut() -> Option<T>,
+) -> Result<T, Ended> {
+    let wall = match deadline {
+        None => return wait_on(&[], None, interruptible, condition),
+        Some(Deadline::Boot(at)) => return wait_on(&[], Some(at), interruptible, condition),
+        Some(Deadline::Wall(at)) => at,
+    };
+    loop {
+        let sets = WALL_CLOCK_SETS.load(Ordering::SeqCst);
+        let now = time::now_ns();
+        let at = now.saturating_add(wall.saturating_sub(time::wall_ns()));
+        let was_set = || WALL_CLOCK_SETS.load(Ordering::SeqCst) != sets;
+        let look = || condition().map(Some).or_else(|| was_set().then_some(None));
+        match wait_on(&[&WALL_CLOCK], Some(at), interruptible, look) {
+            Ok(Some(value)) => return Ok(value),
+            Ok(None) => {}
+            Err(ended) => return Err(ended),
+        }
+    }
 }
 
 /// Waits without a deadline, until the condition holds or a signal comes.
@@ -130,8 +185,8 @@ pub fn wait_for<T>(queue: &WaitQueue, condition: impl FnMut() -> Option<T>) -> R
 }
 
 /// Sleeps until `deadline`, if any, or a signal.
-pub fn sleep_until(deadline: Option<u64>) -> Ended {
-    match wait_on(&[], deadline, true, || None::<()>) {
+pub fn sleep_until(deadline: Option<Deadline>) -> Ended {
+    match wait_until(deadline, true, || None::<()>) {
         Ok(()) => Ended::TimedOut,
         Err(ended) => ended,
     }

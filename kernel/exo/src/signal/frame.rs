@@ -248,6 +248,7 @@ pub fn finish_restart(regs: &mut Regs, handler: Option<u64>) {
     let again = match Errno(-(regs.rax as i64 as i32)) {
         _ if (regs.rax as i64) >= 0 || (regs.rax as i64) < -4095 => return,
         Errno::RESTART => handler.is_none_or(|flags| flags & action_flag::RESTART != 0),
+        Errno::RESTART_ALWAYS => true,
         Errno::RESTART_UNLESS_HANDLER => handler.is_none(),
         _ => return,
     };

@@ -216,6 +216,8 @@ const ENFORCED: u64 = (1 << capability::KILL)
     | (1 << capability::SETPCAP)
     | (1 << capability::IPC_LOCK)
     | (1 << capability::SYS_BOOT)
+    | (1 << capability::SYS_NICE)
+    | (1 << capability::SYS_TIME)
     | (1 << capability::SYS_RESOURCE);
 
 /// Whether a change of sets is one that takes effect: EPERM if not.

@@ -217,9 +217,11 @@ system_calls! {
     152 plain munlockall => memory::unlock_all(0);
     157 plain prctl => prctl::prctl(5);
     158 plain arch_prctl => processes::arch_prctl(2);
+    159 plain adjtimex => times::adjtimex(1);
     160 plain setrlimit => processes::setrlimit(2);
     161 plain chroot => names::chroot(1);
     162 plain sync => info::sync(0);
+    164 plain settimeofday => times::settimeofday(2);
     165 plain mount => mounts::mount(5);
     166 plain umount2 => mounts::umount2(2);
     169 plain reboot => info::reboot(3);
@@ -274,6 +276,7 @@ system_calls! {
     296 plain pwritev => read_write::pwritev(4);
     297 plain rt_tgsigqueueinfo => signals::rt_tgsigqueueinfo(4);
     302 plain prlimit64 => processes::prlimit64(4);
+    305 plain clock_adjtime => times::clock_adjtime(2);
     306 plain syncfs => read_write::syncfs(1);
     309 plain getcpu => info::getcpu(2);
     314 plain sched_setattr => scheduling::sched_setattr(3);
@@ -294,6 +297,7 @@ system_calls! {
     436 plain close_range => descriptors::close_range(3);
     437 plain openat2 => open::openat2(4);
     439 plain faccessat2 => status::faccessat2(4);
+    449 plain futex_waitv => futexes::futex_waitv(5);
     452 plain fchmodat2 => attributes::fchmodat2(4);
     own:
     GET_TIME plain get_time => times::get_time(0);
@@ -318,7 +322,7 @@ const LOGGED: usize = 512;
 static SEEN: Seen<LOGGED> = Seen::new();
 
 /// Numbers that C libraries try and do without: no word about them.
-const QUIET: [u32; 3] = [334, 324, 449];
+const QUIET: [u32; 2] = [334, 324];
 
 /// Whether there is nothing left to log about `number`, which does not exist.
 #[inline(always)]

@@ -19,6 +19,7 @@ use crate::{
         path::{self, Follow, Last, Path},
         pipe::Pipe,
     },
+    sched::spans,
     task::{credentials::capable, current},
     user,
 };
@@ -276,6 +277,8 @@ pub(super) fn chroot(path: usize) -> Result {
 pub(super) fn getdents64(fd: i32, to: usize, size: usize) -> Result {
     /// Bytes of `struct linux_dirent64` before the name.
     const HEADER: usize = 19;
+    /// Entries that are read at once.
+    const PART: usize = 16;
     let file = current().files.get(fd)?;
     if file.is_path_only() {
         return Err(Errno::EBADF);
@@ -289,22 +292,36 @@ pub(super) fn getdents64(fd: i32, to: usize, size: usize) -> Result {
     let size = size.min(64 * 1024);
     let mut out: Vec<u8> = fallible::list(size)?;
     let mut too_small = false;
-    file.read_entries(|name, kind, inode, position| {
-        let length = (HEADER + name.len() + 1).next_multiple_of(8);
-        if out.len() + length > size {
-            too_small = out.is_empty();
-            return false;
+    // With its entries locked, a directory is read in parts.
+    let mut left = PART;
+    let mut is_full = false;
+    loop {
+        file.read_entries(|name, kind, inode, position| {
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
+            let length = (HEADER + name.len() + 1).next_multiple_of(8);
+            if out.len() + length > size {
+                too_small = out.is_empty();
+                is_full = true;
+                return false;
+            }
+            let end = out.len() + length;
+            out.extend(inode.to_le_bytes());
+            out.extend(position.to_le_bytes());
+            out.extend((length as u16).to_le_bytes());
+            // The type as DT_ has it: the four bits of S_IFMT.
+            out.push((kind >> 12) as u8);
+            out.extend(name);
+            out.resize(end, 0);
+            true
+        })?;
+        if is_full || left > 0 || spans::point() {
+            break;
         }
-        let end = out.len() + length;
-        out.extend(inode.to_le_bytes());
-        out.extend(position.to_le_bytes());
-        out.extend((length as u16).to_le_bytes());
-        // The type as DT_ has it: the four bits of S_IFMT.
-        out.push((kind >> 12) as u8);
-        out.extend(name);
-        out.resize(end, 0);
-        true
-    })?;
+        left = PART;
+    }
     if too_small {
         return Err(Errno::EINVAL);
     }

@@ -122,6 +122,9 @@ fn select_until(count: i32, sets: [usize; 3], deadline: Option<u64>) -> Result {
         }
         if !events.is_empty() {
             questions.push(Question { file: Some(files.get(fd as i32)?), events, place: fd });
+            if spans::point() {
+                return Err(Errno::EINTR);
+            }
         }
     }
     let answers = wait(&questions, deadline)?;

@@ -12,9 +12,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::processes::task;
 use crate::{
     errno::{Errno, Result},
+    futex::pi,
     sched::{
         self, SLICE_NS,
         policy::{Policy, ROUND_NS},
+        spans,
     },
     task::{Task, credentials::capable, current, limits::index, table},
     user::{self, TimeSpec},
@@ -30,7 +32,15 @@ mod who {
 /// The threads that `which` and `who` mean; as on Linux a process's number means its first thread.
 fn chosen(which: u32, who: u32) -> Result<Vec<Arc<Task>>> {
     let threads = |processes: Vec<Arc<crate::task::Process>>| {
-        processes.iter().flat_map(|process| process.threads.lock().clone()).collect()
+        let mut all = Vec::new();
+        for process in processes {
+            all.extend(process.threads.lock().iter().cloned());
+            // The caller's list may lack some if it is to end.
+            if spans::point() {
+                break;
+            }
+        }
+        all
     };
     let found: Vec<_> = match which {
         who::PROCESS => task(who).into_iter().collect(),
@@ -38,8 +48,18 @@ fn chosen(which: u32, who: u32) -> Result<Vec<Arc<Task>>> {
         who::GROUP => threads(table::group(who)),
         who::USER => {
             let user = if who == 0 { current().credentials.get().users.real } else { who };
-            let all = table::processes().into_iter();
-            threads(all.filter(|process| process.user_id() == user).collect())
+            let mut all = Vec::new();
+            let mut next = 0;
+            while let Some(process) = table::process_from(next) {
+                next = process.pid + 1;
+                if process.user_id() == user {
+                    all.extend(process.threads.lock().iter().cloned());
+                }
+                if spans::point() {
+                    break;
+                }
+            }
+            all
         }
         _ => return Err(Errno::EINVAL),
     };
@@ -62,10 +82,16 @@ pub(super) fn setpriority(which: u32, who: u32, nice: i32) -> Result {
         } else if nice < now.nice && !may_raise_nice(nice) {
             result = Err(Errno::EACCES);
         } else {
-            sched::set_policy(&task, Policy { nice, ..now });
+            set_policy(&task, Policy { nice, ..now });
         }
     }
     result
+}
+
+/// Sets it for a task, and for those that it waits for.
+fn set_policy(task: &Arc<Task>, policy: Policy) {
+    sched::set_policy(task, policy);
+    pi::priority_changed(task);
 }
 
 /// Whether the caller may change how `task` is scheduled: its own threads, those of its user, or with CAP_SYS_NICE any.
@@ -103,7 +129,7 @@ fn set(task: &Arc<Task>, number: u32, real_time: u32, nice: i32, reset_on_fork: 
     {
         return Err(Errno::EPERM);
     }
-    sched::set_policy(task, Policy { number, real_time, nice, reset_on_fork });
+    set_policy(task, Policy { number, real_time, nice, reset_on_fork });
     Ok(0)
 }
 

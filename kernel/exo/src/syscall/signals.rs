@@ -7,7 +7,10 @@ use exo_hal::{time, trap::Regs};
 
 use crate::{
     errno::{Errno, Result},
-    sched::wait::{Ended, sleep_until, wait_on},
+    sched::{
+        spans,
+        wait::{Ended, sleep_until, wait_on},
+    },
     signal::{self, Action, Info, SignalSet, action_flag, code, frame, number},
     task::{Process, current, table},
     user::{self, TimeSpec},
@@ -128,6 +131,9 @@ fn send(process: &Process, signal: u32, info: impl FnOnce() -> Info) -> Result<(
 fn kill_group(group: u32, signal: u32) -> Result {
     let mut result = Err(Errno::ESRCH);
     for process in table::group(group) {
+        if spans::point() {
+            break;
+        }
         let sent = send(&process, signal, || Info::from_user(signal, code::USER));
         if result.is_err() {
             result = sent.map(|()| 0);
@@ -140,8 +146,17 @@ fn kill_group(group: u32, signal: u32) -> Result {
 fn kill_all(signal: u32) -> Result {
     let own = current().pid;
     let mut result = Err(Errno::ESRCH);
-    for process in table::processes().iter().filter(|p| p.pid != 1 && p.pid != own) {
-        match send(process, signal, || Info::from_user(signal, code::USER)) {
+    // A child that somebody makes meanwhile has a greater number.
+    let mut next = 2;
+    while let Some(process) = table::process_from(next) {
+        next = process.pid + 1;
+        if spans::point() {
+            break;
+        }
+        if process.pid == own {
+            continue;
+        }
+        match send(&process, signal, || Info::from_user(signal, code::USER)) {
             Err(Errno::EPERM) => result = result.or(Ok(0)),
             sent => result = sent.map(|()| 0),
         }

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clocks, sleeping, interval timers.
 
+mod clock_setting;
+
 use alloc::sync::Arc;
 
 use exo_hal::{cpu::percpu::cpu_count, time as clock};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub(super) use clock_setting::{adjtimex, clock_adjtime, clock_settime, settimeofday};
+
 use crate::{
     errno::{Errno, Result},
-    sched::wait::{Ended, sleep_until},
+    sched::wait::{Deadline, Ended, sleep_until},
     task::{Process, cpu_timers::Kind, current, table},
     user::{self, TimeSpec, TimeVal},
 };
@@ -50,15 +54,6 @@ pub(super) fn clock_getres(id: i32, to: usize) -> Result {
     user::write_optional(to, &TimeSpec { seconds: 0, nanoseconds }).map(|()| 0)
 }
 
-pub(super) fn clock_settime(id: i32, from: usize) -> Result {
-    let ns = user::read::<TimeSpec>(from)?.to_ns()?;
-    if id != 0 {
-        return Err(Errno::EINVAL);
-    }
-    clock::set_wall_ns(ns);
-    Ok(0)
-}
-
 /// `get_time`: nanoseconds since boot, in the result itself.
 pub(super) fn get_time() -> Result {
     Ok(clock::now_ns() as usize)
@@ -66,7 +61,7 @@ pub(super) fn get_time() -> Result {
 
 pub(super) fn gettimeofday(to: usize, zone: usize) -> Result {
     user::write_optional(to, &TimeVal::from_ns(clock::wall_ns()))?;
-    user::write_optional(zone, &[0i32; 2]).map(|()| 0)
+    user::write_optional(zone, &clock_setting::zone()).map(|()| 0)
 }
 
 pub(super) fn time(to: usize) -> Result {
@@ -78,7 +73,7 @@ pub(super) fn time(to: usize) -> Result {
 /// Sleeps until `deadline`, or until that of the call that a signal without a handler has interrupted and that now goes on.
 fn sleep(deadline: u64, remainder: usize) -> Result {
     let deadline = current().interrupted_wait().unwrap_or(deadline);
-    match sleep_until(Some(deadline)) {
+    match sleep_until(Some(Deadline::Boot(deadline))) {
         Ended::TimedOut => Ok(0),
         Ended::Interrupted => {
             let left = deadline.saturating_sub(clock::now_ns());
@@ -110,7 +105,13 @@ pub(super) fn clock_nanosleep(id: i32, flags: u32, request: usize, remainder: us
     if flags & ABSOLUTE == 0 {
         return sleep(now.saturating_add(ns), remainder);
     }
-    sleep(now.saturating_add(ns.saturating_sub(now_there)), 0)
+    if id != 0 {
+        return sleep(now.saturating_add(ns.saturating_sub(now_there)), 0);
+    }
+    match sleep_until(Some(Deadline::Wall(ns))) {
+        Ended::TimedOut => Ok(0),
+        Ended::Interrupted => Err(Errno::RESTART_UNLESS_HANDLER),
+    }
 }
 
 /// Until a process has had so much CPU time. It is looked at at least once in a tick, and not before it can be so far.
@@ -123,8 +124,8 @@ fn sleep_by_cpu_time(id: i32, until: u64) -> Result {
         };
         // Every CPU may work for it.
         let soonest = left / cpu_count() as u64;
-        if sleep_until(Some(clock::now_ns().saturating_add(soonest.max(TICK_NS / 10)))) == Ended::Interrupted
-        {
+        let next_look = Deadline::Boot(clock::now_ns().saturating_add(soonest.max(TICK_NS / 10)));
+        if sleep_until(Some(next_look)) == Ended::Interrupted {
             return Err(Errno::RESTART_UNLESS_HANDLER);
         }
     }

@@ -22,6 +22,7 @@ use crate::{
         node::Body,
         path::{self, Follow, Path},
     },
+    futex,
     mm::{self, AddressSpace, Backing, MappedFile, Pages, oom},
     random,
 };
@@ -316,6 +317,7 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     task.files.unshare()?;
     take_over_process(&task);
     exit::release_memory(&task);
+    futex::pi::release_all(&task.arc(), false);
     memory.activate();
     let old = core::mem::replace(&mut *task.process.memory.lock(), memory);
     if Arc::strong_count(&old) == 1 {

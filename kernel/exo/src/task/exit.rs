@@ -115,7 +115,7 @@ pub fn exit_current() -> ! {
 
 /// Tells those who wait for a thread's end in memory that it shares: joiners, and its parent after vfork. For its end, and for exec.
 pub fn release_memory(task: &Current) {
-    futex::release_robust_list(task);
+    futex::robust::release_list(task);
     task.robust_list.store(0, Ordering::Relaxed);
     let clear = task.clear_tid.swap(0, Ordering::Relaxed);
     let process = &task.process;
@@ -154,6 +154,7 @@ fn leave() {
     let task = current();
     let process = &task.process;
     release_memory(&task);
+    futex::pi::release_all(&task.arc(), true);
     if let Some(vfork) = task.vfork.lock().take() {
         vfork.complete();
     }
@@ -178,6 +179,7 @@ fn leave() {
             status => status as u32,
         };
         end_process(process, status);
+        crate::mm::dead_pages::give_back();
     } else {
         signal::stop::arrive(&task);
         signal::hand_on(&task, SignalSet(!task.blocked.load(Ordering::Acquire)));

@@ -8,9 +8,8 @@ pub const COUNT: usize = 16;
 /// No limit.
 pub const INFINITY: u64 = u64::MAX;
 
-/// As high as the limit of open files may be raised. Linux has such a bound too (fs.nr_open, 1 048 576 unless it is changed); here
-/// tables of that size come out of the kernel's memory, which is small.
-pub const MOST_FILES: u64 = 65_536;
+/// As high as the limit of open files may be raised (fs.nr_open), as on Linux.
+pub const MOST_FILES: u64 = 1 << 20;
 
 /// Limits that the kernel itself looks at.
 pub mod index {

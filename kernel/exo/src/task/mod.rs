@@ -13,11 +13,12 @@ pub mod session;
 pub mod table;
 pub mod wait;
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use alloc::sync::{Arc, Weak};
 
 use exo_hal::{mm::heap, sync::SpinLock, thread, thread::Thread, time, trap::Regs};
+use exo_logic::sleep::State;
 
 use crate::{
     drivers::procmon,
@@ -46,6 +47,8 @@ pub mod work {
     pub const RESTORE_MASK: u32 = 8;
     /// A copy took memory from the reserve: somebody has to be ended to fill it up.
     pub const OUT_OF_MEMORY: u32 = 16;
+    /// Pages are to be given back.
+    pub const DEAD_PAGES: u32 = 32;
 }
 
 /// The alternate signal stack.
@@ -72,8 +75,8 @@ pub struct Task {
     /// The hardware side.
     pub thread: Thread,
     me: Weak<Task>,
-    /// See [`sched::state`].
-    pub state: AtomicU8,
+    /// Whether it runs, sleeps or has ended.
+    pub state: State,
     /// Whether a run queue holds it.
     pub queued: AtomicBool,
     /// The CPU it runs on or ran on last.
@@ -104,6 +107,10 @@ pub struct Task {
     pub clear_tid: AtomicUsize,
     /// The list of robust futexes.
     pub robust_list: AtomicUsize,
+    /// The lock with an owner that it waits for has become its (see [`crate::futex::pi`]).
+    pub lock_granted: AtomicBool,
+    /// It has ended as far as such locks are concerned.
+    pub owns_nothing: AtomicBool,
     /// The name, as in /proc/PID/comm.
     pub name: SpinLock<Name>,
     /// What its parent waits for after vfork.
@@ -204,7 +211,7 @@ impl Task {
             files: seed.files,
             thread,
             me: me.clone(),
-            state: AtomicU8::new(sched::state::RUNNABLE),
+            state: State::default(),
             queued: AtomicBool::new(false),
             cpu: AtomicUsize::new(0),
             affinity: AtomicU64::new(seed.affinity),
@@ -220,6 +227,8 @@ impl Task {
             alt_stack: SpinLock::new(AltStack::default()),
             clear_tid: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
+            lock_granted: AtomicBool::new(false),
+            owns_nothing: AtomicBool::new(false),
             name: SpinLock::new(seed.name),
             vfork: SpinLock::new(None),
             credentials: credentials::Cell::new(seed.credentials),

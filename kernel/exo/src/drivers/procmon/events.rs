@@ -33,7 +33,7 @@ use crate::{
         poll,
     },
     mm::{Pages, Sharing},
-    sched::wait::{WaitQueue, sleep_until, wait_for},
+    sched::wait::{Deadline, WaitQueue, sleep_until, wait_for},
     task::{Name, Process, Task},
     user,
 };
@@ -264,7 +264,7 @@ impl File for EventsFile {
             wait_for(&self.events.bell, readable).map_err(|_| Errno::RESTART)?;
             if length > EVENT_SIZE {
                 // A signal ends the rest early; then there is something to read all the same.
-                let _ = sleep_until(Some(time::now_ns() + LINGER_NS));
+                let _ = sleep_until(Some(Deadline::Boot(time::now_ns() + LINGER_NS)));
             }
         }
     }

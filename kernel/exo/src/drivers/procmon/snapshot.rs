@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is known of a process, for one or for all at once.
 
-use core::sync::atomic::Ordering;
-
 use alloc::sync::Arc;
 
 use exo_hal::PAGE_SIZE;
@@ -11,7 +9,7 @@ use procmon_abi::process::{RECORD_SIZE, Record, state};
 use super::bytes;
 use crate::{
     errno::{Errno, Result},
-    mm, sched,
+    mm,
     task::{Process, Status, Task, table},
     user,
 };
@@ -21,7 +19,7 @@ fn state_of(thread: &Task) -> u32 {
     match *thread.process.status.lock() {
         Status::Ended(_) => state::ZOMBIE,
         Status::Stopped { .. } => state::STOPPED,
-        _ if thread.state.load(Ordering::Relaxed) == sched::state::RUNNABLE => state::RUNNING,
+        _ if thread.state.is_runnable() => state::RUNNING,
         _ => state::INTERRUPTIBLE,
     }
 }

@@ -12,6 +12,7 @@ use super::process::Subject;
 use crate::{
     errno::{Errno, Result},
     mm::{AddressSpace, Backing, oom},
+    sched::spans,
 };
 
 pub(super) fn oom_adjust(of: &Subject) -> Result<Vec<u8>> {
@@ -126,6 +127,10 @@ fn each(
     while let Some(area) = memory.area_above(at) {
         at = area.end;
         with(&memory, &area)?;
+        // Who is to end reads nothing any more.
+        if spans::point() {
+            return Err(core::fmt::Error);
+        }
     }
     Ok(())
 }

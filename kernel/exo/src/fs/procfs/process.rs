@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! /proc/PID and /proc/PID/task/TID.
 
-use core::{fmt::Write, sync::atomic::Ordering};
+use core::sync::atomic::Ordering;
+
+use core::fmt::Write;
 
 use alloc::{
     boxed::Box,
@@ -11,6 +13,7 @@ use alloc::{
 };
 
 use exo_hal::PAGE_SIZE;
+use exo_logic::sleep::Doing;
 
 use super::{
     DIRECTORY, LINK, TEXT,
@@ -296,15 +299,15 @@ fn strings(of: &Subject, environment: bool) -> Result<Vec<u8>> {
 
 /// The letter and the word of a state, as status has them.
 pub(super) fn state(of: &Subject) -> (char, &'static str) {
-    use crate::{sched::state, task::Status};
+    use crate::task::Status;
     match *of.process.status.lock() {
         Status::Ended(_) => return ('Z', "zombie"),
         Status::Stopped { .. } => return ('T', "stopped"),
         _ => {}
     }
-    match of.thread.as_ref().map(|thread| thread.state.load(Ordering::Relaxed)) {
-        Some(state::RUNNABLE) => ('R', "running"),
-        Some(state::SLEEPING) => ('S', "sleeping"),
+    match of.thread.as_ref().map(|thread| thread.state.get()) {
+        Some(Doing::Runnable) => ('R', "running"),
+        Some(Doing::Sleeping) => ('S', "sleeping"),
         // The first thread has ended and others live, or the thread is about to go.
         _ => ('Z', "zombie"),
     }

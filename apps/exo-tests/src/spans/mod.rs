@@ -2,6 +2,8 @@
 //! The largest calls, and how long the kernel had interrupts off in them: never longer than 100,000 nanoseconds. In a machine whose clock
 //! counts instructions those are instructions; on another one the host's load comes on top.
 
+mod many;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
@@ -40,6 +42,7 @@ pub(crate) fn run() -> Outcome {
     let mut spans = Spans { failures: String::new() };
     files(&mut spans)?;
     memory(&mut spans)?;
+    many::run(&mut spans)?;
     beside_a_long_call()?;
     if spans.failures.is_empty() {
         Ok(())

@@ -1,31 +1,39 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Futexes: waiting for a word of memory to change, and waking who waits. A word is named by its address space and address,
-//! or, if it is in shared memory, by its page frame.
+//! or, if it is in shared memory, by its page frame. Those that know their owner and inherit priorities: [`pi`].
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+pub mod pi;
+pub mod robust;
+mod vector;
+
+pub use vector::{Word, wait_for_any};
+
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_hal::{PAGE_SIZE, sync::SpinLock};
+use exo_logic::sleep::Waiters;
 
 use crate::{
     errno::{Errno, Result},
     sched::{
-        self,
-        wait::{Ended, wait_on},
+        self, spans,
+        wait::{Deadline, Ended, wait_until},
     },
-    task::{Current, Task, current},
+    task::{Task, current},
     user,
 };
 
 const BUCKETS: usize = 64;
-/// Entries of a robust list that are looked at; the list is the program's and may be a circle.
-const ROBUST_LIMIT: usize = 2048;
+/// How many are woken or moved with a table locked.
+const BATCH: usize = 64;
+/// In the word of a lock: its owner ended while it had it, somebody waits for it, the owner's number.
 const OWNER_DIED: u32 = 0x4000_0000;
 const WAITERS: u32 = 0x8000_0000;
 const OWNER: u32 = 0x3fff_ffff;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Private(usize, usize),
     Shared(u32, usize),
@@ -46,11 +54,28 @@ struct Waiter {
     key: SpinLock<Key>,
     mask: u32,
     woken: AtomicBool,
+    /// Only to be moved to the waiters for this lock, or to be given it (FUTEX_WAIT_REQUEUE_PI).
+    target: Option<Key>,
+    /// That has happened: it is not in the table any more.
+    moved: AtomicBool,
+}
+
+impl Waiter {
+    fn new(key: Key, mask: u32, target: Option<Key>) -> Arc<Self> {
+        Arc::new(Self {
+            task: current().arc(),
+            key: SpinLock::new(key),
+            mask,
+            woken: AtomicBool::new(false),
+            target,
+            moved: AtomicBool::new(false),
+        })
+    }
 }
 
 static TABLE: [SpinLock<VecDeque<Arc<Waiter>>>; BUCKETS] =
     [const { SpinLock::new(VecDeque::new()) }; BUCKETS];
-static WAITING: AtomicU32 = AtomicU32::new(0);
+static WAITING: Waiters = Waiters::new();
 
 fn key_of(address: usize, private: bool) -> Result<Key> {
     if address % 4 != 0 {
@@ -80,31 +105,26 @@ fn remove(waiter: &Arc<Waiter>) {
 }
 
 /// Waits until somebody wakes the word, if it still is `expected`.
-pub fn wait(address: usize, private: bool, expected: u32, deadline: Option<u64>, mask: u32) -> Result {
+pub fn wait(address: usize, private: bool, expected: u32, deadline: Option<Deadline>, mask: u32) -> Result {
     if mask == 0 {
         return Err(Errno::EINVAL);
     }
     let key = key_of(address, private)?;
     // One for each thread, paid from the reserve: C libraries do not know that waiting can fail.
-    let waiter = Arc::new(Waiter {
-        task: current().arc(),
-        key: SpinLock::new(key),
-        mask,
-        woken: AtomicBool::new(false),
-    });
+    let waiter = Waiter::new(key, mask, None);
     {
         let mut bucket = TABLE[key.bucket()].lock();
         if bucket.len() == bucket.capacity() {
             bucket.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         }
-        WAITING.fetch_add(1, Ordering::SeqCst);
+        WAITING.enter();
         bucket.push_back(waiter.clone());
     }
     // Who changes the word after this load finds us in the table.
     let result = match user::load_u32(address) {
         Err(error) => Err(error.into()),
         Ok(value) if value != expected => Err(Errno::EAGAIN),
-        Ok(_) => match wait_on(&[], deadline, true, || waiter.woken.load(Ordering::Acquire).then_some(())) {
+        Ok(_) => match wait_until(deadline, true, || waiter.woken.load(Ordering::Acquire).then_some(())) {
             Ok(()) => Ok(0),
             Err(Ended::TimedOut) => Err(Errno::ETIMEDOUT),
             Err(Ended::Interrupted) => Err(Errno::RESTART),
@@ -115,23 +135,47 @@ pub fn wait(address: usize, private: bool, expected: u32, deadline: Option<u64>,
     if !is_woken() {
         remove(&waiter);
     }
-    WAITING.fetch_sub(1, Ordering::SeqCst);
+    WAITING.leave();
     // A wake-up that came together with a signal or the deadline must not be lost.
     if is_woken() { Ok(0) } else { result }
 }
 
 /// Whether nobody waits for any word. Who begins to wait after this sees what the caller changed before.
 fn nobody_waits() -> bool {
-    // A program's store may still be on its way to memory when its call gets here.
-    fence(Ordering::SeqCst);
-    WAITING.load(Ordering::SeqCst) == 0
+    WAITING.are_none()
 }
 
-fn wake_key(key: Key, count: usize, mask: u32) -> usize {
+/// Wakes up to `count`, in parts. EINVAL if one of them waits for a lock with an owner: who wakes it has to be that.
+fn wake_key(key: Key, count: usize, mask: u32) -> Result {
+    if pi::has_waiters(key) {
+        return Err(Errno::EINVAL);
+    }
     let mut woken = 0;
-    let mut bucket = TABLE[key.bucket()].lock();
+    let mut most = count;
+    while woken < most {
+        let mut bucket = TABLE[key.bucket()].lock();
+        if woken == 0 {
+            // Who is woken may wait again at once, which is not to be followed for ever.
+            most = count.min(bucket.len());
+        }
+        let now = wake_some(&mut bucket, key, (most - woken).min(BATCH), mask)?;
+        drop(bucket);
+        woken += now;
+        if now < BATCH || spans::point() {
+            break;
+        }
+    }
+    Ok(woken)
+}
+
+fn wake_some(bucket: &mut VecDeque<Arc<Waiter>>, key: Key, count: usize, mask: u32) -> Result {
+    let (mut woken, mut is_other_kind) = (0, false);
     bucket.retain(|waiter| {
-        if woken >= count || waiter.mask & mask == 0 || *waiter.key.lock() != key {
+        if woken >= count || is_other_kind || waiter.mask & mask == 0 || *waiter.key.lock() != key {
+            return true;
+        }
+        if waiter.target.is_some() {
+            is_other_kind = true;
             return true;
         }
         woken += 1;
@@ -139,7 +183,7 @@ fn wake_key(key: Key, count: usize, mask: u32) -> usize {
         sched::wake(&waiter.task);
         false
     });
-    woken
+    if is_other_kind { Err(Errno::EINVAL) } else { Ok(woken) }
 }
 
 /// Wakes up to `count` that wait for the word with a common bit in `mask`.
@@ -151,7 +195,7 @@ pub fn wake(address: usize, private: bool, count: usize, mask: u32) -> Result {
     if private && address % 4 == 0 && nobody_waits() {
         return Ok(0);
     }
-    Ok(wake_key(key_of(address, private)?, count, mask))
+    wake_key(key_of(address, private)?, count, mask)
 }
 
 /// Wakes up to `count`, however they named the word.
@@ -161,7 +205,8 @@ pub fn wake_address(address: usize, count: usize) {
     }
     for private in [true, false] {
         if let Ok(key) = key_of(address, private) {
-            wake_key(key, count, u32::MAX);
+            // Whatever else waits there is not concerned.
+            let _ = wake_key(key, count, u32::MAX);
         }
     }
 }
@@ -181,17 +226,20 @@ pub fn requeue(
             return Err(Errno::EAGAIN);
         }
     }
-    let woken = wake_key(from_key, wake_count, u32::MAX);
-    let count = move_waiters(from_key, to_key, move_count);
+    let woken = wake_key(from_key, wake_count, u32::MAX)?;
+    let count = move_waiters(from_key, to_key, move_count)?;
     Ok(woken + if expected.is_some() { count } else { 0 })
 }
 
 /// Moves waiters from one word to another. Both buckets stay locked, so that a waiter is in one of them at any time.
-fn move_waiters(from: Key, to: Key, count: usize) -> usize {
-    let mut moved = VecDeque::new();
+fn move_waiters(from: Key, to: Key, count: usize) -> Result {
+    let (mut moved, mut is_other_kind) = (VecDeque::new(), false);
     let mut take = |bucket: &mut VecDeque<Arc<Waiter>>| {
         bucket.retain(|waiter| {
-            let fits = moved.len() < count && *waiter.key.lock() == from;
+            let mut fits = moved.len() < count && !is_other_kind && *waiter.key.lock() == from;
+            if fits && waiter.target.is_some() {
+                (fits, is_other_kind) = (false, true);
+            }
             if fits {
                 *waiter.key.lock() = to;
                 moved.push_back(waiter.clone());
@@ -205,7 +253,7 @@ fn move_waiters(from: Key, to: Key, count: usize) -> usize {
         let mut bucket = TABLE[source].lock();
         let count = take(&mut bucket);
         bucket.append(&mut moved);
-        return count;
+        return if is_other_kind { Err(Errno::EINVAL) } else { Ok(count) };
     }
     // Always the lower one first.
     let mut low = TABLE[source.min(target)].lock();
@@ -213,7 +261,7 @@ fn move_waiters(from: Key, to: Key, count: usize) -> usize {
     let (source, target) = if source < target { (&mut *low, &mut *high) } else { (&mut *high, &mut *low) };
     let count = take(source);
     target.append(&mut moved);
-    count
+    if is_other_kind { Err(Errno::EINVAL) } else { Ok(count) }
 }
 
 /// FUTEX_WAKE_OP: changes the second word atomically, wakes on the first, and on the second if its old value compares.
@@ -257,45 +305,6 @@ pub fn wake_op(
         5 => value >= limit,
         _ => return Err(Errno::ENOSYS),
     };
-    let woken = wake_key(first_key, count, u32::MAX);
-    Ok(woken + if holds { wake_key(second_key, second_count, u32::MAX) } else { 0 })
-}
-
-fn release_robust(address: usize, tid: u32) {
-    let Ok(mut old) = user::load_u32(address) else { return };
-    while old & OWNER == tid {
-        match user::compare_exchange_u32(address, old, old & WAITERS | OWNER_DIED) {
-            Ok(seen) if seen == old => {
-                if old & WAITERS != 0 {
-                    wake_address(address, 1);
-                }
-                return;
-            }
-            Ok(seen) => old = seen,
-            Err(_) => return,
-        }
-    }
-}
-
-/// Releases the robust futexes of a thread that ends: `struct robust_list_head` is (list, offset, pending).
-pub fn release_robust_list(task: &Current) {
-    let head = task.robust_list.load(Ordering::Relaxed);
-    if head == 0 {
-        return;
-    }
-    let Ok([first, offset, pending]) = user::read::<[usize; 3]>(head) else { return };
-    let mut entry = first;
-    for _ in 0..ROBUST_LIMIT {
-        if entry == head {
-            break;
-        }
-        let Ok(next) = user::read::<usize>(entry & !1) else { break };
-        if entry & !1 != pending & !1 {
-            release_robust((entry & !1).wrapping_add(offset), task.tid());
-        }
-        entry = next;
-    }
-    if pending != 0 {
-        release_robust((pending & !1).wrapping_add(offset), task.tid());
-    }
+    let woken = wake_key(first_key, count, u32::MAX)?;
+    Ok(woken + if holds { wake_key(second_key, second_count, u32::MAX)? } else { 0 })
 }

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Numbered slots of which the lowest free one is given next: a table of descriptors. They are kept in pieces, so that a slot far away costs
+//! a list of pointers, and nothing that is done with one slot takes time for all.
+
+use alloc::{boxed::Box, collections::TryReserveError, vec::Vec};
+
+/// Slots in a piece: a bit of a word for each.
+const PIECE: usize = 64;
+
+struct Piece<T> {
+    used: Word,
+    slots: [Option<T>; PIECE],
+}
+
+/// 64 bits.
+#[derive(Clone, Copy, Default)]
+struct Word(u64);
+
+impl Word {
+    fn set(&mut self, at: usize, value: bool) {
+        self.0 = if value { self.0 | (1 << at) } else { self.0 & !(1 << at) };
+    }
+
+    /// The first bit from `from` on that is set.
+    fn next(self, from: usize) -> Option<usize> {
+        let rest = self.0 & u64::MAX.checked_shl(from as u32).unwrap_or(0);
+        (rest != 0).then(|| rest.trailing_zeros() as usize)
+    }
+}
+
+/// The first bit from `from` on that is set, in what `word` makes of each of many words.
+fn next(words: &[Word], from: usize, word: impl Fn(Word) -> Word) -> Option<usize> {
+    let (first, at) = split(from);
+    if let Some(found) = word(*words.get(first)?).next(at) {
+        return Some(first * PIECE + found);
+    }
+    let rest = words.get(first + 1..)?;
+    let index = rest.iter().position(|it| word(*it).0 != 0)?;
+    let found = word(*rest.get(index)?).next(0)?;
+    Some((first + 1 + index) * PIECE + found)
+}
+
+/// The slots.
+pub struct Slots<T> {
+    pieces: Vec<Option<Box<Piece<T>>>>,
+    /// Which pieces have anything, and which have no free slot.
+    occupied: Vec<Word>,
+    full: Vec<Word>,
+    made: usize,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn split(number: usize) -> (usize, usize) {
+    (number / PIECE, number % PIECE)
+}
+
+impl<T> Slots<T> {
+    /// No slots.
+    pub const fn new() -> Self {
+        Self { pieces: Vec::new(), occupied: Vec::new(), full: Vec::new(), made: 0 }
+    }
+
+    /// Slots that there is room for.
+    pub fn room(&self) -> usize {
+        self.pieces.len() * PIECE
+    }
+
+    /// Bytes that room for `number` would take more.
+    pub fn bytes_for(&self, number: usize) -> usize {
+        let (piece, _) = split(number);
+        let list = (piece + 1).saturating_sub(self.pieces.len()) * size_of::<Option<Box<Piece<T>>>>();
+        list + if self.piece(piece).is_some() { 0 } else { size_of::<Piece<T>>() }
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.pieces.capacity() * size_of::<Option<Box<Piece<T>>>>() + self.made * size_of::<Piece<T>>()
+    }
+
+    fn piece(&self, piece: usize) -> Option<&Piece<T>> {
+        self.pieces.get(piece)?.as_deref()
+    }
+
+    /// What is in a slot.
+    #[inline]
+    pub fn get(&self, number: usize) -> Option<&T> {
+        let (piece, at) = split(number);
+        self.piece(piece)?.slots.get(at)?.as_ref()
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, number: usize) -> Option<&mut T> {
+        let (piece, at) = split(number);
+        self.pieces.get_mut(piece)?.as_deref_mut()?.slots.get_mut(at)?.as_mut()
+    }
+
+    /// The lowest free slot from `from` on.
+    pub fn first_free(&self, from: usize) -> usize {
+        let (piece, at) = split(from);
+        let in_piece = |piece: usize, at: usize| {
+            let used = self.piece(piece).map_or(Word(0), |piece| piece.used);
+            Word(!used.0).next(at).map(|at| piece * PIECE + at)
+        };
+        if let Some(free) = in_piece(piece, at) {
+            return free;
+        }
+        // Beyond the list none is full.
+        let with_room = next(&self.full, piece + 1, |full| Word(!full.0));
+        let with_room = with_room.unwrap_or((self.full.len() * PIECE).max(piece + 1));
+        in_piece(with_room, 0).unwrap_or(with_room * PIECE)
+    }
+
+    /// The lowest slot from `from` on that has something.
+    pub fn next_used(&self, from: usize) -> Option<usize> {
+        let (piece, at) = split(from);
+        if let Some(at) = self.piece(piece).and_then(|piece| piece.used.next(at)) {
+            return Some(piece * PIECE + at);
+        }
+        let piece = next(&self.occupied, piece + 1, |word| word)?;
+        Some(piece * PIECE + self.piece(piece)?.used.next(0)?)
+    }
+
+    /// The highest slot that has something.
+    pub fn last_used(&self) -> Option<usize> {
+        let last = |word: Word| PIECE - 1 - word.0.leading_zeros() as usize;
+        let index = self.occupied.iter().rposition(|word| word.0 != 0)?;
+        let piece = index * PIECE + last(*self.occupied.get(index)?);
+        Some(piece * PIECE + last(self.piece(piece)?.used))
+    }
+
+    /// Fills a slot; what was in it.
+    pub fn put(&mut self, number: usize, content: T) -> Result<Option<T>, TryReserveError> {
+        let (index, at) = split(number);
+        let pieces = index + 1;
+        if pieces > self.pieces.len() {
+            let words = pieces.div_ceil(PIECE);
+            self.pieces.try_reserve(pieces - self.pieces.len())?;
+            self.occupied.try_reserve(words.saturating_sub(self.occupied.len()))?;
+            self.full.try_reserve(words.saturating_sub(self.full.len()))?;
+            self.pieces.resize_with(pieces, || None);
+            self.occupied.resize(words, Word(0));
+            self.full.resize(words, Word(0));
+        }
+        let Some(place) = self.pieces.get_mut(index) else { return Ok(None) };
+        if place.is_none() {
+            self.made += 1;
+        }
+        let piece =
+            place.get_or_insert_with(|| Box::new(Piece { used: Word(0), slots: [const { None }; PIECE] }));
+        piece.used.set(at, true);
+        let old = piece.slots.get_mut(at).and_then(|slot| slot.replace(content));
+        let is_full = piece.used.0 == u64::MAX;
+        self.note(index, true, is_full);
+        Ok(old)
+    }
+
+    fn note(&mut self, piece: usize, is_occupied: bool, is_full: bool) {
+        let (word, at) = split(piece);
+        for (words, value) in [(&mut self.occupied, is_occupied), (&mut self.full, is_full)] {
+            if let Some(word) = words.get_mut(word) {
+                word.set(at, value);
+            }
+        }
+    }
+
+    /// Empties a slot. A piece that has nothing any more goes, but for the first, which is used all the time.
+    pub fn take(&mut self, number: usize) -> Option<T> {
+        let (index, at) = split(number);
+        let place = self.pieces.get_mut(index)?;
+        let piece = place.as_deref_mut()?;
+        let old = piece.slots.get_mut(at)?.take()?;
+        piece.used.set(at, false);
+        let is_occupied = piece.used.0 != 0;
+        if !is_occupied && index > 0 {
+            *place = None;
+            self.made -= 1;
+        }
+        self.note(index, is_occupied, false);
+        Some(old)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_lowest_free_slot_is_found() {
+        let mut slots = Slots::new();
+        for number in 0..200 {
+            assert_eq!(slots.first_free(0), number);
+            slots.put(number, number).unwrap();
+        }
+        assert_eq!((slots.take(70), slots.take(3)), (Some(70), Some(3)));
+        assert_eq!([0, 3, 4, 71, 500].map(|from| slots.first_free(from)), [3, 3, 70, 200, 500]);
+        assert_eq!(
+            (slots.next_used(3), slots.next_used(199), slots.next_used(200)),
+            (Some(4), Some(199), None)
+        );
+        assert_eq!(slots.last_used(), Some(199));
+        assert_eq!(slots.put(4, 7).unwrap(), Some(4));
+        assert_eq!((slots.get(4), slots.get(3), slots.get(1 << 40)), (Some(&7), None, None));
+    }
+
+    #[test]
+    fn a_slot_far_away_costs_little() {
+        let mut slots = Slots::new();
+        slots.put((1 << 20) - 1, 1).unwrap();
+        assert!(slots.bytes() < 1 << 18 && slots.bytes_for(0) < 1 << 13);
+        assert_eq!((slots.first_free(0), slots.last_used()), (0, Some((1 << 20) - 1)));
+    }
+
+    #[test]
+    fn any_sequence_is_as_in_a_map() {
+        let (mut slots, mut map, mut seed) = (Slots::new(), BTreeMap::new(), 1_u64);
+        for step in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let number = (seed >> 33) as usize % 300;
+            match seed >> 62 {
+                0 => assert_eq!(slots.take(number), map.remove(&number)),
+                _ => assert_eq!(slots.put(number, step).unwrap(), map.insert(number, step)),
+            }
+            let free = (number..).find(|at| !map.contains_key(at)).unwrap();
+            assert_eq!(slots.first_free(number), free);
+            let lowest = (0..).find(|at| !map.contains_key(at)).unwrap();
+            assert_eq!(slots.first_free(0), lowest);
+            assert_eq!(slots.next_used(number), map.range(number..).next().map(|(at, _)| *at));
+            assert_eq!(slots.last_used(), map.last_key_value().map(|(at, _)| *at));
+        }
+    }
+}
