@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Outcome, failed,
-    limits::{fork, works},
+    limits::{fork, limit, works},
 };
 
 const PAGE: usize = 4096;
@@ -20,6 +20,9 @@ pub(crate) fn run() -> Outcome {
         ("page tables that stay", page_tables_that_stay),
         ("files", files),
         ("files without a name", files_without_name),
+        ("full pipes", pipes),
+        ("full sockets", sockets),
+        ("areas", areas),
     ] {
         beside(hoard).map_err(|why| failed(format!("{name}: {why}")))?;
         println!("{name}: ok");
@@ -134,4 +137,53 @@ fn signals() -> i32 {
     let count = threads.len();
     let good = threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|good| *good).count();
     i32::from(count < 500 || good < count)
+}
+
+/// Makes pairs of descriptors with `pair` and fills them until there is no more memory, or no more descriptors.
+fn fill_pairs(pair: impl Fn(&mut [i32; 2]) -> i32) -> i32 {
+    limit(libc::RLIMIT_NOFILE, 1 << 16);
+    let piece = vec![0x5a_u8; 64 << 10];
+    let mut ends = [0; 2];
+    while pair(&mut ends) == 0 {
+        // SAFETY: the bytes are there for the length of the call; neither end waits.
+        while unsafe { libc::write(ends[1], piece.as_ptr().cast(), piece.len()) } > 0 {}
+    }
+    wait_for_the_end()
+}
+
+fn pipes() -> i32 {
+    // SAFETY: there is room for two descriptors.
+    fill_pairs(|ends| unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK) })
+}
+
+fn sockets() -> i32 {
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
+    // SAFETY: there is room for two descriptors.
+    fill_pairs(|ends| unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })
+}
+
+/// A process with as many areas as there may be, and as many copies of it as there is memory for.
+fn areas() -> i32 {
+    const PAGES: usize = 60_000;
+    let Some(start) = map(PAGES * PAGE, libc::PROT_NONE) else { return 1 };
+    for page in (0..PAGES).step_by(2) {
+        // SAFETY: inside the mapping, which nobody uses.
+        if unsafe { libc::mprotect(start.add(page * PAGE).cast(), PAGE, libc::PROT_READ) } != 0 {
+            break;
+        }
+    }
+    // SAFETY: touches no memory.
+    let own = unsafe { libc::getpid() };
+    let copy = || {
+        // The copies end with this process, one that it just made too. SAFETY: touches no memory.
+        let is_alone = unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::getppid() != own
+        };
+        if is_alone { 0 } else { wait_for_the_end() }
+    };
+    let copies: Vec<_> = (0..1000).map_while(|_| fork(copy).ok()).collect();
+    let end = wait_for_the_end();
+    drop(copies);
+    end
 }

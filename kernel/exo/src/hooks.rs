@@ -65,7 +65,7 @@ fn exo_return_to_user(regs: &mut Regs) {
         }
         match current().work.load(Ordering::Acquire) {
             0 => return spans::leave(regs),
-            due if due & work::OUT_OF_MEMORY != 0 => oom::relieve(),
+            due if due & work::OUT_OF_MEMORY != 0 => oom::at_the_end_of(regs, syscall::dispatch::full),
             due if due & work::DEAD_PAGES != 0 => dead_pages::give_back(),
             _ => {}
         }
@@ -155,7 +155,7 @@ fn exo_last_words() {
 #[unsafe(no_mangle)]
 fn exo_out_of_memory() {
     if thread::has_current() {
-        oom::has_room(0);
+        oom::refuse(0);
     }
 }
 

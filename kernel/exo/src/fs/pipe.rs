@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use alloc::{boxed::Box, sync::Arc};
 
-use exo_hal::{boot::spin_once::Once, mm::frame, sync::SpinLock};
+use exo_hal::{boot::spin_once::Once, sync::SpinLock};
 use linux_raw_sys::{general as abi, ioctl};
 
 use self::content::Content;
@@ -34,8 +34,6 @@ use crate::{
 const CAPACITY: usize = 65536;
 /// As high as a program may raise that, as on Linux by default.
 pub const MOST_CAPACITY: usize = 1 << 20;
-/// As many page frames.
-const FRAMES: usize = CAPACITY / exo_hal::PAGE_SIZE;
 /// What it holds at first; it grows when a writer needs more.
 const FIRST_CAPACITY: usize = 4096;
 /// Writes of up to this many bytes are not mixed with others.
@@ -270,10 +268,6 @@ impl Pipe {
     fn write(&self, io: Io, from: usize, length: usize) -> Result {
         let mut done = 0;
         let packets = io.direct;
-        if !frame::available(FRAMES) {
-            // If that is in vain, growing says so.
-            oom::make_room(FRAMES);
-        }
         while done < length {
             let (at, now) = (from.wrapping_add(done), PIECE.min(length - done));
             let step = match self.try_write(at, now, packets) {

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use alloc::{sync::Arc, vec::Vec};
 
-use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock, time};
+use exo_hal::{sync::SpinLock, time};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use self::message::{InFlight, Inbox, Message};
@@ -23,7 +23,6 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     fallible,
-    mm::{self, oom},
     sched::wait::{Ended, WaitQueue, wait_on},
     signal::{self, number},
     task::current,
@@ -36,8 +35,6 @@ const BUFFER: u32 = 212_992;
 const MOST_MESSAGES: usize = 256;
 /// Bytes of a stream that become one message.
 const PIECE: usize = 32 << 10;
-/// Page frames that a message may need.
-const FRAMES: usize = PIECE / PAGE_SIZE;
 /// Linux counts this much of a datagram's room for itself.
 const OVERHEAD: usize = 32;
 
@@ -383,10 +380,6 @@ impl Socket {
         if length == 0 && stream {
             return Ok(0);
         }
-        if !frame::available(FRAMES) {
-            // If that is in vain, making the message says so.
-            oom::make_room(FRAMES);
-        }
         let mut done = 0;
         loop {
             let step = self
@@ -407,7 +400,7 @@ impl Socket {
 
     /// Fills a message for which there is room, and puts it into the other's inbox.
     fn deliver(&self, count: usize, files: InFlight, copy: impl FnOnce(&mut [u8]) -> Result<()>) -> Result {
-        let filled = mm::list(count).and_then(|mut bytes: Vec<u8>| {
+        let filled = fallible::list(count).and_then(|mut bytes: Vec<u8>| {
             bytes.resize(count, 0);
             copy(&mut bytes)?;
             Ok(Message { bytes, start: 0, sender: Sender::real(), files })

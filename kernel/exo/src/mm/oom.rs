@@ -5,10 +5,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::sync::{Arc, Weak};
 
-use exo_hal::{PAGE_SIZE, cpu, log, mm::frame, sync::SpinLock, thread, time};
+use exo_hal::{PAGE_SIZE, cpu, log, mm::frame, sync::SpinLock, thread, time, trap::Regs};
 
 use crate::{
-    errno::{Errno, Result},
+    errno::Errno,
     fs::FileTable,
     sched::wait,
     signal::{Info, number},
@@ -24,8 +24,8 @@ const TIME_TO_END_NS: u64 = 2_000_000_000;
 const THREAD_PAGES: usize = 8;
 /// How long somebody waits for the memory of whoever was ended before the next look.
 const PATIENCE_NS: u64 = 1_000_000;
-/// How often [`make_room`] looks again.
-const LOOKS: usize = 100;
+/// How long [`make_room`] looks again: whoever was ended gets the CPU late on a busy machine.
+const LOOKS_FOR_NS: u64 = 10_000_000_000;
 /// Who has this in its oom_score_adj is never ended for memory.
 pub const NEVER: i32 = -1000;
 
@@ -120,13 +120,20 @@ fn end_largest() -> Relief {
     relief
 }
 
+/// Who was chosen last, if it has still time to end.
+fn ending() -> Option<Arc<Process>> {
+    let (last, when) = VICTIM.lock().clone();
+    last.upgrade().filter(|p| !p.has_ended() && time::now_ns() < when + TIME_TO_END_NS)
+}
+
+fn is_somebody_ending() -> bool {
+    ending().is_some()
+}
+
 fn choose() -> Relief {
     let relief_by = |victim: &Process| if victim.pid == current().pid { Relief::Own } else { Relief::Wait };
-    let (last, when) = VICTIM.lock().clone();
-    if let Some(last) = last.upgrade().filter(|p| !p.has_ended()) {
-        if time::now_ns() < when + TIME_TO_END_NS {
-            return relief_by(&last);
-        }
+    if let Some(last) = ending() {
+        return relief_by(&last);
     }
     let Some(victim) = largest() else { return Relief::Nobody };
     if frame::available(frame::SPARE) {
@@ -147,6 +154,30 @@ fn choose() -> Relief {
         }
     }
     relief_by(&victim)
+}
+
+/// How often a call that failed for lack of memory is done: each time others may have taken what was there before it.
+const ATTEMPTS: usize = 100;
+
+/// Memory was out during a call, a page fault or an interrupt that is over: makes room by having somebody ended. A call that failed for it has
+/// left nothing behind; it is done once more by `call`, as what it takes is not known before, and whoever took the rest is still at it. This is the
+/// one place where calls wait for memory: nothing is locked here.
+#[cold]
+pub fn at_the_end_of(regs: &mut Regs, call: fn(&mut Regs)) {
+    let task = current();
+    for _ in 1..ATTEMPTS {
+        relieve();
+        let frames = task.frames_wanted.swap(0, Ordering::Relaxed).max(frame::SPARE);
+        let has_failed = regs.is_system_call() && regs.rax == -i64::from(Errno::ENOMEM.0) as u64;
+        if !has_failed || !make_room(frames) {
+            return;
+        }
+        call(regs);
+        if task.work.load(Ordering::Acquire) & work::OUT_OF_MEMORY == 0 {
+            return;
+        }
+    }
+    relieve();
 }
 
 /// The running task found no memory: ends whoever has most and gives it time to go. Called with nothing locked.
@@ -175,45 +206,39 @@ pub fn relieve() {
 }
 
 /// Whether there is room for `frames` more frames of the kernel's memory on behalf of the running task. If not, and memory is out, somebody is
-/// ended when the call is done: else who holds it all would hold it while everybody else is refused. May be called with locks held.
+/// ended when the call is done: else who holds it all would hold it while everybody else is refused. If the call fails with ENOMEM, it is done
+/// again then ([`at_the_end_of`]). May be called with locks held.
 #[inline]
 pub fn has_room(frames: usize) -> bool {
-    frame::available(frames) || refuse()
+    frame::available(frames) || refuse(frames)
 }
 
+/// Notes that the running call was refused `frames` frames. Always false, for [`has_room`].
 #[cold]
-fn refuse() -> bool {
-    current().work.fetch_or(work::OUT_OF_MEMORY, Ordering::AcqRel);
+pub fn refuse(frames: usize) -> bool {
+    let task = current();
+    task.frames_wanted.fetch_max(frames, Ordering::Relaxed);
+    task.work.fetch_or(work::OUT_OF_MEMORY, Ordering::AcqRel);
     false
 }
 
-/// Whether programs may have `frames` more frames, which others may have to be ended for. Called with nothing locked.
+/// Whether programs may have `frames` more frames, which others may have to be ended for. Nobody is for more than [`SPARE`](frame::SPARE), but
+/// who is ending anyway is waited for. Called with nothing locked.
 pub fn make_room(frames: usize) -> bool {
-    for _ in 0..LOOKS {
-        if frame::available(frames) {
-            return true;
+    let until = time::now_ns() + LOOKS_FOR_NS;
+    while !frame::available(frames) {
+        if !frame::available(frame::SPARE) {
+            relieve();
+        } else if is_somebody_ending() {
+            let _ = wait::sleep_until(Some(time::now_ns() + PATIENCE_NS));
+        } else {
+            return frame::available(frames);
         }
-        relieve();
-        if current().has_signal() {
-            break;
-        }
-    }
-    frame::available(frames)
-}
-
-/// How often [`with_room`] tries.
-const ATTEMPTS: usize = 8;
-
-/// Does `work`, which leaves nothing behind when it fails, and again when memory was out and room was made for `frames` frames: what it takes is
-/// not known before, and whoever took the rest is still at it. Called with nothing locked.
-pub fn with_room<T>(frames: usize, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-    for _ in 1..ATTEMPTS {
-        match work() {
-            Err(Errno::ENOMEM) if make_room(frames.max(frame::SPARE)) => {}
-            result => return result,
+        if current().has_signal() || time::now_ns() > until {
+            return frame::available(frames);
         }
     }
-    work()
+    true
 }
 
 /// A copy of the running task to or from its memory needs a page, and there is none. It cannot wait, since what it holds may be what a victim

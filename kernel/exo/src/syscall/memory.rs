@@ -137,7 +137,9 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
     }
     let pages = page_up(length).ok_or(Errno::ENOMEM)?;
     offset.checked_add(pages as u64).filter(|end| *end <= i64::MAX as u64).ok_or(Errno::EOVERFLOW)?;
-    oom::make_room(0);
+    if !oom::has_room(0) {
+        return Err(Errno::ENOMEM);
+    }
     // Linux looks at no other bits here.
     let mut area = protection(bits & (abi::PROT_READ | abi::PROT_WRITE | abi::PROT_EXEC))?;
     area.set(Flags::GROWS_DOWN, flags & abi::MAP_GROWSDOWN != 0);
@@ -397,6 +399,7 @@ pub(super) fn unlock_all() -> Result {
 }
 
 pub(super) fn brk(wanted: usize) -> Result {
+    // The one call that says by its result, which is no error, that there is no memory.
     oom::make_room(0);
     Ok(current().memory().brk(wanted))
 }

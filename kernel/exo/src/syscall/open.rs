@@ -183,12 +183,27 @@ fn open_within(directory: i32, path: usize, flags: u32, mode: u32, resolve: u32)
         Body::File(_) if truncates && !writes => Some(Writing::new(&found)?),
         _ => None,
     };
-    let opened = file::open(&found, kept(flags))?;
+    let opened = match file::open(&found, kept(flags)) {
+        Ok(opened) => opened,
+        Err(error) => return Err(give_up(error, is_new, &last.directory, &last.name, &found)),
+    };
     if let (true, Body::File(pages)) = (truncates, &found.body) {
         pages.truncate(0)?;
         found.touch();
     }
-    enter(opened, flags)
+    match enter(opened, flags) {
+        Ok(fd) => Ok(fd),
+        Err(error) => Err(give_up(error, is_new, &last.directory, &last.name, &found)),
+    }
+}
+
+/// A file cannot be opened. If it was made for it, it goes: a call that fails leaves nothing behind, as it may be done again.
+#[cold]
+fn give_up(error: Errno, is_new: bool, directory: &Path, name: &[u8], made: &Path) -> Errno {
+    if is_new && directory.lookup(name).is_ok_and(|node| Arc::ptr_eq(&node, &made.node)) {
+        let _ = directory.unlink(name);
+    }
+    error
 }
 
 fn enter(opened: Arc<OpenFile>, flags: u32) -> Result {

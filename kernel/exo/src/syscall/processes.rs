@@ -129,7 +129,7 @@ fn read_strings(list: usize, room: &mut usize) -> Result<Vec<Vec<u8>>> {
         *room = room.checked_sub(string.len() + 9).ok_or(Errno::E2BIG)?;
         // Nobody is ended for the sake of a list that is too long itself.
         let frames = FRAMES + 3 * out.len() * size_of::<Vec<u8>>() / PAGE_SIZE;
-        if !frame::available(frames) && (out.len() > FEW || !oom::make_room(frames)) {
+        if !frame::available(frames) && (out.len() > FEW || !oom::has_room(frames)) {
             return Err(Errno::ENOMEM);
         }
         out.push(string);

@@ -7,6 +7,7 @@ use core::sync::atomic::Ordering;
 
 use alloc::{sync::Arc, vec::Vec};
 
+use arrayvec::ArrayVec;
 use linux_raw_sys::{general as abi, net};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -17,7 +18,6 @@ use crate::{
         OpenFile,
         socket_pair::{self, Kind, MOST_FILES, Options, Received, Sender, Socket, direction, may_be_sent},
     },
-    mm,
     task::current,
     user::{self, IoVec},
 };
@@ -292,9 +292,10 @@ fn put_files(
     files: Vec<Arc<OpenFile>>,
     flags: u32,
 ) -> Result<bool> {
-    let room = header.control_length.saturating_sub(*used).saturating_sub(HEADER) / 4;
+    let room = (header.control_length.saturating_sub(*used).saturating_sub(HEADER) / 4).min(MOST_FILES);
     let mut whole = files.len() <= room;
-    let mut numbers: Vec<i32> = mm::list(files.len())?;
+    // No allocation: the message is taken already, and a call that fails for memory would be done again.
+    let mut numbers = ArrayVec::<i32, MOST_FILES>::new();
     let table = current().files.arc();
     for file in files.into_iter().take(room) {
         match table.add(file, flags & net::MSG_CMSG_CLOEXEC != 0, 0) {

@@ -18,7 +18,7 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::Files,
-    mm::oom::{make_room, with_room},
+    mm::oom,
     sched::{
         self,
         policy::Schedule,
@@ -119,8 +119,7 @@ fn check_number_of_threads() -> Result<()> {
     let exempt = credentials.users.real == 0
         || credentials.has(capability::SYS_RESOURCE)
         || credentials.has(capability::SYS_ADMIN);
-    if !make_room(PROCESS_FRAMES)
-        || table::TASKS.load(Ordering::Relaxed) >= most_threads()
+    if table::TASKS.load(Ordering::Relaxed) >= most_threads()
         || !exempt && credentials.user.threads.load(Ordering::Relaxed) as u64 >= limit
     {
         return Err(Errno::EAGAIN);
@@ -133,10 +132,9 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     check(request)?;
     check_number_of_threads()?;
     let tables = if has(request.flags, abi::CLONE_VM) { 0 } else { current().memory().table_pages() };
-    with_room(tables + PROCESS_FRAMES, || attempt(request, regs))
-}
-
-fn attempt(request: &Request, regs: &Regs) -> Result {
+    if !oom::has_room(tables + PROCESS_FRAMES) {
+        return Err(Errno::ENOMEM);
+    }
     let parent = current();
     let flags = request.flags;
     let mut child_regs = *regs;

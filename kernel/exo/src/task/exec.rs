@@ -303,13 +303,13 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     }
     let credentials = task.credentials.get().after_exec();
     let Body::File(pages) = &executing.path().body else { return Err(Errno::EACCES) };
-    let (memory, base, (sp, places)) = oom::with_room(PROGRAM_FRAMES, || {
-        let memory = AddressSpace::new()?;
-        memory.add_stack(STACK_TOP)?;
-        let base = map(&memory, &plan, pages, executing.path())?;
-        let strings = push_strings(&memory, &strings, &plan, base, path, &credentials)?;
-        Ok((memory, base, strings))
-    })?;
+    if !oom::has_room(PROGRAM_FRAMES) {
+        return Err(Errno::ENOMEM);
+    }
+    let memory = AddressSpace::new()?;
+    memory.add_stack(STACK_TOP)?;
+    let base = map(&memory, &plan, pages, executing.path())?;
+    let (sp, places) = push_strings(&memory, &strings, &plan, base, path, &credentials)?;
 
     if !exit::end_other_threads(&task) {
         return Err(Errno::EAGAIN);

@@ -131,6 +131,8 @@ pub struct Task {
     pub awaiting: AtomicUsize,
     /// What a kernel thread does, until it has begun.
     pub main: SpinLock<Option<kernel_thread::Main>>,
+    /// Frames for which there was no room in the running call.
+    pub frames_wanted: AtomicUsize,
     /// Which of its next allocations that may fail does: see [`fallible::fail_nth`](crate::fallible::fail_nth).
     pub fail_nth: AtomicU32,
     /// A message of an IPC endpoint that is on its way to the task.
@@ -239,6 +241,7 @@ impl Task {
             exit_status: AtomicU32::new(0),
             awaiting: AtomicUsize::new(0),
             main: SpinLock::new(None),
+            frames_wanted: AtomicUsize::new(0),
             fail_nth: AtomicU32::new(0),
             ipc: SpinLock::new(None),
         })

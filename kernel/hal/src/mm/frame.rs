@@ -224,6 +224,12 @@ fn is_nth() -> bool {
     WATCHED.load(Ordering::Relaxed) & FAILING != 0 && hooks::exo_refuses_allocation()
 }
 
+/// No frame was there for who asked: somebody is to be ended for it.
+#[cold]
+pub(super) fn out_of_memory() {
+    hooks::exo_out_of_memory();
+}
+
 /// So many frames, beyond which [`available`] is surely true again for the next page fault.
 pub const SPARE: usize = 2 * BATCH;
 
@@ -388,7 +394,10 @@ impl Frame {
         if refuses() {
             return None;
         }
-        let frame = take_single(reserve)?;
+        let Some(frame) = take_single(reserve) else {
+            out_of_memory();
+            return None;
+        };
         count(frame).begin();
         Some(Self(frame))
     }

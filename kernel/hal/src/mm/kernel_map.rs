@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 use super::{
-    frame::Frame,
+    frame::{self, Frame},
     paging::{self, NoMemory, bit},
 };
 use crate::{KERNEL_MAPPINGS, PAGE_SIZE, sync::SpinLock, tlb};
@@ -112,7 +112,8 @@ impl KernelStack {
         if let Some(base) = used {
             return Ok(Self { base });
         }
-        if !super::frame::available(STACK_PAGES) {
+        if !frame::available(STACK_PAGES) {
+            frame::out_of_memory();
             return Err(NoMemory);
         }
         let mut frames = ArrayVec::<Frame, STACK_PAGES>::new();
@@ -125,8 +126,8 @@ impl KernelStack {
             FREE_STACKS.lock().add_bare(base);
             return Err(error);
         }
-        for (address, frame) in pages_of(base).zip(frames) {
-            paging::map_kernel_page(address, frame.into_physical(), bit::WRITE | bit::NO_EXECUTE)?;
+        for (address, page) in pages_of(base).zip(frames) {
+            paging::map_kernel_page(address, page.into_physical(), bit::WRITE | bit::NO_EXECUTE)?;
         }
         Ok(Self { base })
     }

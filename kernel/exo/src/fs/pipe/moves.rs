@@ -5,11 +5,12 @@ use core::sync::atomic::Ordering;
 
 use alloc::sync::Arc;
 
-use exo_hal::{PAGE_SIZE, mm::frame};
+use exo_hal::PAGE_SIZE;
 
 use super::{Content, Pipe, no_reader};
 use crate::{
     errno::{Errno, Result},
+    mm::oom,
     sched::wait::wait_for,
 };
 
@@ -133,7 +134,7 @@ fn reserve(content: &mut Content, more: usize) -> Result<()> {
     let wanted = content.ring.len().saturating_add(more);
     if wanted > content.ring.capacity() {
         let capacity = wanted.next_power_of_two().max(PAGE_SIZE);
-        if !frame::available(capacity / PAGE_SIZE) {
+        if !oom::has_room(capacity / PAGE_SIZE) {
             return Err(Errno::ENOMEM);
         }
         content.ring.grow(capacity);
