@@ -23,6 +23,7 @@ pub mod line_discipline;
 pub mod log_ring;
 pub mod name;
 pub mod pci;
+pub mod permissions;
 pub mod range_locks;
 pub mod ring;
 pub mod seen;

@@ -11,6 +11,7 @@ pub mod mount_list;
 pub mod mount_options;
 pub mod node;
 pub mod path;
+pub mod permission;
 pub mod pipe;
 pub mod poll;
 pub mod procfs;

@@ -11,6 +11,8 @@ use alloc::{
 };
 
 use exo_hal::{boot::spin_once::Once, sync::SpinLock, time};
+use exo_logic::credentials::capability;
+use linux_raw_sys::general as abi;
 
 pub use super::superblock::FileSystem;
 use super::{
@@ -24,6 +26,7 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     mm::Pages,
+    task::credentials::capable,
 };
 
 /// `S_IF` bits.
@@ -238,6 +241,23 @@ impl Node {
         let mut meta = self.meta.lock();
         meta.modified = now;
         meta.changed = now;
+        if meta.mode & (abi::S_ISUID | abi::S_ISGID) != 0 && meta.mode & kind::MASK == kind::REGULAR {
+            drop(meta);
+            self.stop_acting_as_another();
+        }
+    }
+
+    /// A program whose content somebody else than the superuser has changed does not run as another user or group any more.
+    #[cold]
+    fn stop_acting_as_another(&self) {
+        if capable(capability::FSETID) {
+            return;
+        }
+        let mut meta = self.meta.lock();
+        meta.mode &= !abi::S_ISUID;
+        if meta.mode & abi::S_IXGRP != 0 {
+            meta.mode &= !abi::S_ISGID;
+        }
     }
 
     /// Notes that the content was read, as MS_RELATIME says: once after each change, and once a day.

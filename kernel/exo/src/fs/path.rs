@@ -6,7 +6,10 @@ use alloc::{sync::Arc, vec::Vec};
 use linux_raw_sys::general as abi;
 
 pub use super::mount::Path;
-use super::node::{Body, NAME_MAX, Node};
+use super::{
+    node::{Body, NAME_MAX, Node},
+    permission::{self, Caller, EXECUTE},
+};
 use crate::{
     errno::{Errno, Result},
     task::current,
@@ -48,6 +51,7 @@ struct Walk {
     root: Path,
     follow: Follow,
     resolve: Resolve,
+    caller: Caller,
 }
 
 /// Walks to the last component. The walk allocates only for symbolic links and for the last name.
@@ -57,6 +61,17 @@ pub fn walk(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Last> {
 
 /// As [`walk`], with the bounds that openat2 knows.
 pub fn walk_within(start: Option<&Path>, path: &[u8], follow: Follow, resolve: Resolve) -> Result<Last> {
+    walk_as(Caller::current(), start, path, follow, resolve)
+}
+
+/// As [`walk_within`], for `caller`, who must be allowed to search the directories on the way.
+pub fn walk_as(
+    caller: Caller,
+    start: Option<&Path>,
+    path: &[u8],
+    follow: Follow,
+    resolve: Resolve,
+) -> Result<Last> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
@@ -78,7 +93,7 @@ pub fn walk_within(start: Option<&Path>, path: &[u8], follow: Follow, resolve: R
         };
         (at, root)
     };
-    let mut walk = Walk { at, root, follow, resolve };
+    let mut walk = Walk { at, root, follow, resolve, caller };
     // What was mounted on the root after the process chose it does not hide it, but `/` leads to what is on top.
     if !bounded {
         walk.at = walk.at.topmost();
@@ -199,6 +214,7 @@ impl Walk {
             if !self.at.is_directory() {
                 return Err(Errno::ENOTDIR);
             }
+            self.caller.check(&self.at, EXECUTE)?;
             if name.len() > NAME_MAX {
                 return Err(Errno::ENAMETOOLONG);
             }
@@ -273,5 +289,6 @@ pub fn resolve_new(start: Option<&Path>, path: &[u8], directory: bool) -> Result
         return Err(Errno::ENOENT);
     }
     last.directory.check_writable()?;
+    permission::check_new_name(&last.directory)?;
     Ok((last.directory, last.name))
 }

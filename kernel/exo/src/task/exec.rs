@@ -21,6 +21,7 @@ use crate::{
         mount::Executing,
         node::Body,
         path::{self, Follow, Path},
+        permission,
     },
     mm::{self, AddressSpace, Backing, MappedFile, Pages, oom},
     random,
@@ -130,9 +131,10 @@ fn find(mut node: Path, path: &[u8], strings: &mut Strings) -> Result<(Arc<Execu
     let mut name = path.to_vec();
     for _ in 0..=SCRIPT_DEPTH {
         let pages = match &node.body {
-            Body::File(pages) if node.is_executable() && !node.mount.has(abi_mount::MS_NOEXEC) => pages,
+            Body::File(pages) if !node.mount.has(abi_mount::MS_NOEXEC) => pages,
             _ => return Err(Errno::EACCES),
         };
+        permission::check(&node, permission::EXECUTE)?;
         // From here on nobody may write to it.
         let executing = Executing::new(&node)?;
         let mut head = [0; elf::HEAD];
@@ -286,6 +288,17 @@ fn take_over_process(task: &Current) {
     *process.actions.lock() = actions;
 }
 
+/// The user and the group that a program acts as because its file has the bits for it.
+fn owners_to_act_as(task: &Current, file: &Path) -> (Option<u32>, Option<u32>) {
+    if file.mount.has(abi_mount::MS_NOSUID) || task.no_new_privileges.load(Ordering::Relaxed) {
+        return (None, None);
+    }
+    let meta = file.meta();
+    let has = |bits| meta.mode & bits == bits;
+    let group = abi_mount::S_ISGID | abi_mount::S_IXGRP;
+    (has(abi_mount::S_ISUID).then_some(meta.uid), has(group).then_some(meta.gid))
+}
+
 /// Kernel memory that a new program may need, in frames: tables, the first page of its stack, structures.
 const PROGRAM_FRAMES: usize = 16;
 
@@ -300,7 +313,8 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     if strings.size() > room_for_strings() {
         return Err(Errno::E2BIG);
     }
-    let credentials = task.credentials.get().after_exec();
+    let (user, group) = owners_to_act_as(&task, executing.path());
+    let credentials = task.credentials.get().after_exec(user, group);
     let Body::File(pages) = &executing.path().body else { return Err(Errno::EACCES) };
     let (memory, base, (sp, places)) = oom::with_room(PROGRAM_FRAMES, || {
         let memory = AddressSpace::new()?;
