@@ -47,6 +47,21 @@ impl Caller {
         Self { limited: Some(Arc::new(Credentials { users, groups, capabilities, ..(*own).clone() })) }
     }
 
+    /// EACCES unless names may be looked for in a directory.
+    #[inline(always)]
+    pub fn check_search(&self, directory: &Node) -> Result<()> {
+        match &self.limited {
+            None => Ok(()),
+            Some(credentials) => check_limited(credentials, directory, EXECUTE),
+        }
+    }
+
+    /// Whether permission bits do not count for reading and writing.
+    #[inline(always)]
+    pub fn is_exempt(&self) -> bool {
+        self.limited.is_none()
+    }
+
     /// EACCES unless all of `wanted` ([`READ`], [`WRITE`], [`EXECUTE`]) is allowed.
     #[inline]
     pub fn check(&self, node: &Node, wanted: u32) -> Result<()> {
