@@ -109,6 +109,8 @@ pub mod capability {
     pub const IPC_LOCK: u32 = 14;
     /// chroot.
     pub const SYS_CHROOT: u32 = 18;
+    /// Others' memory.
+    pub const SYS_PTRACE: u32 = 19;
     /// Mounts, the host's name, others' terminals.
     pub const SYS_ADMIN: u32 = 21;
     /// Reads and clears the kernel's log.
@@ -123,6 +125,8 @@ pub mod capability {
     pub const SYS_TIME: u32 = 25;
     /// Device nodes.
     pub const MKNOD: u32 = 27;
+    /// A file's own capabilities.
+    pub const SETFCAP: u32 = 31;
     /// The last that there is.
     pub const LAST: u32 = 40;
     /// All of them, one bit each.

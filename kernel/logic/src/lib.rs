@@ -12,6 +12,7 @@ pub mod areas;
 pub mod boot_options;
 pub mod buddy;
 pub mod chacha;
+pub mod core_file;
 pub mod cpio;
 pub mod credentials;
 pub mod device;

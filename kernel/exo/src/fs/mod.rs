@@ -19,8 +19,10 @@ pub mod size_limit;
 pub mod socket_pair;
 pub mod superblock;
 pub mod sysfs;
+pub mod sysfs_cpus;
 pub mod table;
 pub mod tty;
+pub mod xattr;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

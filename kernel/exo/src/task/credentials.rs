@@ -120,6 +120,13 @@ impl Credentials {
         self.capabilities.has(capability)
     }
 
+    /// Whether a thread with these may look into the memory of one with `target`'s (ptrace(2), "Ptrace access mode checking").
+    pub fn may_look_into(&self, target: &Self) -> bool {
+        let is = |own: u32, ids: &Ids| [ids.real, ids.effective, ids.saved].iter().all(|id| *id == own);
+        is(self.users.fs, &target.users) && is(self.groups.fs, &target.groups)
+            || self.has(capability::SYS_PTRACE)
+    }
+
     /// Whether a thread with these may send signals to one with `target`'s.
     pub fn may_signal(&self, target: &Self) -> bool {
         let (own, other) = (&self.users, &target.users);

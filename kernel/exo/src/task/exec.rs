@@ -203,7 +203,7 @@ fn push_strings(
     base: u64,
     path: &[u8],
     credentials: &Credentials,
-) -> Result<(usize, process::Strings)> {
+) -> Result<(usize, process::Strings, Arc<Vec<u8>>)> {
     /// The platform's name, as programs are told it.
     const PLATFORM: &[u8] = b"x86_64\0";
     let count = strings.arguments.len() + strings.environment.len();
@@ -259,6 +259,8 @@ fn push_strings(
     words.extend(environment_offsets.iter().map(|&o| address(o)));
     words.push(0);
     words.extend(auxiliary.iter().flat_map(|&(key, value)| [u64::from(key), value]));
+    let vector = words.get(words.len() - 2 * auxiliary.len()..).unwrap_or_default();
+    let vector = Arc::new(vector.as_bytes().to_vec());
     let sp = (strings_at - words.len() * 8) & !15;
     memory.write(sp, words.as_bytes())?;
     memory.write(strings_at, &bytes)?;
@@ -267,7 +269,7 @@ fn push_strings(
         environment: strings_at + arguments_size,
         end: strings_at + strings_size,
     };
-    Ok((sp, places))
+    Ok((sp, places, vector))
 }
 
 /// The running thread, which is the only one, becomes the first of its process, with handlers of its own.
@@ -316,7 +318,7 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     let (user, group) = owners_to_act_as(&task, executing.path());
     let credentials = task.credentials.get().after_exec(user, group);
     let Body::File(pages) = &executing.path().body else { return Err(Errno::EACCES) };
-    let (memory, base, (sp, places)) = oom::with_room(PROGRAM_FRAMES, || {
+    let (memory, base, (sp, places, vector)) = oom::with_room(PROGRAM_FRAMES, || {
         let memory = AddressSpace::new()?;
         memory.add_stack(STACK_TOP)?;
         let base = map(&memory, &plan, pages, executing.path())?;
@@ -351,6 +353,8 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     let old = task.process.executable.lock().replace(executing);
     drop(old);
     *task.process.strings.lock() = places;
+    let old = core::mem::replace(&mut *task.process.auxiliary.lock(), vector);
+    drop(old);
     task.process.exit_signal.store(crate::signal::number::SIGCHLD, Ordering::Relaxed);
     task.thread.set_segment_bases(0, 0);
     task.thread.set_fpu(None);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tasks (threads) and processes (thread groups).
 
+pub mod account;
 pub mod clone;
+pub mod core_dump;
 pub mod cpu_timers;
 pub mod credentials;
 pub mod exec;
@@ -33,6 +35,8 @@ use crate::{
 
 pub use credentials::Credentials;
 pub use process::{Process, Status};
+
+use account::Account;
 
 /// Bits of [`Task::work`]: what must happen before user mode goes on.
 pub mod work {
@@ -106,6 +110,8 @@ pub struct Task {
     pub robust_list: AtomicUsize,
     /// The name, as in /proc/PID/comm.
     pub name: SpinLock<Name>,
+    /// What it has done.
+    pub account: Account,
     /// What its parent waits for after vfork.
     pub vfork: SpinLock<Option<Arc<clone::Completion>>>,
     /// For whom it acts.
@@ -218,6 +224,7 @@ impl Task {
             clear_tid: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
             name: SpinLock::new(seed.name),
+            account: Account::default(),
             vfork: SpinLock::new(None),
             credentials: credentials::Cell::new(seed.credentials),
             death_signal: AtomicU32::new(0),

@@ -72,7 +72,10 @@ impl DynamicDirectory for Information {
             let files = of.get()?.files().ok_or(Errno::ENOENT)?;
             let file = files.get(fd).map_err(|_| Errno::ENOENT)?;
             let on_exec = files.close_on_exec_flag(fd).unwrap_or(false);
-            collect(|out| describe(&file, on_exec, out))
+            collect(|out| {
+                describe(&file, on_exec, out)?;
+                file.node.locks.get().map_or(Ok(()), |locks| locks.write_of(files.number(), file.id(), out))
+            })
         });
         Ok(made(&self.0, node(number, TEXT, Body::Text(show))))
     }

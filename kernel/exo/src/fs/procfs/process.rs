@@ -12,7 +12,7 @@ use alloc::{
 use exo_hal::PAGE_SIZE;
 
 use super::{
-    DIRECTORY, LINK, TEXT,
+    DIRECTORY, LINK, TEXT, accounts,
     descriptors::{Descriptors, Information},
     inode::{self, Class},
     memory, mounts, node, stat, status,
@@ -161,8 +161,10 @@ const fn private(name: &'static str, content: Content) -> Entry {
 }
 
 static ENTRIES: &[Entry] = &[
+    private("auxv", Content::Bytes(memory::auxiliary)),
     entry("cmdline", Content::Bytes(|of| strings(of, false))),
     entry("comm", Content::Setting(|of| Ok([of.name().bytes(), b"\n"].concat()), rename)),
+    entry("coredump_filter", Content::Setting(memory::dump_filter, memory::set_dump_filter)),
     entry("cwd", Content::PlaceLink(|of| Ok(of.process.fs.directory.lock().clone()))),
     private("environ", Content::Bytes(|of| strings(of, true))),
     entry("exe", Content::PlaceLink(program)),
@@ -173,12 +175,18 @@ static ENTRIES: &[Entry] = &[
         process_only: false,
     },
     entry("fdinfo", Content::Directory(|of| Box::new(Information(of)))),
+    private("io", Content::Text(accounts::io)),
     entry("limits", Content::Text(status::limits)),
     entry("maps", Content::Text(memory::maps)),
+    entry("mountinfo", Content::Text(mounts::mount_info)),
     entry("mounts", Content::Text(mounts::mounts)),
+    private("mountstats", Content::Text(mounts::mount_statistics)),
+    entry("oom_adj", Content::Setting(memory::oom_adjust_old, memory::set_oom_adjust_old)),
     entry("oom_score", Content::Text(|of, out| writeln!(out, "{}", mm::oom::score(&of.process)))),
     entry("oom_score_adj", Content::Setting(memory::oom_adjust, memory::set_oom_adjust)),
+    private("personality", Content::Text(personality)),
     entry("root", Content::PlaceLink(|of| Ok(of.process.fs.root.lock().clone()))),
+    entry("sched", Content::Text(accounts::sched)),
     entry("smaps", Content::Text(memory::smaps)),
     entry("stat", Content::Text(stat::process)),
     entry("statm", Content::Text(memory::statm)),
@@ -189,6 +197,8 @@ static ENTRIES: &[Entry] = &[
         permissions: None,
         process_only: true,
     },
+    // The names of the kernel's functions are nobody's business: as on a Linux that does not know them.
+    entry("wchan", Content::Text(|_, out| out.write_char('0'))),
 ];
 
 /// The number of a process's directory.
@@ -293,6 +303,11 @@ impl Content {
             Self::Directory(make) => Body::Dynamic(make(of)),
         }
     }
+}
+
+fn personality(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
+    let thread = of.thread.as_ref();
+    writeln!(out, "{:08x}", thread.map_or(0, |thread| thread.personality.load(Ordering::Relaxed)))
 }
 
 fn program(of: &Subject) -> Result<Path> {
