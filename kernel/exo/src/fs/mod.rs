@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Files: nodes (what has a name), open files (what has a descriptor), paths between the two.
 
+pub mod asynchronous;
 pub mod device;
 pub mod directory;
 pub mod file;

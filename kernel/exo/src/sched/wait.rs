@@ -3,7 +3,11 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
-use alloc::{collections::VecDeque, sync::Arc};
+use alloc::{
+    collections::{TryReserveError, VecDeque},
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 
 use exo_hal::{sync::SpinLock, time};
 
@@ -23,10 +27,17 @@ pub enum Ended {
     TimedOut,
 }
 
+/// Is told when what a queue is for has changed.
+pub trait Observer: Send + Sync {
+    /// Called with locks held that are not known here: it notes what has happened, and leaves the rest to others.
+    fn changed(&self);
+}
+
 /// Tasks that wait for the same thing.
 pub struct WaitQueue {
     tasks: SpinLock<VecDeque<Arc<Task>>>,
-    /// The queue's length, so that nobody takes the lock to find it empty.
+    observers: SpinLock<Vec<Weak<dyn Observer>>>,
+    /// Both lengths together, so that nobody takes a lock to find nobody.
     count: AtomicUsize,
 }
 
@@ -39,7 +50,11 @@ impl Default for WaitQueue {
 impl WaitQueue {
     /// An empty queue.
     pub const fn new() -> Self {
-        Self { tasks: SpinLock::new(VecDeque::new()), count: AtomicUsize::new(0) }
+        Self {
+            tasks: SpinLock::new(VecDeque::new()),
+            observers: SpinLock::new(Vec::new()),
+            count: AtomicUsize::new(0),
+        }
     }
 
     /// Wakes all who wait, after the caller has made their condition true.
@@ -51,13 +66,38 @@ impl WaitQueue {
             for task in self.tasks.lock().iter() {
                 wake(task);
             }
+            self.tell_observers();
         }
+    }
+
+    fn tell_observers(&self) {
+        let mut observers = self.observers.lock();
+        let before = observers.len();
+        observers.retain(|observer| {
+            observer.upgrade().is_some_and(|observer| {
+                observer.changed();
+                true
+            })
+        });
+        self.count.fetch_sub(before - observers.len(), Ordering::SeqCst);
+    }
+
+    /// Tells `observer` of changes, as long as somebody keeps it.
+    pub fn observe(&self, observer: &Arc<dyn Observer>) -> Result<(), TryReserveError> {
+        let mut observers = self.observers.lock();
+        let before = observers.len();
+        observers.retain(|observer| observer.strong_count() > 0);
+        self.count.fetch_sub(before - observers.len(), Ordering::SeqCst);
+        observers.try_reserve(1)?;
+        observers.push(Arc::downgrade(observer));
+        self.count.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     fn add(&self, task: Arc<Task>) {
         let mut tasks = self.tasks.lock();
         tasks.push_back(task);
-        self.count.store(tasks.len(), Ordering::SeqCst);
+        self.count.fetch_add(1, Ordering::SeqCst);
     }
 
     fn remove(&self, task: &Task) {
@@ -67,8 +107,10 @@ impl WaitQueue {
             tasks.pop_front();
         } else if let Some(at) = tasks.iter().position(is_it) {
             tasks.remove(at);
+        } else {
+            return;
         }
-        self.count.store(tasks.len(), Ordering::SeqCst);
+        self.count.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

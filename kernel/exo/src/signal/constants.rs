@@ -27,6 +27,7 @@ pub mod number {
     pub const SIGPROF: u32 = 27;
     pub const SIGXFSZ: u32 = 25;
     pub const SIGWINCH: u32 = 28;
+    pub const SIGIO: u32 = 29;
     pub const SIGSYS: u32 = 31;
     /// The first real-time signal.
     pub const FIRST_REALTIME: u32 = 32;

@@ -83,6 +83,10 @@ pub(super) fn ioctl(fd: i32, request: u32, argument: usize) -> Result {
             file.set_flags(file.flags() & !abi::O_NONBLOCK | flag);
             Ok(0)
         }
+        requests::FIOASYNC => {
+            let on: i32 = user::read(argument)?;
+            super::fcntl::set_asynchronous(&file, fd, on != 0).map(|()| 0)
+        }
         requests::FIOCLEX => files.set_close_on_exec(fd, true).map(|()| 0),
         requests::FIONCLEX => files.set_close_on_exec(fd, false).map(|()| 0),
         requests::FIONREAD if file.node.kind() == kind::REGULAR => {

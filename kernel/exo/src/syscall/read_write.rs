@@ -30,11 +30,17 @@ fn has_written(result: Result) -> Result {
 }
 
 pub(super) fn read(fd: i32, to: usize, length: usize) -> Result {
-    has_read(file(fd)?.read(to, length))
+    let task = current();
+    let result = task.files.get(fd)?.read(to, length);
+    task.account.read(*result.as_ref().unwrap_or(&0));
+    result
 }
 
 pub(super) fn write(fd: i32, from: usize, length: usize) -> Result {
-    has_written(file(fd)?.write(from, length))
+    let task = current();
+    let result = task.files.get(fd)?.write(from, length);
+    task.account.wrote(*result.as_ref().unwrap_or(&0));
+    result
 }
 
 fn offset_of(value: i64) -> Result<u64> {

@@ -226,7 +226,10 @@ fn is_changed(memory: &AddressSpace, area: &Area<Backing>, pages: &Pages, offset
         let index = (offset as usize + (at - area.start)) / PAGE_SIZE;
         let differs =
             |frame: &Frame| pages.existing(index).is_none_or(|of_file| of_file.number() != frame.number());
-        spans::point();
+        if spans::point() {
+            // The process is killed: nothing more is written.
+            return true;
+        }
         memory.locate(at).is_some_and(|(frame, _)| differs(&frame))
     })
 }
