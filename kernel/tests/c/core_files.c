@@ -171,7 +171,7 @@ static void look(void)
 	printf("type %d, machine %d, segments %s\n", header->e_type, header->e_machine, header->e_phnum > 3 ? "many" : "few");
 	const Elf64_Phdr *note = (const void *)(core + header->e_phoff);
 	printf("first is notes: %d\n", note->p_type == PT_NOTE);
-	int threads = 0, floating_point = 0;
+	int threads = 0, floating_point = 0, same = 0;
 	for (size_t at = note->p_offset, end = at + note->p_filesz; at < end;) {
 		const Elf64_Nhdr *entry = (const void *)(core + at);
 		const char *name = core + at + sizeof(*entry), *content = name + (entry->n_namesz + 3) / 4 * 4;
@@ -182,6 +182,7 @@ static void look(void)
 			const struct elf_prstatus *status = (const void *)content;
 			const struct user_regs_struct *registers = (const void *)status->pr_reg;
 
+			same += status->pr_cursig == SIGSEGV || status->pr_cursig == SIGABRT;
 			if (threads++)
 				break;
 			printf("%s status: %zu bytes, pid %d, parent %d, signal %d, stack %d, float %d\n", name,
@@ -228,7 +229,7 @@ static void look(void)
 			break;
 		}
 	}
-	printf("threads: %d, with floating point %d\n", threads, floating_point);
+	printf("threads: %d, with floating point %d, with the signal %d\n", threads, floating_point, same);
 	printf("variable: %s\n", memory(core, size, marked));
 	printf("hidden: %s\n", memory(core, size, hidden));
 	printf("shared: %s\n", memory(core, size, shared));

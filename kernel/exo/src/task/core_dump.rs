@@ -80,7 +80,8 @@ pub fn note_end(task: &Current, regs: &Regs) {
     if task.process.core_dump.lock().threads.is_none() {
         return;
     }
-    let state = ThreadState::of(task, regs, number::SIGKILL);
+    // What ends the process ends each of its threads.
+    let state = ThreadState::of(task, regs, task.process.group_exit.load(Ordering::Relaxed) as u32);
     if let (Ok(state), Some(threads)) = (state, &mut task.process.core_dump.lock().threads) {
         // A thread that there is no memory for is missing in the file.
         if threads.try_reserve(1).is_ok() {
