@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Vm(VmArgs),
     /// Measure, peers side by side in the same run
     Bench(BenchArgs),
-    /// Build kernel modules for a Debian kernel and print the paths of the .ko files
+    /// Kernel modules for a Debian kernel: build them and print the paths of the .ko files; make, check, test, document, sign one
     ///
     /// Works for any Rust or C module: Debian's headers lack the metadata of the kernel's Rust crates, and this command
     /// makes it again from the kernel's source, checked against the symbols that the kernel exports.
@@ -240,7 +240,38 @@ pub(crate) struct BenchArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct KmodArgs {
+    #[command(subcommand)]
+    pub(crate) step: Option<KmodStep>,
+
+    #[command(flatten)]
+    pub(crate) build: KmodBuildArgs,
+}
+
+/// What else there is in a module's life than building it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KmodStep {
+    /// Make a new module that builds, loads and has tests
+    New(KmodNewArgs),
+    /// Look at a module with clippy, by the kernel's lints, and with rustfmt, by the kernel's style
+    Check(KmodModulesArgs),
+    /// Run a module's KUnit tests, and its test.sh if there is one, in a machine with the checked kernel
+    ///
+    /// The module is built for that kernel and loaded, its KUnit suites run then. After them `sh test.sh` runs in the machine, and the module is
+    /// unloaded. Whatever KASAN, lockdep or kmemleak report is a failure. Lines `# qemu: WORDS` in test.sh are arguments for QEMU.
+    Test(KmodModulesArgs),
+    /// Write a module's documentation as HTML and print the path of its first page
+    Doc(KmodModulesArgs),
+    /// Write rust-project.json beside a module's sources, by which rust-analyzer knows the kernel's crates
+    Ide(KmodModulesArgs),
+    /// Sign .ko files in place, by the hash that the kernel asks for
+    Sign(KmodSignArgs),
+}
+
+/// The kernel that modules are for.
+#[derive(Debug, Args)]
+pub(crate) struct KmodKernelArgs {
     /// The kernel to build for, as its `uname -r` says; by default the newest of the series in lab/toolroot.toml
     #[arg(long, value_name = "RELEASE")]
     pub(crate) kernel_release: Option<String>,
@@ -248,18 +279,88 @@ pub(crate) struct KmodArgs {
     /// Look for a newer patch level than the one in the cache
     #[arg(long, conflicts_with = "kernel_release")]
     pub(crate) update: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KmodBuildArgs {
+    #[command(flatten)]
+    pub(crate) kernel: KmodKernelArgs,
 
     /// The folder of a module, with its Kbuild file; repeatable; by default this project's modules
     #[arg(long = "module", value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
 
-    /// Print the path of the prepared kernel tree (KDIR) instead of building anything
-    #[arg(long, conflicts_with = "modules")]
-    pub(crate) kdir: bool,
+    /// Build for the kernel tree DIR, which you have built; without DIR, print the path of the prepared one (KDIR) and stop
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with_all = ["kernel_release", "update"])]
+    pub(crate) kdir: Option<Option<PathBuf>>,
+
+    /// Build beside the sources, for modules that look there for sources that their Kbuild generates
+    #[arg(long, requires = "modules")]
+    pub(crate) in_place: bool,
 
     /// How errors and warnings are shown; with json the modules are compiled anew, so that none is left out
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) message_format: MessageFormat,
+
+    /// Variables for make
+    #[arg(last = true, value_name = "NAME=VALUE")]
+    pub(crate) variables: Vec<String>,
+}
+
+/// A kind of module to start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KmodKind {
+    /// A device file in /dev, by the kernel's misc device
+    Misc,
+    /// Several device files with their own minors, by this project's chardev
+    Chardev,
+    /// A driver of a PCI device: that of QEMU's `edu` to start with
+    Pci,
+    /// A driver of a platform device
+    Platform,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KmodNewArgs {
+    /// The folder to make; its last part is the module's name
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+
+    /// What it is to start from
+    #[arg(long, value_enum, default_value = "misc")]
+    pub(crate) kind: KmodKind,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KmodModulesArgs {
+    /// Folders of modules, each with its Kbuild file; by default this project's modules
+    #[arg(value_name = "DIR")]
+    pub(crate) modules: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) kernel: KmodKernelArgs,
+
+    /// Variables for make
+    #[arg(last = true, value_name = "NAME=VALUE")]
+    pub(crate) variables: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KmodSignArgs {
+    /// The private key, as PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+
+    /// Its certificate, as PEM or DER
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: PathBuf,
+
+    /// The .ko files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) kernel: KmodKernelArgs,
 }
 
 fn parse_file(text: &str) -> Result<(PathBuf, PathBuf), String> {

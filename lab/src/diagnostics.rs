@@ -9,9 +9,10 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 /// How diagnostics are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MessageFormat {
     /// For people, on stderr, coloured on a terminal
+    #[default]
     Human,
     /// For editors, on stdout: rustc's own JSON, one object a line, before the paths
     Json,
@@ -20,7 +21,7 @@ pub(crate) enum MessageFormat {
 /// The variable for make that has rustc write its diagnostics as JSON with a rendered form for people.
 pub(crate) const RUSTC_FLAGS: &str = "KRUSTFLAGS=--error-format=json --json=diagnostic-rendered-ansi";
 
-/// Each build says so: Debian's headers have no vmlinux to take type information from.
+/// Said of each module where the kernel's tree has no vmlinux to take type information from.
 const NO_BTF: &str = "Skipping BTF generation for ";
 
 /// The diagnostics of one build.

@@ -268,6 +268,17 @@ impl Device<'_> {
         self.restart(|| self.hardware.seed(seed))
     }
 
+    /// Restarts the stream of numbers with a longer seed, or in another stream of it, or goes to a
+    /// position, as `command` says. The stream is not disturbed for what the generator does not take.
+    ///
+    /// # Errors
+    ///
+    /// [`EOPNOTSUPP`] for that, [`ENODEV`] when the device does not answer.
+    pub(crate) fn command_seed(&self, command: u32, words: &[u32], stream: u64) -> Result {
+        self.hardware.check_seed_command(command)?;
+        self.restart(|| self.hardware.command_seed(command, words, stream))
+    }
+
     /// Whether there are several generators.
     pub(crate) fn has_generators(&self) -> bool {
         self.hardware.has_generators()

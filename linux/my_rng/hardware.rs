@@ -3,7 +3,10 @@
 //! The registers of one device: what may be done with them, and under which lock.
 
 use crate::{
-    abi::registers::IDENT_VALUE,
+    abi::registers::{
+        takes_seed_command,
+        IDENT_VALUE, //
+    },
     registers::{
         Bar0,
         DOORBELL,
@@ -23,6 +26,11 @@ use crate::{
         RAND64_HIGH,
         RAND64_LOW,
         SEED,
+        SEED_ABILITIES,
+        SEED_COMMAND,
+        SEED_WORDS,
+        STREAM_NUMBER_HIGH,
+        STREAM_NUMBER_LOW,
         VERSION,
         VERSION_MAJOR, //
     },
@@ -31,6 +39,7 @@ use kernel::{
     device::Bound,
     io::{
         poll::read_poll_timeout,
+        register::Array,
         Io, //
     },
     new_mutex, pci,
@@ -264,6 +273,56 @@ impl Hardware<'_> {
             Ok(())
         } else {
             Err(EINVAL)
+        }
+    }
+}
+
+/// Longer seeds, stream numbers and seeking.
+impl Hardware<'_> {
+    /// Whether the generator takes that `SEED_COMMAND`.
+    ///
+    /// # Errors
+    ///
+    /// [`EOPNOTSUPP`] when it does not, or the device has no such thing; [`ENODEV`] when the device
+    /// does not answer.
+    pub(crate) fn check_seed_command(&self, command: u32) -> Result {
+        self.check_response(true)?;
+        if !self.bar.read(FEATURES).wide_seeds() {
+            return Err(EOPNOTSUPP);
+        }
+        let abilities = self.bar.read(SEED_ABILITIES).bits().into();
+        if takes_seed_command(self.generator()?, abilities, command) {
+            Ok(())
+        } else {
+            Err(EOPNOTSUPP)
+        }
+    }
+
+    /// Gives the command with its words and its stream's number.
+    ///
+    /// # Errors
+    ///
+    /// [`EOPNOTSUPP`] when the device refuses it, [`ENODEV`] when it does not answer.
+    pub(crate) fn command_seed(&self, command: u32, words: &[u32], stream: u64) -> Result {
+        let _latch = self.latch.lock();
+        let bar = &self.bar;
+
+        for (place, word) in words.iter().enumerate() {
+            let location = SEED_WORDS::try_at(place).ok_or(EINVAL)?;
+            bar.try_write(location, SEED_WORDS::zeroed().with_word(*word))?;
+        }
+        // CAST: The lower half.
+        bar.write_reg(STREAM_NUMBER_LOW::zeroed().with_half(stream as u32));
+        bar.write_reg(STREAM_NUMBER_HIGH::zeroed().with_half((stream >> 32) as u32));
+        bar.write_reg(SEED_COMMAND::zeroed().with_command(command));
+
+        // Also makes sure that the device has seen it before the program goes on.
+        match bar.read(SEED_COMMAND).command().into() {
+            0u32 => Ok(()),
+            refused => {
+                self.check_response(refused == ALL_ONES)?;
+                Err(EOPNOTSUPP)
+            }
         }
     }
 }

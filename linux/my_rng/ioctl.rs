@@ -14,15 +14,23 @@
 //!
 //! All arguments are addresses of what looks the same in 32-bit and 64-bit programs, so both come
 //! here. Errors: `EFAULT` for a bad address, `ENOTTY` for an unknown command, `ENODEV` when the
-//! device is gone, `EIO` when its queue has failed.
+//! device is gone, `EIO` when its queue has failed; of longer seeds and seeking, `EINVAL` for a length
+//! or a flag that does not exist, `EOPNOTSUPP` for what the generator does not take.
 
 use crate::{
-    abi::ioctl::{
-        MAP_INFO,
-        RAND,
-        RAND64,
-        SEED,
-        WAKE, //
+    abi::{
+        ioctl::{
+            WideSeed,
+            MAP_INFO,
+            RAND,
+            RAND64,
+            SEED,
+            SEED_WIDE,
+            SEEK,
+            WAKE,
+            WIDE_SEED_WORDS, //
+        },
+        registers::SEED_SEEK, //
     },
     device::SharedDevice,
     files::OpenFile,
@@ -65,6 +73,19 @@ pub(crate) fn dispatch(file: &OpenFile, command: u32, argument: usize) -> Result
         SEED => {
             let seed = UserSlice::new(address, size_of::<u32>()).reader().read()?;
             device.access(|device| device.seed(seed))?;
+        }
+        SEED_WIDE => {
+            let words: [u32; WIDE_SEED_WORDS] = UserSlice::new(address, size_of::<WideSeed>())
+                .reader()
+                .read()?;
+            let request = WideSeed::from_words(words);
+            let command = request.command().ok_or(EINVAL)?;
+            device.access(|device| device.command_seed(command, &request.seed, request.stream))?;
+        }
+        SEEK => {
+            let [low, high]: [u32; 2] =
+                UserSlice::new(address, size_of::<u64>()).reader().read()?;
+            device.access(|device| device.command_seed(SEED_SEEK, &[low, high], 0))?;
         }
         MAP_INFO => copy_to_user(address, file.mapping()?.info())?,
         WAKE => file.wake()?,

@@ -52,6 +52,7 @@ register! {
 
     /// What the device can do.
     pub(crate) FEATURES(u32) @ 0x18 {
+        3:3 wide_seeds => bool;
         1:1 queues => bool;
         0:0 generators => bool;
     }
@@ -111,6 +112,32 @@ register! {
     pub(crate) DOORBELL(u32) @ 0x48 {
         31:0 number;
     }
+
+    /// Restarts the seedable stream with what is in the registers below, or seeks in it. Reads
+    /// whether the last command was refused.
+    pub(crate) SEED_COMMAND(u32) @ 0x50 {
+        31:0 command;
+    }
+
+    /// What the generator takes.
+    pub(crate) SEED_ABILITIES(u32) @ 0x54 {
+        31:0 bits;
+    }
+
+    /// The seed, lowest bits first; or a position.
+    pub(crate) SEED_WORDS(u32)[8] @ 0x58 {
+        31:0 word;
+    }
+
+    /// Which of the seed's streams, lower half.
+    pub(crate) STREAM_NUMBER_LOW(u32) @ 0x78 {
+        31:0 half;
+    }
+
+    /// Which of the seed's streams, upper half.
+    pub(crate) STREAM_NUMBER_HIGH(u32) @ 0x7c {
+        31:0 half;
+    }
 }
 
 static_assert!(<RAND32 as Register>::OFFSET == abi::RAND32);
@@ -131,8 +158,14 @@ static_assert!(<QUEUE_DESCRIPTORS_HIGH as Register>::OFFSET == abi::QUEUE_DESCRI
 static_assert!(<QUEUE_STATE_LOW as Register>::OFFSET == abi::QUEUE_STATE_LOW);
 static_assert!(<QUEUE_STATE_HIGH as Register>::OFFSET == abi::QUEUE_STATE_HIGH);
 static_assert!(<DOORBELL as Register>::OFFSET == abi::DOORBELL);
+static_assert!(<SEED_COMMAND as Register>::OFFSET == abi::SEED_COMMAND);
+static_assert!(<SEED_ABILITIES as Register>::OFFSET == abi::SEED_ABILITIES);
+static_assert!(<SEED_WORDS as Register>::OFFSET == abi::SEED_WORDS);
+static_assert!(<STREAM_NUMBER_LOW as Register>::OFFSET == abi::STREAM_NUMBER);
+static_assert!(<STREAM_NUMBER_HIGH as Register>::OFFSET == abi::STREAM_NUMBER + 4);
 
 // The fields of the registers that have some.
+static_assert!(abi::FEATURE_WIDE_SEEDS == 1 << 3 && abi::SEED_WORD_COUNT == 8);
 static_assert!(abi::FEATURE_GENERATORS == 1 << 0 && abi::FEATURE_QUEUES == 1 << 1);
 static_assert!(abi::QUEUE_ENABLE == 1 << 0 && abi::QUEUE_STREAM_SHIFT == 8);
 

@@ -36,4 +36,20 @@ struct my_rng_map_info {
 /* Rings the doorbell of that queue. */
 #define MY_RNG_IOCTL_WAKE _IO(MY_RNG_IOC_MAGIC, 4)
 
+/* A seed of 32, 64 or 256 bits, and which of its streams. */
+struct my_rng_wide_seed {
+	__u32 seed[8]; /* the lowest bits in the first word */
+	__u64 stream;  /* the stream's number, with MY_RNG_WIDE_SEED_STREAM */
+	__u32 bits;    /* length of the seed: 32, 64 or 256 */
+	__u32 flags;   /* MY_RNG_WIDE_SEED_... */
+};
+
+/* The stream has a number. */
+#define MY_RNG_WIDE_SEED_STREAM 1
+
+/* Restarts the seedable stream; EOPNOTSUPP if the generator takes no such seed. */
+#define MY_RNG_IOCTL_SEED_WIDE _IOW(MY_RNG_IOC_MAGIC, 5, struct my_rng_wide_seed)
+/* Goes on with the number of 32 bits that has that position in the stream. */
+#define MY_RNG_IOCTL_SEEK _IOW(MY_RNG_IOC_MAGIC, 6, __u64)
+
 #endif

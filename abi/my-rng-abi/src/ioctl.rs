@@ -51,6 +51,56 @@ pub struct MapInfo {
     pub buffer_size: u32,
 }
 
+/// Restarts the seedable stream with a seed of 32, 64 or 256 bits, in the stream of a number: `_IOW('q', 5, struct
+/// my_rng_wide_seed)`. The argument points to a [`WideSeed`]. Fails with `EINVAL` when that has a length or a flag that does not
+/// exist, and with `EOPNOTSUPP` when the device or its generator takes no such thing; then nothing has changed.
+pub const SEED_WIDE: u32 = command(WRITE, 5, size_of::<WideSeed>() as u32);
+/// Goes on with the number of 32 bits that has that position in the seedable stream, of which the first one's is 0: `_IOW('q',
+/// 6, __u64)`. The argument points to the `u64`. Fails with `EOPNOTSUPP` when the device or its generator cannot.
+pub const SEEK: u32 = command(WRITE, 6, 8);
+
+/// [`WideSeed::flags`]: the stream [`WideSeed::stream`], in place of the one that the seed has without a number.
+pub const WIDE_SEED_STREAM: u32 = 1 << 0;
+
+/// What [`SEED_WIDE`] takes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WideSeed {
+    /// The seed, its lowest bits in the first word; words beyond its length do not matter.
+    pub seed: [u32; 8],
+    /// The stream's number, with [`WIDE_SEED_STREAM`].
+    pub stream: u64,
+    /// Length of the seed in bits: 32, 64 or 256.
+    pub bits: u32,
+    /// `WIDE_SEED_…` bits.
+    pub flags: u32,
+}
+
+/// Words of a [`WideSeed`].
+pub const WIDE_SEED_WORDS: usize = size_of::<WideSeed>() / size_of::<u32>();
+
+impl WideSeed {
+    /// The structure that lies in memory as these words, on a little-endian machine.
+    pub const fn from_words(words: [u32; WIDE_SEED_WORDS]) -> Self {
+        let [a, b, c, d, e, f, g, h, low, high, bits, flags] = words;
+        Self { seed: [a, b, c, d, e, f, g, h], stream: ((high as u64) << 32) | low as u64, bits, flags }
+    }
+
+    /// What a driver writes to [`SEED_COMMAND`](super::registers::SEED_COMMAND). `None`: a length or a flag does not exist.
+    pub const fn command(&self) -> Option<u32> {
+        let with_stream = match self.flags {
+            0 => 0,
+            WIDE_SEED_STREAM => super::registers::SEED_WITH_STREAM,
+            _ => return None,
+        };
+        match self.bits {
+            32 | 64 | 256 => Some(self.bits | with_stream),
+            _ => None,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<WideSeed>() == 48 && SEED_WIDE == 0x4030_7105 && SEEK == 0x4008_7106);
 const _: () = assert!(size_of::<MapInfo>() == 24 && MAP_INFO == 0x8018_7103 && WAKE == 0x0000_7104);
 const _: () = assert!(RAND == 0x8004_7101 && SEED == 0x4004_7101 && RAND64 == 0x8008_7102);
 

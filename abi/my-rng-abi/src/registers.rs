@@ -13,6 +13,7 @@
 //! | [`GENERATOR`] | RW | generator of the seedable stream |
 //! | [`STATUS`] | R/W1C | what went wrong |
 //! | [`QUEUE_COUNT`] to [`DOORBELL`] | | queues ([`crate::queue`]), with [`FEATURE_QUEUES`] |
+//! | [`SEED_COMMAND`] to [`STREAM_NUMBER`] | | longer seeds, stream numbers and seeking, with [`FEATURE_WIDE_SEEDS`] |
 //! | [`ONE_SHOT_VECTOR`], [`ONE_SHOT_SOURCE`] to [`ONE_SHOT_COMMAND`] | | one-shot transfers, with [`FEATURE_ONE_SHOT`] |
 //!
 //! The first four are the classic interface and never change. Where no register is, or none of a feature that the device
@@ -93,6 +94,60 @@ pub const DOORBELL: usize = 0x48;
 /// RW: interrupt vector for the end of a one-shot transfer, or [`NO_VECTOR`].
 pub const ONE_SHOT_VECTOR: usize = 0x4c;
 
+/// RW: a write restarts the seedable stream with a seed that is in [`SEED_WORDS`], or seeks in it: [`SEED_BITS_32`],
+/// [`SEED_BITS_64`] or [`SEED_BITS_256`], with [`SEED_WITH_STREAM`] or without, or [`SEED_SEEK`]. What the generator does not
+/// take ([`SEED_ABILITIES`]), and anything else, changes nothing and sets [`STATUS_BAD_SEED`]. Reads [`SEED_REFUSED`] if the last
+/// write was of that kind, else 0.
+pub const SEED_COMMAND: usize = 0x50;
+/// RO: what the generator takes; `SEED_TAKES_…` bits.
+pub const SEED_ABILITIES: usize = 0x54;
+/// RW: eight words, the lowest bits of the seed in the first; the position of [`SEED_SEEK`] in the first two.
+pub const SEED_WORDS: usize = 0x58;
+/// Number of words there.
+pub const SEED_WORD_COUNT: usize = 8;
+/// RW, 64 bits in two halves: which of the seed's streams, with [`SEED_WITH_STREAM`].
+pub const STREAM_NUMBER: usize = 0x78;
+
+/// [`SEED_COMMAND`]: restart as with [`SEED`], whose stream this is.
+pub const SEED_BITS_32: u32 = 32;
+/// [`SEED_COMMAND`]: restart with a seed of 64 bits.
+pub const SEED_BITS_64: u32 = 64;
+/// [`SEED_COMMAND`]: restart with a seed of 256 bits.
+pub const SEED_BITS_256: u32 = 256;
+/// [`SEED_COMMAND`]: … in the stream [`STREAM_NUMBER`] of that seed.
+pub const SEED_WITH_STREAM: u32 = 1 << 16;
+/// [`SEED_COMMAND`]: go on with the number of 32 bits that has that position in the stream; the first one's is 0.
+pub const SEED_SEEK: u32 = 1 << 31;
+/// What [`SEED_COMMAND`] reads when the last one was refused.
+pub const SEED_REFUSED: u32 = 1;
+
+/// [`SEED_ABILITIES`]: seeds of 32 bits.
+pub const SEED_TAKES_32: u32 = 1 << 0;
+/// [`SEED_ABILITIES`]: seeds of 64 bits.
+pub const SEED_TAKES_64: u32 = 1 << 1;
+/// [`SEED_ABILITIES`]: seeds of 256 bits.
+pub const SEED_TAKES_256: u32 = 1 << 2;
+/// [`SEED_ABILITIES`]: stream numbers. [`GENERATOR_PCG64`] takes none with a seed of 256 bits, which has one in it.
+pub const SEED_TAKES_STREAM: u32 = 1 << 3;
+/// [`SEED_ABILITIES`]: seeking.
+pub const SEED_TAKES_SEEK: u32 = 1 << 4;
+
+/// Whether a generator with those [`SEED_ABILITIES`] takes that [`SEED_COMMAND`]: for a driver, who must not disturb the stream
+/// for one that is refused.
+pub const fn takes_seed_command(generator: u32, abilities: u32, command: u32) -> bool {
+    let wanted = match command & !SEED_WITH_STREAM {
+        SEED_SEEK => SEED_TAKES_SEEK,
+        SEED_BITS_32 => SEED_TAKES_32,
+        SEED_BITS_64 => SEED_TAKES_64,
+        SEED_BITS_256 => SEED_TAKES_256,
+        _ => return false,
+    };
+    let with_stream = command & SEED_WITH_STREAM != 0;
+    let has_its_own = generator == GENERATOR_PCG64 && wanted == SEED_TAKES_256 || wanted == SEED_TAKES_SEEK;
+    let stream = !with_stream || abilities & SEED_TAKES_STREAM != 0 && !has_its_own;
+    abilities & wanted != 0 && stream
+}
+
 /// RW, 64 bits in two halves: where a one-shot transfer reads. Towards the guest: the stream, one of [`crate::queue`]'s
 /// `STREAM_…`.
 pub const ONE_SHOT_SOURCE: usize = 0x80;
@@ -120,6 +175,8 @@ pub const FEATURE_GENERATORS: u32 = 1 << 0;
 pub const FEATURE_QUEUES: u32 = 1 << 1;
 /// [`FEATURES`]: one-shot transfers.
 pub const FEATURE_ONE_SHOT: u32 = 1 << 2;
+/// [`FEATURES`]: longer seeds, stream numbers and seeking.
+pub const FEATURE_WIDE_SEEDS: u32 = 1 << 3;
 
 /// [`STATUS`]: an unknown generator was asked for.
 pub const STATUS_BAD_GENERATOR: u32 = 1 << 0;
@@ -129,6 +186,8 @@ pub const STATUS_BAD_QUEUE: u32 = 1 << 1;
 pub const STATUS_QUEUE_ERROR: u32 = 1 << 2;
 /// [`STATUS`]: a one-shot transfer was refused or failed.
 pub const STATUS_ONE_SHOT_ERROR: u32 = 1 << 3;
+/// [`STATUS`]: the generator takes no such seed, stream number or position.
+pub const STATUS_BAD_SEED: u32 = 1 << 4;
 
 /// [`QUEUE_CONTROL`]: the queue runs.
 pub const QUEUE_ENABLE: u32 = 1 << 0;
@@ -140,10 +199,12 @@ pub const NO_VECTOR: u32 = 0xffff;
 /// glibc's `rand()`, TYPE_3: 31 bits a draw. Seeded as by `srand()`: 0 is the same as 1.
 pub const GENERATOR_GLIBC: u32 = 0;
 /// xorshift64* (Vigna 2016: shifts 12, 25, 27, multiplier 0x2545f4914f6cdd1d), upper 32 bits a draw. The seed, zero-extended, is
-/// the state before the first step; seed 0, whose state would stay 0, is the same as 1.
+/// the state before the first step; seed 0, whose state would stay 0, is the same as 1. A seed of 64 bits is the state.
 pub const GENERATOR_XORSHIFT64_STAR: u32 = 1;
 /// PCG64: PCG XSL RR 128/64 (O'Neill 2014), the low half of each 64-bit output first. Seeded as by the author's
-/// `pcg64_srandom(seed, 54)`: initial state the seed, zero-extended to 128 bits, stream 54.
+/// `pcg64_srandom(seed, 54)`: initial state the seed, zero-extended to 128 bits, stream 54; with [`SEED_WITH_STREAM`] that stream in
+/// place of 54. A seed of 256 bits is state and increment, as `rand_pcg::Pcg64::from_seed` takes them.
 pub const GENERATOR_PCG64: u32 = 2;
-/// ChaCha20 (RFC 8439) keyed from the seed, as `rand_chacha::ChaCha20Rng::seed_from_u64`.
+/// ChaCha20 (RFC 8439) keyed from the seed, as `rand_chacha::ChaCha20Rng::seed_from_u64`. A seed of 256 bits is the key. The stream's
+/// number, 0 without [`SEED_WITH_STREAM`], is the nonce, in the last two words of the state; the two before them count blocks.
 pub const GENERATOR_CHACHA20: u32 = 3;

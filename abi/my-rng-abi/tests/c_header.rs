@@ -7,7 +7,7 @@ use std::mem::offset_of;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use my_rng_abi::ioctl::MapInfo;
+use my_rng_abi::ioctl::{MapInfo, WideSeed};
 use my_rng_abi::{ioctl, registers};
 
 /// Every constant of the header and its value on the Rust side.
@@ -19,6 +19,9 @@ fn rust_constants() -> BTreeMap<&'static str, u64> {
         ("MY_RNG_IOCTL_RAND64", ioctl::RAND64.into()),
         ("MY_RNG_IOCTL_MAP_INFO", ioctl::MAP_INFO.into()),
         ("MY_RNG_IOCTL_WAKE", ioctl::WAKE.into()),
+        ("MY_RNG_WIDE_SEED_STREAM", ioctl::WIDE_SEED_STREAM.into()),
+        ("MY_RNG_IOCTL_SEED_WIDE", ioctl::SEED_WIDE.into()),
+        ("MY_RNG_IOCTL_SEEK", ioctl::SEEK.into()),
     ])
 }
 
@@ -32,6 +35,11 @@ fn rust_layout() -> BTreeMap<&'static str, u64> {
         ("offsetof(struct my_rng_map_info,buffers_offset)", bytes(offset_of!(MapInfo, buffers_offset))),
         ("offsetof(struct my_rng_map_info,depth)", bytes(offset_of!(MapInfo, depth))),
         ("offsetof(struct my_rng_map_info,buffer_size)", bytes(offset_of!(MapInfo, buffer_size))),
+        ("sizeof(struct my_rng_wide_seed)", bytes(size_of::<WideSeed>())),
+        ("offsetof(struct my_rng_wide_seed,seed)", bytes(offset_of!(WideSeed, seed))),
+        ("offsetof(struct my_rng_wide_seed,stream)", bytes(offset_of!(WideSeed, stream))),
+        ("offsetof(struct my_rng_wide_seed,bits)", bytes(offset_of!(WideSeed, bits))),
+        ("offsetof(struct my_rng_wide_seed,flags)", bytes(offset_of!(WideSeed, flags))),
     ])
 }
 
@@ -124,4 +132,43 @@ fn registers_are_words_inside_the_region_and_apart() {
     offsets.sort_unstable();
     assert!(offsets.iter().all(|offset| offset % 4 == 0 && *offset < BAR0_SIZE));
     assert!(offsets.windows(2).all(|pair| pair[0] < pair[1]));
+}
+
+#[test]
+fn a_wide_seed_is_its_words_and_a_command() {
+    let words = std::array::from_fn(|place| place as u32 + 1);
+    let seed = WideSeed::from_words(words);
+    assert_eq!(seed, WideSeed { seed: [1, 2, 3, 4, 5, 6, 7, 8], stream: 0xa_0000_0009, bits: 11, flags: 12 });
+    for (bits, flags, command) in [
+        (32, 0, Some(32)),
+        (64, 1, Some(0x1_0040)),
+        (256, 0, Some(256)),
+        (0, 0, None),
+        (128, 0, None),
+        (64, 2, None),
+        (64, u32::MAX, None),
+    ] {
+        assert_eq!(WideSeed { bits, flags, ..seed }.command(), command, "{bits} {flags}");
+    }
+}
+
+#[test]
+fn a_driver_knows_what_a_generator_takes() {
+    use registers::{GENERATOR_CHACHA20, GENERATOR_GLIBC, GENERATOR_PCG64, takes_seed_command};
+    let (all, least) = (0x1f, registers::SEED_TAKES_32);
+    for (generator, abilities, command, taken) in [
+        (GENERATOR_GLIBC, least, 32, true),
+        (GENERATOR_GLIBC, least, 64, false),
+        (GENERATOR_GLIBC, least, registers::SEED_SEEK, false),
+        (GENERATOR_GLIBC, least, 0x1_0020, false),
+        (GENERATOR_CHACHA20, all, 0x1_0100, true),
+        (GENERATOR_CHACHA20, all, registers::SEED_SEEK, true),
+        (GENERATOR_CHACHA20, all, registers::SEED_SEEK | registers::SEED_WITH_STREAM, false),
+        (GENERATOR_CHACHA20, all, 65, false),
+        (GENERATOR_PCG64, all, 0x100, true),
+        (GENERATOR_PCG64, all, 0x1_0040, true),
+        (GENERATOR_PCG64, all, 0x1_0100, false),
+    ] {
+        assert_eq!(takes_seed_command(generator, abilities, command), taken, "{generator} {command:#x}");
+    }
 }

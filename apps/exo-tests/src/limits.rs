@@ -23,6 +23,10 @@ pub(crate) fn run() -> Outcome {
     println!("descriptor hog: ok");
     large_tables()?;
     println!("large tables of descriptors: ok");
+    spike()?;
+    println!("spike of small allocations: ok");
+    spike_of_threads()?;
+    println!("spike of threads: ok");
     works()
 }
 
@@ -88,7 +92,8 @@ pub(crate) fn fork(work: impl FnOnce() -> i32) -> Result<Child, io::Error> {
     }
 }
 
-fn limit(resource: libc::__rlimit_resource_t, value: u64) {
+/// Sets both limits of a resource.
+pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: the kernel reads the structure.
     unsafe { libc::setrlimit(resource, &limit) };
@@ -274,4 +279,72 @@ fn large_tables() -> Outcome {
         }
     }
     works()
+}
+
+/// Thousands of small things in the kernel's heap, and then none: their memory is for everybody again. (On Linux, a part of it stays
+/// until somebody needs it, so that only Exo-Kernel is asked.)
+fn spike() -> Outcome {
+    const FILES: usize = 8000;
+    /// What CPUs keep for themselves.
+    const KEPT: usize = 1 << 10;
+    let heap = || -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+        let text = std::fs::read_to_string("/proc/meminfo")?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Slab:"));
+        Ok(line.ok_or_else(|| failed("no Slab"))?.trim().trim_end_matches(" kB").parse()?)
+    };
+    if !std::path::Path::new("/proc/exo").exists() {
+        return Ok(());
+    }
+    std::fs::create_dir("/tmp/spike")?;
+    let before = heap()?;
+    for file in 0..FILES {
+        std::fs::File::create(format!("/tmp/spike/{file}"))?;
+    }
+    let most = heap()?;
+    std::fs::remove_dir_all("/tmp/spike")?;
+    let after = heap()?;
+    if most < before + KEPT || after > before + KEPT {
+        return Err(failed(format!("the heap had {before} KiB, {most} KiB and then {after} KiB")));
+    }
+    Ok(())
+}
+
+/// Hundreds of threads at once, and then none: few of their stacks in the kernel stay.
+fn spike_of_threads() -> Outcome {
+    const THREADS: usize = 400;
+    /// What the kernel may keep for threads to come, and CPUs for themselves.
+    const KEPT: u64 = 4 << 20;
+    /// What it has for a thread at least.
+    const STACK: u64 = 16 << 10;
+    let before = available()?;
+    // In a process of its own, whose memory goes with it.
+    let spike = || {
+        let gate = std::sync::Barrier::new(THREADS + 1);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                let thread = std::thread::Builder::new().stack_size(16 << 10);
+                if thread.spawn_scoped(scope, || gate.wait()).is_err() {
+                    std::process::exit(2);
+                }
+            }
+            let is_much = available().is_ok_and(|least| least + THREADS as u64 * STACK <= before);
+            gate.wait();
+            i32::from(!is_much)
+        })
+    };
+    let end = fork(spike)?.wait()?;
+    if end != Ok(0) {
+        return Err(failed(format!("the process with {THREADS} threads ended with {end:?}")));
+    }
+    // A thread that has ended gives its stack back when its CPU turns to another.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let mut after = available()?;
+    while after + KEPT < before && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        after = available()?;
+    }
+    if after + KEPT < before {
+        return Err(failed(format!("{before} bytes were available, and then {after}")));
+    }
+    Ok(())
 }

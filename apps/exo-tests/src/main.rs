@@ -6,9 +6,10 @@
 //! * `faults`, `limits`, `hoard` and `uring-hostile` are attacks that must end the attacker alone.
 //! * `disk-write`, `disk-verify` and `disk-use` need a disk that may be overwritten.
 //! * `fuzz` makes random system calls.
-//! * `messages`, `lean`, `fairness` and `spans` need Exo-Kernel.
+//! * `messages`, `lean`, `fail-nth`, `fairness` and `spans` need Exo-Kernel.
 
 mod disks;
+mod fail_nth;
 mod fairness;
 mod faults;
 mod fuzz;
@@ -34,6 +35,7 @@ Tests that print what they find, for comparison:
   threads channels maps files processes uring
 Tests that end with 1 and say why if something is wrong:
   faults        every kind of user-mode fault kills only the program
+  fail-nth      one allocation after the other fails, and the kernel goes on
   limits        a fork bomb and a memory hog leave a working system
   uring-disk    io_uring on a disk, for comparison; overwrites it
   uring-disk-errors
@@ -124,6 +126,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Test>, lexopt::Error> {
         Some("uring-disk-errors") => Box::new(move || uring::disk_errors(&disk.path)),
         Some("uring-hostile") => Box::new(uring::hostile),
         Some("faults") => Box::new(faults::run),
+        Some("fail-nth") => Box::new(fail_nth::run),
         Some("limits") => Box::new(limits::run),
         Some("hoard") => Box::new(hoard::run),
         Some("fairness") => Box::new(fairness::run),

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use arguments::{Action, Arguments};
-use my_rng_client::Device;
+use my_rng_client::{Device, Seed};
 
 /// What the shell sees for a wrong command line.
 const STATUS_USAGE: u8 = 2;
@@ -34,7 +34,14 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut first_round = Vec::new();
     let mut difference = None;
     for round in 0..arguments.rounds {
-        device.seed(arguments.seed)?;
+        match (arguments.seed, arguments.stream) {
+            // What every driver knows.
+            (Seed::Bits32(seed), None) => device.seed(seed)?,
+            (seed, stream) => device.seed_wide(&seed, stream)?,
+        }
+        if let Some(position) = arguments.seek {
+            device.seek(position)?;
+        }
         let mut numbers = Vec::new();
         for index in 0..arguments.numbers {
             let number = device.rand32()?;

@@ -23,6 +23,10 @@ pub enum Operation {
     Open,
     /// ioctl `SEED`.
     Seed,
+    /// ioctl `SEED_WIDE`.
+    SeedWide,
+    /// ioctl `SEEK`.
+    Seek,
     /// ioctl `RAND`.
     Rand32,
     /// ioctl `RAND64`.
@@ -70,6 +74,8 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Self::Open => "open",
             Self::Seed => "ioctl SEED",
+            Self::SeedWide => "ioctl SEED_WIDE",
+            Self::Seek => "ioctl SEEK",
             Self::Rand32 => "ioctl RAND",
             Self::Rand64 => "ioctl RAND64",
             Self::MapInfo => "ioctl MAP_INFO",
@@ -108,6 +114,18 @@ impl fmt::Display for Error {
                 write!(
                     f,
                     "{path}: all queues for mmap are in use: load the module with mapped_queues=N for more"
+                )
+            }
+            Errno::OPNOTSUPP if matches!(operation, Operation::SeedWide | Operation::Seek) => {
+                write!(
+                    f,
+                    "{path}: the device or its generator takes no such seed, stream or position ({operation})"
+                )
+            }
+            Errno::NOTTY if matches!(operation, Operation::SeedWide | Operation::Seek) => {
+                write!(
+                    f,
+                    "{path}: its driver knows no longer seeds, or it is not a my_rng device ({operation}: ENOTTY)"
                 )
             }
             Errno::OPNOTSUPP => {

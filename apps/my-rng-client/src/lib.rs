@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use my_rng_abi::ioctl::{RAND, RAND64, SEED};
+use my_rng_abi::ioctl::{RAND, RAND64, SEED, SEED_WIDE, SEEK, WIDE_SEED_STREAM, WideSeed};
 use rustix::fs::{Mode, OFlags};
 use rustix::ioctl::{Getter, Setter, ioctl};
 
@@ -26,6 +26,17 @@ pub use mapped::MappedRing;
 
 /// The node that always means the first device.
 pub const FIRST_DEVICE: &str = "/dev/my_rng_driver";
+
+/// A seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seed {
+    /// Every generator takes it.
+    Bits32(u32),
+    /// A longer state, or what one is made of.
+    Bits64(u64),
+    /// A key, in the order of its bytes; or a state with its stream.
+    Bits256([u8; 32]),
+}
 
 /// An open `my_rng` device. Every call is one `ioctl(2)`, and any number of threads may draw at once.
 #[derive(Debug)]
@@ -55,6 +66,41 @@ impl Device {
         // SAFETY: SEED is `_IOW('q', 1, __u32)`: the driver reads a u32 through the pointer and keeps nothing.
         unsafe { ioctl(&self.file, Setter::<SEED, u32>::new(seed)) }
             .map_err(|errno| self.error(Operation::Seed, errno))
+    }
+
+    /// Restarts the seedable stream with a seed of any length, in the stream of that number or the one that the seed has
+    /// without.
+    ///
+    /// # Errors
+    /// As [`Device::seed`]; `EOPNOTSUPP` when the device or its generator takes no such thing, and nothing has changed.
+    pub fn seed_wide(&self, seed: &Seed, stream: Option<u64>) -> Result<(), Error> {
+        let (words, bits) = match *seed {
+            Seed::Bits32(seed) => ([seed, 0, 0, 0, 0, 0, 0, 0], 32),
+            // The lower half is meant, and the upper.
+            Seed::Bits64(seed) => ([seed as u32, (seed >> 32) as u32, 0, 0, 0, 0, 0, 0], 64),
+            Seed::Bits256(bytes) => {
+                let mut words = [0; 8];
+                for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+                    *word = bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+                }
+                (words, 256)
+            }
+        };
+        let flags = if stream.is_some() { WIDE_SEED_STREAM } else { 0 };
+        let request = WideSeed { seed: words, stream: stream.unwrap_or_default(), bits, flags };
+        // SAFETY: SEED_WIDE is `_IOW('q', 5, struct my_rng_wide_seed)`: the driver reads one and keeps nothing.
+        unsafe { ioctl(&self.file, Setter::<SEED_WIDE, WideSeed>::new(request)) }
+            .map_err(|errno| self.error(Operation::SeedWide, errno))
+    }
+
+    /// Goes on with the number of 32 bits that has that position in the seedable stream; the first one's is 0.
+    ///
+    /// # Errors
+    /// As [`Device::seed_wide`].
+    pub fn seek(&self, position: u64) -> Result<(), Error> {
+        // SAFETY: SEEK is `_IOW('q', 6, __u64)`: the driver reads a u64 through the pointer and keeps nothing.
+        unsafe { ioctl(&self.file, Setter::<SEEK, u64>::new(position)) }
+            .map_err(|errno| self.error(Operation::Seek, errno))
     }
 
     /// Draws 32 bits of the seedable stream.
@@ -123,5 +169,8 @@ mod tests {
     fn another_kind_of_device_is_named() {
         let error = Device::open("/dev/null").unwrap().seed(1).unwrap_err();
         assert_eq!(error.to_string(), "/dev/null is not a my_rng device (ioctl SEED: ENOTTY)");
+        let error = Device::open("/dev/null").unwrap().seed_wide(&Seed::Bits64(1), None).unwrap_err();
+        let expected = "/dev/null: its driver knows no longer seeds, or it is not a my_rng device (ioctl SEED_WIDE: ENOTTY)";
+        assert_eq!(error.to_string(), expected);
     }
 }

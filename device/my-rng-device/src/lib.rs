@@ -13,7 +13,8 @@
 //! | [`virtio`] | the other personality, a virtio entropy device | the same as queues, registers and device |
 //! | [`driver`], [`mod@bench`] | the other side of a queue, and measurements with it | workers |
 //! | [`control`] | the control socket, both sides | what devices share |
-//! | [`logging`], [`watchdog`] | lines that nobody waits for; who does not get on | |
+//! | [`logging`], [`activity`], [`watchdog`] | lines that nobody waits for; who works; who does not get on | |
+//! | [`personality`] | what a device is to its guest | |
 //! | [`usage`] | what the process uses of its host | |
 //! | [`notify`] | a service manager's news | |
 //! | [`sandbox`] | what the process gives up before it serves | the kernel |
@@ -28,6 +29,7 @@
 
 pub mod access;
 pub mod activation;
+pub mod activity;
 pub mod bench;
 pub mod budget;
 pub mod chacha;
@@ -44,6 +46,7 @@ pub mod memory;
 pub mod metrics;
 pub mod msix;
 pub mod notify;
+pub mod personality;
 pub mod process;
 pub mod queue;
 pub mod registers;

@@ -271,8 +271,9 @@ impl Log for Bounded {
             return;
         };
         if left_out > 0 {
-            let line = format_args!("{left_out} lines were left out");
-            self.inner.log(&Record::builder().level(Level::Warn).target(module_path!()).args(line).build());
+            let mut record = Record::builder();
+            record.level(Level::Warn).target(module_path!());
+            self.inner.log(&record.args(format_args!("{left_out} lines were left out")).build());
         }
         self.inner.log(record);
     }

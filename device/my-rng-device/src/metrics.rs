@@ -72,6 +72,10 @@ counters! {
     draws64,
     /// Times that the guest restarted the seedable stream.
     seeds,
+    /// Times that the guest sought a position in the seedable stream.
+    seeks,
+    /// Seeds, stream numbers and positions that the generator does not take.
+    seed_mistakes,
     /// Times that the guest chose a generator.
     generator_choices,
     /// Generators asked for that do not exist.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use my_rng_abi::queue as abi;
 
-use crate::limiter::Amount;
+use crate::limiter::{Amount, LEAST_PORTION};
 use crate::memory::{Memory, NoMemory};
 use crate::registers::SetUp;
 
@@ -23,7 +23,7 @@ const BATCH: usize = 64;
 
 /// A buffer that does not fit into a step is cut at a multiple of so many bytes, so that no number of the seedable
 /// stream, and no cache line of an aligned buffer, is cut in two.
-pub const CUT: usize = 64;
+pub const CUT: usize = LEAST_PORTION as usize;
 
 /// Where bytes come from.
 pub trait Source {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The seedable stream: one for each device, drawn from in order by registers, queues and one-shot transfers.
 
-use crate::generators::{Generator, Kind};
-use crate::shared::{InterruptKind, Personality};
+use crate::generators::{Generator, Kind, Seed};
+use crate::personality::{InterruptKind, Personality};
 
 /// How a device starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,24 @@ impl SeedableStream {
     /// Restarts with another generator, and the last seed.
     pub fn set_kind(&mut self, kind: Kind) {
         *self = Self::new(PowerOn { generator: kind, seed: self.seed, ..PowerOn::default() });
+    }
+
+    /// Restarts with a seed of any length, in the stream of that number. `false`: the generator takes no such thing, and
+    /// nothing has changed. Another generator goes on with the last seed of 32 bits.
+    #[must_use]
+    pub fn reseed(&mut self, seed: Seed, stream: Option<u64>) -> bool {
+        let Some(generator) = Generator::seeded(self.kind, seed, stream) else { return false };
+        self.generator = generator;
+        if let Seed::Bits32(seed) = seed {
+            self.seed = seed;
+        }
+        true
+    }
+
+    /// Goes to a position ([`Generator::seek`]).
+    #[must_use]
+    pub fn seek(&mut self, position: u64) -> bool {
+        self.generator.seek(position)
     }
 
     /// The next number.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use log::{info, warn};
 use vfio_user_server::{Counters, Shutdown};
 
-use crate::workers::Activity;
+use crate::activity::Activity;
 
 /// How often the watchdog looks while somebody works.
 pub const LOOK: Duration = Duration::from_secs(1);

@@ -131,6 +131,28 @@ fn a_killed_programs_socket_is_replaced() {
     assert_eq!(Client::connect(&path).five(), CLASSIC);
 }
 
+/// What a monitor sees of a restart of the service: its connection ends, whether the program was told to or killed, and
+/// whoever connects to the new one has a new device.
+#[test]
+fn a_second_life_begins_anew() {
+    let (_directory, path, _) = sockets();
+    let mut program = Program::ready(&["--socket", text(&path), "--seed", "1"]);
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut client = Client::connect(&path);
+        assert_eq!(client.five(), CLASSIC);
+        client.write(0, 4, 7); // A seed of the guest's.
+        client.write(7, 0x10, 0xfe00_0000);
+        program.signal(signal);
+        program.end();
+        // The next request finds nobody, and does not wait.
+        assert_eq!(client.request(9, &[0; 16]), None);
+        program = Program::ready(&["--socket", text(&path), "--seed", "1"]);
+        assert_eq!(client.request(9, &[0; 16]), None, "the old connection stays closed");
+        let mut next = Client::connect(&path);
+        assert_eq!((next.five(), next.read(7, 0x10)), (CLASSIC, 0));
+    }
+}
+
 #[test]
 fn a_socket_in_use_is_refused_and_its_user_undisturbed() {
     let (_directory, a, b) = sockets();

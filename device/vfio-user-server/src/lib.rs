@@ -59,6 +59,7 @@
 //! `EOPNOTSUPP`.
 //!
 //! [vfio-user]: https://www.qemu.org/docs/master/interop/vfio-user.html
+#![deny(missing_docs, rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links)]
 #![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 

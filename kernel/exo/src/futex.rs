@@ -85,14 +85,21 @@ pub fn wait(address: usize, private: bool, expected: u32, deadline: Option<u64>,
         return Err(Errno::EINVAL);
     }
     let key = key_of(address, private)?;
+    // One for each thread, paid from the reserve: C libraries do not know that waiting can fail.
     let waiter = Arc::new(Waiter {
         task: current().arc(),
         key: SpinLock::new(key),
         mask,
         woken: AtomicBool::new(false),
     });
-    WAITING.fetch_add(1, Ordering::SeqCst);
-    TABLE[key.bucket()].lock().push_back(waiter.clone());
+    {
+        let mut bucket = TABLE[key.bucket()].lock();
+        if bucket.len() == bucket.capacity() {
+            bucket.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        }
+        WAITING.fetch_add(1, Ordering::SeqCst);
+        bucket.push_back(waiter.clone());
+    }
     // Who changes the word after this load finds us in the table.
     let result = match user::load_u32(address) {
         Err(error) => Err(error.into()),
@@ -103,10 +110,14 @@ pub fn wait(address: usize, private: bool, expected: u32, deadline: Option<u64>,
             Err(Ended::Interrupted) => Err(Errno::RESTART),
         },
     };
-    remove(&waiter);
+    // Who wakes somebody takes him out of the table.
+    let is_woken = || waiter.woken.load(Ordering::Acquire);
+    if !is_woken() {
+        remove(&waiter);
+    }
     WAITING.fetch_sub(1, Ordering::SeqCst);
     // A wake-up that came together with a signal or the deadline must not be lost.
-    if waiter.woken.load(Ordering::Acquire) { Ok(0) } else { result }
+    if is_woken() { Ok(0) } else { result }
 }
 
 /// Whether nobody waits for any word. Who begins to wait after this sees what the caller changed before.

@@ -9,12 +9,13 @@ use exo_hal::{
     boot::BootInfo,
     hooks::{LeanCall, TaskType},
     log,
+    mm::frame,
     thread::{self, Thread},
     trap::{Fault, LEAN_ENTRIES, Regs},
 };
 
 use crate::{
-    fs, init,
+    fallible, fs, init,
     mm::{fault::Unresolved, oom},
     sched::{self, spans, timer},
     signal::{self, Info, code, number},
@@ -92,6 +93,10 @@ fn exo_interrupt(line: u8) {
     log!("interrupt line {line} has no driver");
 }
 
+/// Frames beyond the reserve with which a page fault that found no memory is tried again: more than a CPU takes at once for its stock, so
+/// that it finds one then.
+const PLENTY: usize = 64;
+
 #[unsafe(no_mangle)]
 fn exo_copy_fault(address: usize, write: bool) -> bool {
     match current().memory().handle_fault(address, write, false) {
@@ -99,6 +104,8 @@ fn exo_copy_fault(address: usize, write: bool) -> bool {
             current().account.count(Event::Fault, 1);
             true
         }
+        // There is some again; the access is tried once more.
+        Err(Unresolved::NoMemory) if frame::available(PLENTY) => true,
         Err(Unresolved::NoMemory) => oom::resolve_from_reserve(address, write),
         Err(_) => false,
     }
@@ -112,6 +119,7 @@ fn exo_user_fault(regs: &mut Regs, fault: Fault) {
             let memory = task.memory();
             match memory.handle_fault(address, write, execute) {
                 Ok(()) => return task.account.count(Event::Fault, 1),
+                Err(Unresolved::NoMemory) if frame::available(PLENTY) => return,
                 Err(Unresolved::NoMemory) => {
                     oom::relieve();
                     // If somebody else ends, this access is tried again.
@@ -144,6 +152,18 @@ fn exo_user_fault(regs: &mut Regs, fault: Fault) {
 #[unsafe(no_mangle)]
 fn exo_last_words() {
     fs::tty::last_words();
+}
+
+#[unsafe(no_mangle)]
+fn exo_out_of_memory() {
+    if thread::has_current() {
+        oom::has_room(0);
+    }
+}
+
+#[unsafe(no_mangle)]
+fn exo_refuses_allocation() -> bool {
+    fallible::is_nth()
 }
 
 #[unsafe(no_mangle)]

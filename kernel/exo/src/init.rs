@@ -182,7 +182,7 @@ fn unpack(bytes: &[u8]) -> Result<usize> {
             kind::REGULAR => Body::File(Arc::new(Pages::from_bytes(entry.data)?)),
             kind::LINK => Body::Link(entry.data.to_vec()),
             kind::CHARACTER | kind::BLOCK => Body::Device(entry.device.0, entry.device.1),
-            kind::FIFO => Body::Fifo(Pipe::new()),
+            kind::FIFO => Body::Fifo(Pipe::new()?),
             _ => continue,
         };
         let node = Node::new(FileSystem::Root, entry.mode, body);

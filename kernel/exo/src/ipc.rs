@@ -7,12 +7,13 @@
 
 use core::sync::atomic::Ordering;
 
-use alloc::{boxed::Box, collections::VecDeque, sync::Arc};
+use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_hal::sync::SpinLock;
 
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{
         OpenFile,
         file::File,
@@ -60,9 +61,13 @@ impl File for Handle {
 }
 
 /// Makes an endpoint: an open file without a name.
-pub fn create() -> Arc<OpenFile> {
+///
+/// # Errors
+/// ENOMEM.
+pub fn create() -> Result<Arc<OpenFile>> {
     let node = Node::new(FileSystem::Anonymous, 0o600, Body::Other);
-    OpenFile::new(Box::new(Handle(Endpoint::default())), node, linux_raw_sys::general::O_RDWR)
+    let file = fallible::boxed(Handle(Endpoint::default()))?;
+    Ok(OpenFile::new(file, node, linux_raw_sys::general::O_RDWR)?)
 }
 
 /// Waits until somebody puts a message into the running task. `withdraw` is asked when a signal comes: whether nobody has begun to
@@ -84,16 +89,17 @@ fn deliver(to: &Arc<Task>, message: Message) {
 
 impl Endpoint {
     /// Gives the message to a receiver that waits, or queues the running task. True if it was taken at once.
-    fn offer(&self, message: Message) -> bool {
+    fn offer(&self, message: Message) -> Result<bool> {
         let receiver = {
             let mut state = self.state.lock();
             let receiver = state.receivers.pop_front();
             if receiver.is_none() {
-                state.senders.push_back(Sender { task: current().arc(), message: message.clone() });
+                let sender = Sender { task: current().arc(), message: message.clone() };
+                fallible::push_back(&mut state.senders, sender)?;
             }
             receiver
         };
-        receiver.map(|task| deliver(&task, message)).is_some()
+        Ok(receiver.map(|task| deliver(&task, message)).is_some())
     }
 
     fn withdraw(&self) -> bool {
@@ -115,7 +121,7 @@ impl Endpoint {
 
     /// Sends; returns when a receiver has the message.
     pub fn send(&self, words: [u64; WORDS]) -> Result<()> {
-        if self.offer(Message { words, caller: 0 }) {
+        if self.offer(Message { words, caller: 0 })? {
             return Ok(());
         }
         let own = current().tid();
@@ -133,7 +139,10 @@ impl Endpoint {
         let task = current();
         *task.ipc.lock() = None;
         task.awaiting.store(self.address(), Ordering::Release);
-        self.offer(Message { words, caller: task.tid() });
+        if let Err(error) = self.offer(Message { words, caller: task.tid() }) {
+            task.awaiting.store(0, Ordering::Release);
+            return Err(error);
+        }
         let answer = wait_for_message(|| {
             task.awaiting.compare_exchange(self.address(), 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         });
@@ -167,7 +176,7 @@ impl Endpoint {
             let sender = state.senders.pop_front();
             if sender.is_none() {
                 *current().ipc.lock() = None;
-                state.receivers.push_back(current().arc());
+                fallible::push_back(&mut state.receivers, current().arc())?;
             }
             sender
         };

@@ -12,6 +12,7 @@ extern crate alloc;
 mod crash;
 mod drivers;
 mod errno;
+mod fallible;
 mod fs;
 mod futex;
 mod hooks;

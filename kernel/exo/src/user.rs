@@ -5,11 +5,12 @@
 use alloc::vec::Vec;
 
 use exo_hal::{PAGE_SIZE, mm::user};
+use exo_logic::strings;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     errno::{Errno, Result},
-    mm,
+    fallible, mm,
     sched::spans,
 };
 
@@ -78,7 +79,7 @@ pub fn zero(address: usize, length: usize) -> Result {
 
 /// Reads a string that ends with a zero byte, which is left out; `too_long` if there is none in `limit` bytes.
 pub fn read_string(address: usize, limit: usize, too_long: Errno) -> Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(64);
+    let mut out = fallible::list(64)?;
     let mut at = address;
     let mut chunk = [0u8; 64];
     while out.len() < limit {
@@ -86,11 +87,13 @@ pub fn read_string(address: usize, limit: usize, too_long: Errno) -> Result<Vec<
         let size = chunk.len().min(PAGE_SIZE - at % PAGE_SIZE);
         let part = chunk.get_mut(..size).unwrap_or_default();
         user::copy_in(part, at)?;
-        if let Some(end) = part.iter().position(|&b| b == 0) {
-            out.extend_from_slice(part.get(..end).unwrap_or_default());
+        let end = strings::find_zero(part);
+        let text = part.get(..end.unwrap_or(size)).unwrap_or_default();
+        fallible::reserve(&mut out, text.len())?;
+        out.extend_from_slice(text);
+        if end.is_some() {
             return if out.len() < limit { Ok(out) } else { Err(too_long) };
         }
-        out.extend_from_slice(part);
         at = at.checked_add(size).ok_or(Errno::EFAULT)?;
     }
     Err(too_long)

@@ -58,6 +58,10 @@ unsafe extern "Rust" {
     pub safe fn exo_thread_start(regs: &mut Regs);
     /// A crash was reported: sends on what programs have written. It may take no lock that somebody holds.
     pub safe fn exo_last_words();
+    /// An allocation that may fail found all memory taken. Whoever calls may hold locks.
+    pub safe fn exo_out_of_memory();
+    /// Whether an allocation that may fail has to. Asked after [`let_allocations_fail`](crate::mm::frame::let_allocations_fail) alone.
+    pub(crate) safe fn exo_refuses_allocation() -> bool;
     /// Names the running program for a crash report.
     pub safe fn exo_describe(out: &mut dyn core::fmt::Write);
 }

@@ -25,7 +25,7 @@
 //! | [`mm::paging::UserTable`] | Addresses outside the user's half are none. A frame that leaves the table is let go of after the shoot-down; `relocate` moves everything or nothing, then flushes. Until `share`'s caller flushes, programs see each other's writes, which breaks a promise to programs and no memory of the kernel's. |
 //! | [`mm::paging::SpaceHandle`] | A CPU holds a reference to what it has loaded; the kernel's half is the same in all. |
 //! | [`mm::user`] | Ranges outside the user's half give [`BadAddress`](mm::user::BadAddress); faults inside are resolved or end the copy. The other side is a slice or a checked part of a frame. |
-//! | [`mm::heap`] | Figures alone. |
+//! | [`mm::heap`] | Figures, and constructors that may fail. |
 //! | [`mm::dma::Dma`] | Accesses are checked and volatile. Its end is the driver's promise: see below. |
 //! | [`boot::BootInfo`], [`boot::Initrd`] | Memory of the loader that is never given back, but for the initial RAM disk, which is owned by the one `Initrd` and borrowed from it. |
 //! | [`boot::spin_once::Once`] | Written once, read after that. |

@@ -14,7 +14,10 @@ use alloc::sync::Arc;
 use crate::{
     cpu::{self, fpu, gdt, percpu},
     hooks::TaskType,
-    mm::{kernel_map::KernelStack, paging::NoMemory},
+    mm::{
+        kernel_map::{self, KernelStack},
+        paging::NoMemory,
+    },
     trap::Regs,
 };
 
@@ -40,6 +43,11 @@ unsafe extern "C" {
     static thread_start: u8;
 }
 
+/// Gives back the memory of all stacks that are kept for threads to come. How many frames that was.
+pub fn release_stacks() -> usize {
+    kernel_map::release_stacks(0)
+}
+
 /// What `switch_stacks` pops before it returns: six registers.
 const SAVED_WORDS: u64 = 6;
 
@@ -63,7 +71,7 @@ impl Thread {
             running: AtomicBool::new(false),
             fs_base: AtomicU64::new(0),
             gs_base: AtomicU64::new(0),
-            fpu: Some(fpu::State::new()),
+            fpu: Some(fpu::State::new()?),
             fpu_turns: AtomicU8::new(0),
         })
     }

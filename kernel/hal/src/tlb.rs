@@ -4,7 +4,11 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use exo_logic::translations::Flushes;
-use x86_64::{VirtAddr, instructions::tlb};
+use x86_64::{
+    VirtAddr,
+    instructions::tlb,
+    registers::control::{Cr4, Cr4Flags},
+};
 
 use crate::{MAX_CPUS, PAGE_SIZE, cpu::percpu, dev::apic, trap};
 
@@ -12,6 +16,9 @@ use crate::{MAX_CPUS, PAGE_SIZE, cpu::percpu, dev::apic, trap};
 const SINGLE_LIMIT: usize = 16;
 
 static FLUSHES: [Flushes; MAX_CPUS] = [const { Flushes::new() }; MAX_CPUS];
+/// How often kernel pages were unmapped, and up to which of them each CPU has flushed.
+static KERNEL_UNMAPS: AtomicU64 = AtomicU64::new(0);
+static KERNEL_FLUSHED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static SHOOTDOWNS: AtomicU64 = AtomicU64::new(0);
 
 /// Shoot-downs since boot.
@@ -34,7 +41,35 @@ pub(crate) fn flush_local(start: usize, end: usize) {
 /// interrupts off.
 #[inline]
 pub fn answer() {
-    FLUSHES[percpu::cpu_index()].answer(tlb::flush_all);
+    FLUSHES[percpu::cpu_index()].answer(flush_asked);
+}
+
+/// Flushes the user pages, and the kernel's too if some were unmapped.
+fn flush_asked() {
+    let unmaps = KERNEL_UNMAPS.load(Ordering::Acquire);
+    if KERNEL_FLUSHED[percpu::cpu_index()].swap(unmaps, Ordering::Relaxed) == unmaps {
+        tlb::flush_all();
+    } else {
+        flush_global();
+    }
+}
+
+/// Flushes all pages, global ones included, as a change of CR4.PGE does.
+fn flush_global() {
+    let features = Cr4::read();
+    // SAFETY: the bit is set again before anything can depend on it; without it pages are just not kept across switches.
+    unsafe {
+        Cr4::write(features - Cr4Flags::PAGE_GLOBAL);
+        Cr4::write(features);
+    }
+}
+
+/// All CPUs forget the kernel pages that were unmapped before. Returns when they have.
+pub(crate) fn shootdown_kernel() {
+    KERNEL_UNMAPS.fetch_add(1, Ordering::AcqRel);
+    flush_asked();
+    let all = u64::MAX >> (u64::BITS as usize - percpu::cpu_count());
+    ask(all & !(1 << percpu::cpu_index()));
 }
 
 /// Flushes the user pages in `start..end` here, if this CPU is in `cpus`, and everything on the other CPUs in `cpus`.
@@ -44,7 +79,11 @@ pub(crate) fn shootdown(cpus: u64, start: usize, end: usize) {
     if cpus & own != 0 {
         flush_local(start, end);
     }
-    let others = cpus & !own;
+    ask(cpus & !own);
+}
+
+/// Has other CPUs flush everything; returns when all have done so.
+fn ask(others: u64) {
     if others == 0 {
         return;
     }

@@ -28,6 +28,8 @@ pub mod permissions;
 pub mod range_locks;
 pub mod ring;
 pub mod seen;
+pub mod slabs;
+pub mod strings;
 pub mod symbols;
 pub mod time;
 pub mod translations;

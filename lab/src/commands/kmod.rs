@@ -1,34 +1,121 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo exo kmod`: modules for a Debian kernel.
 
-use crate::cli::KmodArgs;
+use std::path::PathBuf;
+
+use super::{GuestPrograms, Parts, System, programs};
+use crate::cli::{KmodArgs, KmodBuildArgs, KmodKernelArgs, KmodModulesArgs, KmodStep};
 use crate::context::Context;
-use crate::kernel::{self, Choice, Kernel};
-use crate::kmod;
+use crate::kernel::{self, Choice, Kernel, checked};
+use crate::kmod::{self, Options, check, check_variables, doc, ide, new, sign, unit_tests};
+use crate::machine::{CHECKED_MEMORY, Config, Linux};
 use crate::toolroot::Toolroot;
+use crate::ui;
 
 pub(super) fn run(context: &Context, args: &KmodArgs) -> anyhow::Result<i32> {
-    let choice = match &args.kernel_release {
+    match &args.step {
+        None => build(context, &args.build)?,
+        Some(KmodStep::New(args)) => {
+            let folder = new::make(context, &args.folder, args.kind)?;
+            println!("{}", folder.display());
+            ui::note(&format!(
+                "`cargo exo kmod test {}` builds it and runs its tests",
+                args.folder.display()
+            ));
+        }
+        Some(KmodStep::Check(args)) => {
+            let (toolroot, kernel) = get(context, args)?;
+            for module in folders(context, args) {
+                check::check(context, &toolroot, &kernel, &module, &args.variables)?;
+            }
+        }
+        Some(KmodStep::Test(args)) => test(context, args)?,
+        Some(KmodStep::Doc(args)) => {
+            let (toolroot, kernel) = get(context, args)?;
+            for module in folders(context, args) {
+                for page in doc::document(context, &toolroot, &kernel, &module, &args.variables)? {
+                    println!("{}", page.display());
+                }
+            }
+        }
+        Some(KmodStep::Ide(args)) => {
+            let (toolroot, kernel) = get(context, args)?;
+            for module in folders(context, args) {
+                println!("{}", ide::project(context, &toolroot, &kernel, &module)?.display());
+            }
+        }
+        Some(KmodStep::Sign(args)) => {
+            let toolroot = Toolroot::get(context)?;
+            let kernel = Kernel::stock(context, &toolroot, choice(&args.kernel)?)?;
+            sign::sign(&toolroot, &kernel, &args.key, &args.cert, &args.files)?;
+        }
+    }
+    Ok(0)
+}
+
+fn choice(args: &KmodKernelArgs) -> anyhow::Result<Choice<'_>> {
+    Ok(match &args.kernel_release {
         Some(release) => {
             kernel::check_release(release)?;
             Choice::Release(release)
         }
         None if args.update => Choice::Refreshed,
         None => Choice::Newest,
-    };
+    })
+}
+
+/// The tools and the kernel that a step of modules needs.
+fn get(context: &Context, args: &KmodModulesArgs) -> anyhow::Result<(Toolroot, Kernel)> {
+    check_variables(&args.variables)?;
+    let choice = choice(&args.kernel)?;
     let toolroot = Toolroot::get(context)?;
     let kernel = Kernel::stock(context, &toolroot, choice)?;
-    if args.kdir {
+    Ok((toolroot, kernel))
+}
+
+fn folders(context: &Context, args: &KmodModulesArgs) -> Vec<PathBuf> {
+    if args.modules.is_empty() { kmod::own_folders(context) } else { args.modules.clone() }
+}
+
+fn build(context: &Context, args: &KmodBuildArgs) -> anyhow::Result<()> {
+    check_variables(&args.variables)?;
+    let choice = choice(&args.kernel)?;
+    let toolroot = Toolroot::get(context)?;
+    let kernel = match &args.kdir {
+        Some(Some(tree)) => Kernel::of_tree(&toolroot, tree)?,
+        _ => Kernel::stock(context, &toolroot, choice)?,
+    };
+    if args.kdir == Some(None) {
         println!("{}", kernel.build.display());
-        return Ok(0);
+        return Ok(());
     }
     let modules = if args.modules.is_empty() { kmod::own_folders(context) } else { args.modules.clone() };
+    let options = Options {
+        format: args.message_format,
+        variables: &args.variables,
+        in_place: args.in_place,
+        ..Options::default()
+    };
     let mut built = Vec::new();
     for module in &modules {
-        built.extend(kmod::build(context, &toolroot, &kernel, module, args.message_format)?);
+        built.extend(kmod::build(context, &toolroot, &kernel, module, options)?);
     }
     for path in built {
         println!("{}", path.display());
     }
-    Ok(0)
+    Ok(())
+}
+
+fn test(context: &Context, args: &KmodModulesArgs) -> anyhow::Result<()> {
+    let (toolroot, stock) = get(context, args)?;
+    let kernel = checked::get(context, &toolroot, &stock)?;
+    let programs = GuestPrograms::build(context)?;
+    let device = programs::expect_file(programs::build_device(context)?)?;
+    let system = System::Linux(Linux { kernel, modules: Vec::new() });
+    let parts = Parts { context: context.clone(), toolroot, system, programs, device };
+    let config = Config { memory: CHECKED_MEMORY, rng: 0, final_check: true, ..Config::default() };
+    for module in folders(context, args) {
+        unit_tests::test(context, &parts, &config, &module, &args.variables, |line| println!("{line}"))?;
+    }
+    Ok(())
 }

@@ -6,31 +6,122 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use crate::context::write_whole;
 use crate::process::{self, output};
 use crate::toolroot::{KernelSeries, Toolroot};
-use crate::ui::Step;
+use crate::ui::{self, Step};
 
-/// Downloads the package lists anew: old ones name packages that the mirrors no longer have.
-pub(super) fn update(toolroot: &Toolroot) -> anyhow::Result<()> {
-    let step = Step::new("Updating the package lists", None);
-    process::run(apt(toolroot, "apt-get", Path::new("/"))?.args(["--quiet", "update"]), &step)?;
-    step.done();
-    Ok(())
+/// An archive that packages come from.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    /// What messages call it.
+    name: String,
+    /// What apt is told, so that it takes this archive in place of the tool tree's own.
+    options: Vec<String>,
 }
 
-/// The newest release of a series that can be both built for and run.
-pub(super) fn newest(toolroot: &Toolroot, series: &KernelSeries) -> anyhow::Result<String> {
-    let prefix = "linux-headers-";
-    let pattern = format!("^{prefix}{}\\.[0-9]+.*-{}$", series.series.replace('.', "\\."), series.flavour);
-    let found =
-        output(apt(toolroot, "apt-cache", Path::new("/"))?.args(["search", "--names-only", &pattern]))?;
-    let releases = found.lines().filter_map(|line| line.split(' ').next()?.strip_prefix(prefix));
-    newest_of(releases).with_context(|| {
-        format!(
-            "Debian's archive has no kernel {}.x-{}; is its series still right in lab/toolroot.toml?",
-            series.series, series.flavour
-        )
-    })
+impl Archive {
+    /// The one that the tool tree was made from, as it is now.
+    pub(crate) fn current() -> Self {
+        Self { name: "Debian's archive".into(), options: Vec::new() }
+    }
+
+    /// Another one, at `address`; what apt must know of it lies in `folder`. `trust` is for archives without a signature, in tests.
+    pub(crate) fn at(address: &str, suites: &[&str], folder: &Path, trust: bool) -> anyhow::Result<Self> {
+        let lists = folder.join("lists");
+        std::fs::create_dir_all(lists.join("partial"))
+            .with_context(|| format!("cannot create {}", lists.display()))?;
+        // An archive of old has a date after which it is not to be believed any more.
+        let trust = if trust { " trusted=yes" } else { "" };
+        let sources: String = suites
+            .iter()
+            .map(|suite| format!("deb [check-valid-until=no{trust}] {address} {suite} main\n"))
+            .collect();
+        let list = folder.join("sources.list");
+        write_whole(&list, sources.as_bytes())?;
+        let settings = [
+            format!("Dir::Etc::sourcelist={}", list.display()),
+            "Dir::Etc::sourceparts=/dev/null".into(),
+            format!("Dir::State::lists={}", lists.display()),
+            "Dir::Cache::pkgcache=".into(),
+            "Dir::Cache::srcpkgcache=".into(),
+        ];
+        let options = settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]).collect();
+        Ok(Self { name: format!("the archive at {address}"), options })
+    }
+
+    fn command(&self, toolroot: &Toolroot, program: &str, folder: &Path) -> anyhow::Result<Command> {
+        let mut command = toolroot.package_command(program, folder)?;
+        // Only one user is mapped into a user namespace, so apt cannot become `_apt`.
+        command.args(["-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3"]).args(&self.options);
+        Ok(command)
+    }
+
+    /// Downloads the package lists anew: old ones name packages that the mirrors no longer have.
+    fn update(&self, toolroot: &Toolroot) -> anyhow::Result<()> {
+        let step = Step::new("Updating the package lists", None);
+        process::run(self.command(toolroot, "apt-get", Path::new("/"))?.args(["--quiet", "update"]), &step)?;
+        step.done();
+        Ok(())
+    }
+
+    /// The newest release of a series that can be both built for and run.
+    fn newest(&self, toolroot: &Toolroot, series: &KernelSeries) -> anyhow::Result<Option<String>> {
+        let prefix = "linux-headers-";
+        let pattern =
+            format!("^{prefix}{}\\.[0-9]+.*-{}$", series.series.replace('.', "\\."), series.flavour);
+        let mut search = self.command(toolroot, "apt-cache", Path::new("/"))?;
+        let found = output(search.args(["search", "--names-only", &pattern]))?;
+        let releases = found.lines().filter_map(|line| line.split(' ').next()?.strip_prefix(prefix));
+        Ok(newest_of(releases))
+    }
+
+    fn has(&self, toolroot: &Toolroot, release: &str) -> bool {
+        self.version(toolroot, &format!("linux-headers-{release}")).is_ok()
+    }
+
+    fn version(&self, toolroot: &Toolroot, package: &str) -> anyhow::Result<String> {
+        let mut show = self.command(toolroot, "apt-cache", Path::new("/"))?;
+        let shown = output(show.args(["show", "--no-all-versions", package]))
+            .with_context(|| format!("{} has no package {package}", self.name))?;
+        let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
+        version.map(str::to_owned).with_context(|| format!("the package {package} shows no version"))
+    }
+}
+
+/// The first of the archives that has the release, or, where none is asked for, one of the series; and the release. The lists of those that are
+/// asked are downloaded.
+pub(crate) fn find<'a>(
+    toolroot: &Toolroot,
+    archives: &'a [Archive],
+    series: &KernelSeries,
+    release: Option<&str>,
+) -> anyhow::Result<(&'a Archive, String)> {
+    let wanted = release.map_or_else(
+        || format!("kernel {}.x-{}", series.series, series.flavour),
+        |release| format!("kernel {release}"),
+    );
+    let mut missed: Vec<&str> = Vec::new();
+    for archive in archives {
+        if let Some(last) = missed.last() {
+            ui::note(&format!("{last} has no {wanted} (any more): asking {}", archive.name));
+        }
+        let found = archive.update(toolroot).and_then(|()| match release {
+            Some(release) => Ok(archive.has(toolroot, release).then(|| release.to_owned())),
+            None => archive.newest(toolroot, series),
+        });
+        match found {
+            Ok(Some(release)) => return Ok((archive, release)),
+            Ok(None) => missed.push(&archive.name),
+            // Whoever cannot reach the first has another problem than an old kernel.
+            Err(error) if missed.is_empty() => return Err(error),
+            Err(error) => return Err(error.context(format!("{} has no {wanted}", missed.join(" and ")))),
+        }
+    }
+    bail!(
+        "no archive has a {wanted}: not {}; is the series in lab/toolroot.toml still right?",
+        missed.join(", nor ")
+    )
 }
 
 /// The highest release, its numbers compared as numbers. What follows the first dash is the flavour, not the version.
@@ -44,8 +135,9 @@ fn newest_of<'a>(releases: impl Iterator<Item = &'a str>) -> Option<String> {
 
 /// Downloads and unpacks what is needed of a release into `folder`: `source/`, `packages/` and `vmlinuz`. Returns the
 /// packages' version.
-pub(super) fn download(
+pub(crate) fn download(
     toolroot: &Toolroot,
+    archive: &Archive,
     release: &str,
     folder: &Path,
     step: &Step,
@@ -53,30 +145,31 @@ pub(super) fn download(
     let series: Vec<&str> = release.split(|c: char| !c.is_ascii_digit()).take(2).collect();
     let source_name = format!("linux-source-{}", series.join("."));
     let headers = format!("linux-headers-{release}");
-    let version = package_version(toolroot, &headers)?;
+    let version = archive.version(toolroot, &headers)?;
     // The image without its signature is there days before the signed one; only a mirror of old releases lacks it.
     let unsigned = format!("linux-binary-unsigned-{release}");
-    let (image_package, image_path) = if package_version(toolroot, &unsigned).is_ok() {
+    let (image_package, image_path) = if archive.version(toolroot, &unsigned).is_ok() {
         (unsigned, format!("usr/lib/modules/{release}/vmlinuz.unsigned"))
     } else {
         (format!("linux-image-{release}"), format!("boot/vmlinuz-{release}"))
     };
     let mut packages = vec![headers, image_package.clone()];
     let modules = format!("linux-modules-{release}");
-    if package_version(toolroot, &modules).is_ok() {
+    if archive.version(toolroot, &modules).is_ok() {
         packages.push(modules);
     }
-    let source_version = package_version(toolroot, &source_name)?;
+    let source_version = archive.version(toolroot, &source_name)?;
     if source_version != version {
         bail!(
-            "the archive has {source_name} in version {source_version}, but Linux {release} is version {version}: \
-             its Rust metadata can only be made from its own source"
+            "{} has {source_name} in version {source_version}, but Linux {release} is version {version}: \
+             its Rust metadata can only be made from its own source",
+            archive.name
         );
     }
     packages.push(source_name.clone());
 
     step.message("downloading");
-    let mut download = apt(toolroot, "apt-get", folder)?;
+    let mut download = archive.command(toolroot, "apt-get", folder)?;
     download.args(["--quiet", "download"]).args(packages.iter().map(|name| format!("{name}={version}")));
     process::run(&mut download, step)?;
 
@@ -104,21 +197,6 @@ pub(super) fn download(
     std::fs::copy(contents.join(&image_path), folder.join("vmlinuz"))
         .with_context(|| format!("{image_package} has no /{image_path}"))?;
     Ok(version)
-}
-
-fn package_version(toolroot: &Toolroot, package: &str) -> anyhow::Result<String> {
-    let shown =
-        output(apt(toolroot, "apt-cache", Path::new("/"))?.args(["show", "--no-all-versions", package]))
-            .with_context(|| format!("Debian's archive has no package {package}"))?;
-    let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
-    version.map(str::to_owned).with_context(|| format!("the package {package} shows no version"))
-}
-
-fn apt(toolroot: &Toolroot, program: &str, folder: &Path) -> anyhow::Result<Command> {
-    let mut command = toolroot.package_command(program, folder)?;
-    // Only one user is mapped into a user namespace, so apt cannot become `_apt`.
-    command.args(["-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3"]);
-    Ok(command)
 }
 
 #[cfg(test)]

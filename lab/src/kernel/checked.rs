@@ -18,7 +18,7 @@ use crate::toolroot::Toolroot;
 use crate::ui::Step;
 
 /// clang must be of the LLVM version that rustc was built with, since KASAN instruments both languages alike.
-const LLVM: &str = "LLVM=-19";
+pub(super) const LLVM: &str = "LLVM=-19";
 /// Written last into a finished build.
 const STAMP: &str = "checked.json";
 /// Objects that a build of this configuration compiles, for the progress shown. An estimate: it decides nothing.
@@ -68,6 +68,7 @@ fn kernel(stock: &Kernel, place: &Path) -> Kernel {
         modules: None,
         make_variables: vec![LLVM.to_owned()],
         boot_options: BOOT_OPTIONS.map(str::to_owned).to_vec(),
+        folders: Vec::new(),
     }
 }
 

@@ -6,12 +6,14 @@
 //! bindgen give crates whose symbols have the same mangled names as those that the kernel exports.
 //!
 //! [`archive`] finds and downloads the packages, [`prepare`] regenerates, [`symbols`] compares. [`checked`] builds another
-//! kernel from the same source, with the kernel's own detectors on.
+//! kernel from the same source, with the kernel's own detectors on. [`own_tree`] takes a tree that somebody has built.
 
-mod archive;
+pub(crate) mod archive;
 pub(crate) mod checked;
+mod own_tree;
 mod prepare;
 mod symbols;
+mod type_information;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +27,7 @@ use crate::lock::Lock;
 use crate::process;
 use crate::toolroot::Toolroot;
 use crate::ui::Step;
+use archive::Archive;
 
 /// A kernel that modules can be built for and that machines can run.
 #[derive(Debug, Clone)]
@@ -43,6 +46,8 @@ pub(crate) struct Kernel {
     make_variables: Vec<String>,
     /// Words that its command line always has.
     pub(crate) boot_options: Vec<String>,
+    /// Folders outside of the cache that building for it needs.
+    folders: Vec<PathBuf>,
 }
 
 /// What a finished preparation leaves in the kernel's folder, written last.
@@ -88,15 +93,17 @@ impl Kernel {
         }
 
         let _lock = Lock::take(&context.cache_lock("packages"), "prepares the stock kernel")?;
-        archive::update(toolroot)?;
-        let release = match release {
-            Some(release) => release,
-            None => {
-                let newest = archive::newest(toolroot, series)?;
-                write_whole(&remembered, newest.as_bytes())?;
-                newest
-            }
-        };
+        let definition = toolroot.definition();
+        let suites = [definition.suite.as_str(), &definition.backports];
+        let archives = [
+            Archive::current(),
+            Archive::at(&series.snapshot, &suites, &context.cache.join("snapshot"), false)?,
+        ];
+        let (archive, found) = archive::find(toolroot, &archives, series, release.as_deref())?;
+        if release.is_none() {
+            write_whole(&remembered, found.as_bytes())?;
+        }
+        let release = found;
         if let Some(kernel) = Self::load(&folder, &release) {
             return Ok(kernel);
         }
@@ -108,7 +115,7 @@ impl Kernel {
         crate::context::remove_folder(&place)?;
         std::fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
         let step = Step::new(&format!("Downloading Linux {release}"), Some(Duration::from_secs(20)));
-        let version = archive::download(toolroot, &release, &partial, &step)?;
+        let version = archive::download(toolroot, archive, &release, &partial, &step)?;
         std::fs::rename(&partial, &place)
             .with_context(|| format!("cannot move the kernel to {}", place.display()))?;
         step.done();
@@ -135,6 +142,7 @@ impl Kernel {
             modules: Some(place.join("packages/usr/lib/modules").join(release)),
             make_variables: prepared.make_variables,
             boot_options: Vec::new(),
+            folders: Vec::new(),
             place,
         })
     }
@@ -157,9 +165,34 @@ impl Kernel {
         Ok(unpacked)
     }
 
+    /// Makes sure that modules built for this kernel get type information (BTF), if it takes any.
+    pub(crate) fn prepare_type_information(&self) -> anyhow::Result<()> {
+        type_information::prepare(self)
+    }
+
+    /// The tree that somebody has built a kernel in.
+    pub(crate) fn of_tree(toolroot: &Toolroot, build: &Path) -> anyhow::Result<Self> {
+        own_tree::open(toolroot, build)
+    }
+
+    /// The value of an option of its configuration, without quotes; none if it is not set.
+    pub(crate) fn option(&self, name: &str) -> Option<String> {
+        let path = self.build.join("include/config/auto.conf");
+        let config = std::fs::read_to_string(path).ok()?;
+        prepare::option(&config, name).map(str::to_owned)
+    }
+
+    /// Where its source lies.
+    pub(crate) fn source(&self) -> PathBuf {
+        // A tree that was built in place is its own source.
+        let link = self.build.join("source");
+        if link.exists() { link } else { self.build.clone() }
+    }
+
     /// A `make` against this kernel's tree, in the tool tree.
     pub(crate) fn make(&self, toolroot: &Toolroot, folders: &[PathBuf]) -> anyhow::Result<Command> {
-        let mut command = toolroot.command_with("make", &self.build, folders)?;
+        let folders: Vec<PathBuf> = folders.iter().chain(&self.folders).cloned().collect();
+        let mut command = toolroot.command_with("make", &self.build, &folders)?;
         command.args(&self.make_variables).arg(format!("-j{}", jobs()));
         Ok(command)
     }

@@ -48,7 +48,7 @@ pub(super) fn prepare(
 }
 
 /// The value of a configuration option, without quotes.
-fn option<'a>(config: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn option<'a>(config: &'a str, name: &str) -> Option<&'a str> {
     config
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
@@ -63,7 +63,7 @@ fn make_variables(config: &str, release: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// The kernel's rustc must be ours: metadata of another version has other symbol names.
-fn check_rust(toolroot: &Toolroot, config: &str) -> anyhow::Result<()> {
+pub(super) fn check_rust(toolroot: &Toolroot, config: &str) -> anyhow::Result<()> {
     if option(config, "CONFIG_RUST") != Some("y") {
         bail!("this kernel was built without Rust (CONFIG_RUST is not set), so it cannot load Rust modules");
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Are the regenerated Rust crates those of the running kernel? Their exported symbols say so: rustc mangles into each
-//! name a hash over the crate and everything it depends on.
+//! Do the regenerated Rust crates fit the running kernel? Their exported symbols must be its own: rustc mangles into each name the crate's
+//! identity, a hash of its name and of the compiler's exact version, and the item's path and types. Equal names say that compiler, items and
+//! signatures are the same; that C's structures have the same layout follows from the same source and configuration, which
+//! [`prepare`](super::prepare) insists on.
 
 use std::collections::BTreeSet;
 use std::path::Path;

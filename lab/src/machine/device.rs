@@ -43,12 +43,19 @@ pub(crate) struct RngDevices {
     sockets: Vec<PathBuf>,
     program: PathBuf,
     control: PathBuf,
+    arguments: Vec<String>,
 }
 
 impl RngDevices {
     /// No device at all.
     pub(crate) fn none() -> Self {
-        Self { process: None, sockets: Vec::new(), program: PathBuf::new(), control: PathBuf::new() }
+        Self {
+            process: None,
+            sockets: Vec::new(),
+            program: PathBuf::new(),
+            control: PathBuf::new(),
+            arguments: Vec::new(),
+        }
     }
 
     /// Starts `count` devices with their sockets in `folder`, and waits until each can be connected to.
@@ -85,7 +92,17 @@ impl RngDevices {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
-        Ok(Self { process: Some(process), sockets, program: program.to_owned(), control })
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Ok(Self { process: Some(process), sockets, program: program.to_owned(), control, arguments })
+    }
+
+    /// Starts a process for the same sockets, when the one before has ended.
+    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
+        let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
+        let count = u32::try_from(self.sockets.len()).context("too many devices")?;
+        let folder = self.control.parent().context("the control socket has no folder")?;
+        *self = Self::start(&self.program, count, folder, &arguments)?;
+        Ok(())
     }
 
     /// How often the devices wanted to reach memory of the machine that is not there, or not for them; `None` if there is

@@ -68,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) rng: u32,
     /// What those are to the machine. With [`Personality::Virtio`], Linux's own driver is loaded.
     pub(crate) personality: Personality,
+    /// The generator of their seedable streams at power-on, if it is not glibc's.
+    pub(crate) generator: Option<&'static str>,
     /// Whether those devices sit behind ports that they can be unplugged from. They then have MSI in place of MSI-X: QEMU 11.1
     /// aborts when a vfio-user device with MSI-X is unplugged.
     pub(crate) hotplug: bool,
@@ -103,6 +105,7 @@ impl Default for Config {
             memory: 512,
             rng: 1,
             personality: Personality::default(),
+            generator: None,
             hotplug: false,
             numa: false,
             iommu: false,
@@ -127,7 +130,9 @@ impl Config {
             (true, Personality::Native) => &["--interrupts", "msi"],
             (true, Personality::Virtio) => &["--interrupts", "intx"],
         };
-        [self.personality.arguments(), interrupts].concat()
+        let generator = self.generator.map(|name| ["--generator", name]);
+        let generator = generator.as_ref().map_or(&[][..], |arguments| arguments);
+        [self.personality.arguments(), interrupts, generator].concat()
     }
 }
 

@@ -2,13 +2,19 @@
 //! The modules' tests on the checked kernel: whatever a detector reports fails the test that ran.
 
 use super::inside::{self, Lane};
-use super::{Lab, MachineTest, Report, controls, hotplug};
+use super::{Lab, MachineTest, Report, controls, hotplug, module_life};
 
 /// Tests with machines of their own that are worth repeating under the detectors.
 const AGAIN: &[(&str, MachineTest)] = &[
     ("checked::an_unplugged_device_gives_enodev", hotplug::an_unplugged_device_gives_enodev),
     ("checked::a_device_can_be_plugged_in_again", hotplug::a_device_can_be_plugged_in_again),
     ("checked::a_killed_device_process_hangs_nobody", hotplug::a_killed_device_process_hangs_nobody),
+    ("checked::kmod::new_modules_pass_their_tests", module_life::new_modules_pass_their_tests),
+    ("checked::kmod::examples_pass_their_tests", module_life::examples_pass_their_tests),
+    (
+        "checked::kmod::failed_tests_of_a_module_are_failures",
+        module_life::failed_tests_of_a_module_are_failures,
+    ),
 ];
 
 /// The tests inside machines. A plain `cargo exo test` runs them too if the checked kernel is built, but for the failures.

@@ -10,8 +10,7 @@ use anyhow::{Context as _, ensure};
 use regex::Regex;
 
 use super::{Lab, Report};
-use crate::diagnostics::MessageFormat;
-use crate::kmod;
+use crate::kmod::{self, Options};
 use crate::machine::{self, Config, Output, STATUS_MACHINE_FAILED};
 
 /// What one machine tries: the controls in an order in which none silences a later one, and a last one that ends it.
@@ -58,7 +57,7 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
 /// The modules with the faults, built for the checked kernel.
 pub(super) fn modules(lab: &Lab) -> anyhow::Result<Vec<std::path::PathBuf>> {
     let parts = &lab.parts;
-    kmod::build(&parts.context, &parts.toolroot, &parts.linux()?.kernel, &sources(lab), MessageFormat::Human)
+    kmod::build(&parts.context, &parts.toolroot, &parts.linux()?.kernel, &sources(lab), Options::default())
 }
 
 fn sources(lab: &Lab) -> std::path::PathBuf {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Report;
 use crate::context::Context;
 use crate::exo_kernel::{self, Profile};
-use crate::process::run_lines;
+use crate::process::{output, run_lines};
 use crate::programs::cargo;
 use crate::toolroot::Toolroot;
 use crate::ui::Step;
@@ -64,7 +64,31 @@ pub(crate) fn run(context: &Context, report: &mut Report) -> anyhow::Result<()> 
     run_tests(command, "host", "Building and running the host's tests", report)?;
     let mut orders = cargo(context);
     orders.args(["test", "--no-fail-fast", "--release", "--test", "loom", "--package", "my-rng-ring"]);
-    run_all_orders(context, orders, "host::loom", report)
+    run_all_orders(context, orders, "host::loom", report)?;
+    run_with_oldest_rust(context, report)
+}
+
+/// The workspace compiles with the oldest Rust that its packages name, where rustup has that one.
+fn run_with_oldest_rust(context: &Context, report: &mut Report) -> anyhow::Result<()> {
+    const NAME: &str = "host::the_oldest_rust_compiles_it";
+    if !report.wants("host") && !report.wants(NAME) {
+        return Ok(());
+    }
+    let manifest: toml::Table = std::fs::read_to_string(context.checkout.join("Cargo.toml"))?.parse()?;
+    let oldest = manifest["workspace"]["package"]["rust-version"].as_str().unwrap_or_default();
+    let toolchains = output(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
+    let Some(toolchain) = toolchains.split_whitespace().find(|name| name.starts_with(oldest)) else {
+        let why = format!("rustup has no {oldest} (`rustup toolchain install {oldest} --profile minimal`)");
+        report.skip(NAME, &why);
+        return Ok(());
+    };
+    let mut check = cargo(context);
+    check.args(["check", "--workspace", "--lib", "--bins", "--examples"]);
+    check.env("RUSTUP_TOOLCHAIN", toolchain).env("CARGO_TARGET_DIR", context.build().join("oldest-rust"));
+    let step = Step::new(&format!("Compiling with Rust {oldest}"), None);
+    report.case(NAME, || run_lines(&mut check, |line| step.message(line)))?;
+    step.done();
+    Ok(())
 }
 
 fn run_tests(mut command: Command, group: &str, what: &str, report: &mut Report) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ fn start(lab: &Lab, line: &str) -> anyhow::Result<Machine> {
 }
 
 /// Unplugs the device and waits until the guest has let go of it.
-fn unplug(machine: Machine, qmp: &mut Qmp) -> anyhow::Result<Machine> {
+pub(super) fn unplug(machine: Machine, qmp: &mut Qmp) -> anyhow::Result<Machine> {
     let unplugged =
         qmp.execute("device_del", &json!({ "id": "rng0" })).and_then(|_| qmp.wait_for("DEVICE_DELETED"));
     match unplugged {
@@ -32,7 +32,7 @@ fn unplug(machine: Machine, qmp: &mut Qmp) -> anyhow::Result<Machine> {
 }
 
 /// The module must be removable afterwards and the kernel must not have complained.
-fn end(machine: Machine) -> anyhow::Result<Outcome> {
+pub(super) fn end(machine: Machine) -> anyhow::Result<Outcome> {
     let outcome = machine.wait()?;
     let text = &outcome.captured.stdout;
     ensure!(outcome.status == 0, "status {}; output:\n{text}{}", outcome.status, outcome.captured.stderr);
@@ -66,11 +66,7 @@ pub(super) fn a_device_can_be_plugged_in_again(lab: &Lab) -> anyhow::Result<()> 
     let mut qmp = machine.qmp()?;
     let mut machine = unplug(machine, &mut qmp)?;
     machine.wait_for("out")?;
-    let socket = machine.devices().sockets().first().context("there is no device")?.clone();
-    let arguments = json!({
-        "driver": "vfio-user-pci", "id": "rng0", "bus": "port0", "socket": { "type": "unix", "path": socket },
-    });
-    qmp.execute("device_add", &arguments)?;
+    plug_in_again(&mut machine, &mut qmp)?;
     let outcome = end(machine)?;
     ensure!(
         outcome.captured.stdout.contains("number 0: 1804289383"),
@@ -93,6 +89,34 @@ pub(super) fn a_killed_device_process_hangs_nobody(lab: &Lab) -> anyhow::Result<
         outcome.captured.stdout
     );
     Ok(())
+}
+
+/// The service is restarted under a guest: the device is unplugged, which the monitor does without a process, too, and plugged
+/// in again, and the guest has it back.
+pub(super) fn a_restarted_device_process_serves_again(lab: &Lab) -> anyhow::Result<()> {
+    let line = "echo ready; while test -e /dev/my_rng0; do sleep 0.1; done; echo out; \
+                while ! test -e /dev/my_rng0; do sleep 0.1; done; my-app --rounds 1";
+    let mut machine = start(lab, line)?;
+    machine.wait_for("ready")?;
+    machine.devices().kill()?;
+    machine.devices().start_again()?;
+    let mut qmp = machine.qmp()?;
+    let mut machine = unplug(machine, &mut qmp)?;
+    machine.wait_for("out")?;
+    plug_in_again(&mut machine, &mut qmp)?;
+    let outcome = machine.wait()?;
+    let text = &outcome.captured.stdout;
+    ensure!(outcome.status == 0 && text.contains("number 0: 1804289383"), "output: {text:?}");
+    Ok(())
+}
+
+/// Plugs in the device that [`unplug`] took away.
+pub(super) fn plug_in_again(machine: &mut Machine, qmp: &mut Qmp) -> anyhow::Result<()> {
+    let socket = machine.devices().sockets().first().context("there is no device")?.clone();
+    let arguments = json!({
+        "driver": "vfio-user-pci", "id": "rng0", "bus": "port0", "socket": { "type": "unix", "path": socket },
+    });
+    qmp.execute("device_add", &arguments).map(drop)
 }
 
 /// A device that answers nothing cannot be told to stop: what it may still write to must stay its own, and the kernel's check

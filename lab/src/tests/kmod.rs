@@ -7,9 +7,8 @@ use anyhow::{Context as _, ensure};
 
 use super::Lab;
 use super::vm::shell;
-use crate::diagnostics::MessageFormat;
 use crate::kernel;
-use crate::kmod;
+use crate::kmod::{self, Options};
 use crate::machine::Config;
 use crate::process::{self, output};
 use crate::ui::Step;
@@ -32,7 +31,8 @@ pub(super) fn symbols_of_another_kernel_are_refused(lab: &Lab) -> anyhow::Result
     Ok(())
 }
 
-const FOREIGN: &str = r#"// SPDX-License-Identifier: GPL-2.0
+/// A small module.
+pub(super) const FOREIGN: &str = r#"// SPDX-License-Identifier: GPL-2.0
 //! A module of somebody else.
 
 use kernel::prelude::*;
@@ -66,7 +66,7 @@ pub(super) fn a_foreign_module_is_built_and_loads(lab: &Lab) -> anyhow::Result<(
         &parts.toolroot,
         &parts.linux()?.kernel,
         folder.path(),
-        MessageFormat::Human,
+        Options::default(),
     )?;
     let left: Vec<_> = std::fs::read_dir(folder.path())?.flatten().map(|entry| entry.file_name()).collect();
     ensure!(left.len() == 2, "the build left files among the sources: {left:?}");

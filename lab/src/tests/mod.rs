@@ -13,9 +13,12 @@ mod hotplug;
 mod inside;
 mod kmod;
 mod live_table;
+mod module_life;
 mod quality;
+mod snapshot;
 mod virtio;
 mod vm;
+mod vm_snapshot;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -71,6 +74,15 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("kmod::every_error_of_a_module_is_shown", kmod::every_error_of_a_module_is_shown),
     ("kmod::plain_make_builds_my_rng", kmod::plain_make_builds_my_rng),
     ("kmod::modinfo_tells_what_the_module_is", kmod::modinfo_tells_what_the_module_is),
+    ("kmod::a_kernel_that_left_the_archive_is_found", snapshot::a_kernel_that_left_the_archive_is_found),
+    ("kmod::new_modules_and_examples_are_clean", module_life::new_modules_and_examples_are_clean),
+    ("kmod::what_is_not_clean_is_told", module_life::what_is_not_clean_is_told),
+    ("kmod::a_module_can_be_signed", module_life::a_module_can_be_signed),
+    ("kmod::an_editor_knows_the_kernels_crates", module_life::an_editor_knows_the_kernels_crates),
+    ("kmod::a_modules_documentation_is_written", module_life::a_modules_documentation_is_written),
+    ("kmod::a_tree_of_ones_own_is_taken", module_life::a_tree_of_ones_own_is_taken),
+    ("kmod::variables_and_generated_sources_work", module_life::variables_and_generated_sources_work),
+    ("kmod::type_information_reaches_the_kernel", module_life::type_information_reaches_the_kernel),
     ("vm::the_exit_status_comes_back", vm::the_exit_status_comes_back),
     ("vm::output_arrives_whole_and_apart", vm::output_arrives_whole_and_apart),
     ("vm::input_reaches_the_command", vm::input_reaches_the_command),
@@ -86,10 +98,19 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("my_rng::an_unplugged_device_gives_enodev", hotplug::an_unplugged_device_gives_enodev),
     ("my_rng::a_device_can_be_plugged_in_again", hotplug::a_device_can_be_plugged_in_again),
     ("my_rng::a_killed_device_process_hangs_nobody", hotplug::a_killed_device_process_hangs_nobody),
+    ("my_rng::a_restarted_device_process_serves_again", hotplug::a_restarted_device_process_serves_again),
     ("my_rng::a_machine_starts_again_with_its_device", hotplug::a_machine_starts_again_with_its_device),
     ("virtio::the_stock_driver_feeds_dev_hwrng", virtio::the_stock_driver_feeds_dev_hwrng),
     ("virtio::the_stock_driver_works_behind_an_iommu", virtio::the_stock_driver_works_behind_an_iommu),
     ("virtio::it_can_be_unplugged_while_it_is_read", virtio::it_can_be_unplugged_while_it_is_read),
+    (
+        "my_rng::a_restored_machine_finds_its_device_reset",
+        vm_snapshot::a_restored_machine_finds_its_device_reset,
+    ),
+    (
+        "my_rng::a_machine_without_its_device_is_saved_whole",
+        vm_snapshot::a_machine_without_its_device_is_saved_whole,
+    ),
     ("quality::registers_and_one_shot_transfers", quality::registers_and_one_shot_transfers),
     ("quality::every_way_in_a_machine", quality::every_way_in_a_machine),
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),

@@ -31,6 +31,8 @@ pub(crate) struct KernelSeries {
     pub(crate) series: String,
     /// Debian's flavour, `cloud-amd64`.
     pub(crate) flavour: String,
+    /// Address of Debian's archive as it was when it had a kernel of this series.
+    pub(crate) snapshot: String,
 }
 
 impl Definition {

@@ -27,6 +27,18 @@ impl ChaCha20 {
         Self(ChaCha20Rng::from_seed(key))
     }
 
+    /// The stream of that number, at its beginning.
+    #[must_use]
+    pub fn in_stream(mut self, number: u64) -> Self {
+        self.0.set_stream(number);
+        self
+    }
+
+    /// Goes to the number with that position.
+    pub fn seek(&mut self, position: u64) {
+        self.0.set_word_pos(position.into());
+    }
+
     /// The next number.
     pub fn next_u32(&mut self) -> u32 {
         self.0.next_u32()
@@ -34,7 +46,8 @@ impl ChaCha20 {
 
     /// Fills `bytes` with the next numbers, each with its low byte first.
     pub fn fill(&mut self, bytes: &mut [u8]) {
-        if bytes.len() < LEAST {
+        // The fast way knows the first stream only.
+        if bytes.len() < LEAST || self.0.get_stream() != 0 {
             return self.0.fill_bytes(bytes);
         }
         // Up to the next block as the crate does it, so that whole blocks follow.

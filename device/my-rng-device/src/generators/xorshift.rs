@@ -17,8 +17,8 @@ pub struct Xorshift64Star {
 
 impl Xorshift64Star {
     /// A generator whose state is the seed. Seed 0 is the same as seed 1, as with glibc's `rand()`.
-    pub fn new(seed: u32) -> Self {
-        Self { state: seed.max(1).into() }
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed.max(1) }
     }
 
     /// The next 32 random bits.

@@ -49,6 +49,8 @@ pub enum Register {
     /// One of the registers of the selected queue.
     Queue(QueueRegister),
     Doorbell,
+    /// One of the registers of longer seeds.
+    Seeds(SeedRegister),
     /// One of the registers of one-shot transfers.
     OneShot(OneShotRegister),
 }
@@ -62,6 +64,17 @@ pub enum QueueRegister {
     Vector,
     Descriptors(Half),
     State(Half),
+}
+
+/// A register of longer seeds, stream numbers and seeking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as above")]
+pub enum SeedRegister {
+    Command,
+    Abilities,
+    /// The word at that place.
+    Word(usize),
+    Stream(Half),
 }
 
 /// A register of one-shot transfers.
@@ -78,6 +91,8 @@ pub enum OneShotRegister {
 /// Distance of the high half of a 64-bit register from its low half, in bytes.
 const HIGH: usize = 4;
 
+const SEED_WORDS_LAST: usize = abi::SEED_WORDS + 4 * (abi::SEED_WORD_COUNT - 1);
+const STREAM_HIGH: usize = abi::STREAM_NUMBER + HIGH;
 const SOURCE_HIGH: usize = abi::ONE_SHOT_SOURCE + HIGH;
 const DESTINATION_HIGH: usize = abi::ONE_SHOT_DESTINATION + HIGH;
 const COUNT_HIGH: usize = abi::ONE_SHOT_COUNT + HIGH;
@@ -105,6 +120,13 @@ impl Register {
             abi::QUEUE_STATE_LOW => Self::Queue(QueueRegister::State(Half::Low)),
             abi::QUEUE_STATE_HIGH => Self::Queue(QueueRegister::State(Half::High)),
             abi::DOORBELL => Self::Doorbell,
+            abi::SEED_COMMAND => Self::Seeds(SeedRegister::Command),
+            abi::SEED_ABILITIES => Self::Seeds(SeedRegister::Abilities),
+            offset @ abi::SEED_WORDS..=SEED_WORDS_LAST if offset % 4 == 0 => {
+                Self::Seeds(SeedRegister::Word((offset - abi::SEED_WORDS) / 4))
+            }
+            abi::STREAM_NUMBER => Self::Seeds(SeedRegister::Stream(Half::Low)),
+            STREAM_HIGH => Self::Seeds(SeedRegister::Stream(Half::High)),
             abi::ONE_SHOT_VECTOR => Self::OneShot(OneShotRegister::Vector),
             abi::ONE_SHOT_SOURCE => Self::OneShot(OneShotRegister::Source(Half::Low)),
             SOURCE_HIGH => Self::OneShot(OneShotRegister::Source(Half::High)),
@@ -117,9 +139,13 @@ impl Register {
         })
     }
 
-    /// Whether the classic device has it too, which has no queues, no one-shot transfers and no interrupts.
+    /// Whether the classic device has it too, which has no queues, no longer seeds, no one-shot
+    /// transfers and no interrupts.
     pub fn is_classic(self) -> bool {
-        !matches!(self, Self::QueueSelect | Self::Queue(_) | Self::Doorbell | Self::OneShot(_))
+        !matches!(
+            self,
+            Self::QueueSelect | Self::Queue(_) | Self::Doorbell | Self::Seeds(_) | Self::OneShot(_)
+        )
     }
 
     /// Whether a read changes the device, so that it must happen exactly once and as a whole.
@@ -135,7 +161,7 @@ mod tests {
     #[test]
     fn no_two_registers_share_an_offset() {
         let all: Vec<Register> = (0..abi::BAR0_SIZE as u64).step_by(4).filter_map(Register::at).collect();
-        assert_eq!(all.len(), 27);
+        assert_eq!(all.len(), 39);
         for (place, register) in all.iter().enumerate() {
             assert!(!all[..place].contains(register), "{register:?} is there twice");
         }

@@ -7,12 +7,13 @@
 mod map;
 mod one_shot;
 mod queues;
+mod seeds;
 
 use std::sync::Arc;
 
 use my_rng_abi::registers as abi;
 
-pub use map::{Half, OneShotRegister, QueueRegister, Register};
+pub use map::{Half, OneShotRegister, QueueRegister, Register, SeedRegister};
 pub use one_shot::OneShot;
 pub use queues::{SetUp, Stream, Vector};
 
@@ -21,8 +22,10 @@ use crate::metrics::Counters;
 use crate::shared::{QUEUES, RunState, Shared};
 use one_shot::OneShotRegisters;
 use queues::QueueRegisters;
+use seeds::{SeedRegisters, Wish};
 
-const FEATURES: u32 = abi::FEATURE_GENERATORS | abi::FEATURE_QUEUES | abi::FEATURE_ONE_SHOT;
+const FEATURES: u32 =
+    abi::FEATURE_GENERATORS | abi::FEATURE_QUEUES | abi::FEATURE_ONE_SHOT | abi::FEATURE_WIDE_SEEDS;
 
 /// What a write asks of the rest of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,7 @@ pub struct Registers {
     latched: u64,
     selected: u32,
     queues: [QueueRegisters; QUEUES],
+    seeds: SeedRegisters,
     one_shot: OneShotRegisters,
     /// Whether the guest lets the device reach its memory (PCI's command register).
     bus_master: bool,
@@ -59,6 +63,7 @@ impl Registers {
             latched: 0,
             selected: 0,
             queues: [QueueRegisters::new(); QUEUES],
+            seeds: SeedRegisters::new(),
             one_shot: OneShotRegisters::new(),
             bus_master: false,
         }
@@ -121,6 +126,8 @@ impl Registers {
             }
             Some(Register::QueueSelect) => self.selected,
             Some(Register::Queue(register)) => self.read_queue(register),
+            Some(Register::Seeds(SeedRegister::Abilities)) => self.shared.stream().kind().abilities(),
+            Some(Register::Seeds(register)) => self.seeds.read(register),
             Some(Register::OneShot(register)) => {
                 let bits = self.shared.one_shot.bits();
                 self.one_shot.read(register) | if register == OneShotRegister::Command { bits } else { 0 }
@@ -162,6 +169,14 @@ impl Registers {
                 }
                 queue.map(Effect::Doorbell)
             }
+            Some(Register::Seeds(SeedRegister::Command)) => {
+                self.command_seed(value);
+                None
+            }
+            Some(Register::Seeds(register)) if register != SeedRegister::Abilities => {
+                self.seeds.write(register, value);
+                None
+            }
             Some(Register::OneShot(register)) => self.write_one_shot(register, value),
             Some(_) => {
                 self.counters().read_only_writes.add_one();
@@ -189,6 +204,26 @@ impl Registers {
                 self.counters().unknown_generators.add_one();
                 self.shared.raise_status(abi::STATUS_BAD_GENERATOR);
             }
+        }
+    }
+
+    /// Restarts the seedable stream, or seeks in it.
+    fn command_seed(&mut self, command: u32) {
+        let done = match self.seeds.wish(command) {
+            Some(Wish::Restart(seed, stream)) => {
+                self.counters().seeds.add_one();
+                self.shared.stream().reseed(seed, stream)
+            }
+            Some(Wish::Seek(position)) => {
+                self.counters().seeks.add_one();
+                self.shared.stream().seek(position)
+            }
+            None => false,
+        };
+        self.seeds.refused = !done;
+        if !done {
+            self.counters().seed_mistakes.add_one();
+            self.shared.raise_status(abi::STATUS_BAD_SEED);
         }
     }
 

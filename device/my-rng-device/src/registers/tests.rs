@@ -95,18 +95,18 @@ fn the_device_can_be_identified() {
     let mut registers = registers();
     assert_eq!(registers.read(abi::IDENT as u64).to_le_bytes(), *b"EXOR");
     assert_eq!(registers.read(abi::VERSION as u64), abi::VERSION_VALUE);
-    assert_eq!(registers.read(abi::FEATURES as u64), 7);
+    assert_eq!(registers.read(abi::FEATURES as u64), 0xf);
     assert_eq!(registers.read(abi::QUEUE_COUNT as u64), 32);
 }
 
 #[test]
 fn unknown_offsets_read_zero_and_are_counted() {
     let mut registers = registers();
-    for offset in [0x50, 0x7c, 0x9c, 0xffc, 0x1000, u64::MAX - 3] {
+    for offset in [0x9c, 0xa0, 0x100, 0x7fc, 0xffc, 0x1000, u64::MAX - 3] {
         assert_eq!(registers.read(offset), 0);
         write(&mut registers, offset, u32::MAX);
     }
-    let expected = CountersSnapshot { unknown_reads: 6, unknown_writes: 6, ..CountersSnapshot::default() };
+    let expected = CountersSnapshot { unknown_reads: 7, unknown_writes: 7, ..CountersSnapshot::default() };
     assert_eq!(counters(&registers), expected);
     assert_eq!(five(&mut registers), CLASSIC, "nothing else happened");
 }
@@ -122,6 +122,7 @@ fn read_only_registers_cannot_be_written() {
         abi::VERSION,
         abi::FEATURES,
         abi::QUEUE_COUNT,
+        abi::SEED_ABILITIES,
     ];
     for offset in read_only {
         write(&mut registers, offset as u64, u32::MAX);
@@ -323,4 +324,92 @@ fn draws_count_against_the_limits() {
     assert_eq!(take(0, 0), Ok(()));
     assert!(take(0, 1).is_err(), "the draws have taken all");
     assert_eq!(registers.read(RAND32), CLASSIC[3], "and still pass");
+}
+
+/// Writes a seed's words, a stream number and a command.
+fn seed(registers: &mut Registers, words: &[u32], stream: u64, command: u32) {
+    for (place, word) in words.iter().enumerate() {
+        assert_eq!(registers.write(abi::SEED_WORDS as u64 + 4 * place as u64, *word), None);
+    }
+    registers.write(abi::STREAM_NUMBER as u64, stream as u32);
+    registers.write(abi::STREAM_NUMBER as u64 + 4, (stream >> 32) as u32);
+    registers.write(abi::SEED_COMMAND as u64, command);
+}
+
+#[test]
+fn longer_seeds_streams_and_positions_are_taken_from_their_registers() {
+    use crate::generators::{Generator, Kind, Seed};
+    let words: [u32; 8] = std::array::from_fn(|place| 0x0101_0101 * (place as u32 + 1));
+    let bytes: [u8; 32] = std::array::from_fn(|place| place as u8 / 4 + 1);
+    let long = 0x0202_0202_0101_0101;
+    let stream = 0x1_0000_0002;
+    let mut registers = registers_after(PowerOn::default());
+    for (kind, command, seed_is, number) in [
+        (Kind::Pcg64, abi::SEED_BITS_64, Seed::Bits64(long), None),
+        (Kind::Pcg64, abi::SEED_BITS_32 | abi::SEED_WITH_STREAM, Seed::Bits32(words[0]), Some(stream)),
+        (Kind::ChaCha20, abi::SEED_BITS_256, Seed::Bits256(bytes), None),
+        (Kind::ChaCha20, abi::SEED_BITS_256 | abi::SEED_WITH_STREAM, Seed::Bits256(bytes), Some(stream)),
+        (Kind::Xorshift64Star, abi::SEED_BITS_64, Seed::Bits64(long), None),
+        (Kind::Glibc, abi::SEED_BITS_32, Seed::Bits32(words[0]), None),
+    ] {
+        registers.write(abi::GENERATOR as u64, kind.number());
+        assert_eq!(registers.read(abi::SEED_ABILITIES as u64), kind.abilities());
+        seed(&mut registers, &words, stream, command);
+        assert_eq!(registers.read(abi::SEED_COMMAND as u64), 0);
+        let mut expected = Generator::seeded(kind, seed_is, number).unwrap();
+        for _ in 0..10 {
+            assert_eq!(registers.read(abi::RAND32 as u64), expected.next_u32(), "{kind} {command:#x}");
+        }
+        if kind.abilities() & abi::SEED_TAKES_SEEK != 0 {
+            seed(&mut registers, &[77, 1], stream, abi::SEED_SEEK);
+            assert!(expected.seek((1 << 32) + 77));
+            assert_eq!(registers.read(abi::RAND32 as u64), expected.next_u32());
+        }
+    }
+    assert_eq!(registers.read(abi::STATUS as u64), 0);
+    assert_eq!(registers.read(abi::SEED_WORDS as u64 + 28), words[7], "they read what was written");
+}
+
+#[test]
+fn what_a_generator_does_not_take_changes_nothing_and_is_told() {
+    for (number, command) in [
+        (abi::GENERATOR_GLIBC, abi::SEED_BITS_64),
+        (abi::GENERATOR_GLIBC, abi::SEED_BITS_256),
+        (abi::GENERATOR_GLIBC, abi::SEED_BITS_32 | abi::SEED_WITH_STREAM),
+        (abi::GENERATOR_GLIBC, abi::SEED_SEEK),
+        (abi::GENERATOR_XORSHIFT64_STAR, abi::SEED_BITS_256),
+        (abi::GENERATOR_PCG64, abi::SEED_BITS_256 | abi::SEED_WITH_STREAM),
+        (abi::GENERATOR_CHACHA20, 0),
+        (abi::GENERATOR_CHACHA20, 65),
+        (abi::GENERATOR_CHACHA20, abi::SEED_SEEK | abi::SEED_BITS_64),
+        (abi::GENERATOR_CHACHA20, u32::MAX),
+    ] {
+        let (mut registers, mut other) =
+            (registers_after(PowerOn::default()), registers_after(PowerOn::default()));
+        for registers in [&mut registers, &mut other] {
+            registers.write(abi::GENERATOR as u64, number);
+        }
+        seed(&mut registers, &[5, 6], 7, command);
+        assert_eq!(registers.read(abi::SEED_COMMAND as u64), abi::SEED_REFUSED, "{number} {command:#x}");
+        assert_eq!(registers.read(abi::STATUS as u64), abi::STATUS_BAD_SEED);
+        assert_eq!(registers.read(abi::RAND32 as u64), other.read(abi::RAND32 as u64));
+        seed(&mut registers, &[9], 0, abi::SEED_BITS_32);
+        other.write(abi::SEED as u64, 9);
+        assert_eq!(registers.read(abi::SEED_COMMAND as u64), 0, "the next one is judged by itself");
+        assert_eq!(registers.read(abi::RAND32 as u64), other.read(abi::RAND32 as u64));
+    }
+}
+
+#[test]
+fn another_generator_goes_on_with_the_last_seed_of_32_bits() {
+    let (mut registers, mut other) =
+        (registers_after(PowerOn::default()), registers_after(PowerOn::default()));
+    registers.write(abi::SEED as u64, 42);
+    other.write(abi::SEED as u64, 42);
+    registers.write(abi::GENERATOR as u64, abi::GENERATOR_CHACHA20);
+    seed(&mut registers, &[1, 2, 3, 4, 5, 6, 7, 8], 9, abi::SEED_BITS_256);
+    for registers in [&mut registers, &mut other] {
+        registers.write(abi::GENERATOR as u64, abi::GENERATOR_PCG64);
+    }
+    assert_eq!(registers.read(abi::RAND32 as u64), other.read(abi::RAND32 as u64));
 }

@@ -6,7 +6,7 @@ use my_rng_abi::registers as abi;
 use vfio_user_server::pci::{ConfigSpace, Identity, MsixTable};
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 
-use crate::shared::InterruptKind;
+use crate::personality::InterruptKind;
 
 /// Vendor of all virtio devices.
 pub const VENDOR_ID: u16 = 0x1af4;

@@ -4,7 +4,6 @@
 //! Each device has workers of its own, so that a guest that makes one wait can only make its own wait. A queue belongs
 //! to one worker for good; a worker that has nothing to do sleeps until it is called.
 
-mod activity;
 mod mailbox;
 mod ring;
 mod worker;
@@ -19,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use vfio_user_server::{Client, Shutdown};
 
+use crate::activity::Activity;
 use crate::limiter::Limits;
 use crate::registers::Effect;
 use crate::shared::{QUEUES, QueueCell, Shared};
 use crate::virtio::virtqueue;
-pub use activity::Activity;
 use mailbox::{Command, Mailbox};
 use ring::RingSetUp;
 use worker::Worker;

@@ -12,9 +12,9 @@ use log::{debug, error, warn};
 use my_rng_abi::registers as abi;
 use vfio_user_server::{Interrupts, Shutdown};
 
-use super::activity::Activity;
 use super::mailbox::{Command, Mailbox};
 use super::ring::{Ring, RingSetUp};
+use crate::activity::Activity;
 use crate::budget::{Budget, Places};
 use crate::entropy::{EntropyStream, erase};
 use crate::limiter::Amount;

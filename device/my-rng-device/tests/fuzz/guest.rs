@@ -12,8 +12,8 @@ use vfio_user_server::Limits;
 use super::campaign::{Attack, Effects};
 use super::common::Served;
 use super::common::client::{
-    BAR0, CONFIG, Client, DMA_MAP, DMA_READ, DMA_UNMAP, Message, NO_REPLY, REGION_READ, REGION_WRITE, RESET,
-    SET_IRQS, access, dma_map, dma_unmap, write,
+    BAR0, CONFIG, Client, DMA_MAP, DMA_READ, DMA_UNMAP, Message, NO_REPLY, PATIENCE, REGION_READ,
+    REGION_WRITE, RESET, SET_IRQS, access, dma_map, dma_unmap, write,
 };
 use super::random::Random;
 
@@ -210,6 +210,15 @@ impl Guest {
         self.client.send(SET_IRQS, NO_REPLY, &payload, &[eventfd.as_fd()][..count]);
     }
 
+    /// Waits until the device has counted one of those.
+    pub(crate) fn wait_for(&mut self, what: &str) {
+        let start = std::time::Instant::now();
+        while !self.served.effects().iter().any(|(name, _)| *name == what) {
+            assert!(start.elapsed() < PATIENCE, "no {what}");
+            self.synchronize();
+        }
+    }
+
     /// Reads guest memory where it is shared.
     pub(crate) fn get(&self, address: u64, bytes: &mut [u8]) {
         match PARTS.iter().find(|part| (part.start..part.start + part.size).contains(&address)) {
@@ -237,6 +246,12 @@ pub(crate) struct Attacker {
 impl Attacker {
     pub(crate) fn new(power_on: PowerOn, identity: u32, act: Act) -> Self {
         Self { guest: Guest::new(power_on, identity), act, inputs: 0, known: Vec::new() }
+    }
+
+    /// The same after the guest has done that.
+    pub(crate) fn after(mut self, act: impl FnOnce(&mut Guest)) -> Self {
+        act(&mut self.guest);
+        self
     }
 
     /// Does what the device must never do.

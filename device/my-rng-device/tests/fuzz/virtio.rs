@@ -26,6 +26,9 @@ const QUEUE_VECTOR: u64 = 0x1a;
 const QUEUE_ENABLE: u64 = 0x1c;
 const QUEUE_ADDRESSES: u64 = 0x20;
 
+/// In the number of an action that describes: a buffer by itself, behind the rings.
+const PLAIN: u16 = 0x940;
+
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
@@ -33,7 +36,7 @@ const INDIRECT: u16 = 4;
 pub(crate) fn attacker() -> Attacker {
     let power_on = PowerOn { personality: Personality::Virtio, ..PowerOn::default() };
     let identity = u32::from(VENDOR_ID) | u32::from(DEVICE_ID) << 16;
-    Attacker::new(power_on, identity, Guest::act_on_virtio)
+    Attacker::new(power_on, identity, Guest::act_on_virtio).after(Guest::live_once)
 }
 
 /// Where the driver has its rings: in memory that is shared, or that only messages reach.
@@ -68,6 +71,14 @@ impl Rings {
 }
 
 impl Guest {
+    /// A driver's life as it should be, up to where the queue sleeps: whatever comes later may never give it the time.
+    fn live_once(&mut self) {
+        let rings = Rings::of(0);
+        self.initialize(rings, Action { what: 0, small: 0, number: 5, word: 0, wide: 0 });
+        self.offer(rings, 1, 3);
+        self.wait_for("sleeps");
+    }
+
     fn act_on_virtio(&mut self, action: Action) {
         let Action { what, small, number, word, wide } = action;
         // Rings at one place mostly, so that they have a life.
@@ -123,7 +134,7 @@ impl Guest {
         self.put(rings.driver(), &[0; 0x40]);
         self.put(rings.device(), &[0; 0x100]);
         if number % 8 != 7 {
-            let plain = |place: u16| Action { number: place | 0x40, ..action };
+            let plain = |place: u16| Action { number: place | PLAIN, ..action };
             (0..SIZE).for_each(|place| self.describe_chain(rings, plain(place)));
         }
         self.common(STATUS, &[3]);

@@ -5,10 +5,11 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use exo_platform::{Registers, SpinLock, now_ns, spin_for_ns};
 use my_rng_abi::registers::{
-    DOORBELL, FEATURE_QUEUES, FEATURES, IDENT, IDENT_VALUE, QUEUE_CONTROL, QUEUE_COUNT, QUEUE_DEPTH,
-    QUEUE_DESCRIPTORS_HIGH, QUEUE_DESCRIPTORS_LOW, QUEUE_ENABLE, QUEUE_SELECT, QUEUE_STATE_HIGH,
-    QUEUE_STATE_LOW, QUEUE_STREAM_SHIFT, QUEUE_VECTOR, RAND32, RAND64_HIGH, RAND64_LOW, SEED, VERSION,
-    VERSION_VALUE,
+    DOORBELL, FEATURE_QUEUES, FEATURE_WIDE_SEEDS, FEATURES, GENERATOR, IDENT, IDENT_VALUE, QUEUE_CONTROL,
+    QUEUE_COUNT, QUEUE_DEPTH, QUEUE_DESCRIPTORS_HIGH, QUEUE_DESCRIPTORS_LOW, QUEUE_ENABLE, QUEUE_SELECT,
+    QUEUE_STATE_HIGH, QUEUE_STATE_LOW, QUEUE_STREAM_SHIFT, QUEUE_VECTOR, RAND32, RAND64_HIGH, RAND64_LOW,
+    SEED, SEED_ABILITIES, SEED_COMMAND, SEED_WORD_COUNT, SEED_WORDS, STREAM_NUMBER, VERSION, VERSION_VALUE,
+    takes_seed_command,
 };
 
 use crate::{DriverError, random::RandomError};
@@ -116,6 +117,32 @@ impl Hardware {
         self.registers.write32(SEED, seed);
         // Reading back makes sure that the device has seen it.
         self.is_there()
+    }
+
+    /// Whether the generator takes that [`SEED_COMMAND`]. It must not be asked for what it does not: the stream would be disturbed.
+    pub(super) fn check_seed_command(&self, command: u32) -> Result<(), RandomError> {
+        self.is_there()?;
+        let read = |register| self.registers.read32(register);
+        let taken = read(FEATURES) & FEATURE_WIDE_SEEDS != 0
+            && takes_seed_command(read(GENERATOR), read(SEED_ABILITIES), command);
+        if taken { Ok(()) } else { Err(RandomError::Unsupported) }
+    }
+
+    /// Gives the command with its words and its stream's number.
+    pub(super) fn command_seed(&self, command: u32, words: &[u32], stream: u64) -> Result<(), RandomError> {
+        let _latch = self.latch.lock();
+        for (place, word) in words.iter().take(SEED_WORD_COUNT).enumerate() {
+            self.registers.write32(SEED_WORDS + place * size_of::<u32>(), *word);
+        }
+        self.registers.write32(STREAM_NUMBER, stream as u32);
+        self.registers.write32(STREAM_NUMBER + size_of::<u32>(), (stream >> 32) as u32);
+        self.registers.write32(SEED_COMMAND, command);
+        // Reading back also makes sure that the device has seen it.
+        match self.registers.read32(SEED_COMMAND) {
+            0 => Ok(()),
+            ALL_ONES => self.is_there(),
+            _ => Err(RandomError::Unsupported),
+        }
     }
 
     /// How many queues there are.

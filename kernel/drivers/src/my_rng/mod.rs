@@ -213,9 +213,23 @@ impl MyRng {
     /// # Errors
     /// [`RandomError::Gone`], [`RandomError::Failed`] if the queue does not stop.
     pub fn seed(&self, seed: u32) -> Result<(), RandomError> {
+        self.restart(|| self.hardware.seed(seed))
+    }
+
+    /// The same with a longer seed, or in another stream of it, or to a position, as `command` says (the register
+    /// [`SEED_COMMAND`](my_rng_abi::registers::SEED_COMMAND)). The stream is not disturbed for what the generator does not take.
+    ///
+    /// # Errors
+    /// [`RandomError::Unsupported`] for that; else as [`seed`](Self::seed).
+    pub fn command_seed(&self, command: u32, words: &[u32], stream: u64) -> Result<(), RandomError> {
+        self.hardware.check_seed_command(command)?;
+        self.restart(|| self.hardware.command_seed(command, words, stream))
+    }
+
+    fn restart(&self, restart: impl FnOnce() -> Result<(), RandomError>) -> Result<(), RandomError> {
         match &self.numbers {
-            Some(queue) => stream::restart(queue, &self.hardware, || self.hardware.seed(seed))?,
-            None => self.hardware.seed(seed)?,
+            Some(queue) => stream::restart(queue, &self.hardware, restart)?,
+            None => restart()?,
         }
         // Who waits has asked for an interrupt that will not come.
         self.bells.ring();

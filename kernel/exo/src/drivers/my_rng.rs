@@ -18,7 +18,11 @@ use exo_drivers::{
 };
 use exo_hal::{PAGE_SIZE, cpu, mm::user::frame_to_user, sync::SpinLock, time};
 use exo_logic::areas::Flags;
-use my_rng_abi::ioctl::{CLASS_NAME, FIRST_DEVICE_NAME, MAP_INFO, RAND, RAND64, SEED, WAKE};
+use my_rng_abi::ioctl::{
+    CLASS_NAME, FIRST_DEVICE_NAME, MAP_INFO, RAND, RAND64, SEED, SEED_WIDE, SEEK, WAKE, WIDE_SEED_WORDS,
+    WideSeed,
+};
+use my_rng_abi::registers::SEED_SEEK;
 
 use crate::{
     errno::{Errno, Result},
@@ -315,6 +319,15 @@ impl File for RngFile {
                 user::write(argument, &((u64::from(high) << 32) | u64::from(low))).is_ok()
             })?,
             SEED => self.device().seed(user::read(argument)?)?,
+            SEED_WIDE => {
+                let request = WideSeed::from_words(user::read::<[u32; WIDE_SEED_WORDS]>(argument)?);
+                let command = request.command().ok_or(Errno::EINVAL)?;
+                self.device().command_seed(command, &request.seed, request.stream)?;
+            }
+            SEEK => {
+                let words = user::read::<[u32; 2]>(argument)?;
+                self.device().command_seed(SEED_SEEK, &words, 0)?;
+            }
             MAP_INFO => self.map_info(argument)?,
             WAKE => self.own_if_any().ok_or(Errno::EINVAL)?.wake()?,
             _ => return Err(Errno::ENOTTY),

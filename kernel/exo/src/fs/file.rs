@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
 
-use exo_hal::{PAGE_SIZE, sync::SpinLock};
+use exo_hal::{PAGE_SIZE, mm::paging::NoMemory, sync::SpinLock};
 use exo_logic::areas::Flags;
 use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     drivers::disk::Disk,
     errno::{Errno, Result},
+    fallible,
     io_uring::Ring,
     ipc::Endpoint,
     mm::Pages,
@@ -235,21 +236,36 @@ pub struct OpenFile {
 
 impl OpenFile {
     /// Wraps a file without a name that was opened with the `O_` bits `flags`.
-    pub fn new(file: Box<dyn File>, node: Arc<Node>, flags: u32) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn new(
+        file: Box<dyn File>,
+        node: Arc<Node>,
+        flags: u32,
+    ) -> core::result::Result<Arc<Self>, NoMemory> {
         Self::at(file, Path { mount: mount::anonymous(), node }, flags, None)
     }
 
     /// Wraps a file that was found at a place.
-    pub(super) fn at(file: Box<dyn File>, path: Path, flags: u32, writing: Option<Writing>) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// ENOMEM.
+    #[inline]
+    pub(super) fn at(
+        file: Box<dyn File>,
+        path: Path,
+        flags: u32,
+        writing: Option<Writing>,
+    ) -> core::result::Result<Arc<Self>, NoMemory> {
         let Path { mount, node } = path;
         mount.note_use();
-        let flags = AtomicU32::new(flags);
-        Arc::new(Self {
+        fallible::arc_with(|| Self {
             file,
             node,
             mount,
             _writing: writing,
-            flags,
+            flags: AtomicU32::new(flags),
             offset: SpinLock::new(0),
             moving: Mutex::new(),
             owner: SpinLock::default(),
@@ -763,9 +779,12 @@ impl File for PathOnly {
 }
 
 /// Opens a file without a name that was just made. As on Linux, who has made it may both write and start it.
-pub fn open_nameless(path: &Path, pages: &Arc<Pages>, flags: u32) -> Arc<OpenFile> {
-    let file = Box::new(Regular { node: path.node.clone(), pages: pages.clone() });
-    OpenFile::at(file, path.clone(), flags, None)
+///
+/// # Errors
+/// ENOMEM.
+pub fn open_nameless(path: &Path, pages: &Arc<Pages>, flags: u32) -> Result<Arc<OpenFile>> {
+    let file = fallible::boxed(Regular { node: path.node.clone(), pages: pages.clone() })?;
+    Ok(OpenFile::at(file, path.clone(), flags, None)?)
 }
 
 /// Opens what is at a place.
@@ -778,19 +797,19 @@ pub fn open(path: &Path, flags: u32) -> Result<Arc<OpenFile>> {
         _ => None,
     };
     let file: Box<dyn File> = match &node.body {
-        _ if flags & abi::O_PATH != 0 => Box::new(PathOnly),
-        Body::File(pages) => Box::new(Regular { node: node.clone(), pages: pages.clone() }),
-        Body::Directory(_) | Body::Dynamic(_) => Box::new(Directory(path.system.holds_files())),
+        _ if flags & abi::O_PATH != 0 => fallible::boxed(PathOnly)?,
+        Body::File(pages) => fallible::boxed(Regular { node: node.clone(), pages: pages.clone() })?,
+        Body::Directory(_) | Body::Dynamic(_) => fallible::boxed(Directory(path.system.holds_files()))?,
         Body::Link(_) | Body::DynamicLink(_) | Body::DescriptorLink(_) | Body::PlaceLink(_) => {
             return Err(Errno::ELOOP);
         }
         Body::Text(_) | Body::Setting(..) => {
-            Box::new(Snapshot { node: node.clone(), text: SpinLock::default() })
+            fallible::boxed(Snapshot { node: node.clone(), text: SpinLock::default() })?
         }
         Body::Fifo(pipe) => return super::pipe::open_named(pipe, path, flags),
         Body::Device(..) if path.mount.has(abi::MS_NODEV) => return Err(Errno::EACCES),
         Body::Device(major, minor) => super::device::open(*major, *minor, node.kind(), flags)?,
         Body::Socket | Body::Other => return Err(Errno::ENXIO),
     };
-    Ok(OpenFile::at(file, path.clone(), flags & !abi::O_NOCTTY, writing))
+    Ok(OpenFile::at(file, path.clone(), flags & !abi::O_NOCTTY, writing)?)
 }

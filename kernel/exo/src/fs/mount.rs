@@ -3,7 +3,7 @@
 //! the table of mounts, so that a chain of them, however long, ends without recursion.
 
 use core::{
-    ops::Deref,
+    ops::{Deref, RangeInclusive},
     sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
@@ -76,12 +76,24 @@ impl Deref for Path {
     }
 }
 
+/// The number of a mount and a node in it that is covered: its number, so that the order is the one in which nodes were made, and its
+/// address, which no other has.
+type Place = (u64, u64, usize);
+
+fn place_of(mount: u64, node: &Arc<Node>) -> Place {
+    (mount, node.number, Arc::as_ptr(node) as usize)
+}
+
+/// All places in a mount.
+fn places_in(mount: u64) -> RangeInclusive<Place> {
+    (mount, 0, 0)..=(mount, u64::MAX, usize::MAX)
+}
+
 #[derive(Default)]
 struct Table {
     by_id: BTreeMap<u64, Arc<Mount>>,
-    /// By the number of the mount that it is in, and the address of the node that it covers. A mount on top of another covers the
-    /// other's root, so there is one for a key.
-    by_place: BTreeMap<(u64, usize), Arc<Mount>>,
+    /// By where it is. A mount on top of another covers the other's root, so there is one for a key.
+    by_place: BTreeMap<Place, Arc<Mount>>,
     last: u64,
 }
 
@@ -90,17 +102,13 @@ static TABLE: SpinLock<Table> =
 static ROOT: Once<Arc<Mount>> = Once::new();
 static ANONYMOUS: Once<Arc<Mount>> = Once::new();
 
-fn address(node: &Arc<Node>) -> usize {
-    Arc::as_ptr(node) as usize
-}
-
 impl Table {
     fn on(&self, path: &Path) -> Option<&Arc<Mount>> {
-        self.by_place.get(&(path.mount.id, address(&path.node)))
+        self.by_place.get(&place_of(path.mount.id, &path.node))
     }
 
     fn has_children(&self, mount: &Mount) -> bool {
-        self.by_place.range((mount.id, 0)..=(mount.id, usize::MAX)).next().is_some()
+        self.by_place.range(places_in(mount.id)).next().is_some()
     }
 
     fn is_attached(&self, mount: &Arc<Mount>) -> bool {
@@ -110,7 +118,7 @@ impl Table {
     /// Puts a mount at a place, which nothing is mounted on.
     fn attach(&mut self, mount: &Arc<Mount>, at: &Path) {
         self.by_id.insert(mount.id, mount.clone());
-        self.by_place.insert((at.mount.id, address(&at.node)), mount.clone());
+        self.by_place.insert(place_of(at.mount.id, &at.node), mount.clone());
         *mount.place.lock() = Some((Arc::downgrade(&at.mount), at.node.clone()));
     }
 
@@ -119,7 +127,7 @@ impl Table {
         let place = mount.place.lock().take();
         if let Some((parent, covered)) = place {
             let parent = parent.upgrade().map_or(0, |parent| parent.id);
-            self.by_place.remove(&(parent, address(&covered)));
+            self.by_place.remove(&place_of(parent, &covered));
             covered.uncover();
         }
         self.by_id.remove(&mount.id);
@@ -132,7 +140,7 @@ impl Table {
         out.push(top.clone());
         let mut next = 0;
         while let Some(id) = out.get(next).map(|mount| mount.id) {
-            out.extend(self.by_place.range((id, 0)..=(id, usize::MAX)).map(|(_, mount)| mount.clone()));
+            out.extend(self.by_place.range(places_in(id)).map(|(_, mount)| mount.clone()));
             next += 1;
         }
         Ok(out)

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    fallible,
     mm::oom,
     sched::{
         spans,
@@ -68,8 +69,8 @@ pub struct Pipe {
 
 impl Pipe {
     /// An empty pipe without ends.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self {
+    pub fn new() -> Result<Arc<Self>> {
+        fallible::arc(Self {
             content: SpinLock::new(Content::new()),
             capacity: AtomicUsize::new(CAPACITY),
             readers: AtomicUsize::new(0),
@@ -312,7 +313,7 @@ struct End {
 }
 
 impl End {
-    fn new(pipe: &Arc<Pipe>, reads: bool, writes: bool) -> Box<Self> {
+    fn new(pipe: &Arc<Pipe>, reads: bool, writes: bool) -> Result<Box<Self>> {
         if reads {
             pipe.readers.fetch_add(1, Ordering::AcqRel);
             pipe.read_openings.fetch_add(1, Ordering::AcqRel);
@@ -323,7 +324,8 @@ impl End {
             pipe.write_openings.fetch_add(1, Ordering::AcqRel);
             pipe.readable.wake_all();
         }
-        Box::new(Self { pipe: pipe.clone(), reads, writes })
+        // Without memory for it, its end takes the counts back.
+        fallible::boxed(Self { pipe: pipe.clone(), reads, writes })
     }
 }
 
@@ -396,15 +398,18 @@ impl File for End {
 }
 
 /// A new pipe: its read end and its write end. `flags` are `O_` bits of both.
-pub fn new_pair(flags: u32) -> (Arc<OpenFile>, Arc<OpenFile>) {
-    let pipe = Pipe::new();
-    let (read, write) = (End::new(&pipe, true, false), End::new(&pipe, false, true));
+///
+/// # Errors
+/// ENOMEM.
+pub fn new_pair(flags: u32) -> Result<(Arc<OpenFile>, Arc<OpenFile>)> {
+    let pipe = Pipe::new()?;
+    let (read, write) = (End::new(&pipe, true, false)?, End::new(&pipe, false, true)?);
     let node = Node::new(FileSystem::Anonymous, kind::FIFO | 0o600, Body::Fifo(pipe));
     permission::set_first_owner(&node, None);
-    (
-        OpenFile::new(read, node.clone(), abi::O_RDONLY | flags),
-        OpenFile::new(write, node, abi::O_WRONLY | flags),
-    )
+    Ok((
+        OpenFile::new(read, node.clone(), abi::O_RDONLY | flags)?,
+        OpenFile::new(write, node, abi::O_WRONLY | flags)?,
+    ))
 }
 
 /// Opens a pipe with a name: waits for the other side, as POSIX says.
@@ -421,7 +426,7 @@ pub fn open_named(pipe: &Arc<Pipe>, path: &Path, flags: u32) -> Result<Arc<OpenF
     }
     let (reads_before, writes_before) =
         (pipe.read_openings.load(Ordering::Acquire), pipe.write_openings.load(Ordering::Acquire));
-    let file = OpenFile::at(End::new(pipe, reads, writes), path.clone(), flags, None);
+    let file = OpenFile::at(End::new(pipe, reads, writes)?, path.clone(), flags, None)?;
     let waited = match (reads, writes) {
         _ if no_wait => Ok(()),
         (true, false) => wait_for(&pipe.readable, || {

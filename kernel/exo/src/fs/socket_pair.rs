@@ -8,7 +8,7 @@ mod message;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock, time};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    fallible,
     mm::{self, oom},
     sched::wait::{Ended, WaitQueue, wait_on},
     signal::{self, number},
@@ -140,14 +141,17 @@ pub mod direction {
 }
 
 /// A new pair. `flags` are `O_` bits of both.
-pub fn new_pair(kind: Kind, flags: u32) -> [Arc<OpenFile>; 2] {
-    let pair = Arc::new(Pair {
+///
+/// # Errors
+/// ENOMEM.
+pub fn new_pair(kind: Kind, flags: u32) -> Result<[Arc<OpenFile>; 2]> {
+    let pair = fallible::arc(Pair {
         kind,
         inboxes: [SpinLock::default(), SpinLock::default()],
         changed: WaitQueue::new(),
         maker: Sender::effective(),
-    });
-    [false, true].map(|is_second| {
+    })?;
+    let end = |is_second| -> Result<Arc<OpenFile>> {
         let node = Node::new(FileSystem::Anonymous, kind::SOCKET | 0o777, Body::Socket);
         permission::set_first_owner(&node, None);
         let socket = Socket {
@@ -160,8 +164,9 @@ pub fn new_pair(kind: Kind, flags: u32) -> [Arc<OpenFile>; 2] {
             pass_credentials: AtomicBool::new(false),
             kept: AtomicU64::new(0),
         };
-        OpenFile::new(Box::new(socket), node, linux_raw_sys::general::O_RDWR | flags)
-    })
+        Ok(OpenFile::new(fallible::boxed(socket)?, node, linux_raw_sys::general::O_RDWR | flags)?)
+    };
+    Ok([end(false)?, end(true)?])
 }
 
 impl Socket {

@@ -11,6 +11,7 @@ use exo_hal::{PAGE_SIZE, sync::SpinLock};
 use super::{file::OpenFile, locks::Owner};
 use crate::{
     errno::{Errno, Result},
+    fallible,
     mm::oom,
     sched::spans,
     task::{current, limits::index},
@@ -31,7 +32,7 @@ fn grow(entries: &mut Vec<Option<Entry>>, fd: usize) -> Result<()> {
     if !oom::has_room(bytes.div_ceil(PAGE_SIZE)) {
         return Err(Errno::ENOMEM);
     }
-    entries.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+    fallible::reserve(entries, more)?;
     entries.resize(fd + 1, None);
     Ok(())
 }

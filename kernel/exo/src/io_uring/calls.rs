@@ -138,7 +138,7 @@ pub fn setup(entries: u32, at: usize) -> Result {
     let ring = Ring::new(layout, settings)?;
     user::write(at, &params)?;
     let node = Node::new(FileSystem::Anonymous, 0o600, Body::Other);
-    let file = OpenFile::new(RingFile::boxed(ring.clone()), node, O_RDWR);
+    let file = OpenFile::new(RingFile::boxed(ring.clone()), node, O_RDWR)?;
     if ring.is_polled() {
         ring.start_worker()?;
     }

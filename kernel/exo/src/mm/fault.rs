@@ -53,10 +53,13 @@ impl AddressSpace {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let page = address & !(PAGE_SIZE - 1);
-        if inner.areas.find(page).is_none() {
-            inner.grow_stack(page)?;
-        }
-        let Some(area) = inner.areas.find(page) else { return Err(Unresolved::NotMapped) };
+        let area = match inner.areas.find(page) {
+            Some(area) => area.clone(),
+            None => {
+                inner.grow_stack(page)?;
+                inner.areas.find(page).ok_or(Unresolved::NotMapped)?.clone()
+            }
+        };
         let needed = match (write, execute) {
             (true, _) => Flags::WRITE,
             (_, true) => Flags::EXECUTE,
@@ -68,7 +71,6 @@ impl AddressSpace {
             return Err(Unresolved::NotAllowed);
         }
         let allowed = access(area.flags);
-        let area = area.clone();
         match inner.table.get(page) {
             None => inner.first_touch(&area, page, write, allowed),
             Some(found) if write && !found.writable => inner.make_writable(&area, page, found, allowed),

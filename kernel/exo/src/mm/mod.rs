@@ -32,6 +32,7 @@ use exo_logic::areas::{self, Area, Areas, Flags};
 
 use crate::{
     errno::{Errno, Result},
+    fallible,
     sched::{mutex::Mutex, spans},
     task::current,
 };
@@ -86,9 +87,7 @@ pub fn list<T>(count: usize) -> Result<Vec<T>> {
     if frames > 0 && !frame::available(frames.saturating_add(LEFT_FOR_FAULTS)) {
         return Err(Errno::ENOMEM);
     }
-    let mut list = Vec::new();
-    list.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-    Ok(list)
+    crate::fallible::list(count)
 }
 
 impl areas::Backing for Backing {
@@ -188,12 +187,12 @@ impl AddressSpace {
             lock_future: false,
             moves: 0,
         };
-        let this = Arc::new(Self {
+        let this = fallible::arc(Self {
             handle,
             number: spaces::next_number(),
             inner: SpinLock::new(inner),
             changes: Mutex::new(),
-        });
+        })?;
         spaces::add(&this)?;
         Ok(this)
     }

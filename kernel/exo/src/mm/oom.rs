@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::sync::{Arc, Weak};
 
-use exo_hal::{PAGE_SIZE, cpu, log, mm::frame, sync::SpinLock, time};
+use exo_hal::{PAGE_SIZE, cpu, log, mm::frame, sync::SpinLock, thread, time};
 
 use crate::{
     errno::{Errno, Result},
@@ -154,6 +154,10 @@ pub fn relieve() {
     let task = current();
     task.work.fetch_and(!work::OUT_OF_MEMORY, Ordering::AcqRel);
     if task.is_killed() || frame::available(frame::SPARE) {
+        return;
+    }
+    // Nobody has to end for what nobody uses.
+    if thread::release_stacks() > 0 && frame::available(frame::SPARE) {
         return;
     }
     match end_largest() {

@@ -47,7 +47,7 @@ pub(super) fn pipe2(to: usize, flags: u32) -> Result {
         return Err(Errno::EINVAL);
     }
     let close_on_exec = flags & abi::O_CLOEXEC != 0;
-    let (read, write) = pipes::new_pair(flags & (abi::O_NONBLOCK | abi::O_DIRECT));
+    let (read, write) = pipes::new_pair(flags & (abi::O_NONBLOCK | abi::O_DIRECT))?;
     give_two([read, write], close_on_exec, to)
 }
 

@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) fn create() -> Result {
     let files = current().files.arc();
-    files.add(ipc::create(), false, 0)
+    files.add(ipc::create()?, false, 0)
 }
 
 fn with<R>(fd: u64, with: impl FnOnce(&Endpoint) -> Result<R>) -> Result<R> {

@@ -12,6 +12,7 @@ use linux_raw_sys::general as abi;
 
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{file::MapWish, node::Body},
     mm::{AddressSpace, Backing, MappedFile, Pages, Sharing, map::Place, oom, page_up},
     sched::spans,
@@ -64,7 +65,7 @@ fn backing(
     offset: u64,
 ) -> Result<(Backing, Option<Arc<Pages>>)> {
     let kind = flags & abi::MAP_TYPE;
-    let new = || Arc::new(Pages::new(length as u64));
+    let new = || fallible::arc(Pages::new(length as u64));
     let shared = kind != abi::MAP_PRIVATE;
     area.set(Flags::SHARED, shared);
     *area |= MAY_ALL;
@@ -76,8 +77,8 @@ fn backing(
             // None are set aside.
             return Err(Errno::ENOMEM);
         }
-        let shared_zeros = || Backing::File { pages: new(), offset: 0, shared, file: None };
-        return Ok((if shared { shared_zeros() } else { Backing::Anonymous }, None));
+        let shared_zeros = || new().map(|pages| Backing::File { pages, offset: 0, shared, file: None });
+        return Ok((if shared { shared_zeros()? } else { Backing::Anonymous }, None));
     }
     let file = current().files.get(fd)?;
     if file.is_path_only() {
@@ -124,7 +125,7 @@ fn backing(
             let file = Some(Arc::new(file.path()) as Arc<dyn MappedFile>);
             Backing::File { pages, offset: opened.mapped_from(offset), shared, file }
         }
-        None if shared => Backing::File { pages: new(), offset: 0, shared, file: None },
+        None if shared => Backing::File { pages: new()?, offset: 0, shared, file: None },
         None => Backing::Anonymous,
     };
     Ok((backing, sealable))

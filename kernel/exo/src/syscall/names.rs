@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{
         directory::{MustBeDirectory, Rename},
         node::{Body, Node, kind},
@@ -74,7 +75,7 @@ pub(super) fn mknodat(directory: i32, path: usize, mode: u32, device: u64) -> Re
             return give_name(&parent, &name, &Node::file(parent.superblock.clone(), masked(mode)));
         }
         kind @ (kind::CHARACTER | kind::BLOCK) => (kind, Body::Device(major, minor)),
-        kind::FIFO => (kind::FIFO, Body::Fifo(Pipe::new())),
+        kind::FIFO => (kind::FIFO, Body::Fifo(Pipe::new()?)),
         kind::SOCKET => (kind::SOCKET, Body::Socket),
         _ => return Err(Errno::EINVAL),
     };
@@ -317,7 +318,7 @@ pub(super) fn getdents64(fd: i32, to: usize, size: usize) -> Result {
         return Err(Errno::ENOENT);
     }
     let size = size.min(64 * 1024);
-    let mut out = Vec::new();
+    let mut out: Vec<u8> = fallible::list(size)?;
     let mut too_small = false;
     file.read_entries(|name, kind, inode, position| {
         let length = (HEADER + name.len() + 1).next_multiple_of(8);

@@ -51,7 +51,7 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
     // It never has a name.
     node.change(|meta| meta.links = 0);
     let path = Path { mount: mount::anonymous(), node };
-    let opened = file::open_nameless(&path, &pages, abi::O_RDWR | super::open::LARGE_FILE);
+    let opened = file::open_nameless(&path, &pages, abi::O_RDWR | super::open::LARGE_FILE)?;
     current().files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }
 

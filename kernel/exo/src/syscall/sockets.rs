@@ -55,7 +55,7 @@ pub(super) fn socketpair(domain: u32, kind: u32, protocol: u32, to: usize) -> Re
         net::SOCK_SEQPACKET => Kind::Packets,
         _ => return Err(Errno::ESOCKTNOSUPPORT),
     };
-    give_two(socket_pair::new_pair(kind, flags & abi::O_NONBLOCK), flags & abi::O_CLOEXEC != 0, to)
+    give_two(socket_pair::new_pair(kind, flags & abi::O_NONBLOCK)?, flags & abi::O_CLOEXEC != 0, to)
 }
 
 /// The socket behind a descriptor, and whether it must not wait.

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     drivers::procmon,
     errno::{Errno, Result},
+    fallible,
     fs::Files,
     mm::oom::{make_room, with_room},
     sched::{
@@ -147,7 +148,8 @@ fn attempt(request: &Request, regs: &Regs) -> Result {
     let process =
         if has(flags, abi::CLONE_THREAD) { parent.process.clone() } else { new_process(request, tid)? };
     let table = parent.files.arc();
-    let files = if has(flags, abi::CLONE_FILES) { table } else { Arc::new(table.duplicate(usize::MAX)?) };
+    let files =
+        if has(flags, abi::CLONE_FILES) { table } else { fallible::arc(table.duplicate(usize::MAX)?)? };
     let task = Task::new(Seed {
         tid,
         process: process.clone(),
@@ -180,8 +182,21 @@ fn attempt(request: &Request, regs: &Regs) -> Result {
     if has(flags, abi::CLONE_CHILD_SETTID) {
         process.memory.lock().clone().write_u32(request.child_tid, tid)?;
     }
-    let completion = has(flags, abi::CLONE_VFORK).then(|| Arc::new(Completion::default()));
+    let completion = match has(flags, abi::CLONE_VFORK) {
+        true => Some(fallible::arc(Completion::default())?),
+        false => None,
+    };
+    let parent_process = if has(flags, abi::CLONE_PARENT) {
+        parent.process.parent.lock().upgrade().ok_or(Errno::EINVAL)?
+    } else {
+        parent.process.clone()
+    };
     *task.vfork.lock() = completion.clone();
+    // From here on nothing fails.
+    if !has(flags, abi::CLONE_THREAD) {
+        fallible::reserve(&mut parent_process.children.lock(), 1)?;
+    }
+    fallible::reserve(&mut process.threads.lock(), 1)?;
     stop::add_thread(&process, &task);
     table::add_task(&task);
     if has(flags, abi::CLONE_THREAD) {
@@ -190,14 +205,11 @@ fn attempt(request: &Request, regs: &Regs) -> Result {
             super::exit::tell_to_exit(&task, parent.exit_status.load(Ordering::Relaxed));
         }
     } else {
-        let parent_process = if has(flags, abi::CLONE_PARENT) {
-            let thread = parent.process.parent_thread.load(Ordering::Relaxed);
-            process.parent_thread.store(thread, Ordering::Relaxed);
-            parent.process.parent.lock().upgrade().ok_or(Errno::EINVAL)?
-        } else {
-            process.parent_thread.store(parent.tid(), Ordering::Relaxed);
-            parent.process.clone()
+        let parent_thread = match has(flags, abi::CLONE_PARENT) {
+            true => parent.process.parent_thread.load(Ordering::Relaxed),
+            false => parent.tid(),
         };
+        process.parent_thread.store(parent_thread, Ordering::Relaxed);
         *process.parent.lock() = Arc::downgrade(&parent_process);
         parent_process.children.lock().push(process.clone());
         table::add_process(&process);
@@ -220,7 +232,8 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         true => memory,
         false => memory.fork()?,
     };
-    let fs = if has(flags, abi::CLONE_FS) { parent.fs.clone() } else { Arc::new(parent.fs.duplicate()) };
+    let fs =
+        if has(flags, abi::CLONE_FS) { parent.fs.clone() } else { fallible::arc(parent.fs.duplicate())? };
     // A sibling reports its end as its sibling does: nobody chooses a signal for a process that is not its own parent.
     let exit_signal = if has(flags, abi::CLONE_PARENT) {
         parent.exit_signal.load(Ordering::Relaxed)
@@ -230,12 +243,12 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
     let actions = if has(flags, abi::CLONE_SIGHAND) {
         parent.actions()
     } else {
-        Arc::new(parent.actions().duplicate())
+        fallible::arc(parent.actions().duplicate())?
     };
     if flags & CLEAR_SIGHAND != 0 {
         actions.reset_handlers();
     }
-    Ok(Arc::new(Process {
+    fallible::arc(Process {
         pid,
         started: time::now_ns(),
         parent: SpinLock::new(Arc::downgrade(parent)),
@@ -274,5 +287,5 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         first_name: SpinLock::new(None),
         strings: SpinLock::new(*parent.strings.lock()),
         oom_adjust: AtomicI32::new(parent.oom_adjust.load(Ordering::Relaxed)),
-    }))
+    })
 }

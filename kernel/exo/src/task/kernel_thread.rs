@@ -14,6 +14,7 @@ use exo_hal::{mm::frame, sync::SpinLock, trap::Regs};
 use super::{Credentials, Name, Process, Seed, Task, current};
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::Files,
     init,
     sched::{
@@ -55,7 +56,7 @@ pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: M
         schedule: Schedule::new(Policy::DEFAULT, 0),
     })?;
     *task.main.lock() = Some(main);
-    RUNNING.lock().push(task.clone());
+    fallible::push(&mut RUNNING.lock(), task.clone())?;
     sched::start(task.clone());
     Ok(task)
 }

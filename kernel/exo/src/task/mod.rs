@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize
 
 use alloc::sync::{Arc, Weak};
 
-use exo_hal::{sync::SpinLock, thread, thread::Thread, time, trap::Regs};
+use exo_hal::{mm::heap, sync::SpinLock, thread, thread::Thread, time, trap::Regs};
 
 use crate::{
     drivers::procmon,
@@ -130,6 +130,8 @@ pub struct Task {
     pub awaiting: AtomicUsize,
     /// What a kernel thread does, until it has begun.
     pub main: SpinLock<Option<kernel_thread::Main>>,
+    /// Which of its next allocations that may fail does: see [`fallible::fail_nth`](crate::fallible::fail_nth).
+    pub fail_nth: AtomicU32,
     /// A message of an IPC endpoint that is on its way to the task.
     pub ipc: SpinLock<Option<crate::ipc::Message>>,
 }
@@ -180,6 +182,7 @@ impl Task {
     /// Makes a thread; it is not in any list and does not run yet.
     pub fn new(seed: Seed<'_>) -> Result<Arc<Self>> {
         let thread = Thread::new(seed.regs)?;
+        heap::room_for_arc::<Self>()?;
         Ok(Self::build(seed, thread, false))
     }
 
@@ -234,6 +237,7 @@ impl Task {
             exit_status: AtomicU32::new(0),
             awaiting: AtomicUsize::new(0),
             main: SpinLock::new(None),
+            fail_nth: AtomicU32::new(0),
             ipc: SpinLock::new(None),
         })
     }

@@ -19,6 +19,7 @@ use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use x86_64::registers::control::{Cr0, Cr0Flags};
 
 use super::cpuid;
+use crate::mm::{heap, paging::NoMemory};
 
 /// Turns in a row with floating point after which a thread's state is loaded without waiting for a trap.
 pub(crate) const EAGER_AFTER: u8 = 5;
@@ -129,15 +130,16 @@ unsafe fn fxrstor(area: *const u8) {
 
 impl State {
     /// The state in which a program starts.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> Result<Self, NoMemory> {
+        heap::may_have(state_size())?;
         // SAFETY: the layout is not empty.
         let area = unsafe { alloc_zeroed(layout()) };
         if area.is_null() {
-            alloc::alloc::handle_alloc_error(layout());
+            return Err(NoMemory);
         }
         let state = Self { area };
         state.reset();
-        state
+        Ok(state)
     }
 
     /// Back to the state in which a program starts.

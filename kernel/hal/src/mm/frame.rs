@@ -7,20 +7,22 @@
 
 use core::{
     ptr, slice,
-    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use exo_logic::{
-    buddy::{Buddy, Link},
+    buddy::{Buddy, Link, MAX_ORDER},
     frame_count::FrameCount,
+    slabs::Slab,
 };
 
-use super::direct;
+use super::{direct, heap};
 use crate::{
     PAGE_SIZE,
     boot::{BootInfo, Region, spin_once::Once},
     cpu::percpu,
     dev::acpi::NodeMemory,
+    hooks,
     sync::SpinLock,
 };
 
@@ -35,6 +37,12 @@ static TOTAL: AtomicUsize = AtomicUsize::new(0);
 /// Free frames in the buddy allocator, readable without its lock. Those in the CPUs' stocks count as used.
 static FREE: AtomicUsize = AtomicUsize::new(0);
 static RESERVE: AtomicUsize = AtomicUsize::new(0);
+/// Why allocations that may fail have to look closer, so that they look at one byte while there is no reason.
+static WATCHED: AtomicU8 = AtomicU8::new(0);
+/// Free memory is down to the reserve.
+const SHORT: u8 = 1;
+/// A test has allocations fail.
+const FAILING: u8 = 2;
 
 /// Frames a CPU keeps for itself, and how many move at once to or from the common pool.
 const STOCK: usize = 64;
@@ -96,8 +104,8 @@ pub(super) fn init(boot: &BootInfo, kernel_end: u64) {
     let memory_end =
         boot.regions.iter().filter(|r| r.kind == Region::USABLE).map(|r| r.start + r.size).max().unwrap_or(0);
     let frames = (memory_end / PAGE_SIZE as u64) as usize;
-    let table_size =
-        (frames * (size_of::<Link>() + size_of::<FrameCount>()) + 64).next_multiple_of(PAGE_SIZE) as u64;
+    let table_size = (frames * (size_of::<Link>() + size_of::<FrameCount>() + size_of::<Slab>()) + 64)
+        .next_multiple_of(PAGE_SIZE) as u64;
     let taken = taken(boot, kernel_end);
     let mut table = 0;
     usable(boot, LOW_END, BOOT_MAPPED, &taken, |start, end| {
@@ -108,13 +116,19 @@ pub(super) fn init(boot: &BootInfo, kernel_end: u64) {
     assert!(table != 0, "no room for the table of {frames} page frames");
     TABLE.set((table, table + table_size));
     // SAFETY: usable memory that nothing else has, mapped by the boot tables and by the direct map later on; zero bytes
-    // are valid for both types.
-    let (links, counts) = unsafe {
+    // are valid for all three types, of which those with the larger alignment come first.
+    let (links, counts, slabs) = unsafe {
         ptr::write_bytes(direct(table), 0, table_size as usize);
-        let links = direct(table).cast::<Link>();
-        let counts = links.add(frames).cast::<FrameCount>();
-        (slice::from_raw_parts_mut(links, frames), slice::from_raw_parts(counts, frames))
+        let counts = direct(table).cast::<FrameCount>();
+        let slabs = counts.add(frames).cast::<Slab>();
+        let links = slabs.add(frames).cast::<Link>();
+        (
+            slice::from_raw_parts_mut(links, frames),
+            slice::from_raw_parts(counts, frames),
+            slice::from_raw_parts_mut(slabs, frames),
+        )
     };
+    heap::init(slabs);
     COUNTS.set(counts);
     *BUDDY.lock() = Some(Buddy::new(links));
     add(boot, LOW_END, BOOT_MAPPED);
@@ -129,10 +143,10 @@ fn add(boot: &BootInfo, low: u64, high: u64) {
         buddy.add((start / PAGE_SIZE as u64) as u32, (end / PAGE_SIZE as u64) as u32);
     });
     let free = buddy.free_frames();
-    FREE.store(free, Ordering::Relaxed);
     TOTAL.store(free, Ordering::Relaxed);
     // 1/16 of the memory, 2 to 16 MiB.
     RESERVE.store((free / 16).clamp(512, 4096), Ordering::Relaxed);
+    note_free(free);
 }
 
 /// Adds what only the direct map reaches.
@@ -151,7 +165,7 @@ pub(crate) fn release_initrd(boot: &'static BootInfo) {
             buddy.add(frames.start, frames.end);
             TOTAL.fetch_add(frames.len(), Ordering::Relaxed);
         });
-        FREE.store(buddy.free_frames(), Ordering::Relaxed);
+        note_free(buddy.free_frames());
     }
 }
 
@@ -174,6 +188,42 @@ pub fn totals() -> (usize, usize) {
     (TOTAL.load(Ordering::Relaxed), FREE.load(Ordering::Relaxed))
 }
 
+/// Free frames have become so many. Called with the allocator locked.
+fn note_free(free: usize) {
+    FREE.store(free, Ordering::Relaxed);
+    let is_short = free <= RESERVE.load(Ordering::Relaxed);
+    if is_short == (WATCHED.load(Ordering::Relaxed) & SHORT != 0) {
+        return;
+    }
+    if is_short {
+        WATCHED.fetch_or(SHORT, Ordering::Relaxed);
+    } else {
+        WATCHED.fetch_and(!SHORT, Ordering::Relaxed);
+    }
+}
+
+/// Whether an allocation that may fail has to look closer.
+#[inline]
+pub(super) fn is_watched() -> bool {
+    WATCHED.load(Ordering::Relaxed) != 0
+}
+
+/// From now on the kernel is asked at each allocation that may fail whether it does: a test of what comes of it.
+pub fn let_allocations_fail() {
+    WATCHED.fetch_or(FAILING, Ordering::Relaxed);
+}
+
+/// Whether an allocation that may fail has to because a test wants it.
+#[inline]
+pub(super) fn refuses() -> bool {
+    is_watched() && is_nth()
+}
+
+#[cold]
+fn is_nth() -> bool {
+    WATCHED.load(Ordering::Relaxed) & FAILING != 0 && hooks::exo_refuses_allocation()
+}
+
 /// So many frames, beyond which [`available`] is surely true again for the next page fault.
 pub const SPARE: usize = 2 * BATCH;
 
@@ -188,13 +238,18 @@ pub fn available(frames: usize) -> bool {
     FREE.load(Ordering::Relaxed) > RESERVE.load(Ordering::Relaxed).saturating_add(frames)
 }
 
+/// Whether less than half of the reserve is used.
+pub(super) fn is_half_of_reserve_left() -> bool {
+    FREE.load(Ordering::Relaxed) > RESERVE.load(Ordering::Relaxed) / 2
+}
+
 /// `2^order` frames in a row for the kernel, from the reserve if need be and from NUMA node `node` if it has them: the first
 /// one's number.
 pub(crate) fn allocate_kernel(order: usize, node: usize) -> Option<u32> {
     let mut buddy = BUDDY.lock();
     let buddy = buddy.as_mut()?;
     let frame = buddy.allocate(order, node);
-    FREE.store(buddy.free_frames(), Ordering::Relaxed);
+    note_free(buddy.free_frames());
     frame
 }
 
@@ -202,7 +257,7 @@ pub(crate) fn allocate_kernel(order: usize, node: usize) -> Option<u32> {
 pub(crate) fn free_kernel(frame: u32, order: usize) {
     if let Some(buddy) = BUDDY.lock().as_mut() {
         buddy.free(frame, order);
-        FREE.store(buddy.free_frames(), Ordering::Relaxed);
+        note_free(buddy.free_frames());
     }
 }
 
@@ -225,8 +280,29 @@ fn may_use_reserve() -> bool {
     allowed && FREE.load(Ordering::Relaxed) > RESERVE.load(Ordering::Relaxed) / 4 + BATCH
 }
 
+/// `pages` frames in a row for the kernel's heap, the first at a multiple of `2^order`, which is no fewer: its number.
+pub(super) fn allocate_pages(pages: usize, order: usize) -> Option<u32> {
+    if order > MAX_ORDER {
+        return None;
+    }
+    let mut buddy = BUDDY.lock();
+    let buddy = buddy.as_mut()?;
+    let first = buddy.allocate(order, percpu::node())?;
+    buddy.add(first + pages as u32, first + (1 << order));
+    note_free(buddy.free_frames());
+    Some(first)
+}
+
+/// Gives back what [`allocate_pages`] gave.
+pub(super) fn free_pages(first: u32, pages: usize) {
+    if let Some(buddy) = BUDDY.lock().as_mut() {
+        buddy.add(first, first + pages as u32);
+        note_free(buddy.free_frames());
+    }
+}
+
 #[inline]
-fn take_single(reserve: bool) -> Option<u32> {
+pub(super) fn take_single(reserve: bool) -> Option<u32> {
     // SAFETY: this CPU's own stock; interrupts are off and `refill` does not come back here.
     let magazine = unsafe { &mut *(*percpu::area()).magazine.get() };
     if magazine.count == 0 {
@@ -249,11 +325,11 @@ fn refill(magazine: &mut Magazine) {
         magazine.frames[magazine.count] = frame;
         magazine.count += 1;
     }
-    FREE.store(buddy.free_frames(), Ordering::Relaxed);
+    note_free(buddy.free_frames());
 }
 
 #[inline]
-fn give_single(frame: u32) {
+pub(super) fn give_single(frame: u32) {
     // SAFETY: as in `take_single`.
     let magazine = unsafe { &mut *(*percpu::area()).magazine.get() };
     if magazine.count == STOCK {
@@ -271,7 +347,7 @@ fn drain(magazine: &mut Magazine) {
         magazine.count -= 1;
         buddy.free(magazine.frames[magazine.count], 0);
     }
-    FREE.store(buddy.free_frames(), Ordering::Relaxed);
+    note_free(buddy.free_frames());
 }
 
 #[inline]
@@ -309,6 +385,9 @@ impl Frame {
 
     #[inline]
     fn take(reserve: bool) -> Option<Self> {
+        if refuses() {
+            return None;
+        }
         let frame = take_single(reserve)?;
         count(frame).begin();
         Some(Self(frame))

@@ -1,72 +1,96 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's heap: talc for all sizes, and a stock of small blocks for each CPU in front of it, which serves most
-//! requests without a lock.
+//! The kernel's heap: blocks of up to 2 KiB from slabs of one page ([`exo_logic::slabs`]), larger ones as whole pages, and a stock of
+//! blocks for each CPU in front, which serves most requests without a lock. A page without a block in use goes back to the frame
+//! allocator.
+//!
+//! Rust's collections have no way to say that there is no memory but `try_reserve`, and `Arc` has none. [`try_arc`], [`try_box`] and
+//! [`try_list`] first see to it that this CPU's stock has the block, so that the allocation inside cannot fail.
 
 use core::{
     alloc::{GlobalAlloc, Layout},
-    ptr::{self, NonNull},
+    ptr,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use talc::{OomHandler, Span, Talc};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use exo_logic::slabs::{self, Block, CLASSES, STEP, Slab, Slabs};
 
-use super::{direct, frame};
-use crate::{PAGE_SIZE, cpu::percpu, sync::SpinLock};
+use super::{direct, frame, paging::NoMemory};
+use crate::{PAGE_SIZE, cpu::percpu, hooks, sync::SpinLock};
 
-/// The heap grows by this many frames at a time (2^8: 1 MiB), or by what one request needs.
-const GROW_ORDER: usize = 8;
+/// Bytes of blocks of one class that a CPU keeps, within these numbers of blocks.
+const KEEP_BYTES: usize = 16 << 10;
+const KEEP_AT_LEAST: usize = 8;
+const KEEP_AT_MOST: usize = 64;
 
-/// Small blocks come in multiples of this many bytes ...
-const STEP: usize = 64;
-/// ... in so many sizes ...
-const CLASSES: usize = 16;
-/// ... of which a CPU keeps at most so many each.
-const KEEP: usize = 64;
+static HEAP_FRAMES: AtomicUsize = AtomicUsize::new(0);
+static SLABS: SpinLock<Option<Slabs<'static>>> = SpinLock::new(None);
 
-static HEAP_BYTES: AtomicUsize = AtomicUsize::new(0);
-
-struct Grow;
-
-impl OomHandler for Grow {
-    fn handle_oom(talc: &mut Talc<Self>, layout: Layout) -> Result<(), ()> {
-        // Talc's own bookkeeping needs some of the new memory as well.
-        let needed = layout.size().checked_add(layout.align()).ok_or(())?.div_ceil(PAGE_SIZE) + 1;
-        let order = (needed.next_power_of_two().ilog2() as usize).max(GROW_ORDER);
-        let smallest = needed.next_power_of_two().ilog2() as usize;
-        for order in (smallest..=order).rev() {
-            let Some(first) = (order <= exo_logic::buddy::MAX_ORDER)
-                .then(|| frame::allocate_kernel(order, percpu::node()))
-                .flatten()
-            else {
-                continue;
-            };
-            let bytes = PAGE_SIZE << order;
-            HEAP_BYTES.fetch_add(bytes, Ordering::Relaxed);
-            let base = direct(u64::from(first) * PAGE_SIZE as u64);
-            // SAFETY: frames fresh from the allocator, given to the heap for ever.
-            unsafe { talc.claim(Span::from_base_size(base, bytes)) }?;
-            return Ok(());
-        }
-        Err(())
-    }
+/// Takes over the table of slabs, one entry for each frame.
+pub(super) fn init(table: &'static mut [Slab]) {
+    *SLABS.lock() = Some(Slabs::new(table));
 }
 
-static TALC: SpinLock<Talc<Grow>> = SpinLock::new(Talc::new(Grow));
-
-/// Bytes that the heap has taken from the frame allocator.
+/// Bytes that the heap has from the frame allocator.
 pub fn heap_bytes() -> usize {
-    HEAP_BYTES.load(Ordering::Relaxed)
+    HEAP_FRAMES.load(Ordering::Relaxed) * PAGE_SIZE
 }
 
-/// A CPU's stock: for each size a list through the first word of the free blocks.
-pub(crate) struct Caches {
-    heads: [*mut u8; CLASSES],
-    counts: [usize; CLASSES],
+/// A CPU's free blocks of one class: a list through the first word of each.
+#[derive(Clone, Copy)]
+struct Stock {
+    head: *mut u8,
+    /// How many more it takes.
+    room: usize,
 }
+
+/// A CPU's stock.
+pub(crate) struct Caches([Stock; CLASSES]);
 
 impl Caches {
     pub(crate) const fn new() -> Self {
-        Self { heads: [ptr::null_mut(); CLASSES], counts: [0; CLASSES] }
+        let mut stocks = [Stock { head: ptr::null_mut(), room: 0 }; CLASSES];
+        let mut class = 0;
+        while class < CLASSES {
+            stocks[class].room = keep(class);
+            class += 1;
+        }
+        Self(stocks)
+    }
+}
+
+impl Stock {
+    #[inline]
+    fn pop(&mut self) -> *mut u8 {
+        let block = self.head;
+        if !block.is_null() {
+            // SAFETY: a free block's first word is the list's next.
+            self.head = unsafe { block.cast::<*mut u8>().read() };
+            self.room += 1;
+        }
+        block
+    }
+
+    /// # Safety
+    /// `block` is a block of the class that nobody uses, and there is room.
+    #[inline]
+    unsafe fn push(&mut self, block: *mut u8) {
+        // SAFETY: the caller gives the block, which is at least a word long.
+        unsafe { block.cast::<*mut u8>().write(self.head) };
+        self.head = block;
+        self.room -= 1;
+    }
+}
+
+/// Blocks of a class that a CPU keeps.
+const fn keep(class: usize) -> usize {
+    let fit = KEEP_BYTES / slabs::block_size(class);
+    if fit < KEEP_AT_LEAST {
+        KEEP_AT_LEAST
+    } else if fit > KEEP_AT_MOST {
+        KEEP_AT_MOST
+    } else {
+        fit
     }
 }
 
@@ -75,69 +99,290 @@ struct Heap;
 #[global_allocator]
 static HEAP: Heap = Heap;
 
-/// The class of blocks that `layout` gets, and the layout that talc sees for it.
+/// The class of a small layout, as nearly all are: the paths for it are inlined.
 #[inline]
-fn class_of(layout: Layout) -> Option<(usize, Layout)> {
-    let size = layout.size();
-    if size == 0 || size > STEP * CLASSES || layout.align() > 16 {
-        return None;
-    }
-    let class = (size - 1) / STEP;
-    // SAFETY: the size is at most 1024 and 16 is a power of two.
-    Some((class, unsafe { Layout::from_size_align_unchecked((class + 1) * STEP, 16) }))
+fn small_class_of(layout: Layout) -> Option<usize> {
+    if layout.align() > STEP { None } else { slabs::small_class_of(layout.size()) }
 }
 
-// SAFETY: blocks come from talc, which hands out memory that meets the layout; a block in a stock has one owner, the CPU,
-// and is handed out only for layouts of the same class.
+#[inline]
+fn class_of(layout: Layout) -> Option<usize> {
+    if layout.align() > STEP { None } else { slabs::class_of(layout.size()) }
+}
+
+/// This CPU's stock of a class.
+#[inline]
+fn stock(class: usize) -> *mut Stock {
+    // SAFETY: this CPU's own area.
+    unsafe { &raw mut (*(*percpu::area()).caches.get()).0[class] }
+}
+
+// SAFETY: a block has one owner at a time: the slabs' table, a CPU's stock, or who asked for it. Blocks of a class are as large as the
+// layouts that the class is for, and aligned to 64; whole pages are aligned to at least their size, rounded up to a power of two.
 unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: this CPU's own area; interrupts are off, and nothing below allocates while it is borrowed.
-        let area = unsafe { &mut *percpu::area() };
-        area.allocations += 1;
-        let Some((class, full)) = class_of(layout) else { return slow_alloc(layout) };
-        let caches = area.caches.get_mut();
-        let block = caches.heads[class];
-        if block.is_null() {
-            return slow_alloc(full);
-        }
-        // SAFETY: a free block's first word is the list's next.
-        caches.heads[class] = unsafe { block.cast::<*mut u8>().read() };
-        caches.counts[class] -= 1;
-        block
+        // SAFETY: this CPU's own area; interrupts are off.
+        unsafe { (*percpu::area()).allocations += 1 };
+        let Some(class) = small_class_of(layout) else { return allocate_large(layout) };
+        // SAFETY: this CPU's own stock.
+        let block = unsafe { (*stock(class)).pop() };
+        if block.is_null() { allocate_slow(class) } else { block }
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        let Some((class, full)) = class_of(layout) else {
+        let Some(class) = small_class_of(layout) else {
             // SAFETY: the caller vouches for block and layout.
-            return unsafe { slow_dealloc(block, layout) };
+            return unsafe { free_large(block, layout) };
         };
-        // SAFETY: as in `alloc`.
-        let caches = unsafe { (*percpu::area()).caches.get_mut() };
-        if caches.counts[class] >= KEEP {
-            // SAFETY: allocated with the class's full layout.
-            return unsafe { slow_dealloc(block, full) };
+        // SAFETY: a block of this class, which is free now.
+        unsafe { free_block(block, class) };
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller vouches that the size, rounded up to the alignment, does not overflow.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        let same = match (class_of(layout), class_of(new)) {
+            (Some(old), Some(new)) => old == new,
+            (None, None) => pages_of(layout) == pages_of(new),
+            _ => false,
+        };
+        if same {
+            return block;
         }
-        // SAFETY: the block is free now and at least a word long.
-        unsafe { block.cast::<*mut u8>().write(caches.heads[class]) };
-        caches.heads[class] = block;
-        caches.counts[class] += 1;
+        // SAFETY: two different blocks, each as long as its layout says; the old one is given back with its own.
+        unsafe {
+            let to = self.alloc(new);
+            if !to.is_null() {
+                ptr::copy_nonoverlapping(block, to, layout.size().min(size));
+                self.dealloc(block, layout);
+            }
+            to
+        }
+    }
+}
+
+#[inline]
+fn address_of(block: Block, class: usize) -> *mut u8 {
+    direct(u64::from(block.frame) * PAGE_SIZE as u64).wrapping_add(block.index * slabs::block_size(class))
+}
+
+#[inline]
+fn frame_of(address: *mut u8) -> u32 {
+    ((address as u64 - crate::DIRECT_MAP) / PAGE_SIZE as u64) as u32
+}
+
+/// # Safety
+/// `block` is a block of the class that nobody uses.
+#[inline]
+unsafe fn free_block(block: *mut u8, class: usize) {
+    // SAFETY: this CPU's own stock; the caller vouches for the block.
+    unsafe {
+        if (*stock(class)).room == 0 {
+            drain(class);
+        }
+        (*stock(class)).push(block);
     }
 }
 
 #[cold]
-fn slow_alloc(layout: Layout) -> *mut u8 {
-    // SAFETY: the layout is not of size zero: GlobalAlloc's contract.
-    unsafe { TALC.lock().malloc(layout).map_or(ptr::null_mut(), NonNull::as_ptr) }
+fn allocate_slow(class: usize) -> *mut u8 {
+    refill(class);
+    // SAFETY: as in `alloc`.
+    unsafe { (*stock(class)).pop() }
+}
+
+/// Fills this CPU's stock of a class, which is empty, up to the half, or as far as memory goes. Whether it has a block then.
+#[cold]
+fn refill(class: usize) -> bool {
+    // SAFETY: this CPU's own stock, which nothing below uses.
+    let stock = unsafe { &mut *stock(class) };
+    let mut slabs = SLABS.lock();
+    let Some(slabs) = slabs.as_mut() else { return false };
+    let half = keep(class) / 2;
+    while stock.room > half {
+        let Some(taken) = slabs.take(class, stock.room - half) else {
+            // One page at a time: a rare class shall not take many.
+            if !stock.head.is_null() {
+                break;
+            }
+            let Some(frame) = frame::take_single(true) else { break };
+            HEAP_FRAMES.fetch_add(1, Ordering::Relaxed);
+            slabs.add(frame, class);
+            continue;
+        };
+        for block in taken {
+            // SAFETY: a block that the table has just given, one of as many as there is room for.
+            unsafe { stock.push(address_of(block, class)) };
+        }
+    }
+    !stock.head.is_null()
+}
+
+/// Gives half of this CPU's stock of a class back.
+#[cold]
+fn drain(class: usize) {
+    // SAFETY: this CPU's own stock, which nothing below uses.
+    let stock = unsafe { &mut *stock(class) };
+    let mut slabs = SLABS.lock();
+    let Some(slabs) = slabs.as_mut() else { return };
+    while stock.room < keep(class).div_ceil(2) {
+        let address = stock.pop();
+        let index = address as usize % PAGE_SIZE / slabs::block_size(class);
+        if let Some(frame) = slabs.give(Block { frame: frame_of(address), index }, class) {
+            HEAP_FRAMES.fetch_sub(1, Ordering::Relaxed);
+            frame::give_single(frame);
+        }
+    }
+}
+
+/// Whole pages that a layout gets, and the power of two that they begin at a multiple of.
+fn pages_of(layout: Layout) -> (usize, usize) {
+    let pages = layout.size().div_ceil(PAGE_SIZE).max(1);
+    let aligned = pages.max(layout.align() / PAGE_SIZE).checked_next_power_of_two().unwrap_or(usize::MAX);
+    (pages, aligned)
+}
+
+#[cold]
+fn allocate_large(layout: Layout) -> *mut u8 {
+    if let Some(class) = class_of(layout) {
+        // SAFETY: as in `alloc`.
+        let block = unsafe { (*stock(class)).pop() };
+        return if block.is_null() { allocate_slow(class) } else { block };
+    }
+    let (pages, aligned) = pages_of(layout);
+    let first = match aligned {
+        1 => frame::take_single(true),
+        _ => frame::allocate_pages(pages, aligned.ilog2() as usize),
+    };
+    let Some(first) = first else { return ptr::null_mut() };
+    HEAP_FRAMES.fetch_add(pages, Ordering::Relaxed);
+    direct(u64::from(first) * PAGE_SIZE as u64)
 }
 
 /// # Safety
-/// As for `GlobalAlloc::dealloc`, with the layout that talc saw.
+/// As for `GlobalAlloc::dealloc`, for a layout that is not small.
 #[cold]
-unsafe fn slow_dealloc(block: *mut u8, layout: Layout) {
-    if let Some(block) = NonNull::new(block) {
-        // SAFETY: the caller vouches for it.
-        unsafe { TALC.lock().free(block, layout) };
+unsafe fn free_large(block: *mut u8, layout: Layout) {
+    if let Some(class) = class_of(layout) {
+        // SAFETY: the caller gives a block of this class back.
+        return unsafe { free_block(block, class) };
+    }
+    let (pages, aligned) = pages_of(layout);
+    HEAP_FRAMES.fetch_sub(pages, Ordering::Relaxed);
+    match aligned {
+        1 => frame::give_single(frame_of(block)),
+        _ => frame::free_pages(frame_of(block), pages),
+    }
+}
+
+/// Refuses a block that may fail if a test wants it, or if others have all memory and half of the reserve too. Until then whoever has
+/// most is ended first, and an innocent call goes on.
+#[inline]
+fn check_kept() -> Result<(), NoMemory> {
+    if frame::is_watched() { check_watched() } else { Ok(()) }
+}
+
+#[cold]
+fn check_watched() -> Result<(), NoMemory> {
+    let is_refused = !frame::available(0) && is_short(frame::is_half_of_reserve_left());
+    if is_refused || frame::refuses() { Err(NoMemory) } else { Ok(()) }
+}
+
+/// Memory is out: has somebody ended when the call is done. Whether the allocation is refused.
+#[cold]
+fn is_short(may_use_reserve: bool) -> bool {
+    hooks::exo_out_of_memory();
+    !may_use_reserve
+}
+
+/// Sees to it that the next allocation of this layout here finds a block, if nothing else is allocated before.
+#[inline]
+fn ensure(layout: Layout) -> Result<(), NoMemory> {
+    match class_of(layout) {
+        // SAFETY: this CPU's own stock.
+        Some(class) if unsafe { (*stock(class)).head.is_null() } && !refill(class) => Err(NoMemory),
+        Some(_) => Ok(()),
+        None if layout.size() == 0 => Ok(()),
+        // Another CPU may be faster. Nothing that is kept in an `Arc` or a `Box` is that large.
+        None if frame::available(pages_of(layout).0) => Ok(()),
+        None => Err(NoMemory),
+    }
+}
+
+/// `Arc::new`, if there is memory for it.
+#[inline]
+pub fn try_arc<T>(value: T) -> Result<Arc<T>, NoMemory> {
+    try_arc_with(|| value)
+}
+
+/// An `Arc` of what `make` makes once there is memory for it, in its place.
+#[inline]
+pub fn try_arc_with<T>(make: impl FnOnce() -> T) -> Result<Arc<T>, NoMemory> {
+    room_for_arc::<T>()?;
+    let arc = Arc::<T>::new_uninit();
+    // SAFETY: nobody else has the new `Arc`, whose value is initialised here.
+    unsafe {
+        Arc::as_ptr(&arc).cast::<T>().cast_mut().write(make());
+        Ok(arc.assume_init())
+    }
+}
+
+/// Room for an `Arc<T>` that is made later without anything allocated in between: for `Arc::new_cyclic`.
+#[inline]
+pub fn room_for_arc<T>() -> Result<(), NoMemory> {
+    check_kept()?;
+    ensure(arc_layout::<T>())
+}
+
+/// Two counts and the value.
+#[inline]
+fn arc_layout<T>() -> Layout {
+    let counts = Layout::new::<[usize; 2]>();
+    counts.extend(Layout::new::<T>()).map_or(counts, |(layout, _)| layout.pad_to_align())
+}
+
+/// `Box::new`, if there is memory for it.
+#[inline]
+pub fn try_box<T>(value: T) -> Result<Box<T>, NoMemory> {
+    check_kept()?;
+    ensure(Layout::new::<T>())?;
+    Ok(Box::new(value))
+}
+
+/// An empty list with room for `count` elements, for as long as a call lasts: less than a page may come from the reserve.
+#[inline]
+pub fn try_list<T>(count: usize) -> Result<Vec<T>, NoMemory> {
+    let layout = Layout::array::<T>(count).map_err(|_| NoMemory)?;
+    may_have(layout.size())?;
+    if class_of(layout).is_some() {
+        ensure(layout)?;
+        return Ok(Vec::with_capacity(count));
+    }
+    let mut list = Vec::new();
+    list.try_reserve_exact(count).map_err(|_| NoMemory)?;
+    Ok(list)
+}
+
+/// Whether `bytes` bytes may be taken for what a program has chosen the size of. Asked before `try_reserve`. Less than a page may come
+/// from the reserve: it is for what a call needs while it runs.
+#[inline]
+pub fn may_have(bytes: usize) -> Result<(), NoMemory> {
+    let frames = bytes / PAGE_SIZE;
+    if frames > 0 && !frame::available(frames) && is_short(false) || frame::refuses() {
+        Err(NoMemory)
+    } else {
+        Ok(())
+    }
+}
+
+/// The same for what outlives the call: never from the reserve.
+#[inline]
+pub fn may_keep(bytes: usize) -> Result<(), NoMemory> {
+    if !frame::available(bytes / PAGE_SIZE) && is_short(false) || frame::refuses() {
+        Err(NoMemory)
+    } else {
+        Ok(())
     }
 }

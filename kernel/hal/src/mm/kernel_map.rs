@@ -5,11 +5,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::vec::Vec;
 
+use arrayvec::ArrayVec;
+
 use super::{
     frame::Frame,
     paging::{self, NoMemory, bit},
 };
-use crate::{KERNEL_MAPPINGS, PAGE_SIZE, sync::SpinLock};
+use crate::{KERNEL_MAPPINGS, PAGE_SIZE, sync::SpinLock, tlb};
 
 /// Pages of a kernel stack.
 const STACK_PAGES: usize = 7;
@@ -23,7 +25,6 @@ const DEVICES_END: u64 = KERNEL_MAPPINGS + (512 << 30);
 
 static NEXT_STACK: AtomicU64 = AtomicU64::new(KERNEL_MAPPINGS);
 static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICES);
-static FREE_STACKS: SpinLock<Vec<u64>> = SpinLock::new(Vec::new());
 
 /// The next `size` bytes of addresses below `end`.
 fn take(next: &AtomicU64, size: u64, end: u64) -> Result<u64, NoMemory> {
@@ -49,7 +50,56 @@ pub(crate) fn try_map_device(physical: u64, size: usize) -> Result<*mut u8, NoMe
     Ok((base + offset) as *mut u8)
 }
 
-/// A kernel stack. Its memory stays mapped when it is dropped, for the next thread.
+/// Free stacks that keep their memory for the next threads. Once there are twice as many, the rest give theirs back at once, as each time
+/// all CPUs have to forget the translations.
+const KEPT_STACKS: usize = 32;
+
+/// The stacks that no thread has: first those without memory, of which only the addresses are left, then those with.
+struct FreeStacks {
+    bases: Vec<u64>,
+    bare: usize,
+    /// Stacks that exist, free or not.
+    made: usize,
+}
+
+static FREE_STACKS: SpinLock<FreeStacks> = SpinLock::new(FreeStacks { bases: Vec::new(), bare: 0, made: 0 });
+
+impl FreeStacks {
+    /// How many have memory.
+    fn with_memory(&self) -> usize {
+        self.bases.len() - self.bare
+    }
+
+    /// Takes out one that has memory.
+    fn take_with_memory(&mut self) -> Option<u64> {
+        if self.with_memory() > 0 { self.bases.pop() } else { None }
+    }
+
+    /// Takes out one without memory, or makes one. There is room to put it on the list when it is given back, which cannot fail then.
+    fn take_bare(&mut self) -> Result<u64, NoMemory> {
+        if self.bare > 0 {
+            self.bare -= 1;
+            return Ok(self.bases.swap_remove(self.bare));
+        }
+        let made = self.made + 1;
+        if self.bases.capacity() < made {
+            let more = made - self.bases.len();
+            self.bases.try_reserve(more).map_err(|_| NoMemory)?;
+        }
+        let base = take(&NEXT_STACK, STACK_SPAN, DEVICES)?;
+        self.made = made;
+        Ok(base)
+    }
+
+    fn add_bare(&mut self, base: u64) {
+        self.bases.push(base);
+        let last = self.bases.len() - 1;
+        self.bases.swap(self.bare, last);
+        self.bare += 1;
+    }
+}
+
+/// A kernel stack. Its memory stays mapped when it is dropped, for the next thread, unless there are enough of them.
 pub(crate) struct KernelStack {
     /// The lowest address of the span, in the guard page.
     base: u64,
@@ -58,16 +108,24 @@ pub(crate) struct KernelStack {
 impl KernelStack {
     /// Takes a used stack or maps a new one.
     pub(crate) fn new() -> Result<Self, NoMemory> {
-        if let Some(base) = FREE_STACKS.lock().pop() {
+        let used = FREE_STACKS.lock().take_with_memory();
+        if let Some(base) = used {
             return Ok(Self { base });
         }
         if !super::frame::available(STACK_PAGES) {
             return Err(NoMemory);
         }
-        let base = take(&NEXT_STACK, STACK_SPAN, DEVICES)?;
-        for page in 1..=STACK_PAGES as u64 {
-            let frame = Frame::allocate_table().ok_or(NoMemory)?;
-            let address = base + page * PAGE_SIZE as u64;
+        let mut frames = ArrayVec::<Frame, STACK_PAGES>::new();
+        while !frames.is_full() {
+            frames.push(Frame::allocate_table().ok_or(NoMemory)?);
+        }
+        let base = FREE_STACKS.lock().take_bare()?;
+        // All pages of a stack are in one table: if that is missing, none is mapped.
+        if let Err(error) = paging::make_kernel_table(base) {
+            FREE_STACKS.lock().add_bare(base);
+            return Err(error);
+        }
+        for (address, frame) in pages_of(base).zip(frames) {
             paging::map_kernel_page(address, frame.into_physical(), bit::WRITE | bit::NO_EXECUTE)?;
         }
         Ok(Self { base })
@@ -81,7 +139,49 @@ impl KernelStack {
 
 impl Drop for KernelStack {
     fn drop(&mut self) {
-        FREE_STACKS.lock().push(self.base);
+        let mut free = FREE_STACKS.lock();
+        free.bases.push(self.base);
+        let are_many = free.with_memory() > 2 * KEPT_STACKS;
+        drop(free);
+        if are_many {
+            release_stacks(KEPT_STACKS);
+        }
+    }
+}
+
+/// The addresses of a stack's pages, above the guard page.
+fn pages_of(base: u64) -> impl Iterator<Item = u64> {
+    (1..=STACK_PAGES as u64).map(move |page| base + page * PAGE_SIZE as u64)
+}
+
+/// Takes the memory from free stacks until `kept` are left that have some. How many frames that gave.
+pub(crate) fn release_stacks(kept: usize) -> usize {
+    /// So many at a time.
+    const BATCH: usize = 16;
+    let mut frames = 0;
+    loop {
+        let mut bases = ArrayVec::<u64, BATCH>::new();
+        {
+            let mut free = FREE_STACKS.lock();
+            while !bases.is_full() && free.with_memory() > kept {
+                bases.extend(free.take_with_memory());
+            }
+        }
+        if bases.is_empty() {
+            return frames;
+        }
+        let mut taken = ArrayVec::<Frame, { BATCH * STACK_PAGES }>::new();
+        for address in bases.iter().copied().flat_map(pages_of) {
+            // SAFETY: nobody has these stacks now. The frames stay until no CPU has a translation for them.
+            taken.extend(unsafe { paging::unmap_kernel_page(address) });
+        }
+        tlb::shootdown_kernel();
+        frames += taken.len();
+        drop(taken);
+        let mut free = FREE_STACKS.lock();
+        for base in bases {
+            free.add_bare(base);
+        }
     }
 }
 

@@ -200,13 +200,37 @@ pub(crate) fn is_kernel_mapped(address: u64) -> bool {
     kernel_leaf(address).is_some()
 }
 
-/// Maps one page of the kernel's own mappings. `flags` must not allow both writing and execution.
-pub(super) fn map_kernel_page(address: u64, physical: u64, flags: u64) -> Result<(), NoMemory> {
-    assert!(address >= KERNEL_MAPPINGS && flags & bit::NO_EXECUTE != 0);
+/// The entry for a page of the kernel's own mappings, with the tables above it.
+fn mapping_entry(address: u64) -> Result<*mut u64, NoMemory> {
+    assert!(address >= KERNEL_MAPPINGS);
     // Two CPUs that need the same missing table must not both make one.
     static MAKING_TABLES: SpinLock<()> = SpinLock::new(());
     let _making = MAKING_TABLES.lock();
-    let entry = kernel_entry(KERNEL_ROOT.load(Ordering::Acquire), address, 0)?;
+    kernel_entry(KERNEL_ROOT.load(Ordering::Acquire), address, 0)
+}
+
+/// Makes the page table for an address of the kernel's own mappings if it is missing. It stays.
+pub(super) fn make_kernel_table(address: u64) -> Result<(), NoMemory> {
+    mapping_entry(address).map(drop)
+}
+
+/// Takes one page out of the kernel's own mappings: its frame, if there was one.
+///
+/// # Safety
+/// Nobody uses the page any more, and the frame stays until all CPUs have forgotten the translation.
+pub(super) unsafe fn unmap_kernel_page(address: u64) -> Option<Frame> {
+    let entry = mapping_entry(address).ok()?;
+    // SAFETY: an entry of a table of ours, which its owner alone changes; its frame's reference was given up to it.
+    unsafe {
+        let value = entry.replace(0);
+        (value & bit::PRESENT != 0).then(|| Frame::from_physical(value & bit::ADDRESS))
+    }
+}
+
+/// Maps one page of the kernel's own mappings. `flags` must not allow both writing and execution.
+pub(super) fn map_kernel_page(address: u64, physical: u64, flags: u64) -> Result<(), NoMemory> {
+    assert!(flags & bit::NO_EXECUTE != 0);
+    let entry = mapping_entry(address)?;
     // SAFETY: an unused entry: `kernel_map` hands out each address once.
     unsafe { entry.write(physical | flags | bit::PRESENT | bit::GLOBAL) };
     Ok(())

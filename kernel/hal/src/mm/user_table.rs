@@ -10,6 +10,7 @@ use exo_logic::translations::{LaidAside, Users};
 use super::{
     direct,
     frame::{self, Frame},
+    heap,
     paging::{Access, ENTRIES, KERNEL_HALF, NoMemory, bit, kernel_root, next_table, slot, write_root},
 };
 use crate::{MAX_CPUS, PAGE_SIZE, USER_END, cpu::percpu, tlb};
@@ -176,7 +177,16 @@ impl UserTable {
                 ENTRIES - KERNEL_HALF,
             );
         }
-        Ok(Self { space: Arc::new(Space { root, users: Users::default() }), pages: 0, tables: 1 })
+        match heap::room_for_arc::<Space>() {
+            Ok(()) => {
+                Ok(Self { space: Arc::new(Space { root, users: Users::default() }), pages: 0, tables: 1 })
+            }
+            Err(error) => {
+                // SAFETY: the root that was just made; it has no user part.
+                drop(unsafe { Frame::from_physical(root) });
+                Err(error)
+            }
+        }
     }
 
     /// Pages that have a frame.

@@ -69,6 +69,73 @@ pub(super) fn my_rng_gives_the_same_numbers_as_on_linux(both: &Both<'_>) -> anyh
     Ok(())
 }
 
+/// A seed of 256 bits.
+const KEY: &str = "0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+/// `my-app`'s options, and the first of the numbers that they give, or none if the generator takes no such thing.
+type Line = (&'static str, Option<[u32; 3]>);
+
+/// Longer seeds, stream numbers and seeking: a generator each machine. The numbers are those of a program in Python that has
+/// nothing in common with the device.
+const WIDE_SEEDS: [(&str, &[Line]); 3] = [
+    (
+        "pcg64",
+        &[
+            ("--seed 0x0123456789abcdef", Some([2_809_034_599, 3_215_087_541, 903_340_992])),
+            (
+                "--seed 0x0123456789abcdef --stream 7 --seek 5",
+                Some([3_160_063_086, 37_012_582, 1_783_286_338]),
+            ),
+            ("--seed KEY", Some([303_284_566, 2_383_317_629, 3_910_099_483])),
+            ("--seed KEY --stream 7", None),
+        ],
+    ),
+    (
+        "chacha20",
+        &[
+            ("--seed KEY", Some([2_100_034_873, 1_780_073_945, 1_996_733_837])),
+            ("--seed KEY --stream 9 --seek 1000003", Some([3_839_071_782, 206_791_398, 1_187_086_462])),
+        ],
+    ),
+    (
+        "glibc",
+        &[
+            ("--seed 1", Some([1_804_289_383, 846_930_886, 1_681_692_777])),
+            ("--seed 0x00000001", Some([1_804_289_383, 846_930_886, 1_681_692_777])),
+            ("--seed 0x0123456789abcdef", None),
+            ("--seed KEY", None),
+            ("--seed 1 --stream 7", None),
+            ("--seed 1 --seek 5", None),
+        ],
+    ),
+];
+
+pub(super) fn longer_seeds_give_the_same_numbers_on_both(both: &Both<'_>) -> anyhow::Result<()> {
+    for (generator, lines) in WIDE_SEEDS {
+        let mut script = String::new();
+        let mut expected = String::new();
+        for (options, numbers) in lines {
+            let options = options.replace("KEY", KEY);
+            // Two rounds, the second of which begins in the middle of what was fetched ahead for the first.
+            script += &format!(
+                "my-app --numbers 3 {options} 2> /tmp/error || grep -c 'takes no such' /tmp/error; "
+            );
+            for round in 0..2 {
+                for (index, number) in numbers.iter().flatten().enumerate() {
+                    expected += &format!("Round {round} number {index}: {number}\n");
+                }
+            }
+            expected += if numbers.is_none() { "1\n" } else { "" };
+        }
+        for lab in [both.linux, &both.exo] {
+            let config = Config { rng: 1, generator: Some(generator), ..lab.config() };
+            let said = succeed(lab, &config, &script)?.stdout;
+            let system = lab.parts.system.name();
+            ensure!(said == expected, "{generator} on {system}:\n{said}\nexpected:\n{expected}");
+        }
+    }
+    Ok(())
+}
+
 /// Programs that know nothing but the numbers of ioctls, and C's own headers.
 pub(super) fn c_programs_find_both_devices(both: &Both<'_>) -> anyhow::Result<()> {
     c_program::procmons_c_program_passes(&both.exo)?;

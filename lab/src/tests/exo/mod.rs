@@ -46,6 +46,7 @@ const TESTS: &[(&str, ExoTest)] = &[
         instruction_budget::long_calls_and_busy_neighbours_hold_up_nobody,
     ),
     ("exo::faults_kill_only_the_program", programs::faults_kill_only_the_program),
+    ("exo::any_allocation_may_fail", programs::any_allocation_may_fail),
     ("exo::greedy_programs_leave_a_working_system", programs::greedy_programs_leave_a_working_system),
     (
         "exo::what_the_kernel_holds_for_a_program_counts_as_its_own",
@@ -81,6 +82,7 @@ const TESTS: &[(&str, ExoTest)] = &[
     ),
     ("exo::the_program_procmon_works", devices::the_program_procmon_works),
     ("exo::my_rng_gives_the_same_numbers_as_on_linux", devices::my_rng_gives_the_same_numbers_as_on_linux),
+    ("exo::longer_seeds_give_the_same_numbers_on_both", devices::longer_seeds_give_the_same_numbers_on_both),
     ("exo::c_programs_find_both_devices", devices::c_programs_find_both_devices),
     ("exo::my_rng_behaves_as_on_linux", devices::my_rng_behaves_as_on_linux),
     ("exo::the_kernels_own_random_numbers_are_fed", devices::the_kernels_own_random_numbers_are_fed),

@@ -135,6 +135,10 @@ pub(super) fn faults_kill_only_the_program(both: &Both<'_>) -> anyhow::Result<()
     passes(both, "faults").map(drop)
 }
 
+pub(super) fn any_allocation_may_fail(both: &Both<'_>) -> anyhow::Result<()> {
+    passes(both, "fail-nth").map(drop)
+}
+
 pub(super) fn greedy_programs_leave_a_working_system(both: &Both<'_>) -> anyhow::Result<()> {
     passes(both, "limits").map(drop)
 }

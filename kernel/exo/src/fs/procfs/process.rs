@@ -5,6 +5,7 @@ use core::{fmt::Write, sync::atomic::Ordering};
 
 use alloc::{
     boxed::Box,
+    format,
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{
         FileTable,
         node::{Body, DynamicDirectory, Each, Node, kind},
@@ -168,6 +170,7 @@ static ENTRIES: &[Entry] = &[
     entry("cwd", Content::PlaceLink(|of| Ok(of.process.fs.directory.lock().clone()))),
     private("environ", Content::Bytes(|of| strings(of, true))),
     entry("exe", Content::PlaceLink(program)),
+    entry("fail-nth", Content::Setting(fail_nth, set_fail_nth)),
     Entry {
         name: "fd",
         content: Content::Directory(|of| Box::new(Descriptors(of))),
@@ -314,6 +317,18 @@ fn program(of: &Subject) -> Result<Path> {
     // Kernel threads have none, and a process that has ended has none any more.
     let executable = of.process.executable.lock().clone();
     Ok(executable.ok_or(Errno::ENOENT)?.path().clone())
+}
+
+/// How many allocations that may fail the thread has still to make before one does; 0 if none is to, or one has.
+fn fail_nth(of: &Subject) -> Result<Vec<u8>> {
+    let thread = of.thread.as_ref().ok_or(Errno::ESRCH)?;
+    Ok(format!("{}\n", thread.fail_nth.load(Ordering::Relaxed)).into_bytes())
+}
+
+fn set_fail_nth(of: &Subject, text: &[u8]) -> Result<()> {
+    let nth = core::str::from_utf8(text.trim_ascii()).ok().and_then(|text| text.parse().ok());
+    fallible::fail_nth(of.thread.as_ref().ok_or(Errno::ESRCH)?, nth.ok_or(Errno::EINVAL)?);
+    Ok(())
 }
 
 fn rename(of: &Subject, name: &[u8]) -> Result<()> {

@@ -1,124 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How much a guest may take: token buckets for bytes and for operations, changeable while the device runs.
-//!
-//! A bucket fills at its rate, up to its burst. What is taken may leave it in debt, so that a buffer larger than the
-//! burst still gets through, and the mean rate is exact. A draw by register cannot wait, because the guest's processor
-//! stands still meanwhile; it always gets through and only adds to the debt, which queues then pay.
-//!
-//! Whoever has to wait takes his tokens at once and gets a [`Place`] with the time from which he may go on. So those who
-//! wait come in the order in which they asked, whatever they ask for, and small requests cannot drain what a large
-//! one waits for. Tokens that turn out not to be needed are given back.
+//! Token buckets that are told the time, and the places of those who wait for them.
 
-use std::fmt;
-use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
+use super::rate::{Limits, Rate};
 
-use crate::queue::CUT;
-
-const NANOSECONDS: i128 = 1_000_000_000;
+/// Parts of a token that a level counts: one for each nanosecond and token a second.
+pub(super) const NANOSECONDS: i128 = 1_000_000_000;
 
 /// Most debt that draws by register can pile up, in nanoseconds' worth of the rate: what they took beyond that is
 /// forgiven, so that a lowered limit never stops the queues for long.
 const MAX_DEBT: i128 = 10 * NANOSECONDS;
-
-/// Least bytes of [`Limiter::portion`]: a buffer cannot be cut any smaller.
-const LEAST_PORTION: u64 = CUT as u64;
-
-/// Most of [`Limiter::slack`]: a guest should not notice it.
-const MAX_SLACK: Duration = Duration::from_millis(10);
-
-/// A rate and a burst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rate {
-    /// Tokens per second; at least 1.
-    pub per_second: u64,
-    /// Most tokens that are saved up while nobody takes any; at least 1.
-    pub burst: u64,
-}
-
-impl Rate {
-    /// A rate with a burst of a tenth of a second's worth.
-    pub fn new(per_second: u64) -> Self {
-        Self { per_second, burst: (per_second / 10).max(1) }
-    }
-}
-
-/// Text that is no limit.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "{0:?} is no limit, expected N or N:BURST, each from 1 to 2^64-1, with k, M, G, T or Ki, Mi, Gi, Ti after it"
-)]
-pub struct NoRate(String);
-
-impl FromStr for Rate {
-    type Err = NoRate;
-
-    /// Reads `N` or `N:BURST`, such as `10M:256Ki`.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = match text.split_once(':') {
-            None => parse_number(text).map(Self::new),
-            Some((rate, burst)) => parse_number(rate)
-                .zip(parse_number(burst))
-                .map(|(per_second, burst)| Self { per_second, burst }),
-        };
-        parsed.ok_or_else(|| NoRate(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}", self.per_second, self.burst)
-    }
-}
-
-/// Reads a number of bytes, such as `64Ki`.
-///
-/// # Errors
-/// It is none.
-pub fn parse_bytes(text: &str) -> Result<u64, NoRate> {
-    parse_number(text).ok_or_else(|| NoRate(text.to_owned()))
-}
-
-/// A number above 0 with a suffix, in powers of 1000 or, with `i`, of 1024.
-fn parse_number(text: &str) -> Option<u64> {
-    let (digits, binary) = text.strip_suffix('i').map_or((text, false), |text| (text, true));
-    let base: u64 = if binary { 1024 } else { 1000 };
-    let suffixes = [("k", 1), ("K", 1), ("M", 2), ("G", 3), ("T", 4)];
-    let found = suffixes.iter().find_map(|(suffix, power)| Some((digits.strip_suffix(suffix)?, *power)));
-    let (digits, power) = match found {
-        Some(found) => found,
-        None if binary => return None,
-        None => (digits, 0),
-    };
-    // `parse` would take a sign.
-    let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u64>().ok())??;
-    number.checked_mul(base.checked_pow(power)?).filter(|&number| number > 0)
-}
-
-/// What is limited. `None`: unlimited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Bytes, by queues, one-shot transfers and registers.
-    pub bytes: Option<Rate>,
-    /// Operations: buffers, one-shot transfers, draws by register.
-    pub operations: Option<Rate>,
-}
-
-impl fmt::Display for Limits {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let one = |rate: Option<Rate>| {
-            rate.map_or_else(|| "unlimited".to_owned(), |rate| format!("{rate} per second"))
-        };
-        write!(formatter, "bytes {}, operations {}", one(self.bytes), one(self.operations))
-    }
-}
 
 /// Operations and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,10 +35,10 @@ impl Amount {
     }
 }
 
-/// A place in the order of those who wait, with what was taken for it. To be given back with [`Limiter::leave`] by who
+/// A place in the order of those who wait, with what was taken for it. To be given back with [`Limiter::leave`](super::Limiter::leave) by who
 /// does not want it any more.
 #[derive(Debug, Default)]
-pub struct Place(Option<Grant>);
+pub struct Place(pub(super) Option<Grant>);
 
 impl Place {
     /// What was taken, and so the most that can be had at the end of the wait.
@@ -157,19 +49,19 @@ impl Place {
 
 /// Tokens that were taken, and from when on they may be used.
 #[derive(Debug)]
-struct Grant {
-    amount: Amount,
-    due: Duration,
+pub(super) struct Grant {
+    pub(super) amount: Amount,
+    pub(super) due: Duration,
     /// [`Buckets::changes`] at that time.
-    changes: u64,
+    pub(super) changes: u64,
 }
 
 /// A token bucket that is told the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bucket {
+pub(super) struct Bucket {
     rate: Rate,
     /// Billionths of a token; negative: debt.
-    level: i128,
+    pub(super) level: i128,
     /// When it was last filled.
     filled: Duration,
 }
@@ -228,11 +120,11 @@ impl Bucket {
 }
 
 #[derive(Debug, Default)]
-struct Buckets {
-    bytes: Option<Bucket>,
+pub(super) struct Buckets {
+    pub(super) bytes: Option<Bucket>,
     operations: Option<Bucket>,
     /// How often the limits have changed: a [`Grant`] is for those of its time.
-    changes: u64,
+    pub(super) changes: u64,
 }
 
 impl Buckets {
@@ -242,7 +134,7 @@ impl Buckets {
     }
 
     /// Takes from all buckets, now or, with a place, when its time has come.
-    fn take(&mut self, place: &mut Place, amount: Amount, now: Duration) -> Result<(), Duration> {
+    pub(super) fn take(&mut self, place: &mut Place, amount: Amount, now: Duration) -> Result<(), Duration> {
         if let Some(grant) = place.0.take() {
             let fits = grant.changes == self.changes && amount.is_within(grant.amount);
             if fits && now < grant.due {
@@ -268,21 +160,21 @@ impl Buckets {
         Err(wait)
     }
 
-    fn give_back(&mut self, amount: Amount, now: Duration) {
+    pub(super) fn give_back(&mut self, amount: Amount, now: Duration) {
         for (bucket, amount) in self.each(amount) {
             bucket.fill(now);
             bucket.add(i128::from(amount).saturating_mul(NANOSECONDS));
         }
     }
 
-    fn spend(&mut self, amount: Amount, now: Duration) {
+    pub(super) fn spend(&mut self, amount: Amount, now: Duration) {
         for (bucket, amount) in self.each(amount) {
             bucket.fill(now);
             bucket.spend(amount);
         }
     }
 
-    fn set(&mut self, limits: Limits, now: Duration) {
+    pub(super) fn set(&mut self, limits: Limits, now: Duration) {
         let change = |bucket: &mut Option<Bucket>, rate: Option<Rate>| {
             let changed = bucket.map(|bucket| bucket.rate) != rate;
             if changed {
@@ -298,107 +190,11 @@ impl Buckets {
         self.changes = self.changes.wrapping_add(u64::from(changed.contains(&true)));
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits {
             bytes: self.bytes.map(|bucket| bucket.rate),
             operations: self.operations.map(|bucket| bucket.rate),
         }
-    }
-}
-
-/// The limits of one device. Without a limit, taking costs one relaxed load.
-#[derive(Debug)]
-pub struct Limiter {
-    limited: AtomicBool,
-    buckets: Mutex<Buckets>,
-    start: Instant,
-}
-
-impl Default for Limiter {
-    fn default() -> Self {
-        Self { limited: AtomicBool::new(false), buckets: Mutex::default(), start: Instant::now() }
-    }
-}
-
-impl Limiter {
-    /// Whether there is any limit.
-    pub fn is_limited(&self) -> bool {
-        self.limited.load(Ordering::Relaxed)
-    }
-
-    /// Takes so much. An error: the caller has `place` now, and may go on, with at most what that has, after that time.
-    pub fn take(&self, place: &mut Place, amount: Amount) -> Result<(), Duration> {
-        if !self.is_limited() && place.0.is_none() {
-            return Ok(());
-        }
-        self.buckets().take(place, amount, self.start.elapsed())
-    }
-
-    /// Keeps what was taken a moment ago, as it cannot be used yet: `place` has it now, and it is due at once.
-    pub(crate) fn hold(&self, place: &mut Place, amount: Amount) {
-        let changes = self.buckets().changes;
-        place.0 = Some(Grant { amount, due: Duration::ZERO, changes });
-    }
-
-    /// Gives back what was taken for a place that nobody wants any more.
-    pub fn leave(&self, place: &mut Place) {
-        if let Some(grant) = place.0.take() {
-            self.buckets().give_back(grant.amount, self.start.elapsed());
-        }
-    }
-
-    /// Takes so much, in debt if need be.
-    pub fn spend(&self, operations: u64, bytes: u64) {
-        if self.is_limited() {
-            self.buckets().spend(Amount { operations, bytes }, self.start.elapsed());
-        }
-    }
-
-    /// Most that should be taken at once, so that those who wait get their turns soon: a burst's worth.
-    pub fn portion(&self) -> Amount {
-        let most = |rate: Option<Rate>| rate.map_or(u64::MAX, |rate| rate.burst);
-        if !self.is_limited() {
-            return Amount { operations: u64::MAX, bytes: u64::MAX };
-        }
-        let limits = self.limits();
-        Amount { operations: most(limits.operations).max(1), bytes: most(limits.bytes).max(LEAST_PORTION) }
-    }
-
-    /// How much longer than it must somebody who waits may sleep, without a loss: the buckets keep what comes meanwhile. One
-    /// who sleeps longer does more when he wakes, and wakes less often.
-    pub fn slack(&self) -> Duration {
-        let limits = self.limits();
-        let rates = limits.bytes.into_iter().chain(limits.operations);
-        let halves = rates.map(|rate| {
-            let nanoseconds = i128::from(rate.burst).saturating_mul(NANOSECONDS / 2);
-            let nanoseconds = nanoseconds.div_euclid(i128::from(rate.per_second.max(1)));
-            Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
-        });
-        halves.chain([MAX_SLACK]).min().unwrap_or_default()
-    }
-
-    /// Gives so many bytes beyond the burst, once: they are there until they are taken, or the rate changes.
-    pub fn give_once(&self, bytes: u64) {
-        if let Some(bucket) = &mut self.buckets().bytes {
-            let given = i128::from(bytes).saturating_mul(NANOSECONDS);
-            bucket.level = bucket.level.saturating_add(given);
-        }
-    }
-
-    /// The limits.
-    pub fn limits(&self) -> Limits {
-        self.buckets().limits()
-    }
-
-    /// Changes the limits. A bucket whose rate or burst changes keeps what is in it, as far as the new burst allows; one that
-    /// is new begins full; what does not change is left alone, however often it is set.
-    pub fn set(&self, limits: Limits) {
-        self.buckets().set(limits, self.start.elapsed());
-        self.limited.store(limits != Limits::default(), Ordering::Relaxed);
-    }
-
-    fn buckets(&self) -> MutexGuard<'_, Buckets> {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -432,43 +228,6 @@ mod tests {
                 self.give_back(grant.amount, now);
             }
             outcome
-        }
-    }
-
-    #[test]
-    fn limits_are_read_with_and_without_burst_and_suffix() {
-        let known = [
-            ("1", 1, 1),
-            ("1000", 1000, 100),
-            ("10M", 10_000_000, 1_000_000),
-            ("64Ki:1", 65_536, 1),
-            ("2k:3K", 2000, 3000),
-            ("1G:1Gi", 1_000_000_000, 1 << 30),
-            ("1Ti:18446744073709551615", 1 << 40, u64::MAX),
-        ];
-        for (text, per_second, burst) in known {
-            let rate = text.parse::<Rate>().unwrap();
-            assert_eq!(rate, Rate { per_second, burst }, "{text}");
-            assert_eq!(rate.to_string().parse(), Ok(rate), "{text}");
-        }
-        for text in [
-            "",
-            "0",
-            "1:0",
-            "0:1",
-            "1:",
-            ":1",
-            "1:1:1",
-            "-1",
-            "+1",
-            "1.5",
-            "1i",
-            "1m",
-            "k",
-            "20000000T",
-            "1 ",
-        ] {
-            assert_eq!(text.parse::<Rate>(), Err(NoRate(text.to_owned())));
         }
     }
 
@@ -626,39 +385,5 @@ mod tests {
         assert_eq!(buckets.take_once(0, u64::MAX, at(0)), Ok(()));
         buckets.spend(amount(u64::MAX, u64::MAX), at(0));
         let _ = buckets.take_once(u64::MAX, u64::MAX, Duration::MAX);
-    }
-
-    #[test]
-    fn a_limiter_without_limits_never_waits() {
-        let limiter = Limiter::default();
-        let mut place = Place::default();
-        assert_eq!(limiter.take(&mut place, amount(u64::MAX, u64::MAX)), Ok(()));
-        limiter.set(Limits { bytes: Some(Rate { per_second: 1, burst: 1 }), operations: None });
-        assert_eq!(limiter.take(&mut place, amount(1, 100)), Ok(()), "a full bucket");
-        assert!(limiter.take(&mut place, amount(1, 100)).is_err());
-        limiter.set(Limits::default());
-        assert_eq!(limiter.take(&mut place, amount(u64::MAX, u64::MAX)), Ok(()));
-        assert_eq!(place.taken(), None);
-    }
-
-    #[test]
-    fn what_is_given_once_is_there_until_it_is_taken_and_never_again() {
-        let limiter = Limiter::default();
-        limiter.give_once(1000); // Without a limit it means nothing.
-        let rate = Rate { per_second: 1, burst: 10 };
-        limiter.set(Limits { bytes: Some(rate), operations: None });
-        limiter.give_once(1000);
-        std::thread::sleep(at(5));
-        let taken = (0..2000).filter(|_| limiter.take(&mut Place::default(), amount(1, 1)).is_ok()).count();
-        assert!((1010..=1015).contains(&taken), "{taken}");
-    }
-
-    #[test]
-    fn the_slack_is_at_most_half_a_burst() {
-        let limiter = Limiter::default();
-        for (rate, slack) in [(Rate::new(1000), 10), (Rate { per_second: 1000, burst: 8 }, 4)] {
-            limiter.set(Limits { bytes: Some(rate), operations: Some(Rate::new(1 << 20)) });
-            assert_eq!(limiter.slack(), at(slack));
-        }
     }
 }

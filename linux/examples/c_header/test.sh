@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+dmesg | grep 'c_header: checksum 11e60398'
