@@ -36,16 +36,8 @@ impl GuestPrograms {
     /// Builds them.
     pub(crate) fn build(context: &Context) -> anyhow::Result<Self> {
         let step = Step::new("Building the programs for the machines", None);
-        let mut cargo = cargo(context);
-        cargo.args(["build", "--release", "--target", GUEST_TARGET]);
+        let mut cargo = guest_cargo(context);
         cargo.args(GUEST_PACKAGES.iter().flat_map(|name| ["--package", name]));
-        // By environment, so that it applies to these binaries and not to the build scripts or the host's programs.
-        cargo.env(
-            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-            "-C target-feature=+crt-static -C relocation-model=static",
-        );
-        // Every machine starts with a copy of them.
-        cargo.env("CARGO_PROFILE_RELEASE_STRIP", "true");
         process::run(&mut cargo, &step)?;
         step.done();
         Ok(Self { folder: context.target.join(GUEST_TARGET).join("release") })
@@ -68,6 +60,28 @@ impl GuestPrograms {
             .filter(|name| *name != "guest-init")
             .map(|name| (name, self.folder.join(name)))
     }
+}
+
+/// The command that builds static programs, without their names.
+fn guest_cargo(context: &Context) -> Command {
+    let mut cargo = cargo(context);
+    cargo.args(["build", "--release", "--target", GUEST_TARGET]);
+    // By environment, so that it applies to these binaries and not to the build scripts or the host's programs.
+    cargo.env(
+        "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+        "-C target-feature=+crt-static -C relocation-model=static",
+    );
+    // Machines start with a copy of them.
+    cargo.env("CARGO_PROFILE_RELEASE_STRIP", "true");
+    cargo
+}
+
+/// Builds a static program that only some machines get, and returns its path.
+pub(crate) fn build_guest(context: &Context, name: &str) -> anyhow::Result<PathBuf> {
+    let step = Step::new(&format!("Building {name}"), None);
+    process::run(guest_cargo(context).args(["--package", name]), &step)?;
+    step.done();
+    expect_file(context.target.join(GUEST_TARGET).join("release").join(name))
 }
 
 /// Builds the device process and returns its path.

@@ -20,7 +20,7 @@ use crate::{
     sched::{self, spans, timer},
     signal::{self, Info, code, number},
     syscall,
-    task::{self, Task, current, work},
+    task::{self, Task, account::Event, current, work},
 };
 
 // SAFETY: the only type that implements it.
@@ -101,7 +101,10 @@ const PLENTY: usize = 64;
 #[unsafe(no_mangle)]
 fn exo_copy_fault(address: usize, write: bool) -> bool {
     match current().memory().handle_fault(address, write, false) {
-        Ok(()) => true,
+        Ok(()) => {
+            current().account.count(Event::Fault, 1);
+            true
+        }
         // There is some again; the access is tried once more.
         Err(Unresolved::NoMemory) if frame::available(PLENTY) => true,
         Err(Unresolved::NoMemory) => oom::resolve_from_reserve(address, write),
@@ -116,7 +119,7 @@ fn exo_user_fault(regs: &mut Regs, fault: Fault) {
         Fault::Page { address, write, execute } => {
             let memory = task.memory();
             match memory.handle_fault(address, write, execute) {
-                Ok(()) => return,
+                Ok(()) => return task.account.count(Event::Fault, 1),
                 Err(Unresolved::NoMemory) if frame::available(PLENTY) => return,
                 Err(Unresolved::NoMemory) => {
                     oom::relieve();

@@ -27,7 +27,7 @@ use crate::{
         node::{self, Body, FileSystem, Node, kind},
         path::{self, Follow},
         pipe::Pipe,
-        sysfs, tty,
+        sysfs, sysfs_cpus, tty,
     },
     mm::{self, AddressSpace, Pages},
     sched::{
@@ -56,6 +56,7 @@ pub fn main() -> ! {
     let idle = Task::new_idle(idle_process());
     smp::start_others();
     log!("{} CPUs, {} MHz cycle counter", cpu_count(), time::cycles_khz() / 1000);
+    sysfs_cpus::init();
     drivers::start();
     match first_task() {
         Ok(task) => sched::start(task),
@@ -100,6 +101,9 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         parent_thread: AtomicU32::new(0),
         last_user: AtomicU32::new(0),
         dumpable: AtomicU32::new(1),
+        auxiliary: SpinLock::default(),
+        dump_filter: AtomicU32::new(crate::task::core_dump::DEFAULT_FILTER),
+        core_dump: SpinLock::default(),
         child_changed: WaitQueue::new(),
         continued: WaitQueue::new(),
         limits: SpinLock::new(limits::initial()),
@@ -107,6 +111,7 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         ended_ns: AtomicU64::new(0),
         ended_user_ns: AtomicU64::new(0),
         cpu_timers: SpinLock::default(),
+        ended_account: Default::default(),
         children_usage: SpinLock::new(process::Usage::default()),
         executable: SpinLock::new(None),
         exit_signal: AtomicU32::new(0),

@@ -30,6 +30,8 @@ bitflags::bitflags! {
         const DONT_FORK = 512;
         /// A child finds zeros.
         const WIPE_ON_FORK = 1024;
+        /// It is not in core files.
+        const DONT_DUMP = 2048;
     }
 }
 

@@ -87,6 +87,16 @@ impl Ids {
 
 /// Capabilities, by their numbers.
 pub mod capability {
+    /// Changes of a file's owner.
+    pub const CHOWN: u32 = 0;
+    /// Files whatever their permission bits say.
+    pub const DAC_OVERRIDE: u32 = 1;
+    /// The same, to read them and to search directories.
+    pub const DAC_READ_SEARCH: u32 = 2;
+    /// What else only a file's owner may do.
+    pub const FOWNER: u32 = 3;
+    /// Keeps the set-user-id and set-group-id bits of files that it changes.
+    pub const FSETID: u32 = 4;
     /// Signals to anybody.
     pub const KILL: u32 = 5;
     /// Any group id.
@@ -99,6 +109,8 @@ pub mod capability {
     pub const IPC_LOCK: u32 = 14;
     /// chroot.
     pub const SYS_CHROOT: u32 = 18;
+    /// Others' memory.
+    pub const SYS_PTRACE: u32 = 19;
     /// Mounts, the host's name, others' terminals.
     pub const SYS_ADMIN: u32 = 21;
     /// Reads and clears the kernel's log.
@@ -111,6 +123,10 @@ pub mod capability {
     pub const SYS_RESOURCE: u32 = 24;
     /// The clock.
     pub const SYS_TIME: u32 = 25;
+    /// Device nodes.
+    pub const MKNOD: u32 = 27;
+    /// A file's own capabilities.
+    pub const SETFCAP: u32 = 31;
     /// The last that there is.
     pub const LAST: u32 = 40;
     /// All of them, one bit each.

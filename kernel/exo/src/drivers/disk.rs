@@ -32,7 +32,7 @@ use crate::{
         node::kind,
     },
     sched::wait::{Ended, WaitQueue, wait_on},
-    task::{current, kernel_thread},
+    task::{account::Event, current, kernel_thread},
     user,
 };
 
@@ -426,11 +426,15 @@ impl Disk {
 
 impl File for DiskFile {
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        self.0.read(io.offset, to, length)
+        let count = self.0.read(io.offset, to, length)?;
+        current().account.count(Event::DiskByteRead, count as u64);
+        Ok(count)
     }
 
     fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        self.0.write(io.offset, from, length)
+        let count = self.0.write(io.offset, from, length)?;
+        current().account.count(Event::DiskByteWritten, count as u64);
+        Ok(count)
     }
 
     fn seek_size(&self) -> Option<u64> {

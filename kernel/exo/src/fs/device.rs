@@ -142,7 +142,19 @@ impl File for Full {
 
 struct Random;
 
+/// RNDGETENTCNT of Linux's `linux/random.h`.
+const GET_ENTROPY: u32 = 0x8004_5200;
+/// How much there is, in bits: as on Linux all that the pool holds, once it is seeded.
+pub const ENTROPY_BITS: i32 = 256;
+
 impl File for Random {
+    fn ioctl(&self, request: u32, argument: usize) -> Result {
+        match request {
+            GET_ENTROPY => user::write(argument, &ENTROPY_BITS).map(|()| 0),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
     fn seek_result(&self) -> Option<u64> {
         Some(0)
     }

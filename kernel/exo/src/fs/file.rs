@@ -11,6 +11,7 @@ use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
+    asynchronous::Asynchronous,
     mount::{self, Mount, Path, Writing},
     node::{Body, FileSystem, Node},
     poll::Events,
@@ -24,11 +25,12 @@ use crate::{
     ipc::Endpoint,
     mm::Pages,
     sched::{mutex::Mutex, wait::WaitQueue},
+    task::{Credentials, current},
     user::{self, IoVec},
 };
 
 /// `O_` bits that can change on an open file.
-pub const CHANGEABLE: u32 = abi::O_APPEND | abi::O_NONBLOCK | abi::O_NOATIME | abi::O_DIRECT;
+pub const CHANGEABLE: u32 = abi::FASYNC | abi::O_APPEND | abi::O_NONBLOCK | abi::O_NOATIME | abi::O_DIRECT;
 
 /// How a read or write is to be done.
 #[derive(Clone, Copy, Debug)]
@@ -222,8 +224,10 @@ pub struct OpenFile {
     _writing: Option<Writing>,
     flags: AtomicU32,
     offset: SpinLock<u64>,
-    /// Whom signals about it are for.
-    owner: SpinLock<Owner>,
+    /// Whom signals about it are for, and who said so.
+    owner: SpinLock<(Owner, Option<Arc<Credentials>>)>,
+    /// While its owner is told of changes (O_ASYNC).
+    pub(super) asynchronous: SpinLock<Option<Arc<Asynchronous>>>,
     /// Which signal that is; 0 for SIGIO.
     signal: AtomicU32,
     /// Held by who reads or writes at the file's own offset, until that has moved.
@@ -264,7 +268,8 @@ impl OpenFile {
             flags: AtomicU32::new(flags),
             offset: SpinLock::new(0),
             moving: Mutex::new(),
-            owner: SpinLock::new(Owner::default()),
+            owner: SpinLock::default(),
+            asynchronous: SpinLock::new(None),
             signal: AtomicU32::new(0),
         })
     }
@@ -302,12 +307,14 @@ impl OpenFile {
 
     /// Whether it may be read.
     pub fn can_read(&self) -> bool {
-        self.flags() & (abi::O_ACCMODE | abi::O_PATH) != abi::O_WRONLY && self.flags() & abi::O_PATH == 0
+        // Neither O_WRONLY nor the mode 3, which allows nothing but ioctl.
+        self.flags() & (abi::O_WRONLY | abi::O_PATH) == 0
     }
 
     /// Whether it may be written.
     pub fn can_write(&self) -> bool {
-        self.flags() & abi::O_ACCMODE != abi::O_RDONLY && self.flags() & abi::O_PATH == 0
+        let flags = self.flags();
+        flags & abi::O_ACCMODE != abi::O_RDONLY && flags & abi::O_PATH == 0
     }
 
     /// Whether it was opened for its place only (O_PATH).
@@ -317,12 +324,20 @@ impl OpenFile {
 
     /// Whom signals about it are for.
     pub fn owner(&self) -> Owner {
-        *self.owner.lock()
+        self.owner.lock().0
+    }
+
+    /// The same with the credentials of who set that; none if nobody did.
+    pub fn owner_with_credentials(&self) -> Option<(Owner, Arc<Credentials>)> {
+        let owner = self.owner.lock();
+        owner.1.clone().map(|by| (owner.0, by))
     }
 
     /// Sets that.
     pub fn set_owner(&self, owner: Owner) {
-        *self.owner.lock() = owner;
+        let by = (owner.number != 0).then(|| current().credentials.get());
+        let old = core::mem::replace(&mut *self.owner.lock(), (owner, by));
+        drop(old);
     }
 
     /// The signal that is sent; 0 for SIGIO.

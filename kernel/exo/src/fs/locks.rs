@@ -273,28 +273,48 @@ impl FileLocks {
     }
 }
 
-/// Writes /proc/locks.
-pub fn write_list(out: &mut dyn Write) -> fmt::Result {
-    let files: Vec<Arc<FileLocks>> = ALL.lock().iter().filter_map(Weak::upgrade).collect();
-    let mut number = 0;
-    for file in files {
-        let held = file.held.lock();
-        let (device, inode) = file.place;
+impl FileLocks {
+    /// Writes a line for each lock that `shows` is for: its owner, none for a flock, and the open file of that.
+    fn write(
+        &self,
+        out: &mut dyn Write,
+        before: &str,
+        number: &mut usize,
+        shows: impl Fn(Option<Owner>, usize) -> bool,
+    ) -> fmt::Result {
+        let held = self.held.lock();
+        let (device, inode) = self.place;
         let mut line = |kind, mode, pid, span: Span| {
-            number += 1;
+            *number += 1;
             let mode = if mode == Mode::Read { "READ " } else { "WRITE" };
-            write!(out, "{number}: {kind} ADVISORY  {mode} {pid} 00:{device:02x}:{inode} {} ", span.first)?;
+            write!(out, "{before}{number}: {kind} ADVISORY  {mode} {pid} ")?;
+            write!(out, "00:{device:02x}:{inode} {} ", span.first)?;
             if span.last == LAST_BYTE { writeln!(out, "EOF") } else { writeln!(out, "{}", span.last) }
         };
-        for whole in &held.wholes {
+        for whole in held.wholes.iter().filter(|whole| shows(None, whole.open_file)) {
             line("FLOCK ", whole.mode, whole.pid, Span { first: 0, last: LAST_BYTE })?;
         }
-        for lock in held.ranges.iter() {
+        for lock in held.ranges.iter().filter(|lock| shows(Some(lock.owner), 0)) {
             match lock.owner {
                 Owner::Table(_) => line("POSIX ", lock.mode, lock.pid, lock.span)?,
                 Owner::OpenFile(_) => line("OFDLCK", lock.mode, -1, lock.span)?,
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Writes those that belong to an open file or, by whatever descriptor they were made, to a table that has it.
+    pub fn write_of(&self, table: u64, open_file: usize, out: &mut dyn Write) -> fmt::Result {
+        self.write(out, "lock:\t", &mut 0, |owner, whole| match owner {
+            None => whole == open_file,
+            Some(owner) => owner == Owner::Table(table) || owner == Owner::OpenFile(open_file),
+        })
+    }
+}
+
+/// Writes /proc/locks.
+pub fn write_list(out: &mut dyn Write) -> fmt::Result {
+    let files: Vec<Arc<FileLocks>> = ALL.lock().iter().filter_map(Weak::upgrade).collect();
+    let mut number = 0;
+    files.iter().try_for_each(|file| file.write(out, "", &mut number, |_, _| true))
 }

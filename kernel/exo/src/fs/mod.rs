@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Files: nodes (what has a name), open files (what has a descriptor), paths between the two.
 
+pub mod asynchronous;
 pub mod device;
 pub mod directory;
 pub mod file;
@@ -11,6 +12,7 @@ pub mod mount_list;
 pub mod mount_options;
 pub mod node;
 pub mod path;
+pub mod permission;
 pub mod pipe;
 pub mod poll;
 pub mod procfs;
@@ -18,8 +20,10 @@ pub mod size_limit;
 pub mod socket_pair;
 pub mod superblock;
 pub mod sysfs;
+pub mod sysfs_cpus;
 pub mod table;
 pub mod tty;
+pub mod xattr;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

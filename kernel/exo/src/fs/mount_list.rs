@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The list of mounts as /proc shows it.
 
-use core::fmt::Write;
+use core::{fmt::Write, sync::atomic::Ordering};
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
@@ -44,7 +44,6 @@ pub fn write_escaped(name: &[u8], out: &mut dyn Write) -> core::fmt::Result {
 
 impl Visible {
     /// The number of the mount that it is in; its own for the root.
-    #[expect(dead_code, reason = "for /proc/PID/mountinfo")]
     pub fn parent(&self) -> u64 {
         self.mount.place().map_or(self.mount.id, |place| place.mount.id)
     }
@@ -83,9 +82,38 @@ impl Visible {
 
     /// The options of its superblock, without `rw` or `ro`, each with a comma before it.
     pub fn superblock_options(&self) -> String {
-        let shown = mount_options::shown(&self.mount.superblock, &self.mount.root);
+        // A directory that is shown elsewhere too is not the file system's root.
+        let mut root = self.mount.root.clone();
+        while let Some(parent) = root.parent() {
+            root = parent;
+        }
+        let shown = mount_options::shown(&self.mount.superblock, &root);
         String::from_utf8_lossy(&shown).into_owned()
     }
+}
+
+/// Writes a mount's line of /proc/PID/mountinfo.
+pub fn write_info_line(visible: &Visible, out: &mut dyn Write) -> core::fmt::Result {
+    let mount = &visible.mount;
+    write!(out, "{} {} 0:{} ", mount.id, visible.parent(), mount.superblock.device)?;
+    write_escaped(&mount.root.names_in_file_system(), out)?;
+    out.write_char(' ')?;
+    write_escaped(&visible.target, out)?;
+    let own = if mount.has(abi::MS_RDONLY) { "ro" } else { "rw" };
+    let unbindable = if mount.has(abi::MS_UNBINDABLE) { " unbindable" } else { "" };
+    write!(out, " {own}{}{unbindable} - {} ", visible.options(), visible.kind())?;
+    write_escaped(&mount.source, out)?;
+    let all = if mount.superblock.read_only.load(Ordering::Relaxed) { "ro" } else { "rw" };
+    writeln!(out, " {all}{}", visible.superblock_options())
+}
+
+/// Writes a mount's line of /proc/PID/mountstats.
+pub fn write_statistics_line(visible: &Visible, out: &mut dyn Write) -> core::fmt::Result {
+    out.write_str("device ")?;
+    write_escaped(&visible.mount.source, out)?;
+    out.write_str(" mounted on ")?;
+    write_escaped(&visible.target, out)?;
+    writeln!(out, " with fstype {}", visible.kind())
 }
 
 /// Writes a mount's line of /proc/mounts.

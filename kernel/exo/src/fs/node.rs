@@ -11,6 +11,8 @@ use alloc::{
 };
 
 use exo_hal::{boot::spin_once::Once, sync::SpinLock, time};
+use exo_logic::credentials::capability;
+use linux_raw_sys::general as abi;
 
 pub use super::superblock::FileSystem;
 use super::{
@@ -20,10 +22,12 @@ use super::{
     mount::Path,
     pipe::Pipe,
     superblock::SuperBlock,
+    xattr::Attributes,
 };
 use crate::{
     errno::{Errno, Result},
     mm::Pages,
+    task::credentials::capable,
 };
 
 /// `S_IF` bits.
@@ -147,6 +151,8 @@ pub struct Node {
     writers: AtomicI32,
     /// The locks that programs have on it.
     pub locks: LockSlot,
+    /// Its extended attributes.
+    pub(super) attributes: Attributes,
     /// The next in a list of nodes to be dropped.
     next_dead: SpinLock<Option<Arc<Node>>>,
 }
@@ -199,6 +205,7 @@ impl Node {
             mounts: AtomicU32::new(0),
             writers: AtomicI32::new(0),
             locks: LockSlot::default(),
+            attributes: Attributes::default(),
             next_dead: SpinLock::new(None),
         })
     }
@@ -238,6 +245,23 @@ impl Node {
         let mut meta = self.meta.lock();
         meta.modified = now;
         meta.changed = now;
+        if meta.mode & (abi::S_ISUID | abi::S_ISGID) != 0 && meta.mode & kind::MASK == kind::REGULAR {
+            drop(meta);
+            self.stop_acting_as_another();
+        }
+    }
+
+    /// A program whose content somebody else than the superuser has changed does not run as another user or group any more.
+    #[cold]
+    fn stop_acting_as_another(&self) {
+        if capable(capability::FSETID) {
+            return;
+        }
+        let mut meta = self.meta.lock();
+        meta.mode &= !abi::S_ISUID;
+        if meta.mode & abi::S_IXGRP != 0 {
+            meta.mode &= !abi::S_ISGID;
+        }
     }
 
     /// Notes that the content was read, as MS_RELATIME says: once after each change, and once a day.
@@ -370,6 +394,24 @@ impl Node {
         Some(parent)
     }
 
+    /// Its names from the root of its file system down; what is longer than a path may be is cut.
+    pub fn names_in_file_system(self: &Arc<Self>) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut at = self.clone();
+        while let Some(parent) = at.push_name_reversed(&mut out).filter(|_| out.len() < crate::user::PATH_MAX)
+        {
+            at = parent;
+        }
+        if out.is_empty() {
+            out.push(b'/');
+        }
+        out.reverse();
+        if self.is_removed() {
+            out.extend(b"//deleted");
+        }
+        out
+    }
+
     /// Whether something is mounted on it, in whatever mount of its file system.
     #[inline]
     pub fn is_covered(&self) -> bool {
@@ -437,6 +479,7 @@ impl Drop for Node {
     /// Trees of any depth are taken apart in a loop, and without memory: a directory that dies waits in a list for its turn.
     fn drop(&mut self) {
         self.superblock.inodes.fetch_sub(1, Ordering::Relaxed);
+        self.attributes.end(&self.superblock.quota);
         let mut above = self.place.get_mut().kept.take();
         while let Some(mut node) = above.take().and_then(Arc::into_inner) {
             above = node.place.get_mut().kept.take();

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From paths to nodes.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{borrow::Cow, sync::Arc, vec::Vec};
 
 use linux_raw_sys::general as abi;
 
 pub use super::mount::Path;
-use super::node::{Body, NAME_MAX, Node};
+use super::{
+    node::{Body, NAME_MAX, Node},
+    permission::{self, Caller},
+};
 use crate::{
     errno::{Errno, Result},
     task::current,
@@ -31,11 +34,11 @@ pub enum Follow {
 pub type Resolve = u32;
 
 /// Where a path ends: a directory, and a name in it which need not exist.
-pub struct Last {
+pub struct Last<'p> {
     /// The directory.
     pub directory: Path,
-    /// The name; empty for the directory itself.
-    pub name: Vec<u8>,
+    /// The name; empty for the directory itself. A part of the path that was walked, unless a link led here.
+    pub name: Cow<'p, [u8]>,
     /// What has the name.
     pub found: Option<Path>,
     /// The path ended with a slash: only a directory will do.
@@ -48,15 +51,32 @@ struct Walk {
     root: Path,
     follow: Follow,
     resolve: Resolve,
+    caller: Caller,
 }
 
-/// Walks to the last component. The walk allocates only for symbolic links and for the last name.
-pub fn walk(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Last> {
+/// Walks to the last component. The walk allocates only for symbolic links.
+pub fn walk<'p>(start: Option<&Path>, path: &'p [u8], follow: Follow) -> Result<Last<'p>> {
     walk_within(start, path, follow, 0)
 }
 
 /// As [`walk`], with the bounds that openat2 knows.
-pub fn walk_within(start: Option<&Path>, path: &[u8], follow: Follow, resolve: Resolve) -> Result<Last> {
+pub fn walk_within<'p>(
+    start: Option<&Path>,
+    path: &'p [u8],
+    follow: Follow,
+    resolve: Resolve,
+) -> Result<Last<'p>> {
+    walk_as(Caller::current(), start, path, follow, resolve)
+}
+
+/// As [`walk_within`], for `caller`, who must be allowed to search the directories on the way.
+pub fn walk_as<'p>(
+    caller: Caller,
+    start: Option<&Path>,
+    path: &'p [u8],
+    follow: Follow,
+    resolve: Resolve,
+) -> Result<Last<'p>> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
@@ -78,7 +98,7 @@ pub fn walk_within(start: Option<&Path>, path: &[u8], follow: Follow, resolve: R
         };
         (at, root)
     };
-    let mut walk = Walk { at, root, follow, resolve };
+    let mut walk = Walk { at, root, follow, resolve, caller };
     // What was mounted on the root after the process chose it does not hide it, but `/` leads to what is on top.
     if !bounded {
         walk.at = walk.at.topmost();
@@ -91,16 +111,17 @@ pub fn walk_within(start: Option<&Path>, path: &[u8], follow: Follow, resolve: R
         if link.first() == Some(&b'/') {
             walk.jump_to_root()?;
         }
-        match walk.go(&link)? {
-            Step::End(last) => return Ok(last),
-            Step::Link(path) => link = path,
-        }
+        let next = match walk.go(&link)? {
+            Step::End(last) => return Ok(Last { name: Cow::Owned(last.name.into_owned()), ..last }),
+            Step::Link(path) => path,
+        };
+        link = next;
     }
     Err(Errno::ELOOP)
 }
 
-enum Step {
-    End(Last),
+enum Step<'p> {
+    End(Last<'p>),
     /// A symbolic link in the directory reached: its target, with the rest of the path behind it.
     Link(Vec<u8>),
 }
@@ -179,11 +200,11 @@ impl Walk {
         Ok(target)
     }
 
-    fn end(&self, name: &[u8], found: Option<Path>, must_be_directory: bool) -> Step {
-        Step::End(Last { directory: self.at.clone(), name: name.to_vec(), found, must_be_directory })
+    fn end<'p>(&self, name: &'p [u8], found: Option<Path>, must_be_directory: bool) -> Step<'p> {
+        Step::End(Last { directory: self.at.clone(), name: Cow::Borrowed(name), found, must_be_directory })
     }
 
-    fn go(&mut self, path: &[u8]) -> Result<Step> {
+    fn go<'p>(&mut self, path: &'p [u8]) -> Result<Step<'p>> {
         let mut rest = path;
         loop {
             while let Some(stripped) = rest.strip_prefix(b"/") {
@@ -199,6 +220,7 @@ impl Walk {
             if !self.at.is_directory() {
                 return Err(Errno::ENOTDIR);
             }
+            self.caller.check_search(&self.at)?;
             if name.len() > NAME_MAX {
                 return Err(Errno::ENAMETOOLONG);
             }
@@ -273,5 +295,6 @@ pub fn resolve_new(start: Option<&Path>, path: &[u8], directory: bool) -> Result
         return Err(Errno::ENOENT);
     }
     last.directory.check_writable()?;
-    Ok((last.directory, last.name))
+    permission::check_new_name(&last.directory)?;
+    Ok((last.directory, last.name.into_owned()))
 }

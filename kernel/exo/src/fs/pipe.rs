@@ -16,6 +16,7 @@ use super::{
     file::{File, Io, OpenFile},
     mount::Path,
     node::{Body, FileSystem, Node, kind},
+    permission,
     poll::Events,
 };
 use crate::{
@@ -398,6 +399,7 @@ pub fn new_pair(flags: u32) -> Result<(Arc<OpenFile>, Arc<OpenFile>)> {
     let pipe = Pipe::new()?;
     let (read, write) = (End::new(&pipe, true, false)?, End::new(&pipe, false, true)?);
     let node = Node::new(FileSystem::Anonymous, kind::FIFO | 0o600, Body::Fifo(pipe));
+    permission::set_first_owner(&node, None);
     Ok((
         OpenFile::new(read, node.clone(), abi::O_RDONLY | flags)?,
         OpenFile::new(write, node, abi::O_WRONLY | flags)?,

@@ -18,6 +18,7 @@ pub use self::message::{MOST_FILES, may_be_sent};
 use super::{
     file::{File, Io, OpenFile},
     node::{Body, FileSystem, Node, kind},
+    permission,
     poll::Events,
 };
 use crate::{
@@ -149,6 +150,7 @@ pub fn new_pair(kind: Kind, flags: u32) -> Result<[Arc<OpenFile>; 2]> {
     })?;
     let end = |is_second| -> Result<Arc<OpenFile>> {
         let node = Node::new(FileSystem::Anonymous, kind::SOCKET | 0o777, Body::Socket);
+        permission::set_first_owner(&node, None);
         let socket = Socket {
             pair: pair.clone(),
             is_second,

@@ -265,6 +265,11 @@ impl AddressSpace {
         inner.heap_end = start;
     }
 
+    /// Where the heap starts.
+    pub fn heap_start(&self) -> usize {
+        self.inner.lock().heap_start
+    }
+
     /// Calls `each` with every area.
     pub fn each_area(&self, mut each: impl FnMut(&Area<Backing>)) {
         self.inner.lock().areas.iter().for_each(&mut each);

@@ -230,7 +230,7 @@ pub fn make_room(frames: usize) -> bool {
         if !frame::available(frame::SPARE) {
             relieve();
         } else if is_somebody_ending() {
-            let _ = wait::sleep_until(Some(time::now_ns() + PATIENCE_NS));
+            let _ = wait::sleep_until(Some(wait::Deadline::Boot(time::now_ns() + PATIENCE_NS)));
         } else {
             return frame::available(frames);
         }

@@ -309,12 +309,13 @@ impl Pages {
         })
     }
 
-    /// Writes with `copy(frame, offset in it, bytes done, bytes)` at each page, and grows as needed.
+    /// Writes with `copy(frame, offset in it, bytes done, bytes)` at each page, and grows as needed. It says how many bytes of the page it
+    /// copied: fewer than it was asked for are the last.
     fn write_with(
         &self,
         offset: u64,
         length: usize,
-        mut copy: impl FnMut(&Frame, usize, usize, usize) -> Result<()>,
+        mut copy: impl FnMut(&Frame, usize, usize, usize) -> Result,
     ) -> Result {
         let mut done = 0;
         while done < length {
@@ -322,13 +323,14 @@ impl Pages {
             let at = (position % PAGE) as usize;
             let count = (PAGE_SIZE - at).min(length - done);
             let step = self.frame((position / PAGE) as usize).ok_or(Errno::ENOSPC);
-            match step.and_then(|frame| copy(&frame, at, done, count)) {
-                Ok(()) => done += count,
+            let copied = match step.and_then(|frame| copy(&frame, at, done, count)) {
+                Ok(copied) => copied,
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
-            }
+            };
+            done += copied;
             self.size.fetch_max(offset + done as u64, Ordering::AcqRel);
-            if spans::point() {
+            if copied < count || spans::point() {
                 break;
             }
         }
@@ -352,11 +354,16 @@ impl Pages {
                     part = parts.next().ok_or(Errno::EFAULT)?;
                 }
                 let now = part.length.min(count - done);
-                user::user_to_frame(frame, at + done, part.base, now)?;
+                match user::user_to_frame(frame, at + done, part.base, now) {
+                    Ok(_) => {}
+                    // The parts before the bad one are in the file.
+                    Err(_) if done > 0 => break,
+                    Err(error) => return Err(error.into()),
+                }
                 part = IoVec { base: part.base.wrapping_add(now), length: part.length - now };
                 done += now;
             }
-            Ok(())
+            Ok(done)
         })
     }
 
@@ -369,7 +376,7 @@ impl Pages {
     ) -> Result<(u64, usize)> {
         self.write_alone(offset, clip, |frame, at, done, count| {
             frame.write(at, from.get(done..done + count).unwrap_or_default());
-            Ok(())
+            Ok(count)
         })
     }
 
@@ -378,7 +385,7 @@ impl Pages {
         &self,
         offset: Option<u64>,
         clip: impl FnOnce(u64) -> Result<usize>,
-        copy: impl FnMut(&Frame, usize, usize, usize) -> Result<()>,
+        copy: impl FnMut(&Frame, usize, usize, usize) -> Result,
     ) -> Result<(u64, usize)> {
         let _changing = self.changing.lock()?;
         let offset = offset.unwrap_or_else(|| self.size());

@@ -35,8 +35,13 @@ impl Quota {
 
     /// Counts a page, if there may be another.
     pub fn charge(&self) -> bool {
+        self.charge_pages(1)
+    }
+
+    /// Counts so many pages, if there may be as many more.
+    pub fn charge_pages(&self, pages: usize) -> bool {
         let limit = self.limit();
-        let more = |used: usize| used.checked_add(1).filter(|used| limit == 0 || *used <= limit);
+        let more = |used: usize| used.checked_add(pages).filter(|used| limit == 0 || *used <= limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 

@@ -27,7 +27,7 @@ use exo_hal::{
 
 use exo_logic::{inheritance::Priority, sleep::Doing};
 
-use crate::task::{Current, Task, current};
+use crate::task::{Current, Task, account::Event, current};
 use policy::{BEGINNING, FAIR, PREEMPTION_NS, Policy, ROUND_NS, WAKE_UP_LEAD};
 
 /// How long a task runs while others wait.
@@ -426,6 +426,7 @@ fn switch_to(next: Arc<Task>, task: &Current, place: Option<Place>) {
     let this = this_cpu();
     this.charge(task);
     this.switches.fetch_add(1, Ordering::Relaxed);
+    task.account.count(if place.is_some() { Event::Preemption } else { Event::Wait }, 1);
     this.runs_next(&next);
     if !next.is_idle {
         next.activate_memory();

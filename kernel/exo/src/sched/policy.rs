@@ -70,6 +70,15 @@ impl Policy {
     /// What the first program has.
     pub const DEFAULT: Self = Self { number: abi::SCHED_NORMAL, real_time: 0, nice: 0, reset_on_fork: false };
 
+    /// What Linux's kernel calls the priority: the smaller the better, 0 to 99 real-time, 120 for nice 0.
+    pub fn kernel_priority(self) -> u64 {
+        if Self::is_real_time(self.number) {
+            u64::from(99 - self.real_time.min(99))
+        } else {
+            (120 + self.nice).unsigned_abs().into()
+        }
+    }
+
     /// Whether this is a real-time policy.
     pub fn is_real_time(number: u32) -> bool {
         matches!(number, abi::SCHED_FIFO | abi::SCHED_RR)

@@ -3,7 +3,11 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use alloc::{collections::VecDeque, sync::Arc};
+use alloc::{
+    collections::{TryReserveError, VecDeque},
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 
 use exo_hal::{sync::SpinLock, time};
 use exo_logic::sleep::Waiters;
@@ -44,11 +48,19 @@ pub fn set_wall_clock(ns: u64) {
     WALL_CLOCK.wake_all();
 }
 
+/// Is told when what a queue is for has changed.
+pub trait Observer: Send + Sync {
+    /// Called with locks held that are not known here: it notes what has happened, and leaves the rest to others.
+    fn changed(&self);
+}
+
 /// Tasks that wait for the same thing.
 pub struct WaitQueue {
     tasks: SpinLock<VecDeque<Arc<Task>>>,
-    /// The queue's length, so that nobody takes the lock to find it empty.
-    count: Waiters,
+    observers: SpinLock<Vec<Weak<dyn Observer>>>,
+    /// The lists' lengths, so that nobody takes a lock to find nobody.
+    waiting: Waiters,
+    observing: Waiters,
 }
 
 impl Default for WaitQueue {
@@ -60,23 +72,52 @@ impl Default for WaitQueue {
 impl WaitQueue {
     /// An empty queue.
     pub const fn new() -> Self {
-        Self { tasks: SpinLock::new(VecDeque::new()), count: Waiters::new() }
+        Self {
+            tasks: SpinLock::new(VecDeque::new()),
+            observers: SpinLock::new(Vec::new()),
+            waiting: Waiters::new(),
+            observing: Waiters::new(),
+        }
     }
 
     /// Wakes all who wait, after the caller has made their condition true.
     #[inline]
     pub fn wake_all(&self) {
-        if !self.count.are_none() {
+        if !self.waiting.are_none() {
             for task in self.tasks.lock().iter() {
                 wake(task);
             }
         }
+        if !self.observing.are_none() {
+            self.tell_observers();
+        }
+    }
+
+    fn tell_observers(&self) {
+        let mut observers = self.observers.lock();
+        observers.retain(|observer| {
+            observer.upgrade().is_some_and(|observer| {
+                observer.changed();
+                true
+            })
+        });
+        self.observing.set(observers.len());
+    }
+
+    /// Tells `observer` of changes, as long as somebody keeps it.
+    pub fn observe(&self, observer: &Arc<dyn Observer>) -> Result<(), TryReserveError> {
+        let mut observers = self.observers.lock();
+        observers.retain(|observer| observer.strong_count() > 0);
+        observers.try_reserve(1)?;
+        observers.push(Arc::downgrade(observer));
+        self.observing.set(observers.len());
+        Ok(())
     }
 
     fn add(&self, task: Arc<Task>) {
         let mut tasks = self.tasks.lock();
         tasks.push_back(task);
-        self.count.set(tasks.len());
+        self.waiting.set(tasks.len());
     }
 
     fn remove(&self, task: &Task) {
@@ -86,8 +127,10 @@ impl WaitQueue {
             tasks.pop_front();
         } else if let Some(at) = tasks.iter().position(is_it) {
             tasks.remove(at);
+        } else {
+            return;
         }
-        self.count.set(tasks.len());
+        self.waiting.set(tasks.len());
     }
 }
 

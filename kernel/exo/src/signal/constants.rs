@@ -8,6 +8,7 @@ pub mod number {
     pub const SIGQUIT: u32 = 3;
     pub const SIGILL: u32 = 4;
     pub const SIGTRAP: u32 = 5;
+    pub const SIGABRT: u32 = 6;
     pub const SIGBUS: u32 = 7;
     pub const SIGFPE: u32 = 8;
     pub const SIGKILL: u32 = 9;
@@ -26,6 +27,7 @@ pub mod number {
     pub const SIGPROF: u32 = 27;
     pub const SIGXFSZ: u32 = 25;
     pub const SIGWINCH: u32 = 28;
+    pub const SIGIO: u32 = 29;
     pub const SIGSYS: u32 = 31;
     /// The first real-time signal.
     pub const FIRST_REALTIME: u32 = 32;

@@ -19,7 +19,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::{
     errno::Errno,
     sched,
-    task::{Current, Process, Task, credentials::Which, current, exit, session, work},
+    task::{Current, Process, Task, core_dump, credentials::Which, current, exit, session, work},
 };
 
 /// A set of signals; signal n is bit n - 1.
@@ -340,6 +340,7 @@ pub fn before_user_mode(regs: &mut Regs) {
     loop {
         let due = task.work.load(Ordering::Acquire);
         if due & work::EXIT != 0 {
+            core_dump::note_end(&task, regs);
             exit::exit_current();
         }
         if due & work::STOP != 0 {
@@ -380,7 +381,7 @@ fn handle_signals(task: &Current, regs: &mut Regs) {
                 }
             }
             DEFAULT => {
-                exit::exit_process(task, signal);
+                core_dump::end_process(task, &info, regs);
                 return;
             }
             _ => call_handler(task, regs, &info, action),

@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use alloc::sync::Arc;
 
 use exo_hal::time;
+use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
 use super::status::node_at;
@@ -13,10 +14,11 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
-        node::{Body, Node, kind},
+        node::{Body, kind},
         path::Path,
+        permission,
     },
-    task::current,
+    task::{credentials::capable, current},
     user::{self, TimeSpec, TimeVal},
 };
 
@@ -31,12 +33,18 @@ fn set_mode(path: &Path, mode: u32) -> Result {
     if path.kind() == kind::LINK {
         return Err(Errno::EOPNOTSUPP);
     }
+    if !permission::is_owner(path) {
+        return Err(Errno::EPERM);
+    }
     if let Body::File(pages) = &path.body {
         let changes = (path.meta().mode ^ mode) & 0o111 != 0;
         if changes && pages.seals.bits() & abi::F_SEAL_EXEC != 0 {
             return Err(Errno::EPERM);
         }
     }
+    // Who is not in the file's group does not let others act as that group.
+    let keeps = permission::is_in_group(path.meta().gid) || capable(capability::FSETID);
+    let mode = if keeps { mode } else { mode & !abi::S_ISGID };
     path.change(|meta| meta.mode = meta.mode & kind::MASK | mode & 0o7777);
     Ok(0)
 }
@@ -63,6 +71,10 @@ pub(super) fn fchmodat2(directory: i32, path: usize, mode: u32, flags: u32) -> R
 
 fn set_owner(path: &Path, uid: u32, gid: u32) -> Result {
     path.check_writable()?;
+    let given = |id| (id != u32::MAX).then_some(id);
+    if !permission::may_give(&path.meta(), given(uid), given(gid)) {
+        return Err(Errno::EPERM);
+    }
     path.change(|meta| {
         meta.uid = if uid == u32::MAX { meta.uid } else { uid };
         meta.gid = if gid == u32::MAX { meta.gid } else { gid };
@@ -100,9 +112,23 @@ pub(super) fn umask(mask: u32) -> Result {
     Ok(current().process.fs.umask.swap(mask & 0o777, Ordering::Relaxed) as usize)
 }
 
+/// Sets both times to now, which who may write to the file may do as well as its owner.
+fn set_times_to_now(path: &Path) -> Result {
+    path.check_writable()?;
+    if !permission::is_owner(path) {
+        permission::check(path, permission::WRITE)?;
+    }
+    let now = time::wall_ns();
+    path.change(|meta| (meta.accessed, meta.modified) = (now, now));
+    Ok(0)
+}
+
 /// Sets the times of access and of the last change, where they are given.
 fn set_times(path: &Path, times: [Option<u64>; 2]) -> Result {
     path.check_writable()?;
+    if !permission::is_owner(path) {
+        return Err(Errno::EPERM);
+    }
     path.change(|meta| {
         let [accessed, modified] = times;
         meta.accessed = accessed.unwrap_or(meta.accessed);
@@ -111,11 +137,27 @@ fn set_times(path: &Path, times: [Option<u64>; 2]) -> Result {
     Ok(0)
 }
 
-/// The times that utimensat was given; none if it shall change nothing.
-fn chosen_times(times: usize) -> Result<Option<[Option<u64>; 2]>> {
+/// What utimensat does.
+enum Change {
+    Nothing,
+    Now,
+    Times([Option<u64>; 2]),
+}
+
+impl Change {
+    fn apply(&self, path: &Path) -> Result {
+        match self {
+            Self::Nothing => Ok(0),
+            Self::Now => set_times_to_now(path),
+            Self::Times(times) => set_times(path, *times),
+        }
+    }
+}
+
+fn chosen_times(times: usize) -> Result<Change> {
     let now = time::wall_ns();
     if times == 0 {
-        return Ok(Some([Some(now); 2]));
+        return Ok(Change::Now);
     }
     let values: [TimeSpec; 2] = user::read(times)?;
     let mut chosen = [None; 2];
@@ -126,11 +168,19 @@ fn chosen_times(times: usize) -> Result<Option<[Option<u64>; 2]>> {
             _ => Some(value.to_ns()?),
         };
     }
-    Ok(if chosen == [None; 2] { None } else { Some(chosen) })
+    let all = |what: u32| values.iter().all(|value| value.nanoseconds == i64::from(what));
+    Ok(match chosen {
+        [None, None] => Change::Nothing,
+        _ if all(abi::UTIME_NOW) => Change::Now,
+        chosen => Change::Times(chosen),
+    })
 }
 
 pub(super) fn utimensat(directory: i32, path: usize, times: usize, flags: u32) -> Result {
-    let Some(chosen) = chosen_times(times)? else { return Ok(0) };
+    let change = chosen_times(times)?;
+    if matches!(change, Change::Nothing) {
+        return Ok(0);
+    }
     if flags & !(abi::AT_SYMLINK_NOFOLLOW | abi::AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -138,15 +188,15 @@ pub(super) fn utimensat(directory: i32, path: usize, times: usize, flags: u32) -
         if flags & abi::AT_SYMLINK_NOFOLLOW != 0 {
             return Err(Errno::EINVAL);
         }
-        return set_times(&opened(directory)?.path(), chosen);
+        return change.apply(&opened(directory)?.path());
     }
-    set_times(&node_at(directory, path, flags)?, chosen)
+    change.apply(&node_at(directory, path, flags)?)
 }
 
 /// As [`set_times`] for the older calls, in microseconds; no address stands for now.
 fn set_times_from(path: &Path, times: usize) -> Result {
     if times == 0 {
-        return set_times(path, [Some(time::wall_ns()); 2]);
+        return set_times_to_now(path);
     }
     let [accessed, modified]: [TimeVal; 2] = user::read(times)?;
     set_times(path, [Some(accessed.to_ns()?), Some(modified.to_ns()?)])
@@ -166,14 +216,9 @@ pub(super) fn futimesat(directory: i32, path: usize, times: usize) -> Result {
 pub(super) fn utime(path: usize, times: usize) -> Result {
     let path = node_at(abi::AT_FDCWD, path, 0)?;
     if times == 0 {
-        return set_times(&path, [Some(time::wall_ns()); 2]);
+        return set_times_to_now(&path);
     }
     let values: [i64; 2] = user::read(times)?;
     let [accessed, modified] = values.map(|seconds| TimeSpec { seconds, nanoseconds: 0 }.to_ns());
     set_times(&path, [Some(accessed?), Some(modified?)])
-}
-
-/// Whether even root may not execute it: nobody may.
-pub(super) fn nobody_executes(node: &Node) -> bool {
-    !node.is_directory() && !node.is_executable()
 }

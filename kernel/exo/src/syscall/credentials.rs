@@ -3,7 +3,7 @@
 
 use alloc::sync::Arc;
 
-use exo_logic::credentials::{Capabilities, Denied, Ids, UNCHANGED, capability};
+use exo_logic::credentials::{Denied, Ids, UNCHANGED, capability};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
@@ -209,26 +209,6 @@ pub(super) fn capget(header: usize, data: usize) -> Result {
     Ok(0)
 }
 
-/// Capabilities that make a difference here. To be without another one would promise what nobody keeps.
-const ENFORCED: u64 = (1 << capability::KILL)
-    | (1 << capability::SETGID)
-    | (1 << capability::SETUID)
-    | (1 << capability::SETPCAP)
-    | (1 << capability::IPC_LOCK)
-    | (1 << capability::SYS_BOOT)
-    | (1 << capability::SYS_NICE)
-    | (1 << capability::SYS_TIME)
-    | (1 << capability::SYS_RESOURCE);
-
-/// Whether a change of sets is one that takes effect: EPERM if not.
-fn check_enforced(old: &Capabilities, new: &Capabilities) -> Result<()> {
-    let changed = (old.effective ^ new.effective)
-        | (old.permitted ^ new.permitted)
-        | (old.inheritable ^ new.inheritable)
-        | (old.bounding ^ new.bounding);
-    if changed & !ENFORCED == 0 { Ok(()) } else { Err(Errno::EPERM) }
-}
-
 pub(super) fn capset(header: usize, data: usize) -> Result {
     let (header, parts) = read_header(header)?;
     let task = current();
@@ -245,7 +225,6 @@ pub(super) fn capset(header: usize, data: usize) -> Result {
     let [effective, permitted, inheritable] = sets.map(|set| set & capability::ALL);
     let old = task.credentials.get();
     let capabilities = old.capabilities.set(effective, permitted, inheritable)?;
-    check_enforced(&old.capabilities, &capabilities)?;
     credentials::commit(&task, Credentials { capabilities, ..(*old).clone() });
     Ok(0)
 }
@@ -270,7 +249,6 @@ pub(super) fn drop_bound(capability: usize) -> Result {
     let old = task.credentials.get();
     let mut capabilities = old.capabilities;
     capabilities.bounding &= !(1 << capability);
-    check_enforced(&old.capabilities, &capabilities)?;
     credentials::commit(&task, Credentials { capabilities, ..(*old).clone() });
     Ok(0)
 }

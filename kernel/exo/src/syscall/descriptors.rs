@@ -3,12 +3,13 @@
 
 use alloc::sync::Arc;
 
+use exo_logic::credentials::capability;
 use linux_raw_sys::{general as abi, ioctl as requests};
 
 use crate::{
     errno::{Errno, Result},
     fs::{OpenFile, node::kind, pipe as pipes},
-    task::current,
+    task::{credentials::capable, current},
     user,
 };
 
@@ -82,6 +83,10 @@ pub(super) fn ioctl(fd: i32, request: u32, argument: usize) -> Result {
             file.set_flags(file.flags() & !abi::O_NONBLOCK | flag);
             Ok(0)
         }
+        requests::FIOASYNC => {
+            let on: i32 = user::read(argument)?;
+            super::fcntl::set_asynchronous(&file, fd, on != 0).map(|()| 0)
+        }
         requests::FIOCLEX => files.set_close_on_exec(fd, true).map(|()| 0),
         requests::FIONCLEX => files.set_close_on_exec(fd, false).map(|()| 0),
         requests::FIONREAD if file.node.kind() == kind::REGULAR => {
@@ -114,6 +119,17 @@ pub(super) fn close_range(first: u32, last: u32, flags: u32) -> Result {
 /// Gives the thread what it shared until now. Namespaces are not here; the thread's signals and memory stay its process's.
 pub(super) fn unshare(flags: u32) -> Result {
     const ALONE: u32 = abi::CLONE_THREAD | abi::CLONE_SIGHAND | abi::CLONE_VM;
+    // Not the superuser's alone: a namespace of users.
+    let privileged = abi::CLONE_NEWNS
+        | abi::CLONE_NEWUTS
+        | abi::CLONE_NEWIPC
+        | abi::CLONE_NEWNET
+        | abi::CLONE_NEWPID
+        | abi::CLONE_NEWCGROUP
+        | abi::CLONE_NEWTIME;
+    if flags & privileged != 0 && flags & abi::CLONE_NEWUSER == 0 && !capable(capability::SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
     if flags & !(abi::CLONE_FILES | abi::CLONE_FS | abi::CLONE_SYSVSEM | ALONE) != 0 {
         return Err(Errno::EINVAL);
     }

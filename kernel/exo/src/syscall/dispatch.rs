@@ -21,7 +21,7 @@ use exo_logic::seen::Seen;
 use super::{
     Argument, attributes, blocks, credentials, descriptors, fcntl, futexes, identity, info, ipcs,
     lean as lean_calls, locks, memory, mounts, names, open, polling, prctl, processes, read_write,
-    scheduling, seals, signals, sizes, socket_options, sockets, splice, status, times,
+    scheduling, seals, signals, sizes, socket_options, sockets, splice, status, times, xattrs,
 };
 use crate::{
     errno::{Errno, Result},
@@ -229,6 +229,18 @@ system_calls! {
     171 plain setdomainname => info::setdomainname(2);
     186 lean gettid => identity::gettid(0);
     187 plain readahead => read_write::readahead(3);
+    188 plain setxattr => xattrs::setxattr(5);
+    189 plain lsetxattr => xattrs::lsetxattr(5);
+    190 plain fsetxattr => xattrs::fsetxattr(5);
+    191 plain getxattr => xattrs::getxattr(4);
+    192 plain lgetxattr => xattrs::lgetxattr(4);
+    193 plain fgetxattr => xattrs::fgetxattr(4);
+    194 plain listxattr => xattrs::listxattr(3);
+    195 plain llistxattr => xattrs::llistxattr(3);
+    196 plain flistxattr => xattrs::flistxattr(3);
+    197 plain removexattr => xattrs::removexattr(2);
+    198 plain lremovexattr => xattrs::lremovexattr(2);
+    199 plain fremovexattr => xattrs::fremovexattr(2);
     200 plain tkill => signals::tkill(2);
     201 plain time => times::time(1);
     202 plain futex => futexes::futex(6);

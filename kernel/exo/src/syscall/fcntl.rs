@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! fcntl, without its locks.
 //!
-//! Refused, as by a Linux that was built without them: leases, directory notifications, hints of a file's life time. Signals about
-//! input (O_ASYNC) are refused for the files that could send them; for the others Linux ignores the flag.
+//! Refused, as by a Linux that was built without them: leases, directory notifications, hints of a file's life time.
 
 use core::sync::atomic::Ordering;
 
@@ -13,7 +12,7 @@ use linux_raw_sys::general as abi;
 use super::{locks, seals};
 use crate::{
     errno::{Errno, Result},
-    fs::{FileTable, OpenFile, file::Owner, node::kind},
+    fs::{FileTable, OpenFile, asynchronous, file::Owner, node::kind},
     task::{current, limits::index, table},
     user,
 };
@@ -40,7 +39,7 @@ pub(super) fn fcntl(fd: i32, command: u32, argument: usize) -> Result {
         abi::F_GETFD => files.close_on_exec_flag(fd).map(usize::from),
         abi::F_SETFD => files.set_close_on_exec(fd, argument & abi::FD_CLOEXEC as usize != 0).map(|()| 0),
         abi::F_GETFL => Ok(file.flags() as usize),
-        abi::F_SETFL => set_status(&file, argument as u32),
+        abi::F_SETFL => set_status(&file, fd, argument as u32),
         abi::F_SETOWN => set_owner_by_number(&file, argument as i32),
         abi::F_SETOWN_EX => set_owner(&file, user::read(argument)?),
         abi::F_GETOWN => {
@@ -72,17 +71,27 @@ fn duplicate(files: &FileTable, file: Arc<OpenFile>, from: usize, close_on_exec:
     files.add(file, close_on_exec, from)
 }
 
-fn set_status(file: &OpenFile, flags: u32) -> Result {
+fn set_status(file: &Arc<OpenFile>, fd: i32, flags: u32) -> Result {
     let kind = file.node.kind();
     let direct = matches!(kind, kind::FIFO | kind::REGULAR | kind::BLOCK);
     if flags & abi::O_DIRECT != 0 && !direct {
         return Err(Errno::EINVAL);
     }
-    if flags & abi::FASYNC != 0 && matches!(kind, kind::FIFO | kind::SOCKET | kind::CHARACTER) {
-        return Err(Errno::EINVAL);
-    }
     file.set_flags(flags);
-    Ok(0)
+    set_asynchronous(file, fd, flags & abi::FASYNC != 0).map(|()| 0)
+}
+
+/// Whether the owner is told of changes. As on Linux, the flag means nothing to files that never change by themselves.
+pub(super) fn set_asynchronous(file: &Arc<OpenFile>, fd: i32, on: bool) -> Result<()> {
+    let on = on && file.file().queue().is_some();
+    if on {
+        asynchronous::begin(file, fd)?;
+    } else {
+        asynchronous::end(file);
+    }
+    let flag = if on { abi::FASYNC } else { 0 };
+    file.set_flags(file.flags() & !abi::FASYNC | flag);
+    Ok(())
 }
 
 const THREAD: i32 = abi::F_OWNER_TID as i32;

@@ -25,18 +25,31 @@ pub(super) extern "C" fn read(fd: u64, to: u64, length: u64, _: u64) -> LeanResu
     if length > LONGEST {
         return LeanResult::full();
     }
-    match current().files.stateless(fd, false) {
-        Some(Stateless::Null) => LeanResult::done(0),
-        Some(Stateless::Zero) => {
-            answer(memory::zero(to as usize, length).map(|()| length).map_err(Errno::from))
+    let task = current();
+    match task.files.stateless(fd, false) {
+        Some(Stateless::Null) => {
+            task.account.read(0);
+            LeanResult::done(0)
         }
+        Some(Stateless::Zero) => match memory::zero(to as usize, length) {
+            Ok(()) => {
+                task.account.read(length);
+                LeanResult::done(length as i64)
+            }
+            Err(error) => answer(Err(error.into())),
+        },
         None => LeanResult::full(),
     }
 }
 
 pub(super) extern "C" fn write(fd: u64, _from: u64, length: u64, _: u64) -> LeanResult {
-    match current().files.stateless(fd, true) {
-        Some(_) => LeanResult::done(length.min(user::MAX_IO as u64) as i64),
+    let task = current();
+    match task.files.stateless(fd, true) {
+        Some(_) => {
+            let length = length.min(user::MAX_IO as u64);
+            task.account.wrote(length as usize);
+            LeanResult::done(length as i64)
+        }
         None => LeanResult::full(),
     }
 }

@@ -266,12 +266,19 @@ fn remove(area: &Area<Backing>) -> Result<()> {
 }
 
 pub(super) fn madvise(address: usize, length: usize, advice: u32) -> Result {
-    /// MADV_DONTNEED_LOCKED, and hints about use that change nothing here: also to merge or to use huge pages, and what not to dump.
+    /// MADV_DONTNEED_LOCKED, and hints about use that change nothing here: also to use huge pages. To merge equal pages (12, 13) is
+    /// refused, as by a Linux without KSM.
     const DONTNEED_LOCKED: u32 = 24;
-    const HINTS: [u32; 12] = [0, 1, 2, 3, 12, 13, 14, 15, 16, 17, 20, 21];
+    const HINTS: [u32; 8] = [0, 1, 2, 3, 14, 15, 20, 21];
     let known = [abi::MADV_DONTNEED, abi::MADV_FREE, abi::MADV_REMOVE, abi::MADV_DONTFORK, abi::MADV_DOFORK];
-    let more =
-        [abi::MADV_WIPEONFORK, abi::MADV_KEEPONFORK, abi::MADV_POPULATE_READ, abi::MADV_POPULATE_WRITE];
+    let more = [
+        abi::MADV_WIPEONFORK,
+        abi::MADV_KEEPONFORK,
+        abi::MADV_POPULATE_READ,
+        abi::MADV_POPULATE_WRITE,
+        abi::MADV_DONTDUMP,
+        abi::MADV_DODUMP,
+    ];
     if !known.contains(&advice)
         && !more.contains(&advice)
         && !HINTS.contains(&advice)
@@ -301,6 +308,9 @@ pub(super) fn madvise(address: usize, length: usize, advice: u32) -> Result {
             abi::MADV_WIPEONFORK if matches!(area.backing, Backing::File { .. }) => Err(Errno::EINVAL),
             abi::MADV_WIPEONFORK => set(Flags::WIPE_ON_FORK, true),
             abi::MADV_KEEPONFORK => set(Flags::WIPE_ON_FORK, false),
+            abi::MADV_DONTDUMP => set(Flags::DONT_DUMP, true),
+            abi::MADV_DODUMP if AddressSpace::is_special(area) => Err(Errno::EINVAL),
+            abi::MADV_DODUMP => set(Flags::DONT_DUMP, false),
             abi::MADV_POPULATE_READ => populate(memory, from, to, false),
             abi::MADV_POPULATE_WRITE => populate(memory, from, to, true),
             20 | 21 if area.flags.contains(Flags::LOCKED) => Err(Errno::EINVAL),
@@ -374,6 +384,19 @@ pub(super) fn lock_with(address: usize, length: usize, flags: u32) -> Result {
     }
 }
 
+/// As [`check_lock_limit`], for all memory.
+fn check_lock_all(memory: &AddressSpace, now: bool) -> Result<()> {
+    let task = current();
+    if task.credentials.get().has(capability::IPC_LOCK) {
+        return Ok(());
+    }
+    match task.process.limits.lock().get(index::MEMLOCK).map_or(u64::MAX, |l| l.soft) {
+        0 => Err(Errno::EPERM),
+        limit if now && memory.mapped_bytes() as u64 > limit => Err(Errno::ENOMEM),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn lock_all(flags: u32) -> Result {
     let when = abi::MCL_CURRENT | abi::MCL_FUTURE;
     if flags & !(when | abi::MCL_ONFAULT) != 0 || flags & when == 0 {
@@ -381,6 +404,7 @@ pub(super) fn lock_all(flags: u32) -> Result {
     }
     let memory = current().memory();
     let now = flags & abi::MCL_CURRENT != 0;
+    check_lock_all(&memory, now)?;
     memory.lock_all(now.then_some(true), flags & abi::MCL_FUTURE != 0);
     if now && flags & abi::MCL_ONFAULT == 0 {
         // What cannot be had is left out, as on Linux.

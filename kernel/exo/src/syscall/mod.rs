@@ -32,6 +32,7 @@ mod sockets;
 mod splice;
 mod status;
 mod times;
+mod xattrs;
 
 /// A register as the type that a handler wants; as in C, the upper half of a narrower type does not count.
 pub trait Argument {

@@ -17,6 +17,7 @@ use crate::{
         directory::{MustBeDirectory, Rename},
         node::{Body, Node, kind},
         path::{self, Follow, Last, Path},
+        permission,
         pipe::Pipe,
     },
     sched::spans,
@@ -41,17 +42,9 @@ pub(super) fn check_inodes(parent: &Node) -> Result<()> {
     if parent.superblock.has_room_for_inode() { Ok(()) } else { Err(Errno::ENOSPC) }
 }
 
-/// Enters something new. In a directory with the set-group-id bit it gets the directory's group, and a directory the bit too.
+/// Enters something new, which belongs to the caller.
 pub(super) fn give_name(parent: &Arc<Node>, name: &[u8], node: &Arc<Node>) -> Result {
-    let above = parent.meta();
-    if above.mode & abi::S_ISGID != 0 {
-        node.change(|meta| {
-            meta.gid = above.gid;
-            if meta.mode & kind::MASK == kind::DIRECTORY {
-                meta.mode |= abi::S_ISGID;
-            }
-        });
-    }
+    permission::set_first_owner(node, Some(parent));
     parent.add(name, node).map(|()| 0)
 }
 
@@ -71,6 +64,11 @@ pub(super) fn mknodat(directory: i32, path: usize, mode: u32, device: u64) -> Re
         return Err(Errno::EINVAL);
     }
     let (parent, name) = path::resolve_new(start(directory, &path)?.as_ref(), &path, false)?;
+    let is_device = matches!(mode & kind::MASK, kind::CHARACTER | kind::BLOCK);
+    let is_whiteout = mode & kind::MASK == kind::CHARACTER && device == 0;
+    if is_device && !is_whiteout && !capable(capability::MKNOD) {
+        return Err(Errno::EPERM);
+    }
     let (major, minor) = (((device >> 8) & 0xfff) as u32, (device & 0xff | (device >> 12) & 0xfff00) as u32);
     check_inodes(&parent)?;
     let (kind, body) = match mode & kind::MASK {
@@ -111,6 +109,9 @@ pub(super) fn unlinkat(directory: i32, path: usize, flags: u32) -> Result {
             b"" => return Err(Errno::EBUSY),
             name => {
                 last.directory.check_writable()?;
+                if let Some(found) = &last.found {
+                    permission::check_old_name(&last.directory, found)?;
+                }
                 last.directory.remove_directory(name)?;
             }
         }
@@ -121,6 +122,7 @@ pub(super) fn unlinkat(directory: i32, path: usize, flags: u32) -> Result {
     }
     last.directory.check_writable()?;
     let found = last.found.ok_or(Errno::ENOENT)?;
+    permission::check_old_name(&last.directory, &found)?;
     if found.is_directory() {
         return Err(Errno::EISDIR);
     }
@@ -218,8 +220,35 @@ pub(super) fn renameat2(old_at: i32, old: usize, new_at: i32, new: usize, flags:
         return Err(if how.keeps() { Errno::EEXIST } else { Errno::EBUSY });
     }
     from.directory.check_writable()?;
+    check_rename(&from, &to, how)?;
     let must_be = MustBeDirectory { old: from.must_be_directory, new: to.must_be_directory };
     from.directory.rename(&from.name, &to.directory, &to.name, how, must_be).map(|()| 0)
+}
+
+/// Whether the names of a rename may be changed. A directory that comes into another one is changed itself: its `..`.
+fn check_rename(from: &Last, to: &Last, how: Rename) -> Result<()> {
+    // What is not there is the rename's own affair.
+    let Some(source) = &from.found else { return Ok(()) };
+    if to.found.as_ref().is_some_and(|target| Arc::ptr_eq(&target.node, &source.node)) {
+        return Ok(());
+    }
+    permission::check_old_name(&from.directory, source)?;
+    match &to.found {
+        Some(target) => permission::check_old_name(&to.directory, target)?,
+        None => permission::check_new_name(&to.directory)?,
+    }
+    if Arc::ptr_eq(&from.directory.node, &to.directory.node) {
+        return Ok(());
+    }
+    if source.is_directory() {
+        permission::check(source, permission::WRITE)?;
+    }
+    match &to.found {
+        Some(target) if how == Rename::Exchange && target.is_directory() => {
+            permission::check(target, permission::WRITE)
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn getcwd(to: usize, size: usize) -> Result {
@@ -248,6 +277,7 @@ fn change_directory(path: Path) -> Result {
     if !path.is_directory() {
         return Err(Errno::ENOTDIR);
     }
+    permission::check(&path, permission::EXECUTE)?;
     let old = core::mem::replace(&mut *current().process.fs.directory.lock(), path);
     drop(old);
     Ok(0)
@@ -266,6 +296,7 @@ pub(super) fn chroot(path: usize) -> Result {
     if !path.is_directory() {
         return Err(Errno::ENOTDIR);
     }
+    permission::check(&path, permission::EXECUTE)?;
     if !capable(capability::SYS_CHROOT) {
         return Err(Errno::EPERM);
     }

@@ -18,6 +18,7 @@ use crate::{
         mount::Writing,
         node::{Body, Node},
         path::{self, Follow, Path},
+        permission::{self, Caller},
     },
     task::current,
     user,
@@ -170,11 +171,15 @@ fn open_within(directory: i32, path: usize, flags: u32, mode: u32, resolve: u32)
         return enter(open_temporary(&found, flags, mode)?, flags);
     }
     let is_directory = found.is_directory();
+    let looks_only = flags & abi::O_PATH != 0;
     if flags & abi::O_DIRECTORY != 0 && !is_directory {
         return Err(Errno::ENOTDIR);
     }
-    if is_directory && (writes || makes) && flags & abi::O_PATH == 0 {
+    if is_directory && (writes || makes) && !looks_only {
         return Err(Errno::EISDIR);
+    }
+    if !is_new && !looks_only {
+        check_permission(&found, flags)?;
     }
     found.remember_file_place(&last.directory, &last.name);
     let truncates = flags & abi::O_TRUNC != 0 && flags & abi::O_PATH == 0 && !is_new;
@@ -206,6 +211,37 @@ fn give_up(error: Errno, is_new: bool, directory: &Path, name: &[u8], made: &Pat
     error
 }
 
+/// Whether a file that exists may be opened so. What is no file to be opened says that itself.
+#[inline(always)]
+fn check_permission(found: &Path, flags: u32) -> Result<()> {
+    let caller = Caller::current();
+    if caller.is_exempt() && flags & abi::O_NOATIME == 0 {
+        return Ok(());
+    }
+    check_permission_of(&caller, found, flags)
+}
+
+#[cold]
+fn check_permission_of(caller: &Caller, found: &Path, flags: u32) -> Result<()> {
+    if matches!(found.body, Body::Link(_)) {
+        return Ok(());
+    }
+    let access = match flags & abi::O_ACCMODE {
+        abi::O_RDONLY => permission::READ,
+        abi::O_WRONLY => permission::WRITE,
+        _ => permission::READ | permission::WRITE,
+    };
+    let cuts = if flags & abi::O_TRUNC != 0 { permission::WRITE } else { 0 };
+    if matches!(found.body, Body::Device(..)) && found.mount.has(abi::MS_NODEV) {
+        return Err(Errno::EACCES);
+    }
+    caller.check(found, access | cuts)?;
+    if flags & abi::O_NOATIME != 0 && !permission::is_owner(found) {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
 fn enter(opened: Arc<OpenFile>, flags: u32) -> Result {
     current().files.add(opened, flags & abi::O_CLOEXEC != 0, 0)
 }
@@ -213,6 +249,7 @@ fn enter(opened: Arc<OpenFile>, flags: u32) -> Result {
 /// Makes a file, or finds that somebody else has just made it.
 fn make(directory: &Path, name: &[u8], mode: u32, exclusive: bool) -> Result<(Path, bool)> {
     directory.check_writable()?;
+    permission::check_new_name(directory)?;
     check_inodes(directory)?;
     let node = Node::file(directory.superblock.clone(), masked(mode));
     match give_name(directory, name, &node) {
@@ -228,12 +265,14 @@ fn open_temporary(directory: &Path, flags: u32, mode: u32) -> Result<Arc<OpenFil
     if !directory.is_directory() {
         return Err(Errno::ENOTDIR);
     }
+    permission::check_new_name(directory)?;
     directory.check_writable()?;
     if !directory.system.holds_files() {
         return Err(Errno::EOPNOTSUPP);
     }
     check_inodes(directory)?;
     let node = Node::file(directory.superblock.clone(), masked(mode));
+    permission::set_first_owner(&node, Some(directory));
     node.change(|meta| {
         meta.links = 0;
         meta.linkable = flags & abi::O_EXCL == 0;

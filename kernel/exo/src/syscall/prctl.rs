@@ -91,7 +91,6 @@ pub(super) fn prctl(option: u32, second: usize, third: usize, fourth: usize, fif
         options::PR_GET_CHILD_SUBREAPER => {
             user::write(second, &u32::from(process.is_subreaper.load(Ordering::Relaxed))).map(|()| 0)
         }
-        // Nobody writes core files or traces: what is remembered is all that there is.
         options::PR_SET_DUMPABLE => {
             only(second <= 1)?;
             process.dumpable.store(second as u32, Ordering::Relaxed);

@@ -18,7 +18,9 @@ use crate::{
     sched,
     signal::number,
     task::{
-        Process, Task, clone as cloning,
+        Process, Task,
+        account::Event,
+        clone as cloning,
         credentials::capable,
         current,
         exec::{self, Strings},
@@ -197,12 +199,30 @@ struct RUsage {
     user: TimeVal,
     system: TimeVal,
     peak_kib: i64,
-    rest: [i64; 13],
+    /// Never used by Linux, too.
+    sizes: [i64; 3],
+    faults: i64,
+    faults_with_reading: i64,
+    swaps: i64,
+    /// In sectors of 512 bytes.
+    disk_reads: i64,
+    disk_writes: i64,
+    /// Never used either.
+    messages: [i64; 3],
+    waits: i64,
+    preemptions: i64,
 }
 
 impl RUsage {
     fn new(usage: Usage) -> Self {
+        let counts = &usage.counts;
+        let sectors = |what| (counts.get(what) / 512) as i64;
         Self {
+            faults: counts.get(Event::Fault) as i64,
+            disk_reads: sectors(Event::DiskByteRead),
+            disk_writes: sectors(Event::DiskByteWritten),
+            waits: counts.get(Event::Wait) as i64,
+            preemptions: counts.get(Event::Preemption) as i64,
             user: TimeVal::from_ns(usage.user_ns),
             system: TimeVal::from_ns(usage.cpu_ns.saturating_sub(usage.user_ns)),
             peak_kib: (usage.peak_pages * 4) as i64,
@@ -284,8 +304,18 @@ pub(super) fn getrusage(who: i32, to: usize) -> Result {
     let process = current().process.clone();
     let peak_pages = process.memory.lock().clone().resident_pages();
     let usage = match who {
-        0 => Usage { cpu_ns: process.cpu_ns(), user_ns: process.user_ns(), peak_pages },
-        1 => Usage { cpu_ns: current().cpu_ns(), user_ns: current().user_ns(), peak_pages },
+        0 => Usage {
+            cpu_ns: process.cpu_ns(),
+            user_ns: process.user_ns(),
+            peak_pages,
+            counts: process.counts(),
+        },
+        1 => Usage {
+            cpu_ns: current().cpu_ns(),
+            user_ns: current().user_ns(),
+            peak_pages,
+            counts: current().account.get(),
+        },
         -1 => *process.children_usage.lock(),
         _ => return Err(Errno::EINVAL),
     };
@@ -377,6 +407,9 @@ pub(super) fn sched_setaffinity(tid: u32, size: usize, from: usize) -> Result {
         return Err(Errno::EINVAL);
     }
     let task = task(tid)?;
+    if !super::scheduling::may_change(&task) {
+        return Err(Errno::EPERM);
+    }
     task.affinity.store(mask, Ordering::Relaxed);
     sched::migrate(&task);
     Ok(0)
@@ -387,6 +420,8 @@ pub(super) fn arch_prctl(option: u32, address: usize) -> Result {
     const SET_FS: u32 = 0x1002;
     const GET_FS: u32 = 0x1003;
     const GET_GS: u32 = 0x1004;
+    const GET_CPUID: u32 = 0x1011;
+    const SET_CPUID: u32 = 0x1012;
     let task = current();
     let (fs, gs) = task.thread.segment_bases();
     match option {
@@ -395,6 +430,9 @@ pub(super) fn arch_prctl(option: u32, address: usize) -> Result {
         SET_GS => task.thread.set_segment_bases(fs, address as u64),
         GET_FS => user::write(address, &fs)?,
         GET_GS => user::write(address, &gs)?,
+        // The processor tells programs what it is, and there is no way to keep it from that here.
+        GET_CPUID => return Ok(1),
+        SET_CPUID => return Err(Errno::ENODEV),
         _ => return Err(Errno::EINVAL),
     }
     Ok(0)
@@ -419,6 +457,9 @@ pub(super) fn set_robust_list(head: usize, size: usize) -> Result {
 
 pub(super) fn get_robust_list(tid: u32, head: usize, size: usize) -> Result {
     let task = task(tid)?;
+    if !current().credentials.get().may_look_into(&task.credentials.get()) {
+        return Err(Errno::EPERM);
+    }
     let list = task.robust_list.load(Ordering::Relaxed);
     user::write(size, &ROBUST_LIST_SIZE)?;
     user::write(head, &list).map(|()| 0)

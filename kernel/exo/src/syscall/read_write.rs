@@ -17,12 +17,30 @@ fn file(fd: i32) -> Result<Arc<OpenFile>> {
     current().files.get(fd)
 }
 
+/// Counts a call that reads.
+fn has_read(result: Result) -> Result {
+    current().account.read(*result.as_ref().unwrap_or(&0));
+    result
+}
+
+/// Counts a call that writes.
+fn has_written(result: Result) -> Result {
+    current().account.wrote(*result.as_ref().unwrap_or(&0));
+    result
+}
+
 pub(super) fn read(fd: i32, to: usize, length: usize) -> Result {
-    file(fd)?.read(to, length)
+    let task = current();
+    let result = task.files.get(fd)?.read(to, length);
+    task.account.read(*result.as_ref().unwrap_or(&0));
+    result
 }
 
 pub(super) fn write(fd: i32, from: usize, length: usize) -> Result {
-    file(fd)?.write(from, length)
+    let task = current();
+    let result = task.files.get(fd)?.write(from, length);
+    task.account.wrote(*result.as_ref().unwrap_or(&0));
+    result
 }
 
 fn offset_of(value: i64) -> Result<u64> {
@@ -30,41 +48,43 @@ fn offset_of(value: i64) -> Result<u64> {
 }
 
 pub(super) fn pread64(fd: i32, to: usize, length: usize, offset: i64) -> Result {
-    file(fd)?.read_at(offset_of(offset)?, to, length)
+    let (file, offset) = (file(fd)?, offset_of(offset)?);
+    has_read(file.read_at(offset, to, length))
 }
 
 pub(super) fn pwrite64(fd: i32, from: usize, length: usize, offset: i64) -> Result {
-    file(fd)?.write_at(offset_of(offset)?, from, length)
+    let (file, offset) = (file(fd)?, offset_of(offset)?);
+    has_written(file.write_at(offset, from, length))
 }
 
 pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
     let parts = user::read_vector(vector, count)?;
     if let Some(socket) = file.file().socket() {
-        return sockets::read_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts);
+        return has_read(sockets::read_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts));
     }
-    user::each_part(&parts, |base, length, _| file.read(base, length))
+    has_read(user::each_part(&parts, |base, length, _| file.read(base, length)))
 }
 
 pub(super) fn writev(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
     let parts = user::read_vector(vector, count)?;
     if let Some(socket) = file.file().socket() {
-        return sockets::write_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts);
+        return has_written(sockets::write_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts));
     }
-    file.write_vector(file.appends(), None, &parts)
+    has_written(file.write_vector(file.appends(), None, &parts))
 }
 
 pub(super) fn preadv(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
     let (file, offset) = (file(fd)?, offset_of(offset)?);
-    user::each_part(&user::read_vector(vector, count)?, |base, length, done| {
+    has_read(user::each_part(&user::read_vector(vector, count)?, |base, length, done| {
         file.read_at(offset.saturating_add(done as u64), base, length)
-    })
+    }))
 }
 
 pub(super) fn pwritev(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
     let (file, offset) = (file(fd)?, offset_of(offset)?);
-    file.write_vector(file.appends(), Some(offset), &user::read_vector(vector, count)?)
+    has_written(file.write_vector(file.appends(), Some(offset), &user::read_vector(vector, count)?))
 }
 
 /// Flags of preadv2 and pwritev2 that every file can grant: polling for a device, and writing through to where it stays, which is
@@ -86,12 +106,12 @@ pub(super) fn pwritev2(fd: i32, vector: usize, count: usize, offset: i64, _high:
     let file = file(fd)?;
     let offset = if offset == -1 { None } else { Some(offset_of(offset)?) };
     let parts = user::read_vector(vector, count)?;
+    check_flags(flags, BOTH_APPENDS)?;
     if flags & BOTH_APPENDS == BOTH_APPENDS {
         return Err(Errno::EINVAL);
     }
-    check_flags(flags, BOTH_APPENDS)?;
     let append = (file.appends() || flags & abi::RWF_APPEND != 0) && flags & RWF_NOAPPEND == 0;
-    file.write_vector(append, offset, &parts)
+    has_written(file.write_vector(append, offset, &parts))
 }
 
 /// Not at the end, whatever O_APPEND says.

@@ -95,7 +95,7 @@ fn set_policy(task: &Arc<Task>, policy: Policy) {
 }
 
 /// Whether the caller may change how `task` is scheduled: its own threads, those of its user, or with CAP_SYS_NICE any.
-fn may_change(task: &Task) -> bool {
+pub(super) fn may_change(task: &Task) -> bool {
     let (own, other) = (current().credentials.get(), task.credentials.get());
     let same = own.users.effective == other.users.effective || own.users.effective == other.users.real;
     same || capable(capability::SYS_NICE)

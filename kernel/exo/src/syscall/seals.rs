@@ -11,6 +11,7 @@ use crate::{
         OpenFile, file, mount,
         node::{Body, FileSystem, Node, kind},
         path::Path,
+        permission,
     },
     mm::{Backing, Pages},
     task::{current, table},
@@ -46,6 +47,7 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
     }
     let pages = Arc::new(pages);
     let node = Node::new(FileSystem::Anonymous, kind::REGULAR | mode, Body::File(pages.clone()));
+    permission::set_first_owner(&node, None);
     // It never has a name.
     node.change(|meta| meta.links = 0);
     let path = Path { mount: mount::anonymous(), node };

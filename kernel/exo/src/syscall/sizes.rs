@@ -9,7 +9,7 @@ use crate::{
     fs::{
         mount::Writing,
         node::{Body, Node},
-        size_limit,
+        permission, size_limit,
     },
     mm::MAX_SIZE,
 };
@@ -32,6 +32,7 @@ pub(super) fn truncate(path: usize, size: i64) -> Result {
         Body::Directory(_) | Body::Dynamic(_) => return Err(Errno::EISDIR),
         _ => return Err(Errno::EINVAL),
     }
+    permission::check(&path, permission::WRITE)?;
     let _writing = Writing::new(&path)?;
     set_size(&path, size)
 }

@@ -9,12 +9,13 @@ use exo_hal::{PAGE_SIZE, mm::frame};
 use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{attributes::nobody_executes, open::start};
+use super::open::start;
 use crate::{
     errno::{Errno, Result},
     fs::{
-        node::{Body, FileSystem, NAME_MAX, Node},
+        node::{Body, FileSystem, NAME_MAX, Node, kind},
         path::{self, Follow, Path},
+        permission::{self, Caller},
     },
     task::current,
     user::{self, TimeSpec},
@@ -89,6 +90,10 @@ pub(super) fn node_at(directory: i32, path: usize, flags: u32) -> Result<Path> {
 
 /// As [`node_at`], for umount, which is no use of a mount.
 pub(super) fn node_at_unused(directory: i32, path: usize, flags: u32) -> Result<Path> {
+    node_at_as(Caller::current(), directory, path, flags)
+}
+
+fn node_at_as(caller: Caller, directory: i32, path: usize, flags: u32) -> Result<Path> {
     let is_empty_allowed = flags & abi::AT_EMPTY_PATH != 0;
     let path = if path == 0 && is_empty_allowed { Vec::new() } else { user::read_path(path)? };
     if path.is_empty() {
@@ -101,7 +106,8 @@ pub(super) fn node_at_unused(directory: i32, path: usize, flags: u32) -> Result<
         return Ok(current().files.get(directory)?.path());
     }
     let follow = if flags & abi::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
-    path::resolve(start(directory, &path)?.as_ref(), &path, follow)
+    let last = path::walk_as(caller, start(directory, &path)?.as_ref(), &path, follow, 0)?;
+    last.found.ok_or(Errno::ENOENT)
 }
 
 pub(super) fn stat(path: usize, to: usize) -> Result {
@@ -220,13 +226,16 @@ pub(super) fn faccessat2(directory: i32, path: usize, mode: u32, flags: u32) -> 
     if mode & !7 != 0 || flags & !KNOWN != 0 {
         return Err(Errno::EINVAL);
     }
-    let node = node_at(directory, path, flags)?;
-    // All is root's; even root executes only what somebody may execute.
-    let executes = mode & 1 != 0 && !node.is_directory();
-    if executes && (node.mount.has(abi::MS_NOEXEC) || nobody_executes(&node)) {
+    let caller = || if flags & abi::AT_EACCESS != 0 { Caller::current() } else { Caller::real() };
+    let node = node_at_as(caller(), directory, path, flags)?;
+    let executes = mode & permission::EXECUTE != 0 && !node.is_directory();
+    if executes && node.mount.has(abi::MS_NOEXEC) {
         return Err(Errno::EACCES);
     }
-    if mode & 2 != 0 && node.is_stored() {
+    if node.kind() != kind::LINK {
+        caller().check(&node, mode)?;
+    }
+    if mode & permission::WRITE != 0 && node.is_stored() {
         node.check_writable()?;
     }
     Ok(0)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who a thread acts for: user and group ids, capabilities; and what is counted for each user.
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use alloc::{
     collections::BTreeMap,
@@ -88,13 +88,23 @@ impl Credentials {
         Self { users, capabilities, user, ..self.clone() }
     }
 
-    /// Those of a program that is started.
-    pub fn after_exec(&self) -> Self {
-        let settle = |ids: Ids| Ids { saved: ids.effective, fs: ids.effective, ..ids };
+    /// The ids in the order of [`Which`].
+    fn quick_ids(&self) -> [u32; 6] {
+        let (users, groups) = (&self.users, &self.groups);
+        [users.real, users.effective, groups.real, groups.effective, users.fs, groups.fs]
+    }
+
+    /// Those of a program that is started, which acts as another user or group if its file says so.
+    pub fn after_exec(&self, user: Option<u32>, group: Option<u32>) -> Self {
+        let settle = |ids: Ids, acts_as: Option<u32>| {
+            let effective = acts_as.unwrap_or(ids.effective);
+            Ids { real: ids.real, effective, saved: effective, fs: effective }
+        };
+        let users = settle(self.users, user);
         Self {
-            users: settle(self.users),
-            groups: settle(self.groups),
-            capabilities: self.capabilities.after_exec(&self.users),
+            users,
+            groups: settle(self.groups, group),
+            capabilities: self.capabilities.after_exec(&users),
             keeps_capabilities: false,
             ..self.clone()
         }
@@ -110,6 +120,13 @@ impl Credentials {
         self.capabilities.has(capability)
     }
 
+    /// Whether a thread with these may look into the memory of one with `target`'s (ptrace(2), "Ptrace access mode checking").
+    pub fn may_look_into(&self, target: &Self) -> bool {
+        let is = |own: u32, ids: &Ids| [ids.real, ids.effective, ids.saved].iter().all(|id| *id == own);
+        is(self.users.fs, &target.users) && is(self.groups.fs, &target.groups)
+            || self.has(capability::SYS_PTRACE)
+    }
+
     /// Whether a thread with these may send signals to one with `target`'s.
     pub fn may_signal(&self, target: &Self) -> bool {
         let (own, other) = (&self.users, &target.users);
@@ -122,8 +139,10 @@ impl Credentials {
 #[derive(Debug)]
 pub struct Cell {
     whole: SpinLock<Arc<Credentials>>,
-    /// Real and effective user, real and effective group.
-    ids: [AtomicU32; 4],
+    /// Real and effective user, real and effective group, user and group for files.
+    ids: [AtomicU32; 6],
+    /// Permission bits of files do not count (CAP_DAC_OVERRIDE).
+    overrides: AtomicBool,
 }
 
 /// Which id [`Cell::id`] gives.
@@ -137,19 +156,19 @@ pub enum Which {
     Group,
     /// Effective group.
     EffectiveGroup,
+    /// User for files.
+    FileUser,
+    /// Group for files.
+    FileGroup,
 }
 
 impl Cell {
     /// A thread's first ones.
     pub fn new(credentials: Arc<Credentials>) -> Self {
         credentials.user.threads.fetch_add(1, Ordering::Relaxed);
-        let ids = [
-            credentials.users.real,
-            credentials.users.effective,
-            credentials.groups.real,
-            credentials.groups.effective,
-        ];
-        Self { whole: SpinLock::new(credentials), ids: ids.map(AtomicU32::new) }
+        let ids = credentials.quick_ids().map(AtomicU32::new);
+        let overrides = AtomicBool::new(credentials.has(capability::DAC_OVERRIDE));
+        Self { whole: SpinLock::new(credentials), ids, overrides }
     }
 
     /// All of them.
@@ -163,11 +182,17 @@ impl Cell {
         self.ids[which as usize].load(Ordering::Relaxed)
     }
 
+    /// Whether permission bits of files do not count for the thread.
+    #[inline(always)]
+    pub fn overrides_permissions(&self) -> bool {
+        self.overrides.load(Ordering::Relaxed)
+    }
+
     fn replace(&self, new: Arc<Credentials>) -> Arc<Credentials> {
-        let ids = [new.users.real, new.users.effective, new.groups.real, new.groups.effective];
-        for (to, id) in self.ids.iter().zip(ids) {
+        for (to, id) in self.ids.iter().zip(new.quick_ids()) {
             to.store(id, Ordering::Relaxed);
         }
+        self.overrides.store(new.has(capability::DAC_OVERRIDE), Ordering::Relaxed);
         new.user.threads.fetch_add(1, Ordering::Relaxed);
         let old = core::mem::replace(&mut *self.whole.lock(), new);
         old.user.threads.fetch_sub(1, Ordering::Relaxed);

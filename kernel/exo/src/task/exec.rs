@@ -21,6 +21,7 @@ use crate::{
         mount::Executing,
         node::Body,
         path::{self, Follow, Path},
+        permission,
     },
     futex,
     mm::{self, AddressSpace, Backing, MappedFile, Pages, oom},
@@ -131,9 +132,10 @@ fn find(mut node: Path, path: &[u8], strings: &mut Strings) -> Result<(Arc<Execu
     let mut name = path.to_vec();
     for _ in 0..=SCRIPT_DEPTH {
         let pages = match &node.body {
-            Body::File(pages) if node.is_executable() && !node.mount.has(abi_mount::MS_NOEXEC) => pages,
+            Body::File(pages) if !node.mount.has(abi_mount::MS_NOEXEC) => pages,
             _ => return Err(Errno::EACCES),
         };
+        permission::check(&node, permission::EXECUTE)?;
         // From here on nobody may write to it.
         let executing = Executing::new(&node)?;
         let mut head = [0; elf::HEAD];
@@ -202,7 +204,7 @@ fn push_strings(
     base: u64,
     path: &[u8],
     credentials: &Credentials,
-) -> Result<(usize, process::Strings)> {
+) -> Result<(usize, process::Strings, Arc<Vec<u8>>)> {
     /// The platform's name, as programs are told it.
     const PLATFORM: &[u8] = b"x86_64\0";
     let count = strings.arguments.len() + strings.environment.len();
@@ -258,6 +260,8 @@ fn push_strings(
     words.extend(environment_offsets.iter().map(|&o| address(o)));
     words.push(0);
     words.extend(auxiliary.iter().flat_map(|&(key, value)| [u64::from(key), value]));
+    let vector = words.get(words.len() - 2 * auxiliary.len()..).unwrap_or_default();
+    let vector = Arc::new(vector.as_bytes().to_vec());
     let sp = (strings_at - words.len() * 8) & !15;
     memory.write(sp, words.as_bytes())?;
     memory.write(strings_at, &bytes)?;
@@ -266,7 +270,7 @@ fn push_strings(
         environment: strings_at + arguments_size,
         end: strings_at + strings_size,
     };
-    Ok((sp, places))
+    Ok((sp, places, vector))
 }
 
 /// The running thread, which is the only one, becomes the first of its process, with handlers of its own.
@@ -287,6 +291,17 @@ fn take_over_process(task: &Current) {
     *process.actions.lock() = actions;
 }
 
+/// The user and the group that a program acts as because its file has the bits for it.
+fn owners_to_act_as(task: &Current, file: &Path) -> (Option<u32>, Option<u32>) {
+    if file.mount.has(abi_mount::MS_NOSUID) || task.no_new_privileges.load(Ordering::Relaxed) {
+        return (None, None);
+    }
+    let meta = file.meta();
+    let has = |bits| meta.mode & bits == bits;
+    let group = abi_mount::S_ISGID | abi_mount::S_IXGRP;
+    (has(abi_mount::S_ISUID).then_some(meta.uid), has(group).then_some(meta.gid))
+}
+
 /// Kernel memory that a new program may need, in frames: tables, the first page of its stack, structures.
 const PROGRAM_FRAMES: usize = 16;
 
@@ -301,7 +316,8 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     if strings.size() > room_for_strings() {
         return Err(Errno::E2BIG);
     }
-    let credentials = task.credentials.get().after_exec();
+    let (user, group) = owners_to_act_as(&task, executing.path());
+    let credentials = task.credentials.get().after_exec(user, group);
     let Body::File(pages) = &executing.path().body else { return Err(Errno::EACCES) };
     if !oom::has_room(PROGRAM_FRAMES) {
         return Err(Errno::ENOMEM);
@@ -309,7 +325,7 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     let memory = AddressSpace::new()?;
     memory.add_stack(STACK_TOP)?;
     let base = map(&memory, &plan, pages, executing.path())?;
-    let (sp, places) = push_strings(&memory, &strings, &plan, base, path, &credentials)?;
+    let (sp, places, vector) = push_strings(&memory, &strings, &plan, base, path, &credentials)?;
 
     if !exit::end_other_threads(&task) {
         return Err(Errno::EAGAIN);
@@ -339,6 +355,8 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     let old = task.process.executable.lock().replace(executing);
     drop(old);
     *task.process.strings.lock() = places;
+    let old = core::mem::replace(&mut *task.process.auxiliary.lock(), vector);
+    drop(old);
     task.process.exit_signal.store(crate::signal::number::SIGCHLD, Ordering::Relaxed);
     task.thread.set_segment_bases(0, 0);
     task.thread.set_fpu(None);

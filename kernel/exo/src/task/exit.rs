@@ -163,6 +163,7 @@ fn leave() {
     table::remove_task(task.tid());
     process.ended_ns.fetch_add(task.cpu_ns(), Ordering::Relaxed);
     process.ended_user_ns.fetch_add(task.user_ns(), Ordering::Relaxed);
+    process.ended_account.add(&task.account.get());
     if task.tid() == process.pid {
         *process.first_name.lock() = Some(*task.name.lock());
     }

@@ -21,6 +21,8 @@ pub mod index {
     pub const DATA: usize = 2;
     /// Size of the stack.
     pub const STACK: usize = 3;
+    /// Bytes of a core file.
+    pub const CORE: usize = 4;
     /// Resident memory; kept only, as on Linux.
     pub const RSS: usize = 5;
     /// Number of processes.
@@ -56,7 +58,7 @@ pub type Limits = [Limit; COUNT];
 pub fn initial() -> Limits {
     let mut limits = [Limit { soft: INFINITY, hard: INFINITY }; COUNT];
     limits[index::STACK] = Limit { soft: 8 << 20, hard: INFINITY };
-    limits[4] = Limit { soft: 0, hard: INFINITY };
+    limits[index::CORE] = Limit { soft: 0, hard: INFINITY };
     limits[index::NPROC] = Limit { soft: 4096, hard: 4096 };
     limits[index::NOFILE] = Limit { soft: 1024, hard: 4096 };
     limits[8] = Limit { soft: 8 << 20, hard: 8 << 20 };

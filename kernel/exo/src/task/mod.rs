@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tasks (threads) and processes (thread groups).
 
+pub mod account;
 pub mod clone;
+pub mod core_dump;
 pub mod cpu_timers;
 pub mod credentials;
 pub mod exec;
@@ -34,6 +36,8 @@ use crate::{
 
 pub use credentials::Credentials;
 pub use process::{Process, Status};
+
+use account::Account;
 
 /// Bits of [`Task::work`]: what must happen before user mode goes on.
 pub mod work {
@@ -113,6 +117,8 @@ pub struct Task {
     pub owns_nothing: AtomicBool,
     /// The name, as in /proc/PID/comm.
     pub name: SpinLock<Name>,
+    /// What it has done.
+    pub account: Account,
     /// What its parent waits for after vfork.
     pub vfork: SpinLock<Option<Arc<clone::Completion>>>,
     /// For whom it acts.
@@ -232,6 +238,7 @@ impl Task {
             lock_granted: AtomicBool::new(false),
             owns_nothing: AtomicBool::new(false),
             name: SpinLock::new(seed.name),
+            account: Account::default(),
             vfork: SpinLock::new(None),
             credentials: credentials::Cell::new(seed.credentials),
             death_signal: AtomicU32::new(0),

@@ -10,7 +10,14 @@ use alloc::{
 
 use exo_hal::{sync::SpinLock, time};
 
-use super::{Name, Task, cpu_timers::CpuTimers, credentials::Which, limits::Limits};
+use super::{
+    Name, Task,
+    account::{Account, Counts},
+    core_dump::CoreDump,
+    cpu_timers::CpuTimers,
+    credentials::Which,
+    limits::Limits,
+};
 use crate::{
     fs::{FileTable, FsContext, mount::Executing, tty::Terminal},
     mm::AddressSpace,
@@ -58,6 +65,8 @@ pub struct Usage {
     pub user_ns: u64,
     /// The largest number of resident pages.
     pub peak_pages: usize,
+    /// What they did.
+    pub counts: Counts,
 }
 
 /// Addresses of what a program was started with: the environment follows the arguments.
@@ -127,6 +136,8 @@ pub struct Process {
     pub ended_ns: AtomicU64,
     /// What of it was in user mode.
     pub ended_user_ns: AtomicU64,
+    /// What its threads that have ended did.
+    pub ended_account: Account,
     /// Timers of CPU time.
     pub cpu_timers: SpinLock<CpuTimers>,
     /// What its children used.
@@ -139,6 +150,12 @@ pub struct Process {
     pub first_name: SpinLock<Option<Name>>,
     /// Where its arguments and environment are, for /proc/PID/cmdline and environ.
     pub strings: SpinLock<Strings>,
+    /// The auxiliary vector that its program was started with, as bytes.
+    pub auxiliary: SpinLock<Arc<Vec<u8>>>,
+    /// Which memory goes into its core file (/proc/PID/coredump_filter).
+    pub dump_filter: AtomicU32,
+    /// Its core file, while one is written.
+    pub core_dump: SpinLock<CoreDump>,
     /// What /proc/PID/oom_score_adj was set to: thousandths of the machine's memory that count in addition when somebody has to be
     /// ended for memory; -1000 for never.
     pub oom_adjust: AtomicI32,
@@ -185,6 +202,13 @@ impl Process {
     pub fn user_ns(&self) -> u64 {
         let threads = self.threads.lock();
         self.ended_user_ns.load(Ordering::Relaxed) + threads.iter().map(|t| t.user_ns()).sum::<u64>()
+    }
+
+    /// What all its threads have done.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.ended_account.get();
+        self.threads.lock().iter().for_each(|thread| counts.add(&thread.account.get()));
+        counts
     }
 
     /// Sets the interval timer; the old one's remaining time and interval.

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use alloc::sync::Arc;
 
-use super::{Process, Status, current, process::Usage, table};
+use super::{Process, Status, core_dump::DUMPED, current, process::Usage, table};
 use crate::{
     errno::{Errno, Result},
     sched::wait::wait_for,
@@ -72,12 +72,13 @@ pub fn code_and_value(status: u32) -> (i32, u32) {
 const CONTINUED: u32 = 0xffff;
 /// In the low bits of a status: stopped.
 const STOPPED: u32 = 0x7f;
-/// In a status: has written a core file.
-const DUMPED: u32 = 0x80;
 
 fn usage_of(child: &Process) -> Usage {
     let own = *child.children_usage.lock();
+    let mut counts = child.counts();
+    counts.add(&own.counts);
     Usage {
+        counts,
         cpu_ns: child.cpu_ns() + own.cpu_ns,
         user_ns: child.user_ns() + own.user_ns,
         peak_pages: own.peak_pages,
@@ -155,6 +156,7 @@ fn look(parent: &Arc<Process>, which: Which, options: Options) -> Option<Result<
                 sum.cpu_ns += usage.cpu_ns;
                 sum.user_ns += usage.user_ns;
                 sum.peak_pages = sum.peak_pages.max(usage.peak_pages);
+                sum.counts.add(&usage.counts);
                 drop(sum);
                 table::remove_process(child.pid);
             }

@@ -37,6 +37,7 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::a_stack_overflow_meets_the_guard_page", crash::a_stack_overflow_meets_the_guard_page),
     ("exo::c_programs_behave_alike", programs::c_programs_behave_alike),
     ("exo::rust_programs_behave_alike", programs::rust_programs_behave_alike),
+    ("exo::sqlite_loses_no_row_of_several_writers", programs::sqlite_loses_no_row_of_several_writers),
     ("exo::messages_reach_whom_they_are_for", programs::messages_reach_whom_they_are_for),
     ("exo::short_calls_neither_allocate_nor_lock", programs::short_calls_neither_allocate_nor_lock),
     ("exo::instruction_budget", instruction_budget::instruction_budget),

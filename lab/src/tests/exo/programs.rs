@@ -11,6 +11,7 @@ use super::super::vm::{shell, succeed};
 use super::Both;
 use crate::machine::{Captured, Config};
 use crate::process::output;
+use crate::programs::build_guest;
 
 /// What stands before the words that a C program must have printed on Linux, so that two that fail alike are not alike.
 const EXPECTED: &str = "// On Linux it prints: ";
@@ -65,6 +66,13 @@ fn expected(source: &Path) -> anyhow::Result<String> {
 pub(super) fn rust_programs_behave_alike(both: &Both<'_>) -> anyhow::Result<()> {
     let lines = COMPARED.map(|(name, expected)| (format!("exec exo-tests {name}"), expected));
     PROCESSORS.into_iter().try_for_each(|smp| alike(both, &lines, smp, &[]))
+}
+
+pub(super) fn sqlite_loses_no_row_of_several_writers(both: &Both<'_>) -> anyhow::Result<()> {
+    let program = build_guest(&both.exo.parts.context, "sqlite-writers")?;
+    let files = vec![(program, PathBuf::from("/bin/sqlite-writers"))];
+    let lines = [("exec sqlite-writers".to_owned(), "delete: 20 times 40 rows\nwal: 20 times 40 rows\n")];
+    alike(both, &lines, 2, &files)
 }
 
 /// Runs lines on both kernels, one after the other in one machine each; outputs and statuses must be the same, and have in them what

@@ -35,7 +35,11 @@ impl Content {
     }
 
     /// Notes that the last `bytes` bytes were added.
+    #[inline]
     pub(super) fn added(&mut self, bytes: usize, is_packet: bool) {
+        if !is_packet && self.runs.is_empty() {
+            return;
+        }
         let before = self.ring.len().saturating_sub(bytes);
         if is_packet && self.runs.is_empty() && before > 0 {
             self.runs.push_back(Run { bytes: before, is_packet: false });

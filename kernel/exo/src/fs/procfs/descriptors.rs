@@ -7,7 +7,11 @@ use alloc::{boxed::Box, format, sync::Arc};
 
 use linux_raw_sys::general as abi;
 
-use super::{TEXT, node, number, process::Reference, text::collect};
+use super::{
+    TEXT, node, number,
+    process::{Reference, made},
+    text::collect,
+};
 use crate::{
     errno::{Errno, Result},
     fs::{
@@ -51,7 +55,7 @@ impl DynamicDirectory for Descriptors {
         // Its permissions tell what the file was opened for.
         let access = if file.can_read() { 0o500 } else { 0 } | if file.can_write() { 0o300 } else { 0 };
         let number = self.0.descriptor_inode(fd.unsigned_abs() as usize, false);
-        Ok(node(number, kind::LINK | access, Body::DescriptorLink(Arc::downgrade(&file))))
+        Ok(made(&self.0, node(number, kind::LINK | access, Body::DescriptorLink(Arc::downgrade(&file)))))
     }
 
     fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
@@ -68,9 +72,12 @@ impl DynamicDirectory for Information {
             let files = of.get()?.files().ok_or(Errno::ENOENT)?;
             let file = files.get(fd).map_err(|_| Errno::ENOENT)?;
             let on_exec = files.close_on_exec_flag(fd).unwrap_or(false);
-            collect(|out| describe(&file, on_exec, out))
+            collect(|out| {
+                describe(&file, on_exec, out)?;
+                file.node.locks.get().map_or(Ok(()), |locks| locks.write_of(files.number(), file.id(), out))
+            })
         });
-        Ok(node(number, TEXT, Body::Text(show)))
+        Ok(made(&self.0, node(number, TEXT, Body::Text(show))))
     }
 
     fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {

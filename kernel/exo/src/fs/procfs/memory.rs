@@ -6,13 +6,17 @@ use core::{fmt::Write, sync::atomic::Ordering};
 use alloc::{format, vec::Vec};
 
 use exo_hal::PAGE_SIZE;
-use exo_logic::areas::{Area, Flags};
+use exo_logic::{
+    areas::{Area, Flags},
+    credentials::capability,
+};
 
 use super::process::Subject;
 use crate::{
     errno::{Errno, Result},
     mm::{AddressSpace, Backing, oom},
     sched::spans,
+    task::credentials::capable,
 };
 
 pub(super) fn oom_adjust(of: &Subject) -> Result<Vec<u8>> {
@@ -22,8 +26,65 @@ pub(super) fn oom_adjust(of: &Subject) -> Result<Vec<u8>> {
 pub(super) fn set_oom_adjust(of: &Subject, value: &[u8]) -> Result<()> {
     let value = core::str::from_utf8(value).ok().and_then(|v| v.trim().parse().ok());
     let value = value.filter(|v| (oom::NEVER..=1000).contains(v)).ok_or(Errno::EINVAL)?;
+    adjust(of, value)
+}
+
+/// A process may always be made likelier to be ended, and less likely by the privileged alone.
+fn adjust(of: &Subject, value: i32) -> Result<()> {
+    if value < of.process.oom_adjust.load(Ordering::Relaxed) && !capable(capability::SYS_RESOURCE) {
+        return Err(Errno::EACCES);
+    }
     of.process.oom_adjust.store(value, Ordering::Relaxed);
     Ok(())
+}
+
+/// What `oom_score_adj` was before: -16 to 15, and -17 for never, which are as far from 0 as 1000 thousandths are.
+mod old_adjustment {
+    pub(super) const NEVER: i32 = -17;
+    pub(super) const MOST: i32 = 15;
+}
+
+pub(super) fn oom_adjust_old(of: &Subject) -> Result<Vec<u8>> {
+    let value = match of.process.oom_adjust.load(Ordering::Relaxed) {
+        1000 => old_adjustment::MOST,
+        value => value * -old_adjustment::NEVER / 1000,
+    };
+    Ok(format!("{value}\n").into_bytes())
+}
+
+pub(super) fn set_oom_adjust_old(of: &Subject, value: &[u8]) -> Result<()> {
+    let value = core::str::from_utf8(value).ok().and_then(|v| v.trim().parse().ok());
+    let known = old_adjustment::NEVER..=old_adjustment::MOST;
+    let value: i32 = value.filter(|v| known.contains(v)).ok_or(Errno::EINVAL)?;
+    let value = if value == old_adjustment::MOST { 1000 } else { value * 1000 / -old_adjustment::NEVER };
+    adjust(of, value)
+}
+
+pub(super) fn dump_filter(of: &Subject) -> Result<Vec<u8>> {
+    Ok(format!("{:08x}\n", of.process.dump_filter.load(Ordering::Relaxed)).into_bytes())
+}
+
+pub(super) fn set_dump_filter(of: &Subject, value: &[u8]) -> Result<()> {
+    /// Bits that Linux has.
+    const KNOWN: u32 = 0x1ff;
+    of.process.dump_filter.store(number(value)? as u32 & KNOWN, Ordering::Relaxed);
+    Ok(())
+}
+
+/// An unsigned number as Linux's settings take it: decimal, hexadecimal behind `0x`, octal behind `0`.
+fn number(value: &[u8]) -> Result<u64> {
+    let text = core::str::from_utf8(value).map_err(|_| Errno::EINVAL)?.trim();
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (text, 8),
+        None => (text, 10),
+    };
+    u64::from_str_radix(digits, radix).map_err(|_| Errno::EINVAL)
+}
+
+/// The auxiliary vector.
+pub(super) fn auxiliary(of: &Subject) -> Result<Vec<u8>> {
+    Ok(of.process.auxiliary.lock().to_vec())
 }
 
 pub(super) fn statm(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
@@ -177,6 +238,7 @@ fn flags(flags: Flags, out: &mut dyn Write) -> core::fmt::Result {
         (Flags::LOCKED, "lo"),
         (Flags::DONT_FORK, "dc"),
         (Flags::WIPE_ON_FORK, "wf"),
+        (Flags::DONT_DUMP, "dd"),
     ] {
         if flags.contains(flag) {
             write!(out, " {name}")?;

@@ -3,6 +3,7 @@
 //!
 //! A folder here is a table of names ([`Entry`]); a new file is a line in one of them and a function that writes it.
 
+mod accounts;
 mod descriptors;
 mod exo;
 mod inode;

@@ -16,7 +16,7 @@ use exo_hal::PAGE_SIZE;
 use exo_logic::sleep::Doing;
 
 use super::{
-    DIRECTORY, LINK, TEXT,
+    DIRECTORY, LINK, TEXT, accounts,
     descriptors::{Descriptors, Information},
     inode::{self, Class},
     memory, mounts, node, stat, status,
@@ -32,7 +32,7 @@ use crate::{
         path::Path,
     },
     mm,
-    task::{Name, Process, Task, table},
+    task::{Name, Process, Task, credentials::Which, table},
 };
 
 /// The longest command line or environment that is shown: as long as exec takes them.
@@ -118,6 +118,19 @@ impl Subject {
         }
     }
 
+    /// Gives a file to the user that the process acts as; one that shows its memory to nobody is the superuser's.
+    pub(super) fn own(&self, node: &Node) {
+        let thread = self.thread.clone().or_else(|| self.process.any_thread());
+        let Some(thread) = thread.filter(|_| self.process.dumpable.load(Ordering::Relaxed) == 1) else {
+            return;
+        };
+        let ids = &thread.credentials;
+        let (uid, gid) = (ids.id(Which::EffectiveUser), ids.id(Which::EffectiveGroup));
+        if (uid, gid) != (0, 0) {
+            node.change(|meta| (meta.uid, meta.gid) = (uid, gid));
+        }
+    }
+
     pub(super) fn name(&self) -> Name {
         match &self.thread {
             Some(thread) => *thread.name.lock(),
@@ -137,34 +150,61 @@ enum Content {
 struct Entry {
     name: &'static str,
     content: Content,
+    /// Permission bits, if they are others than most have that are of this sort.
+    permissions: Option<u32>,
     /// Threads have no such file of their own.
     process_only: bool,
 }
 
 const fn entry(name: &'static str, content: Content) -> Entry {
-    Entry { name, content, process_only: false }
+    Entry { name, content, permissions: None, process_only: false }
+}
+
+/// A file that nobody but the process's user reads.
+const fn private(name: &'static str, content: Content) -> Entry {
+    Entry { name, content, permissions: Some(0o400), process_only: false }
 }
 
 static ENTRIES: &[Entry] = &[
+    private("auxv", Content::Bytes(memory::auxiliary)),
     entry("cmdline", Content::Bytes(|of| strings(of, false))),
     entry("comm", Content::Setting(|of| Ok([of.name().bytes(), b"\n"].concat()), rename)),
+    entry("coredump_filter", Content::Setting(memory::dump_filter, memory::set_dump_filter)),
     entry("cwd", Content::PlaceLink(|of| Ok(of.process.fs.directory.lock().clone()))),
-    entry("environ", Content::Bytes(|of| strings(of, true))),
+    private("environ", Content::Bytes(|of| strings(of, true))),
     entry("exe", Content::PlaceLink(program)),
     entry("fail-nth", Content::Setting(fail_nth, set_fail_nth)),
-    entry("fd", Content::Directory(|of| Box::new(Descriptors(of)))),
+    Entry {
+        name: "fd",
+        content: Content::Directory(|of| Box::new(Descriptors(of))),
+        permissions: Some(0o500),
+        process_only: false,
+    },
     entry("fdinfo", Content::Directory(|of| Box::new(Information(of)))),
+    private("io", Content::Text(accounts::io)),
     entry("limits", Content::Text(status::limits)),
     entry("maps", Content::Text(memory::maps)),
+    entry("mountinfo", Content::Text(mounts::mount_info)),
     entry("mounts", Content::Text(mounts::mounts)),
+    private("mountstats", Content::Text(mounts::mount_statistics)),
+    entry("oom_adj", Content::Setting(memory::oom_adjust_old, memory::set_oom_adjust_old)),
     entry("oom_score", Content::Text(|of, out| writeln!(out, "{}", mm::oom::score(&of.process)))),
     entry("oom_score_adj", Content::Setting(memory::oom_adjust, memory::set_oom_adjust)),
+    private("personality", Content::Text(personality)),
     entry("root", Content::PlaceLink(|of| Ok(of.process.fs.root.lock().clone()))),
+    entry("sched", Content::Text(accounts::sched)),
     entry("smaps", Content::Text(memory::smaps)),
     entry("stat", Content::Text(stat::process)),
     entry("statm", Content::Text(memory::statm)),
     entry("status", Content::Text(status::status)),
-    Entry { name: "task", content: Content::Directory(|of| Box::new(Threads(of))), process_only: true },
+    Entry {
+        name: "task",
+        content: Content::Directory(|of| Box::new(Threads(of))),
+        permissions: None,
+        process_only: true,
+    },
+    // The names of the kernel's functions are nobody's business: as on a Linux that does not know them.
+    entry("wchan", Content::Text(|_, out| out.write_char('0'))),
 ];
 
 /// The number of a process's directory.
@@ -177,9 +217,18 @@ pub(super) fn inode_of_thread(tid: u32) -> u64 {
     inode::number(tid, Class::Thread, 0)
 }
 
+/// A file or directory of a subject's, given to whom it belongs.
+pub(super) fn made(of: &Reference, node: Arc<Node>) -> Arc<Node> {
+    if let Ok(subject) = of.get() {
+        subject.own(&node);
+    }
+    node
+}
+
 /// The directory of a process.
 pub(super) fn directory(process: &Arc<Process>) -> Arc<Node> {
-    super::directory(inode_of(process.pid), Box::new(Of(Reference::to_process(process))))
+    let of = Reference::to_process(process);
+    made(&of, super::directory(inode_of(process.pid), Box::new(Of(of.clone()))))
 }
 
 /// The directory of a thread, by its own number.
@@ -189,7 +238,7 @@ pub(super) fn directory_of_thread(thread: &Arc<Task>) -> Arc<Node> {
 
 /// The directory of a thread.
 pub(super) fn thread_directory(of: Reference, tid: u32) -> Arc<Node> {
-    super::directory(inode_of_thread(tid), Box::new(Of(of)))
+    made(&of, super::directory(inode_of_thread(tid), Box::new(Of(of.clone()))))
 }
 
 /// The directory.
@@ -204,21 +253,31 @@ impl Of {
 
 impl DynamicDirectory for Of {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
-        self.0.get().map_err(|_| Errno::ENOENT)?;
+        let subject = self.0.get().map_err(|_| Errno::ENOENT)?;
         let (index, entry) =
             self.entries().find(|(_, entry)| entry.name.as_bytes() == name).ok_or(Errno::ENOENT)?;
-        Ok(node(self.0.inode(index), entry.content.mode(), entry.content.body(self.0.clone())))
+        let node = node(self.0.inode(index), entry.mode(), entry.content.body(self.0.clone()));
+        subject.own(&node);
+        Ok(node)
     }
 
     fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
         self.0.get().map_err(|_| Errno::ENOENT)?;
         for (index, entry) in self.entries().filter(|(index, _)| *index as u64 > after) {
-            let kind = entry.content.mode() & kind::MASK;
+            let kind = entry.mode() & kind::MASK;
             if !each(entry.name.as_bytes(), kind, self.0.inode(index), index as u64) {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+impl Entry {
+    /// Type and permission bits.
+    fn mode(&self) -> u32 {
+        let mode = self.content.mode();
+        self.permissions.map_or(mode, |permissions| mode & kind::MASK | permissions)
     }
 }
 
@@ -250,6 +309,11 @@ impl Content {
             Self::Directory(make) => Body::Dynamic(make(of)),
         }
     }
+}
+
+fn personality(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
+    let thread = of.thread.as_ref();
+    writeln!(out, "{:08x}", thread.map_or(0, |thread| thread.personality.load(Ordering::Relaxed)))
 }
 
 fn program(of: &Subject) -> Result<Path> {

@@ -7,12 +7,13 @@ use exo_hal::{cpu::percpu::cpu_count, time};
 
 use super::{
     TICK_NS,
+    accounts::counts,
     process::{Subject, state},
     status::{Signals, name},
 };
 use crate::{
-    sched,
-    task::{Status, limits::index, table},
+    sched::{self, policy::Policy},
+    task::{Status, account::Event, limits::index, table},
 };
 
 /// PF_FORKNOEXEC, PF_SUPERPRIV and others are not kept: this says that it is no kernel thread (PF_RANDOMIZE, as Linux's programs have).
@@ -32,27 +33,35 @@ pub(super) fn process(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
     let parent = process.parent.lock().upgrade().map_or(0, |p| p.pid);
     let (group, session) = (process.group.load(Ordering::Relaxed), process.session.load(Ordering::Relaxed));
     write!(out, ") {} {parent} {group} {session} {device} {foreground} {FLAGS}", state(of).0)?;
-    // Page faults are not counted.
     let children = *process.children_usage.lock();
     let ticks = |all: u64, user: u64| (user / TICK_NS, all.saturating_sub(user) / TICK_NS);
     let ((user, system), (children_user, children_system)) =
         (ticks(cpu_ns, user_ns), ticks(children.cpu_ns, children.user_ns));
     let threads = process.threads.lock().len();
-    let nice = of.thread.as_ref().map_or(0, |thread| thread.schedule.policy().nice);
-    write!(out, " 0 0 0 0 {user} {system} {children_user} {children_system}")?;
-    write!(out, " {} {nice} {threads} 0", 20 + nice)?;
+    let policy = of.thread.as_ref().map_or(Policy::DEFAULT, |thread| thread.schedule.policy());
+    let (faults, children_faults) = (counts(of).get(Event::Fault), children.counts.get(Event::Fault));
+    write!(out, " {faults} {children_faults} 0 0 {user} {system} {children_user} {children_system}")?;
+    // As Linux counts here, real-time priorities are below 0.
+    let priority = policy.kernel_priority() as i64 - 100;
+    write!(out, " {priority} {} {threads} 0", policy.nice)?;
     let rss_limit = process.limits.lock().get(index::RSS).map_or(u64::MAX, |limit| limit.soft);
     let (size, resident) = (memory.mapped_bytes(), memory.resident_pages());
     write!(out, " {} {size} {resident} {rss_limit}", process.started / TICK_NS)?;
     let strings = *process.strings.lock();
-    // Where code and stack begin and end, and where the program is just now, is nobody's business.
+    // Where code and stack begin and end, and where the program is just now, is told to nobody.
     let signals = Signals::of(of);
     let low = |set: u64| set & 0x7fff_ffff;
     write!(out, " 0 0 0 0 0 {} {}", low(signals.pending), low(signals.blocked))?;
     write!(out, " {} {} 0 0 0", low(signals.ignored), low(signals.caught))?;
     let exit_signal = if of.is_thread { -1 } else { process.exit_signal.load(Ordering::Relaxed) as i32 };
     let cpu = of.thread.as_ref().map_or(0, |thread| thread.cpu.load(Ordering::Relaxed));
-    write!(out, " {exit_signal} {cpu} 0 0 0 0 0 0 0 0")?;
+    write!(
+        out,
+        " {exit_signal} {cpu} {} {} 0 0 0 0 0 {}",
+        policy.real_time,
+        policy.number,
+        memory.heap_start()
+    )?;
     let code = match *process.status.lock() {
         Status::Ended(status) => status,
         _ => 0,

@@ -12,7 +12,10 @@ use exo_logic::credentials::{Capabilities, Ids};
 use super::process::{Subject, state};
 use crate::{
     signal::{SignalSet, number},
-    task::limits::INFINITY,
+    task::{
+        account::{Counts, Event},
+        limits::{INFINITY, index},
+    },
 };
 
 /// Sets of signals, bit n - 1 for signal n.
@@ -85,6 +88,9 @@ pub(super) fn status(of: &Subject, out: &mut dyn Write) -> Result {
         super::memory::status(of, out)?;
     }
     writeln!(out, "Threads:\t{}", process.threads.lock().len())?;
+    let queued = credentials.map_or(0, |c| c.user.signals.load(Ordering::Relaxed));
+    let limit = process.limits.lock().get(index::SIGPENDING).map_or(0, |limit| limit.soft);
+    writeln!(out, "SigQ:\t{queued}/{limit}")?;
     signals(of, out)?;
     let sets = credentials.map_or(Capabilities::default(), |c| c.capabilities);
     for (name, set) in [
@@ -102,7 +108,11 @@ pub(super) fn status(of: &Subject, out: &mut dyn Write) -> Result {
     let allowed = of.thread.as_ref().map_or(all, |t| t.affinity.load(Ordering::Relaxed) & all);
     write!(out, "Cpus_allowed:\t{allowed:x}\nCpus_allowed_list:\t")?;
     ranges(allowed, out)?;
-    writeln!(out, "\nMems_allowed:\t1\nMems_allowed_list:\t0")
+    writeln!(out, "\nMems_allowed:\t1\nMems_allowed_list:\t0")?;
+    // Linux shows those of the first thread here.
+    let counts = of.thread.as_ref().map_or(Counts::default(), |thread| thread.account.get());
+    writeln!(out, "voluntary_ctxt_switches:\t{}", counts.get(Event::Wait))?;
+    writeln!(out, "nonvoluntary_ctxt_switches:\t{}", counts.get(Event::Preemption))
 }
 
 fn signals(of: &Subject, out: &mut dyn Write) -> Result {

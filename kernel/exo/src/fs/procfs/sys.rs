@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
-    fs::node::{DynamicDirectory, Node, kind},
+    fs::{
+        device,
+        node::{DynamicDirectory, Node, kind},
+    },
     mm, random,
     syscall::info,
     task::{limits, table},
@@ -57,7 +60,7 @@ static ENTRIES: &[Entry] = &[
         }
         writeln!(out, "{}", BOOT_ID.get().map_or("", |id| id))
     }),
-    text("kernel/random/entropy_avail", |out| out.write_str("256\n")),
+    text("kernel/random/entropy_avail", |out| writeln!(out, "{}", device::ENTROPY_BITS)),
     text("kernel/random/poolsize", |out| out.write_str("256\n")),
     text("kernel/random/uuid", |out| writeln!(out, "{}", new_uuid())),
     text("kernel/randomize_va_space", |out| out.write_str("0\n")),
