@@ -304,7 +304,8 @@ impl Device<'_> {
     }
 
     /// Restarts the stream of numbers with a longer seed, or in another stream of it, or goes to a
-    /// position, as `command` says. The stream is not disturbed for what the generator does not take.
+    /// position, as `command` says. The stream is not disturbed for what the generator does not
+    /// take.
     ///
     /// # Errors
     ///

@@ -14,8 +14,8 @@
 //!
 //! All arguments are addresses of what looks the same in 32-bit and 64-bit programs, so both come
 //! here. Errors: `EFAULT` for a bad address, `ENOTTY` for an unknown command, `ENODEV` when the
-//! device is gone, `EIO` when its queue has failed; of longer seeds and seeking, `EINVAL` for a length
-//! or a flag that does not exist, `EOPNOTSUPP` for what the generator does not take.
+//! device is gone, `EIO` when its queue has failed; of longer seeds and seeking, `EINVAL` for a
+//! length or a flag that does not exist, `EOPNOTSUPP` for what the generator does not take.
 
 use crate::{
     abi::{

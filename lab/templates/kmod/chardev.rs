@@ -30,8 +30,9 @@ use chardev::{
     FileOperations,
     Options,
     Region,
-    Registration, //
-    SysfsBuffer,
+    Registration,
+    ReleaseBarrier,
+    SysfsBuffer, //
 };
 
 /// The name of the class and in `/proc/devices`.
@@ -101,28 +102,38 @@ impl Attribute for Next {
 struct @TYPE@ {
     _first: Registration<Counter>,
     _second: Registration<Counter>,
+    /// Last: waits until the kernel has let go of both.
+    _barrier: ReleaseBarrier,
 }
 
 impl kernel::Module for @TYPE@ {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        // First, so that it comes last if something below fails.
+        let barrier = ReleaseBarrier::new();
         let region = Region::new(NAME, 2)?;
-        let class = Class::new(NAME)?;
+        // SAFETY: The devices keep it, and they are dropped with the module.
+        let class = unsafe { Class::new(NAME) }?;
         let node = |number: u32| {
             let options = Options {
                 attributes: Some(AttributeGroups::of::<(Next,)>()),
                 ..Options::DEFAULT
             };
-            Registration::new::<CounterFiles>(
-                &class,
-                region.reserve(number)?,
-                fmt!("@NAME@{number}"),
-                options,
-                Counter::new(),
-            )
+            let minor = region.reserve(number)?;
+            // SAFETY: Dropped with the module, the barrier after it.
+            unsafe {
+                Registration::new::<CounterFiles>(
+                    &class,
+                    minor,
+                    fmt!("@NAME@{number}"),
+                    options,
+                    Counter::new(),
+                )
+            }
         };
         Ok(Self {
             _first: node(0)?,
             _second: node(1)?,
+            _barrier: barrier,
         })
     }
 }
