@@ -40,6 +40,12 @@ impl Waiters {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// The same for who has asked another list before, whose fence does for both.
+    #[inline]
+    pub fn are_none_either(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether nobody waits who could miss what the caller has just made true.
     #[inline]
     pub fn are_none(&self) -> bool {

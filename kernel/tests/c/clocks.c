@@ -63,7 +63,7 @@ static void as_nobody(void) {
 }
 
 static void refusals(void) {
-    struct timeval micro = {1000000000, 1000001}, early = {1, 0}, late = {8277292036, 0}, negative = {-1, 0};
+    struct timeval micro = {1000000000, 1000001}, early = {0, 1}, late = {8277292036, 0}, negative = {-1, 0};
     struct timespec nano = {1000000000, 1000000000}, right = {1000000000, 0};
     int west[2] = {901, 0}, east[2] = {-901, 0};
     clockid_t own;

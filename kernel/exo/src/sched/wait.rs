@@ -88,11 +88,12 @@ impl WaitQueue {
                 wake(task);
             }
         }
-        if !self.observing.are_none() {
+        if !self.observing.are_none_either() {
             self.tell_observers();
         }
     }
 
+    #[cold]
     fn tell_observers(&self) {
         let mut observers = self.observers.lock();
         observers.retain(|observer| {
