@@ -133,9 +133,33 @@ impl<T> Slots<T> {
         Some(piece * PIECE + last(self.piece(piece)?.used))
     }
 
+    /// Whether a slot can be filled without memory for it.
+    #[inline]
+    pub fn has_room_for(&self, number: usize) -> bool {
+        self.piece(split(number).0).is_some()
+    }
+
     /// Fills a slot; what was in it.
+    #[inline]
     pub fn put(&mut self, number: usize, content: T) -> Result<Option<T>, TryReserveError> {
         let (index, at) = split(number);
+        if !self.has_room_for(number) {
+            self.make(index)?;
+        }
+        let Some(piece) = self.pieces.get_mut(index).and_then(Option::as_deref_mut) else { return Ok(None) };
+        let before = piece.used.0;
+        piece.used.set(at, true);
+        let old = piece.slots.get_mut(at).and_then(|slot| slot.replace(content));
+        let is_full = piece.used.0 == u64::MAX;
+        if before == 0 || is_full {
+            self.note(index, true, is_full);
+        }
+        Ok(old)
+    }
+
+    /// Makes a piece that is not there.
+    #[cold]
+    fn make(&mut self, index: usize) -> Result<(), TryReserveError> {
         let pieces = index + 1;
         if pieces > self.pieces.len() {
             let words = pieces.div_ceil(PIECE);
@@ -146,17 +170,11 @@ impl<T> Slots<T> {
             self.occupied.resize(words, Word(0));
             self.full.resize(words, Word(0));
         }
-        let Some(place) = self.pieces.get_mut(index) else { return Ok(None) };
-        if place.is_none() {
+        if let Some(place) = self.pieces.get_mut(index) {
+            *place = Some(Box::new(Piece { used: Word(0), slots: [const { None }; PIECE] }));
             self.made += 1;
         }
-        let piece =
-            place.get_or_insert_with(|| Box::new(Piece { used: Word(0), slots: [const { None }; PIECE] }));
-        piece.used.set(at, true);
-        let old = piece.slots.get_mut(at).and_then(|slot| slot.replace(content));
-        let is_full = piece.used.0 == u64::MAX;
-        self.note(index, true, is_full);
-        Ok(old)
+        Ok(())
     }
 
     fn note(&mut self, piece: usize, is_occupied: bool, is_full: bool) {
@@ -174,13 +192,16 @@ impl<T> Slots<T> {
         let place = self.pieces.get_mut(index)?;
         let piece = place.as_deref_mut()?;
         let old = piece.slots.get_mut(at)?.take()?;
+        let before = piece.used.0;
         piece.used.set(at, false);
         let is_occupied = piece.used.0 != 0;
         if !is_occupied && index > 0 {
             *place = None;
             self.made -= 1;
         }
-        self.note(index, is_occupied, false);
+        if !is_occupied || before == u64::MAX {
+            self.note(index, is_occupied, false);
+        }
         Some(old)
     }
 }

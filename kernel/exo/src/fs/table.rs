@@ -24,8 +24,8 @@ const QUICK: usize = 256;
 
 /// Enters a descriptor; what it was before. How large a table is the program chooses, and its memory is the kernel's.
 fn put(entries: &mut Slots<Entry>, fd: usize, entry: Entry) -> Result<Option<Entry>> {
-    let bytes = entries.bytes_for(fd);
-    if bytes > 0 {
+    if !entries.has_room_for(fd) {
+        let bytes = entries.bytes_for(fd);
         if !oom::has_room(bytes.div_ceil(PAGE_SIZE)) {
             return Err(Errno::ENOMEM);
         }
@@ -100,6 +100,7 @@ impl FileTable {
     }
 
     /// A descriptor was closed: the process gives up its locks of that file, by whatever descriptor it got them.
+    #[inline]
     fn release_locks(&self, file: &OpenFile) {
         if let Some(locks) = file.node.locks.get().filter(|_| !file.is_path_only()) {
             locks.clear_owner(Owner::Table(self.number));
@@ -247,7 +248,7 @@ impl FileTable {
         };
         // Closing may wake others: not with the table locked.
         let entry = old.ok_or(Errno::EBADF)?;
-        self.let_go(Some(entry));
+        self.release_locks(&entry.file);
         Ok(())
     }
 

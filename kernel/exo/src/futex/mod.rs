@@ -81,15 +81,14 @@ fn key_of(address: usize, private: bool) -> Result<Key> {
     if address % 4 != 0 {
         return Err(Errno::EINVAL);
     }
-    let memory = current().memory();
     if !private {
         // Touching the word makes its page exist.
         user::load_u32(address)?;
-        if let Some((frame, true)) = memory.locate(address) {
+        if let Some((frame, true)) = current().memory().locate(address) {
             return Ok(Key::Shared(frame.number(), address % PAGE_SIZE));
         }
     }
-    Ok(Key::Private(Arc::as_ptr(&memory) as usize, address))
+    Ok(Key::Private(Arc::as_ptr(&current().process.memory.lock()) as usize, address))
 }
 
 fn remove(waiter: &Arc<Waiter>) {
@@ -169,6 +168,9 @@ fn wake_key(key: Key, count: usize, mask: u32) -> Result {
 }
 
 fn wake_some(bucket: &mut VecDeque<Arc<Waiter>>, key: Key, count: usize, mask: u32) -> Result {
+    if count == 1 {
+        return wake_first(bucket, key, mask);
+    }
     let (mut woken, mut is_other_kind) = (0, false);
     bucket.retain(|waiter| {
         if woken >= count || is_other_kind || waiter.mask & mask == 0 || *waiter.key.lock() != key {
@@ -184,6 +186,21 @@ fn wake_some(bucket: &mut VecDeque<Arc<Waiter>>, key: Key, count: usize, mask: u
         false
     });
     if is_other_kind { Err(Errno::EINVAL) } else { Ok(woken) }
+}
+
+/// The usual case, in which the list need not be gone through to its end.
+fn wake_first(bucket: &mut VecDeque<Arc<Waiter>>, key: Key, mask: u32) -> Result {
+    let fits = |waiter: &Arc<Waiter>| waiter.mask & mask != 0 && *waiter.key.lock() == key;
+    let Some(at) = bucket.iter().position(fits) else { return Ok(0) };
+    if bucket.get(at).is_some_and(|waiter| waiter.target.is_some()) {
+        return Err(Errno::EINVAL);
+    }
+    let waiter = if at == 0 { bucket.pop_front() } else { bucket.remove(at) };
+    if let Some(waiter) = waiter {
+        waiter.woken.store(true, Ordering::Release);
+        sched::wake(&waiter.task);
+    }
+    Ok(1)
 }
 
 /// Wakes up to `count` that wait for the word with a common bit in `mask`.

@@ -26,6 +26,13 @@ pub(super) fn futex(
     second: usize,
     value3: u32,
 ) -> Result {
+    // What C libraries do all the time comes first.
+    if op == abi::FUTEX_WAKE_PRIVATE {
+        return core_futex::wake(address, true, value as usize, u32::MAX);
+    }
+    if op == abi::FUTEX_WAIT_PRIVATE && timeout == 0 {
+        return core_futex::wait(address, true, value, None, u32::MAX);
+    }
     let private = op & abi::FUTEX_PRIVATE_FLAG != 0;
     let realtime = op & abi::FUTEX_CLOCK_REALTIME != 0;
     let operation = op & !(abi::FUTEX_PRIVATE_FLAG | abi::FUTEX_CLOCK_REALTIME);
