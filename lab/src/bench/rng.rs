@@ -60,7 +60,7 @@ const VHOST_USER_SLOT: u8 = 0x11;
 const OWN_VIRTIO_SLOT: u8 = 0x12;
 
 /// Rows that `rng-bench` measures one after the other, for the time that it takes.
-const ROWS: u32 = 11;
+const ROWS: u32 = 13;
 /// A machine's boot, and sources that are slower than a window.
 const MARGIN: Duration = Duration::from_secs(60);
 
