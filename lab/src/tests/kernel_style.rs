@@ -8,7 +8,6 @@ use std::process::Command;
 use anyhow::{Context as _, bail, ensure};
 
 use super::Lab;
-use crate::diagnostics::MessageFormat;
 use crate::kmod;
 
 /// Folders below `linux` with a module each.
@@ -173,7 +172,7 @@ pub(super) fn examples_in_documentation_compile(lab: &Lab) -> anyhow::Result<()>
     std::fs::write(folder.path().join("Kbuild"), "obj-m := doc_examples.o\n").context("cannot write")?;
     let parts = &lab.parts;
     let kernel = &parts.linux()?.kernel;
-    kmod::build(&parts.context, &parts.toolroot, kernel, folder.path(), MessageFormat::Human)?;
+    kmod::build(&parts.context, &parts.toolroot, kernel, folder.path(), kmod::Options::default())?;
     crate::context::remove_folder(&kmod::out_folder(&parts.context, kernel, &folder.path().canonicalize()?)?)
 }
 

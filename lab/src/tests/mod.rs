@@ -17,9 +17,9 @@ mod live_table;
 mod module_life;
 mod power;
 mod quality;
+mod slow_to_stop;
 mod snapshot;
 mod virtio;
-mod slow_to_stop;
 mod vm;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,6 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 
 use super::Lab;
-use crate::diagnostics::MessageFormat;
 use crate::kmod;
 use crate::machine::{Config, Machine, Outcome, Output, Qmp};
 
@@ -70,8 +69,13 @@ pub(super) fn programs_go_on_after_suspend(lab: &Lab) -> anyhow::Result<()> {
 pub(super) fn a_clone_of_a_machine_drops_its_entropy(lab: &Lab) -> anyhow::Result<()> {
     let parts = &lab.parts;
     let folder = parts.context.checkout.join("linux/test-modules/vmfork");
-    let more_modules =
-        kmod::build(&parts.context, &parts.toolroot, &parts.linux()?.kernel, &folder, MessageFormat::Human)?;
+    let more_modules = kmod::build(
+        &parts.context,
+        &parts.toolroot,
+        &parts.linux()?.kernel,
+        &folder,
+        kmod::Options::default(),
+    )?;
     let config = Config { smp: 2, more_modules, ..lab.config() };
     let line = "mkfifo /tmp/in; guest-tests --across-suspend /dev/my_rng0 < /tmp/in > /tmp/out & program=$!; exec 3> /tmp/in; \
                 while ! grep -q 'in use' /tmp/out; do sleep 0.1; done; \
