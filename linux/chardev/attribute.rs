@@ -1,30 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attributes: a node's files under `/sys/class/CLASS/NAME/`, one value each, as text.
+//! Attributes: a node's files under `/sys/class/CLASS/NAME/`.
 //!
-//! An attribute is a type of its own (with no content) that implements [`Attribute`]; a node's
-//! attributes are a tuple of such types:
+//! An attribute is a type that implements [`Attribute`]; a node's attributes are a tuple of these.
+//! They exist before the node is announced, and removing the node waits for `show` and `store`.
 //!
-//! ```ignore
+//! ```
+//! # struct Queue;
+//! # impl Queue { fn depth(&self) -> u32 { 8 } }
+//! use chardev::{Attribute, AttributeGroups, Options, SysfsBuffer};
+//! use core::fmt::Write;
+//!
 //! struct Depth;
 //!
 //! #[vtable]
 //! impl Attribute for Depth {
 //!     type Device = Queue;
+//!
 //!     const NAME: &'static CStr = c"depth";
 //!
-//!     fn show(queue: &Queue, page: &mut SysfsBuffer<'_>) -> Result {
-//!         writeln!(page, "{}", queue.depth())?;
-//!         Ok(())
+//!     fn show(queue: &Queue, buffer: &mut SysfsBuffer<'_>) -> Result {
+//!         writeln!(buffer, "{}", queue.depth()).map_err(|_| ENOSPC)
 //!     }
 //! }
 //!
-//! let options = Options { attributes: Some(AttributeGroups::of::<(Depth, Errors)>()), ..Options::DEFAULT };
+//! const OPTIONS: Options<'_, Queue> = Options {
+//!     attributes: Some(AttributeGroups::of::<(Depth,)>()),
+//!     ..Options::DEFAULT
+//! };
 //! ```
-//!
-//! The kernel creates the files before it announces the device, so that a program which was woken
-//! by the announcement finds them; and on removal it waits for those who are in `show` or `store`,
-//! which therefore must not wait for the removal.
 //!
 //! C header: [`include/linux/device.h`](srctree/include/linux/device.h)
 
@@ -56,6 +60,9 @@ pub trait Attribute: 'static {
     /// The name of the file.
     const NAME: &'static CStr;
 
+    /// The permissions of the file, if not all may read what [`Attribute::show`] shows.
+    const MODE: Option<u16> = None;
+
     /// Writes the value to `page`, as text with a line feed at its end.
     fn show(_device: &Self::Device, _page: &mut SysfsBuffer<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -68,7 +75,7 @@ pub trait Attribute: 'static {
     }
 }
 
-/// The text of an attribute, at most one page long. Write to it with `write!`.
+/// The text of an attribute, less than a page long. Write to it with `write!`.
 ///
 /// # Invariants
 ///
@@ -196,8 +203,12 @@ impl<A: Attribute> Entry<A> {
             // Field by field, because a kernel with lockdep has more of them.
             let mut attribute: bindings::attribute = pin_init::zeroed();
             attribute.name = as_char_ptr_in_const_context(A::NAME);
-            attribute.mode =
-                if A::HAS_SHOW { 0o444 } else { 0 } | if A::HAS_STORE { 0o200 } else { 0 };
+            attribute.mode = match A::MODE {
+                Some(mode) => mode,
+                None => {
+                    (if A::HAS_SHOW { 0o444 } else { 0 }) | (if A::HAS_STORE { 0o200 } else { 0 })
+                }
+            };
             attribute
         },
         __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
@@ -225,13 +236,14 @@ impl<A: Attribute> Entry<A> {
 
         // INVARIANT: Nothing is used yet.
         let mut page = SysfsBuffer {
-            // SAFETY: Valid for writing a page, which sysfs zeroed, and ours for the call.
-            buffer: unsafe { slice::from_raw_parts_mut(buffer, PAGE_SIZE) },
+            // SAFETY: Valid for writing a page, which sysfs zeroed, and ours for the call. Less one
+            // byte: sysfs warns of a show function that fills the page.
+            buffer: unsafe { slice::from_raw_parts_mut(buffer, PAGE_SIZE - 1) },
             used: 0,
         };
 
         match A::show(device, &mut page) {
-            // CAST: At most a page.
+            // CAST: Less than a page.
             Ok(()) => page.used as isize,
             Err(error) => error.to_errno() as isize,
         }

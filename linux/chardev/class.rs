@@ -5,27 +5,23 @@
 //! C header: [`include/linux/device/class.h`](srctree/include/linux/device/class.h)
 
 use super::device::DeviceBase;
+use core::ptr::NonNull;
 use kernel::{
     bindings,
-    error::to_result,
+    error::from_err_ptr,
     prelude::*,
-    sync::Arc,
-    types::Opaque, //
+    sync::Arc, //
 };
 
-/// A device class.
+/// A device class, with the nodes that [`Registration`](super::Registration) makes.
 ///
-/// Its devices are the nodes that [`Registration`](super::Registration) makes, and only those, so
-/// the callbacks below know what they are given.
+/// Allocated by `class_create()` and not a part of this object, because the kernel can free a class
+/// after `class_destroy()` has returned.
 ///
 /// # Invariants
 ///
-/// `inner` holds a registered `struct class`, and each of its devices is the `dev` of a [`DeviceBase`].
-#[pin_data(PinnedDrop)]
-pub struct Class {
-    #[pin]
-    inner: Opaque<bindings::class>,
-}
+/// A registered class, of which each device is the `dev` of a [`DeviceBase`].
+pub struct Class(NonNull<bindings::class>);
 
 // SAFETY: A registered `struct class` is not bound to a thread.
 unsafe impl Send for Class {}
@@ -36,37 +32,33 @@ unsafe impl Sync for Class {}
 impl Class {
     /// Registers a class: `/sys/class/name`.
     ///
+    /// # Safety
+    ///
+    /// The last reference must be dropped before the module is unloaded: the kernel calls the
+    /// module's code through the class.
+    ///
     /// # Errors
     ///
     /// [`EEXIST`] when there is a class of this name, [`ENOMEM`].
-    pub fn new(name: &'static CStr) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            try_pin_init!(Self {
-                // INVARIANT: Registered on success, and `as_raw()` is for `Registration` alone.
-                inner <- Opaque::try_ffi_init(|slot: *mut bindings::class| {
-                    // SAFETY: `slot` can be written to.
-                    unsafe {
-                        slot.write(bindings::class {
-                            name: name.as_char_ptr(),
-                            devnode: Some(Self::devnode),
-                            ..pin_init::zeroed()
-                        })
-                    };
+    pub unsafe fn new(name: &'static CStr) -> Result<Arc<Self>> {
+        // SAFETY: A static C string.
+        let class = from_err_ptr(unsafe { bindings::class_create(name.as_char_ptr()) })?;
+        let class = NonNull::new(class).ok_or(ENOMEM)?;
 
-                    // SAFETY: `slot` holds a class that is pinned, and unregistered before it goes.
-                    to_result(unsafe { bindings::class_register(slot) })
-                }),
-            }),
-            GFP_KERNEL,
-        )
+        // SAFETY: Registered just now, and nobody makes devices of it but us.
+        unsafe { (*class.as_ptr()).devnode = Some(Self::devnode) };
+
+        // INVARIANT: Registered, and `as_raw()` is for `Registration` alone. On an error it is
+        // dropped, and so unregistered.
+        Ok(Arc::new(Self(class), GFP_KERNEL)?)
     }
 
     /// Returns the `struct class`. Only for devices that are the `dev` of a [`DeviceBase`].
     pub(super) fn as_raw(&self) -> *mut bindings::class {
-        self.inner.get()
+        self.0.as_ptr()
     }
 
-    /// Tells devtmpfs, which makes the nodes, and udev the permissions of a node.
+    /// Tells devtmpfs and udev the permissions of a node.
     ///
     /// # Safety
     ///
@@ -75,23 +67,22 @@ impl Class {
         dev: *const bindings::device,
         mode: *mut bindings::umode_t,
     ) -> *mut c_char {
-        // Null when the node is being removed, where nobody asks for its permissions.
+        // Null when the node is being removed.
         if !mode.is_null() {
-            // SAFETY: By the invariants of `Class` the device is that of a `DeviceBase`, which the caller
-            // keeps, and `mode` can be written to.
+            // SAFETY: By the invariants of `Class` the device is that of a `DeviceBase`, which the
+            // caller keeps, and `mode` can be written to.
             unsafe { *mode = (*DeviceBase::from_device(dev)).mode() };
         }
 
-        // No name of our own: the node is called as the device is.
+        // The node is called as the device is.
         core::ptr::null_mut()
     }
 }
 
-#[pinned_drop]
-impl PinnedDrop for Class {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Registered by the type invariants. Each device holds a reference to its class, so
-        // there is none any more.
-        unsafe { bindings::class_unregister(self.inner.get()) };
+impl Drop for Class {
+    fn drop(&mut self) {
+        // SAFETY: Registered by the type invariants. Each device holds a reference, so there is
+        // none.
+        unsafe { bindings::class_destroy(self.0.as_ptr()) };
     }
 }

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nodes: `struct device` (what sysfs and devtmpfs show) and `struct cdev` (what `open(2)` finds)
-//! in one object that is freed when the last user lets go of it.
+//! Nodes: `struct device` and `struct cdev` in one object that is freed with the last reference.
 //!
-//! The usual mistakes with character devices are mistakes about lifetime. `cdev_del()` does not
-//! wait for open files, so a `cdev` that is freed right after it is used after free by the next
-//! `close(2)`. A node that is announced before its attributes exist makes udev's rules miss them. A
-//! device that was `kfree()`d instead of put is still in somebody's hand. Here the order is fixed
-//! once: everything is initialised, then `cdev_device_add()` makes it visible; `cdev_device_del()`
-//! hides it, and the memory goes with the last reference, from the device's `release` callback.
+//! Everything is initialised before `cdev_device_add()` makes the node visible, and the memory is
+//! freed by the device's release callback.
 //!
 //! C headers: [`include/linux/cdev.h`](srctree/include/linux/cdev.h),
 //! [`include/linux/device.h`](srctree/include/linux/device.h)
@@ -20,7 +15,10 @@ use super::{
         self,
         FileOperations, //
     },
-    region::Minor, //
+    region::{
+        Minor,
+        Region, //
+    },
 };
 use core::{
     ops::Deref,
@@ -39,13 +37,52 @@ use kernel::{
             ARef,
             AlwaysRefCounted, //
         },
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
         Arc, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
     },
     types::{
         ForeignOwnable,
         Opaque, //
     }, //
 };
+
+/// How many devices of this module were not released yet.
+static UNRELEASED: Atomic<u32> = Atomic::new(0);
+
+/// Waits when dropped until all devices are released.
+///
+/// A device is released, by code of this module, when its last reference goes; that need not be
+/// ours (sysfs holds references for a moment, and `CONFIG_DEBUG_KOBJECT_RELEASE` delays each
+/// release by seconds). So this must be the last thing that the module drops.
+pub struct ReleaseBarrier(());
+
+impl ReleaseBarrier {
+    /// A barrier for all devices of the module.
+    #[expect(
+        clippy::new_without_default,
+        reason = "it is made once, at a place that matters"
+    )]
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Drop for ReleaseBarrier {
+    fn drop(&mut self) {
+        while UNRELEASED.load(Acquire) != 0 {
+            fsleep(Delta::from_millis(1));
+        }
+    }
+}
 
 /// The part of a [`Device`] that does not depend on its type.
 #[pin_data]
@@ -56,6 +93,9 @@ pub(super) struct DeviceBase {
     #[pin]
     cdev: Opaque<bindings::cdev>,
     mode: u16,
+    /// Given back with the last reference: an inode that was opened before still leads to this
+    /// `cdev`, and must not be found under the number of another.
+    minor: Minor,
     /// Keeps the class until the device is gone.
     _class: Arc<Class>,
 }
@@ -131,6 +171,11 @@ impl<T> Device<T> {
         unsafe { &*DeviceBase::from_device(dev).cast() }
     }
 
+    /// Returns the device number.
+    pub fn minor(&self) -> &Minor {
+        &self.base.minor
+    }
+
     fn as_raw(&self) -> *mut bindings::device {
         self.base.dev.get()
     }
@@ -141,11 +186,12 @@ impl<T> Device<T> {
     ///
     /// `dev` must belong to a `Device<T>` that came from `into_foreign()`, and nobody may use it.
     unsafe extern "C" fn release(dev: *mut bindings::device) {
-        // SAFETY: Part of a `DeviceBase`, which is the first field of a `Device<T>`, which was turned
-        // into a pointer by `into_foreign()` in `Registration::new`.
+        // SAFETY: Part of a `DeviceBase`, which is the first field of a `Device<T>`, which was
+        // turned into a pointer by `into_foreign()` in `Registration::new`.
         drop(unsafe {
             Pin::<KBox<Self>>::from_foreign(DeviceBase::from_device(dev).cast_mut().cast())
         });
+        UNRELEASED.fetch_sub(1u32, Release);
     }
 }
 
@@ -202,12 +248,9 @@ impl<T> Options<'_, T> {
 ///
 /// # Invariants
 ///
-/// `device` was added by `cdev_device_add()`, with the number of `_minor`.
+/// `device` was added by `cdev_device_add()`.
 pub struct Registration<T: Send + Sync + 'static> {
     device: ARef<Device<T>>,
-    /// Given back after the node is gone (fields are dropped after [`Drop::drop`]). Files that are
-    /// still open do not hold it, so that a device which comes back gets its old name.
-    minor: Minor,
 }
 
 impl<T: Send + Sync + 'static> Registration<T> {
@@ -215,17 +258,22 @@ impl<T: Send + Sync + 'static> Registration<T> {
     ///
     /// `F` is what programs can do with it. A program may open the node before this returns.
     ///
+    /// # Safety
+    ///
+    /// The returned value must be dropped before the module is unloaded, and a [`ReleaseBarrier`]
+    /// after it: the kernel calls the module's code through the node.
+    ///
     /// # Errors
     ///
     /// [`EEXIST`] when there is a device of this name, [`ENOMEM`], or what `data` fails with.
-    pub fn new<F: FileOperations<Device = T>>(
+    pub unsafe fn new<F: FileOperations<Device = T>>(
         class: &Arc<Class>,
         minor: Minor,
         name: fmt::Arguments<'_>,
         options: Options<'_, T>,
         data: impl PinInit<T, Error>,
     ) -> Result<Self> {
-        let device = Device::<T>::allocate(class, options.mode, data)?;
+        let device = Device::<T>::allocate(class, minor, options.mode, data)?;
         let dev = device.as_raw();
         let cdev = device.base.cdev.get();
 
@@ -233,7 +281,7 @@ impl<T: Send + Sync + 'static> Registration<T> {
         // driver core takes a reference to) and attributes stay for as long as the device.
         unsafe {
             (*dev).class = class.as_raw();
-            (*dev).devt = minor.device_number();
+            (*dev).devt = device.minor().device_number();
             (*dev).parent = options.parent.map_or(core::ptr::null_mut(), |parent| {
                 core::ptr::from_ref(parent).cast_mut().cast()
             });
@@ -264,7 +312,7 @@ impl<T: Send + Sync + 'static> Registration<T> {
         to_result(unsafe { bindings::cdev_device_add(cdev, dev) })?;
 
         // INVARIANT: Added above.
-        Ok(Self { device, minor })
+        Ok(Self { device })
     }
 
     /// Returns the device, for logging or to keep it.
@@ -272,21 +320,62 @@ impl<T: Send + Sync + 'static> Registration<T> {
         &self.device
     }
 
-    /// Returns the device number.
-    pub fn minor(&self) -> &Minor {
-        &self.minor
+    /// Makes a node with a major number and a class of its own, all called `name`.
+    ///
+    /// # Safety
+    ///
+    /// The returned value must be dropped before the module is unloaded.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Region::new`], [`Class::new`] and [`Registration::new`].
+    pub unsafe fn single<F: FileOperations<Device = T>>(
+        name: &'static CStr,
+        options: Options<'_, T>,
+        data: impl PinInit<T, Error>,
+    ) -> Result<SingleNode<T>> {
+        let minor = Region::new(name, 1)?.reserve(0)?;
+        // SAFETY: Kept by the device, so dropped in time by the requirements of this function.
+        let class = unsafe { Class::new(name) }?;
+
+        // SAFETY: By the requirements of this function.
+        let node = unsafe { Self::new::<F>(&class, minor, fmt!("{name}"), options, data) }?;
+        Ok(SingleNode {
+            node,
+            _barrier: ReleaseBarrier::new(),
+        })
+    }
+}
+
+/// The node of a module that has only this one; see [`Registration::single`].
+pub struct SingleNode<T: Send + Sync + 'static> {
+    node: Registration<T>,
+    _barrier: ReleaseBarrier,
+}
+
+impl<T: Send + Sync + 'static> Deref for SingleNode<T> {
+    type Target = Registration<T>;
+
+    fn deref(&self) -> &Registration<T> {
+        &self.node
     }
 }
 
 impl<T: Send + Sync + 'static> Device<T> {
     /// Allocates a device that nobody can find yet.
-    fn allocate(class: &Arc<Class>, mode: u16, data: impl PinInit<T, Error>) -> Result<ARef<Self>> {
+    fn allocate(
+        class: &Arc<Class>,
+        minor: Minor,
+        mode: u16,
+        data: impl PinInit<T, Error>,
+    ) -> Result<ARef<Self>> {
         let object = KBox::pin_init(
             try_pin_init!(Self {
                 base <- pin_init!(DeviceBase {
                     dev: Opaque::zeroed(),
                     cdev: Opaque::zeroed(),
                     mode,
+                    minor,
                     _class: class.clone(),
                 }),
                 data <- data,
@@ -296,6 +385,7 @@ impl<T: Send + Sync + 'static> Device<T> {
         let dev = object.as_raw();
         let object = object.into_foreign().cast::<Self>();
 
+        UNRELEASED.fetch_add(1u32, Relaxed);
         // INVARIANT: From here on the object belongs to the device's count.
         // SAFETY: `dev` is zeroed memory, pinned, and inside of the object that `release` frees.
         unsafe {

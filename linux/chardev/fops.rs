@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a program can do with an open node: `struct file_operations` as a trait.
+//! File operations of a node: `struct file_operations` as a trait.
 //!
-//! All `extern "C"` functions that the kernel calls for a file are in this file. Each turns raw
-//! pointers into what the trait's methods take, calls one, and turns its result into what the
-//! kernel expects; nothing else happens here.
-//!
-//! Three rules that the kernel expects drivers to know are kept for them:
-//!
-//! * `owner` is set, so that a module with an open file cannot be unloaded.
-//! * A node without [`FileOperations::llseek`] is opened as a stream: it has no position, and
-//!   `lseek()` and `pread()` fail.
-//! * 32-bit programs reach [`FileOperations::ioctl`] with their pointers converted, unless
-//!   [`FileOperations::compat_ioctl`] is there for structures that differ.
+//! `owner` is set, so a module with an open file stays. A node without [`FileOperations::llseek`]
+//! is opened as a stream. 32-bit programs reach [`FileOperations::ioctl`] with their pointers
+//! converted unless there is a [`FileOperations::compat_ioctl`].
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
-use super::device::Device;
+use super::{
+    device::Device,
+    poll_events::PollEvents, //
+};
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -33,9 +28,19 @@ use kernel::{
     mm::virt::VmaNew,
     module::this_module,
     prelude::*,
+    seq_file::SeqFile,
     sync::poll::PollTable,
     types::ForeignOwnable, //
 };
+
+/// `FMODE_NOWAIT` of `linux/fs.h`, a macro with a cast, which bindgen leaves out.
+const FMODE_NOWAIT: bindings::fmode_t = 1 << 27;
+
+/// `FMODE_LSEEK`. As above.
+const FMODE_LSEEK: bindings::fmode_t = 1 << 2;
+
+/// `IOCB_NOWAIT`, which is `RWF_NOWAIT` of `uapi/linux/fs.h`. As above.
+const IOCB_NOWAIT: c_int = 0x8;
 
 /// What programs can do with a node. Implement it with `#[vtable]`; what is left out, the kernel
 /// answers for itself (`ENOTTY` for an `ioctl()`, `EINVAL` for a `read()` …).
@@ -49,6 +54,10 @@ pub trait FileOperations: Sized {
 
     /// What a file keeps while it is open: a [`KBox`], an [`Arc`](kernel::sync::Arc), or `()`.
     type OpenFile: ForeignOwnable + Send + Sync;
+
+    /// Whether reads and writes never sleep for data or for a lock that is held long when
+    /// [`may_wait`] says no. Required for `RWF_NOWAIT` and for io_uring to call them inline.
+    const SUPPORTS_NOWAIT: bool = false;
 
     /// `open(2)`. On success the kernel keeps the result until [`FileOperations::release`].
     ///
@@ -85,13 +94,12 @@ pub trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `poll(2)`: registers what to wait for, then returns what can be done now, as `POLLIN` and
-    /// the like.
+    /// `poll(2)`: registers what to wait for, then returns what can be done now.
     fn poll(
         _open_file: <Self::OpenFile as ForeignOwnable>::Borrowed<'_>,
         _file: &File,
         _table: &PollTable<'_>,
-    ) -> Result<bindings::__poll_t> {
+    ) -> Result<PollEvents> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -125,6 +133,15 @@ pub trait FileOperations: Sized {
         _file: &File,
         _vma: &VmaNew,
     ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Adds lines to `/proc/PID/fdinfo/FD`.
+    fn show_fdinfo(
+        _open_file: <Self::OpenFile as ForeignOwnable>::Borrowed<'_>,
+        _text: &SeqFile,
+        _file: &File,
+    ) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -161,7 +178,7 @@ impl<F: FileOperations> Vtable<F> {
         llseek: if F::HAS_LLSEEK {
             Some(Self::llseek)
         } else {
-            None
+            Some(no_llseek)
         },
         poll: if F::HAS_POLL { Some(Self::poll) } else { None },
         unlocked_ioctl: if F::HAS_IOCTL {
@@ -178,6 +195,22 @@ impl<F: FileOperations> Vtable<F> {
             None
         },
         mmap: if F::HAS_MMAP { Some(Self::mmap) } else { None },
+        // sendfile(2) and splice(2), by way of `read_iter` and `write_iter`.
+        splice_read: if F::HAS_READ_ITER {
+            Some(bindings::copy_splice_read)
+        } else {
+            None
+        },
+        splice_write: if F::HAS_WRITE_ITER {
+            Some(bindings::iter_file_splice_write)
+        } else {
+            None
+        },
+        show_fdinfo: if F::HAS_SHOW_FDINFO {
+            Some(Self::show_fdinfo)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 
@@ -217,8 +250,18 @@ impl<F: FileOperations> Vtable<F> {
         // SAFETY: The file stays for the call, and no `fdget_pos()` is active on it.
         match F::open(device, unsafe { File::from_raw_file(file) }) {
             Ok(open_file) => {
-                // SAFETY: The private data of a file is the driver's, from `open` to `release`.
-                unsafe { (*file).private_data = open_file.into_foreign() };
+                // SAFETY: The private data of a file is the driver's, from `open` to `release`, and
+                // its mode may be set while it is being opened.
+                unsafe {
+                    (*file).private_data = open_file.into_foreign();
+                    // For `sendfile(2)`, which refuses what cannot be seeked.
+                    if !F::HAS_LLSEEK {
+                        (*file).f_mode |= FMODE_LSEEK;
+                    }
+                    if F::SUPPORTS_NOWAIT {
+                        (*file).f_mode |= FMODE_NOWAIT;
+                    }
+                }
                 0
             }
             Err(error) => error.to_errno(),
@@ -305,7 +348,9 @@ impl<F: FileOperations> Vtable<F> {
         let table = unsafe { PollTable::from_raw(table) };
 
         // A poll cannot fail; it can say that the file is of no more use.
-        F::poll(open_file, file, &table).unwrap_or(bindings::POLLERR | bindings::POLLHUP)
+        F::poll(open_file, file, &table)
+            .unwrap_or(PollEvents::ERROR | PollEvents::HANGUP)
+            .as_raw()
     }
 
     /// # Safety
@@ -359,15 +404,64 @@ impl<F: FileOperations> Vtable<F> {
             Err(error) => error.to_errno(),
         }
     }
+
+    /// # Safety
+    ///
+    /// `text` must be valid, and `file` a file of `F` (see [`Vtable`]).
+    unsafe extern "C" fn show_fdinfo(text: *mut bindings::seq_file, file: *mut bindings::file) {
+        // SAFETY: A file of `F` that stays open for the call.
+        let open_file = unsafe { Self::open_file(file) };
+        // SAFETY: The file stays for the call, and no `fdget_pos()` is active on it.
+        let file = unsafe { File::from_raw_file(file) };
+
+        // SAFETY: Valid by the requirements of this function.
+        F::show_fdinfo(open_file, unsafe { SeqFile::from_raw(text) }, file);
+    }
 }
 
-/// Tells whether a read or write must not wait, because the program has set `O_NONBLOCK`.
-pub fn is_nonblocking<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> bool {
-    // SAFETY: The request and its file stay for as long as the `Kiocb`. A program can change the flag
-    // at any time, as a whole.
-    let flags = unsafe { (&raw const (*(*kiocb.as_raw()).ki_filp).f_flags).read_volatile() };
+/// What `lseek(2)` does with a stream.
+///
+/// # Safety
+///
+/// None; the kernel's type wants it.
+unsafe extern "C" fn no_llseek(
+    _file: *mut bindings::file,
+    _offset: bindings::loff_t,
+    _whence: c_int,
+) -> bindings::loff_t {
+    ESPIPE.to_errno().into()
+}
 
-    flags & O_NONBLOCK != 0
+/// How long a read or write may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// For data.
+    Data,
+    /// For a lock that is held for a moment, but not for data: the program has set `O_NONBLOCK`.
+    Lock,
+    /// Not at all: `RWF_NOWAIT`, or io_uring submits the request inline.
+    Never,
+}
+
+/// Tells how long a read or write may wait.
+pub fn may_wait<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> Wait {
+    // SAFETY: The request and its file stay for as long as the `Kiocb`. A program can change
+    // `f_flags` at any time, as a whole.
+    let (request_flags, file_flags) = unsafe {
+        let kiocb = kiocb.as_raw();
+        (
+            (*kiocb).ki_flags,
+            (&raw const (*(*kiocb).ki_filp).f_flags).read_volatile(),
+        )
+    };
+
+    if request_flags & IOCB_NOWAIT != 0 {
+        Wait::Never
+    } else if file_flags & O_NONBLOCK != 0 {
+        Wait::Lock
+    } else {
+        Wait::Data
+    }
 }
 
 /// Returns a number of bytes as the kernel wants it.

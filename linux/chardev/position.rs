@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nodes that have a size: reading, writing and seeking at the file's position.
+//! Reading, writing and seeking for nodes that have a size.
 //!
-//! A node is a stream (a pipe, a terminal, a source of random numbers) or it has a size and a
-//! position (a memory, a message). Streams implement no
-//! [`FileOperations::llseek`](super::FileOperations::llseek): `lseek()` and `pread()` then fail
-//! with `ESPIPE`, which is how programs tell the two apart. For the others, these three functions
-//! do what programs expect of a file of fixed size.
-//!
-//! The position comes from the program (`pread(fd, buffer, count, position)`), as does the count;
-//! so neither is ever added to the other before it was compared with the size.
+//! Position and count come from the program, so neither is added to the other before it was
+//! compared with the size.
 
 use kernel::{
     bindings,
@@ -101,7 +95,8 @@ pub fn seek(file: &File, offset: i64, whence: c_int, size: i64) -> Result<i64> {
 }
 
 /// Moves the file's position as `lseek(2)` asks, in a node whose contents end at `end` now but need
-/// not tomorrow: as with a regular file, the position may be past the end. Returns the new position.
+/// not tomorrow: as with a regular file, the position may be past the end. Returns the new
+/// position.
 ///
 /// # Errors
 ///

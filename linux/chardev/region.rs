@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Device numbers: a major of one's own, and the minors under it.
-//!
-//! A device number names a node to the kernel: 12 bits of *major*, which find the driver, and 20
-//! bits of *minor*, which the driver gives out. Asking for a fixed major is a thing of the past
-//! (they are all taken); a [`Region`] has one that the kernel picked, seen in `/proc/devices`.
+//! Device numbers: a major that the kernel picks, and the minors under it.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 

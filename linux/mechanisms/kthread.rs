@@ -1,27 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Threads of the kernel that work, rest, and work again.
+//! Kernel threads that work and sleep in turns.
 //!
-//! ```ignore
-//! struct Cleaner { … }
-//!
-//! impl KthreadMain for Cleaner {
-//!     fn run(&self, stop: &StopToken) {
-//!         while stop.sleep(Delta::from_secs(1)) {
-//!             self.clean();
-//!         }
-//!     }
-//! }
-//!
-//! let thread = Kthread::spawn(c"cleaner", cleaner)?;  // seen by ps as [cleaner]
-//! drop(thread);                                       // ends the rest, waits for the end
-//! ```
-//!
-//! The classic mistakes: a thread that looks at `kthread_should_stop()`, is told to stop right then,
-//! and sleeps its second all the same, because the wake-up came before the sleep; a thread that
-//! sleeps uninterruptibly and counts as load; a module that goes before its thread has ended. Here
-//! the wish to stop is a flag under a lock, which the thread checks before it sleeps and which is
-//! set before it is woken; and dropping waits.
+//! The request to stop is a flag under the lock that the thread holds until it sleeps, so that no
+//! stop is missed; dropping a [`Kthread`] waits for its function to return.
 //!
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 
@@ -109,10 +91,14 @@ pub struct Kthread<W: KthreadMain> {
 impl<W: KthreadMain> Kthread<W> {
     /// Starts a thread, called `name` (of which `ps` shows 15 characters).
     ///
+    /// # Safety
+    ///
+    /// The returned value must be dropped before the module is unloaded: the thread runs its code.
+    ///
     /// # Errors
     ///
     /// [`ENOMEM`], or [`EINTR`] if the program that loads the module was killed meanwhile.
-    pub fn spawn(name: &'static CStr, work: Arc<W>) -> Result<Self> {
+    pub unsafe fn spawn(name: &'static CStr, work: Arc<W>) -> Result<Self> {
         let shared = KBox::pin_init(
             pin_init!(Shared {
                 work,

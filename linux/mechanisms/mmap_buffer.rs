@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that the kernel writes and programs map to read, without a copy or a system call.
+//! Memory that the kernel writes and programs map read-only.
 //!
-//! It is made of 64-bit words, each an atomic: a program can look at any moment, so every store must
-//! be whole, and order has to be said. The words' meaning, and how a program notices that it was
-//! overtaken, are the user's business.
-//!
-//! * A page that a program has mapped is counted by it. The memory can therefore be freed at any time;
-//!   the pages go when the last program lets go of them.
-//! * Programs get it shared and for reading only; `mprotect()` does not change that later.
+//! It consists of atomic 64-bit words. Pages that a program has mapped stay until it unmaps them.
 //!
 //! C headers: [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h),
 //! [`include/linux/mm.h`](srctree/include/linux/mm.h)
@@ -63,8 +57,8 @@ impl MmapBuffer {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] for more than there is or an offset, and for a private mapping; [`EACCES`] for one
-    /// that can be written to or executed; [`ENOMEM`].
+    /// [`EINVAL`] for more than there is or an offset, and for a private mapping; [`EACCES`] for
+    /// one that can be written to or executed; [`ENOMEM`].
     pub fn map(&self, vma: &VmaNew) -> Result {
         // SAFETY: The area is being set up, so nobody changes it.
         let offset = unsafe { (*vma.as_ptr()).vm_pgoff };
@@ -97,7 +91,8 @@ impl Deref for MmapBuffer {
     type Target = [[Atomic<u64>; WORDS]];
 
     fn deref(&self) -> &Self::Target {
-        // SAFETY: `Page` has the size of a page, so it is laid out as the array that it consists of.
+        // SAFETY: `Page` has the size of a page, so it is laid out as the array that it consists
+        // of.
         unsafe { core::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len()) }
     }
 }

@@ -1,20 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Module parameters that root can change while the module is loaded.
+//! Module parameters that are checked when they are set, and shown in sysfs.
 //!
-//! The kernel's `module!` macro has parameters, but they are set at load time only and are not to be
-//! seen in `/sys/module/NAME/parameters/`. These are:
-//!
-//! ```ignore
-//! /// How many bytes fit.
-//! pub(crate) static BUFFER_SIZE: Parameter = Parameter::new(1024, |size| (1..=65536).contains(&size));
-//!
-//! module_parameter!(BUFFER_SIZE, "buffer_size", 0o644, "how many bytes fit (1 to 65536)");
-//! ```
-//!
-//! A value that is no number, or that the check refuses, never gets in: `insmod` and `write(2)` say
-//! `EINVAL`, and the old value stays. So nobody who reads a parameter needs to check it again, but
-//! everybody must read it once and keep what was read: the next read can return another value.
+//! `module!` has parameters, but these are set at load time only and not shown. A value that the
+//! check refuses never gets in, so readers need not check; but they must read once, as the next
+//! read can return another value.
 //!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
 
@@ -81,6 +71,22 @@ impl Parameter {
             // Too large a number (ERANGE) is as invalid as none.
             _ => Err(EINVAL),
         }
+    }
+
+    /// As [`Parameter::set_text`], for what a program wrote to an attribute.
+    ///
+    /// # Errors
+    ///
+    /// As [`Parameter::set_text`].
+    pub fn set_bytes(&self, bytes: &[u8]) -> Result {
+        let mut text = [0; 32];
+        // One byte stays zero. No number is that long.
+        let (_, room) = text.split_last_mut().ok_or(EINVAL)?;
+        room.get_mut(..bytes.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(bytes);
+
+        self.set_text(CStr::from_bytes_until_nul(&text).map_err(|_| EINVAL)?)
     }
 }
 

@@ -1,21 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One object for each CPU.
+//! One object for each possible CPU.
 //!
-//! A counter that all CPUs write to is a cache line that travels between them with every increment.
-//! With a counter for each CPU, nothing travels; the price is that the total has to be added up.
-//!
-//! ```ignore
-//! let reads = PerCpu::new(|_| Atomic::<u64>::new(0))?;
-//!
-//! reads.this_cpu().add(1u64, Relaxed);                                 // on the path that matters
-//! let total: u64 = reads.iter().map(|reads| reads.load(Relaxed)).sum();
-//! ```
-//!
-//! * The total goes over all *possible* CPUs. One that was switched off has counted before.
-//! * A thread can be moved to another CPU between [`PerCpu::this_cpu`] and the use of what it returned.
-//!   So the object must be [`Sync`], such as an atomic, and no count is ever lost; being moved is so
-//!   rare that the cache line stays where it is.
+//! A thread can migrate after [`PerCpu::this_cpu`], so the object must be [`Sync`], such as an
+//! atomic. Totals go over all possible CPUs: one that is offline has counted before.
 //!
 //! C header: [`include/linux/percpu.h`](srctree/include/linux/percpu.h)
 

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A process's number, kept.
-//!
-//! The plain number is a bad thing to keep: when the process is gone, another can get it, and in
-//! each PID namespace the same process has another one. `struct pid` stands for the process itself;
-//! it outlives the process, and knows its number in every namespace.
+//! References to processes that stay valid when the number is used again.
 //!
 //! C header: [`include/linux/pid.h`](srctree/include/linux/pid.h)
 
@@ -33,6 +29,11 @@ impl PidRef {
         // SAFETY: Any number may be asked for. On success we own a reference.
         // INVARIANT: See there.
         NonNull::new(unsafe { bindings::find_get_pid(number) }).map(Self)
+    }
+
+    /// Returns the `struct pid`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::pid {
+        self.0.as_ptr()
     }
 
     /// Returns its number in the caller's PID namespace; `None` if it is not to be seen there.

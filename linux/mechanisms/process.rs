@@ -1,26 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Processes: finding one, walking all, asking them.
-//!
-//! A `struct task_struct` is a thread; a process is the one that leads its thread group. They come
-//! and go at any time, so whoever looks at one either counts it or stays in an RCU read section. This
-//! file does the latter: a [`Process`] borrows from the guard of the section, and with it everything
-//! that it says is from one moment, as far as one can speak of moments while it runs on another CPU.
-//!
-//! ```ignore
-//! let guard = rcu::read_lock();
-//! for process in Process::all(&guard) {
-//!     pr_info!("{} sleeps: {}\n", process.ids_in_current_ns().tgid, process.state() != 0);
-//! }
-//! ```
-//!
-//! What usually goes wrong: the task of `find_vpid()` used after the read section; the number looked up
-//! in the kernel's own PID namespace rather than the caller's; `task->mm` used while the process gives
-//! it up; the name copied with `strcpy()` while it changes.
+//! Processes and threads, looked at in an RCU read section from which they borrow.
 //!
 //! C headers: [`include/linux/sched.h`](srctree/include/linux/sched.h),
 //! [`include/linux/sched/signal.h`](srctree/include/linux/sched/signal.h)
 
+use super::{
+    credentials::Owner,
+    pid::PidRef,
+    time_ns, //
+};
 use core::{
     marker::PhantomData,
     ptr::{
@@ -32,6 +21,7 @@ use core::{
 use kernel::{
     bindings, container_of,
     page::PAGE_SIZE,
+    prelude::*,
     sync::rcu,
     task::{
         Kuid,
@@ -42,12 +32,22 @@ use kernel::{
 /// Length of a name, the zero at its end included (`TASK_COMM_LEN`).
 pub const COMM_LENGTH: usize = 16;
 
-/// The number of users that have none in a namespace (`DEFAULT_OVERFLOWUID` in `linux/highuid.h`).
-const OVERFLOW_UID: u32 = 65534;
-
 /// How often times are read again because a thread ended meanwhile. After that, what was read is
 /// taken: it misses a thread or counts it twice, once in a long while.
 const TRIES: u32 = 4;
+
+#[expect(
+    improper_ctypes,
+    reason = "a lock class key has no fields without lockdep"
+)]
+extern "C" {
+    /// Whether `prctl(PR_GET_DUMPABLE)` says that users may look into the process.
+    fn mechanisms_is_dumpable(task: *mut bindings::task_struct) -> bool;
+    /// `read_seqbegin()` of a process's times.
+    fn mechanisms_stats_read_begin(signal: *mut bindings::signal_struct) -> c_uint;
+    /// `read_seqretry()` of a process's times.
+    fn mechanisms_stats_read_retry(signal: *mut bindings::signal_struct, sequence: c_uint) -> bool;
+}
 
 /// A thread or process that stays for `'a`, an RCU read section.
 ///
@@ -98,6 +98,18 @@ impl<'a> Process<'a> {
         let task = unsafe {
             bindings::pid_task(bindings::find_vpid(number), bindings::pid_type_PIDTYPE_PID)
         };
+
+        // INVARIANT: Tasks are freed after a grace period.
+        Some(Self {
+            task: NonNull::new(task)?,
+            _section: PhantomData,
+        })
+    }
+
+    /// Returns the thread or process that `pid` stands for, unless it has gone.
+    pub fn of(pid: &PidRef, _guard: &'a rcu::Guard) -> Option<Self> {
+        // SAFETY: The `struct pid` is counted.
+        let task = unsafe { bindings::pid_task(pid.as_ptr(), bindings::pid_type_PIDTYPE_PID) };
 
         // INVARIANT: Tasks are freed after a grace period.
         Some(Self {
@@ -206,12 +218,35 @@ impl<'a> Process<'a> {
         Kuid::from_raw(unsafe { bindings::task_uid(self.as_ptr()) })
     }
 
-    /// Returns the real user as the caller's user namespace numbers it, or the number that stands for
-    /// all who have none there.
+    /// Returns the real user as the caller's user namespace numbers it, or the number that stands
+    /// for all who have none there.
     pub fn uid_in_current_ns(self) -> u32 {
         match self.user().into_uid_in_current_ns() {
-            u32::MAX => OVERFLOW_UID,
+            // SAFETY: Written by `sysctl kernel.overflowuid`, as a whole. CAST: Not negative.
+            u32::MAX => unsafe { addr_of!(bindings::overflowuid).read_volatile() as u32 },
             user => user,
+        }
+    }
+
+    /// Returns who may see how the process ended: as `ptrace_may_access()` decides for a process
+    /// without memory.
+    pub fn owner(self) -> Owner {
+        // SAFETY: By the type invariants; credentials are freed a grace period after they were
+        // replaced.
+        let (cred, is_dumpable) = unsafe {
+            (
+                &*addr_of!((*self.as_ptr()).real_cred).read_volatile(),
+                mechanisms_is_dumpable(self.as_ptr()),
+            )
+        };
+        let (uid, gid) = (cred.uid.val, cred.gid.val);
+        let is_uniform = [cred.euid.val, cred.suid.val] == [uid; 2]
+            && [cred.egid.val, cred.sgid.val] == [gid; 2];
+
+        if is_uniform && is_dumpable {
+            Owner::new(uid, gid)
+        } else {
+            Owner::PRIVILEGED
         }
     }
 
@@ -223,8 +258,9 @@ impl<'a> Process<'a> {
         let from = unsafe { addr_of!((*self.as_ptr()).comm) }.cast::<u8>();
 
         for (index, byte) in without_end.iter_mut().enumerate() {
-            // It can change while we look. What we see then is a mixture of both names, as everybody
-            // does who looks; but it ends at the first zero, so nothing older shows behind it.
+            // It can change while we look. What we see then is a mixture of both names, as
+            // everybody does who looks; but it ends at the first zero, so nothing older shows
+            // behind it.
             // SAFETY: `index` is below the length of `comm`.
             match unsafe { from.add(index).read_volatile() } {
                 0 => break,
@@ -244,13 +280,13 @@ impl<'a> Process<'a> {
             )
         };
 
-        // As `__task_state_index()`.
+        // As `__task_state_index()`, which reports a wait for a sleeping spin lock, and being
+        // frozen, as D.
+        if state & (bindings::TASK_RTLOCK_WAIT | bindings::TASK_FROZEN) != 0 {
+            return bindings::TASK_UNINTERRUPTIBLE;
+        }
         if state & bindings::TASK_IDLE == bindings::TASK_IDLE {
             return bindings::TASK_REPORT_IDLE;
-        }
-        // It waits for a lock, which user space does not want to know.
-        if state & bindings::TASK_RTLOCK_WAIT != 0 {
-            return bindings::TASK_UNINTERRUPTIBLE;
         }
         // CAST: Only flags, all of them positive.
         match (state | exit_state as u32) & bindings::TASK_REPORT {
@@ -296,12 +332,8 @@ impl<'a> Process<'a> {
         let mut times = CpuTimes::default();
 
         for _ in 0..TRIES {
-            // SAFETY: `signal` stays as long as the task. This is the counter of a `seqlock_t`: odd
-            // while a thread that ends adds its times, and another value after that.
-            let sequence = unsafe { addr_of!((*signal).stats_lock.seqcount.seqcount.sequence) };
-            // SAFETY: See above.
-            let before = unsafe { sequence.read_volatile() };
-            kernel::sync::barrier::smp_mb(kernel::sync::barrier::Read);
+            // SAFETY: `signal` stays as long as the task.
+            let sequence = unsafe { mechanisms_stats_read_begin(signal) };
 
             // SAFETY: See above. Times of threads that have ended.
             times = unsafe {
@@ -325,20 +357,18 @@ impl<'a> Process<'a> {
                 times.running = times.running.wrapping_add(running);
             }
 
-            kernel::sync::barrier::smp_mb(kernel::sync::barrier::Read);
-            // SAFETY: See above.
-            let after = unsafe { sequence.read_volatile() };
-            if before == after && before & 1 == 0 {
+            // SAFETY: `signal` stays as long as the task.
+            if !unsafe { mechanisms_stats_read_retry(signal, sequence) } {
                 break;
             }
         }
         times
     }
 
-    /// Returns when it started, in nanoseconds since boot.
-    pub fn start(self) -> u64 {
+    /// Returns when it started, in nanoseconds since boot in the caller's time namespace.
+    pub fn start_in_current_ns(self) -> u64 {
         // SAFETY: By the type invariants. It never changes.
-        unsafe { (*self.as_ptr()).start_boottime }
+        time_ns::boottime_in_current_ns(unsafe { (*self.as_ptr()).start_boottime })
     }
 
     /// Returns the threads of the process.
@@ -422,16 +452,16 @@ impl<'a> Process<'a> {
 ///
 /// # Safety
 ///
-/// `head` must be the head of such a list, and the caller must be in an RCU read section until it is
-/// done with what the iterator returns.
+/// `head` must be the head of such a list, and the caller must be in an RCU read section until it
+/// is done with what the iterator returns.
 unsafe fn rcu_list_iter(
     head: *const bindings::list_head,
 ) -> impl Iterator<Item = *const bindings::list_head> {
     let mut node = head;
 
     core::iter::from_fn(move || {
-        // SAFETY: A node that was in the list when the read section began, or later. If it was taken
-        // out since, it still leads to one that was in the list.
+        // SAFETY: A node that was in the list when the read section began, or later. If it was
+        // taken out since, it still leads to one that was in the list.
         node = unsafe { addr_of!((*node).next).read_volatile() };
         (node != head).then_some(node)
     })
@@ -443,9 +473,12 @@ unsafe fn rcu_list_iter(
 ///
 /// `mm` must be valid.
 unsafe fn resident_pages(mm: *const bindings::mm_struct) -> u64 {
-    // `MM_FILEPAGES`, `MM_ANONPAGES`, `MM_SHMEMPAGES`; the one between them counts what was swapped
-    // out.
-    const RESIDENT: [usize; 3] = [0, 1, 3];
+    // CAST: Indices of an array.
+    const RESIDENT: [usize; 3] = [
+        bindings::MM_FILEPAGES as usize,
+        bindings::MM_ANONPAGES as usize,
+        bindings::MM_SHMEMPAGES as usize,
+    ];
 
     // SAFETY: Valid by the requirements of this function. Changed by others, as a whole; the sum of
     // the differences that the CPUs keep is left out, as `/proc/PID/stat` does.

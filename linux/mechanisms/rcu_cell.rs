@@ -1,27 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Data that is read all the time and replaced now and then: a pointer under RCU.
+//! A pointer under RCU to a value that is replaced as a whole.
 //!
-//! Readers take no lock and write to no shared memory, so that any number of them run at full speed
-//! on all CPUs. What they see is one value, whole: the old one or the new one. A writer does not
-//! change the value. It makes another, *publishes* it by swapping the pointer, and frees the old
-//! one after a *grace period*: when every reader who could have seen it has left.
-//!
-//! ```ignore
-//! let guard = rcu::read_lock();
-//! let length = message.get(&guard).len();   // no sleeping while `guard` lives
-//! drop(guard);
-//!
-//! message.replace(longer, GFP_KERNEL)?;     // may sleep
-//! ```
-//!
-//! What usually goes wrong with this in C, and cannot here:
-//!
-//! * *Sleeping in the read section*, most often by copying to the program's memory, which can fault.
-//!   The value borrows from the guard; copy it out, drop the guard, then copy it to the program.
-//! * *Freeing too early*, or using what was read after `rcu_read_unlock()`: the borrow ends there.
-//! * *Two writers who free the same old value*: it comes out of an atomic exchange, once.
-//! * *Unloading with callbacks under way*: dropping a [`RcuCell`] waits for them.
+//! A reference borrows from the RCU guard, so it can be neither used after the read section nor
+//! held across a sleep. A replaced value is freed by `call_rcu()`; dropping an [`RcuCell`] waits
+//! for that.
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
@@ -83,10 +66,15 @@ unsafe impl<T: Send + Sync + 'static> Sync for RcuCell<T> {}
 impl<T: Send + Sync + 'static> RcuCell<T> {
     /// Publishes the first value.
     ///
+    /// # Safety
+    ///
+    /// What is initialised must be dropped before the module is unloaded: RCU may call its code
+    /// until then.
+    ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub fn new(value: T) -> impl PinInit<Self, Error> {
+    pub unsafe fn new(value: T) -> impl PinInit<Self, Error> {
         // INVARIANT: `Node::new` gives what `current` must hold.
         try_pin_init!(Self {
             current: Atomic::new(Node::new(value, GFP_KERNEL)?),

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being called when processes fork, exec, exit, and get another name.
+//! Callbacks for fork, exec, exit and rename of processes.
 //!
-//! The kernel has *tracepoints* at these places: a call to whoever has registered, and a few bytes of
-//! no-operation while nobody has. They are meant for tracers; their arguments may change between
-//! kernels, and those of processes are not exported by name. So they are looked up in the list of all
-//! tracepoints, and their types stand here.
-//!
-//! What is called runs in the process to which the thing happens, which waits meanwhile: it must be
-//! short, must not sleep, and can be interrupted and moved to another CPU.
+//! The tracepoints are not exported by name, so they are found in the list of all, and the types of
+//! their arguments stand here. Callbacks run in the process that the event is about and must not
+//! sleep.
 //!
 //! C headers: [`include/linux/tracepoint.h`](srctree/include/linux/tracepoint.h),
 //! [`include/trace/events/sched.h`](srctree/include/trace/events/sched.h)
@@ -56,16 +52,21 @@ pub struct ProcessProbes<E: ProcessEvents> {
 impl<E: ProcessEvents> ProcessProbes<E> {
     /// Starts calling `events`.
     ///
+    /// # Safety
+    ///
+    /// The returned value must be dropped before the module is unloaded: tracepoints call its code.
+    ///
     /// # Errors
     ///
     /// [`ENOENT`] if this kernel lacks one of the tracepoints, [`ENOMEM`].
-    pub fn new(events: Arc<E>) -> Result<Self> {
+    pub unsafe fn new(events: Arc<E>) -> Result<Self> {
         // First, so that it is dropped last, whatever fails below.
         let inside = SynchronizeTracepoints;
         let data = Arc::as_ptr(&events).cast_mut().cast::<c_void>();
 
-        // SAFETY: Each function takes what its tracepoint passes on (see the headers), after `data`,
-        // which is an `E` that stays until all probes are unregistered and nobody is inside.
+        // SAFETY: Each function takes what its tracepoint passes on (see the headers), after
+        // `data`, which is an `E` that stays until all probes are unregistered and nobody is
+        // inside.
         let probes = unsafe {
             [
                 Probe::new(c"sched_process_fork", Self::fork as *mut c_void, data)?,
@@ -176,8 +177,8 @@ impl Probe {
     /// # Safety
     ///
     /// `function` must be an `extern "C" fn` that takes `data` and the arguments of this
-    /// tracepoint, and may be called with them until the value is dropped and [`SynchronizeTracepoints`]
-    /// after it.
+    /// tracepoint, and may be called with them until the value is dropped and
+    /// [`SynchronizeTracepoints`] after it.
     unsafe fn new(name: &'static CStr, function: *mut c_void, data: *mut c_void) -> Result<Self> {
         let tracepoint = find(name).ok_or_else(|| {
             pr_err!("this kernel has no tracepoint {name}\n");

@@ -5,13 +5,13 @@
 //! | file | shows |
 //! | --- | --- |
 //! | `interface_version` | version of the device's register interface, `major.minor` |
-//! | `generator` | the generator of the seedable stream; written: chooses it and restarts the stream |
+//! | `generator` | generator of the seedable stream; a write chooses it and restarts the stream |
 //! | `streams` | what the device gives: `seedable`, and `entropy` if it has queues |
 //! | `queues` | number of queues for `read(2)` |
 //! | `mapped_queues` | queues that are mapped, and how many there are for that: `1 of 4` |
 //! | `vectors` | number of interrupt vectors |
 //! | `depth` | buffers of a queue |
-//! | `bytes` | bytes given out: by `read(2)` and to the kernel, by `ioctl(2)`, written to mapped queues |
+//! | `bytes` | bytes given out: by `read(2)` and to the kernel, by `ioctl(2)` |
 //! | `interrupts` | interrupts that came |
 //! | `doorbells` | how often the device had to be woken |
 //! | `waits` | how often somebody had to sleep for data |
@@ -176,14 +176,11 @@ impl Attribute for Bytes {
 
     fn show(node: &Node, page: &mut SysfsBuffer<'_>) -> Result {
         let statistics = access(node, |device| Ok(device.statistics()))?;
-        let (entropy, seedable, mapped) = statistics.map_or((0, 0, 0), |statistics| {
-            (
-                statistics.bytes,
-                statistics.seedable_bytes,
-                statistics.mapped_bytes,
-            )
+        // What mapped queues have got, only the programs know.
+        let (entropy, seedable) = statistics.map_or((0, 0), |statistics| {
+            (statistics.bytes, statistics.seedable_bytes)
         });
-        line(page, format_args!("{entropy} {seedable} {mapped}"))
+        line(page, format_args!("{entropy} {seedable}"))
     }
 }
 

@@ -3,7 +3,10 @@
 //! One device: its registers, and its queues if it has some.
 
 use crate::{
-    abi::ring::Piece,
+    abi::{
+        registers::GENERATOR_GLIBC,
+        ring::Piece, //
+    },
     bus_master,
     chardev::{
         revocable::Revoke,
@@ -19,7 +22,8 @@ use crate::{
     },
     hardware::{
         Hardware,
-        InterfaceVersion, //
+        InterfaceVersion,
+        StopDeadline, //
     },
     interrupts::{
         IrqVectors, //
@@ -31,7 +35,10 @@ use crate::{
     },
     parameters::Parameters,
     registers::Bar0,
-    seedable_stream::SeedableStream,
+    seedable_stream::{
+        Origin,
+        SeedableStream, //
+    },
 };
 use kernel::{
     device::Bound,
@@ -39,6 +46,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Atomic,
             AtomicFlag,
             Relaxed, //
         },
@@ -57,11 +65,14 @@ pub(crate) type SharedDevice = Revocable<DeviceForLt>;
 pub(crate) struct Device<'bound> {
     hardware: Pin<KBox<Hardware<'bound>>>,
     queues: Option<Queues<'bound>>,
-    /// Set when nobody shall wait in here any more.
+    /// The generator of the seedable stream, which a reset makes the device forget.
+    generator: Atomic<u32>,
+    /// Set when the device is being revoked: nobody may begin to sleep in here.
     is_closing: AtomicFlag,
 }
 
-/// The queues of a device: first those of `entropy`, then that of `seedable`, then those of `mappings`.
+/// The queues of a device: first those of `entropy`, then that of `seedable`, then those of
+/// `mappings`.
 ///
 /// To be ended by [`Queues::stop_and_free`].
 struct Queues<'bound> {
@@ -79,15 +90,18 @@ impl<'bound> Queues<'bound> {
         pdev: &'bound pci::Device<Bound>,
         available: u32,
         parameters: &Parameters,
+        name: &CStr,
     ) -> Result<Self> {
         let plan = parameters.assign_queues(available).ok_or(EINVAL)?;
-        let vectors = IrqVectors::new(pdev, plan.total())?;
+        let vectors = IrqVectors::new(pdev, &plan, name)?;
         let mut memory = KVec::new();
 
-        let entropy =
-            // SAFETY: `memory` goes into `Self`, and `stop_and_free` drops it.
-            unsafe { EntropyStream::new(pdev, plan.entropy, parameters.layout, &vectors, &mut memory) }?;
-        // SAFETY: As above. The queue after those of the entropy stream is that of the seedable one.
+        // SAFETY: `memory` goes into `Self`, and `stop_and_free` drops it.
+        let entropy = unsafe {
+            EntropyStream::new(pdev, plan.entropy, parameters.layout, &vectors, &mut memory)
+        }?;
+        // SAFETY: As above. The queue after those of the entropy stream is that of the seedable
+        // one.
         let seedable = unsafe {
             SeedableStream::new(
                 pdev,
@@ -110,16 +124,38 @@ impl<'bound> Queues<'bound> {
         })
     }
 
+    /// Asks the device to stop all queues.
+    fn request_stop_all(&self, hardware: &Hardware<'_>) {
+        self.mappings.request_stop_all(hardware);
+        for (number, _) in &self.memory {
+            hardware.request_stop(*number);
+        }
+    }
+
+    /// Stops all queues; their memory stays.
+    fn stop_all(&self, hardware: &Hardware<'_>) -> Result {
+        self.request_stop_all(hardware);
+        let deadline = StopDeadline::new();
+        self.mappings.wait_all_stopped(hardware, &deadline)?;
+        for (number, _) in &self.memory {
+            hardware.wait_stopped(*number, &deadline)?;
+        }
+        Ok(())
+    }
+
     /// Stops all queues and frees their memory, or abandons what the device may still write to.
     fn stop_and_free(self, hardware: &Hardware<'_>) {
         let mut dma_disabled = None;
         let mut is_dma_disabled =
             || *dma_disabled.get_or_insert_with(|| bus_master::disable_dma(hardware.pdev()));
-        let mut abandoned = 0;
 
-        self.mappings.close_all(hardware, &mut is_dma_disabled);
+        self.request_stop_all(hardware);
+        let deadline = StopDeadline::new();
+        let mut abandoned = self
+            .mappings
+            .close_all(hardware, &deadline, &mut is_dma_disabled);
         for (number, memory) in self.memory {
-            if hardware.stop_queue(number).is_err() && !is_dma_disabled() {
+            if hardware.wait_stopped(number, &deadline).is_err() && !is_dma_disabled() {
                 abandoned += memory.pages().count();
                 memory.leak();
             }
@@ -134,7 +170,8 @@ impl<'bound> Queues<'bound> {
 }
 
 impl<'bound> Device<'bound> {
-    /// Takes a device by its registers, and sets up its queues if it has some.
+    /// Takes a device by its registers, and sets up its queues if it has some. `name` is that of
+    /// its node, for the names of its interrupts.
     ///
     /// # Errors
     ///
@@ -144,6 +181,7 @@ impl<'bound> Device<'bound> {
         pdev: &'bound pci::Device<Bound>,
         bar: Bar0<'bound>,
         parameters: &Parameters,
+        name: &CStr,
     ) -> Result<Self> {
         let hardware = KBox::pin_init(Hardware::new(pdev, bar), GFP_KERNEL)?;
         let available = if parameters.use_queues {
@@ -155,10 +193,11 @@ impl<'bound> Device<'bound> {
         let queues = if available < Parameters::MIN_QUEUES {
             None
         } else {
-            Some(Queues::new(pdev, available, parameters)?)
+            Some(Queues::new(pdev, available, parameters, name)?)
         };
         // From here on dropping it stops what was started.
         let device = Self {
+            generator: Atomic::new(generator_of(&hardware)?),
             hardware,
             queues,
             is_closing: AtomicFlag::new(false),
@@ -189,17 +228,13 @@ impl Device<'_> {
     pub(crate) fn shutdown(&self) {
         self.wake_sleepers();
         let Some(queues) = &self.queues else { return };
-        queues.mappings.stop_all(&self.hardware);
-        for (number, _) in &queues.memory {
-            if self.hardware.stop_queue(*number).is_err() {
-                // Nobody can wait for it any longer.
-                bus_master::disable_dma(self.hardware.pdev());
-                return;
-            }
+        if queues.stop_all(&self.hardware).is_err() {
+            // Nobody can wait for it any longer.
+            bus_master::disable_dma(self.hardware.pdev());
         }
     }
 
-    /// Whether nobody shall wait in here any more.
+    /// Whether the device is being revoked.
     fn is_closing(&self) -> bool {
         self.is_closing.load(Relaxed)
     }
@@ -220,8 +255,8 @@ impl Device<'_> {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] when the device does not answer, [`EIO`] when its queue has failed, [`ERESTARTSYS`]
-    /// for a signal.
+    /// [`ENODEV`] when the device does not answer, [`EIO`] when its queue has failed,
+    /// [`ERESTARTSYS`] for a signal.
     pub(crate) fn prefetch_numbers(&self) -> Result {
         if self.is_closing() {
             return Err(ENODEV);
@@ -265,7 +300,7 @@ impl Device<'_> {
     ///
     /// [`ENODEV`] when the device does not answer.
     pub(crate) fn seed(&self, seed: u32) -> Result {
-        self.restart(|| self.hardware.seed(seed))
+        self.restart(Some(Origin::Seed(seed)), || self.hardware.seed(seed))
     }
 
     /// Whether there are several generators.
@@ -288,20 +323,107 @@ impl Device<'_> {
     ///
     /// [`EINVAL`] when the device has no such generator, [`ENODEV`] when it does not answer.
     pub(crate) fn set_generator(&self, number: u32) -> Result {
-        self.restart(|| self.hardware.set_generator(number))
+        self.restart(None, || self.hardware.set_generator(number))?;
+        self.generator.store(number, Relaxed);
+        Ok(())
     }
 
-    fn restart(&self, restart: impl FnOnce() -> Result) -> Result {
+    fn restart(&self, origin: Option<Origin>, restart: impl FnOnce() -> Result) -> Result {
         match &self.queues {
-            Some(queues) => queues.seedable.restart(&self.hardware, restart),
+            Some(queues) => queues.seedable.restart(&self.hardware, origin, restart),
             None => restart(),
         }
     }
 }
 
+/// Suspending, resets and clones.
+impl Device<'_> {
+    /// Stops all transfers before the machine is suspended. What was fetched of the seedable stream
+    /// is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] when the device does not stop, [`ENODEV`] when it does not answer, [`ENOMEM`]. All
+    /// goes on as before then.
+    pub(crate) fn suspend(&self) -> Result {
+        let Some(queues) = &self.queues else {
+            return Ok(());
+        };
+        queues
+            .seedable
+            .suspend(&self.hardware)
+            .and_then(|()| queues.stop_all(&self.hardware))
+            .inspect_err(|_| {
+                let _ = self.resume();
+            })
+    }
+
+    /// Starts them again. The device may have been reset meanwhile; what it had fetched of the
+    /// entropy stream is dropped in any case, as an image of it may be on a disk.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when the device does not answer, [`EIO`] when it refuses a queue.
+    pub(crate) fn resume(&self) -> Result {
+        self.hardware.check_alive()?;
+        let restore = |origin| {
+            let generator = self.generator.load(Relaxed);
+            if generator_of(&self.hardware)? != generator {
+                self.hardware.set_generator(generator)?;
+            }
+            match origin {
+                Origin::Seed(seed) => self.hardware.seed(seed),
+                Origin::Bound => Ok(()),
+            }
+        };
+        match &self.queues {
+            Some(queues) => {
+                queues.seedable.resume(&self.hardware, restore)?;
+                queues.mappings.invalidate_all();
+                queues.entropy.restart(&self.hardware)
+            }
+            // Where the stream was is not known: it begins with the device's own seed.
+            None => restore(Origin::Bound),
+        }
+    }
+
+    /// Notes that the device has left the bus, for now or for good.
+    pub(crate) fn disconnect(&self) {
+        self.hardware.set_disconnected();
+        self.wake_all();
+    }
+
+    /// Goes on after the device was disconnected and reset.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Device::suspend`] and [`Device::resume`].
+    pub(crate) fn reconnect(&self) -> Result {
+        self.hardware.reconnect()?;
+        self.suspend()?;
+        self.resume()
+    }
+
+    /// Drops all bytes of the entropy stream that are in memory: a clone of the machine has them,
+    /// too.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Device::resume`].
+    pub(crate) fn drop_entropy(&self) -> Result {
+        let Some(queues) = &self.queues else {
+            return Ok(());
+        };
+        // First, so that programs stop using them at once.
+        queues.mappings.invalidate_all();
+        queues.mappings.request_stop_all(&self.hardware);
+        queues.entropy.restart(&self.hardware)
+    }
+}
+
 /// The entropy stream.
 impl Device<'_> {
-    /// Takes up to `limit` bytes without waiting; see [`EntropyStream::draw`].
+    /// Takes up to `limit` bytes without waiting for more; see [`EntropyStream::draw`].
     ///
     /// # Errors
     ///
@@ -309,16 +431,19 @@ impl Device<'_> {
     pub(crate) fn read(
         &self,
         limit: usize,
+        may_lock: bool,
         sink: impl FnMut(&QueuePages, Piece) -> usize,
     ) -> Result<ReadOutcome> {
-        self.queues()?.entropy.draw(&self.hardware, limit, sink)
+        let entropy = &self.queues()?.entropy;
+        entropy.draw(&self.hardware, limit, may_lock, sink)
     }
 
     /// Sleeps until some of `bytes` bytes may be there.
     ///
     /// # Errors
     ///
-    /// As [`Device::read`]; [`ENODEV`] when the device does not answer, [`ERESTARTSYS`] for a signal.
+    /// As [`Device::read`]; [`ENODEV`] when the device does not answer, [`ERESTARTSYS`] for a
+    /// signal.
     pub(crate) fn wait_for_bytes(&self, bytes: usize, leave: impl Fn() -> bool) -> Result {
         if self.is_closing() || leave() {
             return Err(ENODEV);
@@ -396,7 +521,6 @@ pub(crate) struct Statistics {
     pub(crate) depth: u32,
     pub(crate) bytes: u64,
     pub(crate) seedable_bytes: u64,
-    pub(crate) mapped_bytes: u64,
     pub(crate) interrupts: u64,
     pub(crate) doorbells: u64,
     pub(crate) waits: u64,
@@ -421,7 +545,6 @@ impl Device<'_> {
             depth: queues.entropy.depth(),
             bytes: 0,
             seedable_bytes: queues.seedable.bytes(),
-            mapped_bytes: queues.mappings.bytes(),
             interrupts: queues.vectors.interrupts(),
             doorbells: queues.mappings.doorbells(),
             waits: 0,
@@ -434,6 +557,15 @@ impl Device<'_> {
             statistics.errors = statistics.errors.wrapping_add(counters.errors.sum());
         }
         Some(statistics)
+    }
+}
+
+/// Returns the generator of a device, which has one if it cannot be chosen.
+fn generator_of(hardware: &Hardware<'_>) -> Result<u32> {
+    if hardware.has_generators() {
+        hardware.generator()
+    } else {
+        Ok(GENERATOR_GLIBC)
     }
 }
 

@@ -2,9 +2,10 @@
 
 //! Memory of a queue: pages that the device writes, as it sees them and as we see them.
 //!
-//! The two views end at different times. The device's view ([`DmaMemory`]) must go before the device is
-//! unbound. Ours ([`QueuePages`]) lasts as long as somebody looks: a program that has mapped the pages
-//! keeps them after its device was pulled out, and reads there that the device is gone.
+//! The two views end at different times. The device's view ([`DmaMemory`]) must go before the
+//! device is unbound. Ours ([`QueuePages`]) lasts as long as somebody looks: a program that has
+//! mapped the pages keeps them after its device was pulled out, and reads there that the device is
+//! gone.
 //!
 //! Therefore the memory is made of single pages, each with a count of its own: `dma_free_pages()`
 //! then only ends the device's view and drops one reference.
@@ -23,7 +24,10 @@ use crate::{
     shim,
 };
 use core::{
-    mem::forget,
+    mem::{
+        forget,
+        MaybeUninit, //
+    },
     ptr::NonNull, //
 };
 use kernel::{
@@ -116,8 +120,8 @@ impl QueuePages {
         Ok(())
     }
 
-    /// Calls `f` for the parts of the pages in which the `length` bytes from `offset` of the buffers
-    /// lie, until it returns less than the part's length. Returns the sum.
+    /// Calls `f` for the parts of the pages in which the `length` bytes from `offset` of the
+    /// buffers lie, until it returns less than the part's length. Returns the sum.
     fn for_each_part(
         &self,
         offset: usize,
@@ -165,32 +169,38 @@ impl QueuePages {
     }
 
     /// Copies bytes of the buffers to `to`. Returns how many there were.
-    pub(crate) fn copy(&self, offset: usize, to: &mut [u8]) -> usize {
+    pub(crate) fn copy(&self, offset: usize, to: &mut [MaybeUninit<u8>]) -> usize {
         let mut rest = to.as_mut_ptr();
         self.for_each_part(offset, to.len(), |shared, start, part| {
             // SAFETY: `start + part` is at most a page, and the parts together are as long as `to`.
             unsafe {
-                core::ptr::copy_nonoverlapping(shared.address.as_ptr().add(start), rest, part);
+                // Not a copy that the compiler knows: a device that breaks the rules may be
+                // writing.
+                bindings::memcpy(
+                    rest.cast(),
+                    shared.address.as_ptr().add(start).cast_const().cast(),
+                    part,
+                );
                 rest = rest.add(part);
             }
             part
         })
     }
 
-    /// Reads the 32-bit number at `offset` in the buffers, a multiple of 4; 0 past their end.
+    /// Reads the 32-bit number at `offset` in the buffers, a multiple of 4; `None` past their end.
     #[inline]
-    pub(crate) fn word(&self, offset: usize) -> u32 {
+    pub(crate) fn word(&self, offset: usize) -> Option<u32> {
         let start = offset % PAGE_SIZE & !(size_of::<u32>() - 1);
-        self.buffers.get(offset / PAGE_SIZE).map_or(0, |page| {
-            // SAFETY: Inside of the page, aligned, and all values are valid.
-            u32::from_le(unsafe {
-                page.address
-                    .as_ptr()
-                    .add(start)
-                    .cast::<u32>()
-                    .read_volatile()
-            })
-        })
+        let page = self.buffers.get(offset / PAGE_SIZE)?;
+        // SAFETY: Inside of the page, aligned, and all values are valid.
+        let word = unsafe {
+            page.address
+                .as_ptr()
+                .add(start)
+                .cast::<u32>()
+                .read_volatile()
+        };
+        Some(u32::from_le(word))
     }
 
     /// Returns a word of the state.
@@ -210,7 +220,10 @@ impl State for Arc<QueuePages> {
     }
 
     fn load_acquire(&self, offset: usize) -> u32 {
-        u32::from_le(self.state_word(offset).load(Acquire))
+        let value = u32::from_le(self.state_word(offset).load(Acquire));
+        // The acquire is towards other CPUs, this is towards the device.
+        barrier::dma_mb(barrier::Read);
+        value
     }
 
     fn store(&self, offset: usize, value: u32) {
@@ -218,12 +231,12 @@ impl State for Arc<QueuePages> {
     }
 
     fn store_release(&self, offset: usize, value: u32) {
+        barrier::dma_mb(barrier::Write);
         self.state_word(offset).store(value.to_le(), Release);
     }
 
     fn full_barrier(&self) {
-        // Stronger than needed between CPUs: the other side is a device.
-        barrier::mb(barrier::Full);
+        barrier::dma_mb(barrier::Full);
     }
 }
 
@@ -231,7 +244,8 @@ impl State for Arc<QueuePages> {
 ///
 /// # Invariants
 ///
-/// `page` and `handle` are of one `dma_alloc_pages()` for one page and for `device`, which is bound.
+/// `page` and `handle` are of one `dma_alloc_pages()` for one page and for `device`, which is
+/// bound.
 struct DmaPage {
     device: NonNull<bindings::device>,
     page: NonNull<bindings::page>,
@@ -316,8 +330,8 @@ impl DmaMemory {
     ///
     /// # Safety
     ///
-    /// It must be dropped, or abandoned, before the device is unbound. (A lifetime would say so, but
-    /// not through a mutex: what is behind one cannot be lent for a shorter time.)
+    /// It must be dropped, or abandoned, before the device is unbound. (A lifetime would say so,
+    /// but not through a mutex: what is behind one cannot be lent for a shorter time.)
     ///
     /// # Errors
     ///

@@ -101,6 +101,31 @@ impl EntropyStream {
         Ok(())
     }
 
+    /// Stops all queues and starts them again, so that nobody gets what they hold. Nothing is read
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Hardware::stop_queue`] and [`Queue::start`]; a queue that does not stop stays
+    /// unused.
+    pub(crate) fn restart(&self, hardware: &Hardware<'_>) -> Result {
+        let mut result = Ok(());
+        for queue in &self.queues {
+            let mut reader = queue.reader().lock();
+            let restarted = hardware
+                .stop_queue(queue.number())
+                .and_then(|()| queue.start(&mut reader, hardware));
+            if restarted.is_err() {
+                queue.set_failed();
+            }
+            drop(reader);
+            // Sleepers have asked for an interrupt that will not come.
+            queue.wait_queue().wake_all();
+            result = result.and(restarted);
+        }
+        result
+    }
+
     /// Number of queues.
     pub(crate) fn count(&self) -> usize {
         self.queues.len()
@@ -118,8 +143,11 @@ impl EntropyStream {
         self.queues.iter().map(|queue| queue.counters())
     }
 
-    /// Takes up to `limit` bytes without waiting and hands them to `sink` in parts, which says how
-    /// many it took; a part that it does not take whole is the last, and its rest is lost.
+    /// Takes up to `limit` bytes without waiting for more and hands them to `sink` in parts, which
+    /// says how many it took; a part that it does not take whole is the last, and its rest is lost.
+    ///
+    /// Queues that others are reading are tried last, and only if this `may_lock`: there may be
+    /// bytes in them.
     ///
     /// # Errors
     ///
@@ -128,21 +156,36 @@ impl EntropyStream {
         &self,
         hardware: &Hardware<'_>,
         limit: usize,
+        may_lock: bool,
         mut sink: impl FnMut(&QueuePages, Piece) -> usize,
     ) -> Result<ReadOutcome> {
         let mut result = Err(EIO);
+        let mut is_contended = false;
         for queue in self.local_queue_first() {
             let Some(mut reader) = queue.reader().try_lock() else {
+                is_contended = true;
                 result = result.or(Ok(ReadOutcome::NOTHING));
                 continue;
             };
             match draw_from(queue, &mut reader, hardware, limit, &mut sink) {
-                Ok(ReadOutcome {
-                    bytes: 0,
-                    faulted: false,
-                }) => result = result.or(Ok(ReadOutcome::NOTHING)),
+                Ok(drawn) if drawn.is_nothing() => result = result.or(Ok(ReadOutcome::NOTHING)),
                 Ok(drawn) => return Ok(drawn),
                 Err(_) => (),
+            }
+        }
+        if !(is_contended && may_lock) {
+            return result;
+        }
+        for queue in self.local_queue_first() {
+            match draw_from(
+                queue,
+                &mut queue.reader().lock(),
+                hardware,
+                limit,
+                &mut sink,
+            ) {
+                Ok(drawn) if !drawn.is_nothing() => return Ok(drawn),
+                _ => (),
             }
         }
         result
@@ -175,8 +218,8 @@ impl EntropyStream {
 
     /// All queues, beginning with that of this CPU.
     fn local_queue_first(&self) -> impl Iterator<Item = &Queue<()>> {
-        // CAST: Lossless, `usize` has at least 32 bits. It does not matter if we are moved to another
-        // CPU meanwhile.
+        // CAST: Lossless, `usize` has at least 32 bits. It does not matter if we are moved to
+        // another CPU meanwhile.
         let cpu = CpuId::current().as_u32() as usize;
         let mine = cpu.checked_rem(self.queues.len()).unwrap_or(0);
         let (before, from_mine) = self.queues.split_at(mine);
@@ -189,6 +232,10 @@ impl ReadOutcome {
         bytes: 0,
         faulted: false,
     };
+
+    fn is_nothing(&self) -> bool {
+        self.bytes == 0 && !self.faulted
+    }
 }
 
 fn draw_from(

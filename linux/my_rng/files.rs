@@ -5,14 +5,16 @@
 //! | call | does | see |
 //! | --- | --- | --- |
 //! | `read(2)` | bytes of the entropy stream | [`read`](crate::read) |
-//! | `ioctl(2)` | numbers of the seedable stream, and all that has no call of its own | [`ioctl`](crate::ioctl) |
+//! | `ioctl(2)` | numbers of the seedable stream, and the rest | [`ioctl`](crate::ioctl) |
 //! | `mmap(2)` | a queue of one's own | [`mapping`](crate::mapping) |
 //! | `poll(2)` | waits for bytes; on a file that has mapped its queue, for that | below |
 
 use crate::{
     chardev::{
+        fops::may_wait,
         Device as NodeDevice,
-        FileOperations, //
+        FileOperations,
+        PollEvents, //
     },
     device::SharedDevice,
     interrupts::VectorWaitQueues,
@@ -23,9 +25,7 @@ use crate::{
     seedable_stream::SeedableStream, //
 };
 use kernel::{
-    bindings,
     fs::{
-        file::flags::O_NONBLOCK,
         File,
         Kiocb, //
     },
@@ -79,7 +79,8 @@ impl OpenFile {
         self.seedable.as_deref()
     }
 
-    /// The file's own queue; the first call asks the device for it.
+    /// The file's own queue; the first call asks the device for it, as does the first after the
+    /// queue has become stale.
     ///
     /// # Errors
     ///
@@ -87,7 +88,13 @@ impl OpenFile {
     pub(crate) fn mapping(&self) -> Result<Arc<MappedQueue>> {
         let mut mapping = self.mapping.lock();
         if let Some(mapping) = &*mapping {
-            return Ok(mapping.clone());
+            if !mapping.is_stale() {
+                return Ok(mapping.clone());
+            }
+            self.device.access(|device| {
+                device.close_mapped_queue(mapping);
+                Ok(())
+            })?;
         }
         let new = self.device.access(|device| device.open_mapped_queue())?;
         *mapping = Some(new.clone());
@@ -120,6 +127,8 @@ impl FileOperations for Files {
     type Device = Node;
     type OpenFile = Arc<OpenFile>;
 
+    const SUPPORTS_NOWAIT: bool = true;
+
     fn open(node: &NodeDevice<Node>, _file: &File) -> Result<Self::OpenFile> {
         let device = match &**node {
             Node::Device(device) => device.clone(),
@@ -151,10 +160,7 @@ impl FileOperations for Files {
     }
 
     fn read_iter(kiocb: Kiocb<'_, Self::OpenFile>, iov: &mut IovIterDest<'_>) -> Result<usize> {
-        // SAFETY: The file stays for the call, and no `fdget_pos()` is active on it: it is a stream.
-        let file = unsafe { File::from_raw_file((*kiocb.as_raw()).ki_filp) };
-        let may_wait = file.flags() & O_NONBLOCK == 0;
-        read::read(&kiocb.file().device, iov, may_wait)
+        read::read(&kiocb.file().device, iov, may_wait(&kiocb))
     }
 
     fn ioctl(
@@ -175,7 +181,7 @@ impl FileOperations for Files {
         open_file: ArcBorrow<'_, OpenFile>,
         file: &File,
         table: &PollTable<'_>,
-    ) -> Result<bindings::__poll_t> {
+    ) -> Result<PollEvents> {
         if let Some(mapping) = open_file.mapping_if_any() {
             return Ok(mapping.poll(file, table, || {
                 open_file
@@ -190,10 +196,6 @@ impl FileOperations for Files {
             // These events are among those that the file keeps.
             device.poll(|wait_queue| table.register_wait(file, wait_queue.poll_queue()))
         })?;
-        Ok(if is_ready {
-            bindings::POLLIN | bindings::POLLRDNORM
-        } else {
-            0
-        })
+        Ok(PollEvents::READABLE.when(is_ready))
     }
 }

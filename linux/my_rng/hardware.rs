@@ -29,10 +29,7 @@ use crate::{
 };
 use kernel::{
     device::Bound,
-    io::{
-        poll::read_poll_timeout,
-        Io, //
-    },
+    io::Io,
     new_mutex, pci,
     prelude::*,
     sync::{
@@ -44,6 +41,7 @@ use kernel::{
         Mutex, //
     },
     time::{
+        delay::fsleep,
         Delta,
         Instant,
         Monotonic, //
@@ -54,11 +52,15 @@ use kernel::{
 /// process is gone.
 const ALL_ONES: u32 = u32::MAX;
 
-/// How long a device may take to stop a queue. It fills one buffer in less than a millisecond; a host
-/// that is busy with other things may need much longer.
+/// How long a device may take to stop a queue. It fills one buffer in less than a millisecond; a
+/// host that is busy with other things may need much longer.
 const QUEUE_STOP_TIMEOUT: Delta = Delta::from_millis(2000);
 
-/// How often [`Hardware::check_alive_ratelimited`] looks at the most. Less often than those who call it wait.
+/// How often it is looked whether a queue has stopped.
+const STOP_POLL_INTERVAL: Delta = Delta::from_micros(50);
+
+/// How often [`Hardware::check_alive_ratelimited`] looks at the most. Less often than those who
+/// call it wait.
 const LIVENESS_INTERVAL: Delta = Delta::from_millis(200);
 
 /// The registers of a bound device.
@@ -74,6 +76,8 @@ pub(crate) struct Hardware<'bound> {
     /// Set when the device did not answer. It is then given up until it is bound again: everybody
     /// who asked it once more would have to wait for it once more.
     unresponsive: AtomicFlag,
+    /// Set when it was logged that the device refuses a queue.
+    refusal_logged: AtomicFlag,
     bound_at: Instant<Monotonic>,
     /// When [`Hardware::check_alive_ratelimited`] last did, in nanoseconds after `bound_at`.
     checked_at: Atomic<i64>,
@@ -101,6 +105,21 @@ pub(crate) struct InterfaceVersion {
     pub(crate) minor: u32,
 }
 
+/// Until when queues must have stopped. One for all that are stopped together, so that a device
+/// which stops none of them costs the time once.
+pub(crate) struct StopDeadline(Instant<Monotonic>);
+
+impl StopDeadline {
+    /// Starts now.
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.elapsed() > QUEUE_STOP_TIMEOUT
+    }
+}
+
 /// How a queue is set up.
 pub(crate) struct QueueConfig {
     pub(crate) number: u32,
@@ -122,6 +141,7 @@ impl<'bound> Hardware<'bound> {
             pdev,
             bar,
             unresponsive: AtomicFlag::new(false),
+            refusal_logged: AtomicFlag::new(false),
             bound_at: Instant::now(),
             checked_at: Atomic::new(0),
             latch <- new_mutex!(Latch),
@@ -311,34 +331,91 @@ impl Hardware<'_> {
         if control.enable() {
             return Ok(());
         }
-        dev_err!(self.pdev, "the device refuses queue {}\n", queue.number);
+        // Once: any program can make us try, as often as it likes.
+        if !self.refusal_logged.xchg(true, Relaxed) {
+            dev_err!(self.pdev, "the device refuses queue {}\n", queue.number);
+        }
         Err(EIO)
     }
 
-    /// Stops a queue. On success the device does not access its memory any more.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`] when the device does not answer, [`EIO`] when it does not stop.
-    pub(crate) fn stop_queue(&self, number: u32) -> Result {
-        // Known to be silent: whatever it did, nobody could tell.
+    /// Asks the device to stop a queue. It finishes the buffer that it is at first.
+    pub(crate) fn request_stop(&self, number: u32) {
+        // Each access to a device that does not answer costs a second or more.
         if self.unresponsive.load(Relaxed) {
-            return Err(ENODEV);
+            return;
         }
         let _select = self.select.lock();
         self.bar
             .write_reg(QUEUE_SELECT::zeroed().with_number(number));
         self.bar.write_reg(QUEUE_CONTROL::zeroed());
+    }
 
-        // The device finishes the buffer that it is at first, and says so.
-        let control = read_poll_timeout(
-            || Ok(self.bar.read(QUEUE_CONTROL)),
-            |control| !control.enable() || u32::from(*control) == ALL_ONES,
-            Delta::from_micros(50),
-            QUEUE_STOP_TIMEOUT,
-        )
-        .map_err(|_| EIO)?;
-        self.check_response(u32::from(control) == ALL_ONES)
+    /// Tells whether a queue has stopped: then the device does not access its memory any more.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when the device does not answer.
+    pub(crate) fn has_stopped(&self, number: u32) -> Result<bool> {
+        if self.unresponsive.load(Relaxed) {
+            return Err(ENODEV);
+        }
+        let control = {
+            let _select = self.select.lock();
+            self.bar
+                .write_reg(QUEUE_SELECT::zeroed().with_number(number));
+            self.bar.read(QUEUE_CONTROL)
+        };
+        self.check_response(u32::from(control) == ALL_ONES)?;
+        Ok(!control.enable())
+    }
+
+    /// Waits until a queue has stopped that was asked to.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when the device does not answer, [`EIO`] when it does not stop in time.
+    pub(crate) fn wait_stopped(&self, number: u32, deadline: &StopDeadline) -> Result {
+        while !self.has_stopped(number)? {
+            if deadline.is_over() {
+                return Err(EIO);
+            }
+            fsleep(STOP_POLL_INTERVAL);
+        }
+        Ok(())
+    }
+
+    /// Stops a queue.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Hardware::wait_stopped`].
+    pub(crate) fn stop_queue(&self, number: u32) -> Result {
+        let deadline = StopDeadline::new();
+        self.request_stop(number);
+        self.wait_stopped(number, &deadline)
+    }
+
+    /// Tells whether a queue is still laid out as it was: a reset of the device forgets that.
+    pub(crate) fn has_layout(&self, queue: &QueueConfig) -> bool {
+        let _select = self.select.lock();
+        self.bar
+            .write_reg(QUEUE_SELECT::zeroed().with_number(queue.number));
+        u32::from(self.bar.read(QUEUE_DEPTH).depth()) == queue.depth
+    }
+
+    /// Gives the device up: it was disconnected from the bus, for now or for good.
+    pub(crate) fn set_disconnected(&self) {
+        self.unresponsive.store(true, Relaxed);
+    }
+
+    /// Tries again after [`Hardware::set_disconnected`].
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when it does not answer.
+    pub(crate) fn reconnect(&self) -> Result {
+        self.unresponsive.store(false, Relaxed);
+        self.check_alive()
     }
 
     /// Wakes a queue.

@@ -12,11 +12,13 @@ use crate::{
     shim, //
 };
 use core::{
+    mem::MaybeUninit,
     ptr::NonNull,
     slice, //
 };
 use kernel::{
     error::from_err_ptr,
+    new_mutex,
     prelude::*,
     str::CString,
     sync::{
@@ -24,7 +26,8 @@ use kernel::{
             AtomicFlag,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
     },
 };
 
@@ -35,12 +38,78 @@ use kernel::{
 /// it does not say 1024.
 const QUALITY: u16 = 1000;
 
+/// A device as a source of entropy, registered or (while the machine is suspended) not.
+#[pin_data]
+pub(crate) struct Hwrng {
+    device: Arc<SharedDevice>,
+    name: CString,
+    #[pin]
+    registration: Mutex<Option<Registration>>,
+}
+
+impl Hwrng {
+    /// A source under `name`, as it stands in `rng_available`, that is not registered yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(device: Arc<SharedDevice>, name: CString) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                device,
+                name,
+                registration <- new_mutex!(None),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Registers it, if it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`EEXIST`] when the name is taken, [`ENOMEM`].
+    pub(crate) fn register(&self) -> Result {
+        let mut registration = self.registration.lock();
+        if registration.is_none() {
+            *registration = Some(Registration::new(self.device.clone(), &self.name)?);
+        }
+        Ok(())
+    }
+
+    /// Unregisters it. Waits until the kernel has stopped reading.
+    pub(crate) fn unregister(&self) {
+        *self.registration.lock() = None;
+    }
+}
+
+/// Keeps a source registered. Dropping it unregisters it for good.
+pub(crate) struct HwrngGuard(Arc<Hwrng>);
+
+impl HwrngGuard {
+    /// Registers a source.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Hwrng::register`].
+    pub(crate) fn new(hwrng: Arc<Hwrng>) -> Result<Self> {
+        hwrng.register()?;
+        Ok(Self(hwrng))
+    }
+}
+
+impl Drop for HwrngGuard {
+    fn drop(&mut self) {
+        self.0.unregister();
+    }
+}
+
 /// A registered source of entropy. Dropping it waits until the kernel has stopped reading.
 ///
 /// # Invariants
 ///
 /// `rng` is registered, with `source` as its context.
-pub(crate) struct Registration {
+struct Registration {
     rng: NonNull<shim::RawHwrng>,
     source: Arc<Source>,
 }
@@ -59,12 +128,7 @@ struct Source {
 }
 
 impl Registration {
-    /// Registers a device under `name`, as it stands in `rng_available`.
-    ///
-    /// # Errors
-    ///
-    /// [`EEXIST`] when the name is taken, [`ENOMEM`].
-    pub(crate) fn new(device: Arc<SharedDevice>, name: &CString) -> Result<Self> {
+    fn new(device: Arc<SharedDevice>, name: &CString) -> Result<Self> {
         let source = Arc::new(
             Source {
                 device,
@@ -105,12 +169,13 @@ impl Drop for Registration {
 }
 
 impl Source {
-    /// Fills `buffer`, or its beginning. Without `may_wait` with what is there, else with something.
-    fn read(&self, buffer: &mut [u8], may_wait: bool) -> Result<usize> {
+    /// Fills `buffer`, or its beginning. Without `may_wait` with what is there, else with
+    /// something.
+    fn read(&self, buffer: &mut [MaybeUninit<u8>], may_wait: bool) -> Result<usize> {
         loop {
             let mut filled = 0;
             self.device.access(|device| {
-                device.read(buffer.len(), |pages, piece| {
+                device.read(buffer.len(), true, |pages, piece| {
                     let end = filled + piece.length;
                     let copied = buffer
                         .get_mut(filled..end)
@@ -141,7 +206,7 @@ unsafe extern "C" fn read_callback(
 ) -> c_int {
     // SAFETY: As the caller promises.
     let source = unsafe { &*context.cast::<Source>() };
-    // SAFETY: As the caller promises; the kernel's buffers are initialised.
+    // SAFETY: As the caller promises.
     let buffer = unsafe { slice::from_raw_parts_mut(data.cast(), max) };
 
     match source.read(buffer, may_wait) {

@@ -7,16 +7,17 @@
 //! tells the device where to write. So all that a program can spoil is its own queue.
 //!
 //! The pages are mapped once, are not inherited by `fork(2)`, and cannot be pinned or copied on
-//! write: nobody else sees the bytes. They stay with the program when the device goes; it then finds
-//! `ERROR_GONE` in the state.
+//! write: nobody else sees the bytes. They stay with the program when the device goes; it then
+//! finds `ERROR_GONE` in the state.
 
 use crate::{
     abi::{
         ioctl::MapInfo,
         queue::{
-            COMPLETED,
             ERROR,
             ERROR_GONE,
+            ERROR_STALE,
+            GENERATION,
             INTERRUPT_AT,
             SLEEPING,
             STATE_SIZE,
@@ -28,11 +29,15 @@ use crate::{
             State, //
         },
     },
+    chardev::PollEvents,
     dma_memory::{
         DmaMemory,
         QueuePages, //
     },
-    hardware::Hardware,
+    hardware::{
+        Hardware,
+        StopDeadline, //
+    },
     interrupts::{
         IrqVectors, //
         VectorWaitQueue,
@@ -43,7 +48,6 @@ use crate::{
     },
 };
 use kernel::{
-    bindings,
     fs::File,
     mm::virt::{
         flags,
@@ -74,6 +78,8 @@ pub(crate) struct MappedQueue {
     wait_queue: Arc<VectorWaitQueue>,
     /// Whether `mmap()` was called.
     is_mapped: AtomicFlag,
+    /// Set when the device was reset, or the machine cloned.
+    is_stale: AtomicFlag,
 }
 
 impl MappedQueue {
@@ -132,10 +138,10 @@ impl MappedQueue {
         file: &File,
         table: &PollTable<'_>,
         check_alive: impl FnOnce() -> Result,
-    ) -> bindings::__poll_t {
+    ) -> PollEvents {
         table.register_wait(file, self.wait_queue.poll_queue());
         match self.state() {
-            0 if check_alive().is_err() => {
+            PollEvents::NONE if check_alive().is_err() => {
                 self.mark_gone();
                 self.state()
             }
@@ -144,18 +150,17 @@ impl MappedQueue {
     }
 
     /// The same without waiting.
-    fn state(&self) -> bindings::__poll_t {
+    fn state(&self) -> PollEvents {
         // Against the device's order "COMPLETED, barrier, INTERRUPT_AT".
         self.pages.full_barrier();
         let error = self.pages.load(ERROR);
         if error == ERROR_GONE {
-            bindings::POLLERR | bindings::POLLHUP | bindings::POLLIN
+            PollEvents::ERROR | PollEvents::HANGUP | PollEvents::READABLE
         } else if error != 0 {
-            bindings::POLLERR | bindings::POLLIN
-        } else if is_reached(&self.pages, self.pages.load(INTERRUPT_AT)) {
-            bindings::POLLIN | bindings::POLLRDNORM
+            PollEvents::ERROR | PollEvents::READABLE
         } else {
-            0
+            let count = self.pages.load(INTERRUPT_AT);
+            PollEvents::READABLE.when(is_reached(&self.pages, count))
         }
     }
 
@@ -164,9 +169,18 @@ impl MappedQueue {
         self.pages.load(SLEEPING) == 1
     }
 
-    /// Bytes that the device has written.
-    fn bytes(&self) -> u64 {
-        u64::from(self.pages.load(COMPLETED)) * u64::from(self.pages.layout().buffer_size())
+    /// Whether the file must ask for another queue.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.is_stale.load(Relaxed)
+    }
+
+    /// Tells the program that its bytes must not be used, and that it must ask for another queue.
+    fn mark_stale(&self) {
+        self.is_stale.store(true, Relaxed);
+        let generation = self.pages.load(GENERATION);
+        self.pages.store(GENERATION, generation.wrapping_add(1));
+        self.pages.store_release(ERROR, ERROR_STALE);
+        self.wait_queue.wake_all();
     }
 
     /// Tells the program that nothing more will come.
@@ -188,9 +202,14 @@ pub(crate) struct MappedQueues {
 
 struct Slot {
     number: u32,
-    used: Option<AssignedQueue>,
-    /// The device did not stop this queue: its memory was abandoned, and it cannot be used again.
-    is_broken: bool,
+    state: SlotState,
+}
+
+enum SlotState {
+    Free,
+    Assigned(AssignedQueue),
+    /// Closed by its file, but the device still has the memory: it did not stop in time.
+    Stopping(DmaMemory),
 }
 
 struct AssignedQueue {
@@ -203,7 +222,8 @@ impl MappedQueues {
     ///
     /// # Safety
     ///
-    /// [`MappedQueues::close_all`] must be called before the device is unbound, and nothing after that.
+    /// [`MappedQueues::close_all`] must be called before the device is unbound, and nothing after
+    /// that.
     ///
     /// # Errors
     ///
@@ -214,14 +234,8 @@ impl MappedQueues {
     ) -> Result<Pin<KBox<Self>>> {
         let mut slots = KVec::new();
         for number in numbers {
-            slots.push(
-                Slot {
-                    number,
-                    used: None,
-                    is_broken: false,
-                },
-                GFP_KERNEL,
-            )?;
+            let state = SlotState::Free;
+            slots.push(Slot { number, state }, GFP_KERNEL)?;
         }
         KBox::pin_init(
             pin_init!(Self {
@@ -236,7 +250,7 @@ impl MappedQueues {
     /// Number of queues, and how many of them are in use.
     pub(crate) fn count(&self) -> (usize, usize) {
         let slots = self.slots.lock();
-        let used = slots.iter().filter(|slot| slot.used.is_some()).count();
+        let used = slots.iter().filter(|slot| !slot.is_free()).count();
         (slots.len(), used)
     }
 
@@ -253,13 +267,6 @@ impl MappedQueues {
         self.doorbells.sum()
     }
 
-    /// Bytes written into the queues that are in use, modulo 2³² buffers each.
-    pub(crate) fn bytes(&self) -> u64 {
-        let slots = self.slots.lock();
-        let used = slots.iter().filter_map(|slot| slot.used.as_ref());
-        used.fold(0, |sum, used| sum.wrapping_add(used.mapping.bytes()))
-    }
-
     /// Gives a queue to a file.
     ///
     /// # Errors
@@ -273,7 +280,7 @@ impl MappedQueues {
         let mut slots = self.slots.lock();
         let slot = slots
             .iter_mut()
-            .find(|slot| slot.used.is_none() && !slot.is_broken)
+            .find_map(|slot| slot.is_free_now(hardware).then_some(slot))
             .ok_or(EBUSY)?;
 
         let (vector, wait_queue) = vectors.for_queue(slot.number)?;
@@ -285,19 +292,20 @@ impl MappedQueues {
                 pages: memory.pages().clone(),
                 wait_queue: wait_queue.clone(),
                 is_mapped: AtomicFlag::new(false),
+                is_stale: AtomicFlag::new(false),
             },
             GFP_KERNEL,
         )?;
         // The pages are fresh: the state is all 0.
-        let started =
-            hardware.start_queue(&queue_config(slot.number, STREAM_ENTROPY, &memory, vector));
-        slot.used = Some(AssignedQueue {
+        let config = queue_config(slot.number, STREAM_ENTROPY, &memory, vector);
+        let started = hardware.start_queue(&config);
+        slot.state = SlotState::Assigned(AssignedQueue {
             memory,
             mapping: mapping.clone(),
         });
         if let Err(error) = started {
             // It may be running after all.
-            slot.close(hardware, || false);
+            slot.close(hardware);
             return Err(error);
         }
         Ok(mapping)
@@ -307,46 +315,117 @@ impl MappedQueues {
     pub(crate) fn close(&self, mapping: &Arc<MappedQueue>, hardware: &Hardware<'_>) {
         let mut slots = self.slots.lock();
         let slot = slots.iter_mut().find(|slot| {
-            let used = slot.used.as_ref();
-            used.is_some_and(|used| Arc::ptr_eq(&used.mapping, mapping))
+            let assigned = slot.assigned();
+            assigned.is_some_and(|assigned| Arc::ptr_eq(&assigned.mapping, mapping))
         });
         if let Some(slot) = slot {
-            slot.close(hardware, || false);
+            slot.close(hardware);
         }
     }
 
-    /// Takes all queues back: the device goes. `is_dma_disabled` is asked for queues that the device
-    /// does not stop.
+    /// Asks the device to stop all queues.
+    pub(crate) fn request_stop_all(&self, hardware: &Hardware<'_>) {
+        for slot in self.slots.lock().iter() {
+            if !slot.is_free() {
+                hardware.request_stop(slot.number);
+            }
+        }
+    }
+
+    /// Waits until all queues have stopped; their memory stays.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Hardware::wait_stopped`].
+    pub(crate) fn wait_all_stopped(
+        &self,
+        hardware: &Hardware<'_>,
+        deadline: &StopDeadline,
+    ) -> Result {
+        for slot in self.slots.lock().iter() {
+            if !slot.is_free() {
+                hardware.wait_stopped(slot.number, deadline)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all queues back, which were asked to stop: the device goes. `is_dma_disabled` is asked
+    /// for queues that the device does not stop. Returns how many pages are left to the device.
     pub(crate) fn close_all(
         &self,
         hardware: &Hardware<'_>,
+        deadline: &StopDeadline,
         mut is_dma_disabled: impl FnMut() -> bool,
-    ) {
+    ) -> usize {
+        let mut leaked = 0;
         for slot in self.slots.lock().iter_mut() {
-            slot.close(hardware, &mut is_dma_disabled);
+            let memory = match core::mem::replace(&mut slot.state, SlotState::Free) {
+                SlotState::Free => continue,
+                SlotState::Assigned(AssignedQueue { memory, mapping }) => {
+                    mapping.mark_gone();
+                    memory
+                }
+                SlotState::Stopping(memory) => memory,
+            };
+            if hardware.wait_stopped(slot.number, deadline).is_err() && !is_dma_disabled() {
+                leaked += memory.pages().count();
+                memory.leak();
+            }
         }
+        leaked
     }
 
-    /// Stops all queues; their memory stays.
-    pub(crate) fn stop_all(&self, hardware: &Hardware<'_>) {
-        for slot in self.slots.lock().iter_mut() {
-            if slot.used.is_some() && hardware.stop_queue(slot.number).is_err() {
-                slot.is_broken = true;
+    /// Tells all programs that what they have mapped must not be used any more, and that they can
+    /// ask for another queue. The device must have stopped all queues.
+    pub(crate) fn invalidate_all(&self) {
+        for slot in self.slots.lock().iter() {
+            if let Some(assigned) = slot.assigned() {
+                assigned.mapping.mark_stale();
             }
         }
     }
 }
 
 impl Slot {
-    fn close(&mut self, hardware: &Hardware<'_>, is_dma_disabled: impl FnOnce() -> bool) {
-        let Some(AssignedQueue { memory, mapping }) = self.used.take() else {
+    fn is_free(&self) -> bool {
+        matches!(self.state, SlotState::Free)
+    }
+
+    fn assigned(&self) -> Option<&AssignedQueue> {
+        match &self.state {
+            SlotState::Assigned(assigned) => Some(assigned),
+            _ => None,
+        }
+    }
+
+    /// As [`Slot::is_free`]; first frees the memory if the device has stopped meanwhile.
+    fn is_free_now(&mut self, hardware: &Hardware<'_>) -> bool {
+        if matches!(self.state, SlotState::Stopping(_))
+            && hardware.has_stopped(self.number) == Ok(true)
+        {
+            self.state = SlotState::Free;
+        }
+        self.is_free()
+    }
+
+    fn close(&mut self, hardware: &Hardware<'_>) {
+        let SlotState::Assigned(AssignedQueue { memory, mapping }) =
+            core::mem::replace(&mut self.state, SlotState::Free)
+        else {
             return;
         };
-        let stopped = hardware.stop_queue(self.number).is_ok();
+        let stopped = hardware.stop_queue(self.number);
         mapping.mark_gone();
-        if !stopped && !is_dma_disabled() {
-            self.is_broken = true;
-            memory.leak();
+        if let Err(error) = stopped {
+            if error != ENODEV {
+                dev_warn!(
+                    hardware.pdev(),
+                    "queue {} does not stop; it stays in use until it does\n",
+                    self.number
+                );
+            }
+            self.state = SlotState::Stopping(memory);
         }
     }
 }

@@ -37,6 +37,7 @@ mod registers;
 mod registry;
 mod seedable_stream;
 mod shim;
+mod vmfork;
 
 /// The loaded module.
 ///

@@ -4,13 +4,20 @@
  * decided here.
  */
 
+#include <linux/cpumask.h>
 #include <linux/err.h>
 #include <linux/hw_random.h>
 #include <linux/mm.h>
+#include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "my_rng_shim.h"
+
+const struct cpumask *my_rng_cpu_mask(unsigned int cpu)
+{
+	return cpumask_of(cpu);
+}
 
 void my_rng_get_page(struct page *page)
 {
@@ -87,4 +94,14 @@ void my_rng_hwrng_unregister(struct hwrng *rng)
 {
 	hwrng_unregister(rng);
 	kfree(container_of(rng, struct my_rng_hwrng, rng));
+}
+
+int my_rng_register_vmfork_notifier(struct notifier_block *block)
+{
+	return register_random_vmfork_notifier(block);
+}
+
+void my_rng_unregister_vmfork_notifier(struct notifier_block *block)
+{
+	unregister_random_vmfork_notifier(block);
 }

@@ -9,9 +9,12 @@
 #include <linux/compiler_types.h>
 #include <linux/types.h>
 
+struct cpumask;
 struct hwrng;
+struct notifier_block;
 struct page;
 
+const struct cpumask *my_rng_cpu_mask(unsigned int cpu);
 void my_rng_get_page(struct page *page);
 void *my_rng_page_address(struct page *page);
 
@@ -24,5 +27,9 @@ typedef int (*my_rng_hwrng_read)(void *context, void *data, size_t max, bool wai
 struct hwrng *my_rng_hwrng_register(const char *name, unsigned short quality,
 				    my_rng_hwrng_read read, void *context);
 void my_rng_hwrng_unregister(struct hwrng *rng);
+
+/* Do nothing in a kernel without CONFIG_VMGENID. */
+int my_rng_register_vmfork_notifier(struct notifier_block *block);
+void my_rng_unregister_vmfork_notifier(struct notifier_block *block);
 
 #endif

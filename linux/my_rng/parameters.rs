@@ -10,8 +10,8 @@
 //! | `mapped_queues` | 4 | queues for `mmap(2)`: 0 to 64 |
 //! | `use_queues` | 1 | 0: registers only, as for a device without queues |
 //!
-//! Each is checked; a module with a parameter out of range is not loaded (`EINVAL`), and the log says
-//! which. A device that has fewer queues than asked for gives what it has.
+//! Each is checked; a module with a parameter out of range is not loaded (`EINVAL`), and the log
+//! says which. A device that has fewer queues than asked for gives what it has.
 
 use crate::{
     abi::{
@@ -33,7 +33,8 @@ const DEPTH_MIN: u32 = 2;
 /// Nobody has a use for more.
 const QUEUES_MAX: u32 = 64;
 /// What is fetched of the seedable stream before anybody asks is lost at the next SEED. With fewer,
-/// a program that draws numbers rings the doorbell, which costs as much as some fifty draws, more often.
+/// a program that draws numbers rings the doorbell, which costs as much as some fifty draws, more
+/// often.
 const SEEDABLE_DEPTH_MAX: u32 = 64;
 
 /// The checked parameters.
@@ -56,6 +57,20 @@ pub(crate) struct QueueAssignment {
 }
 
 impl QueueAssignment {
+    /// What a queue is for, and its number among those.
+    pub(crate) fn use_of(&self, queue: u32) -> (&'static str, u32) {
+        match queue.checked_sub(self.entropy) {
+            None => ("read", queue),
+            Some(0) => ("seedable", 0),
+            Some(number) => ("mapped", number - 1),
+        }
+    }
+
+    /// The CPU whose readers use a queue, if each CPU has one of its own.
+    pub(crate) fn cpu_of(&self, queue: u32) -> Option<u32> {
+        (self.entropy == cpu::nr_cpu_ids() && queue < self.entropy).then_some(queue)
+    }
+
     /// Number of queues in use.
     pub(crate) fn total(&self) -> u32 {
         self.mapped_numbers().end

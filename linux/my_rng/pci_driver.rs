@@ -28,7 +28,11 @@ use crate::{
         Node,
         NODE_MODE, //
     },
-    hardware, hwrng,
+    hardware,
+    hwrng::{
+        Hwrng,
+        HwrngGuard, //
+    },
     ioctl::Commands,
     parameters::Parameters,
     pci_enable_guard::PciEnableGuard,
@@ -68,11 +72,13 @@ pub(crate) struct Driver;
 /// down in the reverse of the order in which [`Driver::probe`] set it up.
 pub(crate) struct Binding<'bound> {
     /// 1. The kernel no longer takes entropy from the device. `None` if it has none to give.
-    _hwrng: Option<hwrng::Registration>,
+    _hwrng: Option<HwrngGuard>,
     /// 2. `/dev/my_rng_driver` means another device now, or goes.
     _entry: registry::RegistryEntry,
     /// 3. `/dev/my_rngN` and its attributes go: nobody else can open the device.
     node: Registration<Node>,
+    /// The name is free again.
+    _number: registry::DeviceNumber,
     /// 4. Files that are open get [`ENODEV`], and calls that are under way have returned. Then the
     ///    queues are stopped, their memory is freed, and the registers are unmapped.
     _device: Revoker<'bound, DeviceForLt>,
@@ -117,36 +123,39 @@ impl pci::Driver for Driver {
 
         // SAFETY: Nothing is mapped yet.
         unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
-        let device = Device::new(pdev, bar, &Parameters::read()?)?;
+        let reservation = registry::reserve()?;
+        let number = reservation.number.get();
+        let name = CString::try_from_fmt(fmt!("{CLASS_NAME}{number}"))?;
+        let device = Device::new(pdev, bar, &Parameters::read()?, &name)?;
         let statistics = device.statistics();
 
         // SAFETY: Goes into `Binding`, which the driver core drops before the device is unbound.
         // On an error below it is dropped by returning.
         let device = unsafe { Revoker::<DeviceForLt>::new(Ok(device)) }?;
 
-        let reservation = registry::reserve()?;
-        let node = Registration::new::<Files>(
-            &reservation.class,
-            reservation.minor,
-            fmt!("{CLASS_NAME}{}", reservation.number),
-            Options {
-                mode: NODE_MODE,
-                parent: Some(pdev.as_ref()),
-                attributes: Some(attributes::of_device()),
-            },
-            Ok(Node::Device(device.handle())),
-        )?;
+        // SAFETY: Goes into `Binding`, as above, and `RegistryGuard` has the barrier.
+        let node = unsafe {
+            Registration::new::<Files>(
+                &reservation.class,
+                reservation.minor,
+                fmt!("{CLASS_NAME}{number}"),
+                Options {
+                    mode: NODE_MODE,
+                    parent: Some(pdev.as_ref()),
+                    attributes: Some(attributes::of_device()),
+                },
+                Ok(Node::Device(device.handle())),
+            )
+        }?;
 
         dev_info!(
             pdev,
-            "/dev/{CLASS_NAME}{} is {}:{}, ioctls {Commands}\n",
-            reservation.number,
-            node.minor().major(),
-            node.minor().number()
+            "/dev/{CLASS_NAME}{number} is {}:{}, ioctls {Commands}\n",
+            node.device().minor().major(),
+            node.device().minor().number()
         );
 
-        let entry = registry::register(reservation.number, device.handle())?;
-        let hwrng = match &statistics {
+        let source = match &statistics {
             Some(statistics) => {
                 dev_info!(
                     pdev,
@@ -155,19 +164,23 @@ impl pci::Driver for Driver {
                     statistics.mapped_queues.0,
                     statistics.vectors
                 );
-                let name = CString::try_from_fmt(fmt!("{CLASS_NAME}{}", reservation.number))?;
-                Some(hwrng::Registration::new(device.handle(), &name)?)
+                Some(Hwrng::new(device.handle(), name)?)
             }
             None => {
                 dev_info!(pdev, "no queues: ioctl only\n");
                 None
             }
         };
+        let entry = registry::register(number, device.handle(), source.clone())?;
+        let hwrng = source.map(HwrngGuard::new).transpose()?;
+        // With the vectors, for recovery from errors on the bus.
+        enabled.save_state();
 
         Ok(Binding {
             _hwrng: hwrng,
             _entry: entry,
             node,
+            _number: reservation.number,
             _device: device,
             _enabled: enabled,
         })
@@ -177,8 +190,8 @@ impl pci::Driver for Driver {
         dev_info!(
             pdev,
             "removing {}:{}\n",
-            binding.node.minor().major(),
-            binding.node.minor().number()
+            binding.node.device().minor().major(),
+            binding.node.device().minor().number()
         );
     }
 }

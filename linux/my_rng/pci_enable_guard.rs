@@ -35,12 +35,22 @@ impl<'bound> PciEnableGuard<'bound> {
         pdev.set_master();
         Ok(enabled)
     }
+
+    /// Saves the configuration space, to be restored after a reset of the slot.
+    pub(crate) fn save_state(&self) {
+        // SAFETY: Bound, so it is there. Never fails, the return value is historical.
+        unsafe { bindings::pci_save_state(self.as_raw()) };
+    }
+
+    fn as_raw(&self) -> *mut bindings::pci_dev {
+        // `pci::Device` is a transparent wrapper of `struct pci_dev`.
+        ptr::from_ref(self.0).cast_mut().cast()
+    }
 }
 
 impl Drop for PciEnableGuard<'_> {
     fn drop(&mut self) {
-        // `pci::Device` is a transparent wrapper of `struct pci_dev`.
-        let pdev = ptr::from_ref(self.0).cast_mut().cast::<bindings::pci_dev>();
+        let pdev = self.as_raw();
 
         // SAFETY: Bound, so it is there, and enabled by the type invariants.
         unsafe {

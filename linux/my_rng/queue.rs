@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One queue that the driver itself reads: its ring under a lock, those who wait for it, and what is
-//! counted.
+//! One queue that the driver itself reads: its ring under a lock, those who wait for it, and what
+//! is counted.
 
 use crate::{
     abi::{
@@ -80,7 +80,7 @@ pub(crate) struct Queue<T> {
     config: QueueConfig,
     pages: Arc<QueuePages>,
     wait_queue: Arc<VectorWaitQueue>,
-    /// Set when the queue has failed. It stays so until the device is bound again.
+    /// Set when the queue has failed. It stays so until it is started anew.
     failed: AtomicFlag,
     counters: Counters,
     #[pin]
@@ -118,6 +118,11 @@ impl<T: Unpin + 'static> Queue<T> {
         )
     }
 
+    /// How the device was told to lay it out.
+    pub(crate) fn config(&self) -> &QueueConfig {
+        &self.config
+    }
+
     /// The queue's number.
     pub(crate) fn number(&self) -> u32 {
         self.config.number
@@ -143,9 +148,14 @@ impl<T: Unpin + 'static> Queue<T> {
         &self.counters
     }
 
-    /// Who has this may read the queue.
+    /// The right to read the queue.
     pub(crate) fn reader(&self) -> &Mutex<Reader<T>> {
         &self.reader
+    }
+
+    /// Notes that the queue is of no more use.
+    pub(crate) fn set_failed(&self) {
+        self.failed.store(true, Relaxed);
     }
 
     /// Whether the queue is of no more use.
@@ -161,6 +171,7 @@ impl<T: Unpin + 'static> Queue<T> {
     pub(crate) fn start(&self, reader: &mut Reader<T>, hardware: &Hardware<'_>) -> Result {
         reader.ring.reset();
         hardware.start_queue(&self.config)?;
+        self.failed.store(false, Relaxed);
         self.give_back(reader, hardware);
         Ok(())
     }
@@ -261,9 +272,9 @@ pub(crate) fn queue_config(
 fn reason(fault: Fault) -> &'static str {
     match fault {
         Fault::Count => "the device completed buffers that it does not have",
-        Fault::Stopped(queue::ERROR_COUNT) => "stopped: it does not like our count",
-        Fault::Stopped(queue::ERROR_DESCRIPTOR) => "stopped: it does not like a descriptor",
-        Fault::Stopped(queue::ERROR_ADDRESS) => "stopped: it cannot reach an address",
-        Fault::Stopped(_) => "stopped for an unknown reason",
+        Fault::Stopped(queue::ERROR_COUNT) => "stopped by the device: invalid count",
+        Fault::Stopped(queue::ERROR_DESCRIPTOR) => "stopped by the device: invalid descriptor",
+        Fault::Stopped(queue::ERROR_ADDRESS) => "stopped by the device: address not accessible",
+        Fault::Stopped(_) => "stopped by the device: unknown error",
     }
 }

@@ -2,11 +2,15 @@
 
 //! `read(2)`: bytes of the entropy stream, straight from where the device wrote them.
 //!
-//! Copying happens under a ring's lock and inside of `Revocable::access()`, so it must not wait for the program's
-//! memory, which may be on a disk, or served by some other program. It is done with page faults
-//! switched off; when memory is missing, that is seen to outside, and then we come back.
+//! Copying happens under a ring's lock and inside of `Revocable::access()`, so it must not wait for
+//! the program's memory, which may be on a disk, or served by some other program. It is done with
+//! page faults switched off; when memory is missing, that is seen to outside, and then we come
+//! back.
 
-use crate::device::SharedDevice;
+use crate::{
+    chardev::fops::Wait,
+    device::SharedDevice, //
+};
 use kernel::{
     bindings,
     current,
@@ -14,8 +18,8 @@ use kernel::{
     prelude::*, //
 };
 
-/// How much is copied under a lock at a time: long enough to be worth the trouble, short enough that
-/// nobody notices.
+/// How much is copied under a lock at a time: long enough to be worth the trouble, short enough
+/// that nobody notices.
 const CHUNK: usize = 256 << 10;
 
 /// How often memory may vanish again right after it was brought in.
@@ -27,15 +31,11 @@ const FAULT_IN_RETRIES: u32 = 100;
 /// # Errors
 ///
 /// If nothing was copied: [`EAGAIN`] when it would have to wait and may not, [`ERESTARTSYS`] for a
-/// signal, [`EFAULT`] when the memory is not there, [`ENODEV`] when the device is gone, [`EIO`] when
-/// its queues have failed, [`EOPNOTSUPP`] when it has none.
-pub(crate) fn read(
-    device: &SharedDevice,
-    iov: &mut IovIterDest<'_>,
-    may_wait: bool,
-) -> Result<usize> {
+/// signal, [`EFAULT`] when the memory is not there, [`ENODEV`] when the device is gone, [`EIO`]
+/// when its queues have failed, [`EOPNOTSUPP`] when it has none.
+pub(crate) fn read(device: &SharedDevice, iov: &mut IovIterDest<'_>, wait: Wait) -> Result<usize> {
     let wanted = iov.len();
-    let ended = fill(device, iov, may_wait);
+    let ended = fill(device, iov, wait);
     let copied = wanted - iov.len();
 
     match ended {
@@ -44,7 +44,7 @@ pub(crate) fn read(
     }
 }
 
-fn fill(device: &SharedDevice, iov: &mut IovIterDest<'_>, may_wait: bool) -> Result {
+fn fill(device: &SharedDevice, iov: &mut IovIterDest<'_>, wait: Wait) -> Result {
     // Whether memory was missing last time: then more will be.
     let mut must_fault_in = false;
     let mut vanished = 0;
@@ -56,7 +56,7 @@ fn fill(device: &SharedDevice, iov: &mut IovIterDest<'_>, may_wait: bool) -> Res
         }
 
         let drawn = device.access(|device| {
-            device.read(chunk, |pages, piece| {
+            device.read(chunk, wait != Wait::Never, |pages, piece| {
                 pages.copy_to_program(piece.offset, piece.length, iov)
             })
         })?;
@@ -70,10 +70,14 @@ fn fill(device: &SharedDevice, iov: &mut IovIterDest<'_>, may_wait: bool) -> Res
             }
             must_fault_in = true;
         } else if drawn.bytes == 0 {
-            if !may_wait {
+            if wait != Wait::Data {
                 return Err(EAGAIN);
             }
             device.access(|device| device.wait_for_bytes(chunk, || false))?;
+        }
+        // Whoever must not wait has other things to do than to empty a device that fills as fast.
+        if wait == Wait::Never && drawn.bytes != 0 {
+            return Ok(());
         }
         if !iov.is_empty() && current!().signal_pending() {
             return Err(ERESTARTSYS);

@@ -8,13 +8,17 @@
 //! from then on. Files that are open stay with the device that they were opened for.
 
 use crate::{
-    abi,
+    abi::ioctl::{
+        CLASS_NAME,
+        FIRST_DEVICE_NAME, //
+    },
     chardev::{
         Class,
         Minor,
         Options,
         Region,
-        Registration, //
+        Registration,
+        ReleaseBarrier, //
     },
     device::SharedDevice,
     files::{
@@ -22,9 +26,13 @@ use crate::{
         Node,
         NODE_MODE, //
     },
+    hwrng::Hwrng,
     ioctl::Commands,
+    vmfork, //
 };
 use kernel::{
+    bindings,
+    id_pool::IdPool,
     prelude::*,
     sync::Arc, //
 };
@@ -32,7 +40,8 @@ use kernel::{
 /// The name in `/proc/devices` and `/sys/class`.
 const NAME: &CStr = c"my_rng";
 
-/// The minor of `/dev/my_rng_driver`. `/dev/my_rngN` has the minor `N + 1`.
+/// The minor of `/dev/my_rng_driver`. `/dev/my_rngN` has the minor `N + 1`, unless a file of a
+/// device that has gone still has it.
 const FIRST_DEVICE_MINOR: u32 = 0;
 const LOWEST_DEVICE_MINOR: u32 = 1;
 
@@ -41,8 +50,8 @@ const LOWEST_DEVICE_MINOR: u32 = 1;
 const MINORS: u32 = 0x1_0000 + LOWEST_DEVICE_MINOR;
 
 kernel::sync::global_lock! {
-    // SAFETY: Initialised by `RegistryGuard::new`, before the driver is registered, which brings all the
-    // other users.
+    // SAFETY: Initialised by `RegistryGuard::new`, before the driver is registered, which brings
+    // all the other users.
     unsafe(uninit) static REGISTRY: Mutex<Option<Registry>> = None;
 }
 
@@ -50,62 +59,89 @@ kernel::sync::global_lock! {
 struct Registry {
     region: Arc<Region>,
     class: Arc<Class>,
+    /// Which `N` of `/dev/my_rngN` are taken. Not the minors: a minor stays taken while a file of a
+    /// device that has gone is open, and a device that comes back shall have its old name.
+    numbers: IdPool,
     /// In no particular order: there are few, and they come and go.
-    devices: KVec<(u32, Arc<SharedDevice>)>,
+    devices: KVec<Bound>,
     /// `/dev/my_rng_driver`, there if `devices` is not empty.
     first_device_node: Option<Registration<Node>>,
 }
 
+/// A device that is bound.
+struct Bound {
+    number: u32,
+    device: Arc<SharedDevice>,
+    hwrng: Option<Arc<Hwrng>>,
+}
+
 impl Registry {
-    fn first(&self) -> Option<&(u32, Arc<SharedDevice>)> {
-        self.devices.iter().min_by_key(|(number, _)| number)
+    fn reserve_number(&mut self) -> Result<u32> {
+        loop {
+            if let Some(free) = self.numbers.find_unused_id(0) {
+                let number = free.as_u32();
+                free.acquire();
+                return Ok(number);
+            }
+            let larger = self.numbers.grow_request().ok_or(ENOSPC)?;
+            self.numbers.grow(larger.realloc(GFP_KERNEL)?);
+        }
+    }
+
+    fn first(&self) -> Option<&Bound> {
+        self.devices.iter().min_by_key(|bound| bound.number)
     }
 
     fn first_number(&self) -> Option<u32> {
-        self.first().map(|(number, _)| *number)
+        self.first().map(|bound| bound.number)
     }
 
-    fn add(&mut self, number: u32, device: Arc<SharedDevice>) -> Result {
+    fn add(&mut self, bound: Bound) -> Result {
         let before = self.first_number();
 
         if self.first_device_node.is_none() {
-            self.first_device_node = Some(Registration::new::<Files>(
-                &self.class,
-                self.region.reserve(FIRST_DEVICE_MINOR)?,
-                fmt!("{}", abi::ioctl::FIRST_DEVICE_NAME),
-                Options {
-                    mode: NODE_MODE,
-                    ..Options::DEFAULT
-                },
-                Ok(Node::First),
-            )?);
+            let minor = self.region.reserve(FIRST_DEVICE_MINOR)?;
+            let options = Options {
+                mode: NODE_MODE,
+                ..Options::DEFAULT
+            };
+            let data = Ok(Node::First);
+            // SAFETY: Goes into the registry, which the module drops.
+            let node = unsafe {
+                Registration::new::<Files>(
+                    &self.class,
+                    minor,
+                    fmt!("{FIRST_DEVICE_NAME}"),
+                    options,
+                    data,
+                )
+            }?;
+            self.first_device_node = Some(node);
         }
 
-        let pushed = self.devices.push((number, device), GFP_KERNEL);
+        let pushed = self.devices.push(bound, GFP_KERNEL);
         self.first_may_have_changed(before);
         pushed.map_err(Into::into)
     }
 
     fn remove(&mut self, number: u32) {
         let before = self.first_number();
-        self.devices.retain(|(other, _)| *other != number);
+        self.devices.retain(|bound| bound.number != number);
         self.first_may_have_changed(before);
     }
 
     /// Removes `/dev/my_rng_driver` with the last device, and logs which device it means.
     fn first_may_have_changed(&mut self, before: Option<u32>) {
-        let name = abi::ioctl::FIRST_DEVICE_NAME;
-
         match self.first_number() {
             None => self.first_device_node = None,
             Some(number) if before != Some(number) => {
                 if let Some(node) = &self.first_device_node {
                     dev_info!(
                         node.device().as_ref(),
-                        "/dev/{name} is {}:{} and means /dev/{}{number}\n",
-                        node.minor().major(),
-                        node.minor().number(),
-                        abi::ioctl::CLASS_NAME
+                        "/dev/{FIRST_DEVICE_NAME} is {}:{} and means /dev/{}{number}\n",
+                        node.device().minor().major(),
+                        node.device().minor().number(),
+                        CLASS_NAME
                     );
                 }
             }
@@ -115,7 +151,11 @@ impl Registry {
 }
 
 /// Keeps the registry: held by the loaded module.
-pub(crate) struct RegistryGuard(());
+pub(crate) struct RegistryGuard {
+    vmfork: Option<vmfork::Notifier>,
+    /// Dropped after the registry.
+    _barrier: ReleaseBarrier,
+}
 
 impl RegistryGuard {
     /// Makes the class and asks for a major number.
@@ -134,7 +174,9 @@ impl RegistryGuard {
 
         let registry = Registry {
             region: Region::new(NAME, MINORS)?,
-            class: Class::new(NAME)?,
+            // SAFETY: Goes into the registry; each node that keeps it is dropped before.
+            class: unsafe { Class::new(NAME) }?,
+            numbers: IdPool::new(),
             devices: KVec::new(),
             first_device_node: None,
         };
@@ -144,12 +186,20 @@ impl RegistryGuard {
             Commands
         );
         *REGISTRY.lock() = Some(registry);
-        Ok(Self(()))
+        // From here on dropping it takes the registry down.
+        let mut guard = Self {
+            vmfork: None,
+            _barrier: ReleaseBarrier::new(),
+        };
+        // SAFETY: Dropped with the guard, by the requirements of this function.
+        guard.vmfork = Some(unsafe { vmfork::Notifier::new() }?);
+        Ok(guard)
     }
 }
 
 impl Drop for RegistryGuard {
     fn drop(&mut self) {
+        self.vmfork = None;
         *REGISTRY.lock() = None;
     }
 }
@@ -158,10 +208,29 @@ impl Drop for RegistryGuard {
 pub(crate) struct NodeReservation {
     /// The class to make the node in.
     pub(crate) class: Arc<Class>,
-    /// The node's minor, which is the device's number and one.
+    /// The node's minor.
     pub(crate) minor: Minor,
-    /// The device's number, the lowest that was free: the `N` of `/dev/my_rngN`.
-    pub(crate) number: u32,
+    /// The device's number.
+    pub(crate) number: DeviceNumber,
+}
+
+/// The lowest number that was free: the `N` of `/dev/my_rngN`. Given back when dropped.
+pub(crate) struct DeviceNumber(u32);
+
+impl DeviceNumber {
+    /// Returns the number.
+    pub(crate) fn get(&self) -> u32 {
+        self.0
+    }
+}
+
+impl Drop for DeviceNumber {
+    fn drop(&mut self) {
+        if let Some(registry) = REGISTRY.lock().as_mut() {
+            // CAST: Lossless, `usize` has at least 32 bits.
+            registry.numbers.release_id(self.0 as usize);
+        }
+    }
 }
 
 /// Finds a reservation for a new device.
@@ -170,13 +239,13 @@ pub(crate) struct NodeReservation {
 ///
 /// [`ENOSPC`] when there are as many devices as can be, [`ENOMEM`].
 pub(crate) fn reserve() -> Result<NodeReservation> {
-    let guard = REGISTRY.lock();
-    let registry = guard.as_ref().ok_or(ENODEV)?;
+    let mut guard = REGISTRY.lock();
+    let registry = guard.as_mut().ok_or(ENODEV)?;
     let minor = registry.region.reserve(LOWEST_DEVICE_MINOR)?;
 
     Ok(NodeReservation {
         class: registry.class.clone(),
-        number: minor.number() - LOWEST_DEVICE_MINOR,
+        number: DeviceNumber(registry.reserve_number()?),
         minor,
     })
 }
@@ -186,14 +255,18 @@ pub(crate) fn reserve() -> Result<NodeReservation> {
 /// # Errors
 ///
 /// Those of making `/dev/my_rng_driver`.
-pub(crate) fn register(number: u32, device: Arc<SharedDevice>) -> Result<RegistryEntry> {
+pub(crate) fn register(
+    number: u32,
+    device: Arc<SharedDevice>,
+    hwrng: Option<Arc<Hwrng>>,
+) -> Result<RegistryEntry> {
     // Dropped in case of an error, which undoes what `add` has done.
     let entry = RegistryEntry { number };
-    REGISTRY
-        .lock()
-        .as_mut()
-        .ok_or(ENODEV)?
-        .add(number, device)?;
+    REGISTRY.lock().as_mut().ok_or(ENODEV)?.add(Bound {
+        number,
+        device,
+        hwrng,
+    })?;
     Ok(entry)
 }
 
@@ -203,20 +276,40 @@ pub(crate) fn first() -> Option<Arc<SharedDevice>> {
         .lock()
         .as_ref()?
         .first()
-        .map(|(_, device)| device.clone())
+        .map(|bound| bound.device.clone())
 }
 
-/// Stops the device's transfers for good: the machine is about to start another kernel.
-pub(crate) fn shutdown(pdev: *const kernel::bindings::pci_dev) {
+/// What is bound to a PCI device.
+pub(crate) struct Found {
+    pub(crate) device: Arc<SharedDevice>,
+    /// `None` if the device has no entropy to give.
+    pub(crate) hwrng: Option<Arc<Hwrng>>,
+}
+
+/// Finds what is bound to a PCI device; `None` if it is not entered (any more).
+pub(crate) fn find(pdev: *const bindings::pci_dev) -> Option<Found> {
+    let guard = REGISTRY.lock();
+    let is_it = |bound: &&Bound| {
+        let is_it = bound.device.access(|device| Ok(device.is(pdev)));
+        is_it == Ok(true)
+    };
+    let bound = guard.as_ref()?.devices.iter().find(is_it)?;
+    Some(Found {
+        device: bound.device.clone(),
+        hwrng: bound.hwrng.clone(),
+    })
+}
+
+/// Drops the entropy that is in memory, as a clone of the machine has it, too.
+pub(crate) fn drop_entropy() {
     if let Some(registry) = REGISTRY.lock().as_ref() {
-        for (_, device) in &registry.devices {
-            // A device that has gone needs no stopping.
-            let _ = device.access(|device| {
-                if device.is(pdev) {
-                    device.shutdown();
-                }
-                Ok(())
-            });
+        for bound in &registry.devices {
+            if let Err(error) = bound.device.access(|device| device.drop_entropy()) {
+                pr_warn!(
+                    "{CLASS_NAME}{}: a queue could not be restarted after cloning: {error:?}\n",
+                    bound.number
+                );
+            }
         }
     }
 }

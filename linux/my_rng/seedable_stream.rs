@@ -26,21 +26,38 @@ use kernel::{
 
 /// The queue of the seedable stream.
 pub(crate) struct SeedableStream {
-    queue: Pin<KBox<Queue<Stream>>>,
+    queue: Pin<KBox<Queue<StreamState>>>,
 }
 
 /// Where in the stream we are, besides the ring.
-struct Stream {
-    /// Whether the device fills the queue. It begins when the first number is drawn: until then, and
-    /// after a restart, the registers of the classic interface are at the same place as we.
+struct StreamState {
+    /// Whether the device fills the queue. It begins when the first number is drawn: until then,
+    /// and after a restart, the registers of the classic interface are at the same place as we.
     is_running: bool,
     /// Whether the device is gone.
     is_closed: bool,
     /// Numbers that were taken out and could not be delivered, the next one last.
     undelivered: [u32; 2],
     undelivered_count: usize,
+    /// Numbers that were taken out before the machine was suspended, the next one last.
+    saved: KVVec<u32>,
+    /// Numbers that programs have got already, and that the device will give once more.
+    skip: u64,
+    /// Numbers that were taken out since the stream was restarted.
+    position: u64,
+    /// How the stream was restarted last.
+    origin: Origin,
     /// Numbers that were delivered.
     delivered: u64,
+}
+
+/// From where the numbers of the stream are counted.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin {
+    /// From where the device was when it was bound; after a reset it begins with its own seed.
+    Bound,
+    /// From this seed.
+    Seed(u32),
 }
 
 /// How a draw ended.
@@ -77,11 +94,15 @@ impl SeedableStream {
             (number, STREAM_SEEDABLE),
             &mapped,
             vectors.for_queue(number)?,
-            Stream {
+            StreamState {
                 is_running: false,
                 is_closed: false,
                 undelivered: [0; 2],
                 undelivered_count: 0,
+                saved: KVVec::new(),
+                skip: 0,
+                position: 0,
+                origin: Origin::Bound,
                 delivered: 0,
             },
         )?;
@@ -101,11 +122,13 @@ impl SeedableStream {
         numbers.wrapping_mul(size_of::<u32>() as u64)
     }
 
-    /// Draws `N` numbers of 32 bits and hands them to `deliver`, which says whether it could deliver
-    /// them; it is called under a lock and must not sleep. If it could not, the next draw gets them.
+    /// Draws `N` numbers of 32 bits and hands them to `deliver`, which says whether it could
+    /// deliver them; it is called under a lock and must not sleep. If it could not, the next draw
+    /// gets them.
     ///
-    /// This touches nothing but memory that is ours, so it needs no [`Revocable`](crate::chardev::Revocable). Also returns whether the
-    /// device must be woken ([`SeedableStream::wake_device`]).
+    /// This touches nothing but memory that is ours, so it needs no
+    /// [`Revocable`](crate::chardev::Revocable). Also returns whether the device must be woken
+    /// ([`SeedableStream::wake_device`]).
     ///
     /// # Errors
     ///
@@ -173,7 +196,8 @@ impl SeedableStream {
         self.queue.wait(0, hardware, leave)
     }
 
-    /// Drops what was fetched, then calls `restart`, which restarts the stream in the device.
+    /// Drops what was fetched, then calls `restart`, which restarts the stream in the device, from
+    /// `origin` if that is another than before.
     ///
     /// # Errors
     ///
@@ -181,6 +205,7 @@ impl SeedableStream {
     pub(crate) fn restart(
         &self,
         hardware: &Hardware<'_>,
+        origin: Option<Origin>,
         restart: impl FnOnce() -> Result,
     ) -> Result {
         let mut reader = self.queue.reader().lock();
@@ -190,7 +215,13 @@ impl SeedableStream {
             reader.ring.reset();
         }
         reader.more.undelivered_count = 0;
+        reader.more.saved.clear();
         let restarted = restart();
+        if restarted.is_ok() {
+            reader.more.skip = 0;
+            reader.more.position = 0;
+            reader.more.origin = origin.unwrap_or(reader.more.origin);
+        }
         drop(reader);
 
         // They asked for an interrupt that will not come.
@@ -200,18 +231,103 @@ impl SeedableStream {
 
     /// Takes the next number out of the stream, if there is one.
     #[inline]
-    fn next(&self, reader: &mut Reader<Stream>) -> Option<u32> {
-        if reader.more.undelivered_count != 0 {
-            return reader.more.take_back();
+    fn next(&self, reader: &mut Reader<StreamState>) -> Option<u32> {
+        if reader.more.has_backlog() {
+            if let Some(number) = self.next_of_backlog(reader)? {
+                return Some(number);
+            }
         }
-        // Nobody takes less than a number, and numbers do not lie across buffers. What is wrong with
-        // the queue, if something is, `fetch` will find out.
+        // Nobody takes less than a number, and numbers do not lie across buffers. What is wrong
+        // with the queue, if something is, `fetch` will find out.
         let piece = reader.ring.take(size_of::<u32>()).ok()??;
-        Some(self.queue.pages().word(piece.offset))
+        reader.more.position = reader.more.position.wrapping_add(1);
+        self.queue.pages().word(piece.offset)
+    }
+
+    /// Takes a number that was taken out before, or skips those that programs have got already.
+    /// Returns `Some(None)` when the next number is in the ring, `None` when more must be skipped
+    /// than is there.
+    #[cold]
+    fn next_of_backlog(&self, reader: &mut Reader<StreamState>) -> Option<Option<u32>> {
+        if let Some(number) = reader.more.take_back().or_else(|| reader.more.saved.pop()) {
+            return Some(Some(number));
+        }
+        const SIZE: u64 = size_of::<u32>() as u64;
+        while reader.more.skip != 0 {
+            let bytes = reader.more.skip.saturating_mul(SIZE);
+            let limit = usize::try_from(bytes).unwrap_or(usize::MAX);
+            // The ring's buffers hold whole numbers, so does each piece.
+            let piece = reader.ring.take(limit).ok()??;
+            reader.more.skip -= piece.length as u64 / SIZE;
+        }
+        Some(None)
+    }
+
+    /// Stops the queue before the device may be reset. What was fetched is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], or those of [`Hardware::stop_queue`].
+    pub(crate) fn suspend(&self, hardware: &Hardware<'_>) -> Result {
+        let mut reader = self.queue.reader().lock();
+        if !reader.more.is_running {
+            return Ok(());
+        }
+        // Room for all that the ring can hold, and that was saved before.
+        let count = self.queue.layout().size() / size_of::<u32>();
+        let mut fetched = KVVec::with_capacity(count + reader.more.saved.len(), GFP_KERNEL)?;
+        hardware.stop_queue(self.queue.number())?;
+
+        while reader.more.skip == 0 {
+            match reader.ring.take(size_of::<u32>()) {
+                Ok(Some(piece)) => {
+                    let number = self.queue.pages().word(piece.offset).ok_or(EIO)?;
+                    if fetched.push_within_capacity(number).is_err() {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+        }
+        reader.more.position = reader.more.position.wrapping_add(fetched.len() as u64);
+        fetched.reverse();
+        // Those of an earlier suspend come first, so they are at the end.
+        for number in &reader.more.saved {
+            let _ = fetched.push_within_capacity(*number);
+        }
+        reader.more.saved = fetched;
+        reader.more.is_running = false;
+        Ok(())
+    }
+
+    /// Makes the stream go on where it was. `restore` is called if the device was reset (or never
+    /// had this queue), to bring it to where the numbers are counted from.
+    ///
+    /// # Errors
+    ///
+    /// What `restore` fails with.
+    pub(crate) fn resume(
+        &self,
+        hardware: &Hardware<'_>,
+        restore: impl FnOnce(Origin) -> Result,
+    ) -> Result {
+        let mut reader = self.queue.reader().lock();
+        if hardware.has_layout(self.queue.config()) {
+            return Ok(());
+        }
+        restore(reader.more.origin)?;
+        reader.more.skip = reader.more.position;
+        Ok(())
     }
 }
 
-impl Stream {
+impl StreamState {
+    /// Whether something comes before the numbers in the ring.
+    #[inline]
+    fn has_backlog(&self) -> bool {
+        self.undelivered_count != 0 || !self.saved.is_empty() || self.skip != 0
+    }
+
     /// Puts numbers back; the first will be drawn first.
     fn put_back(&mut self, numbers: &[u32]) {
         for number in numbers.iter().rev() {

@@ -21,6 +21,8 @@ pub(crate) type HwrngRead = unsafe extern "C" fn(*mut c_void, *mut c_void, usize
     reason = "somewhere inside of `struct page` is a type without fields"
 )]
 extern "C" {
+    /// Returns the mask of one CPU.
+    pub(crate) fn my_rng_cpu_mask(cpu: u32) -> *const bindings::cpumask;
     /// Counts one more user of a page.
     pub(crate) fn my_rng_get_page(page: *mut bindings::page);
     /// Returns the kernel's address of a page that is not in high memory.
@@ -38,4 +40,8 @@ extern "C" {
     ) -> *mut RawHwrng;
     /// Unregisters it, after the last reader has left, and frees it.
     pub(crate) fn my_rng_hwrng_unregister(rng: *mut RawHwrng);
+    /// Registers a callback for clones of the machine.
+    pub(crate) fn my_rng_register_vmfork_notifier(block: *mut bindings::notifier_block) -> c_int;
+    /// Unregisters it.
+    pub(crate) fn my_rng_unregister_vmfork_notifier(block: *mut bindings::notifier_block);
 }

@@ -6,7 +6,8 @@
 //! checked kernel has no driver, and does nothing to it. The report comes when the module is
 //! unloaded and the driver leaves the device.
 //!
-//! expect: DMA-API: pci [0-9a-f:.]+: device driver has pending DMA allocations while released from device
+//! expect: DMA-API: pci [0-9a-f:.]+: device driver has pending DMA allocations while released from
+//! device
 
 use kernel::{
     device::Core,

@@ -39,6 +39,9 @@ impl Attribute for Stats {
 
     const NAME: &'static CStr = c"stats";
 
+    // As the node, which tells the same.
+    const MODE: Option<u16> = Some(0o400);
+
     fn show(monitor: &Monitor, page: &mut SysfsBuffer<'_>) -> Result {
         write_stats(monitor, page).map_err(|_| ENOSPC)
     }
@@ -82,7 +85,6 @@ impl Attribute for BufferSize {
     }
 
     fn store(_monitor: &Monitor, value: &[u8]) -> Result {
-        let value = core::str::from_utf8(value).map_err(|_| EINVAL)?;
-        parameters::BUFFER_SIZE.set(value.trim().parse().map_err(|_| EINVAL)?)
+        parameters::BUFFER_SIZE.set_bytes(value)
     }
 }

@@ -25,8 +25,8 @@ pub(crate) fn adjusted(user: u64, system: u64, running: u64) -> Adjusted {
     Adjusted { user, system }
 }
 
-/// Returns `total * part / whole`, for a `part` that is at most `whole`. All three can be large; the
-/// kernel has no 128-bit division, so the proportion is taken with its upper 32 bits.
+/// Returns `total * part / whole`, for a `part` that is at most `whole`. All three can be large;
+/// the kernel has no 128-bit division, so the proportion is taken with its upper 32 bits.
 fn share(total: u64, part: u64, whole: u64) -> u64 {
     let excess = (u64::BITS - whole.leading_zeros()).saturating_sub(32);
     let (part, whole) = (part >> excess, whole >> excess);

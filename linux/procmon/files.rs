@@ -56,14 +56,19 @@ impl FileOperations for Files {
         })
     }
 
-    /// Makes what is written the message, up to `buffer_size` bytes. The file's position has no say
-    /// in it and stays where it is.
+    /// Makes what is written the message, whatever the file's position, which stays where it is.
+    ///
+    /// One that is too long is refused: were a part of it taken, the program would write the rest
+    /// in a second call, and that would be the message.
     fn write_iter(kiocb: Kiocb<'_, Self::OpenFile>, iov: &mut IovIterSource<'_>) -> Result<usize> {
         let monitor = kiocb.file();
         monitor.operations.count(Operation::Write);
 
+        let length = iov.len();
         // CAST: Lossless, `usize` has at least 32 bits.
-        let length = iov.len().min(parameters::BUFFER_SIZE.get() as usize);
+        if length > parameters::BUFFER_SIZE.get() as usize {
+            return Err(EMSGSIZE);
+        }
         let mut text = KVVec::zeroed(length, GFP_KERNEL)?;
         if iov.copy_from_iter(&mut text) != length {
             // Half a message is none.

@@ -22,6 +22,10 @@ use crate::{
         SET_FILTER,
         SNAPSHOT, //
     },
+    chardev::user::{
+        get,
+        put, //
+    },
     mechanisms::Process,
     monitor::Monitor,
     snapshot, //
@@ -29,14 +33,7 @@ use crate::{
 use kernel::{
     prelude::*,
     sync::rcu,
-    transmute::{
-        AsBytes,
-        FromBytes, //
-    },
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    },
+    uaccess::UserPtr, //
 };
 
 /// A command of a program as wide as the kernel.
@@ -110,14 +107,4 @@ fn query(Query { pid, .. }: Query) -> Query {
             vsize: 0,
         },
     }
-}
-
-/// Copies a value from the program.
-pub(crate) fn get<T: FromBytes>(from: UserPtr) -> Result<T> {
-    UserSlice::new(from, size_of::<T>()).reader().read()
-}
-
-/// Copies a value to the program.
-pub(crate) fn put<T: AsBytes>(to: UserPtr, value: &T) -> Result {
-    UserSlice::new(to, size_of::<T>()).writer().write(value)
 }

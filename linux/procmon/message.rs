@@ -3,9 +3,9 @@
 //! The message: what was written last.
 //!
 //! Readers take no lock and see one message, whole. They must not sleep while they look at it, and
-//! copying to a program can sleep; so they copy twice: here to a buffer of their own, in the RCU read
-//! section, and then to the program, outside of it. (Counting references to the message would save
-//! the first copy, but all readers would write to that one count.)
+//! copying to a program can sleep; so they copy twice: here to a buffer of their own, in the RCU
+//! read section, and then to the program, outside of it. (Counting references to the message would
+//! save the first copy, but all readers would write to that one count.)
 
 use crate::mechanisms::RcuCell;
 use kernel::{
@@ -25,9 +25,14 @@ pub(crate) struct Message {
 
 impl Message {
     /// An empty message.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    ///
+    /// # Safety
+    ///
+    /// As of [`RcuCell::new`].
+    pub(crate) unsafe fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            text <- RcuCell::new(KVVec::new()),
+            // SAFETY: By the requirements of this function.
+            text <- unsafe { RcuCell::new(KVVec::new()) },
         })
     }
 
@@ -45,8 +50,8 @@ impl Message {
         self.text.get(&rcu::read_lock()).len()
     }
 
-    /// Calls `f` with what the message has from byte `start` on, at most `most` bytes; nothing if it
-    /// is not that long. All of it is from one message. `f` may sleep.
+    /// Calls `f` with what the message has from byte `start` on, at most `most` bytes; nothing if
+    /// it is not that long. All of it is from one message. `f` may sleep.
     ///
     /// # Errors
     ///

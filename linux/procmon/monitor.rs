@@ -24,9 +24,18 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    pub(crate) fn new(events: Arc<Events>, sampler: Arc<Sampler>) -> impl PinInit<Self, Error> {
+    /// An empty message, and counters at zero.
+    ///
+    /// # Safety
+    ///
+    /// What is initialised must be dropped before the module is unloaded.
+    pub(crate) unsafe fn new(
+        events: Arc<Events>,
+        sampler: Arc<Sampler>,
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            message <- Message::new(),
+            // SAFETY: By the requirements of this function.
+            message <- unsafe { Message::new() },
             operations: Operations::new()?,
             events,
             sampler,

@@ -4,8 +4,8 @@
 //!
 //! Counting is on the path of every call, so each CPU counts for itself. The counters only ever go
 //! up. RESET does not touch them (it could not without losing what other CPUs count meanwhile): it
-//! notes the totals, and from then on what was noted is taken off. So no call is ever lost or counted
-//! twice, and the totals are exact whenever no call is under way.
+//! notes the totals, and from then on what was noted is taken off. So no call is ever lost or
+//! counted twice, and the totals are exact whenever no call is under way.
 
 use crate::mechanisms::PerCpu;
 use kernel::{

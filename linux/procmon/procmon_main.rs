@@ -31,7 +31,8 @@ use chardev::{
     Class,
     Options,
     Region,
-    Registration, //
+    Registration,
+    ReleaseBarrier, //
 };
 use events::Events;
 use mechanisms::{
@@ -49,46 +50,60 @@ const MINORS: u32 = 2;
 
 /// The loaded module.
 ///
-/// Fields are dropped as they are declared, and each needs only what is below it: first the nodes go,
-/// so that no program comes any more; then the thread has ended; then nobody calls us when a process
-/// forks; and then what all of them used can go.
+/// Fields are dropped as they are declared, and each needs only what is below it: first the nodes
+/// go, so that no program comes any more; then the thread has ended; then nobody calls us when a
+/// process forks; and then what all of them used can go.
 struct Procmon {
     _event_node: Registration<events::Node>,
     _node: Registration<Monitor>,
     _thread: Kthread<Sampler>,
     _probes: ProcessProbes<Events>,
+    _barrier: ReleaseBarrier,
 }
 
 impl kernel::Module for Procmon {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let events = Events::new()?;
-        let probes = ProcessProbes::new(events.clone())?;
+        // Dropped in `Self`, which is dropped when the module is unloaded, or on the way out below.
+        // That is the reason of each `unsafe` here.
+        let barrier = ReleaseBarrier::new();
+        // SAFETY: See above.
+        let events = unsafe { Events::new() }?;
+        // SAFETY: See above.
+        let probes = unsafe { ProcessProbes::new(events.clone()) }?;
         let sampler = Sampler::new(events.clone())?;
-        let thread = Kthread::spawn(c"procmon_monitor", sampler.clone())?;
+        // SAFETY: See above.
+        let thread = unsafe { Kthread::spawn(c"procmon_monitor", sampler.clone()) }?;
 
         let region = Region::new(NAME, MINORS)?;
-        let class = Class::new(NAME)?;
-        let node = Registration::new::<files::Files>(
-            &class,
-            region.reserve(0)?,
-            fmt!("procmon"),
-            Options {
-                mode: files::NODE_MODE,
-                attributes: Some(attributes::of_monitor()),
-                ..Options::DEFAULT
-            },
-            Monitor::new(events.clone(), sampler),
-        )?;
-        let event_node = Registration::new::<events::files::Files>(
-            &class,
-            region.reserve(0)?,
-            fmt!("procmon_events"),
-            Options {
-                mode: files::NODE_MODE,
-                ..Options::DEFAULT
-            },
-            Ok(events::Node::new(events)),
-        )?;
+        // SAFETY: See above.
+        let class = unsafe { Class::new(NAME) }?;
+        // SAFETY: See above.
+        let node = unsafe {
+            Registration::new::<files::Files>(
+                &class,
+                region.reserve(0)?,
+                fmt!("procmon"),
+                Options {
+                    mode: files::NODE_MODE,
+                    attributes: Some(attributes::of_monitor()),
+                    ..Options::DEFAULT
+                },
+                Monitor::new(events.clone(), sampler),
+            )
+        }?;
+        // SAFETY: See above.
+        let event_node = unsafe {
+            Registration::new::<events::files::Files>(
+                &class,
+                region.reserve(0)?,
+                fmt!("procmon_events"),
+                Options {
+                    mode: files::NODE_MODE,
+                    ..Options::DEFAULT
+                },
+                Ok(events::Node::new(events)),
+            )
+        }?;
 
         let major = region.major();
         pr_info!("/dev/procmon is {major}:0, /dev/procmon_events is {major}:1\n");
@@ -97,6 +112,7 @@ impl kernel::Module for Procmon {
             _node: node,
             _thread: thread,
             _probes: probes,
+            _barrier: barrier,
         })
     }
 }

@@ -2,20 +2,20 @@
 
 //! All processes at once.
 //!
-//! They are walked in one RCU read section: who was there when it began and is there when it ends is
-//! in the snapshot once, and nobody is in it twice. In that section nothing may sleep, so the memory
-//! is allocated before and copied to the program after.
+//! They are walked in one RCU read section: who was there when it began and is there when it ends
+//! is in the snapshot once, and nobody is in it twice. In that section nothing may sleep, so the
+//! memory is allocated before and copied to the program after.
 
 use crate::{
     abi::{
         ioctl::Snapshot,
         process::Record, //
     },
-    cpu_time::adjusted,
-    ioctl::{
+    chardev::user::{
         get,
         put, //
     },
+    cpu_time::adjusted,
     mechanisms::Process, //
 };
 use kernel::{
@@ -118,6 +118,6 @@ fn record(process: Process<'_>) -> Option<Record> {
         rss: memory.resident,
         utime: times.user,
         stime: times.system,
-        start: process.start(),
+        start: process.start_in_current_ns(),
     })
 }

@@ -29,6 +29,7 @@
 //! | [`POSTED`] | 4 | driver | number of buffers posted so far |
 //! | [`INTERRUPT_AT`] | 4 | driver | the completion that shall interrupt |
 //! | [`INTERRUPT_WANTED`] | 4 | driver | 0: no interrupts; 1: as [`INTERRUPT_AT`] says |
+//! | [`GENERATION`] | 4 | driver | changes when what the buffers hold must not be used any more |
 //! | [`COMPLETED`] | 4 | device | number of buffers completed so far |
 //! | [`SLEEPING`] | 4 | device | 1: the device wants its doorbell rung; 0: it looks by itself |
 //! | [`ERROR`] | 4 | device | 0, or one of `ERROR_…`: the queue has stopped |
@@ -75,6 +76,10 @@ pub const POSTED: usize = 0x00;
 pub const INTERRUPT_AT: usize = 0x04;
 /// Driver's half: whether interrupts are wanted.
 pub const INTERRUPT_WANTED: usize = 0x08;
+/// Driver's half, ignored by the device: changes when the bytes in the buffers must not be used any more, because the machine
+/// was suspended or cloned. Who has mapped the queue reads this after it has copied bytes, and drops them if it has changed;
+/// [`ERROR`] is then [`ERROR_STALE`].
+pub const GENERATION: usize = 0x0C;
 /// Device's half, on a cache line of its own: buffers completed.
 pub const COMPLETED: usize = 0x80;
 /// Device's half: whether the doorbell is needed.
@@ -90,6 +95,8 @@ pub const ERROR_DESCRIPTOR: u32 = 2;
 pub const ERROR_ADDRESS: u32 = 3;
 /// Written by a driver, not by the device: the device has gone, and nothing more will come.
 pub const ERROR_GONE: u32 = 4;
+/// Written by a driver, not by the device: the queue has stopped for good, but the device is there. Ask for another.
+pub const ERROR_STALE: u32 = 5;
 
 /// The queue's stream is the entropy stream.
 pub const STREAM_ENTROPY: u32 = 0;

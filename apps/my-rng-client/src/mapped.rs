@@ -13,7 +13,7 @@ use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use my_rng_abi::ioctl::{MAP_INFO, MapInfo, WAKE};
-use my_rng_abi::queue::{ERROR_GONE, STATE_SIZE};
+use my_rng_abi::queue::{ERROR_GONE, ERROR_STALE, GENERATION, STATE_SIZE};
 use my_rng_ring::ring::is_reached;
 use my_rng_ring::{Fault, Layout, Ring, State};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -49,7 +49,40 @@ const LOOK_AFTER: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 #[derive(Debug)]
 pub struct MappedRing {
     ring: Ring<Shared>,
+    /// What [`GENERATION`] was when the queue was mapped.
+    generation: u32,
+    /// How often another queue was asked for.
+    renewals: u64,
     device: Device,
+}
+
+/// Asks for a queue and maps it. Also returns its generation.
+fn map(device: &Device) -> Result<(Ring<Shared>, u32), Error> {
+    let failed = |operation| {
+        let path: PathBuf = device.path().to_owned();
+        move |errno| Error::new(&path, operation, errno)
+    };
+    // SAFETY: MAP_INFO is `_IOR('q', 3, struct my_rng_map_info)`: on success the driver has written a `MapInfo`, of which all
+    // values are valid.
+    let info: MapInfo =
+        unsafe { ioctl(device, Getter::<MAP_INFO, MapInfo>::new()) }.map_err(failed(Operation::MapInfo))?;
+    let layout = Layout::new(info.depth, info.buffer_size);
+    let (layout, state, buffers, length) = layout
+        .and_then(|layout| places(&info, layout))
+        .ok_or(Errno::PROTO)
+        .map_err(failed(Operation::MapInfo))?;
+
+    // SAFETY: A new mapping, at an address that the kernel chooses.
+    let start = unsafe {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        mmap(std::ptr::null_mut(), length, access, MapFlags::SHARED, device, 0)
+    }
+    .map_err(failed(Operation::Map))?;
+    let start = NonNull::new(start.cast::<u8>()).ok_or(Errno::FAULT).map_err(failed(Operation::Map))?;
+
+    let shared = Shared { start, length, state, buffers };
+    let generation = shared.load(GENERATION);
+    Ok((Ring::attach(shared, layout), generation))
 }
 
 /// Why a [`MappedRing`] gives no bytes.
@@ -70,32 +103,32 @@ impl MappedRing {
     /// As of `open(2)`; `EBUSY` when all queues of the device are in use, `EOPNOTSUPP` when it has none.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let device = Device::open(path)?;
-        let failed = |operation| {
-            let path: PathBuf = device.path().to_owned();
-            move |errno| Error::new(&path, operation, errno)
-        };
-        // SAFETY: MAP_INFO is `_IOR('q', 3, struct my_rng_map_info)`: on success the driver has written a `MapInfo`, of
-        // which all values are valid.
-        let info: MapInfo = unsafe { ioctl(&device, Getter::<MAP_INFO, MapInfo>::new()) }
-            .map_err(failed(Operation::MapInfo))?;
-        let layout = Layout::new(info.depth, info.buffer_size);
-        let (layout, state, buffers, length) = layout
-            .and_then(|layout| places(&info, layout))
-            .ok_or(Errno::PROTO)
-            .map_err(failed(Operation::MapInfo))?;
-
-        // SAFETY: A new mapping, at an address that the kernel chooses.
-        let start = unsafe {
-            let access = ProtFlags::READ | ProtFlags::WRITE;
-            mmap(std::ptr::null_mut(), length, access, MapFlags::SHARED, &device, 0)
-        }
-        .map_err(failed(Operation::Map))?;
-        let start = NonNull::new(start.cast::<u8>()).ok_or(Errno::FAULT).map_err(failed(Operation::Map))?;
-
-        let shared = Shared { start, length, state, buffers };
-        let mut new = Self { ring: Ring::attach(shared, layout), device };
+        let (ring, generation) = map(&device)?;
+        let mut new = Self { ring, generation, renewals: 0, device };
         new.give_back()?;
         Ok(new)
+    }
+
+    /// Whether the machine was suspended or cloned since the last call: the bytes that it returned may be known to somebody
+    /// else then. [`MappedRing::fill`] sees to that itself.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.ring.state().load_acquire(GENERATION) != self.generation
+    }
+
+    /// How often the machine was found suspended or cloned, so that another queue was mapped.
+    #[must_use]
+    pub fn renewals(&self) -> u64 {
+        self.renewals
+    }
+
+    /// Asks for another queue if this one has become stale.
+    fn renew_if_stale(&mut self) -> Result<(), Error> {
+        while self.is_stale() {
+            (self.ring, self.generation) = map(&self.device)?;
+            self.renewals += 1;
+        }
+        Ok(())
     }
 
     /// The next random bytes: at least one, at most `limit` (and at most what lies in one piece in the ring). Waits if
@@ -108,9 +141,17 @@ impl MappedRing {
             return Err(self.error(Errno::INVAL));
         }
         loop {
+            self.renew_if_stale()?;
             self.give_back()?;
             if let Some(piece) = self.take(limit)? {
+                // What was taken of a stale queue is dropped.
+                if self.is_stale() {
+                    continue;
+                }
                 return Ok(self.ring.state().bytes(piece));
+            }
+            if self.is_stale() {
+                continue;
             }
             // What was taken last is free now that nothing is left.
             self.give_back()?;
@@ -123,8 +164,9 @@ impl MappedRing {
     /// # Errors
     /// As [`MappedRing::next`].
     pub fn try_next(&mut self, limit: usize) -> Result<Option<&[u8]>, Error> {
+        self.renew_if_stale()?;
         self.give_back()?;
-        let piece = self.take(limit)?;
+        let piece = self.take(limit)?.filter(|_| !self.is_stale());
         Ok(piece.map(|piece| self.ring.state().bytes(piece)))
     }
 
@@ -136,9 +178,12 @@ impl MappedRing {
         let mut rest = to;
         while !rest.is_empty() {
             let bytes = self.next(rest.len())?;
-            let (now, later) = rest.split_at_mut(bytes.len());
-            now.copy_from_slice(bytes);
-            rest = later;
+            let length = bytes.len();
+            rest.get_mut(..length).unwrap_or_default().copy_from_slice(bytes);
+            // A machine that was cloned while they were copied has given the same bytes twice: they are read again.
+            if !self.is_stale() {
+                rest = rest.get_mut(length..).unwrap_or_default();
+            }
         }
         Ok(())
     }
@@ -156,10 +201,11 @@ impl MappedRing {
     }
 
     fn take(&mut self, limit: usize) -> Result<Option<my_rng_ring::Piece>, Error> {
-        self.ring.take(limit).map_err(|fault| {
-            let error = RingError::from(fault);
-            Error::of_ring(self.device.path(), error)
-        })
+        match self.ring.take(limit) {
+            // The caller looks whether the queue is stale, and asks for another.
+            Err(Fault::Stopped(ERROR_STALE)) => Ok(None),
+            taken => taken.map_err(|fault| Error::of_ring(self.device.path(), RingError::from(fault))),
+        }
     }
 
     /// Gives buffers back, if it is time, and wakes the device if it sleeps.

@@ -32,7 +32,7 @@ pub(crate) struct Kernel {
     /// What `uname -r` says, `7.3.4+deb13-cloud-amd64`.
     pub(crate) release: String,
     /// The folder of this release in the cache.
-    place: PathBuf,
+    pub(crate) place: PathBuf,
     /// The image to boot.
     pub(crate) image: PathBuf,
     /// The tree to build modules against (`KDIR`).

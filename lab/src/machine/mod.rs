@@ -88,6 +88,8 @@ pub(crate) struct Config {
     pub(crate) append: Vec<String>,
     /// Arguments for QEMU.
     pub(crate) qemu_args: Vec<String>,
+    /// Arguments for the device process.
+    pub(crate) device_args: Vec<String>,
     /// Time after which the machine is stopped.
     pub(crate) timeout: Option<Duration>,
     /// How long the console of a Linux that boots may be silent before the machine is started again, once.
@@ -112,6 +114,7 @@ impl Default for Config {
             final_check: false,
             append: Vec::new(),
             qemu_args: Vec::new(),
+            device_args: Vec::new(),
             timeout: None,
             boot_patience: boot_watch::PATIENCE,
         }
@@ -120,13 +123,14 @@ impl Default for Config {
 
 impl Config {
     /// What the device process is told besides its sockets.
-    fn device_arguments(&self) -> Vec<&'static str> {
+    fn device_arguments(&self) -> Vec<&str> {
         let interrupts: &[_] = match (self.hotplug, self.personality) {
             (false, _) => &[],
             (true, Personality::Native) => &["--interrupts", "msi"],
             (true, Personality::Virtio) => &["--interrupts", "intx"],
         };
-        [self.personality.arguments(), interrupts].concat()
+        let more: Vec<&str> = self.device_args.iter().map(String::as_str).collect();
+        [self.personality.arguments(), interrupts, &more].concat()
     }
 }
 

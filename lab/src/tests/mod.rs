@@ -11,10 +11,13 @@ mod exo;
 pub(crate) mod host;
 mod hotplug;
 mod inside;
+mod kernel_style;
 mod kmod;
 mod live_table;
+mod power;
 mod quality;
 mod virtio;
+mod slow_to_stop;
 mod vm;
 
 use std::collections::BTreeMap;
@@ -71,6 +74,10 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("kmod::every_error_of_a_module_is_shown", kmod::every_error_of_a_module_is_shown),
     ("kmod::plain_make_builds_my_rng", kmod::plain_make_builds_my_rng),
     ("kmod::modinfo_tells_what_the_module_is", kmod::modinfo_tells_what_the_module_is),
+    ("kmod::the_kernels_rustfmt_is_content", kernel_style::the_kernels_rustfmt_is_content),
+    ("kmod::the_kernels_clippy_is_content", kernel_style::the_kernels_clippy_is_content),
+    ("kmod::checkpatch_is_content", kernel_style::checkpatch_is_content),
+    ("kmod::examples_in_documentation_compile", kernel_style::examples_in_documentation_compile),
     ("vm::the_exit_status_comes_back", vm::the_exit_status_comes_back),
     ("vm::output_arrives_whole_and_apart", vm::output_arrives_whole_and_apart),
     ("vm::input_reaches_the_command", vm::input_reaches_the_command),
@@ -90,6 +97,14 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("virtio::the_stock_driver_feeds_dev_hwrng", virtio::the_stock_driver_feeds_dev_hwrng),
     ("virtio::the_stock_driver_works_behind_an_iommu", virtio::the_stock_driver_works_behind_an_iommu),
     ("virtio::it_can_be_unplugged_while_it_is_read", virtio::it_can_be_unplugged_while_it_is_read),
+    ("my_rng::unbinding_waits_once_for_queues_that_do_not_stop", slow_to_stop::unbinding_waits_once),
+    ("my_rng::a_queue_that_stops_late_is_used_again", slow_to_stop::a_queue_that_stops_late_is_used_again),
+    ("my_rng::programs_go_on_after_suspend", power::programs_go_on_after_suspend),
+    ("my_rng::a_clone_of_a_machine_drops_its_entropy", power::a_clone_of_a_machine_drops_its_entropy),
+    (
+        "my_rng::a_device_works_again_after_an_error_on_its_bus",
+        power::a_device_works_again_after_an_error_on_its_bus,
+    ),
     ("quality::registers_and_one_shot_transfers", quality::registers_and_one_shot_transfers),
     ("quality::every_way_in_a_machine", quality::every_way_in_a_machine),
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),

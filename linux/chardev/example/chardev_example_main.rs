@@ -1,32 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The smallest module that uses all of `chardev`: a pad to scribble on, without any hardware.
+//! The smallest module that uses all of `chardev`: a scratchpad, without any hardware.
 //!
 //! ```sh
 //! echo hello > /dev/scratchpad
-//! cat /dev/scratchpad                             # hello
-//! cat /sys/class/chardev_example/scratchpad/used  # 6
-//! echo 3 > /sys/class/chardev_example/scratchpad/used
-//! cat /dev/scratchpad                             # hel
+//! cat /dev/scratchpad                        # hello
+//! cat /sys/class/scratchpad/scratchpad/used  # 6
+//! echo 3 > /sys/class/scratchpad/scratchpad/used
+//! cat /dev/scratchpad                        # hel
 //! ```
-//!
-//! The pad is read and written at the file's position like a file of fixed size. `poll(2)` says
-//! that it can be read when something is on it. `ioctl(fd, CLEAR)` wipes it.
 
 use core::fmt::Write;
 use kernel::{
-    bindings,
     fs::{
         File,
         Kiocb, //
     },
-    ioctl::_IO,
     iov::{
         IovIterDest,
         IovIterSource, //
     },
     new_mutex, new_poll_condvar,
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
     sync::{
         aref::ARef,
         poll::{
@@ -41,81 +38,113 @@ use kernel::{
 pub mod chardev;
 
 use chardev::{
+    ioctl::{
+        Command,
+        Dispatch,
+        Plain,
+        Read, //
+    },
     position,
     Attribute,
     AttributeGroups,
-    Class,
     Device,
     FileOperations,
     Options,
-    Region,
-    Registration, //
-    SysfsBuffer,
+    PollEvents,
+    Registration,
+    SingleNode,
+    SysfsBuffer, //
 };
 
 /// Size of the pad in bytes.
 const SIZE: usize = 4096;
 
-/// Wipes the pad; no argument. The type is that of no other driver in the kernel's list.
-const CLEAR: u32 = _IO(b'~' as u32, 0);
+/// Wipes the pad. The letter is that of no other driver in the kernel's list.
+const CLEAR: Command<Plain> = Command::io(b'~', 0);
+/// Tells how much can be read.
+const GET_USED: Command<Read<u32>> = Command::ior(b'~', 1);
 
-/// What is on the pad.
+struct Example {
+    _node: SingleNode<Scratchpad>,
+}
+
+impl kernel::Module for Example {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let options = Options {
+            attributes: Some(AttributeGroups::of::<(Used, Size)>()),
+            ..Options::DEFAULT
+        };
+        let pad = Scratchpad::new();
+        // SAFETY: Dropped with the module.
+        let node = unsafe { Registration::single::<Files>(c"scratchpad", options, pad) }?;
+        Ok(Self { _node: node })
+    }
+}
+
+module! {
+    type: Example,
+    name: "chardev_example",
+    authors: ["The Exo authors"],
+    description: "Character devices in Rust: a scratchpad",
+    license: "GPL",
+}
+
 #[pin_data]
 struct Scratchpad {
     #[pin]
-    text: Mutex<Text>,
-    /// Notified when there is something to read.
+    text: Mutex<KVec<u8>>,
+    /// Notified when the text changes.
     #[pin]
-    readable: PollCondVar,
-}
-
-/// # Invariants
-///
-/// `used` is at most [`SIZE`].
-struct Text {
-    bytes: [u8; SIZE],
-    used: usize,
+    changed: PollCondVar,
 }
 
 impl Scratchpad {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // INVARIANT: Nothing is used.
-            text <- new_mutex!(init!(Text {
-                // In place: a kernel stack has no room for 4 KiB.
-                bytes <- pin_init::init_zeroed(),
-                used: 0,
-            })),
-            readable <- new_poll_condvar!(),
+            text <- new_mutex!(KVec::new()),
+            changed <- new_poll_condvar!(),
         })
     }
 
-    /// Returns how much can be read.
     fn used(&self) -> usize {
-        self.text.lock().used
+        self.text.lock().len()
     }
 
-    /// Sets how much can be read; what is past it is lost.
+    /// Returns a copy of the text. Copying it to a program under the lock would let a page fault of
+    /// that program keep all others out.
+    fn text(&self) -> Result<KVec<u8>> {
+        let mut copy = KVec::new();
+        copy.extend_from_slice(&self.text.lock(), GFP_KERNEL)?;
+        Ok(copy)
+    }
+
+    /// Writes `new` at `start`.
+    fn write(&self, start: usize, new: &[u8]) -> Result {
+        let end = start.checked_add(new.len()).ok_or(EFBIG)?;
+        let mut text = self.text.lock();
+        if text.len() < end {
+            text.resize(end, 0, GFP_KERNEL)?;
+        }
+        text.get_mut(start..end).ok_or(EIO)?.copy_from_slice(new);
+        drop(text);
+        self.changed.notify_all();
+        Ok(())
+    }
+
     fn truncate(&self, used: usize) -> Result {
         if used > SIZE {
             return Err(EINVAL);
         }
-        let mut text = self.text.lock();
-        // INVARIANT: Checked above.
-        text.used = used;
-        if let Some(rest) = text.bytes.get_mut(used..) {
-            rest.fill(0);
-        }
-        drop(text);
-        self.readable.notify_all();
+        self.text.lock().resize(used, 0, GFP_KERNEL)?;
+        self.changed.notify_all();
         Ok(())
     }
 }
 
-struct ScratchpadFiles;
+struct Files;
 
 #[vtable]
-impl FileOperations for ScratchpadFiles {
+impl FileOperations for Files {
     type Device = Scratchpad;
 
     /// The node itself.
@@ -126,57 +155,50 @@ impl FileOperations for ScratchpadFiles {
     }
 
     fn read_iter(mut kiocb: Kiocb<'_, Self::OpenFile>, iov: &mut IovIterDest<'_>) -> Result<usize> {
-        let pad = kiocb.file();
-        let text = pad.text.lock();
-        let used = text.bytes.get(..text.used).ok_or(EIO)?;
-
-        position::read(iov, kiocb.ki_pos_mut(), used)
+        let text = kiocb.file().text()?;
+        position::read(iov, kiocb.ki_pos_mut(), &text)
     }
 
     fn write_iter(
         mut kiocb: Kiocb<'_, Self::OpenFile>,
         iov: &mut IovIterSource<'_>,
     ) -> Result<usize> {
-        let pad = kiocb.file();
-        let mut text = pad.text.lock();
-        let written = position::write(iov, kiocb.ki_pos_mut(), &mut text.bytes)?;
-
-        // INVARIANT: The position is inside of `bytes` or at their end.
-        text.used = text.used.max(usize::try_from(kiocb.ki_pos())?);
-        drop(text);
-        pad.readable.notify_all();
-        Ok(written)
+        let start = usize::try_from(kiocb.ki_pos())?;
+        let room = SIZE.checked_sub(start).filter(|room| *room != 0);
+        let mut new = KVec::zeroed(iov.len().min(room.ok_or(ENOSPC)?), GFP_KERNEL)?;
+        let copied = iov.copy_from_iter(&mut new);
+        if copied == 0 && !new.is_empty() {
+            return Err(EFAULT);
+        }
+        new.truncate(copied);
+        kiocb.file().write(start, &new)?;
+        *kiocb.ki_pos_mut() = i64::try_from(start + copied)?;
+        Ok(copied)
     }
 
     fn llseek(_pad: &Device<Scratchpad>, file: &File, offset: i64, whence: c_int) -> Result<i64> {
         position::seek(file, offset, whence, i64::try_from(SIZE)?)
     }
 
-    fn poll(
-        pad: &Device<Scratchpad>,
-        file: &File,
-        table: &PollTable<'_>,
-    ) -> Result<bindings::__poll_t> {
-        table.register_wait(file, &pad.readable);
-
-        let readable = if pad.used() > 0 {
-            bindings::POLLIN | bindings::POLLRDNORM
-        } else {
-            0
-        };
-        Ok(readable | bindings::POLLOUT | bindings::POLLWRNORM)
+    fn poll(pad: &Device<Scratchpad>, file: &File, table: &PollTable<'_>) -> Result<PollEvents> {
+        table.register_wait(file, &pad.changed);
+        Ok(PollEvents::WRITABLE | PollEvents::READABLE.when(pad.used() > 0))
     }
 
     fn ioctl(
         pad: &Device<Scratchpad>,
         _file: &File,
         command: u32,
-        _argument: usize,
+        argument: usize,
     ) -> Result<isize> {
-        match command {
-            CLEAR => pad.truncate(0).map(|()| 0),
-            _ => Err(ENOTTY),
-        }
+        Dispatch::new(command, argument)
+            .plain(CLEAR, || pad.truncate(0))
+            .read(GET_USED, || Ok(u32::try_from(pad.used())?))
+            .finish()
+    }
+
+    fn show_fdinfo(pad: &Device<Scratchpad>, text: &SeqFile, _file: &File) {
+        seq_print!(text, "used:\t{}\n", pad.used());
     }
 }
 
@@ -188,8 +210,8 @@ impl Attribute for Used {
 
     const NAME: &'static CStr = c"used";
 
-    fn show(pad: &Scratchpad, page: &mut SysfsBuffer<'_>) -> Result {
-        writeln!(page, "{}", pad.used()).map_err(|_| ENOSPC)
+    fn show(pad: &Scratchpad, buffer: &mut SysfsBuffer<'_>) -> Result {
+        writeln!(buffer, "{}", pad.used()).map_err(|_| ENOSPC)
     }
 
     fn store(pad: &Scratchpad, value: &[u8]) -> Result {
@@ -206,39 +228,10 @@ impl Attribute for Size {
 
     const NAME: &'static CStr = c"size";
 
-    fn show(_pad: &Scratchpad, page: &mut SysfsBuffer<'_>) -> Result {
-        writeln!(page, "{SIZE}").map_err(|_| ENOSPC)
+    // What everybody knows who has the source.
+    const MODE: Option<u16> = Some(0o444);
+
+    fn show(_pad: &Scratchpad, buffer: &mut SysfsBuffer<'_>) -> Result {
+        writeln!(buffer, "{SIZE}").map_err(|_| ENOSPC)
     }
-}
-
-struct Example {
-    _node: Registration<Scratchpad>,
-}
-
-impl kernel::Module for Example {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        let region = Region::new(c"chardev_example", 1)?;
-        let class = Class::new(c"chardev_example")?;
-
-        Ok(Self {
-            _node: Registration::new::<ScratchpadFiles>(
-                &class,
-                region.reserve(0)?,
-                fmt!("scratchpad"),
-                Options {
-                    attributes: Some(AttributeGroups::of::<(Used, Size)>()),
-                    ..Options::DEFAULT
-                },
-                Scratchpad::new(),
-            )?,
-        })
-    }
-}
-
-module! {
-    type: Example,
-    name: "chardev_example",
-    authors: ["The Exo authors"],
-    description: "Character devices in safe Rust: a pad to scribble on",
-    license: "GPL",
 }

@@ -2,14 +2,14 @@
 
 //! Whose events are recorded: everybody's, or those of one process and its descendants.
 //!
-//! Who is followed is kept as a set of process numbers, one bit each. A child is followed if its parent
-//! is, from the moment on in which it is made; so descendants stay followed when their parent ends and
-//! another process adopts them. Asking costs a few instructions and no lock.
+//! Who is followed is kept as a set of process numbers, one bit each. A child is followed if its
+//! parent is, from the moment on in which it is made; so descendants stay followed when their
+//! parent ends and another process adopts them. Asking costs a few instructions and no lock.
 //!
 //! A filter can be set for a process that already has descendants. They are found by walking all
 //! processes until nobody is added any more, while the set is already in use. So whoever is born
-//! meanwhile is either added by its parent, if that was in the set by then, or found by a later walk,
-//! if not: there is one more walk after the last addition.
+//! meanwhile is either added by its parent, if that was in the set by then, or found by a later
+//! walk, if not: there is one more walk after the last addition.
 
 use super::with_rcu;
 use crate::mechanisms::{
@@ -65,9 +65,15 @@ enum Root {
 }
 
 impl Filter {
-    pub(super) fn new() -> impl PinInit<Self, Error> {
+    /// Records everybody's events.
+    ///
+    /// # Safety
+    ///
+    /// As of [`RcuCell::new`].
+    pub(super) unsafe fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            following <- RcuCell::new(None),
+            // SAFETY: By the requirements of this function.
+            following <- unsafe { RcuCell::new(None) },
             setting <- new_mutex!(()),
         })
     }
@@ -77,8 +83,8 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] for what is no process number; [`ESRCH`] in a PID namespace of its own if no process
-    /// has it there; [`ENOMEM`].
+    /// [`EINVAL`] for what is no process number; [`ESRCH`] in a PID namespace of its own if no
+    /// process has it there; [`ENOMEM`].
     pub(crate) fn set(&self, number: Pid) -> Result {
         if number == 0 {
             let _setting = self.setting.lock();
@@ -94,7 +100,10 @@ impl Filter {
             None if in_initial_namespace() => Root::Number(number),
             None => return Err(ESRCH),
         };
-        let tgid = with_rcu(|guard| Process::find(number, guard).map(Process::tgid));
+        let tgid = match &root {
+            Root::Process(pid) => with_rcu(|guard| Process::of(pid, guard).map(Process::tgid)),
+            Root::Number(_) => None,
+        };
         match (&root, tgid) {
             (_, Some(tgid)) => members.add(tgid),
             (Root::Number(number), None) => members.add(*number),
@@ -116,8 +125,8 @@ impl Filter {
         Ok(())
     }
 
-    /// Returns what the filter was set to, as a number of the caller's PID namespace: 0 for everybody,
-    /// −1 for a process that is not to be seen there.
+    /// Returns what the filter was set to, as a number of the caller's PID namespace: 0 for
+    /// everybody, −1 for a process that is not to be seen there.
     pub(crate) fn number_in_current_ns(&self) -> Pid {
         with_rcu(|guard| match self.following.get(guard) {
             None => 0,
@@ -210,8 +219,9 @@ impl PidSet {
         Some((word, 1 << (number % u64::BITS)))
     }
 
-    /// Removes a process that had ended before the set was in use, such as a zombie: nobody else does, and
-    /// whoever gets its number next would be followed. To be called when the set is in use.
+    /// Removes a process that had ended before the set was in use, such as a zombie: nobody else
+    /// does, and whoever gets its number next would be followed. To be called when the set is in
+    /// use.
     fn remove_if_ended(&self, tgid: Pid, guard: &rcu::Guard) {
         let mut all = Process::all(guard);
         if !all.any(|process| process.tgid() == tgid && !process.is_ending()) {

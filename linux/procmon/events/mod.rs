@@ -3,13 +3,14 @@
 //! Events of processes: from the scheduler's tracepoints, through a filter, into rings, to readers.
 //!
 //! ```text
-//!  fork, exec, exit, comm ──▶ Events ──▶ filter ──▶ ring of this CPU ──▶ read(2): merged by time
-//!   (the process waits)         │                         │      └─────▶ mmap(2): as they are
-//!                               └▶ counters of this CPU   └▶ wakes readers
+//!  tracepoint --> Events --> filter --> ring of this CPU --> read(2): merged by time
+//!                   |                        +------------> mmap(2): as they are
+//!                   +--> counters of this CPU
 //! ```
 //!
 //! What is done here is done while the process waits, so it is short: a few words are written to
-//! memory of this CPU. Nothing is recorded while nobody has `/dev/procmon_events` open, only counted.
+//! memory of this CPU. Nothing is recorded while nobody has `/dev/procmon_events` open, only
+//! counted.
 
 pub(crate) mod files;
 mod filter;
@@ -76,7 +77,12 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    /// Makes filter and rings.
+    ///
+    /// # Safety
+    ///
+    /// The last reference must be dropped before the module is unloaded.
+    pub(crate) unsafe fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
                 counters: PerCpu::new(|_| Counters {
@@ -84,7 +90,8 @@ impl Events {
                     execs: Atomic::new(0),
                     exits: Atomic::new(0),
                 })?,
-                filter <- Filter::new(),
+                // SAFETY: By the requirements of this function.
+                filter <- unsafe { Filter::new() },
                 rings: Rings::new()?,
                 wait_queue <- ReaderWaitQueue::new(),
                 readers: Atomic::new(0),
@@ -128,7 +135,7 @@ impl Events {
         if self.readers() == 0 {
             return;
         }
-        self.rings.record(Event {
+        let event = Event {
             pid,
             tgid: process.tgid(),
             ppid: process.parent_tgid(),
@@ -138,7 +145,8 @@ impl Events {
             detail,
             // What is left is the ring's to fill in.
             ..Event::default()
-        });
+        };
+        self.rings.record(event, process.owner());
         self.wait_queue.wake();
     }
 }

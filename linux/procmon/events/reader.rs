@@ -3,9 +3,9 @@
 //! One open file of `/dev/procmon_events`: where it is in each ring, and merging them by time.
 //!
 //! Events of different CPUs are put in order by their times. But an event with an early time could
-//! still turn up in a ring that was already looked at. So the time is taken before looking, and only
-//! what is not later is given out: whatever turns up after the look was recorded after it, and is
-//! later. Together with each ring's times never falling this makes the order exact.
+//! still turn up in a ring that was already looked at. So the time is taken before looking, and
+//! only what is not later is given out: whatever turns up after the look was recorded after it, and
+//! is later. Together with each ring's times never falling this makes the order exact.
 
 use super::rings::Rings;
 use crate::{
@@ -16,11 +16,19 @@ use crate::{
         LOST,
         STATUS_HIDDEN, //
     },
-    mechanisms::credentials::ProcessAccess,
+    mechanisms::{
+        credentials::{
+            Owner,
+            ProcessAccess, //
+        },
+        time_ns, //
+    },
     time, //
 };
 use kernel::{
+    bindings,
     iov::IovIterDest,
+    page::Page,
     prelude::*,
     transmute::AsBytes, //
 };
@@ -28,15 +36,31 @@ use kernel::{
 /// How many events are put in order at a time.
 const BATCH: usize = 32;
 
+/// How often memory of the program may vanish between being faulted in and being written to.
+pub(super) const FAULT_IN_RETRIES: u32 = 100;
+
+/// How far [`Reader::copy_events`] got.
+pub(super) struct Copied {
+    /// Bytes that the program has got.
+    pub(super) bytes: usize,
+    /// Whether memory of the program was missing.
+    pub(super) faulted: bool,
+}
+
 /// The state of an open file.
 pub(super) struct Reader {
     cursors: KVec<Cursor>,
     /// Events in order, to be given out next; from `given` on.
-    batch: KVec<Event>,
+    batch: KVec<(Event, Owner)>,
     given: usize,
     /// How many events were lost so far.
     lost: u64,
     access: ProcessAccess,
+    /// What the time namespace of the opener adds to `CLOCK_MONOTONIC`.
+    time_offset: i64,
+    /// Where an event is put to be copied to the program: only pages can be copied from without
+    /// faulting.
+    staging: Page,
 }
 
 /// How far the file is in one ring.
@@ -45,7 +69,7 @@ struct Cursor {
     /// The event that comes after `event`.
     next: u64,
     /// One that was taken out of the ring, but not given out yet.
-    event: Option<Event>,
+    event: Option<(Event, Owner)>,
     /// When the ring was last found empty.
     empty_at: u64,
 }
@@ -59,6 +83,8 @@ impl Reader {
             given: 0,
             lost: 0,
             access,
+            time_offset: time_ns::monotonic_offset(),
+            staging: Page::alloc_page(GFP_KERNEL)?,
         };
         for _ in 0..rings.count() {
             reader.cursors.push(Cursor::default(), GFP_KERNEL)?;
@@ -92,31 +118,53 @@ impl Reader {
             })
     }
 
-    /// Gives the program as many whole events as there are and as fit. Returns the number of bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`EFAULT`] when the program's memory takes no event. None is lost by that.
+    /// Copies as many whole events to the program as there are and as fit, without faulting: this
+    /// is called under a lock. Nothing is lost if the memory is missing.
     pub(super) fn copy_events(
         &mut self,
         rings: &Rings,
         iov: &mut IovIterDest<'_>,
-    ) -> Result<usize> {
-        let mut given = 0;
+    ) -> Result<Copied> {
+        let mut bytes = 0;
         while iov.len() >= EVENT_SIZE {
             let Some(event) = self.head(rings) else {
                 break;
             };
-            if iov.copy_to_iter(event.as_bytes()) != EVENT_SIZE {
-                return if given == 0 { Err(EFAULT) } else { Ok(given) };
+            if !self.copy_event(&event, iov)? {
+                return Ok(Copied {
+                    bytes,
+                    faulted: true,
+                });
             }
             if event.kind == LOST {
                 self.lost = self.lost.saturating_add(event.detail);
             }
             self.given += 1;
-            given += EVENT_SIZE;
+            bytes += EVENT_SIZE;
         }
-        Ok(given)
+        Ok(Copied {
+            bytes,
+            faulted: false,
+        })
+    }
+
+    /// Copies an event to the program without faulting. Returns whether all of it was copied; if
+    /// not, `iov` is as it was.
+    fn copy_event(&self, event: &Event, iov: &mut IovIterDest<'_>) -> Result<bool> {
+        let from = event.as_bytes();
+        // SAFETY: The bytes of `event` are valid, and nobody else has the page.
+        unsafe { self.staging.write_raw(from.as_ptr(), 0, from.len()) }?;
+
+        // SAFETY: The page has these bytes, and `iov` is a valid destination. What was copied of an
+        // event that did not fit is taken back.
+        unsafe {
+            let page = self.staging.as_ptr();
+            let copied = bindings::copy_page_to_iter_nofault(page, 0, from.len(), iov.as_raw());
+            if copied != from.len() {
+                bindings::iov_iter_revert(iov.as_raw(), copied);
+            }
+            Ok(copied == from.len())
+        }
     }
 
     /// Returns the event that is to be given out next.
@@ -126,10 +174,11 @@ impl Reader {
             self.given = 0;
             self.fill_batch(rings);
         }
-        let mut event = *self.batch.get(self.given)?;
-        if event.kind == EXIT && !self.access.permits(event.uid) {
+        let (mut event, owner) = *self.batch.get(self.given)?;
+        if event.kind == EXIT && !self.access.permits(owner) {
             event.detail = STATUS_HIDDEN;
         }
+        event.time = event.time.wrapping_add_signed(self.time_offset);
         Some(event)
     }
 
@@ -149,12 +198,12 @@ impl Reader {
     }
 
     /// Takes the earliest event of all rings that is not later than `now`.
-    fn earliest(&mut self, rings: &Rings, now: u64) -> Option<Event> {
+    fn earliest(&mut self, rings: &Rings, now: u64) -> Option<(Event, Owner)> {
         let mut earliest: Option<(u64, usize)> = None;
 
         for (number, cursor) in self.cursors.iter_mut().enumerate() {
             cursor.look(rings, number, now);
-            if let Some(event) = &cursor.event {
+            if let Some((event, _)) = &cursor.event {
                 if event.time <= now && earliest.is_none_or(|(time, _)| event.time < time) {
                     earliest = Some((event.time, number));
                 }
@@ -173,10 +222,10 @@ impl Cursor {
             return;
         }
         match rings.event(number, self.next) {
-            Some(event) => {
+            Some((event, owner)) => {
                 let step = if event.kind == LOST { event.detail } else { 1 };
                 self.next = self.next.saturating_add(step);
-                self.event = Some(event);
+                self.event = Some((event, owner));
             }
             None => self.empty_at = now,
         }

@@ -2,13 +2,13 @@
 
 //! A ring of events for each CPU, in memory that programs can map.
 //!
-//! [`abi::ring`](crate::abi::ring) says how the memory is laid out and in which order a ring's words
-//! are written, for those who read it without asking the kernel. Who reads in the kernel takes the
-//! ring's lock: it is held for one event only.
+//! [`abi::ring`](crate::abi::ring) says how the memory is laid out and in which order a ring's
+//! words are written, for those who read it without asking the kernel. Who reads in the kernel
+//! takes the ring's lock: it is held for one event only.
 //!
-//! The lock of a ring is nearly always free, since nearly always it is its own CPU that takes it. It
-//! is there because the recording process may be moved to another CPU, or another process may take
-//! its place, at any time.
+//! The lock of a ring is nearly always free, since nearly always it is its own CPU that takes it.
+//! It is there because the recording process may be moved to another CPU, or another process may
+//! take its place, at any time.
 
 use crate::{
     abi::{
@@ -26,7 +26,10 @@ use crate::{
             PAGE, //
         },
     },
-    mechanisms::MmapBuffer,
+    mechanisms::{
+        credentials::Owner,
+        MmapBuffer, //
+    },
     parameters,
     time, //
 };
@@ -39,6 +42,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
             Relaxed,
             Release, //
@@ -67,8 +71,17 @@ pub(crate) struct Rings {
 struct Ring {
     /// Its control page in `memory`; the slots are on the pages after it.
     page: usize,
-    /// How many events were recorded.
-    recorded: Pin<KBox<SpinLock<u64>>>,
+    recorded: Pin<KBox<Recorded>>,
+    /// Whose each event is, by slot: not for programs to see.
+    owners: KVVec<Atomic<u64>>,
+}
+
+/// How many events a ring has recorded. On a cache line that no other ring's lock shares.
+#[pin_data]
+#[repr(align(64))]
+struct Recorded {
+    #[pin]
+    count: SpinLock<u64>,
 }
 
 impl Rings {
@@ -88,7 +101,13 @@ impl Rings {
         for number in 0..count {
             let ring = Ring {
                 page: 1 + number * ring_pages,
-                recorded: KBox::pin_init(new_spinlock!(0), GFP_KERNEL)?,
+                recorded: KBox::pin_init(
+                    pin_init!(Recorded {
+                        count <- new_spinlock!(0),
+                    }),
+                    GFP_KERNEL,
+                )?,
+                owners: owners(slots)?,
             };
             // CAST: Lossless.
             set(&memory, ring.page, control::CPU, number as u64);
@@ -137,11 +156,12 @@ impl Rings {
     pub(super) fn recorded_in(&self, number: usize) -> u64 {
         self.rings
             .get(number)
-            .map_or(0, |ring| *ring.recorded.lock())
+            .and_then(|ring| self.word(ring.page, control::WRITTEN))
+            .map_or(0, |written| written.load(Acquire))
     }
 
     /// Records an event in the ring of this CPU. Its sequence, time and CPU are filled in here.
-    pub(super) fn record(&self, mut event: Event) {
+    pub(super) fn record(&self, mut event: Event, owner: Owner) {
         let cpu = u32::from(CpuId::current());
         // CAST: Lossless, `usize` has at least 32 bits.
         let Some(ring) = self.rings.get(cpu as usize) else {
@@ -154,15 +174,15 @@ impl Rings {
             return;
         };
 
-        let mut recorded = ring.recorded.lock();
+        let mut recorded = ring.recorded.count.lock();
         let Some(slot) = self.slot(ring, *recorded) else {
             return;
         };
         let next = recorded.wrapping_add(1);
         event.sequence = *recorded;
         event.cpu = cpu;
-        // Under the lock, so that the times of a ring never fall, and an event that is not there yet
-        // when a reader has looked is later than the reader's look.
+        // Under the lock, so that the times of a ring never fall, and an event that is not there
+        // yet when a reader has looked is later than the reader's look.
         event.time = time::now();
 
         begun.store(next, Relaxed);
@@ -171,27 +191,30 @@ impl Rings {
         for (word, value) in slot.iter().zip(event.to_words()) {
             word.store(value, Relaxed);
         }
+        if let Some(word) = ring.owners.get(self.index(*recorded)) {
+            word.store(owner.to_word(), Relaxed);
+        }
         // Who sees the event counted sees all its words.
         written.store(next, Release);
         *recorded = next;
     }
 
     /// Returns the event `next` of a ring, or what is in its place: nothing, because it was not
-    /// recorded yet, or a note about how many were lost from there on.
-    pub(super) fn event(&self, number: usize, next: u64) -> Option<Event> {
+    /// recorded yet, or a note about how many were lost from there on. Also returns whose it is.
+    pub(super) fn event(&self, number: usize, next: u64) -> Option<(Event, Owner)> {
         let ring = self.rings.get(number)?;
-        let recorded = ring.recorded.lock();
+        let recorded = ring.recorded.count.lock();
 
         // The lock is held: all that was begun is written.
         let oldest = oldest(*recorded, self.slots);
         if next >= *recorded {
             return None;
         }
-        let event = self.read(ring, next.max(oldest))?;
+        let (event, owner) = self.read(ring, next.max(oldest))?;
         if next >= oldest {
-            return Some(event);
+            return Some((event, owner));
         }
-        Some(Event {
+        let lost = Event {
             sequence: next,
             // At the time of the first that is still there, so that it comes just before it.
             time: event.time,
@@ -199,22 +222,29 @@ impl Rings {
             cpu: event.cpu,
             detail: oldest.saturating_sub(next),
             ..Event::default()
-        })
+        };
+        Some((lost, owner))
     }
 
-    fn read(&self, ring: &Ring, number: u64) -> Option<Event> {
+    fn read(&self, ring: &Ring, number: u64) -> Option<(Event, Owner)> {
         let slot = self.slot(ring, number)?;
         let mut words = [0; EVENT_WORDS];
         for (to, from) in words.iter_mut().zip(slot) {
             *to = from.load(Relaxed);
         }
-        Some(Event::from_words(&words))
+        let owner = ring.owners.get(self.index(number))?.load(Relaxed);
+        Some((Event::from_words(&words), Owner::from_word(owner)))
+    }
+
+    /// Returns the slot of event `number`.
+    fn index(&self, number: u64) -> usize {
+        // CAST: Lossless: `slots` came from an `u32`.
+        (number & (self.slots - 1)) as usize
     }
 
     /// Returns the words of the slot in which event `number` of a ring is or will be.
     fn slot(&self, ring: &Ring, number: u64) -> Option<&[Atomic<u64>]> {
-        // CAST: Lossless: `slots` came from an `u32`.
-        let index = (number & self.slots.saturating_sub(1)) as usize;
+        let index = self.index(number);
         let page = self.memory.get(ring.page + 1 + index / EVENTS_PER_PAGE)?;
 
         let first = index % EVENTS_PER_PAGE * EVENT_WORDS;
@@ -224,6 +254,15 @@ impl Rings {
     fn word(&self, page: usize, word: usize) -> Option<&Atomic<u64>> {
         self.memory.get(page)?.get(word)
     }
+}
+
+fn owners(slots: u32) -> Result<KVVec<Atomic<u64>>> {
+    // CAST: Lossless, `usize` has at least 32 bits.
+    let mut owners = KVVec::with_capacity(slots as usize, GFP_KERNEL)?;
+    for _ in 0..slots {
+        owners.push(Atomic::new(Owner::PRIVILEGED.to_word()), GFP_KERNEL)?;
+    }
+    Ok(owners)
 }
 
 /// Sets a word when nobody looks yet.

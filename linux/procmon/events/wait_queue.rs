@@ -2,14 +2,13 @@
 
 //! Waking readers, and not waking them when none waits.
 //!
-//! Events come by the thousand. Whoever records one must not take a lock each time to find that nobody
-//! waits, and whoever waits must not miss the one event that comes while it lies down. So there is a
-//! flag: a reader raises it, then looks for events once more, and only then sleeps; a recorder writes
-//! its event and then looks at the flag. Each does the one before the other with a full barrier in
-//! between, so at least one of the two sees what the other has done.
+//! Events come by the thousand. Whoever records one must not take a lock each time to find that
+//! nobody waits, and whoever waits must not miss the one event that comes while it lies down. So
+//! there is a flag: a reader raises it, then looks for events once more, and only then sleeps; a
+//! recorder writes its event and then looks at the flag. Each does the one before the other with a
+//! full barrier in between, so at least one of the two sees what the other has done.
 
 use kernel::{
-    bindings,
     fs::File,
     new_poll_condvar, new_spinlock,
     prelude::*,
@@ -88,6 +87,3 @@ impl ReaderWaitQueue {
         smp_mb(Full);
     }
 }
-
-/// What `poll(2)` says when there is something to read.
-pub(super) const READABLE: bindings::__poll_t = bindings::POLLIN | bindings::POLLRDNORM;

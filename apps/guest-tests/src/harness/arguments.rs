@@ -17,6 +17,7 @@ Tests Exo's kernel modules. Runs as root in a machine that has their devices.
 Usage: guest-tests [OPTIONS] [FILTER]...
        guest-tests --control NAME=REGEX...
        guest-tests --draw-until-error PATH
+       guest-tests --across-suspend PATH
 
 A test runs if its name contains one of the filters, or if there is none.
 
@@ -38,6 +39,9 @@ Options:
   --draw-until-error PATH
                    draw from a my_rng device until it fails, as load for tests
                    from outside; 0 if it then said ENODEV or EIO
+  --across-suspend PATH
+                   use a my_rng device in every way, suspend the machine as a
+                   line of input says, and see that all goes on
   --help           print this text
 
 Ends with 0 if no test failed, 1 if one did, 2 if the command line was wrong.
@@ -69,6 +73,7 @@ pub(super) enum Action {
     Probe(Probe),
     List(Options),
     DrawUntilError(PathBuf),
+    AcrossSuspend(PathBuf),
     Help,
 }
 
@@ -120,6 +125,7 @@ impl Action {
                 Long(RUN_ONE) => options.test = parser.value()?.string()?,
                 Long(ARMED) => options.armed = Some(parser.value()?.parse()?),
                 Long(LOAD_AND_UNLOAD) => cycled = Some(parser.value()?.string()?),
+                Long("across-suspend") => return Ok(Self::AcrossSuspend(parser.value()?.into())),
                 Long("draw-until-error") => return Ok(Self::DrawUntilError(parser.value()?.into())),
                 Long(PROBE) => return Ok(Self::Probe(parser.value()?.parse()?)),
                 Long("help") | Short('h') => return Ok(Self::Help),

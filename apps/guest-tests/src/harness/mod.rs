@@ -115,6 +115,7 @@ pub(crate) fn main(groups: &[Group]) -> ExitCode {
         Ok(Action::Probe(probe)) => ExitCode::from(probe.run()),
         Ok(Action::List(options)) => runner::list(groups, &options),
         Ok(Action::DrawUntilError(path)) => crate::my_rng::until_error(&path),
+        Ok(Action::AcrossSuspend(path)) => crate::my_rng::across_suspend(&path),
         Ok(Action::Help) => {
             print!("{HELP}");
             ExitCode::SUCCESS

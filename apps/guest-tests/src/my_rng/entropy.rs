@@ -3,24 +3,28 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use my_rng_client::{Device, MappedRing};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::hwrng::with_current;
-use super::machine::{PciDevice, first_device, soon};
+use super::machine::{PciDevice, Queues, first_device, soon};
 use crate::harness::{Options, Stop, Test, fail, is_exo_kernel, skip};
-use crate::raw::{Access, Memory, PAGE, Place, read};
+use crate::raw::{Access, Memory, PAGE, Place, read, read_by_uring, read_nowait, voluntary_switches};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new("a_read_gives_as_many_bytes_as_were_asked_for", a_read_gives_as_many_bytes),
         Test::new("a_read_that_may_not_wait_gives_bytes_or_eagain", a_read_that_may_not_wait),
+        Test::new("a_read_that_may_not_even_lock_never_sleeps", a_nowait_read_never_sleeps),
+        Test::new("io_uring_is_not_held_up_by_a_long_read", io_uring_is_not_held_up),
+        Test::new("sendfile_and_splice_take_bytes_from_the_device", sendfile_takes_bytes),
         Test::new("poll_says_when_there_are_bytes", poll_says_when_there_are_bytes),
         Test::new("a_read_ends_where_the_memory_ends", a_read_ends_where_the_memory_ends),
         Test::new("a_stream_has_no_position", a_stream_has_no_position),
@@ -70,6 +74,74 @@ fn a_read_that_may_not_wait(_: &Options) -> Result<(), Stop> {
         }
     });
     assert!(gets_something && got > 0, "nothing came");
+    Ok(())
+}
+
+/// More than the smallest queue ever holds, so that a read of it all would have to wait.
+const LONG: usize = 16 << 20;
+
+fn with_the_smallest_queue(
+    options: &Options,
+    f: impl FnOnce(&Device) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    if is_exo_kernel() {
+        return skip("this kernel's queues have one size");
+    }
+    Queues::Small.load(options)?;
+    f(&device_with_queues()?.open()?)
+}
+
+fn a_nowait_read_never_sleeps(options: &Options) -> Result<(), Stop> {
+    with_the_smallest_queue(options, |device| {
+        let mut bytes = vec![0; LONG];
+        for _ in 0..20 {
+            let before = voluntary_switches()?;
+            let got = read_nowait(device, &mut bytes);
+            assert_eq!(voluntary_switches()?, before, "the thread went to sleep; it got {got:?}");
+            assert!(matches!(got, Ok(1..LONG) | Err(Errno::AGAIN)), "{got:?}");
+        }
+        Ok(())
+    })
+}
+
+fn io_uring_is_not_held_up(options: &Options) -> Result<(), Stop> {
+    if !Path::new("/proc/sys/kernel/io_uring_disabled").exists() && !is_exo_kernel() {
+        return skip("this kernel has no io_uring");
+    }
+    with_the_smallest_queue(options, |device| {
+        let mut bytes = vec![0; LONG];
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            let read = read_by_uring(device, &mut bytes)?;
+            // Not the time: on a busy machine it says nothing. A submission that waits for the device sleeps.
+            assert_eq!(read.switches, 0, "submitting has slept: {read:?}");
+            assert!(read.result > 0, "{read:?}");
+            longest = longest.max(read.submitting);
+        }
+        println!("the longest submission took {longest:?}");
+        Ok(())
+    })
+}
+
+fn sendfile_takes_bytes(_: &Options) -> Result<(), Stop> {
+    if is_exo_kernel() {
+        return skip("this kernel's devices are not for sendfile");
+    }
+    let device = device_with_queues()?.open()?;
+    let mut memory: File = rustix::fs::memfd_create("bytes", MemfdFlags::CLOEXEC)?.into();
+    let mut sent = 0;
+    while sent < 300_000 {
+        match rustix::fs::sendfile(&memory, &device, None, 300_000 - sent)? {
+            0 => return fail(format!("the device ended after {sent} bytes")),
+            count => sent += count,
+        }
+    }
+    let mut bytes = Vec::new();
+    memory.seek(SeekFrom::Start(0))?;
+    memory.read_to_end(&mut bytes)?;
+    assert_eq!(bytes.len(), 300_000);
+    let zeros = bytes.chunks_exact(16).position(|chunk| chunk.iter().all(|byte| *byte == 0));
+    assert_eq!(zeros, None, "some bytes were not filled");
     Ok(())
 }
 

@@ -15,8 +15,10 @@ mod nodes;
 mod numbers;
 mod prefetch;
 mod settings;
+mod suspend;
 
 pub(crate) use draw::until_error;
+pub(crate) use suspend::across_suspend;
 
 use crate::harness::{Group, Options, Stop, is_exo_kernel, skip};
 

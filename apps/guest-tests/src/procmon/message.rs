@@ -11,7 +11,7 @@ use procmon::Monitor;
 use rustix::io::Errno;
 
 use super::machine::{open, set_parameter};
-use crate::harness::{Options, Stop, Test, fail};
+use crate::harness::{Options, Stop, Test, fail, is_exo_kernel, skip};
 use crate::raw::{self, Access, Memory, PAGE, Place};
 
 pub(super) fn tests() -> Vec<Test> {
@@ -20,7 +20,8 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("a_read_goes_on_where_the_last_one_ended", a_read_goes_on_where_the_last_one_ended),
         Test::new("a_position_past_the_end_reads_nothing", a_position_past_the_end_reads_nothing),
         Test::new("seeking_knows_the_end_and_refuses_the_space_before_the_start", seeking),
-        Test::new("a_message_is_cut_at_buffer_size", a_message_is_cut_at_buffer_size),
+        Test::new("a_message_longer_than_buffer_size_is_refused", too_long_a_message_is_refused),
+        Test::new("buffer_size_is_read_alike_wherever_it_is_written", buffer_size_is_read_alike),
         Test::new("a_write_replaces_the_whole_message", a_write_replaces_the_whole_message),
         Test::new("a_bad_buffer_gives_efault_and_moves_nothing", a_bad_buffer_gives_efault),
         Test::long("writers_and_readers_never_see_half_a_message", writers_and_readers),
@@ -89,19 +90,51 @@ fn seeking(_: &Options) -> Result<(), Stop> {
     Ok(())
 }
 
-fn a_message_is_cut_at_buffer_size(_: &Options) -> Result<(), Stop> {
+/// Of a part that was taken, a program would write the rest as a message of its own.
+fn too_long_a_message_is_refused(_: &Options) -> Result<(), Stop> {
     let mut file = open()?;
-    assert_eq!(file.write(&[b'a'; 5000])?, 1024, "with the default buffer_size");
-    assert_eq!(Monitor::open()?.message()?, [b'a'; 1024]);
+    let refused = |file: &mut std::fs::File, bytes: &[u8]| {
+        let error = file.write(bytes).err().and_then(|error| error.raw_os_error());
+        assert_eq!(error, Some(Errno::MSGSIZE.raw_os_error()), "{} bytes", bytes.len());
+    };
+    assert_eq!(file.write(&[b'a'; 1024])?, 1024, "with the default buffer_size");
+    refused(&mut file, &[b'b'; 1025]);
+    refused(&mut file, &[b'b'; 5000]);
+    assert_eq!(Monitor::open()?.message()?, [b'a'; 1024], "a refused message has changed it");
     set_parameter("buffer_size", "16")?;
     assert_eq!(Monitor::open()?.message()?, [b'a'; 1024], "a smaller buffer_size has cut the old message");
-    assert_eq!(file.write(&[b'b'; 5000])?, 16);
+    refused(&mut file, &[b'b'; 17]);
+    assert_eq!(file.write(&[b'b'; 16])?, 16);
     assert_eq!(Monitor::open()?.message()?, [b'b'; 16]);
     set_parameter("buffer_size", "1048576")?;
     let long: Vec<u8> = (0..1_048_576_u32).map(|number| number.to_le_bytes()[0]).collect();
     assert_eq!(file.write(&long)?, long.len());
     assert!(Monitor::open()?.message()? == long, "a long message is another one now");
     Ok(())
+}
+
+fn buffer_size_is_read_alike(_: &Options) -> Result<(), Stop> {
+    if is_exo_kernel() {
+        return skip("this kernel takes decimal numbers only");
+    }
+    let files = ["/sys/class/procmon/procmon/buffer_size", "/sys/module/procmon/parameters/buffer_size"];
+    for (text, size) in [("100\n", "100"), ("0x40\n", "64"), ("0100\n", "64"), ("512", "512")] {
+        for file in files {
+            std::fs::write(file, text)?;
+            for shown in files {
+                assert_eq!(std::fs::read_to_string(shown)?.trim(), size, "{text:?} written to {file}");
+            }
+        }
+    }
+    for text in ["", "\n", "100 bytes", "-1", "0", "99999999999", "1048577"] {
+        for file in files {
+            let error = std::fs::write(file, text).err().and_then(|error| error.raw_os_error());
+            // A write of nothing is no write.
+            let expected = (!text.is_empty()).then(|| Errno::INVAL.raw_os_error());
+            assert_eq!(error, expected, "{text:?} written to {file}");
+        }
+    }
+    set_parameter("buffer_size", "1024")
 }
 
 fn a_write_replaces_the_whole_message(_: &Options) -> Result<(), Stop> {

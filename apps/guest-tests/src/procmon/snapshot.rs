@@ -11,13 +11,14 @@ use procmon::{Monitor, name};
 use rustix::io::Errno;
 
 use super::machine::{open, own_pid, pid_of, soon};
-use crate::harness::{Options, Stop, Test, fail, is_exo_kernel};
+use crate::harness::{Options, Stop, Test, fail, is_exo_kernel, skip};
 use crate::raw::{Access, Memory, Place, ioctl};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new("a_snapshot_has_the_processes_that_proc_has", the_same_processes),
         Test::new("a_snapshot_tells_what_proc_tells", the_same_facts),
+        Test::new("a_frozen_process_is_d_as_in_proc", a_frozen_process_is_d),
         Test::new("too_small_an_array_is_not_touched", too_small_an_array_is_not_touched),
         Test::new("a_bad_array_gives_efault", a_bad_array_gives_efault),
         Test::long("a_snapshot_has_nobody_twice_while_processes_come_and_go", nobody_twice),
@@ -68,6 +69,37 @@ fn the_same_facts(_: &Options) -> Result<(), Stop> {
     let ticks: u64 = field(14).parse::<u64>()? + field(15).parse::<u64>()?;
     let own = (record.utime + record.stime) / 10_000_000;
     assert!(own.abs_diff(ticks) <= 2, "it ran for {own} ticks, /proc says {ticks}");
+    Ok(())
+}
+
+/// The freezer of the first generation of control groups; that of the second leaves the state as it is.
+fn a_frozen_process_is_d(_: &Options) -> Result<(), Stop> {
+    let folder = "/tmp/freezer";
+    fs::create_dir_all(folder)?;
+    let mounted =
+        Command::new("mount").args(["-t", "cgroup", "-o", "freezer", "freezer", folder]).output()?.status;
+    if !mounted.success() {
+        return skip("this kernel has no freezer");
+    }
+    let group = format!("{folder}/group");
+    fs::create_dir(&group)?;
+    let mut child = Command::new("sleep").arg("60").spawn()?;
+    let pid = pid_of(&child)?;
+    fs::write(format!("{group}/cgroup.procs"), pid.to_string())?;
+    fs::write(format!("{group}/freezer.state"), "FROZEN")?;
+    let frozen = soon(|| {
+        fs::read_to_string(format!("{group}/freezer.state")).is_ok_and(|state| state.trim() == "FROZEN")
+    });
+    let record = Monitor::open()?.snapshot()?.into_iter().find(|record| record.pid == pid);
+    let told = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    fs::write(format!("{group}/freezer.state"), "THAWED")?;
+    child.kill()?;
+    child.wait()?;
+    let gone = soon(|| fs::remove_dir(&group).is_ok());
+    Command::new("umount").arg(folder).status()?;
+    assert!(frozen && gone, "frozen: {frozen}, group removed: {gone}");
+    assert!(told.contains(") D "), "/proc says {told}");
+    assert_eq!(record.map(|record| state::letter(record.state)), Some('D'));
     Ok(())
 }
 

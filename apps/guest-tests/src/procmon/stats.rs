@@ -59,6 +59,10 @@ fn the_node_is_for_root_only(_: &Options) -> Result<(), Stop> {
         let mode = fs::metadata(node)?.permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{node}");
     }
+    if !is_exo_kernel() {
+        let mode = fs::metadata(STATS)?.permissions().mode();
+        assert_eq!(mode & 0o777, 0o400, "{STATS} tells what the node tells");
+    }
     Ok(())
 }
 

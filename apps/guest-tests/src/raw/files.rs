@@ -21,6 +21,14 @@ pub(crate) fn read(file: impl AsFd, to: Place<'_>, length: usize) -> Result<usiz
     })
 }
 
+/// `preadv2(2)` with `RWF_NOWAIT`.
+pub(crate) fn read_nowait(file: impl AsFd, to: &mut [u8]) -> Result<usize, Errno> {
+    let part = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
+    // SAFETY: One part, which is a buffer that may be written to. −1 is the file's own position.
+    let count = unsafe { libc::preadv2(file.as_fd().as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    usize::try_from(count).map_err(|_| super::last_errno())
+}
+
 /// How to map a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mapping {

@@ -7,6 +7,7 @@ mod compat;
 mod files;
 mod glibc;
 mod memory;
+mod uring;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::str::FromStr;
@@ -14,9 +15,10 @@ use std::str::FromStr;
 use rustix::io::Errno;
 
 pub(crate) use compat::ioctl32;
-pub(crate) use files::{Mapping, read, try_map, try_map_for};
+pub(crate) use files::{Mapping, read, read_nowait, try_map, try_map_for};
 pub(crate) use glibc::Glibc;
 pub(crate) use memory::{Access, Memory, PAGE, Place};
+pub(crate) use uring::read_by_uring;
 
 /// `ioctl(2)` with any command and an address of any kind; returns what the kernel returns.
 ///
@@ -32,6 +34,31 @@ pub(crate) fn ioctl(file: impl AsFd, command: u32, place: Place<'_>) -> Result<u
         let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
         Errno::from_raw_os_error(errno)
     })
+}
+
+/// Puts the children that this process makes from now on into a time namespace of their own.
+pub(crate) fn unshare_time_for_children() -> Result<(), Errno> {
+    // SAFETY: Changes nothing that this process itself sees.
+    match unsafe { libc::unshare(libc::CLONE_NEWTIME) } {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+/// How often this thread has gone to sleep by itself.
+pub(crate) fn voluntary_switches() -> Result<i64, Errno> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: The kernel fills the structure in if it says 0.
+    unsafe {
+        match libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) {
+            0 => Ok(usage.assume_init().ru_nvcsw),
+            _ => Err(last_errno()),
+        }
+    }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_raw_os_error(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
 }
 
 /// Something that kills the process on kernels that lack it, and is therefore tried in a process of its own.

@@ -40,10 +40,12 @@ impl File for MessageFile {
         user::copy_out_part(to, rest.get(..length).unwrap_or(rest))
     }
 
-    /// Makes what is written the message, up to `buffer_size` bytes.
+    /// Makes what is written the message, if it is not longer than `buffer_size` bytes.
     fn write(&self, _io: Io, from: usize, length: usize) -> Result {
         count(Operation::Write);
-        let length = length.min(settings::buffer_size());
+        if length > settings::buffer_size() {
+            return Err(Errno::EMSGSIZE);
+        }
         let mut new = mm::list(length)?;
         new.resize(length, 0);
         user::copy_in(&mut new, from)?;
