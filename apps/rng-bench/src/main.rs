@@ -3,7 +3,7 @@
 //! and, in the same run, those of its peers.
 //!
 //! ```text
-//! rows ──▶ sources (one for each way, unsafe code only in mmio and null_ioctl)
+//! rows ──▶ sources (one for each way, unsafe code only in mmio, null_ioctl and program)
 //!      ──▶ hwrng, pci (the machine's set-up through sysfs)
 //! measure ──▶ threads, a pinned one for each CPU
 //! ```

@@ -8,7 +8,9 @@ use crate::arguments::Arguments;
 use crate::hwrng::Hwrng;
 use crate::measure::Sample;
 use crate::pci::Unbound;
-use crate::sources::{File, GetRandom, Mapped, NullIoctl, Rand32, Rand64, Registers, Ways};
+use crate::sources::{
+    File, GetRandom, Mapped, NullIoctl, OwnChaCha20, Rand32, Rand64, Registers, VdsoGetRandom, Ways,
+};
 
 /// Where the devices with a driver are.
 const CLASS: &str = "/sys/class/my_rng";
@@ -78,6 +80,16 @@ pub(crate) const ALL: &[Row] = &[
         make: |arguments| hwrng(arguments.vhost_user_rng.as_deref()),
     },
     Row { name: "peer.getrandom", views: &[bytes("peer.getrandom")], make: |_| Ok(Box::new(GetRandom)) },
+    Row {
+        name: "peer.vdso_getrandom",
+        views: &[bytes("peer.vdso_getrandom")],
+        make: |_| Ok(Box::new(VdsoGetRandom)),
+    },
+    Row {
+        name: "peer.own_chacha20",
+        views: &[bytes("peer.own_chacha20")],
+        make: |_| Ok(Box::new(OwnChaCha20)),
+    },
     Row {
         name: "peer.dev_zero_read",
         views: &[bytes("peer.dev_zero_read")],

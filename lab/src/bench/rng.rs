@@ -57,7 +57,7 @@ const VIRTIO_SLOT: u8 = 0x10;
 const VHOST_USER_SLOT: u8 = 0x11;
 
 /// Rows that `rng-bench` measures one after the other, for the time that it takes.
-const ROWS: u32 = 10;
+const ROWS: u32 = 12;
 /// A machine's boot, and sources that are slower than a window.
 const MARGIN: Duration = Duration::from_secs(60);
 

@@ -5,6 +5,7 @@ mod ioctl;
 mod mapped;
 mod mmio;
 mod null_ioctl;
+mod program;
 mod reads;
 
 use crate::Failure;
@@ -13,6 +14,7 @@ pub(crate) use ioctl::{Rand32, Rand64};
 pub(crate) use mapped::Mapped;
 pub(crate) use mmio::Registers;
 pub(crate) use null_ioctl::NullIoctl;
+pub(crate) use program::{OwnChaCha20, VdsoGetRandom};
 pub(crate) use reads::{File, GetRandom};
 
 /// A way to numbers that every thread can open for itself.
