@@ -16,8 +16,8 @@ mod kmod;
 mod live_table;
 mod power;
 mod quality;
-mod virtio;
 mod slow_to_stop;
+mod virtio;
 mod vm;
 
 use std::collections::BTreeMap;
