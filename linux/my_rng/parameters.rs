@@ -19,7 +19,8 @@ use crate::{
         ring::Layout, //
     },
     dma_memory::BUFFER_SIZE_MAX,
-    module_parameters,
+    mechanisms::parameter::Parameter,
+    module_parameter, //
 };
 use kernel::{
     cpu,
@@ -37,7 +38,48 @@ const QUEUES_MAX: u32 = 64;
 /// often.
 const SEEDABLE_DEPTH_MAX: u32 = 64;
 
-/// The checked parameters.
+static DEPTH: Parameter = Parameter::new(256, |depth| {
+    depth.is_power_of_two() && (DEPTH_MIN..=DEPTH_MAX).contains(&depth)
+});
+static BUFFER_SIZE: Parameter = Parameter::new(4096, |size| {
+    size.is_power_of_two() && (BUFFER_SIZE_MIN..=BUFFER_SIZE_MAX).contains(&size)
+});
+static QUEUES: Parameter = Parameter::new(0, |queues| queues <= QUEUES_MAX);
+static MAPPED_QUEUES: Parameter = Parameter::new(4, |queues| queues <= QUEUES_MAX);
+static USE_QUEUES: Parameter = Parameter::new(1, |use_queues| use_queues <= 1);
+
+module_parameter!(
+    DEPTH,
+    "depth",
+    0o444,
+    "buffers of a queue (a power of two, 2 to 1024; default 256)"
+);
+module_parameter!(
+    BUFFER_SIZE,
+    "buffer_size",
+    0o444,
+    "bytes of a buffer (a power of two, 64 to 4096; default 4096)"
+);
+module_parameter!(
+    QUEUES,
+    "queues",
+    0o444,
+    "queues for read (1 to 64, or 0 for one a CPU; default 0)"
+);
+module_parameter!(
+    MAPPED_QUEUES,
+    "mapped_queues",
+    0o444,
+    "queues for mmap (0 to 64; default 4)"
+);
+module_parameter!(
+    USE_QUEUES,
+    "use_queues",
+    0o444,
+    "0: registers only, no queues (default 1)"
+);
+
+/// The parameters, as they were set.
 pub(crate) struct Parameters {
     /// Of the queues of the entropy stream.
     pub(crate) layout: Layout,
@@ -92,32 +134,17 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] with the reason in the kernel's log.
+    /// [`EINVAL`] for sizes that a queue cannot have.
     pub(crate) fn read() -> Result<Self> {
-        let depth = module_parameters::depth.value();
-        let buffer_size = module_parameters::buffer_size.value();
-        let queues = module_parameters::queues.value();
-        let mapped_queues = module_parameters::mapped_queues.value();
-
-        check("depth", depth, DEPTH_MIN, DEPTH_MAX)?;
-        check("buffer_size", buffer_size, BUFFER_SIZE_MIN, BUFFER_SIZE_MAX)?;
-        check("queues", queues, 0, QUEUES_MAX)?;
-        check("mapped_queues", mapped_queues, 0, QUEUES_MAX)?;
-        let layout = |depth| {
-            Layout::new(depth, buffer_size).ok_or_else(|| {
-                pr_err!(
-                    "depth is {depth} and buffer_size is {buffer_size}, expected powers of two\n"
-                );
-                EINVAL
-            })
-        };
+        let (depth, buffer_size) = (DEPTH.get(), BUFFER_SIZE.get());
+        let layout = |depth| Layout::new(depth, buffer_size).ok_or(EINVAL);
 
         Ok(Self {
             layout: layout(depth)?,
             seedable_layout: layout(depth.min(SEEDABLE_DEPTH_MAX))?,
-            use_queues: module_parameters::use_queues.value() != 0,
-            queues,
-            mapped_queues,
+            use_queues: USE_QUEUES.get() != 0,
+            queues: QUEUES.get(),
+            mapped_queues: MAPPED_QUEUES.get(),
         })
     }
 
@@ -135,12 +162,4 @@ impl Parameters {
         let mapped = self.mapped_queues.min(available.saturating_sub(entropy));
         (entropy != 0).then_some(QueueAssignment { entropy, mapped })
     }
-}
-
-fn check(name: &str, value: u32, least: u32, most: u32) -> Result {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    pr_err!("{name} is {value}, expected {least} to {most}\n");
-    Err(EINVAL)
 }

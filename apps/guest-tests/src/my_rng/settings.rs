@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Module parameters and attributes.
 
+use std::ffi::CStr;
+use std::fs;
 use std::io::Read;
 
 use rustix::io::Errno;
@@ -67,10 +69,20 @@ fn in_range(options: &Options) -> Result<(), Stop> {
     ] {
         unload()?;
         let loaded = try_load(options, parameters)?;
-        let result = loaded.map_err(Stop::from).and_then(|()| works(queues));
+        let result = loaded.map_err(Stop::from).and_then(|()| works(queues)).and_then(|()| shows(parameters));
         unload()?;
         load(options)?;
         result.or_else(|stop| fail(format!("{parameters:?}: {stop:?}")))?;
+    }
+    Ok(())
+}
+
+/// The parameters that were set are shown in sysfs.
+fn shows(parameters: &CStr) -> Result<(), Stop> {
+    for pair in parameters.to_string_lossy().split(' ') {
+        let (name, value) = pair.split_once('=').unwrap_or_default();
+        let shown = fs::read_to_string(format!("/sys/module/my_rng/parameters/{name}"))?;
+        assert_eq!(shown.trim(), value, "{name}");
     }
     Ok(())
 }
