@@ -263,8 +263,12 @@ impl Worker {
     fn wake(&mut self, number: usize) {
         let Some((memory, _)) = &mut self.client else { return };
         let Some(served) = self.queues.iter_mut().find(|served| served.number == number) else { return };
+        // A queue that is awake is looked at anyway, and doorbells do not keep it so.
+        if !served.queue.is_asleep() {
+            return;
+        }
         served.idle_since = None;
-        served.rung = served.queue.is_asleep();
+        served.rung = true;
         if let Err(fault) = served.queue.wake(memory) {
             self.drop_failed(number, fault);
         }

@@ -296,7 +296,7 @@ fn at_a_limit_of_next_to_nothing_doorbells_buy_no_processor_time() {
                     machine.client.send(REGION_WRITE, NO_REPLY, &doorbell, &[]);
                     rung += 1;
                 }
-                std::thread::sleep(Duration::from_micros(50));
+                std::thread::sleep(Duration::from_micros(10));
             }
             let taken = processor_time(&setup.program, "worker")[0] - before;
             let share = taken.as_secs_f64() / start.elapsed().as_secs_f64();
@@ -345,7 +345,7 @@ fn at_a_limit_of_next_to_nothing_doorbells_of_virtio_buy_no_processor_time() {
         while start.elapsed() < Duration::from_secs(2) {
             let doorbell = write(BAR0, NOTIFY.offset.into(), &[0, 0]);
             machine.client.send(REGION_WRITE, NO_REPLY, &doorbell, &[]);
-            std::thread::sleep(Duration::from_micros(50));
+            std::thread::sleep(Duration::from_micros(10));
         }
         let taken = processor_time(&setup.program, "worker")[0] - before;
         let share = taken.as_secs_f64() / start.elapsed().as_secs_f64();
