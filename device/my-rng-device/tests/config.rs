@@ -81,6 +81,14 @@ fn the_file_is_read_at_the_start_and_on_sighup_and_a_wrong_one_changes_nothing()
     assert!(complaints <= 2, "{}", end.error);
 }
 
+/// Waits until the file was read and found to be wrong.
+fn await_refusal(control: &Path) {
+    let start = Instant::now();
+    while control::status(control).unwrap().config_failures == 0 {
+        assert!(start.elapsed() < PATIENCE);
+    }
+}
+
 #[test]
 fn a_wrong_file_is_named_and_nothing_changes() {
     let (directory, a, _) = sockets();
@@ -91,10 +99,7 @@ fn a_wrong_file_is_named_and_nothing_changes() {
     let mut program = Program::ready(&arguments);
     write(&file, "[devices.\"c.sock\"]\nbytes_per_second = \"5:5\"\n");
     program.signal(Signal::HUP);
-    let start = Instant::now();
-    while control::status(&control).unwrap().config_failures == 0 {
-        assert!(start.elapsed() < PATIENCE);
-    }
+    await_refusal(&control);
     assert_eq!(limits(&control), [Limits { bytes: bytes(3, 3), operations: None }]);
     program.signal(Signal::TERM);
     let end = program.end();
@@ -138,10 +143,7 @@ fn nothing_beside_the_directory_of_the_file_is_read() {
     std::fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
     program.signal(Signal::HUP);
-    let start = Instant::now();
-    while control::status(&control).unwrap().config_failures == 0 {
-        assert!(start.elapsed() < PATIENCE);
-    }
+    await_refusal(&control);
     assert_eq!(limits(&control), [Limits { bytes: bytes(3, 3), operations: None }]);
     program.signal(Signal::TERM);
     let end = program.end();

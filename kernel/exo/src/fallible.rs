@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering;
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 
 use exo_hal::{
+    PAGE_SIZE,
     mm::{frame, heap, paging::NoMemory},
     thread,
 };
@@ -19,9 +20,20 @@ use crate::{
     task::{Task, current},
 };
 
-/// An empty list with room for `count` elements.
+/// Frames that are left for page faults when the kernel refuses a program more of its own memory, stocks of single frames that each CPU may
+/// fill meanwhile included: a program whose fault finds none is ended if nobody else can be.
+pub const LEFT_FOR_FAULTS: usize = (1 << 20) / PAGE_SIZE;
+
+/// An empty list with room for `count` elements. What is smaller than a page is served as all else that a call needs.
+///
+/// # Errors
+/// ENOMEM if there is not as much to spare. Nobody is ended for it: the caller is told, and what others need for a page fault is left.
 #[inline]
 pub fn list<T>(count: usize) -> Result<Vec<T>> {
+    let frames = count.saturating_mul(size_of::<T>()) / PAGE_SIZE;
+    if frames > 0 && !frame::available(frames.saturating_add(LEFT_FOR_FAULTS)) {
+        return Err(Errno::ENOMEM);
+    }
     Ok(heap::try_list(count)?)
 }
 

@@ -17,11 +17,11 @@ use linux_raw_sys::general as abi;
 
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{
         file::{File, Io},
         poll::Events,
     },
-    mm,
     sched::wait::{Ended, WaitQueue, wait_on},
     task::credentials::capable,
     user,
@@ -161,8 +161,8 @@ fn read_next(to: usize, length: usize) -> Result {
 
 /// The last lines that fit into `length` bytes, whole ones.
 fn read_last(to: usize, length: usize) -> Result {
-    let mut out: Vec<u8> = mm::list(log::SIZE * 2)?;
-    let mut ends: Vec<usize> = mm::list(log::SIZE / 11)?;
+    let mut out: Vec<u8> = fallible::list(log::SIZE * 2)?;
+    let mut ends: Vec<usize> = fallible::list(log::SIZE / 11)?;
     let (mut at, mut text) = (*CLEARED.lock(), [0; LONGEST]);
     while let Some(record) = line(at, &mut text) {
         if out.len() + record.length + DECORATION > out.capacity() || ends.len() == ends.capacity() {
@@ -234,7 +234,7 @@ impl File for Messages {
         if length > LONGEST_WRITTEN {
             return Err(Errno::EINVAL);
         }
-        let mut bytes = mm::list(length)?;
+        let mut bytes = fallible::list(length)?;
         bytes.resize(length, 0);
         user::copy_in(&mut bytes, from)?;
         let text = String::from_utf8_lossy(&bytes);

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     errno::{Errno, Result},
-    fallible, mm,
+    fallible,
     sched::spans,
 };
 
@@ -119,7 +119,7 @@ pub fn read_vector(address: usize, count: usize) -> Result<Vec<IoVec>> {
     if count > IOV_MAX {
         return Err(Errno::EINVAL);
     }
-    let mut out = mm::list(count)?;
+    let mut out = fallible::list(count)?;
     out.resize(count, IoVec::default());
     user::copy_in(out.as_mut_bytes(), address)?;
     let mut room = MAX_IO;

@@ -17,17 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *said(long result)
-{
-	static char text[32];
-
-	if (result < 0)
-		return strerrorname_np(errno);
-	snprintf(text, sizeof(text), "%ld", result);
-	return text;
-}
-
-#define TRY(call) printf("%s: %s\n", #call, said(call))
+#include "said.h"
 
 static void kinds(void)
 {

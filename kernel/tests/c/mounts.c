@@ -16,18 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *said(long result)
-{
-	static char text[32];
-
-	if (result < 0)
-		return strerrorname_np(errno);
-	snprintf(text, sizeof(text), "%ld", result);
-	return text;
-}
-
-#define TRY(call) printf("%s: %s\n", #call, said(call))
-#define OPEN(...) ({ int o = open(__VA_ARGS__); if (o >= 0) close(o); o < 0 ? -1 : 0; })
+#include "said.h"
 
 static void make(const char *name)
 {

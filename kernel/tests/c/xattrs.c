@@ -13,17 +13,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-static const char *said(long result)
-{
-	static char text[32];
-
-	if (result < 0)
-		return strerrorname_np(errno);
-	snprintf(text, sizeof(text), "%ld", result);
-	return text;
-}
-
-#define TRY(call) printf("%s: %s\n", #call, said(call))
+#include "said.h"
 
 static char value[70000], name[300];
 static void *volatile nowhere = (void *)1;

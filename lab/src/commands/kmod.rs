@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{GuestPrograms, Parts, System, programs};
+use super::{System, with_programs};
 use crate::cli::{KmodArgs, KmodBuildArgs, KmodKernelArgs, KmodModulesArgs, KmodStep};
 use crate::context::Context;
 use crate::kernel::{self, Choice, Kernel, checked};
@@ -109,10 +109,7 @@ fn build(context: &Context, args: &KmodBuildArgs) -> anyhow::Result<()> {
 fn test(context: &Context, args: &KmodModulesArgs) -> anyhow::Result<()> {
     let (toolroot, stock) = get(context, args)?;
     let kernel = checked::get(context, &toolroot, &stock)?;
-    let programs = GuestPrograms::build(context)?;
-    let device = programs::expect_file(programs::build_device(context)?)?;
-    let system = System::Linux(Linux { kernel, modules: Vec::new() });
-    let parts = Parts { context: context.clone(), toolroot, system, programs, device };
+    let parts = with_programs(context, toolroot, System::Linux(Linux { kernel, modules: Vec::new() }))?;
     let config = Config { memory: CHECKED_MEMORY, rng: 0, final_check: true, ..Config::default() };
     for module in folders(context, args) {
         unit_tests::test(context, &parts, &config, &module, &args.variables, |line| println!("{line}"))?;

@@ -69,10 +69,8 @@ enum Build {
 fn prepare(context: &Context, build: Build) -> anyhow::Result<Parts> {
     let toolroot = Toolroot::get(context)?;
     if let Build::Exo(profile) = build {
-        let system = System::Exo(exo_kernel::build(context, &toolroot, profile)?);
-        let programs = GuestPrograms::build(context)?;
-        let device = programs::expect_file(programs::build_device(context)?)?;
-        return Ok(Parts { context: context.clone(), toolroot, system, programs, device });
+        let kernel = exo_kernel::build(context, &toolroot, profile)?;
+        return with_programs(context, toolroot, System::Exo(kernel));
     }
     let stock = Kernel::stock(context, &toolroot, Choice::Newest)?;
     let kernel = if build == Build::Checked { checked::get(context, &toolroot, &stock)? } else { stock };
@@ -88,10 +86,14 @@ fn find_checked(context: &Context) -> anyhow::Result<Option<Parts>> {
 }
 
 fn prepare_for(context: &Context, toolroot: Toolroot, kernel: Kernel) -> anyhow::Result<Parts> {
+    let modules = kmod_builder::build_ours(context, &toolroot, &kernel)?;
+    with_programs(context, toolroot, System::Linux(Linux { kernel, modules }))
+}
+
+/// What machines with that kernel have besides.
+fn with_programs(context: &Context, toolroot: Toolroot, system: System) -> anyhow::Result<Parts> {
     let programs = GuestPrograms::build(context)?;
     let device = programs::expect_file(programs::build_device(context)?)?;
-    let modules = kmod_builder::build_ours(context, &toolroot, &kernel)?;
-    let system = System::Linux(Linux { kernel, modules });
     Ok(Parts { context: context.clone(), toolroot, system, programs, device })
 }
 

@@ -25,6 +25,13 @@ pub(crate) fn check(
     formatted
 }
 
+/// Shows what rustfmt would change in each file, behind a line with the file's name. From stdin, as a file's name would bring all that it
+/// includes with it.
+const RUSTFMT: &str = "mark=$1 config=$2; shift 2; for file; do printf '%s%s\\n' \"$mark\" \"$file\"; \
+    rustfmt --edition 2021 --check --color=never --config-path \"$config\" < \"$file\"; done; true";
+/// Begins a line with a file's name.
+const FILE: &str = "=== exo kmod check: ";
+
 /// Checks the style of the Rust sources of that folder alone.
 pub(crate) fn check_format(toolroot: &Toolroot, kernel: &Kernel, module: &Path) -> anyhow::Result<()> {
     let mut sources = Vec::new();
@@ -34,22 +41,14 @@ pub(crate) fn check_format(toolroot: &Toolroot, kernel: &Kernel, module: &Path) 
     }
     let config =
         kernel.source().canonicalize().context("the kernel's source is missing")?.join(".rustfmt.toml");
-    let mut shown = String::new();
-    for source in &sources {
-        // From stdin, as a file's name would bring all that it includes with it.
-        let mut rustfmt = toolroot.command_with("rustfmt", module, &[module.to_path_buf()])?;
-        rustfmt.args(["--check", "--color=never", "--config-path"]).arg(&config);
-        let input =
-            std::fs::File::open(source).with_context(|| format!("cannot read {}", source.display()))?;
-        let mut lines = String::new();
-        let each =
-            |line: &str| lines = format!("{lines}{}\n", line.replace("<stdin>", &source.to_string_lossy()));
-        // What is read from stdin ends well with differences, too.
-        if process::run_lines_from(&mut rustfmt, input.into(), each).is_err() && lines.is_empty() {
-            bail!("rustfmt cannot read {}", source.display());
-        }
-        shown += &lines;
-    }
+    let mut rustfmt = toolroot.command_with("sh", module, &[module.to_path_buf()])?;
+    rustfmt.args(["-c", RUSTFMT, "sh", FILE]).arg(config).args(&sources);
+    // What is read from stdin ends well with differences, too: what counts is what was said.
+    let (mut shown, mut file) = (String::new(), String::new());
+    process::run_lines(&mut rustfmt, |line| match line.strip_prefix(FILE) {
+        Some(name) => name.clone_into(&mut file),
+        None => shown = format!("{shown}{}\n", line.replace("<stdin>", &file)),
+    })?;
     if shown.is_empty() {
         return Ok(());
     }

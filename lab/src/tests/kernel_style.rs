@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail, ensure};
 
 use super::Lab;
-use crate::kmod;
+use crate::kmod::{self, check};
 
 /// Folders below `linux` with a module each.
 const MODULES: [&str; 4] = ["my_rng", "procmon", "chardev/example", "chardev/misc-example"];
@@ -40,36 +40,25 @@ fn command(lab: &Lab, program: &str) -> anyhow::Result<Command> {
 
 /// `rustfmt` with the configuration of the kernel's source, and nothing of the workspace's.
 pub(super) fn the_kernels_rustfmt_is_content(lab: &Lab) -> anyhow::Result<()> {
+    let parts = &lab.parts;
     let mut sources = Vec::new();
     files(&linux(lab), &["rs"], &mut sources)?;
     ensure!(sources.len() > 50, "only {} files were found", sources.len());
-    // From standard input, so that rustfmt does not follow `mod` to files that other rules hold for.
-    let script = "config=$1; shift; for file; do rustfmt --edition 2021 --config-path $config < $file | cmp -s - $file || echo $file; done";
-    let config = lab.parts.linux()?.kernel.place.join("source/.rustfmt.toml");
-    let output = command(lab, "sh")?.args(["-c", script, "sh"]).arg(config).args(sources).output()?;
-    let told =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success() && told.is_empty(), "not formatted as the kernel is:\n{told}");
-    Ok(())
+    check::check_format(&parts.toolroot, &parts.linux()?.kernel, &linux(lab))
 }
 
 /// The kernel's lints, by `make CLIPPY=1`: no warning.
 pub(super) fn the_kernels_clippy_is_content(lab: &Lab) -> anyhow::Result<()> {
     let parts = &lab.parts;
-    let kernel = &parts.linux()?.kernel;
     for name in MODULES {
-        let module = linux(lab).join(name);
-        let out =
-            tempfile::tempdir_in(parts.context.modules(&kernel.release)).context("cannot make a folder")?;
-        let mut make = kernel.make(&parts.toolroot, &[module.clone(), out.path().to_path_buf()])?;
-        make.arg(format!("M={}", module.display())).arg(format!("MO={}", out.path().display()));
-        let output = make.args(["CLIPPY=1", "modules"]).output()?;
-        let told =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        ensure!(told.contains("CLIPPY"), "clippy did not run for {name}:\n{told}");
-        let complaints = ["warning: ", "error: ", "error["];
-        let complains = complaints.iter().any(|word| told.lines().any(|line| line.starts_with(word)));
-        ensure!(output.status.success() && !complains, "{name}:\n{told}");
+        let options = kmod::Options { clippy: true, ..kmod::Options::default() };
+        kmod::build(
+            &parts.context,
+            &parts.toolroot,
+            &parts.linux()?.kernel,
+            &linux(lab).join(name),
+            options,
+        )?;
     }
     Ok(())
 }

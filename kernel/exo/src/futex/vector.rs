@@ -8,7 +8,7 @@ use alloc::{sync::Arc, vec::Vec};
 use super::{TABLE, WAITING, Waiter, key_of, remove};
 use crate::{
     errno::{Errno, Result},
-    mm,
+    fallible,
     sched::wait::{Deadline, Ended, wait_until},
     user,
 };
@@ -26,7 +26,7 @@ pub struct Word {
 
 /// Waits until somebody wakes one of the words, if each is what is expected; which one. If several were, then the last of them.
 pub fn wait_for_any(words: &[Word], deadline: Option<Deadline>) -> Result {
-    let mut waiters: Vec<Arc<Waiter>> = mm::list(words.len())?;
+    let mut waiters: Vec<Arc<Waiter>> = fallible::list(words.len())?;
     for word in words {
         waiters.push(Waiter::new(key_of(word.address, word.private)?, u32::MAX, None));
     }

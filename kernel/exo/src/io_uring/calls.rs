@@ -17,11 +17,11 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{
         OpenFile,
         node::{Body, FileSystem, Node},
     },
-    mm,
     sched::wait::wait_for,
     signal::{self, SignalSet},
     task::current,
@@ -275,7 +275,7 @@ fn register_buffers(ring: &Ring, at: usize, count: usize) -> Result {
         return Err(Errno::EINVAL);
     }
     let memory = current().memory();
-    let mut buffers = mm::list(count)?;
+    let mut buffers = fallible::list(count)?;
     for index in 0..count {
         let place = at.checked_add(index * size_of::<IoVec>()).ok_or(Errno::EFAULT)?;
         let vector: IoVec = user::read(place)?;
@@ -306,7 +306,7 @@ fn register_files(ring: &Ring, at: usize, count: usize) -> Result {
         return Err(Errno::EMFILE);
     }
     let table = current().files.arc();
-    let mut files = mm::list(count)?;
+    let mut files = fallible::list(count)?;
     for index in 0..count {
         files.push(resources::file(&table, descriptor(at, index)?)?);
     }

@@ -16,7 +16,8 @@ use super::{job::Job, perform::Step, ring::Ring};
 use crate::{
     drivers::disk::Disk,
     errno::{Errno, Result},
-    mm::{self, AddressSpace},
+    fallible,
+    mm::AddressSpace,
     sched,
     task::{current, kernel_thread},
     user::IoVec,
@@ -417,7 +418,7 @@ impl<'a> Outline<'a> {
     /// All pieces.
     fn all(self) -> Result<Vec<Piece>> {
         let count = self.parts.as_slice().iter().map(|part| part.length.div_ceil(self.most)).sum();
-        let mut all = mm::list(count)?;
+        let mut all = fallible::list(count)?;
         all.extend(self);
         Ok(all)
     }

@@ -10,8 +10,9 @@ use exo_hal::{
 
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{FileTable, OpenFile},
-    mm::{self, AddressSpace},
+    mm::AddressSpace,
     user::IoVec,
 };
 
@@ -38,7 +39,7 @@ impl Buffer {
         let end = vector.base.checked_add(vector.length).ok_or(Errno::EOVERFLOW)?;
         let first = vector.base - vector.base % PAGE_SIZE;
         let count = (end - first).div_ceil(PAGE_SIZE);
-        let mut frames = mm::list(count)?;
+        let mut frames = fallible::list(count)?;
         for page in (first..end).step_by(PAGE_SIZE) {
             frames.push(memory.pin_for_writing(page)?);
         }

@@ -24,12 +24,13 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    fallible::LEFT_FOR_FAULTS,
     fs::{
         FileTable, OpenFile,
         file::{File, MapWish},
         poll::Events,
     },
-    mm::{LEFT_FOR_FAULTS, Pages},
+    mm::Pages,
     sched::{
         spans,
         wait::{Ended, WaitQueue, wait_on},

@@ -24,7 +24,7 @@ use exo_hal::{
     PAGE_SIZE,
     boot::spin_once::Once,
     mm::{
-        frame::{self, Frame, Pinned},
+        frame::{Frame, Pinned},
         paging::{Access, SpaceHandle, UserTable},
     },
     sync::SpinLock,
@@ -72,23 +72,6 @@ pub enum Backing {
         /// The file, for those who ask what is mapped.
         file: Option<Arc<dyn MappedFile>>,
     },
-}
-
-/// Frames that are left for page faults when the kernel refuses a program more of its own memory, stocks of single frames that each CPU may
-/// fill meanwhile included: a program whose fault finds none is ended if nobody else can be.
-pub const LEFT_FOR_FAULTS: usize = (1 << 20) / PAGE_SIZE;
-
-/// An empty list with room for `count` elements. For lists whose length a program chooses: the kernel's memory, of which no program may
-/// take the last. What is smaller than a page is served as all else that a call needs.
-///
-/// # Errors
-/// ENOMEM if there is not as much to spare. Nobody is ended for it: the caller is told, and what others need for a page fault is left.
-pub fn list<T>(count: usize) -> Result<Vec<T>> {
-    let frames = count.saturating_mul(size_of::<T>()) / PAGE_SIZE;
-    if frames > 0 && !frame::available(frames.saturating_add(LEFT_FOR_FAULTS)) {
-        return Err(Errno::ENOMEM);
-    }
-    crate::fallible::list(count)
 }
 
 impl areas::Backing for Backing {

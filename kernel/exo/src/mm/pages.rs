@@ -21,6 +21,7 @@ use linux_raw_sys::general::{F_SEAL_SEAL, F_SEAL_WRITE};
 use super::{dead_pages, page_map::PageMap, quota::Quota, seals::Seals};
 use crate::{
     errno::{Errno, Result},
+    fallible,
     sched::{mutex::Mutex, spans},
     user::IoVec,
 };
@@ -459,7 +460,7 @@ impl Pages {
         if limit > 0 && wanted > limit || wanted > frame::totals().0 {
             return Err(Errno::ENOSPC);
         }
-        let mut made: Vec<u64> = super::list(wanted).map_err(|_| Errno::ENOSPC)?;
+        let mut made: Vec<u64> = fallible::list(wanted).map_err(|_| Errno::ENOSPC)?;
         for index in first..last {
             if self.existing(index as usize).is_some() {
                 continue;

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     errno::{Errno, Result},
-    mm,
+    fallible,
     task::{
         Credentials,
         credentials::{self, GROUPS_MAX, Which, capable},
@@ -146,7 +146,7 @@ pub(super) fn setgroups(count: usize, from: usize) -> Result {
     if count > GROUPS_MAX {
         return Err(Errno::EINVAL);
     }
-    let mut groups = mm::list(count)?;
+    let mut groups = fallible::list(count)?;
     groups.resize(count, 0u32);
     user::copy_in(groups.as_mut_bytes(), from)?;
     if groups.contains(&UNCHANGED) {

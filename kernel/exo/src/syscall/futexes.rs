@@ -7,8 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     errno::{Errno, Result},
+    fallible,
     futex::{self as core_futex, Word, pi},
-    mm,
     sched::wait::Deadline,
     user::{self, TimeSpec},
 };
@@ -111,7 +111,7 @@ pub(super) fn futex_waitv(list: usize, count: u32, flags: u32, timeout: usize, c
     } else {
         Some(absolute(user::read::<TimeSpec>(timeout)?.to_ns()?, clock as u32 == abi::CLOCK_REALTIME))
     };
-    let mut words = mm::list(count as usize)?;
+    let mut words = fallible::list(count as usize)?;
     for index in 0..count as usize {
         let entry: Entry = user::read(list.wrapping_add(index * size_of::<Entry>()))?;
         // Words of 32 bits alone, wherever their memory is.

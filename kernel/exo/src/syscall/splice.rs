@@ -9,8 +9,8 @@ use linux_raw_sys::general as abi;
 
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{OpenFile, node::kind, pipe::Pipe},
-    mm,
     task::{current, kernel_thread},
     user,
 };
@@ -25,7 +25,7 @@ mod flag {
 }
 
 fn buffer() -> Result<Vec<u8>> {
-    let mut buffer = mm::list(PIECE)?;
+    let mut buffer = fallible::list(PIECE)?;
     buffer.resize(PIECE, 0);
     Ok(buffer)
 }

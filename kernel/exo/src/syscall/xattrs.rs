@@ -8,11 +8,12 @@ use linux_raw_sys::general as abi;
 use super::{attributes::opened, status::node_at};
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{
         path::Path,
         xattr::{self, When},
     },
-    mm, user,
+    user,
 };
 
 /// Bounds of Linux's `linux/limits.h`: a name, a value, the list of names.
@@ -48,7 +49,7 @@ fn set_at(path: impl FnOnce() -> Result<Path>, name: usize, value: usize, size: 
     if size > SIZE_MAX {
         return Err(Errno::E2BIG);
     }
-    let mut bytes = mm::list(size)?;
+    let mut bytes = fallible::list(size)?;
     bytes.resize(size, 0);
     user::copy_in(&mut bytes, value)?;
     let when = match flags {

@@ -18,6 +18,7 @@ use exo_logic::{
 use super::{Current, Process, Task, exit, limits};
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{
         mount::Writing,
         node::{Body, Node},
@@ -131,7 +132,7 @@ fn collect_threads(task: &Current) -> bool {
 impl ThreadState {
     fn of(task: &Task, regs: &Regs, signal: u32) -> Result<Self> {
         let floating_point = task.thread.with_fpu_bytes(|bytes| -> Result<Vec<u8>> {
-            let mut copy = mm::list(bytes.len())?;
+            let mut copy = fallible::list(bytes.len())?;
             copy.extend(bytes);
             Ok(copy)
         })?;
@@ -165,7 +166,7 @@ impl ThreadState {
             layout::push_note(out, b"CORE", kind::FLOATING_POINT, legacy);
         }
         if self.floating_point.len() > FXSAVE {
-            let mut whole: Vec<u8> = mm::list(self.floating_point.len())?;
+            let mut whole: Vec<u8> = fallible::list(self.floating_point.len())?;
             whole.extend(&self.floating_point);
             if let Some(place) = whole.get_mut(FEATURES..FEATURES + 8) {
                 place.copy_from_slice(&exo_hal::cpu::fpu::features().to_le_bytes());
@@ -278,8 +279,8 @@ struct Mapped {
 fn memory_of(memory: &AddressSpace, filter: u32) -> Result<Mapped> {
     let mut count = 0;
     memory.each_area(|_| count += 1);
-    let mut ranges = mm::list(count)?;
-    let mut untouched: Vec<Untouched> = mm::list(count)?;
+    let mut ranges = fallible::list(count)?;
+    let mut untouched: Vec<Untouched> = fallible::list(count)?;
     let (mut files, mut names, mut mapped) = (Vec::new(), Vec::new(), 0u64);
     let mut at = 0;
     while let Some(area) = memory.area_above(at) {
@@ -309,7 +310,7 @@ fn memory_of(memory: &AddressSpace, filter: u32) -> Result<Mapped> {
             return Err(Errno::EINTR);
         }
     }
-    let mut note: Vec<u8> = mm::list(16 + files.len() + names.len())?;
+    let mut note: Vec<u8> = fallible::list(16 + files.len() + names.len())?;
     note.extend(mapped.to_le_bytes());
     note.extend((PAGE_SIZE as u64).to_le_bytes());
     note.extend(files);
@@ -337,7 +338,7 @@ fn notes(task: &Current, info: &Info, regs: &Regs, files: &[u8]) -> Result<Vec<u
     }
     .bytes();
     let auxiliary = process.auxiliary.lock().clone();
-    let mut of_process: Vec<u8> = mm::list(files.len() + auxiliary.len() + 1024)?;
+    let mut of_process: Vec<u8> = fallible::list(files.len() + auxiliary.len() + 1024)?;
     layout::push_note(&mut of_process, b"CORE", kind::PROCESS, &summary);
     layout::push_note(&mut of_process, b"CORE", kind::SIGNAL, zerocopy::IntoBytes::as_bytes(info));
     layout::push_note(&mut of_process, b"CORE", kind::AUXILIARY, &auxiliary);
@@ -426,7 +427,7 @@ fn fill(out: &mut Output, memory: &AddressSpace, mapped: &Mapped, notes: &[u8]) 
     let end = offset;
     out.put(notes)?;
     out.skip_to(memory_at);
-    let mut page: Vec<u8> = mm::list(PAGE_SIZE)?;
+    let mut page: Vec<u8> = fallible::list(PAGE_SIZE)?;
     page.resize(PAGE_SIZE, 0);
     for (range, untouched) in ranges.iter().zip(&mapped.untouched) {
         let (mut at, base) = (range.start, out.at);

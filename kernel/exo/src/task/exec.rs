@@ -17,6 +17,7 @@ use super::{AltStack, Credentials, Current, Name, credentials, current, exit, li
 use crate::{
     drivers::procmon,
     errno::{Errno, Result},
+    fallible,
     fs::{
         mount::Executing,
         node::Body,
@@ -24,7 +25,7 @@ use crate::{
         permission,
     },
     futex,
-    mm::{self, AddressSpace, Backing, MappedFile, Pages, oom},
+    mm::{AddressSpace, Backing, MappedFile, Pages, oom},
     random,
 };
 
@@ -210,8 +211,9 @@ fn push_strings(
     let count = strings.arguments.len() + strings.environment.len();
     let mut random_bytes = [0; 16];
     random::fill(&mut random_bytes);
-    let mut bytes: Vec<u8> = mm::list(strings.size() + PLATFORM.len() + path.len() + 1 + random_bytes.len())?;
-    let mut offsets = mm::list(count)?;
+    let mut bytes: Vec<u8> =
+        fallible::list(strings.size() + PLATFORM.len() + path.len() + 1 + random_bytes.len())?;
+    let mut offsets = fallible::list(count)?;
     for string in strings.arguments.iter().chain(&strings.environment) {
         offsets.push(bytes.len());
         bytes.extend(string);
@@ -251,7 +253,7 @@ fn push_strings(
         (abi::AT_NULL, 0),
     ];
     // Their number, the lists with an end each, and the vector.
-    let mut words = mm::list(1 + count + 2 + 2 * auxiliary.len())?;
+    let mut words = fallible::list(1 + count + 2 + 2 * auxiliary.len())?;
     words.push(strings.arguments.len() as u64);
     let (argument_offsets, environment_offsets) =
         offsets.split_at_checked(strings.arguments.len()).unwrap_or_default();

@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::file::{File, Io},
-    mm, user,
+    user,
 };
 
 static TEXT: SpinLock<Option<Arc<Vec<u8>>>> = SpinLock::new(None);
@@ -46,7 +47,7 @@ impl File for MessageFile {
         if length > settings::buffer_size() {
             return Err(Errno::EMSGSIZE);
         }
-        let mut new = mm::list(length)?;
+        let mut new = fallible::list(length)?;
         new.resize(length, 0);
         user::copy_in(&mut new, from)?;
         let old = TEXT.lock().replace(Arc::new(new));

@@ -9,7 +9,7 @@ use procmon_abi::process::{RECORD_SIZE, Record, state};
 use super::bytes;
 use crate::{
     errno::{Errno, Result},
-    mm,
+    fallible,
     task::{Process, Status, Task, table},
     user,
 };
@@ -73,7 +73,7 @@ pub(super) fn take(argument: usize) -> Result {
         return Err(Errno::ENOSPC);
     }
     let size = processes.len().checked_mul(RECORD_SIZE).ok_or(Errno::ENOMEM)?;
-    let mut out = mm::list(size)?;
+    let mut out = fallible::list(size)?;
     for process in &processes {
         out.extend_from_slice(&bytes::record(&record(process)));
     }

@@ -345,7 +345,7 @@ fn strings(of: &Subject, environment: bool) -> Result<Vec<u8>> {
     let (start, end) =
         if environment { (places.environment, places.end) } else { (places.arguments, places.environment) };
     let length = end.saturating_sub(start).min(STRINGS_MAX);
-    let mut out = mm::list(length)?;
+    let mut out = fallible::list(length)?;
     out.resize(length, 0);
     let memory = of.process.memory.lock().clone();
     let mut done = 0;

@@ -6,8 +6,8 @@ use alloc::{format, sync::Arc, vec::Vec};
 use super::{number, process, process::Reference};
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::node::{DynamicDirectory, Each, Node, kind},
-    mm,
 };
 
 /// A process's threads.
@@ -26,7 +26,7 @@ impl DynamicDirectory for Threads {
         let subject = self.0.get().map_err(|_| Errno::ENOENT)?;
         // Their number is the program's choice, and others may come while there is no lock.
         let count = subject.process.threads.lock().len();
-        let mut tids: Vec<u32> = mm::list(count)?;
+        let mut tids: Vec<u32> = fallible::list(count)?;
         tids.extend(subject.process.threads.lock().iter().map(|t| t.tid()).take(count));
         tids.sort_unstable();
         for tid in tids.into_iter().filter(|tid| u64::from(*tid) > after) {

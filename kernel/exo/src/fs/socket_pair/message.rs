@@ -8,8 +8,8 @@ use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use super::Sender;
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::{OpenFile, node::Body},
-    mm,
 };
 
 /// Most files of a message, as on Linux.
@@ -54,7 +54,7 @@ impl InFlight {
 
     /// They arrive, and stay as well.
     pub(super) fn copy(&self) -> Result<Vec<Arc<OpenFile>>> {
-        let mut files = mm::list(self.0.len())?;
+        let mut files = fallible::list(self.0.len())?;
         files.extend(self.0.iter().cloned());
         Ok(files)
     }
