@@ -126,6 +126,8 @@ fn exo_user_fault(regs: &mut Regs, fault: Fault) {
                     // If somebody else ends, this access is tried again.
                     return;
                 }
+                // What another thread changes right now is looked at when it is done.
+                Err(Unresolved::NotMapped | Unresolved::NotAllowed) if memory.await_change() => return,
                 Err(Unresolved::NotMapped) => Info::fault(number::SIGSEGV, code::SEGV_MAPERR, address),
                 Err(Unresolved::NotAllowed) => Info::fault(number::SIGSEGV, code::SEGV_ACCERR, address),
                 Err(Unresolved::BeyondEnd) => Info::fault(number::SIGBUS, code::BUS_ADRERR, address),

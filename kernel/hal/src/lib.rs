@@ -22,7 +22,7 @@
 //! | [`thread::current`] | [`hooks::TaskType`] is unsafe to implement: one type. `Current` is not `Send`. Before a CPU has adopted a task, the pointer is null, and the first page is never mapped in the tables that the CPU has then: use [`thread::has_current`]. |
 //! | [`hooks`] | The declared functions are defined once by the kernel, with these types; a wrong type is the one promise that a linker does not check. |
 //! | [`mm::frame::Frame`], [`Pinned`](mm::frame::Pinned) | A counted reference; counts cannot overflow (`exo_logic::frame_count`, under loom). Bytes are copied or accessed as atomics, never borrowed. All offsets are checked. |
-//! | [`mm::paging::UserTable`] | Addresses outside the user's half are none. A frame that leaves the table is let go of after the shoot-down; `relocate` moves everything or nothing, then flushes. Until `share`'s caller flushes, programs see each other's writes, which breaks a promise to programs and no memory of the kernel's. |
+//! | [`mm::paging::UserTable`] | Addresses outside the user's half are none. A frame that leaves the table is let go of after the shoot-down; `relocate` moves a piece or nothing, then flushes. Until `share`'s caller flushes, programs see each other's writes, which breaks a promise to programs and no memory of the kernel's. |
 //! | [`mm::paging::SpaceHandle`] | A CPU holds a reference to what it has loaded; the kernel's half is the same in all. |
 //! | [`mm::user`] | Ranges outside the user's half give [`BadAddress`](mm::user::BadAddress); faults inside are resolved or end the copy. The other side is a slice or a checked part of a frame. |
 //! | [`mm::heap`] | Figures, and constructors that may fail. |

@@ -87,12 +87,46 @@ pub struct Area<B> {
 #[derive(Clone, Debug)]
 pub struct Areas<B> {
     map: BTreeMap<usize, Area<B>>,
+    /// What former searches for free ranges have found, the last one first.
+    full: [Full; FULL],
 }
+
+/// What is known to be full: above `above` there is no free range of `bytes` bytes.
+#[derive(Clone, Copy, Debug)]
+struct Full {
+    bytes: usize,
+    above: usize,
+}
+
+/// So many sizes are remembered: stacks of threads, and what a program's allocator asks for.
+const FULL: usize = 4;
 
 impl<B> Default for Areas<B> {
     fn default() -> Self {
-        Self { map: BTreeMap::new() }
+        Self { map: BTreeMap::new(), full: [Full { bytes: 0, above: usize::MAX }; FULL] }
     }
+}
+
+/// A search for the highest free range, which may be done in parts.
+#[derive(Clone, Debug)]
+pub struct Search {
+    bytes: usize,
+    low: usize,
+    /// The range ends here at most.
+    top: usize,
+    /// Areas from here on have been looked at.
+    seen: usize,
+}
+
+/// How far a [`Search`] has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The range starts here.
+    At(usize),
+    /// There is none.
+    Nothing,
+    /// There are more areas to look at.
+    NotYet,
 }
 
 impl<B: Backing> Areas<B> {
@@ -189,6 +223,24 @@ impl<B: Backing> Areas<B> {
 
     /// Removes everything in `start..end` and hands it over.
     pub fn remove(&mut self, start: usize, end: usize) -> Vec<Area<B>> {
+        let removed = self.take(start, end);
+        if !removed.is_empty() {
+            self.note_gap(start, end);
+        }
+        removed
+    }
+
+    /// There is a gap around `start..end` now.
+    fn note_gap(&mut self, start: usize, end: usize) {
+        let from = self.map.range(..start).next_back().map_or(0, |(_, area)| area.end);
+        let to = self.map.range(end..).next().map_or(usize::MAX, |(_, area)| area.start);
+        for full in self.full.iter_mut().filter(|full| full.bytes <= to - from) {
+            full.above = full.above.max(to);
+        }
+    }
+
+    /// As `remove`, by who puts something there again.
+    fn take(&mut self, start: usize, end: usize) -> Vec<Area<B>> {
         self.split(start);
         self.split(end);
         let keys: Vec<usize> = self.map.range(start..end.max(start)).map(|(&k, _)| k).collect();
@@ -200,7 +252,7 @@ impl<B: Backing> Areas<B> {
         if !self.covers(start, end) {
             return false;
         }
-        for mut area in self.remove(start, end) {
+        for mut area in self.take(start, end) {
             area.flags = area.flags.difference(PROTECTION).union(protection.intersection(PROTECTION));
             self.insert(area);
         }
@@ -209,7 +261,7 @@ impl<B: Backing> Areas<B> {
 
     /// Changes the flags of everything in `start..end`; gaps stay gaps.
     pub fn change(&mut self, start: usize, end: usize, with: impl Fn(Flags) -> Flags) {
-        for mut area in self.remove(start, end) {
+        for mut area in self.take(start, end) {
             area.flags = with(area.flags);
             self.insert(area);
         }
@@ -235,17 +287,47 @@ impl<B: Backing> Areas<B> {
         }
     }
 
-    /// The highest free range of `bytes` bytes in `low..high`.
-    pub fn find_free(&self, bytes: usize, low: usize, high: usize) -> Option<usize> {
-        let mut top = high;
-        for area in self.map.range(..high).rev().map(|(_, a)| a) {
-            if area.end < top && top - area.end >= bytes {
-                break;
+    /// A search for the highest free range of `bytes` bytes in `low..high`.
+    pub fn search(&self, bytes: usize, low: usize, high: usize) -> Search {
+        let known = self.full.iter().filter(|full| full.bytes > 0 && full.bytes <= bytes);
+        let top = known.map(|full| full.above).min().map_or(high, |above| above.min(high));
+        // It may lie in the gap below a stack.
+        Search { bytes, low, top, seen: top.saturating_add(GUARD_GAP).min(high) }
+    }
+
+    /// Goes on with a search, which looks at `count` areas. Those above what was looked at may have changed in between, if nothing was
+    /// removed.
+    pub fn search_on(&mut self, search: &mut Search, count: usize) -> Found {
+        for (looked, area) in self.map.range(..search.seen).rev().map(|(_, area)| area).enumerate() {
+            if area.end < search.top && search.top - area.end >= search.bytes {
+                return self.found(search);
+            }
+            if looked == count {
+                return Found::NotYet;
             }
             let gap = if area.flags.contains(Flags::GROWS_DOWN) { GUARD_GAP } else { 0 };
-            top = top.min(area.start.saturating_sub(gap));
+            search.top = search.top.min(area.start.saturating_sub(gap));
+            search.seen = area.start;
         }
-        top.checked_sub(bytes).filter(|&start| start >= low)
+        self.found(search)
+    }
+
+    fn found(&mut self, search: &Search) -> Found {
+        let Some(start) = search.top.checked_sub(search.bytes).filter(|&start| start >= search.low) else {
+            return Found::Nothing;
+        };
+        let same = self.full.iter().position(|full| full.bytes == search.bytes);
+        self.full[..=same.unwrap_or(FULL - 1)].rotate_right(1);
+        self.full[0] = Full { bytes: search.bytes, above: search.top };
+        Found::At(start)
+    }
+
+    /// The highest free range of `bytes` bytes in `low..high`.
+    pub fn find_free(&mut self, bytes: usize, low: usize, high: usize) -> Option<usize> {
+        match self.search_on(&mut self.search(bytes, low, high), usize::MAX) {
+            Found::At(start) => Some(start),
+            _ => None,
+        }
     }
 }
 
@@ -354,5 +436,43 @@ mod tests {
         areas.insert(area(0x8000, 0x9000, None));
         areas.grow_down(0x8000, 0x5000);
         assert_eq!(ranges(&areas), [(0x5000, 0x9000)]);
+    }
+
+    /// Areas and free ranges at random, against a search that remembers nothing.
+    #[test]
+    fn what_is_remembered_of_searches_is_true() {
+        const HIGH: usize = 0x40_0000;
+        let mut areas = Areas::new();
+        let mut seed = 1_u64;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % below
+        };
+        for _ in 0..20_000 {
+            let bytes = 0x1000 * (1 + random(12));
+            let at = 0x1000 * random(HIGH / 0x1000 - 12);
+            match random(4) {
+                0 | 1 => {
+                    let afresh =
+                        Areas { map: areas.map.clone(), ..Areas::default() }.find_free(bytes, 0x1000, HIGH);
+                    let mut search = areas.search(bytes, 0x1000, HIGH);
+                    let found = loop {
+                        match areas.search_on(&mut search, 3) {
+                            Found::NotYet => {}
+                            Found::At(start) => break Some(start),
+                            Found::Nothing => break None,
+                        }
+                    };
+                    assert_eq!(found, afresh);
+                    if let Some(start) = found {
+                        let flags = if random(10) == 0 { Flags::GROWS_DOWN } else { Flags::READ };
+                        areas.insert(Area { flags, ..area(start, start + bytes, None) });
+                    }
+                }
+                2 => drop(areas.remove(at, at + bytes)),
+                _ => areas.change(at, at + bytes, |flags| flags ^ Flags::WRITE),
+            }
+        }
+        assert!(areas.len() > 10);
     }
 }

@@ -110,6 +110,13 @@ fn memory(spans: &mut Spans) -> Outcome {
         })?;
         spans.measure("MADV_DONTNEED", || done(libc::madvise(at.cast(), LARGE, libc::MADV_DONTNEED)))?;
         touch();
+        let (old, new) = (at, map(LARGE, libc::PROT_NONE)?);
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        spans.measure("mremap", || {
+            let moved = libc::mremap(old.cast(), LARGE, LARGE, flags, new);
+            if moved == new.cast() { Ok(()) } else { Err(io::Error::last_os_error().into()) }
+        })?;
+        let at = new;
         spans.measure("munmap", || done(libc::munmap(at.cast(), LARGE)))?;
         let (wide, step) = (1 << 38, 2 << 20);
         let at = map(wide, libc::PROT_READ)?;

@@ -53,7 +53,7 @@ impl AddressSpace {
     /// Copies what comes first from `at` on; where to go on.
     fn copy_piece(&self, child: &Self, at: usize) -> Result<usize> {
         /// Areas that are copied at once.
-        const MOST: usize = 16;
+        const MOST: usize = 8;
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let mut new = child.inner.lock();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Changing what is mapped: mmap, munmap, mprotect, mremap, madvise, brk.
+//! Changing what is mapped: mmap, munmap, mprotect, brk.
 
 use alloc::vec::Vec;
 
-use exo_hal::{PAGE_SIZE, USER_END, mm::frame};
-use exo_logic::areas::{Area, Backing as _, Flags, MAY_ALL};
+use exo_hal::{PAGE_SIZE, USER_END, mm::frame, sync::SpinGuard};
+use exo_logic::areas::{Area, Flags, Found, MAY_ALL};
 
 use super::{
     AT_ONCE, AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, limit, oom, page_up,
@@ -27,7 +27,7 @@ pub enum Place {
 }
 
 /// Checks a page-aligned range of the user's half: its end.
-fn check(start: usize, length: usize) -> Result<usize> {
+pub(super) fn check(start: usize, length: usize) -> Result<usize> {
     let end = page_up(length).and_then(|l| start.checked_add(l)).ok_or(Errno::ENOMEM)?;
     if start % PAGE_SIZE != 0 {
         Err(Errno::EINVAL)
@@ -40,7 +40,7 @@ fn check(start: usize, length: usize) -> Result<usize> {
 
 impl Inner {
     /// Whether `length` more bytes fit what the process may have; ENOMEM if not.
-    fn check_limits(&self, length: usize, flags: Flags) -> Result<()> {
+    pub(super) fn check_limits(&self, length: usize, flags: Flags) -> Result<()> {
         if (self.mapped as u64).saturating_add(length as u64) > limit(index::AS) {
             return Err(Errno::ENOMEM);
         }
@@ -57,17 +57,6 @@ impl Inner {
         if (data as u64).saturating_add(length as u64) > most { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
-    /// Removes what is in a range. What is handed over may end a file: that is let go with nothing locked.
-    #[must_use]
-    fn remove(&mut self, start: usize, end: usize) -> Vec<Area<Backing>> {
-        self.note_peak();
-        let removed = self.remove_areas(start, end);
-        if !removed.is_empty() {
-            self.forget(start, end);
-        }
-        removed
-    }
-
     /// Removes areas whose pages are gone, or go next.
     fn remove_areas(&mut self, start: usize, end: usize) -> Vec<Area<Backing>> {
         let removed = self.areas.remove(start, end);
@@ -78,7 +67,7 @@ impl Inner {
     /// Removes what comes first in a range, with its pages: and where the rest starts.
     fn remove_piece(&mut self, start: usize, end: usize) -> Result<(Vec<Area<Backing>>, usize)> {
         /// Areas that are removed at once.
-        const MOST: usize = 32;
+        const MOST: usize = 4;
         if self.areas.len() >= MAX_AREAS
             && self.areas.find(start).is_some_and(|area| area.start < start && end < area.end)
         {
@@ -106,15 +95,7 @@ impl Inner {
         self.peak_pages = self.peak_pages.max(self.table.pages());
     }
 
-    /// Lets go of the pages in a range.
-    fn forget(&mut self, start: usize, end: usize) {
-        let mut at = start;
-        while at < end {
-            at = self.table.unmap(at, end);
-        }
-    }
-
-    fn insert(&mut self, mut area: Area<Backing>) -> Result<()> {
+    pub(super) fn insert(&mut self, mut area: Area<Backing>) -> Result<()> {
         if self.areas.len() >= MAX_AREAS || !oom::has_room(0) {
             return Err(Errno::ENOMEM);
         }
@@ -128,14 +109,34 @@ impl Inner {
         Ok(())
     }
 
-    fn is_free(&self, start: usize, end: usize) -> bool {
+    pub(super) fn is_free(&self, start: usize, end: usize) -> bool {
         self.areas.overlapping(start, end).next().is_none()
     }
 }
 
 impl AddressSpace {
+    /// The highest free range of `bytes` bytes, for who has `changes`. The lock comes with it: a stack may grow into it later.
+    pub(super) fn find_free(&self, bytes: usize) -> Result<(usize, SpinGuard<'_, Inner>)> {
+        /// Areas that are looked at with the lock held.
+        const AT_ONCE: usize = 256;
+        let mut search = self.inner.lock().areas.search(bytes, LOWEST, MAPPINGS_TOP);
+        loop {
+            let mut inner = self.inner.lock();
+            match inner.areas.search_on(&mut search, AT_ONCE) {
+                Found::At(start) if inner.is_free(start, start + bytes) => return Ok((start, inner)),
+                Found::At(_) => search = inner.areas.search(bytes, LOWEST, MAPPINGS_TOP),
+                Found::Nothing => return Err(Errno::ENOMEM),
+                Found::NotYet => {}
+            }
+            drop(inner);
+            if spans::point() {
+                return Err(Errno::EINTR);
+            }
+        }
+    }
+
     /// Unmaps a range, for who has `changes`.
-    fn remove(&self, start: usize, end: usize, killed: Killed) -> Result<()> {
+    pub(super) fn remove(&self, start: usize, end: usize, killed: Killed) -> Result<()> {
         let mut at = start;
         while at < end {
             let (gone, next) = self.inner.lock().remove_piece(at, end)?;
@@ -202,7 +203,10 @@ impl AddressSpace {
                 if fits {
                     hint
                 } else {
-                    inner.areas.find_free(length, LOWEST, MAPPINGS_TOP).ok_or(Errno::ENOMEM)?
+                    drop(inner);
+                    let (start, locked) = self.find_free(length)?;
+                    inner = locked;
+                    start
                 }
             }
         };
@@ -333,98 +337,5 @@ impl AddressSpace {
         }
         inner.heap_end = wanted;
         wanted
-    }
-
-    /// Changes the size of a mapping, moving it if that is needed and `may_move`, or to `target`; where it is afterwards.
-    pub fn remap(
-        &self,
-        old: usize,
-        old_length: usize,
-        length: usize,
-        may_move: bool,
-        target: Option<usize>,
-    ) -> Result {
-        let old_end = check(old, old_length).map_err(|_| Errno::EINVAL)?;
-        let length = page_up(length).filter(|l| *l > 0).ok_or(Errno::EINVAL)?;
-        let old_length = old_end - old;
-        let _changes = self.changes.lock()?;
-        if target.is_none() && length < old_length {
-            let is_whole = self.inner.lock().areas.find(old).is_some_and(|area| area.end >= old_end);
-            if is_whole {
-                self.remove(old + length, old_end, Killed::Stops)?;
-                return Ok(old);
-            }
-        }
-        // Let go of after the lock.
-        let mut gone = Vec::new();
-        let mut inner = self.inner.lock();
-        let inner = &mut *inner;
-        let area = inner.areas.find(old).cloned().ok_or(Errno::EFAULT)?;
-        if area.end < old_end {
-            return Err(Errno::EFAULT);
-        }
-        let backing = area.backing.advance(old - area.start);
-        if length > old_length {
-            if Self::is_special(&area) {
-                return Err(Errno::EFAULT);
-            }
-            inner.check_limits(length - old_length, area.flags)?;
-        }
-        if old_length == 0 {
-            // Another mapping of the same pages.
-            if !area.flags.contains(Flags::SHARED) {
-                return Err(Errno::EINVAL);
-            }
-            if !may_move {
-                return Err(Errno::ENOMEM);
-            }
-        }
-        if target.is_none() {
-            if length <= old_length {
-                return Ok(old);
-            }
-            let new_end = old.checked_add(length).ok_or(Errno::ENOMEM)?;
-            if old_length > 0
-                && area.end == old_end
-                && new_end <= MAPPINGS_TOP
-                && inner.is_free(old_end, new_end)
-            {
-                let added = Area {
-                    start: old_end,
-                    end: new_end,
-                    flags: area.flags,
-                    backing: backing.advance(old_length),
-                };
-                inner.insert(added)?;
-                return Ok(old);
-            }
-            if !may_move {
-                return Err(Errno::ENOMEM);
-            }
-        }
-        let new = match target {
-            Some(new) => {
-                let new_end = check(new, length).map_err(|_| Errno::EINVAL)?;
-                if new < LOWEST || new < old_end && old < new_end {
-                    return Err(Errno::EINVAL);
-                }
-                gone.append(&mut inner.remove(new, new_end));
-                new
-            }
-            None => inner.areas.find_free(length, LOWEST, MAPPINGS_TOP).ok_or(Errno::ENOMEM)?,
-        };
-        let moved = old_length.min(length);
-        if inner.table.prepare_relocation(old, new, moved).is_err() {
-            inner.forget(new, new + moved);
-            return Err(Errno::ENOMEM);
-        }
-        inner.insert(Area { start: new, end: new + length, flags: area.flags, backing })?;
-        let mut done = 0;
-        while done < moved {
-            done += inner.table.relocate(old + done, new + done, moved - done);
-        }
-        inner.moves += 1;
-        gone.append(&mut inner.remove(old, old_end));
-        Ok(new)
     }
 }

@@ -14,6 +14,7 @@ mod page_map;
 pub mod pages;
 mod pin;
 mod quota;
+mod remap;
 mod seals;
 mod spaces;
 pub mod usage;

@@ -27,6 +27,11 @@ impl Mutex {
         Self { locked: AtomicBool::new(false), waiters: WaitQueue::new() }
     }
 
+    /// Whether somebody has it at the moment.
+    pub fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::SeqCst)
+    }
+
     /// Waits for the lock; EINTR if the task is killed meanwhile.
     pub fn lock(&self) -> Result<MutexGuard<'_>> {
         let take = || (!self.locked.swap(true, Ordering::SeqCst)).then_some(());

@@ -500,77 +500,55 @@ impl UserTable {
         state.result.map(|()| next)
     }
 
-    /// Makes the tables that [`relocate`](Self::relocate) to `to` needs.
-    pub fn prepare_relocation(&mut self, from: usize, to: usize, length: usize) -> Result<(), NoMemory> {
-        let (Some(end), Some(to_end)) = (from.checked_add(length), to.checked_add(length)) else {
-            return Err(NoMemory);
-        };
-        if end > USER_END || to_end > USER_END {
-            return Err(NoMemory);
-        }
-        let mut at = from;
-        while at < end {
-            let step = match self.walk(at) {
-                Walk::Leaf(_) => leaf_end(at).min(end) - at,
-                Walk::Missing(level) => {
-                    let span = 1usize << (12 + 9 * level);
-                    ((at | (span - 1)) + 1).min(end) - at
-                }
-            };
-            if matches!(self.walk(at), Walk::Leaf(_)) {
-                let first = to + (at - from);
-                self.leaf_or_create(first)?;
-                self.leaf_or_create(first + step - PAGE_SIZE)?;
-            }
-            at += step;
-        }
-        Ok(())
-    }
-
     /// Moves the pages of the first piece of `from..from + length` to `to`; the ranges do not overlap. A page that is there already makes
-    /// way. How many bytes the piece has; a page for which there is no table is lost, which
-    /// [`prepare_relocation`](Self::prepare_relocation) rules out.
-    pub fn relocate(&mut self, from: usize, to: usize, length: usize) -> usize {
+    /// way. How many bytes the piece has. Tables that become empty stay, so that moving it back needs none; [`unmap`](Self::unmap) takes
+    /// them out.
+    ///
+    /// # Errors
+    /// There was no table to be had, and nothing has moved.
+    pub fn relocate(&mut self, from: usize, to: usize, length: usize) -> Result<usize, NoMemory> {
         let (Some(end), Some(to_end)) = (from.checked_add(length), to.checked_add(length)) else {
-            return length;
+            return Err(NoMemory);
         };
-        if end > USER_END || to_end > USER_END || from < to_end && to < end {
-            return length;
+        if length == 0 || end > USER_END || to_end > USER_END || from < to_end && to < end {
+            return Err(NoMemory);
         }
+        let tables = match self.walk(from) {
+            Walk::Leaf(tables) => tables,
+            Walk::Missing(level) => {
+                let span = 1usize << (12 + 9 * level);
+                return Ok(((from | (span - 1)) + 1).min(end) - from);
+            }
+        };
+        // Within one table on both sides.
+        let piece = (leaf_end(from) - from).min(leaf_end(to) - to).min(length).min(PIECE * PAGE_SIZE);
+        let target = self.leaf_or_create(to)?;
         let space = self.space.clone();
         let mut batch = Batch::new();
-        let next = self.each_entry(
-            from,
-            end,
-            &mut batch,
-            |this, batch, address, entry| {
-                let target = to + (address - from);
-                // SAFETY: leaf entries of this table; the reference moves from one to the other, or to the batch.
-                unsafe {
-                    let value = entry.replace(0);
-                    match this.leaf_or_create(target) {
-                        Ok(table) => {
-                            let old = slot(table, target as u64, 0).replace(value);
-                            if old == 0 {
-                                frame::add_table_entries(table, 1);
-                            } else {
-                                this.pages -= 1;
-                                batch.add(&this.space, target, Frame::from_physical(old & bit::ADDRESS));
-                            }
-                        }
-                        Err(NoMemory) => {
-                            this.pages -= 1;
-                            batch.add(&this.space, address, Frame::from_physical(value & bit::ADDRESS));
-                        }
-                    }
+        let (mut moved, mut added) = (0, 0);
+        for offset in (0..piece).step_by(PAGE_SIZE) {
+            let entry = slot(tables[0], (from + offset) as u64, 0);
+            // SAFETY: leaf entries of this table; the reference moves from one to the other, and that of what was there to the batch.
+            unsafe {
+                let value = entry.replace(0);
+                if value == 0 {
+                    continue;
                 }
-                true
-            },
-            |this, batch, tables, address, emptied| this.remove_entries(tables, address, emptied, batch),
-        );
+                moved += 1;
+                let old = slot(target, (to + offset) as u64, 0).replace(value);
+                if old == 0 {
+                    added += 1;
+                } else {
+                    self.pages -= 1;
+                    batch.add(&space, to + offset, Frame::from_physical(old & bit::ADDRESS));
+                }
+            }
+        }
+        frame::remove_table_entries(tables[0], moved);
+        frame::add_table_entries(target, added);
         batch.free(&space);
-        self.flush(from, next);
-        next - from
+        self.flush(from, from + piece);
+        Ok(piece)
     }
 
     /// Makes the CPUs forget what they know about `start..end`.
