@@ -95,6 +95,7 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         status: SpinLock::new(Status::Running),
         stop: SpinLock::new(Stop::default()),
         group_exit: AtomicU64::new(NOT_ENDING),
+        all_told: AtomicBool::new(false),
         exec_thread: AtomicU32::new(0),
         has_execed: AtomicBool::new(false),
         is_subreaper: AtomicBool::new(false),
@@ -216,7 +217,7 @@ fn first_task() -> Result<Arc<Task>> {
         credentials: Arc::new(Credentials::root()),
         schedule: Schedule::new(Policy::DEFAULT, 0),
     })?;
-    process.threads.lock().push(task.clone());
+    process.threads.lock().insert(task.tid(), task.clone());
     table::add_task(&task);
     table::add_process(&process);
     Ok(task)

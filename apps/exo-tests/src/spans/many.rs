@@ -17,9 +17,10 @@ const DESCRIPTORS: i32 = 100_000;
 const NAMES: usize = 30_000;
 const AREAS: usize = 5000;
 const PROCESSES: usize = 1000;
-const WAITERS: usize = 1000;
+const WAITERS: usize = 3000;
 
 pub(super) fn run(spans: &mut Spans) -> Outcome {
+    allow_descriptors()?;
     polls(spans)?;
     descriptors(spans)?;
     vectors(spans)?;
@@ -46,7 +47,7 @@ fn allow_descriptors() -> io::Result<i64> {
 }
 
 fn polls(spans: &mut Spans) -> Outcome {
-    const COUNT: usize = 1000;
+    const COUNT: usize = 10_000;
     let (quiet, _writer) = pipe()?;
     let first = quiet.as_raw_fd();
     let copies: Vec<File> = (0..COUNT).map(|_| quiet.try_clone()).collect::<io::Result<_>>()?;
@@ -71,7 +72,6 @@ fn polls(spans: &mut Spans) -> Outcome {
 }
 
 fn descriptors(spans: &mut Spans) -> Outcome {
-    allow_descriptors()?;
     let file = File::open("/dev/null")?;
     let fd = file.as_raw_fd();
     // SAFETY: for all of these: the descriptors above that of this file are this function's.
@@ -254,9 +254,11 @@ fn processes(spans: &mut Spans) -> Outcome {
             Ok(())
         })?;
     }
-    parent.kill()?;
-    let _ = parent.wait()?;
-    Ok(())
+    spans.measure("the end of a process with many children", || {
+        parent.kill()?;
+        let _ = parent.wait()?;
+        Ok(())
+    })
 }
 
 /// Threads that wait for the same word are woken by one call.
@@ -288,5 +290,20 @@ fn waiters(spans: &mut Spans) -> Outcome {
     for thread in threads {
         thread.join().map_err(|_| failed("a thread has panicked"))?;
     }
-    Ok(())
+    spans.measure("the end of a process with many threads", || {
+        let mut child = fork(|| {
+            for _ in 0..WAITERS {
+                let sleeping = std::thread::Builder::new().stack_size(64 << 10).spawn(|| {
+                    loop {
+                        std::thread::park();
+                    }
+                });
+                if sleeping.is_err() {
+                    return 1;
+                }
+            }
+            0
+        })?;
+        ends_well(child)
+    })
 }

@@ -165,10 +165,8 @@ fn tell(file: &OpenFile, fd: i32) {
             }
         }
         _ => {
-            for process in table::processes() {
-                if process.group.load(Ordering::Relaxed) == number {
-                    tell_process(&process, &sender, info);
-                }
+            for process in table::group(number) {
+                tell_process(&process, &sender, info);
             }
         }
     }

@@ -6,6 +6,7 @@ use alloc::{sync::Arc, vec::Vec};
 use super::file::OpenFile;
 use crate::{
     errno::{Errno, Result},
+    fallible,
     sched::{
         spans,
         wait::{Ended, WaitQueue, wait_on},
@@ -77,8 +78,13 @@ pub fn poll(questions: &[Question], deadline: Option<u64>) -> Result<Vec<(usize,
         }
         (!answers.is_empty()).then_some(answers)
     };
-    let queues: Vec<&WaitQueue> =
-        questions.iter().filter_map(|q| q.file.as_ref().and_then(|f| f.file().queue())).collect();
+    let mut queues: Vec<&WaitQueue> = fallible::list(questions.len())?;
+    for question in questions {
+        queues.extend(question.file.as_ref().and_then(|file| file.file().queue()));
+        if spans::point() {
+            return Err(Errno::EINTR);
+        }
+    }
     match wait_on(&queues, deadline, true, look) {
         Ok(answers) => Ok(answers),
         Err(Ended::TimedOut) => Ok(Vec::new()),

@@ -10,12 +10,15 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 
 use exo_hal::sync::{SpinGuard, SpinLock};
 use exo_logic::inheritance::{self, Id};
 
-use super::{Key, OWNER, OWNER_DIED, TABLE, WAITERS, WAITING, Waiter, key_of};
+use super::{
+    OWNER, OWNER_DIED, WAITERS, WAITING,
+    waiters::{self, Key, Waiter},
+};
 use crate::{
     errno::{Errno, Result},
     sched::{
@@ -51,7 +54,7 @@ pub(super) fn has_waiters(key: Key) -> bool {
 
 /// A key of a word that this writes to.
 fn key_to_write(address: usize, private: bool) -> Result<Key> {
-    let key = key_of(address, private)?;
+    let key = Key::of(address, private)?;
     let word = user::load_u32(address)?;
     user::compare_exchange_u32(address, word, word)?;
     Ok(key)
@@ -106,7 +109,7 @@ fn take_or_find(
         }
         return Ok(Found::Owned(known));
     }
-    if plain_waits(key) {
+    if waiters::exist(key) {
         return Err(Errno::EINVAL);
     }
     let new = match owner {
@@ -125,11 +128,6 @@ fn take_or_find(
         None if user::load_u32(address)? != new => Ok(Found::Changed),
         None => Err(Errno::ESRCH),
     }
-}
-
-/// Whether somebody waits for the word as for a plain futex.
-fn plain_waits(key: Key) -> bool {
-    TABLE[key.bucket()].lock().iter().any(|waiter| *waiter.key.lock() == key)
 }
 
 /// Carries a change through the chain of owners.
@@ -263,7 +261,7 @@ pub fn unlock(address: usize, private: bool) -> Result {
         let next = match graph.lock(key) {
             Some(lock) if lock.owner != id(&task) => return Err(Errno::EINVAL),
             Some(_) => Some(graph.first_waiter(key).ok_or(Errno::EINVAL)?),
-            None if plain_waits(key) => return Err(Errno::EINVAL),
+            None if waiters::exist(key) => return Err(Errno::EINVAL),
             None => None,
         };
         let new = next.as_ref().map_or(0, |next| WAITERS | next.tid());
@@ -326,11 +324,11 @@ pub fn wait_requeue(
     if from == to {
         return Err(Errno::EINVAL);
     }
-    let (to_key, from_key) = (key_of(to, private)?, key_of(from, private)?);
+    let (to_key, from_key) = (Key::of(to, private)?, Key::of(from, private)?);
     let _user = User::enter();
     task.lock_granted.store(false, Ordering::Relaxed);
     let waiter = Waiter::new(from_key, u32::MAX, Some(to_key));
-    TABLE[from_key.bucket()].lock().push_back(waiter.clone());
+    waiter.enter(from_key);
     let waited = match user::load_u32(from) {
         Err(error) => Err(error.into()),
         Ok(word) if word != expected => Err(Errno::EAGAIN),
@@ -343,7 +341,7 @@ pub fn wait_requeue(
         drop(graph);
         return finish(&task, to, to_key, waited.unwrap_or(Err(Ended::Interrupted)), Errno::EAGAIN);
     }
-    super::remove(&waiter);
+    waiter.leave();
     match waited? {
         Err(Ended::TimedOut) => Err(Errno::ETIMEDOUT),
         _ => Err(Errno::RESTART_ALWAYS),
@@ -355,7 +353,7 @@ pub fn requeue(from: usize, to: usize, private: bool, count: usize, expected: u3
     if from == to {
         return Err(Errno::EINVAL);
     }
-    let (from_key, to_key) = (key_of(from, private)?, key_of(to, private)?);
+    let (from_key, to_key) = (Key::of(from, private)?, Key::of(to, private)?);
     if from_key == to_key {
         return Err(Errno::EINVAL);
     }
@@ -368,7 +366,7 @@ pub fn requeue(from: usize, to: usize, private: bool, count: usize, expected: u3
             return Err(Errno::EAGAIN);
         }
         looked = true;
-        let waiters = first_plain(from_key, (most - done).min(MOVED_AT_ONCE));
+        let waiters = waiters::first(from_key, (most - done).min(MOVED_AT_ONCE));
         let Some(first) = waiters.first() else { return Ok(done) };
         if first.target != Some(to_key) {
             return Err(Errno::EINVAL);
@@ -419,12 +417,6 @@ fn move_some(
 }
 
 fn take_out(waiter: &Arc<Waiter>) {
-    super::remove(waiter);
+    waiter.leave();
     waiter.moved.store(true, Ordering::Release);
-}
-
-/// The first `count` that wait for a word as for a plain futex.
-fn first_plain(key: Key, count: usize) -> Vec<Arc<Waiter>> {
-    let bucket = TABLE[key.bucket()].lock();
-    bucket.iter().filter(|waiter| *waiter.key.lock() == key).take(count).cloned().collect()
 }

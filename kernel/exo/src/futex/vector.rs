@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waiting for several words at once (futex_waitv).
 
-use core::sync::atomic::Ordering;
-
 use alloc::{sync::Arc, vec::Vec};
 
-use super::{TABLE, WAITING, Waiter, key_of, remove};
+use super::{
+    WAITING,
+    waiters::{Key, Waiter},
+};
 use crate::{
     errno::{Errno, Result},
     fallible,
@@ -28,14 +29,13 @@ pub struct Word {
 pub fn wait_for_any(words: &[Word], deadline: Option<Deadline>) -> Result {
     let mut waiters: Vec<Arc<Waiter>> = fallible::list(words.len())?;
     for word in words {
-        waiters.push(Waiter::new(key_of(word.address, word.private)?, u32::MAX, None));
+        waiters.push(Waiter::new(Key::of(word.address, word.private)?, u32::MAX, None));
     }
-    let woken = || waiters.iter().rposition(|waiter| waiter.woken.load(Ordering::Acquire));
+    let woken = || waiters.iter().rposition(|waiter| waiter.is_woken());
     WAITING.enter();
     let mut result = Ok(0);
     for (word, waiter) in words.iter().zip(&waiters) {
-        let key = *waiter.key.lock();
-        TABLE[key.bucket()].lock().push_back(waiter.clone());
+        waiter.enter(waiter.key());
         // Who changes the word after this load finds the waiter in the table.
         result = match user::load_u32(word.address) {
             Err(error) => Err(error.into()),
@@ -50,7 +50,7 @@ pub fn wait_for_any(words: &[Word], deadline: Option<Deadline>) -> Result {
             Ended::Interrupted => Errno::RESTART,
         });
     }
-    waiters.iter().for_each(remove);
+    waiters.iter().for_each(|waiter| waiter.leave());
     WAITING.leave();
     // A wake-up that came meanwhile must not be lost.
     woken().map_or(result, Ok)

@@ -48,10 +48,11 @@ fn kernel_pages(process: &Process) -> usize {
     let memory = process.memory.lock().clone();
     let mut bytes = memory.area_bytes();
     bytes += process.pending.try_lock().map_or(0, |pending| pending.kernel_memory());
-    let mut threads = 0;
+    let (mut threads, mut next) = (0, 0);
     let mut table: Option<Arc<FileTable>> = None;
-    while let Some(thread) = process.threads.try_lock().and_then(|all| all.get(threads).cloned()) {
-        threads += 1;
+    let from = |next: u32| process.threads.try_lock()?.range(next..).next().map(|(_, thread)| thread.clone());
+    while let Some(thread) = from(next) {
+        (threads, next) = (threads + 1, thread.tid() + 1);
         bytes += thread.pending.try_lock().map_or(0, |pending| pending.kernel_memory());
         let own = thread.files.arc();
         // Most threads share one.
@@ -97,7 +98,7 @@ enum Relief {
 /// The process with the most memory, the first program aside.
 fn largest() -> Option<Arc<Process>> {
     let mut largest: Option<(i64, Arc<Process>)> = None;
-    for process in table::processes() {
+    for process in table::walk() {
         if let Some(badness) = badness(&process) {
             if largest.as_ref().is_none_or(|(most, _)| badness > *most) {
                 largest = Some((badness, process));
@@ -148,7 +149,7 @@ fn choose() -> Relief {
         victim.pid
     );
     victim.signal(Info::kernel(number::SIGKILL));
-    for other in table::processes() {
+    for other in table::walk() {
         if other.pid != 1 && other.pid != victim.pid && Arc::ptr_eq(&other.memory.lock(), &memory) {
             other.signal(Info::kernel(number::SIGKILL));
         }

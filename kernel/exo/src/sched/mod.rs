@@ -461,8 +461,11 @@ impl Cpu {
 }
 
 /// What the first code after a switch has to do.
+#[inline(always)]
 pub fn finish_switch() {
     timer::arm_tick();
+    // Tasks that end, or wait again, may follow each other for long without one that comes to user mode.
+    spans::let_interrupts_in();
 }
 
 /// Nanoseconds that the running task has had since it got the CPU.

@@ -73,6 +73,14 @@ pub fn window() {
     span::begin();
 }
 
+/// Lets interrupts in if they have been off for long. With no lock held.
+#[inline]
+pub fn let_interrupts_in() {
+    if span::so_far() >= WINDOW_EVERY.load(Ordering::Relaxed) {
+        window();
+    }
+}
+
 /// A preemption point of a long system call, to be passed with no spin lock held every few thousand instructions: now and then it
 /// lets interrupts and other tasks in. True if the task is to end, so that the call has to stop where it is.
 #[inline]

@@ -11,7 +11,7 @@ pub use pending::{Charge, Pending};
 
 use core::sync::atomic::Ordering;
 
-use alloc::sync::Arc;
+use alloc::{collections::BTreeMap, sync::Arc};
 
 use exo_hal::{sync::SpinLock, trap::Regs};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -179,7 +179,7 @@ fn before_sending(process: &Process, signal: u32) {
     } else if STOPPING.has(signal) {
         let cont = SignalSet::of(number::SIGCONT);
         process.pending.lock().remove(cont);
-        for task in process.threads.lock().iter() {
+        for task in process.threads.lock().values() {
             task.pending.lock().remove(cont);
         }
     }
@@ -201,10 +201,10 @@ fn notify(task: &Arc<Task>) {
 }
 
 /// A thread that takes a signal of its process: the first thread if it can, then one that has none to handle yet.
-fn choose(threads: &[Arc<Task>], signal: u32) -> Option<&Arc<Task>> {
+fn choose(threads: &BTreeMap<u32, Arc<Task>>, signal: u32) -> Option<&Arc<Task>> {
     let takes = |task: &&Arc<Task>| !blocks(task, signal) && !task.is_killed();
     let is_free = |task: &&Arc<Task>| task.work.load(Ordering::Acquire) & work::SIGNAL == 0;
-    threads.iter().filter(takes).find(is_free).or_else(|| threads.iter().find(takes))
+    threads.values().filter(takes).find(is_free).or_else(|| threads.values().find(takes))
 }
 
 /// Sends a signal to a process; EAGAIN if it is one that queues, and the queue is full.
@@ -230,7 +230,7 @@ pub fn send_to_process(process: &Process, info: Info) -> Result<(), Errno> {
         notify(task);
     } else {
         // Blocked everywhere: a thread that waits for it by sigtimedwait looks again.
-        for task in threads.iter() {
+        for task in threads.values() {
             sched::wake(task);
         }
     }
@@ -287,7 +287,7 @@ pub fn hand_on(task: &Task, lost: SignalSet) {
     if waiting == 0 {
         return;
     }
-    for other in task.process.threads.lock().iter().filter(|t| !core::ptr::eq::<Task>(&***t, task)) {
+    for other in task.process.threads.lock().values().filter(|t| !core::ptr::eq::<Task>(&***t, task)) {
         if waiting & !other.blocked.load(Ordering::Acquire) != 0 && !other.is_killed() {
             notify(other);
         }
@@ -310,7 +310,7 @@ pub fn set_action(process: &Process, signal: u32, action: Action) {
     actions.set(signal, action);
     if actions.ignores(signal) {
         process.pending.lock().remove(SignalSet::of(signal));
-        for task in process.threads.lock().iter() {
+        for task in process.threads.lock().values() {
             task.pending.lock().remove(SignalSet::of(signal));
         }
     }

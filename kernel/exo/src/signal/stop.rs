@@ -39,7 +39,7 @@ pub fn begin(process: &Process, signal: u32, seen: u32) {
         return;
     }
     stop.signal = signal;
-    for task in process.threads.lock().iter() {
+    for task in process.threads.lock().values() {
         join(task, &mut stop);
         sched::prod(task);
     }
@@ -54,7 +54,7 @@ fn join(task: &Task, stop: &mut Stop) {
 /// Enters a new thread into its process; it stops with the others.
 pub fn add_thread(process: &Process, task: &Arc<Task>) {
     let mut stop = process.stop.lock();
-    process.threads.lock().push(task.clone());
+    process.threads.lock().insert(task.tid(), task.clone());
     if stop.signal != 0 {
         join(task, &mut stop);
     }
@@ -95,7 +95,7 @@ pub fn wait_until_continued(task: &Task) {
 /// A SIGCONT has been sent: the process goes on, whatever becomes of the signal.
 pub fn end(process: &Process) {
     process.pending.lock().remove(STOPPING);
-    for task in process.threads.lock().iter() {
+    for task in process.threads.lock().values() {
         task.pending.lock().remove(STOPPING);
     }
     let (was_stopping, was_stopped) = {
@@ -103,7 +103,7 @@ pub fn end(process: &Process) {
         let was_stopping = core::mem::take(&mut stop.signal);
         stop.left = 0;
         stop.continues = stop.continues.wrapping_add(1);
-        for task in process.threads.lock().iter() {
+        for task in process.threads.lock().values() {
             task.stop_owed.0.store(false, Ordering::Release);
             task.work.fetch_and(!work::STOP, Ordering::AcqRel);
         }

@@ -3,8 +3,6 @@
 //!
 //! Refused, as by a Linux that was built without them: leases, directory notifications, hints of a file's life time.
 
-use core::sync::atomic::Ordering;
-
 use alloc::sync::Arc;
 
 use linux_raw_sys::general as abi;
@@ -112,7 +110,7 @@ fn set_owner(file: &OpenFile, owner: Owner) -> Result {
     let exists = match owner.kind {
         THREAD => table::task(number).is_some(),
         PROCESS => table::process(number).is_some() || table::task(number).is_some(),
-        GROUP => table::processes().iter().any(|p| p.group.load(Ordering::Relaxed) == number),
+        GROUP => table::group(number).next().is_some(),
         _ => return Err(Errno::EINVAL),
     };
     if number != 0 && !exists {

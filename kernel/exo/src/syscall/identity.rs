@@ -65,8 +65,8 @@ pub(super) fn setpgid(pid: u32, group: u32) -> Result {
         return Err(Errno::EPERM);
     }
     let group = if group == 0 { process.pid } else { group };
-    let known = group == process.pid
-        || table::group(group).iter().any(|p| p.session.load(Ordering::Relaxed) == session);
+    let known =
+        group == process.pid || table::group(group).any(|p| p.session.load(Ordering::Relaxed) == session);
     if !known {
         return Err(Errno::EPERM);
     }
@@ -76,7 +76,7 @@ pub(super) fn setpgid(pid: u32, group: u32) -> Result {
 
 pub(super) fn setsid() -> Result {
     let process = current().process.clone();
-    if session::is_leader(&process) || !table::group(process.pid).is_empty() {
+    if session::is_leader(&process) || table::group(process.pid).next().is_some() {
         return Err(Errno::EPERM);
     }
     process.session.store(process.pid, Ordering::Relaxed);

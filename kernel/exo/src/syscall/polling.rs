@@ -61,17 +61,19 @@ fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
             current().interrupt_wait(deadline);
         }
     })?;
-    entries.iter_mut().for_each(|e| e.answer = 0);
-    for (place, events) in &answers {
-        if let Some(entry) = entries.get_mut(*place) {
-            entry.answer = events.bits();
-        }
-    }
-    for (place, entry) in entries.iter().enumerate() {
+    // Both in the order of places.
+    let mut answered = answers.iter().peekable();
+    for (place, entry) in entries.iter_mut().enumerate() {
+        entry.answer = answered.next_if(|(of, _)| *of == place).map_or(0, |(_, events)| events.bits());
         user::write(at(place)?, entry)?;
         if spans::point() {
             return Err(Errno::EINTR);
         }
+    }
+    // Each holds a file.
+    for question in questions {
+        drop(question);
+        let _ = spans::point();
     }
     Ok(answers.len())
 }

@@ -18,7 +18,7 @@ use crate::{
         policy::{Policy, ROUND_NS},
         spans,
     },
-    task::{Task, credentials::capable, current, limits::index, table},
+    task::{Process, Task, credentials::capable, current, limits::index, table},
     user::{self, TimeSpec},
 };
 
@@ -29,37 +29,27 @@ mod who {
     pub(super) const USER: u32 = 2;
 }
 
+/// The threads of these processes; it may lack some if the task is to end.
+fn threads(processes: impl Iterator<Item = Arc<Process>>) -> Vec<Arc<Task>> {
+    let mut all = Vec::new();
+    for process in processes {
+        all.extend(process.threads.lock().values().cloned());
+        if spans::point() {
+            break;
+        }
+    }
+    all
+}
+
 /// The threads that `which` and `who` mean; as on Linux a process's number means its first thread.
 fn chosen(which: u32, who: u32) -> Result<Vec<Arc<Task>>> {
-    let threads = |processes: Vec<Arc<crate::task::Process>>| {
-        let mut all = Vec::new();
-        for process in processes {
-            all.extend(process.threads.lock().iter().cloned());
-            // The caller's list may lack some if it is to end.
-            if spans::point() {
-                break;
-            }
-        }
-        all
-    };
     let found: Vec<_> = match which {
         who::PROCESS => task(who).into_iter().collect(),
         who::GROUP if who == 0 => threads(table::group(current().process.group.load(Ordering::Relaxed))),
         who::GROUP => threads(table::group(who)),
         who::USER => {
             let user = if who == 0 { current().credentials.get().users.real } else { who };
-            let mut all = Vec::new();
-            let mut next = 0;
-            while let Some(process) = table::process_from(next) {
-                next = process.pid + 1;
-                if process.user_id() == user {
-                    all.extend(process.threads.lock().iter().cloned());
-                }
-                if spans::point() {
-                    break;
-                }
-            }
-            all
+            threads(table::walk().filter(|process| process.user_id() == user))
         }
         _ => return Err(Errno::EINVAL),
     };

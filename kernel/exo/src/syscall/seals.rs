@@ -83,7 +83,7 @@ pub(super) fn add(file: &OpenFile, bits: u32) -> Result {
 /// Whether a program can write to a shared mapping of it. As on Linux a mapping that is read only counts, unless it was made under a seal.
 fn is_mapped_for_writing(pages: &Arc<Pages>, seals: u32) -> bool {
     let mut found = false;
-    for process in table::processes() {
+    for process in table::walk() {
         let memory = process.memory.lock().clone();
         memory.each_area(|area| {
             if let Backing::File { pages: mapped, shared: true, .. } = &area.backing {

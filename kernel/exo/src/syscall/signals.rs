@@ -146,15 +146,9 @@ fn kill_group(group: u32, signal: u32) -> Result {
 fn kill_all(signal: u32) -> Result {
     let own = current().pid;
     let mut result = Err(Errno::ESRCH);
-    // A child that somebody makes meanwhile has a greater number.
-    let mut next = 2;
-    while let Some(process) = table::process_from(next) {
-        next = process.pid + 1;
+    for process in table::walk().filter(|process| process.pid != 1 && process.pid != own) {
         if spans::point() {
             break;
-        }
-        if process.pid == own {
-            continue;
         }
         match send(&process, signal, || Info::from_user(signal, code::USER)) {
             Err(Errno::EPERM) => result = result.or(Ok(0)),

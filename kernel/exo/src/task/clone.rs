@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc};
 
 use exo_hal::{cpu::percpu::cpu_index, mm::frame, sync::SpinLock, time, trap::Regs};
 use exo_logic::credentials::capability;
@@ -191,16 +191,18 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     };
     *task.vfork.lock() = completion.clone();
     // From here on nothing fails.
-    if !has(flags, abi::CLONE_THREAD) {
-        fallible::reserve(&mut parent_process.children.lock(), 1)?;
-    }
-    fallible::reserve(&mut process.threads.lock(), 1)?;
     stop::add_thread(&process, &task);
     table::add_task(&task);
     if has(flags, abi::CLONE_THREAD) {
         // The process may have been told to end while we were at it: the new thread ends with it.
-        if parent.is_killed() {
-            super::exit::tell_to_exit(&task, parent.exit_status.load(Ordering::Relaxed));
+        let status = if super::exit::is_ending(&process) {
+            Some(process.group_exit.load(Ordering::Acquire) as u32)
+        } else {
+            (parent.is_killed() || process.exec_thread.load(Ordering::Acquire) != 0)
+                .then(|| parent.exit_status.load(Ordering::Relaxed))
+        };
+        if let Some(status) = status {
+            super::exit::tell_to_exit(&task, status);
         }
     } else {
         let parent_thread = match has(flags, abi::CLONE_PARENT) {
@@ -209,7 +211,7 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
         };
         process.parent_thread.store(parent_thread, Ordering::Relaxed);
         *process.parent.lock() = Arc::downgrade(&parent_process);
-        parent_process.children.lock().push(process.clone());
+        parent_process.children.lock().insert(process.pid, process.clone());
         table::add_process(&process);
         procmon::on_fork(&parent, &process);
     }
@@ -250,8 +252,8 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         pid,
         started: time::now_ns(),
         parent: SpinLock::new(Arc::downgrade(parent)),
-        children: SpinLock::new(Vec::new()),
-        threads: SpinLock::new(Vec::new()),
+        children: SpinLock::new(BTreeMap::new()),
+        threads: SpinLock::new(BTreeMap::new()),
         memory: SpinLock::new(memory),
         fs,
         actions: SpinLock::new(actions),
@@ -262,6 +264,7 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         status: SpinLock::new(Status::Running),
         stop: SpinLock::new(Stop::default()),
         group_exit: AtomicU64::new(NOT_ENDING),
+        all_told: AtomicBool::new(false),
         exec_thread: AtomicU32::new(0),
         has_execed: AtomicBool::new(false),
         is_subreaper: AtomicBool::new(false),

@@ -115,6 +115,8 @@ fn claim(process: &Process, signal: u32) -> bool {
         Ordering::Relaxed,
     );
     if claimed.is_ok() {
+        // Who dumps does it itself, and is not told.
+        process.all_told.store(true, Ordering::Release);
         process.core_dump.lock().threads = Some(Vec::new());
     }
     claimed.is_ok()
@@ -122,9 +124,7 @@ fn claim(process: &Process, signal: u32) -> bool {
 
 /// Ends the other threads, and waits until they are gone; false if the process is killed meanwhile.
 fn collect_threads(task: &Current) -> bool {
-    for thread in task.process.threads.lock().iter().filter(|t| t.tid() != task.tid()) {
-        exit::tell_to_exit(thread, 0);
-    }
+    exit::tell_others_to_exit(task, 0);
     let alone = || (task.process.threads.lock().len() == 1).then_some(());
     wait::wait_on(&[&task.process.continued], None, false, alone).is_ok()
 }

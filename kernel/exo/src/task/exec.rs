@@ -282,11 +282,15 @@ fn take_over_process(task: &Current) {
     if old != process.pid {
         task.set_tid(process.pid);
         table::renumber_task(old, &task.arc());
+        let mut threads = process.threads.lock();
+        threads.remove(&old);
+        threads.insert(process.pid, task.arc());
+        drop(threads);
         // Children that this thread made stay its own.
-        for child in process.children.lock().iter() {
+        process.each_child(|child| {
             let _ =
                 child.parent_thread.compare_exchange(old, process.pid, Ordering::Relaxed, Ordering::Relaxed);
-        }
+        });
     }
     let actions = Arc::new(process.actions().duplicate());
     actions.reset_handlers();

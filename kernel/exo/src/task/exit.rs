@@ -10,10 +10,13 @@ use alloc::sync::Arc;
 
 use exo_hal::power::{self, Exit};
 
-use super::{Current, Process, Status, Task, credentials::Which, current, session, table, work};
+use super::{
+    Current, Process, Status, Task, credentials::Which, current, process::AT_ONCE, session, table, work,
+};
 use crate::{
     drivers::{self, procmon},
-    futex, sched,
+    futex,
+    sched::{self, spans},
     signal::{self, IGNORE, Info, SignalSet, action_flag, code, number},
     user,
 };
@@ -48,10 +51,20 @@ pub fn kill(process: &Process, status: u32) {
         Ordering::AcqRel,
         Ordering::Relaxed,
     );
-    for thread in process.threads.lock().iter() {
+    // However many there are: the first of them to end tells the others, with interrupts let in on the way.
+    for thread in process.threads.lock().values().take(AT_ONCE) {
         tell_to_exit(thread, status);
     }
     process.continued.wake_all();
+}
+
+/// Tells all other threads of the running process to end, and those that they make meanwhile.
+pub fn tell_others_to_exit(task: &Task, status: u32) {
+    task.process.each_thread(|thread| {
+        if thread.tid() != task.tid() {
+            tell_to_exit(thread, status);
+        }
+    });
 }
 
 /// All threads of the running process are to end.
@@ -69,9 +82,7 @@ pub fn end_other_threads(task: &Current) -> bool {
     {
         return false;
     }
-    for thread in task.process.threads.lock().iter().filter(|t| t.tid() != task.tid()) {
-        tell_to_exit(thread, 0);
-    }
+    tell_others_to_exit(task, 0);
     let _ = crate::sched::wait::wait_on(&[&task.process.continued], None, false, || {
         (task.process.threads.lock().len() == 1).then_some(())
     });
@@ -131,10 +142,10 @@ pub fn release_memory(task: &Current) {
 /// from then on.
 fn tell_children(task: &Current) {
     let process = &task.process;
-    let heir = process.threads.lock().iter().find(|t| t.tid() != task.tid()).map(|t| t.tid());
-    for child in process.children.lock().iter() {
+    let heir = process.threads.lock().keys().find(|&&tid| tid != task.tid()).copied();
+    process.each_child(|child| {
         if child.parent_thread.load(Ordering::Relaxed) != task.tid() {
-            continue;
+            return;
         }
         if let Some(heir) = heir {
             child.parent_thread.store(heir, Ordering::Relaxed);
@@ -142,17 +153,20 @@ fn tell_children(task: &Current) {
         let signals = child
             .threads
             .lock()
-            .iter()
+            .values()
             .fold(0, |all, thread| all | SignalSet::of(thread.death_signal.load(Ordering::Relaxed)).0);
         for signal in (1..=number::LAST).filter(|signal| SignalSet(signals).has(*signal)) {
             child.signal(Info::from_user(signal, code::USER));
         }
-    }
+    });
 }
 
 fn leave() {
     let task = current();
     let process = &task.process;
+    if is_ending(process) && !process.all_told.swap(true, Ordering::AcqRel) {
+        tell_others_to_exit(&task, process.group_exit.load(Ordering::Acquire) as u32);
+    }
     release_memory(&task);
     futex::pi::release_all(&task.arc(), true);
     if let Some(vfork) = task.vfork.lock().take() {
@@ -169,7 +183,7 @@ fn leave() {
     }
     let last = {
         let mut threads = process.threads.lock();
-        threads.retain(|t| !core::ptr::eq::<Task>(&**t, &*task));
+        threads.remove(&task.tid());
         threads.is_empty()
     };
     if last {
@@ -209,21 +223,29 @@ fn give_children_away(process: &Arc<Process>) {
         return;
     }
     let Some(reaper) = reaper_of(process) else { return };
-    for child in &children {
+    for child in children.values() {
         *child.parent.lock() = Arc::downgrade(&reaper);
         child.parent_thread.store(reaper.pid, Ordering::Relaxed);
         // Only who made a child can know another signal to be meant.
         child.exit_signal.store(number::SIGCHLD, Ordering::Relaxed);
+        reaper.children.lock().insert(child.pid, child.clone());
+        let _ = spans::point();
     }
-    reaper.children.lock().extend(children.iter().cloned());
-    for child in &children {
+    let mut last_group = None;
+    for child in children.into_values() {
         // A child that ends at the same time has told either of the two.
         let status = *child.status.lock();
         if let Status::Ended(status) = status {
-            tell_parent_of_end(child, status);
+            tell_parent_of_end(&child, status);
         }
-        session::parted(child, process, false);
-        exo_hal::cpu::interrupt_window();
+        // What is true of a group was so for its next member, too.
+        let group = child.group.load(Ordering::Relaxed);
+        if last_group.replace(group) != Some(group) {
+            session::parted(&child, process, false);
+        }
+        // It may be the last reference.
+        drop(child);
+        let _ = spans::point();
     }
     reaper.child_changed.wake_all();
 }

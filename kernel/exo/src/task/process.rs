@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use alloc::{
+    collections::BTreeMap,
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -22,11 +23,15 @@ use crate::{
     fs::{FileTable, FsContext, mount::Executing, tty::Terminal},
     mm::AddressSpace,
     sched::{
+        spans,
         timer::{self, Action},
         wait::WaitQueue,
     },
     signal::{self, Actions, Info, Pending, number, stop::Stop},
 };
+
+/// Threads that something is done to with their list locked.
+pub const AT_ONCE: usize = 16;
 
 /// What has become of a process, for its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,10 +93,12 @@ pub struct Process {
     pub started: u64,
     /// Its parent.
     pub parent: SpinLock<Weak<Process>>,
-    /// Its children, also those that ended and wait to be reaped.
-    pub children: SpinLock<Vec<Arc<Process>>>,
-    /// Its threads.
-    pub threads: SpinLock<Vec<Arc<Task>>>,
+    /// All its threads have been told that it ends, or are by whom that is up to.
+    pub all_told: AtomicBool,
+    /// Its children by number, also those that ended and wait to be reaped.
+    pub children: SpinLock<BTreeMap<u32, Arc<Process>>>,
+    /// Its threads by number.
+    pub threads: SpinLock<BTreeMap<u32, Arc<Task>>>,
     /// Its memory.
     pub memory: SpinLock<Arc<AddressSpace>>,
     /// Working directory and file-creation mask.
@@ -174,7 +181,32 @@ impl Process {
 
     /// A thread, the first if it still runs.
     pub fn any_thread(&self) -> Option<Arc<Task>> {
-        self.threads.lock().first().cloned()
+        self.threads.lock().values().next().cloned()
+    }
+
+    /// Calls `each` with every thread. A thread that is made meanwhile may be left out; interrupts and other tasks are let in on the way.
+    pub fn each_thread(&self, mut each: impl FnMut(&Arc<Task>)) {
+        let mut next = 0;
+        loop {
+            let thread = self.threads.lock().range(next..).next().map(|(_, thread)| thread.clone());
+            let Some(thread) = thread else { return };
+            each(&thread);
+            next = thread.tid() + 1;
+            let _ = spans::point();
+        }
+    }
+
+    /// Calls `each` with every child, with nothing locked.
+    pub fn each_child(&self, mut each: impl FnMut(&Arc<Process>)) {
+        let mut next = 0;
+        loop {
+            let child = self.children.lock().range(next..).next().map(|(_, child)| child.clone());
+            let Some(child) = child else { return };
+            each(&child);
+            next = child.pid + 1;
+            // To the end, also when the task is to end.
+            let _ = spans::point();
+        }
     }
 
     /// The descriptors of [`any_thread`](Self::any_thread).
@@ -184,7 +216,7 @@ impl Process {
 
     /// Its name: that of its first thread, which may have ended before the others.
     pub fn name(&self) -> Name {
-        let first = self.threads.lock().iter().find(|t| t.tid() == self.pid).cloned();
+        let first = self.threads.lock().get(&self.pid).cloned();
         match (first, *self.first_name.lock()) {
             (Some(first), _) => *first.name.lock(),
             (None, Some(name)) => name,
@@ -195,19 +227,19 @@ impl Process {
     /// CPU time of all its threads, in nanoseconds.
     pub fn cpu_ns(&self) -> u64 {
         let threads = self.threads.lock();
-        self.ended_ns.load(Ordering::Relaxed) + threads.iter().map(|t| t.cpu_ns()).sum::<u64>()
+        self.ended_ns.load(Ordering::Relaxed) + threads.values().map(|t| t.cpu_ns()).sum::<u64>()
     }
 
     /// What of it was in user mode.
     pub fn user_ns(&self) -> u64 {
         let threads = self.threads.lock();
-        self.ended_user_ns.load(Ordering::Relaxed) + threads.iter().map(|t| t.user_ns()).sum::<u64>()
+        self.ended_user_ns.load(Ordering::Relaxed) + threads.values().map(|t| t.user_ns()).sum::<u64>()
     }
 
     /// What all its threads have done.
     pub fn counts(&self) -> Counts {
         let mut counts = self.ended_account.get();
-        self.threads.lock().iter().for_each(|thread| counts.add(&thread.account.get()));
+        self.threads.lock().values().for_each(|thread| counts.add(&thread.account.get()));
         counts
     }
 

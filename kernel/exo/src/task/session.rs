@@ -11,6 +11,7 @@ use alloc::sync::Arc;
 use super::{Process, table};
 use crate::{
     fs::tty::Terminal,
+    sched::spans,
     signal::{Info, number, stop},
 };
 
@@ -27,11 +28,19 @@ fn connects(parent: &Process, child: &Process) -> bool {
     group_of(parent) != group_of(child) && session_of(parent) == session_of(child)
 }
 
+/// The members of a group; interrupts and other tasks are let in on the way, so nothing may be locked.
+fn members(group: u32) -> impl Iterator<Item = Arc<Process>> {
+    table::group(group).inspect(|_| {
+        // To the end, also when the task is to end.
+        let _ = spans::point();
+    })
+}
+
 fn is_orphaned_without(group: u32, except: Option<&Process>) -> bool {
-    !table::group(group).iter().any(|member| {
-        let counts = !except.is_some_and(|except| core::ptr::eq(except, &**member)) && !member.has_ended();
+    !members(group).any(|member| {
+        let counts = !except.is_some_and(|except| core::ptr::eq(except, &*member)) && !member.has_ended();
         let parent = member.parent.lock().upgrade();
-        counts && parent.is_some_and(|parent| parent.pid != 1 && connects(&parent, member))
+        counts && parent.is_some_and(|parent| parent.pid != 1 && connects(&parent, &member))
     })
 }
 
@@ -41,7 +50,7 @@ pub fn is_orphaned(process: &Process) -> bool {
 }
 
 fn hang_up(group: u32) {
-    for member in table::group(group) {
+    for member in members(group) {
         member.signal(Info::kernel(number::SIGHUP));
         member.signal(Info::kernel(number::SIGCONT));
     }
@@ -54,7 +63,7 @@ pub fn parted(process: &Arc<Process>, parent: &Process, is_ending: bool) {
     let group = group_of(process);
     if connects(parent, process)
         && is_orphaned_without(group, except)
-        && table::group(group).iter().any(stop::is_stopped)
+        && members(group).any(|member| stop::is_stopped(&member))
     {
         hang_up(group);
     }
@@ -74,7 +83,8 @@ pub fn give_up_terminal(process: &Process, terminal: &Arc<Terminal>) {
 /// Nobody of a session has the terminal any more.
 pub fn take_terminal(session: u32, terminal: &Arc<Terminal>) {
     terminal.release(session);
-    for member in table::processes().iter().filter(|p| session_of(p) == session) {
+    for member in table::walk().filter(|p| session_of(p) == session) {
+        let _ = spans::point();
         let mut slot = member.terminal.lock();
         if slot.as_ref().is_some_and(|own| Arc::ptr_eq(own, terminal)) {
             *slot = None;

@@ -9,6 +9,7 @@ use alloc::{
     vec::Vec,
 };
 
+use arrayvec::ArrayVec;
 use exo_hal::sync::SpinLock;
 
 use super::{Process, Task};
@@ -111,13 +112,57 @@ pub fn process_from(pid: u32) -> Option<Arc<Process>> {
     TABLES.lock().processes.range(pid..).next().map(|(_, process)| process.clone())
 }
 
-/// All processes, by number.
+/// All processes of one moment, by number.
 pub fn processes() -> Vec<Arc<Process>> {
     TABLES.lock().processes.values().cloned().collect()
 }
 
-/// The processes of a group.
-pub fn group(group: u32) -> Vec<Arc<Process>> {
-    let tables = TABLES.lock();
-    tables.processes.values().filter(|p| p.group.load(Ordering::Relaxed) == group).cloned().collect()
+/// All processes, by number. What [`Walk`] says of changes meanwhile holds.
+pub fn walk() -> Walk {
+    Walk { next: 0, group: None, found: ArrayVec::new().into_iter() }
+}
+
+/// The processes of a group, by number. What [`Walk`] says of changes meanwhile holds.
+pub fn group(group: u32) -> Walk {
+    Walk { group: Some(group), ..walk() }
+}
+
+/// Processes that are looked at with the table locked.
+const LOOKED_AT: usize = 128;
+/// Processes that are handed out before the table is locked again.
+const HANDED_OUT: usize = 16;
+
+/// Processes by number, with no lock held in between: who has none either can pass preemption points. A child that somebody makes meanwhile
+/// has a greater number than its parent, but after a wrap-around, and so comes later.
+pub struct Walk {
+    next: u32,
+    group: Option<u32>,
+    found: arrayvec::IntoIter<Arc<Process>, HANDED_OUT>,
+}
+
+impl Iterator for Walk {
+    type Item = Arc<Process>;
+
+    fn next(&mut self) -> Option<Arc<Process>> {
+        loop {
+            if let Some(process) = self.found.next() {
+                return Some(process);
+            }
+            let mut found = ArrayVec::new();
+            let tables = TABLES.lock();
+            let mut last = None;
+            for (&pid, process) in tables.processes.range(self.next..).take(LOOKED_AT) {
+                last = Some(pid);
+                if self.group.is_none_or(|group| process.group.load(Ordering::Relaxed) == group) {
+                    found.push(process.clone());
+                    if found.is_full() {
+                        break;
+                    }
+                }
+            }
+            drop(tables);
+            self.next = last? + 1;
+            self.found = found.into_iter();
+        }
+    }
 }

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waiting for children.
 
-use core::sync::atomic::Ordering;
+use core::{ops::RangeInclusive, sync::atomic::Ordering};
 
 use alloc::sync::Arc;
 
 use super::{Process, Status, core_dump::DUMPED, current, process::Usage, table};
 use crate::{
     errno::{Errno, Result},
-    sched::wait::wait_for,
+    sched::{spans, wait::wait_for},
     signal::{code, number},
 };
+
+/// Children that are looked at with the list locked.
+const LOOKED_AT: usize = 128;
 
 /// Which children.
 #[derive(Clone, Copy, Debug)]
@@ -87,11 +90,7 @@ fn usage_of(child: &Process) -> Usage {
 
 /// Removes an ended child for good, without waiting for it.
 pub fn forget(parent: &Process, child: &Process) {
-    let removed = {
-        let mut children = parent.children.lock();
-        let at = children.iter().position(|c| core::ptr::eq::<Process>(&**c, child));
-        at.map(|at| children.remove(at))
-    };
+    let removed = parent.children.lock().remove(&child.pid);
     if removed.is_some() {
         table::remove_process(child.pid);
     }
@@ -130,28 +129,60 @@ fn is_meant(child: &Process, which: Which, options: Options) -> bool {
         && (!options.own || child.parent_thread.load(Ordering::Relaxed) == current().tid())
 }
 
-fn look(parent: &Arc<Process>, which: Which, options: Options) -> Option<Result<Option<Found>>> {
-    let mut any = false;
-    // An ended child is taken out of the list under the same lock, so that one thread alone gets it.
-    let found = {
+/// A child that has something to say.
+struct Change {
+    child: Arc<Process>,
+    status: u32,
+    /// It has ended, and nobody else gets it.
+    is_taken: bool,
+}
+
+/// The first of the children with a number in `pids` that has something to say, and whether any is meant at all.
+fn first_change(
+    parent: &Process,
+    pids: RangeInclusive<u32>,
+    options: Options,
+    which: Which,
+) -> (Option<Change>, bool) {
+    let (mut any, mut next) = (false, *pids.start());
+    loop {
+        // An ended child is taken out of the list under the same lock, so that one thread alone gets it.
         let mut children = parent.children.lock();
+        let mut last = None;
         let mut found = None;
-        for (at, child) in children.iter().enumerate().filter(|(_, child)| is_meant(child, which, options)) {
+        for (&pid, child) in children.range(next..=*pids.end()).take(LOOKED_AT) {
+            last = Some(pid);
+            if !is_meant(child, which, options) {
+                continue;
+            }
             any = true;
             if let Some((status, has_ended)) = change(child, options) {
-                found = Some((at, child.clone(), status, has_ended && !options.keep));
+                found = Some(Change { child: child.clone(), status, is_taken: has_ended && !options.keep });
                 break;
             }
         }
-        if let Some((at, _, _, true)) = found {
-            children.remove(at);
+        if let Some(found) = found {
+            if found.is_taken {
+                children.remove(&found.child.pid);
+            }
+            return (Some(found), true);
         }
-        found
-    };
-    match found {
-        Some((_, child, status, taken)) => {
+        drop(children);
+        match last {
+            Some(last) if last < *pids.end() => next = last + 1,
+            _ => return (None, any),
+        }
+        // Who is to end finds that out when it waits.
+        let _ = spans::point();
+    }
+}
+
+fn look(parent: &Arc<Process>, which: Which, options: Options) -> Option<Result<Option<Found>>> {
+    let pids = if let Which::Pid(pid) = which { pid..=pid } else { 0..=u32::MAX };
+    match first_change(parent, pids, options, which) {
+        (Some(Change { child, status, is_taken }), _) => {
             let usage = usage_of(&child);
-            if taken {
+            if is_taken {
                 let mut sum = parent.children_usage.lock();
                 sum.cpu_ns += usage.cpu_ns;
                 sum.user_ns += usage.user_ns;
@@ -162,9 +193,9 @@ fn look(parent: &Arc<Process>, which: Which, options: Options) -> Option<Result<
             }
             Some(Ok(Some(Found { pid: child.pid, uid: child.user_id(), status, usage })))
         }
-        None if !any => Some(Err(Errno::ECHILD)),
-        None if options.no_wait => Some(Ok(None)),
-        None => None,
+        (None, false) => Some(Err(Errno::ECHILD)),
+        (None, true) if options.no_wait => Some(Ok(None)),
+        (None, true) => None,
     }
 }
 

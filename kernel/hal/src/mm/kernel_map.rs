@@ -50,9 +50,10 @@ pub(crate) fn try_map_device(physical: u64, size: usize) -> Result<*mut u8, NoMe
     Ok((base + offset) as *mut u8)
 }
 
-/// Free stacks that keep their memory for the next threads. Once there are twice as many, the rest give theirs back at once, as each time
-/// all CPUs have to forget the translations.
-const KEPT_STACKS: usize = 32;
+/// Free stacks that keep their memory for the next threads.
+const KEPT_STACKS: usize = 48;
+/// So many more give theirs back together, as each time all CPUs have to forget the translations. It happens in a switch, so they are few.
+const RELEASED_TOGETHER: usize = 8;
 
 /// The stacks that no thread has: first those without memory, of which only the addresses are left, then those with.
 struct FreeStacks {
@@ -142,7 +143,7 @@ impl Drop for KernelStack {
     fn drop(&mut self) {
         let mut free = FREE_STACKS.lock();
         free.bases.push(self.base);
-        let are_many = free.with_memory() > 2 * KEPT_STACKS;
+        let are_many = free.with_memory() >= KEPT_STACKS + RELEASED_TOGETHER;
         drop(free);
         if are_many {
             release_stacks(KEPT_STACKS);
@@ -157,11 +158,9 @@ fn pages_of(base: u64) -> impl Iterator<Item = u64> {
 
 /// Takes the memory from free stacks until `kept` are left that have some. How many frames that gave.
 pub(crate) fn release_stacks(kept: usize) -> usize {
-    /// So many at a time.
-    const BATCH: usize = 16;
     let mut frames = 0;
     loop {
-        let mut bases = ArrayVec::<u64, BATCH>::new();
+        let mut bases = ArrayVec::<u64, RELEASED_TOGETHER>::new();
         {
             let mut free = FREE_STACKS.lock();
             while !bases.is_full() && free.with_memory() > kept {
@@ -171,7 +170,7 @@ pub(crate) fn release_stacks(kept: usize) -> usize {
         if bases.is_empty() {
             return frames;
         }
-        let mut taken = ArrayVec::<Frame, { BATCH * STACK_PAGES }>::new();
+        let mut taken = ArrayVec::<Frame, { RELEASED_TOGETHER * STACK_PAGES }>::new();
         for address in bases.iter().copied().flat_map(pages_of) {
             // SAFETY: nobody has these stacks now. The frames stay until no CPU has a translation for them.
             taken.extend(unsafe { paging::unmap_kernel_page(address) });

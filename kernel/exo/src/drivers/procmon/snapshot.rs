@@ -40,8 +40,7 @@ fn record(process: &Arc<Process>) -> Record {
     let memory = process.memory.lock().clone();
     let (first, threads) = {
         let threads = process.threads.lock();
-        let first = threads.iter().find(|t| t.tid() == process.pid);
-        (first.cloned(), threads.len())
+        (threads.get(&process.pid).cloned(), threads.len())
     };
     let pid = process.pid as i32;
     Record {

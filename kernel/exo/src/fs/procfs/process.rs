@@ -73,10 +73,10 @@ impl Reference {
         let thread = match &self.thread {
             Some((thread, tid)) => {
                 let thread = thread.upgrade().ok_or(Errno::ESRCH)?;
-                let is_there = process.threads.lock().iter().any(|t| t.tid() == *tid);
+                let is_there = process.threads.lock().contains_key(tid);
                 Some(is_there.then_some(thread).ok_or(Errno::ESRCH)?)
             }
-            None => process.threads.lock().iter().find(|t| t.tid() == self.pid).cloned(),
+            None => process.threads.lock().get(&self.pid).cloned(),
         };
         Ok(Subject { process, thread, is_thread: self.thread.is_some() })
     }

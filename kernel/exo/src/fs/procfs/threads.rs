@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! /proc/PID/task.
 
-use alloc::{format, sync::Arc, vec::Vec};
+use alloc::{format, sync::Arc};
 
 use super::{number, process, process::Reference};
 use crate::{
     errno::{Errno, Result},
-    fallible,
     fs::node::{DynamicDirectory, Each, Node, kind},
 };
 
@@ -17,19 +16,20 @@ impl DynamicDirectory for Threads {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
         let subject = self.0.get().map_err(|_| Errno::ENOENT)?;
         let tid = number(name).ok_or(Errno::ENOENT)?;
-        let thread = subject.process.threads.lock().iter().find(|t| t.tid() == tid).cloned();
+        let thread = subject.process.threads.lock().get(&tid).cloned();
         let thread = thread.ok_or(Errno::ENOENT)?;
         Ok(process::thread_directory(self.0.to_thread(&thread), tid))
     }
 
     fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
         let subject = self.0.get().map_err(|_| Errno::ENOENT)?;
-        // Their number is the program's choice, and others may come while there is no lock.
-        let count = subject.process.threads.lock().len();
-        let mut tids: Vec<u32> = fallible::list(count)?;
-        tids.extend(subject.process.threads.lock().iter().map(|t| t.tid()).take(count));
-        tids.sort_unstable();
-        for tid in tids.into_iter().filter(|tid| u64::from(*tid) > after) {
+        let next = |after: u64| {
+            let from = u32::try_from(after).ok()?.checked_add(1)?;
+            subject.process.threads.lock().range(from..).next().map(|(&tid, _)| tid)
+        };
+        let mut after = after;
+        while let Some(tid) = next(after) {
+            after = tid.into();
             let name = format!("{tid}");
             if !each(name.as_bytes(), kind::DIRECTORY, process::inode_of_thread(tid), tid.into()) {
                 break;

@@ -14,7 +14,7 @@ use super::Terminal;
 use crate::{
     errno::{Errno, Result},
     signal::number,
-    task::{credentials::capable, current, session, table},
+    task::{Process, credentials::capable, current, session, table},
     user,
 };
 
@@ -72,12 +72,10 @@ impl Terminal {
         if !self.is_own() || self.session.load(Ordering::Relaxed) != session {
             return Err(Errno::ENOTTY);
         }
-        let members = table::group(group);
-        if members.is_empty() && table::process(group).is_none() {
-            return Err(Errno::ESRCH);
-        }
-        if !members.iter().any(|p| p.session.load(Ordering::Relaxed) == session) {
-            return Err(Errno::EPERM);
+        let is_of_session = |p: Arc<Process>| p.session.load(Ordering::Relaxed) == session;
+        if !table::group(group).any(is_of_session) {
+            let exists = table::group(group).next().is_some() || table::process(group).is_some();
+            return Err(if exists { Errno::EPERM } else { Errno::ESRCH });
         }
         self.foreground.store(group, Ordering::Relaxed);
         Ok(0)
