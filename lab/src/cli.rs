@@ -80,6 +80,12 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_enum, default_value = "linux")]
     pub(crate) kernel: KernelKind,
 
+    /// Another Debian kernel, as its `uname -r` says; by default the newest of the series in lab/toolroot.toml
+    ///
+    /// It is downloaded, and the project's modules are built for it.
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) kernel_release: Option<String>,
+
     /// Run the checked kernel: Linux of the same source with KASAN, lockdep, kmemleak and fault injection
     ///
     /// A report of any of them is shown whole and ends the command with 125. The first use builds this kernel.
@@ -291,7 +297,7 @@ pub(crate) struct KmodBuildArgs {
     pub(crate) modules: Vec<PathBuf>,
 
     /// Build for the kernel tree DIR, which you have built; without DIR, print the path of the prepared one (KDIR) and stop
-    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with_all = ["kernel_release", "update"])]
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub(crate) kdir: Option<Option<PathBuf>>,
 
     /// Build beside the sources, for modules that look there for sources that their Kbuild generates

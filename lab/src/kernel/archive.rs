@@ -80,12 +80,18 @@ impl Archive {
         self.version(toolroot, &format!("linux-headers-{release}")).is_ok()
     }
 
+    /// The version of a package, the one that apt prefers.
     fn version(&self, toolroot: &Toolroot, package: &str) -> anyhow::Result<String> {
+        let versions = self.versions(toolroot, package)?;
+        versions.into_iter().next().with_context(|| format!("the package {package} shows no version"))
+    }
+
+    /// All versions of a package, the one that apt prefers first.
+    fn versions(&self, toolroot: &Toolroot, package: &str) -> anyhow::Result<Vec<String>> {
         let mut show = self.command(toolroot, "apt-cache", Path::new("/"))?;
-        let shown = output(show.args(["show", "--no-all-versions", package]))
+        let shown = output(show.args(["show", package]))
             .with_context(|| format!("{} has no package {package}", self.name))?;
-        let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
-        version.map(str::to_owned).with_context(|| format!("the package {package} shows no version"))
+        Ok(shown.lines().filter_map(|line| line.strip_prefix("Version: ")).map(str::to_owned).collect())
     }
 }
 
@@ -142,8 +148,7 @@ pub(crate) fn download(
     folder: &Path,
     step: &Step,
 ) -> anyhow::Result<String> {
-    let series: Vec<&str> = release.split(|c: char| !c.is_ascii_digit()).take(2).collect();
-    let source_name = format!("linux-source-{}", series.join("."));
+    let source_name = format!("linux-source-{}", super::series_of(release));
     let headers = format!("linux-headers-{release}");
     let version = archive.version(toolroot, &headers)?;
     // The image without its signature is there days before the signed one; only a mirror of old releases lacks it.
@@ -158,12 +163,14 @@ pub(crate) fn download(
     if archive.version(toolroot, &modules).is_ok() {
         packages.push(modules);
     }
-    let source_version = archive.version(toolroot, &source_name)?;
-    if source_version != version {
+    // An archive can have the sources of several patch levels.
+    let source_versions = archive.versions(toolroot, &source_name)?;
+    if !source_versions.contains(&version) {
         bail!(
-            "{} has {source_name} in version {source_version}, but Linux {release} is version {version}: \
+            "{} has {source_name} in version {}, but Linux {release} is version {version}: \
              its Rust metadata can only be made from its own source",
-            archive.name
+            archive.name,
+            source_versions.join(", ")
         );
     }
     packages.push(source_name.clone());

@@ -47,16 +47,24 @@ pub(crate) fn get(context: &Context, toolroot: &Toolroot, stock: &Kernel) -> any
 }
 
 fn place(context: &Context, toolroot: &Toolroot, stock: &Kernel) -> anyhow::Result<PathBuf> {
-    let config = std::fs::read(config_path(context)).context("cannot read lab/kernels/checked.config")?;
     let mut hash = Sha256::new();
-    hash.update(&config);
+    hash.update(config(context, stock)?);
     hash.update(toolroot.path().as_os_str().as_encoded_bytes());
     let key: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     Ok(stock.place.join(format!("checked-{key}")))
 }
 
-fn config_path(context: &Context) -> PathBuf {
-    context.checkout.join("lab/kernels/checked.config")
+/// What is answered to Kconfig: `checked.config`, and what only this series asks besides.
+fn config(context: &Context, stock: &Kernel) -> anyhow::Result<String> {
+    let folder = context.checkout.join("lab/kernels");
+    let mut config = std::fs::read_to_string(folder.join("checked.config"))
+        .context("cannot read lab/kernels/checked.config")?;
+    let series = folder.join(format!("checked-{}.config", stock.series()));
+    if series.is_file() {
+        config +=
+            &std::fs::read_to_string(&series).with_context(|| format!("cannot read {}", series.display()))?;
+    }
+    Ok(config)
 }
 
 fn kernel(stock: &Kernel, place: &Path) -> Kernel {
@@ -84,9 +92,10 @@ fn build(context: &Context, toolroot: &Toolroot, stock: &Kernel, place: &Path) -
         "Building the checked kernel (KASAN, lockdep, kmemleak, fault injection)",
         Some(Duration::from_secs(12 * 60 / jobs() as u64)),
     );
-    let config = config_path(context);
-    process::run(make()?.arg(format!("KCONFIG_ALLCONFIG={}", config.display())).arg("allnoconfig"), &step)?;
-    let wanted = std::fs::read_to_string(&config).context("cannot read lab/kernels/checked.config")?;
+    let wanted = config(context, stock)?;
+    let answers = place.join("answers.config");
+    std::fs::write(&answers, &wanted).context("cannot write the kernel's configuration")?;
+    process::run(make()?.arg(format!("KCONFIG_ALLCONFIG={}", answers.display())).arg("allnoconfig"), &step)?;
     let got = std::fs::read_to_string(place.join(".config")).context("the kernel was not configured")?;
     check_config(&wanted, &got)?;
 

@@ -76,6 +76,15 @@ pub(crate) enum Choice<'a> {
     Release(&'a str),
 }
 
+impl<'a> Choice<'a> {
+    /// The release that somebody named, if it can be one; else the newest.
+    pub(crate) fn of(release: Option<&'a str>) -> anyhow::Result<Self> {
+        let Some(release) = release else { return Ok(Self::Newest) };
+        check_release(release)?;
+        Ok(Self::Release(release))
+    }
+}
+
 impl Kernel {
     /// The stock kernel, downloaded and prepared if it is not in the cache yet.
     pub(crate) fn stock(context: &Context, toolroot: &Toolroot, choice: Choice<'_>) -> anyhow::Result<Self> {
@@ -165,6 +174,11 @@ impl Kernel {
         Ok(unpacked)
     }
 
+    /// Major and minor version, `7.3`.
+    pub(crate) fn series(&self) -> String {
+        series_of(&self.release)
+    }
+
     /// Makes sure that modules built for this kernel get type information (BTF), if it takes any.
     pub(crate) fn prepare_type_information(&self) -> anyhow::Result<()> {
         type_information::prepare(self)
@@ -218,8 +232,14 @@ fn find_file(folder: &Path, name: &str) -> Option<PathBuf> {
     None
 }
 
+/// The major and minor version of a release, `7.3`.
+fn series_of(release: &str) -> String {
+    let numbers: Vec<&str> = release.split(|c: char| !c.is_ascii_digit()).take(2).collect();
+    numbers.join(".")
+}
+
 /// Checks that text can be a kernel release, before it becomes part of paths and package names.
-pub(crate) fn check_release(release: &str) -> anyhow::Result<()> {
+fn check_release(release: &str) -> anyhow::Result<()> {
     let fine = |c: char| c.is_ascii_alphanumeric() || ".+-~".contains(c);
     if release.is_empty() || !release.chars().all(fine) || !release.starts_with(|c: char| c.is_ascii_digit())
     {
@@ -233,4 +253,16 @@ pub(crate) fn check_release(release: &str) -> anyhow::Result<()> {
 /// Compares the Rust symbols of a prepared tree with those that its kernel exports; how many are equal.
 pub(crate) fn verify_symbols(build: &Path) -> anyhow::Result<usize> {
     symbols::verify(build)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_has_a_series() {
+        assert_eq!(series_of("7.3.4+deb13-cloud-amd64"), "7.3");
+        assert_eq!(series_of("7.3-cloud-amd64"), "7.3");
+        assert!(Choice::of(Some("../7.3")).is_err() && Choice::of(None).is_ok());
+    }
 }
