@@ -17,6 +17,7 @@ mod live_table;
 mod module_life;
 mod power;
 mod quality;
+mod slow_to_stop;
 mod snapshot;
 mod virtio;
 mod vm;
@@ -123,6 +124,8 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
         "my_rng::a_device_works_again_after_an_error_on_its_bus",
         power::a_device_works_again_after_an_error_on_its_bus,
     ),
+    ("my_rng::unbinding_waits_once", slow_to_stop::unbinding_waits_once),
+    ("my_rng::a_queue_that_stops_late_is_used_again", slow_to_stop::a_queue_that_stops_late_is_used_again),
     ("quality::registers_and_one_shot_transfers", quality::registers_and_one_shot_transfers),
     ("quality::every_way_in_a_machine", quality::every_way_in_a_machine),
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),
