@@ -52,13 +52,9 @@ impl RngDevice {
         let mut config =
             ConfigSpace::new(&identity).with_memory_bar(abi::REGISTER_BAR.into(), abi::BAR0_SIZE as u32);
         config = match interrupts(&shared) {
-            Some(kind @ InterruptKind::Msix) => {
-                config.with_memory_bar(MSIX_BAR.into(), MSIX_BAR_SIZE).with_msix(&MsixTable {
-                    vectors: kind.vectors(),
-                    table: (MSIX_BAR, 0),
-                    pending_bits: (MSIX_BAR, PENDING_BITS),
-                })
-            }
+            Some(kind @ InterruptKind::Msix) => config
+                .with_memory_bar(MSIX_BAR.into(), MSIX_BAR_SIZE)
+                .with_msix(&MsixTable::new(kind.vectors(), (MSIX_BAR, 0), (MSIX_BAR, PENDING_BITS))),
             Some(kind @ InterruptKind::Msi) => config.with_msi(kind.vectors()),
             // This personality has no use for the pin.
             Some(InterruptKind::Intx) | None => config,

@@ -140,6 +140,16 @@ impl<'d, D: Device> Session<'d, D> {
         self.interrupts.trigger(IrqIndex::Req, 0)
     }
 
+    /// The device.
+    pub(crate) fn device(&self) -> &D {
+        self.device
+    }
+
+    /// The same, to be told something.
+    pub(crate) fn device_mut(&mut self) -> &mut D {
+        self.device
+    }
+
     /// Whether the versions were exchanged.
     pub(crate) fn has_agreed(&self) -> bool {
         self.agreed

@@ -23,6 +23,9 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
     if report.wants(tests::HOST) {
         tests::host::run(context, &mut report)?;
     }
+    if report.wants(tests::host::PACKAGES) {
+        tests::host::build_packages(context, &mut report)?;
+    }
     if report.wants(tests::host::KERNEL) {
         tests::host::run_kernel(context, &mut report)?;
     }

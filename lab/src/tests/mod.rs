@@ -152,7 +152,7 @@ impl Lab {
 
 /// The names that `--list` shows; the host's and the inner tests have more names of their own.
 pub(crate) fn names() -> Vec<&'static str> {
-    let mut names = vec![HOST, host::KERNEL];
+    let mut names = vec![HOST, host::PACKAGES, host::KERNEL];
     names.extend(MACHINE_TESTS.iter().map(|(name, _)| *name).chain(exo::names()));
     names.extend([INSIDE, IOMMU, checked::INSIDE]);
     names.extend(LONG_TESTS.iter().map(|(name, _)| *name));
@@ -209,8 +209,9 @@ impl Report {
     /// Whether a test that needs a machine may have been asked for: what tests there are inside, only the built program
     /// tells.
     pub(crate) fn may_want_machines(&self) -> bool {
-        let is_of_the_host =
-            |part: &String| [HOST, host::KERNEL].iter().any(|name| name.contains(part.as_str()));
+        let is_of_the_host = |part: &String| {
+            [HOST, host::PACKAGES, host::KERNEL].iter().any(|name| name.contains(part.as_str()))
+        };
         self.filter.is_empty() || !self.filter.iter().all(is_of_the_host)
     }
 
