@@ -196,6 +196,10 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     pub(crate) checked: bool,
 
+    /// Test packages for DKMS in a Debian system made for it, instead of all else: a quarter of an hour or more, 8 GB, root only
+    #[arg(long, conflicts_with = "checked")]
+    pub(crate) dkms: bool,
+
     /// Repeat what comes and goes a thousand times, instead of twenty times, and run the tests that take long: best with a
     /// filter
     #[arg(long)]
@@ -273,6 +277,17 @@ pub(crate) enum KmodStep {
     Ide(KmodModulesArgs),
     /// Sign .ko files in place, by the hash that the kernel asks for
     Sign(KmodSignArgs),
+    /// Make a Debian package with which DKMS builds a module on other machines, and print its path
+    ///
+    /// Installed on a Debian machine that has a kernel with Rust (trixie with the kernel of trixie-backports, say), the package makes the kernel's
+    /// Rust metadata there, from Debian's linux-source; compares its symbols with those that the kernel exports; and builds and installs the module,
+    /// for that kernel and for each that comes with an update. A kernel for which that cannot be done is refused with a reason.
+    ///
+    /// The module is built here first. The package has all files in its folder, and those elsewhere that its build has read; it is built once more
+    /// from these alone. The same sources give the same package to the byte; set SOURCE_DATE_EPOCH for the same dates in it, too.
+    ///
+    /// Example: cargo exo kmod dkms hello --package-version 1.0 --maintainer "Ada Example <ada@example.org>"
+    Dkms(KmodDkmsArgs),
 }
 
 /// The kernel that modules are for.
@@ -367,6 +382,44 @@ pub(crate) struct KmodSignArgs {
 
     #[command(flatten)]
     pub(crate) kernel: KmodKernelArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KmodDkmsArgs {
+    /// The folder of the module, with its Kbuild file
+    #[arg(value_name = "DIR")]
+    pub(crate) module: PathBuf,
+
+    /// Where the package goes
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) output: PathBuf,
+
+    /// What DKMS calls it, and dpkg with -dkms at its end; by default the module's name, or the folder's if there are several modules
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// Its version; by default the one that `modinfo` shows for the module
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) package_version: Option<String>,
+
+    /// Who vouches for the package; by default DEBFULLNAME and DEBEMAIL, else what git is configured with
+    #[arg(long, value_name = "NAME <ADDRESS>")]
+    pub(crate) maintainer: Option<String>,
+
+    /// The oldest kernel to build it for, such as 7.2; by default the series of the one that it is built for here
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kernel_min: Option<String>,
+
+    /// The package's copyright file, for licences that cannot be told from the sources' SPDX lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) copyright: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) kernel: KmodKernelArgs,
+
+    /// Variables for make, here and on other machines
+    #[arg(last = true, value_name = "NAME=VALUE")]
+    pub(crate) variables: Vec<String>,
 }
 
 fn parse_file(text: &str) -> Result<(PathBuf, PathBuf), String> {

@@ -9,7 +9,7 @@ use super::{System, with_programs};
 use crate::cli::{KmodArgs, KmodBuildArgs, KmodKernelArgs, KmodModulesArgs, KmodStep};
 use crate::context::Context;
 use crate::kernel::{Choice, Kernel, checked};
-use crate::kmod::{self, Options, check, check_variables, doc, ide, new, sign, unit_tests};
+use crate::kmod::{self, Options, check, check_variables, dkms, doc, ide, new, sign, unit_tests};
 use crate::machine::{CHECKED_MEMORY, Config, Linux};
 use crate::toolroot::Toolroot;
 use crate::ui;
@@ -45,6 +45,13 @@ pub(super) fn run(context: &Context, args: &KmodArgs) -> anyhow::Result<i32> {
             for module in folders(context, args) {
                 println!("{}", ide::project(context, &toolroot, &kernel, &module)?.display());
             }
+        }
+        Some(KmodStep::Dkms(args)) => {
+            check_variables(&args.variables)?;
+            let choice = choice(&args.kernel)?;
+            let toolroot = Toolroot::get(context)?;
+            let kernel = Kernel::stock(context, &toolroot, choice)?;
+            println!("{}", dkms::package(context, &toolroot, &kernel, args)?.display());
         }
         Some(KmodStep::Sign(args)) => {
             let toolroot = Toolroot::get(context)?;

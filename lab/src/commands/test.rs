@@ -20,6 +20,11 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
         tests::checked::run(&lab(parts, true), &mut report)?;
         return Ok(report.finish());
     }
+    if args.dkms {
+        let parts = prepare(context, Build::Stock)?;
+        tests::dkms::run(&lab(parts, false), &mut report)?;
+        return Ok(report.finish());
+    }
     if report.wants(tests::HOST) {
         tests::host::run(context, &mut report)?;
     }

@@ -7,6 +7,7 @@
 mod c_program;
 pub(crate) mod checked;
 mod controls;
+pub(crate) mod dkms;
 mod exo;
 pub(crate) mod host;
 mod hotplug;
@@ -86,6 +87,8 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("kmod::a_tree_of_ones_own_is_taken", module_life::a_tree_of_ones_own_is_taken),
     ("kmod::variables_and_generated_sources_work", module_life::variables_and_generated_sources_work),
     ("kmod::type_information_reaches_the_kernel", module_life::type_information_reaches_the_kernel),
+    ("kmod::a_package_for_dkms_is_the_same_each_time", dkms::a_package_for_dkms_is_the_same_each_time),
+    ("kmod::what_cannot_be_a_package_is_told", dkms::what_cannot_be_a_package_is_told),
     ("kmod::the_kernels_rustfmt_is_content", kernel_style::the_kernels_rustfmt_is_content),
     ("kmod::the_kernels_clippy_is_content", kernel_style::the_kernels_clippy_is_content),
     ("kmod::checkpatch_is_content", kernel_style::checkpatch_is_content),
@@ -255,6 +258,11 @@ impl Report {
     pub(crate) fn fail(&mut self, name: &str, why: &str) {
         println!("test {name} ... {}\n{}", ui::paint_stdout("31;1", "FAILED"), crate::process::indent(why));
         self.failed.insert(name.to_owned(), why.to_owned());
+    }
+
+    /// Whether this test has failed.
+    pub(crate) fn has_failed(&self, name: &str) -> bool {
+        self.failed.contains_key(name)
     }
 
     /// Prints the sum and returns the exit status.

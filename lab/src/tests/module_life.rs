@@ -54,7 +54,7 @@ fn examples(lab: &Lab) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Removes what was built of a module whose sources go.
-fn forget(lab: &Lab, module: &Path) -> anyhow::Result<()> {
+pub(super) fn forget(lab: &Lab, module: &Path) -> anyhow::Result<()> {
     let kernel = &lab.parts.linux()?.kernel;
     remove_folder(&kmod::out_folder(&lab.parts.context, kernel, &module.canonicalize()?)?)
 }

@@ -97,6 +97,16 @@ impl Toolroot {
     }
 }
 
+/// What mmdebstrap is told so that apt reaches the mirror as the host's own does.
+pub(crate) fn apt_options() -> Vec<String> {
+    mirror::apt_proxy_options().iter().map(|option| format!("--aptopt={option}")).collect()
+}
+
+/// The sources of a Debian system that is made like the tree, for mmdebstrap: the mirror's, or those of Debian's own.
+pub(crate) fn sources(definition: &Definition) -> Vec<String> {
+    definition.sources(&mirror::find().unwrap_or_else(|| "http://deb.debian.org/debian".to_owned()))
+}
+
 /// Makes the tree beside its place and moves it there when it is whole.
 fn make(definition: &Definition, tree: &Path) -> anyhow::Result<()> {
     host::ensure_installed(host::tools())?;
@@ -152,9 +162,7 @@ fn fill(definition: &Definition, partial: &Path, step: &Step) -> anyhow::Result<
         "--aptopt=APT::Install-Recommends \"false\"",
         "--aptopt=Acquire::Retries \"3\"",
     ]);
-    for option in mirror::apt_proxy_options() {
-        command.arg(format!("--aptopt={option}"));
-    }
+    command.args(apt_options());
     for folder in ["doc", "man", "locale", "info"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{folder}/*"));
     }
