@@ -2,17 +2,22 @@
 //! The tests inside machines: those of the program `guest-tests`. They are wanted or not by their own names, and each is
 //! reported under its own name.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
 use super::{Lab, Report, controls};
-use crate::machine::{Config, Machine, Outcome, Output};
+use crate::kmod;
+use crate::machine::{Config, Machine, Outcome, Output, Parts};
 use crate::process;
 
 /// What the names of tests have in common that fail one allocation after the other. They need the checked kernel, and take
 /// as long there as all others together.
 const FAILURES: &str = "::fail_nth";
+
+/// What the names of tests begin with that need the examples of `linux/chardev`.
+const CHARDEV: &str = "chardev::";
 
 /// How often tests of coming and going repeat, and how many seconds each test may take, with `--long`.
 const LONG: [&str; 4] = ["--loops", "1000", "--timeout", "1200"];
@@ -50,7 +55,28 @@ fn start_if_any(
     if names.is_empty() {
         return Ok(None);
     }
-    Lane::start(lab, group, config, names).map(Some)
+    let mut config = config.clone();
+    if names.iter().any(|name| name.starts_with(CHARDEV)) {
+        config.more_modules.extend(chardev_modules(lab)?);
+    }
+    Lane::start(lab, group, &config, names).map(Some)
+}
+
+/// The modules that the tests of [`CHARDEV`] load, built.
+fn chardev_modules(lab: &Lab) -> anyhow::Result<Vec<PathBuf>> {
+    let Parts { context, toolroot, .. } = &lab.parts;
+    let mut built = Vec::new();
+    for folder in ["chardev/example", "chardev/misc-example", "test-modules/hold_node"] {
+        let folder = context.checkout.join("linux").join(folder);
+        built.extend(kmod::build(
+            context,
+            toolroot,
+            &lab.parts.linux()?.kernel,
+            &folder,
+            kmod::Options::default(),
+        )?);
+    }
+    Ok(built)
 }
 
 /// Starts the failures in a machine of their own: it has one processor, and the other one of a usual host is for the tests
