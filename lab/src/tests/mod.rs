@@ -8,6 +8,7 @@ mod c_program;
 pub(crate) mod checked;
 mod controls;
 pub(crate) mod dkms;
+mod edu;
 mod exo;
 pub(crate) mod host;
 mod hotplug;
@@ -113,6 +114,7 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("virtio::the_stock_driver_feeds_dev_hwrng", virtio::the_stock_driver_feeds_dev_hwrng),
     ("virtio::the_stock_driver_works_behind_an_iommu", virtio::the_stock_driver_works_behind_an_iommu),
     ("virtio::it_can_be_unplugged_while_it_is_read", virtio::it_can_be_unplugged_while_it_is_read),
+    ("edu::the_example_does_what_qemus_device_does", edu::the_example_does_what_qemus_device_does),
     (
         "my_rng::a_restored_machine_finds_its_device_reset",
         vm_snapshot::a_restored_machine_finds_its_device_reset,
