@@ -196,6 +196,10 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     pub(crate) checked: bool,
 
+    /// A few tests that show whether this user can build a module and run machines here, instead of all: some minutes where nothing is made yet
+    #[arg(long, conflicts_with_all = ["checked", "filter", "long", "dkms"])]
+    pub(crate) smoke: bool,
+
     /// Test packages for DKMS in a Debian system made for it, instead of all else: a quarter of an hour or more, 8 GB, root only
     #[arg(long, conflicts_with = "checked")]
     pub(crate) dkms: bool,

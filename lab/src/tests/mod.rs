@@ -17,6 +17,7 @@ mod kernel_style;
 mod kmod;
 mod live_table;
 mod module_life;
+mod ordinary_user;
 mod power;
 mod quality;
 mod slow_to_stop;
@@ -94,6 +95,8 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("kmod::the_kernels_clippy_is_content", kernel_style::the_kernels_clippy_is_content),
     ("kmod::checkpatch_is_content", kernel_style::checkpatch_is_content),
     ("kmod::examples_in_documentation_compile", kernel_style::examples_in_documentation_compile),
+    ("ordinary_user::what_is_missing_is_named", ordinary_user::what_is_missing_is_named),
+    ("ordinary_user::missing_ids_are_named", ordinary_user::missing_ids_are_named),
     ("vm::the_exit_status_comes_back", vm::the_exit_status_comes_back),
     ("vm::output_arrives_whole_and_apart", vm::output_arrives_whole_and_apart),
     ("vm::input_reaches_the_command", vm::input_reaches_the_command),
@@ -134,6 +137,18 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("quality::registers_and_one_shot_transfers", quality::registers_and_one_shot_transfers),
     ("quality::every_way_in_a_machine", quality::every_way_in_a_machine),
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),
+];
+
+/// Those that `--smoke` runs: a user who passes these can work. What an ordinary user may not have, a module that is built and loaded, machines with
+/// output, input, and the device.
+pub(crate) const SMOKE: &[&str] = &[
+    "ordinary_user::what_is_missing_is_named",
+    "ordinary_user::missing_ids_are_named",
+    "kmod::symbols_of_another_kernel_are_refused",
+    "kmod::a_foreign_module_is_built_and_loads",
+    "vm::the_exit_status_comes_back",
+    "vm::input_reaches_the_command",
+    "my_rng::a_c_program_gets_the_same_numbers",
 ];
 
 /// Those that take long, and run only with `--long`.

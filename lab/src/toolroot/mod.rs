@@ -7,7 +7,7 @@ mod host;
 mod mirror;
 
 pub(crate) use definition::{Definition, KernelSeries};
-pub(crate) use host::{missing_package_advice, missing_user_ids, on_path, tools};
+pub(crate) use host::{missing_package_advice, missing_package_advice_to, missing_user_ids, on_path, tools};
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
