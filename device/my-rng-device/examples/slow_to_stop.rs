@@ -73,6 +73,8 @@ impl Device {
 }
 
 impl Function for Device {
+    type Outcome = ();
+
     fn read(&mut self, at: Access, _: &Bus) -> u64 {
         match usize::try_from(at.offset).unwrap_or(usize::MAX) {
             IDENT => IDENT_VALUE.into(),

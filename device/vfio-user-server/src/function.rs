@@ -95,7 +95,7 @@ pub trait Function: Sized + 'static {
 
 /// What a function can do by itself: interrupts and transfers. Clones are the same, for other threads.
 #[derive(Debug)]
-pub struct Bus<T>(Arc<Inner<T>>);
+pub struct Bus<T = ()>(Arc<Inner<T>>);
 
 impl<T> Clone for Bus<T> {
     fn clone(&self) -> Self {
