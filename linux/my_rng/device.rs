@@ -37,6 +37,7 @@ use crate::{
     registers::Bar0,
     seedable_stream::{
         Origin,
+        SeedCommand,
         SeedableStream, //
     },
 };
@@ -300,22 +301,30 @@ impl Device<'_> {
     ///
     /// [`ENODEV`] when the device does not answer.
     pub(crate) fn seed(&self, seed: u32) -> Result {
-        self.restart(Some(Origin::Seed(seed)), || self.hardware.seed(seed))
+        self.restart(|origin| origin.seeded(seed), || self.hardware.seed(seed))
     }
 
     /// Restarts the stream of numbers with a longer seed, or in another stream of it, or goes to a
-    /// position, as `command` says. The stream is not disturbed for what the generator does not
-    /// take.
+    /// position. The stream is not disturbed for what the generator does not take.
     ///
     /// # Errors
     ///
     /// [`EOPNOTSUPP`] for that, [`ENODEV`] when the device does not answer.
-    pub(crate) fn command_seed(&self, command: u32, words: &[u32], stream: u64) -> Result {
-        self.hardware.check_seed_command(command)?;
-        // After a reset of the device the driver cannot repeat this: the stream begins anew then.
-        self.restart(Some(Origin::Bound), || {
-            self.hardware.command_seed(command, words, stream)
-        })
+    pub(crate) fn command_seed(&self, command: SeedCommand) -> Result {
+        self.hardware.check_seed_command(command.command)?;
+        self.restart(
+            |origin| origin.commanded(command),
+            || self.hardware.command_seed(&command),
+        )
+    }
+
+    /// Returns what the generator takes besides SEED: `SEED_TAKES_…` bits.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when the device does not answer.
+    pub(crate) fn seed_abilities(&self) -> Result<u32> {
+        self.hardware.seed_abilities()
     }
 
     /// Whether there are several generators.
@@ -338,12 +347,18 @@ impl Device<'_> {
     ///
     /// [`EINVAL`] when the device has no such generator, [`ENODEV`] when it does not answer.
     pub(crate) fn set_generator(&self, number: u32) -> Result {
-        self.restart(None, || self.hardware.set_generator(number))?;
+        self.restart(Origin::generator_chosen, || {
+            self.hardware.set_generator(number)
+        })?;
         self.generator.store(number, Relaxed);
         Ok(())
     }
 
-    fn restart(&self, origin: Option<Origin>, restart: impl FnOnce() -> Result) -> Result {
+    fn restart(
+        &self,
+        origin: impl FnOnce(Origin) -> Origin,
+        restart: impl FnOnce() -> Result,
+    ) -> Result {
         match &self.queues {
             Some(queues) => queues.seedable.restart(&self.hardware, origin, restart),
             None => restart(),
@@ -381,15 +396,18 @@ impl Device<'_> {
     /// [`ENODEV`] when the device does not answer, [`EIO`] when it refuses a queue.
     pub(crate) fn resume(&self) -> Result {
         self.hardware.check_alive()?;
-        let restore = |origin| {
+        let restore = |origin: Origin| {
             let generator = self.generator.load(Relaxed);
             if generator_of(&self.hardware)? != generator {
                 self.hardware.set_generator(generator)?;
             }
-            match origin {
-                Origin::Seed(seed) => self.hardware.seed(seed),
-                Origin::Bound => Ok(()),
+            if let Some(seed) = origin.seed {
+                self.hardware.seed(seed)?;
             }
+            for command in Iterator::chain(origin.wide_seed.iter(), &origin.position) {
+                self.hardware.command_seed(command)?;
+            }
+            Ok(())
         };
         match &self.queues {
             Some(queues) => {
@@ -398,7 +416,7 @@ impl Device<'_> {
                 queues.entropy.restart(&self.hardware)
             }
             // Where the stream was is not known: it begins with the device's own seed.
-            None => restore(Origin::Bound),
+            None => restore(Origin::BOUND),
         }
     }
 

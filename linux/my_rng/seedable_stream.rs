@@ -7,8 +7,16 @@
 //! seed, so that nothing of the old sequence comes later.
 
 use crate::{
-    abi::queue::STREAM_SEEDABLE,
-    abi::ring::Layout,
+    abi::{
+        queue::STREAM_SEEDABLE,
+        registers::{
+            SEED_BITS_32,
+            SEED_SEEK,
+            SEED_WITH_STREAM,
+            SEED_WORD_COUNT, //
+        },
+        ring::Layout, //
+    },
     dma_memory::DmaMemory,
     hardware::Hardware,
     interrupts::IrqVectors,
@@ -51,13 +59,68 @@ struct StreamState {
     delivered: u64,
 }
 
-/// From where the numbers of the stream are counted.
+/// From where the numbers of the stream are counted: what a device that was reset must be told.
 #[derive(Clone, Copy)]
-pub(crate) enum Origin {
-    /// From where the device was when it was bound; after a reset it begins with its own seed.
-    Bound,
-    /// From this seed.
-    Seed(u32),
+pub(crate) struct Origin {
+    /// The last SEED, with which the stream begins anew when another generator is chosen. Without
+    /// one that is where the device was when it was bound; after a reset, its own seed.
+    pub(crate) seed: Option<u32>,
+    /// The longer seed that came after that.
+    pub(crate) wide_seed: Option<SeedCommand>,
+    /// The position to which the stream was moved after that.
+    pub(crate) position: Option<SeedCommand>,
+}
+
+/// A command of the device's `SEED_COMMAND` register.
+#[derive(Clone, Copy)]
+pub(crate) struct SeedCommand {
+    pub(crate) command: u32,
+    pub(crate) words: [u32; SEED_WORD_COUNT],
+    pub(crate) stream: u64,
+}
+
+impl Origin {
+    /// Where a device is that was just bound.
+    pub(crate) const BOUND: Self = Self {
+        seed: None,
+        wide_seed: None,
+        position: None,
+    };
+
+    /// After SEED.
+    pub(crate) fn seeded(self, seed: u32) -> Self {
+        Self {
+            seed: Some(seed),
+            ..Self::BOUND
+        }
+    }
+
+    /// After another generator was chosen.
+    pub(crate) fn generator_chosen(self) -> Self {
+        Self {
+            seed: self.seed,
+            ..Self::BOUND
+        }
+    }
+
+    /// After a longer seed, or a seek.
+    pub(crate) fn commanded(self, command: SeedCommand) -> Self {
+        if command.command == SEED_SEEK {
+            Self {
+                position: Some(command),
+                ..self
+            }
+        } else {
+            // One of 32 bits is a SEED, if of another stream perhaps.
+            let is_short = command.command & !SEED_WITH_STREAM == SEED_BITS_32;
+            let [word, ..] = command.words;
+            Self {
+                seed: if is_short { Some(word) } else { self.seed },
+                wide_seed: Some(command),
+                position: None,
+            }
+        }
+    }
 }
 
 /// How a draw ended.
@@ -102,7 +165,7 @@ impl SeedableStream {
                 saved: KVVec::new(),
                 skip: 0,
                 position: 0,
-                origin: Origin::Bound,
+                origin: Origin::BOUND,
                 delivered: 0,
             },
         )?;
@@ -196,8 +259,8 @@ impl SeedableStream {
         self.queue.wait(0, hardware, leave)
     }
 
-    /// Drops what was fetched, then calls `restart`, which restarts the stream in the device, from
-    /// `origin` if that is another than before.
+    /// Drops what was fetched, then calls `restart`, which restarts the stream in the device;
+    /// `origin` makes of where it began before where it begins then.
     ///
     /// # Errors
     ///
@@ -205,7 +268,7 @@ impl SeedableStream {
     pub(crate) fn restart(
         &self,
         hardware: &Hardware<'_>,
-        origin: Option<Origin>,
+        origin: impl FnOnce(Origin) -> Origin,
         restart: impl FnOnce() -> Result,
     ) -> Result {
         let mut reader = self.queue.reader().lock();
@@ -220,7 +283,7 @@ impl SeedableStream {
         if restarted.is_ok() {
             reader.more.skip = 0;
             reader.more.position = 0;
-            reader.more.origin = origin.unwrap_or(reader.more.origin);
+            reader.more.origin = origin(reader.more.origin);
         }
         drop(reader);
 

@@ -47,9 +47,9 @@ fn wait_until_suspended(qmp: &mut Qmp) -> anyhow::Result<()> {
 }
 
 /// Suspend to memory resets the device: what is read goes on, what is mapped is mapped anew, and the seedable stream has no
-/// gap. The kernel has its source of entropy back.
+/// gap, with a longer seed neither. The kernel has its source of entropy back.
 pub(super) fn programs_go_on_after_suspend(lab: &Lab) -> anyhow::Result<()> {
-    let config = Config { smp: 2, ..lab.config() };
+    let config = Config { smp: 2, rng: 2, ..lab.config() };
     // The result goes to the console: QEMU's virtio-serial, which carries the rest, does not come back from sleep.
     let line = "grep -q deep /sys/power/mem_sleep || exit 1; \
                 echo mem | guest-tests --across-suspend /dev/my_rng0 2>&1 | tee /tmp/said; \
