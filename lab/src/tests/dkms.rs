@@ -123,6 +123,8 @@ impl<'a> Machine<'a> {
             "--skip=cleanup/apt/lists",
             "--include=ca-certificates",
         ]);
+        // Nobody needs this system after a crash of the host.
+        make.arg("--dpkgopt=force-unsafe-io");
         make.args(crate::toolroot::apt_options());
         make.arg(format!(
             "--setup-hook=mkdir -p \"$1/etc/apt/preferences.d\" && \

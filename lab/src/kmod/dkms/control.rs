@@ -8,7 +8,7 @@ use super::BUILDER_FOLDER;
 use super::identity::{Identity, ModuleInfo};
 
 /// What the script needs that makes the kernel's Rust metadata. The C compiler is named by the headers.
-const BUILD_TOOLS: [&str; 13] = [
+const BUILD_TOOLS: [&str; 14] = [
     "rustc",
     "rust-src",
     "bindgen",
@@ -21,6 +21,7 @@ const BUILD_TOOLS: [&str; 13] = [
     "libelf-dev",
     "libssl-dev",
     "perl:any",
+    "python3:any",
     "xz-utils",
 ];
 /// What brings the headers of each kernel that comes. Recommended, as DKMS packages do: whoever updates kernels by hand has headers
