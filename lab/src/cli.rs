@@ -197,12 +197,18 @@ pub(crate) struct TestArgs {
     pub(crate) checked: bool,
 
     /// A few tests that show whether this user can build a module and run machines here, instead of all: some minutes where nothing is made yet
-    #[arg(long, conflicts_with_all = ["checked", "filter", "long", "dkms"])]
+    #[arg(long, conflicts_with_all = ["checked", "filter", "long", "dkms", "series"])]
     pub(crate) smoke: bool,
 
     /// Test packages for DKMS in a Debian system made for it, instead of all else: a quarter of an hour or more, 8 GB, root only
     #[arg(long, conflicts_with = "checked")]
     pub(crate) dkms: bool,
+
+    /// Test modules on Debian's other kernels (another series, its next release, the release candidate), instead of all else
+    ///
+    /// With --checked, on the checked kernel of each other series. The kernels are downloaded, and tools where they need other ones.
+    #[arg(long, conflicts_with_all = ["dkms", "long"])]
+    pub(crate) series: bool,
 
     /// Repeat what comes and goes a thousand times, instead of twenty times, and run the tests that take long: best with a
     /// filter

@@ -16,6 +16,11 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
     let smoke: Vec<String> = tests::SMOKE.iter().map(|name| (*name).to_owned()).collect();
     let mut report = Report::new(if args.smoke { &smoke } else { &args.filter });
     let lab = |parts, checked| tests::Lab { parts, accel: args.accel, checked, long: args.long };
+    if args.series {
+        let parts = prepare(context, Build::Stock)?;
+        tests::series::run(&lab(parts, args.checked), &mut report)?;
+        return Ok(report.finish());
+    }
     if args.checked {
         let parts = prepare(context, Build::Checked)?;
         tests::checked::run(&lab(parts, true), &mut report)?;

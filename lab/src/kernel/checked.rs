@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use super::{Kernel, jobs};
@@ -35,6 +35,11 @@ pub(crate) fn find(context: &Context, toolroot: &Toolroot, stock: &Kernel) -> an
 
 /// The same; built first if the cache does not have it.
 pub(crate) fn get(context: &Context, toolroot: &Toolroot, stock: &Kernel) -> anyhow::Result<Kernel> {
+    ensure!(
+        stock.tools.is_none(),
+        "Linux {} is built with the compilers of Debian's next release, for which there is no checked kernel",
+        stock.release
+    );
     let place = place(context, toolroot, stock)?;
     if !place.join(STAMP).is_file() {
         let _lock = Lock::take(&context.cache_lock("checked"), "builds the checked kernel")?;
@@ -77,6 +82,7 @@ fn kernel(stock: &Kernel, place: &Path) -> Kernel {
         make_variables: vec![LLVM.to_owned()],
         boot_options: BOOT_OPTIONS.map(str::to_owned).to_vec(),
         folders: Vec::new(),
+        tools: None,
     }
 }
 

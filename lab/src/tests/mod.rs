@@ -20,6 +20,7 @@ mod module_life;
 mod ordinary_user;
 mod power;
 mod quality;
+pub(crate) mod series;
 mod slow_to_stop;
 mod snapshot;
 mod virtio;
@@ -224,6 +225,14 @@ impl Report {
     /// Whether any of these was asked for.
     pub(crate) fn wants_any<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
         names.any(|name| self.wants(name))
+    }
+
+    /// Whether any test whose name starts with `prefix` may have been asked for, where `group` is that of these tests.
+    pub(crate) fn may_want(&self, group: &str, prefix: &str) -> bool {
+        let may = |part: &String| {
+            !part.starts_with(group) || part.starts_with(prefix) || prefix.starts_with(part.as_str())
+        };
+        self.filter.is_empty() || self.filter.iter().any(may)
     }
 
     /// Whether a test that needs a machine may have been asked for: what tests there are inside, only the built program
