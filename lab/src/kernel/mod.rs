@@ -49,7 +49,7 @@ pub(crate) struct Kernel {
     /// Folders outside of the cache that building for it needs.
     folders: Vec<PathBuf>,
     /// The tools that it is built with, if they are not the usual ones.
-    tools: Option<Toolroot>,
+    tools: Option<Box<Toolroot>>,
 }
 
 /// What a finished preparation leaves in the kernel's folder, written last.
@@ -214,14 +214,14 @@ impl Kernel {
             make_variables: prepared.make_variables,
             boot_options: Vec::new(),
             folders: Vec::new(),
-            tools,
+            tools: tools.map(Box::new),
             place,
         }))
     }
 
     /// The tools that it was built with; `usual` are those that machines start from.
     pub(crate) fn tools<'a>(&'a self, usual: &'a Toolroot) -> &'a Toolroot {
-        self.tools.as_ref().unwrap_or(usual)
+        self.tools.as_deref().unwrap_or(usual)
     }
 
     /// One of the kernel's own modules, by its name without ending; unpacked beside the kernel on first use.
