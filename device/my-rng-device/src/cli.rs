@@ -115,10 +115,9 @@ pub struct Options {
     #[arg(long, value_name = "PATH", group = "control_socket")]
     pub control: Option<PathBuf>,
 
-    /// How long a monitor that can be asked to let go of the device has for that at the end
+    /// How long a monitor that can be asked to let go of a device has for that, at the end and when the device is removed
     ///
-    /// It is asked by the interrupt that VFIO has for that, and QEMU then unplugs the device from the guest. QEMU 11.1 aborts
-    /// when a device with MSI-X is unplugged: use --interrupts msi.
+    /// It is asked by the interrupt that VFIO has for that, if it has assigned one. QEMU 11.1 does not.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=60))]
     pub release: u64,
 

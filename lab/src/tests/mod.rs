@@ -114,6 +114,7 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("my_rng::a_device_can_be_plugged_in_again", hotplug::a_device_can_be_plugged_in_again),
     ("my_rng::a_killed_device_process_hangs_nobody", hotplug::a_killed_device_process_hangs_nobody),
     ("my_rng::a_restarted_device_process_serves_again", hotplug::a_restarted_device_process_serves_again),
+    ("my_rng::a_device_is_removed_and_another_added", hotplug::a_device_is_removed_and_another_added),
     ("my_rng::a_machine_starts_again_with_its_device", hotplug::a_machine_starts_again_with_its_device),
     ("virtio::the_stock_driver_feeds_dev_hwrng", virtio::the_stock_driver_feeds_dev_hwrng),
     ("virtio::the_stock_driver_works_behind_an_iommu", virtio::the_stock_driver_works_behind_an_iommu),
