@@ -129,6 +129,7 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
         vm_snapshot::a_machine_without_its_device_is_saved_whole,
     ),
     ("my_rng::programs_go_on_after_suspend", power::programs_go_on_after_suspend),
+    ("my_rng::programs_go_on_after_hibernation", power::programs_go_on_after_hibernation),
     ("my_rng::a_clone_of_a_machine_drops_its_entropy", power::a_clone_of_a_machine_drops_its_entropy),
     (
         "my_rng::a_device_works_again_after_an_error_on_its_bus",
