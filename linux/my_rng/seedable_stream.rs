@@ -32,6 +32,9 @@ use kernel::{
     prelude::*, //
 };
 
+/// Bytes of a number.
+const SIZE: usize = size_of::<u32>();
+
 /// The queue of the seedable stream.
 pub(crate) struct SeedableStream {
     queue: Pin<KBox<Queue<StreamState>>>,
@@ -182,7 +185,7 @@ impl SeedableStream {
     pub(crate) fn bytes(&self) -> u64 {
         // Counted under the lock that a draw needs anyway.
         let numbers = self.queue.reader().lock().more.delivered;
-        numbers.wrapping_mul(size_of::<u32>() as u64)
+        numbers.wrapping_mul(SIZE as u64)
     }
 
     /// Draws `N` numbers of 32 bits and hands them to `deliver`, which says whether it could
@@ -207,16 +210,12 @@ impl SeedableStream {
         if reader.more.is_closed {
             return Err(ENODEV);
         }
-        for have in 0..N {
-            let Some(number) = self.next(&mut reader) else {
-                reader
-                    .more
-                    .put_back(numbers.get(..have).unwrap_or_default());
-                return Ok((DrawOutcome::Empty, false));
-            };
-            if let Some(place) = numbers.get_mut(have) {
-                *place = number;
-            }
+        let have = self.take(&mut reader, &mut numbers);
+        if have < N {
+            reader
+                .more
+                .put_back(numbers.get(..have).unwrap_or_default());
+            return Ok((DrawOutcome::Empty, false));
         }
         // After the numbers were read, and in good time before there are none left.
         let wake = reader.ring.give_back();
@@ -292,19 +291,44 @@ impl SeedableStream {
         restarted
     }
 
-    /// Takes the next number out of the stream, if there is one.
+    /// Takes the next numbers out of the stream. Returns how many there were.
     #[inline]
-    fn next(&self, reader: &mut Reader<StreamState>) -> Option<u32> {
-        if reader.more.has_backlog() {
-            if let Some(number) = self.next_of_backlog(reader)? {
-                return Some(number);
+    fn take(&self, reader: &mut Reader<StreamState>, numbers: &mut [u32]) -> usize {
+        let wanted = numbers.len();
+        let mut have = 0;
+
+        while have < wanted {
+            if reader.more.has_backlog() {
+                match self.next_of_backlog(reader) {
+                    Some(Some(number)) => {
+                        if let Some(place) = numbers.get_mut(have) {
+                            *place = number;
+                        }
+                        have += 1;
+                        continue;
+                    }
+                    Some(None) => (),
+                    None => break,
+                }
+            }
+            // Numbers do not lie across buffers. What is wrong with the queue, if something is,
+            // `fetch` will find out.
+            let Ok(Some(piece)) = reader.ring.take((wanted - have) * SIZE) else {
+                break;
+            };
+            let count = piece.length / SIZE;
+            // CAST: Lossless.
+            reader.more.position = reader.more.position.wrapping_add(count as u64);
+            for offset in (piece.offset..piece.offset + piece.length).step_by(SIZE) {
+                if let (Some(place), Some(number)) =
+                    (numbers.get_mut(have), self.queue.pages().word(offset))
+                {
+                    *place = number;
+                }
+                have += 1;
             }
         }
-        // Nobody takes less than a number, and numbers do not lie across buffers. What is wrong
-        // with the queue, if something is, `fetch` will find out.
-        let piece = reader.ring.take(size_of::<u32>()).ok()??;
-        reader.more.position = reader.more.position.wrapping_add(1);
-        self.queue.pages().word(piece.offset)
+        have
     }
 
     /// Takes a number that was taken out before, or skips those that programs have got already.
@@ -315,13 +339,14 @@ impl SeedableStream {
         if let Some(number) = reader.more.take_back().or_else(|| reader.more.saved.pop()) {
             return Some(Some(number));
         }
-        const SIZE: u64 = size_of::<u32>() as u64;
         while reader.more.skip != 0 {
-            let bytes = reader.more.skip.saturating_mul(SIZE);
+            // CAST: Lossless.
+            let bytes = reader.more.skip.saturating_mul(SIZE as u64);
             let limit = usize::try_from(bytes).unwrap_or(usize::MAX);
             // The ring's buffers hold whole numbers, so does each piece.
             let piece = reader.ring.take(limit).ok()??;
-            reader.more.skip -= piece.length as u64 / SIZE;
+            // CAST: Lossless.
+            reader.more.skip -= (piece.length / SIZE) as u64;
         }
         Some(None)
     }
@@ -337,12 +362,12 @@ impl SeedableStream {
             return Ok(());
         }
         // Room for all that the ring can hold, and that was saved before.
-        let count = self.queue.layout().size() / size_of::<u32>();
+        let count = self.queue.layout().size() / SIZE;
         let mut fetched = KVVec::with_capacity(count + reader.more.saved.len(), GFP_KERNEL)?;
         hardware.stop_queue(self.queue.number())?;
 
         while reader.more.skip == 0 {
-            match reader.ring.take(size_of::<u32>()) {
+            match reader.ring.take(SIZE) {
                 Ok(Some(piece)) => {
                     let number = self.queue.pages().word(piece.offset).ok_or(EIO)?;
                     if fetched.push_within_capacity(number).is_err() {
