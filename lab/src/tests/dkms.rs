@@ -128,7 +128,7 @@ impl<'a> Machine<'a> {
         make.args(crate::toolroot::apt_options());
         make.arg(format!(
             "--setup-hook=mkdir -p \"$1/etc/apt/preferences.d\" && \
-             printf 'Package: src:linux\\nPin: release n={}\\nPin-Priority: 500\\n' > \"$1/etc/apt/preferences.d/kernel\"",
+             printf 'Package: src:linux src:linux-signed-amd64\\nPin: release n={}\\nPin-Priority: 500\\n' > \"$1/etc/apt/preferences.d/kernel\"",
             definition.backports
         ));
         make.arg(&definition.suite).arg(&machine.root).args(crate::toolroot::sources(definition));
