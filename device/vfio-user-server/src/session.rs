@@ -107,7 +107,7 @@ impl<'d, D: Device> Session<'d, D> {
     /// To be made by the thread that will call [`Self::turn`].
     pub(crate) fn new(socket: UnixStream, device: &'d mut D, common: &'d Common) -> Self {
         let Common { limits, counters, shutdown, reaper, signaller, .. } = common;
-        let socket = PeerFd::new(socket.into(), reaper);
+        let socket = PeerFd::connection(socket.into(), reaper);
         let sender = Arc::new(Sender::new(socket, limits.reply, shutdown.clone()));
         let remote = Arc::new(Remote::new(sender.clone(), limits.reply, counters.clone()));
         let max_data = usize::try_from(limits.max_data_xfer_size).unwrap_or(usize::MAX);
