@@ -146,7 +146,6 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
 /// output, input, and the device.
 pub(crate) const SMOKE: &[&str] = &[
     "ordinary_user::what_is_missing_is_named",
-    "ordinary_user::missing_ids_are_named",
     "kmod::symbols_of_another_kernel_are_refused",
     "kmod::a_foreign_module_is_built_and_loads",
     "vm::the_exit_status_comes_back",
