@@ -13,6 +13,7 @@ const AGAIN: &[(&str, MachineTest)] = &[
     ("checked::a_queue_that_stops_late_is_used_again", slow_to_stop::a_queue_that_stops_late_is_used_again),
     ("checked::kmod::new_modules_pass_their_tests", module_life::new_modules_pass_their_tests),
     ("checked::kmod::examples_pass_their_tests", module_life::examples_pass_their_tests),
+    ("checked::kmod::the_documented_commands_work", module_life::the_documented_commands_work),
     (
         "checked::kmod::failed_tests_of_a_module_are_failures",
         module_life::failed_tests_of_a_module_are_failures,
