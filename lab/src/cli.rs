@@ -80,6 +80,12 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_enum, default_value = "linux")]
     pub(crate) kernel: KernelKind,
 
+    /// Another Debian kernel, as its `uname -r` says; by default the newest of the series in lab/toolroot.toml
+    ///
+    /// It is downloaded, and the project's modules are built for it.
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) kernel_release: Option<String>,
+
     /// Run the checked kernel: Linux of the same source with KASAN, lockdep, kmemleak and fault injection
     ///
     /// A report of any of them is shown whole and ends the command with 125. The first use builds this kernel.
@@ -190,6 +196,20 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     pub(crate) checked: bool,
 
+    /// A few tests that show whether this user can build a module and run machines here, instead of all: some minutes where nothing is made yet
+    #[arg(long, conflicts_with_all = ["checked", "filter", "long", "dkms", "series"])]
+    pub(crate) smoke: bool,
+
+    /// Test packages for DKMS in a Debian system made for it, instead of all else: a quarter of an hour or more, 8 GB, root only
+    #[arg(long, conflicts_with = "checked")]
+    pub(crate) dkms: bool,
+
+    /// Test modules on Debian's other kernels (another series, its next release, the release candidate), instead of all else
+    ///
+    /// With --checked, on the checked kernel of each other series. The kernels are downloaded, and tools where they need other ones.
+    #[arg(long, conflicts_with_all = ["dkms", "long"])]
+    pub(crate) series: bool,
+
     /// Repeat what comes and goes a thousand times, instead of twenty times, and run the tests that take long: best with a
     /// filter
     #[arg(long)]
@@ -267,6 +287,17 @@ pub(crate) enum KmodStep {
     Ide(KmodModulesArgs),
     /// Sign .ko files in place, by the hash that the kernel asks for
     Sign(KmodSignArgs),
+    /// Make a Debian package with which DKMS builds a module on other machines, and print its path
+    ///
+    /// Installed on a Debian machine that has a kernel with Rust (trixie with the kernel of trixie-backports, say), the package makes the kernel's
+    /// Rust metadata there, from Debian's linux-source; compares its symbols with those that the kernel exports; and builds and installs the module,
+    /// for that kernel and for each that comes with an update. A kernel for which that cannot be done is refused with a reason.
+    ///
+    /// The module is built here first. The package has all files in its folder, and those elsewhere that its build has read; it is built once more
+    /// from these alone. The same sources give the same package to the byte; set SOURCE_DATE_EPOCH for the same dates in it, too.
+    ///
+    /// Example: cargo exo kmod dkms hello --package-version 1.0 --maintainer "Ada Example <ada@example.org>"
+    Dkms(KmodDkmsArgs),
 }
 
 /// The kernel that modules are for.
@@ -291,7 +322,7 @@ pub(crate) struct KmodBuildArgs {
     pub(crate) modules: Vec<PathBuf>,
 
     /// Build for the kernel tree DIR, which you have built; without DIR, print the path of the prepared one (KDIR) and stop
-    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with_all = ["kernel_release", "update"])]
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub(crate) kdir: Option<Option<PathBuf>>,
 
     /// Build beside the sources, for modules that look there for sources that their Kbuild generates
@@ -361,6 +392,44 @@ pub(crate) struct KmodSignArgs {
 
     #[command(flatten)]
     pub(crate) kernel: KmodKernelArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KmodDkmsArgs {
+    /// The folder of the module, with its Kbuild file
+    #[arg(value_name = "DIR")]
+    pub(crate) module: PathBuf,
+
+    /// Where the package goes
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) output: PathBuf,
+
+    /// What DKMS calls it, and dpkg with -dkms at its end; by default the module's name, or the folder's if there are several modules
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// Its version; by default the one that `modinfo` shows for the module
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) package_version: Option<String>,
+
+    /// Who vouches for the package; by default DEBFULLNAME and DEBEMAIL, else what git is configured with
+    #[arg(long, value_name = "NAME <ADDRESS>")]
+    pub(crate) maintainer: Option<String>,
+
+    /// The oldest kernel to build it for, such as 7.2; by default the series of the one that it is built for here
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kernel_min: Option<String>,
+
+    /// The package's copyright file, for licences that cannot be told from the sources' SPDX lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) copyright: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) kernel: KmodKernelArgs,
+
+    /// Variables for make, here and on other machines
+    #[arg(last = true, value_name = "NAME=VALUE")]
+    pub(crate) variables: Vec<String>,
 }
 
 fn parse_file(text: &str) -> Result<(PathBuf, PathBuf), String> {

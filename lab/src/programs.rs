@@ -100,6 +100,14 @@ pub(crate) fn build_host(context: &Context, name: &str) -> anyhow::Result<PathBu
     expect_file(context.target.join("release").join(name))
 }
 
+/// Builds an example of a package, as the tests of the host do, and returns its path.
+pub(crate) fn build_example(context: &Context, package: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let step = Step::new(&format!("Building the example {name}"), None);
+    process::run(cargo(context).args(["build", "--package", package, "--example", name]), &step)?;
+    step.done();
+    expect_file(context.target.join("debug/examples").join(name))
+}
+
 /// The cargo that runs this program.
 pub(crate) fn cargo(context: &Context) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

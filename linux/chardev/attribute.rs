@@ -113,7 +113,7 @@ impl Write for SysfsBuffer<'_> {
 /// all that it points to is constant.
 #[repr(transparent)]
 pub struct AttributeGroups<T: 'static> {
-    list: [*const bindings::attribute_group; 2],
+    list: [*const bindings::attribute_group; 3],
     _device: PhantomData<fn(&T)>,
 }
 
@@ -121,6 +121,15 @@ impl<T: 'static> AttributeGroups<T> {
     /// Returns the attributes of a tuple of up to twelve types that implement [`Attribute`].
     pub const fn of<L: AttributeList<Device = T>>() -> &'static Self {
         Table::<L>::GROUPS
+    }
+
+    /// Returns the attributes of two such tuples: for a node with more of them, or of two kinds.
+    pub const fn of_both<L, M>() -> &'static Self
+    where
+        L: AttributeList<Device = T>,
+        M: AttributeList<Device = T>,
+    {
+        Table::<(L, M)>::BOTH
     }
 
     /// Returns the list as `struct device` wants it, which does not write to it.
@@ -189,7 +198,15 @@ impl<L: AttributeList> Table<L> {
 
     // INVARIANT: Ends with null, and `L` is for a `Device<L::Device>`.
     const GROUPS: &'static AttributeGroups<L::Device> = &AttributeGroups {
-        list: [Self::GROUP, null()],
+        list: [Self::GROUP, null(), null()],
+        _device: PhantomData,
+    };
+}
+
+impl<L: AttributeList, M: AttributeList<Device = L::Device>> Table<(L, M)> {
+    // INVARIANT: Ends with null, and both are for a `Device<L::Device>`.
+    const BOTH: &'static AttributeGroups<L::Device> = &AttributeGroups {
+        list: [Table::<L>::GROUP, Table::<M>::GROUP, null()],
         _device: PhantomData,
     };
 }

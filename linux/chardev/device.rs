@@ -303,7 +303,7 @@ impl<T: Send + Sync + 'static> Registration<T> {
         // SAFETY: `cdev` is zeroed memory, pinned, and of a `Device<T>` as these operations expect.
         unsafe {
             bindings::cdev_init(cdev, fops::vtable::<F>());
-            (*cdev).owner = this_module::<F::OwnerModule>().as_ptr();
+            (*cdev).owner = this_module::<crate::LocalModule>().as_ptr();
         }
 
         // SAFETY: Both are initialised and part of one object, which `dev` keeps. Should this fail,

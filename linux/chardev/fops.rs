@@ -162,7 +162,7 @@ struct Vtable<F>(PhantomData<F>);
 
 impl<F: FileOperations> Vtable<F> {
     const TABLE: bindings::file_operations = bindings::file_operations {
-        owner: this_module::<F::OwnerModule>().as_ptr(),
+        owner: this_module::<crate::LocalModule>().as_ptr(),
         open: Some(Self::open),
         release: Some(Self::release),
         read_iter: if F::HAS_READ_ITER {

@@ -116,6 +116,23 @@ where
     _data: PhantomData<F::Of<'bound>>,
 }
 
+// The compiler would find the same, but rustdoc dies of looking (rust-lang/rust#160734).
+// SAFETY: Its fields can be sent: the reference by `Revocable`, the data by itself.
+unsafe impl<F> Send for Revoker<'_, F>
+where
+    F: ForLt + 'static,
+    for<'a> F::Of<'a>: Revoke + Send + Sync,
+{
+}
+
+// SAFETY: As above; a shared one only gives references to the `Revocable`.
+unsafe impl<F> Sync for Revoker<'_, F>
+where
+    F: ForLt + 'static,
+    for<'a> F::Of<'a>: Revoke + Send + Sync,
+{
+}
+
 impl<'bound, F: ForLt + 'static> Revoker<'bound, F>
 where
     for<'a> F::Of<'a>: Revoke + Send + Sync,

@@ -2,9 +2,9 @@
 
 //! Module parameters that are checked when they are set, and shown in sysfs.
 //!
-//! `module!` has parameters, but these are set at load time only and not shown. A value that the
-//! check refuses never gets in, so readers need not check; but they must read once, as the next
-//! read can return another value.
+//! `module!` has parameters, but these are set at load time only, not checked and not shown. A
+//! value that the check refuses never gets in, so readers need not check; but they must read once,
+//! as the next read can return another value.
 //!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
 
@@ -26,16 +26,19 @@ use kernel::{
 pub struct Parameter {
     value: Atomic<u32>,
     is_valid: fn(u32) -> bool,
+    expected: &'static str,
 }
 
 impl Parameter {
-    /// A parameter with this value, until somebody sets another that `is_valid` accepts.
-    pub const fn new(default: u32, is_valid: fn(u32) -> bool) -> Self {
+    /// A parameter with this value, until somebody sets another that `is_valid` accepts; `expected`
+    /// says in words which these are. For [`module_parameter!`].
+    pub const fn new(default: u32, expected: &'static str, is_valid: fn(u32) -> bool) -> Self {
         // INVARIANT: That the default is valid is the writer's business; nothing unsafe follows
         // from the contrary.
         Self {
             value: Atomic::new(default),
             is_valid,
+            expected,
         }
     }
 
@@ -105,12 +108,21 @@ pub static OPERATIONS: bindings::kernel_param_ops = bindings::kernel_param_ops {
 unsafe extern "C" fn set(text: *const c_char, parameter: *const bindings::kernel_param) -> c_int {
     // SAFETY: A C string by the requirements of this function, which stays for the call.
     let text = unsafe { CStr::from_char_ptr(text) };
-    // SAFETY: `module_parameter!` has stored a pointer to a static there.
-    let parameter = unsafe { &*(*parameter).__bindgen_anon_1.arg.cast::<Parameter>() };
+    // SAFETY: `module_parameter!` has stored a C string, and a pointer to a static.
+    let (name, parameter) = unsafe {
+        (
+            CStr::from_char_ptr((*parameter).name),
+            &*(*parameter).__bindgen_anon_1.arg.cast::<Parameter>(),
+        )
+    };
 
     match parameter.set_text(text) {
         Ok(()) => 0,
-        Err(error) => error.to_errno(),
+        Err(error) => {
+            // Only root gets here, so programs cannot fill the log.
+            pr_err!("{name}: expected {}\n", parameter.expected);
+            error.to_errno()
+        }
     }
 }
 
@@ -132,11 +144,36 @@ pub const fn text<const N: usize>(from: &str) -> [u8; N] {
     to
 }
 
-/// Tells the kernel of a [`Parameter`]: the static, its name, its permissions in sysfs, and what
-/// `modinfo` says about it.
+/// Declares a static [`Parameter`] and tells the kernel of it: its name, its permissions in sysfs,
+/// and what `modinfo` says about it.
+///
+/// ```
+/// # #[path = "../mechanisms/mod.rs"] pub mod mechanisms;
+/// module_parameter! {
+///     /// How many bytes fit.
+///     pub(crate) static BUFFER_SIZE = 1024;
+///     name: "buffer_size",
+///     permissions: 0o644,
+///     description: "bytes that fit",
+///     expected: "1 to 65536",
+///     is_valid: |bytes| (1..=65536).contains(&bytes),
+/// }
+/// ```
 #[macro_export]
 macro_rules! module_parameter {
-    ($parameter:path, $name:literal, $permissions:literal, $description:literal) => {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis static $parameter:ident = $default:literal;
+        name: $name:literal,
+        permissions: $permissions:literal,
+        description: $description:literal,
+        expected: $expected:literal,
+        is_valid: $is_valid:expr,
+    ) => {
+        $(#[$attribute])*
+        $visibility static $parameter: $crate::mechanisms::parameter::Parameter =
+            $crate::mechanisms::parameter::Parameter::new($default, $expected, $is_valid);
+
         const _: () = {
             #[link_section = "__param"]
             #[used(compiler)]
@@ -158,7 +195,9 @@ macro_rules! module_parameter {
             #[used(compiler)]
             static TYPE_ENTRY: [u8; TYPE.len()] = $crate::mechanisms::parameter::text(TYPE);
 
-            const DESCRIPTION: &str = concat!("parm=", $name, ":", $description, "\0");
+            const DESCRIPTION: &str = concat!(
+                "parm=", $name, ":", $description, " (", $expected, "; default ", $default, ")\0"
+            );
             #[link_section = ".modinfo"]
             #[used(compiler)]
             static DESCRIPTION_ENTRY: [u8; DESCRIPTION.len()] =

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `interface_version` | version of the device's register interface, `major.minor` |
 //! | `generator` | generator of the seedable stream; a write chooses it and restarts the stream |
+//! | `seeds` | bits of the seeds that the generator takes; `stream`, `seek` if it has that, too |
 //! | `streams` | what the device gives: `seedable`, and `entropy` if it has queues |
 //! | `queues` | number of queues for `read(2)` |
 //! | `mapped_queues` | queues that are mapped, and how many there are for that: `1 of 4` |
@@ -25,7 +26,11 @@ use crate::{
         GENERATOR_CHACHA20,
         GENERATOR_GLIBC,
         GENERATOR_PCG64,
-        GENERATOR_XORSHIFT64_STAR, //
+        GENERATOR_XORSHIFT64_STAR,
+        SEED_TAKES_256,
+        SEED_TAKES_64,
+        SEED_TAKES_SEEK,
+        SEED_TAKES_STREAM, //
     },
     chardev::{
         Attribute,
@@ -46,20 +51,19 @@ use kernel::prelude::*;
 
 /// The attributes of a node that stands for one device.
 pub(crate) fn of_device() -> &'static AttributeGroups<Node> {
-    AttributeGroups::of::<(
+    type Settings = (
         InterfaceVersion,
         Generator,
+        Seeds,
         Streams,
         Queues,
         MappedQueues,
         Vectors,
         Depth,
-        Bytes,
-        Interrupts,
-        Doorbells,
-        Waits,
-        Errors,
-    )>()
+    );
+    type Counters = (Bytes, Interrupts, Doorbells, Waits, Errors);
+
+    AttributeGroups::of_both::<Settings, Counters>()
 }
 
 /// The names of the generators.
@@ -68,6 +72,14 @@ const GENERATORS: [(&str, u32); 4] = [
     ("xorshift64*", GENERATOR_XORSHIFT64_STAR),
     ("pcg64", GENERATOR_PCG64),
     ("chacha20", GENERATOR_CHACHA20),
+];
+
+/// What a generator may take besides seeds of 32 bits.
+const SEED_ABILITIES: [(u32, &str); 4] = [
+    (SEED_TAKES_64, "64"),
+    (SEED_TAKES_256, "256"),
+    (SEED_TAKES_STREAM, "stream"),
+    (SEED_TAKES_SEEK, "seek"),
 ];
 
 /// Calls `f` with the device that a node stands for.
@@ -131,6 +143,27 @@ impl Attribute for Generator {
                 Err(EOPNOTSUPP)
             }
         })
+    }
+}
+
+struct Seeds;
+
+#[vtable]
+impl Attribute for Seeds {
+    type Device = Node;
+
+    const NAME: &'static CStr = c"seeds";
+
+    fn show(node: &Node, page: &mut SysfsBuffer<'_>) -> Result {
+        let abilities = access(node, |device| device.seed_abilities())?;
+        // SEED is there without longer ones.
+        write!(page, "32").map_err(|_| ENOSPC)?;
+        for (ability, name) in SEED_ABILITIES {
+            if abilities & ability != 0 {
+                write!(page, " {name}").map_err(|_| ENOSPC)?;
+            }
+        }
+        line(page, format_args!(""))
     }
 }
 

@@ -2,6 +2,11 @@
 
 //! One device: its registers, and its queues if it has some.
 
+mod reset;
+mod statistics;
+
+pub(crate) use self::statistics::Statistics;
+
 use crate::{
     abi::{
         registers::GENERATOR_GLIBC,
@@ -37,6 +42,7 @@ use crate::{
     registers::Bar0,
     seedable_stream::{
         Origin,
+        SeedCommand,
         SeedableStream, //
     },
 };
@@ -300,22 +306,30 @@ impl Device<'_> {
     ///
     /// [`ENODEV`] when the device does not answer.
     pub(crate) fn seed(&self, seed: u32) -> Result {
-        self.restart(Some(Origin::Seed(seed)), || self.hardware.seed(seed))
+        self.restart(|origin| origin.seeded(seed), || self.hardware.seed(seed))
     }
 
     /// Restarts the stream of numbers with a longer seed, or in another stream of it, or goes to a
-    /// position, as `command` says. The stream is not disturbed for what the generator does not
-    /// take.
+    /// position. The stream is not disturbed for what the generator does not take.
     ///
     /// # Errors
     ///
     /// [`EOPNOTSUPP`] for that, [`ENODEV`] when the device does not answer.
-    pub(crate) fn command_seed(&self, command: u32, words: &[u32], stream: u64) -> Result {
-        self.hardware.check_seed_command(command)?;
-        // After a reset of the device the driver cannot repeat this: the stream begins anew then.
-        self.restart(Some(Origin::Bound), || {
-            self.hardware.command_seed(command, words, stream)
-        })
+    pub(crate) fn command_seed(&self, command: SeedCommand) -> Result {
+        self.hardware.check_seed_command(command.command)?;
+        self.restart(
+            |origin| origin.commanded(command),
+            || self.hardware.command_seed(&command),
+        )
+    }
+
+    /// Returns what the generator takes besides SEED: `SEED_TAKES_…` bits.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when the device does not answer.
+    pub(crate) fn seed_abilities(&self) -> Result<u32> {
+        self.hardware.seed_abilities()
     }
 
     /// Whether there are several generators.
@@ -338,101 +352,22 @@ impl Device<'_> {
     ///
     /// [`EINVAL`] when the device has no such generator, [`ENODEV`] when it does not answer.
     pub(crate) fn set_generator(&self, number: u32) -> Result {
-        self.restart(None, || self.hardware.set_generator(number))?;
+        self.restart(Origin::generator_chosen, || {
+            self.hardware.set_generator(number)
+        })?;
         self.generator.store(number, Relaxed);
         Ok(())
     }
 
-    fn restart(&self, origin: Option<Origin>, restart: impl FnOnce() -> Result) -> Result {
+    fn restart(
+        &self,
+        origin: impl FnOnce(Origin) -> Origin,
+        restart: impl FnOnce() -> Result,
+    ) -> Result {
         match &self.queues {
             Some(queues) => queues.seedable.restart(&self.hardware, origin, restart),
             None => restart(),
         }
-    }
-}
-
-/// Suspending, resets and clones.
-impl Device<'_> {
-    /// Stops all transfers before the machine is suspended. What was fetched of the seedable stream
-    /// is kept.
-    ///
-    /// # Errors
-    ///
-    /// [`EIO`] when the device does not stop, [`ENODEV`] when it does not answer, [`ENOMEM`]. All
-    /// goes on as before then.
-    pub(crate) fn suspend(&self) -> Result {
-        let Some(queues) = &self.queues else {
-            return Ok(());
-        };
-        queues
-            .seedable
-            .suspend(&self.hardware)
-            .and_then(|()| queues.stop_all(&self.hardware))
-            .inspect_err(|_| {
-                let _ = self.resume();
-            })
-    }
-
-    /// Starts them again. The device may have been reset meanwhile; what it had fetched of the
-    /// entropy stream is dropped in any case, as an image of it may be on a disk.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`] when the device does not answer, [`EIO`] when it refuses a queue.
-    pub(crate) fn resume(&self) -> Result {
-        self.hardware.check_alive()?;
-        let restore = |origin| {
-            let generator = self.generator.load(Relaxed);
-            if generator_of(&self.hardware)? != generator {
-                self.hardware.set_generator(generator)?;
-            }
-            match origin {
-                Origin::Seed(seed) => self.hardware.seed(seed),
-                Origin::Bound => Ok(()),
-            }
-        };
-        match &self.queues {
-            Some(queues) => {
-                queues.seedable.resume(&self.hardware, restore)?;
-                queues.mappings.invalidate_all();
-                queues.entropy.restart(&self.hardware)
-            }
-            // Where the stream was is not known: it begins with the device's own seed.
-            None => restore(Origin::Bound),
-        }
-    }
-
-    /// Notes that the device has left the bus, for now or for good.
-    pub(crate) fn disconnect(&self) {
-        self.hardware.set_disconnected();
-        self.wake_all();
-    }
-
-    /// Goes on after the device was disconnected and reset.
-    ///
-    /// # Errors
-    ///
-    /// As of [`Device::suspend`] and [`Device::resume`].
-    pub(crate) fn reconnect(&self) -> Result {
-        self.hardware.reconnect()?;
-        self.suspend()?;
-        self.resume()
-    }
-
-    /// Drops all bytes of the entropy stream that are in memory: a clone of the machine has them,
-    /// too.
-    ///
-    /// # Errors
-    ///
-    /// As of [`Device::resume`].
-    pub(crate) fn drop_entropy(&self) -> Result {
-        let Some(queues) = &self.queues else {
-            return Ok(());
-        };
-        // First, so that programs stop using them at once.
-        queues.mappings.invalidate_all();
-        queues.mappings.request_stop_all(&self.hardware);
-        queues.entropy.restart(&self.hardware)
     }
 }
 
@@ -494,6 +429,13 @@ impl Device<'_> {
         self.hardware.check_alive_ratelimited()
     }
 
+    /// The events of all queues, for files to keep.
+    pub(crate) fn wait_queues(&self) -> Option<VectorWaitQueues> {
+        self.queues
+            .as_ref()
+            .map(|queues| queues.vectors.wait_queues().clone())
+    }
+
     /// Wakes everybody who waits, so that they look around.
     pub(crate) fn wake_all(&self) {
         if let Some(queues) = &self.queues {
@@ -525,53 +467,6 @@ impl<'bound> Device<'bound> {
         if let Some(queues) = &self.queues {
             queues.mappings.wake(mapping, &self.hardware);
         }
-    }
-}
-
-/// What an administrator may want to know.
-pub(crate) struct Statistics {
-    pub(crate) entropy_queues: usize,
-    pub(crate) mapped_queues: (usize, usize),
-    pub(crate) vectors: usize,
-    pub(crate) depth: u32,
-    pub(crate) bytes: u64,
-    pub(crate) seedable_bytes: u64,
-    pub(crate) interrupts: u64,
-    pub(crate) doorbells: u64,
-    pub(crate) waits: u64,
-    pub(crate) errors: u64,
-}
-
-impl Device<'_> {
-    /// The events of all queues, for files to keep.
-    pub(crate) fn wait_queues(&self) -> Option<VectorWaitQueues> {
-        self.queues
-            .as_ref()
-            .map(|queues| queues.vectors.wait_queues().clone())
-    }
-
-    /// What was counted since the device was bound; `None` if it has no queues.
-    pub(crate) fn statistics(&self) -> Option<Statistics> {
-        let queues = self.queues.as_ref()?;
-        let mut statistics = Statistics {
-            entropy_queues: queues.entropy.count(),
-            mapped_queues: queues.mappings.count(),
-            vectors: queues.vectors.count(),
-            depth: queues.entropy.depth(),
-            bytes: 0,
-            seedable_bytes: queues.seedable.bytes(),
-            interrupts: queues.vectors.interrupts(),
-            doorbells: queues.mappings.doorbells(),
-            waits: 0,
-            errors: 0,
-        };
-        for counters in Iterator::chain(queues.entropy.counters(), [queues.seedable.counters()]) {
-            statistics.bytes = statistics.bytes.wrapping_add(counters.bytes.sum());
-            statistics.doorbells = statistics.doorbells.wrapping_add(counters.doorbells.sum());
-            statistics.waits = statistics.waits.wrapping_add(counters.waits.sum());
-            statistics.errors = statistics.errors.wrapping_add(counters.errors.sum());
-        }
-        Some(statistics)
     }
 }
 

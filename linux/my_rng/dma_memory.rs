@@ -38,7 +38,8 @@ use kernel::{
     },
     dma::{
         Coherent,
-        CoherentBox, //
+        CoherentBox,
+        DataDirection, //
     },
     iov::IovIterDest,
     page::PAGE_SIZE,
@@ -61,7 +62,7 @@ static_assert!(STATE_SIZE == PAGE_SIZE);
 pub(crate) const BUFFER_SIZE_MAX: u32 = PAGE_SIZE as u32;
 
 /// Sets how the device gets at the pages: it reads (the state) and writes them.
-const DIRECTION: bindings::dma_data_direction = bindings::dma_data_direction::DMA_BIDIRECTIONAL;
+const DIRECTION: DataDirection = DataDirection::Bidirectional;
 
 /// A counted reference to one page that device, programs and we may write at any time.
 ///
@@ -275,7 +276,7 @@ impl DmaPage {
                 device.as_ptr(),
                 PAGE_SIZE,
                 &mut handle,
-                DIRECTION,
+                DIRECTION.into(),
                 bindings::GFP_KERNEL | bindings::__GFP_ZERO,
             )
         };
@@ -309,7 +310,7 @@ impl Drop for DmaPage {
                 PAGE_SIZE,
                 self.page.as_ptr(),
                 self.handle,
-                DIRECTION,
+                DIRECTION.into(),
             )
         };
     }

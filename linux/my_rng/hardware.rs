@@ -34,6 +34,7 @@ use crate::{
         VERSION,
         VERSION_MAJOR, //
     },
+    seedable_stream::SeedCommand, //
 };
 use kernel::{
     device::Bound,
@@ -301,42 +302,53 @@ impl Hardware<'_> {
 
 /// Longer seeds, stream numbers and seeking.
 impl Hardware<'_> {
+    /// Returns what the generator takes besides SEED: `SEED_TAKES_…` bits, none for a device that
+    /// has no such thing.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when the device does not answer.
+    pub(crate) fn seed_abilities(&self) -> Result<u32> {
+        self.check_response(true)?;
+        if self.bar.read(FEATURES).wide_seeds() {
+            Ok(self.bar.read(SEED_ABILITIES).bits().into())
+        } else {
+            Ok(0)
+        }
+    }
+
     /// Whether the generator takes that `SEED_COMMAND`.
     ///
     /// # Errors
     ///
-    /// [`EOPNOTSUPP`] when it does not, or the device has no such thing; [`ENODEV`] when the device
-    /// does not answer.
+    /// [`EOPNOTSUPP`] when it does not, [`ENODEV`] when the device does not answer.
     pub(crate) fn check_seed_command(&self, command: u32) -> Result {
-        self.check_response(true)?;
-        if !self.bar.read(FEATURES).wide_seeds() {
-            return Err(EOPNOTSUPP);
-        }
-        let abilities = self.bar.read(SEED_ABILITIES).bits().into();
-        if takes_seed_command(self.generator()?, abilities, command) {
+        let abilities = self.seed_abilities()?;
+        if abilities != 0 && takes_seed_command(self.generator()?, abilities, command) {
             Ok(())
         } else {
             Err(EOPNOTSUPP)
         }
     }
 
-    /// Gives the command with its words and its stream's number.
+    /// Gives the command.
     ///
     /// # Errors
     ///
     /// [`EOPNOTSUPP`] when the device refuses it, [`ENODEV`] when it does not answer.
-    pub(crate) fn command_seed(&self, command: u32, words: &[u32], stream: u64) -> Result {
+    pub(crate) fn command_seed(&self, command: &SeedCommand) -> Result {
         let _latch = self.latch.lock();
         let bar = &self.bar;
+        let stream = command.stream;
 
-        for (place, word) in words.iter().enumerate() {
+        for (place, word) in command.words.iter().enumerate() {
             let location = SEED_WORDS::try_at(place).ok_or(EINVAL)?;
             bar.try_write(location, SEED_WORDS::zeroed().with_word(*word))?;
         }
         // CAST: The lower half.
         bar.write_reg(STREAM_NUMBER_LOW::zeroed().with_half(stream as u32));
         bar.write_reg(STREAM_NUMBER_HIGH::zeroed().with_half((stream >> 32) as u32));
-        bar.write_reg(SEED_COMMAND::zeroed().with_command(command));
+        bar.write_reg(SEED_COMMAND::zeroed().with_command(command.command));
 
         // Also makes sure that the device has seen it before the program goes on.
         match bar.read(SEED_COMMAND).command().into() {

@@ -231,6 +231,19 @@ impl Drop for AffinityHint {
     }
 }
 
+/// Asks for that many vectors or fewer.
+fn allocate_vectors(
+    pdev: &pci::Device<Bound>,
+    most: u32,
+    types: pci::IrqTypes,
+) -> Result<pci::IrqVectorRegistration<'_>> {
+    // The one thing that the crate for 7.2 cannot give under 7.3's name: see `../compat`.
+    #[cfg(linux_7_2)]
+    return pci::IrqVectorRegistration::new(pdev, 1, most, types);
+    #[cfg(not(linux_7_2))]
+    pdev.alloc_irq_vectors(1, most, types)
+}
+
 /// The interrupt vectors of a device, each with its handler.
 ///
 /// # Invariants
@@ -259,10 +272,7 @@ impl<'bound> IrqVectors<'bound> {
         let types = pci::IrqTypes::default()
             .with(pci::IrqType::MsiX)
             .with(pci::IrqType::Msi);
-        let vectors = KBox::new(
-            pdev.alloc_irq_vectors(1, queues.total(), types)?,
-            GFP_KERNEL,
-        )?;
+        let vectors = KBox::new(allocate_vectors(pdev, queues.total(), types)?, GFP_KERNEL)?;
         // CAST: At most 2048.
         let count = vectors.len() as u32;
         let mut names = KVec::with_capacity(vectors.len(), GFP_KERNEL)?;

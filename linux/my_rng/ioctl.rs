@@ -34,7 +34,10 @@ use crate::{
     },
     device::SharedDevice,
     files::OpenFile,
-    seedable_stream::DrawOutcome, //
+    seedable_stream::{
+        DrawOutcome,
+        SeedCommand, //
+    },
     shim,
 };
 use kernel::{
@@ -79,13 +82,22 @@ pub(crate) fn dispatch(file: &OpenFile, command: u32, argument: usize) -> Result
                 .reader()
                 .read()?;
             let request = WideSeed::from_words(words);
-            let command = request.command().ok_or(EINVAL)?;
-            device.access(|device| device.command_seed(command, &request.seed, request.stream))?;
+            let command = SeedCommand {
+                command: request.command().ok_or(EINVAL)?,
+                words: request.seed,
+                stream: request.stream,
+            };
+            device.access(|device| device.command_seed(command))?;
         }
         SEEK => {
             let [low, high]: [u32; 2] =
                 UserSlice::new(address, size_of::<u64>()).reader().read()?;
-            device.access(|device| device.command_seed(SEED_SEEK, &[low, high], 0))?;
+            let command = SeedCommand {
+                command: SEED_SEEK,
+                words: [low, high, 0, 0, 0, 0, 0, 0],
+                stream: 0,
+            };
+            device.access(|device| device.command_seed(command))?;
         }
         MAP_INFO => copy_to_user(address, file.mapping()?.info())?,
         WAKE => file.wake()?,

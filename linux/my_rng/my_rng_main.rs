@@ -15,6 +15,7 @@ use kernel::{
 pub mod abi;
 #[path = "../chardev/mod.rs"]
 pub mod chardev;
+pub mod mechanisms;
 
 mod adapter;
 mod attributes;
@@ -52,13 +53,9 @@ struct MyRng {
 
 impl InPlaceModule for MyRng {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        // Before anything is there: a parameter that cannot be is no reason to fail at each device.
-        let checked = parameters::Parameters::read();
-
         // Initialised as they are written: the registry must be there before the first device.
         try_pin_init!(Self {
             _registry: {
-                checked?;
                 // SAFETY: A module is initialised once each time it is loaded.
                 unsafe { registry::RegistryGuard::new() }?
             },
@@ -73,28 +70,6 @@ module! {
     authors: ["The Exo authors"],
     description: "Random numbers from Exo's PCI device 1234:cafe",
     license: "GPL",
-    params: {
-        depth: u32 {
-            default: 256,
-            description: "Buffers of a queue: a power of two, 2 to 1024",
-        },
-        buffer_size: u32 {
-            default: 4096,
-            description: "Bytes of a buffer: a power of two, 64 to 4096",
-        },
-        queues: u32 {
-            default: 0,
-            description: "Queues for read: 1 to 64, or 0 for one a CPU",
-        },
-        mapped_queues: u32 {
-            default: 4,
-            description: "Queues for mmap: 0 to 64",
-        },
-        use_queues: u32 {
-            default: 1,
-            description: "0: registers only, no queues",
-        },
-    },
 }
 
 /// What `modinfo` shows as the version; `module!` has no field for it.

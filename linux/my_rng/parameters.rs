@@ -19,7 +19,7 @@ use crate::{
         ring::Layout, //
     },
     dma_memory::BUFFER_SIZE_MAX,
-    module_parameters,
+    module_parameter, //
 };
 use kernel::{
     cpu,
@@ -37,7 +37,52 @@ const QUEUES_MAX: u32 = 64;
 /// often.
 const SEEDABLE_DEPTH_MAX: u32 = 64;
 
-/// The checked parameters.
+module_parameter! {
+    static DEPTH = 256;
+    name: "depth",
+    permissions: 0o444,
+    description: "buffers of a queue",
+    expected: "a power of two, 2 to 1024",
+    is_valid: |depth| depth.is_power_of_two() && (DEPTH_MIN..=DEPTH_MAX).contains(&depth),
+}
+
+module_parameter! {
+    static BUFFER_SIZE = 4096;
+    name: "buffer_size",
+    permissions: 0o444,
+    description: "bytes of a buffer",
+    expected: "a power of two, 64 to 4096",
+    is_valid: |size| size.is_power_of_two() && (BUFFER_SIZE_MIN..=BUFFER_SIZE_MAX).contains(&size),
+}
+
+module_parameter! {
+    static QUEUES = 0;
+    name: "queues",
+    permissions: 0o444,
+    description: "queues for read",
+    expected: "1 to 64, or 0 for one a CPU",
+    is_valid: |queues| queues <= QUEUES_MAX,
+}
+
+module_parameter! {
+    static MAPPED_QUEUES = 4;
+    name: "mapped_queues",
+    permissions: 0o444,
+    description: "queues for mmap",
+    expected: "0 to 64",
+    is_valid: |queues| queues <= QUEUES_MAX,
+}
+
+module_parameter! {
+    static USE_QUEUES = 1;
+    name: "use_queues",
+    permissions: 0o444,
+    description: "whether queues are used, or registers only",
+    expected: "0 or 1",
+    is_valid: |use_queues| use_queues <= 1,
+}
+
+/// The parameters, as they were set when the module was loaded.
 pub(crate) struct Parameters {
     /// Of the queues of the entropy stream.
     pub(crate) layout: Layout,
@@ -92,32 +137,17 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] with the reason in the kernel's log.
+    /// [`EINVAL`] for sizes that a queue cannot have.
     pub(crate) fn read() -> Result<Self> {
-        let depth = module_parameters::depth.value();
-        let buffer_size = module_parameters::buffer_size.value();
-        let queues = module_parameters::queues.value();
-        let mapped_queues = module_parameters::mapped_queues.value();
-
-        check("depth", depth, DEPTH_MIN, DEPTH_MAX)?;
-        check("buffer_size", buffer_size, BUFFER_SIZE_MIN, BUFFER_SIZE_MAX)?;
-        check("queues", queues, 0, QUEUES_MAX)?;
-        check("mapped_queues", mapped_queues, 0, QUEUES_MAX)?;
-        let layout = |depth| {
-            Layout::new(depth, buffer_size).ok_or_else(|| {
-                pr_err!(
-                    "depth is {depth} and buffer_size is {buffer_size}, expected powers of two\n"
-                );
-                EINVAL
-            })
-        };
+        let (depth, buffer_size) = (DEPTH.get(), BUFFER_SIZE.get());
+        let layout = |depth| Layout::new(depth, buffer_size).ok_or(EINVAL);
 
         Ok(Self {
             layout: layout(depth)?,
             seedable_layout: layout(depth.min(SEEDABLE_DEPTH_MAX))?,
-            use_queues: module_parameters::use_queues.value() != 0,
-            queues,
-            mapped_queues,
+            use_queues: USE_QUEUES.get() != 0,
+            queues: QUEUES.get(),
+            mapped_queues: MAPPED_QUEUES.get(),
         })
     }
 
@@ -135,12 +165,4 @@ impl Parameters {
         let mapped = self.mapped_queues.min(available.saturating_sub(entropy));
         (entropy != 0).then_some(QueueAssignment { entropy, mapped })
     }
-}
-
-fn check(name: &str, value: u32, least: u32, most: u32) -> Result {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    pr_err!("{name} is {value}, expected {least} to {most}\n");
-    Err(EINVAL)
 }

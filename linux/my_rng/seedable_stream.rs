@@ -7,8 +7,16 @@
 //! seed, so that nothing of the old sequence comes later.
 
 use crate::{
-    abi::queue::STREAM_SEEDABLE,
-    abi::ring::Layout,
+    abi::{
+        queue::STREAM_SEEDABLE,
+        registers::{
+            SEED_BITS_32,
+            SEED_SEEK,
+            SEED_WITH_STREAM,
+            SEED_WORD_COUNT, //
+        },
+        ring::Layout, //
+    },
     dma_memory::DmaMemory,
     hardware::Hardware,
     interrupts::IrqVectors,
@@ -23,6 +31,9 @@ use kernel::{
     pci,
     prelude::*, //
 };
+
+/// Bytes of a number.
+const SIZE: usize = size_of::<u32>();
 
 /// The queue of the seedable stream.
 pub(crate) struct SeedableStream {
@@ -51,13 +62,68 @@ struct StreamState {
     delivered: u64,
 }
 
-/// From where the numbers of the stream are counted.
+/// From where the numbers of the stream are counted: what a device that was reset must be told.
 #[derive(Clone, Copy)]
-pub(crate) enum Origin {
-    /// From where the device was when it was bound; after a reset it begins with its own seed.
-    Bound,
-    /// From this seed.
-    Seed(u32),
+pub(crate) struct Origin {
+    /// The last SEED, with which the stream begins anew when another generator is chosen. Without
+    /// one that is where the device was when it was bound; after a reset, its own seed.
+    pub(crate) seed: Option<u32>,
+    /// The longer seed that came after that.
+    pub(crate) wide_seed: Option<SeedCommand>,
+    /// The position to which the stream was moved after that.
+    pub(crate) position: Option<SeedCommand>,
+}
+
+/// A command of the device's `SEED_COMMAND` register.
+#[derive(Clone, Copy)]
+pub(crate) struct SeedCommand {
+    pub(crate) command: u32,
+    pub(crate) words: [u32; SEED_WORD_COUNT],
+    pub(crate) stream: u64,
+}
+
+impl Origin {
+    /// Where a device is that was just bound.
+    pub(crate) const BOUND: Self = Self {
+        seed: None,
+        wide_seed: None,
+        position: None,
+    };
+
+    /// After SEED.
+    pub(crate) fn seeded(self, seed: u32) -> Self {
+        Self {
+            seed: Some(seed),
+            ..Self::BOUND
+        }
+    }
+
+    /// After another generator was chosen.
+    pub(crate) fn generator_chosen(self) -> Self {
+        Self {
+            seed: self.seed,
+            ..Self::BOUND
+        }
+    }
+
+    /// After a longer seed, or a seek.
+    pub(crate) fn commanded(self, command: SeedCommand) -> Self {
+        if command.command == SEED_SEEK {
+            Self {
+                position: Some(command),
+                ..self
+            }
+        } else {
+            // One of 32 bits is a SEED, if of another stream perhaps.
+            let is_short = command.command & !SEED_WITH_STREAM == SEED_BITS_32;
+            let [word, ..] = command.words;
+            Self {
+                seed: if is_short { Some(word) } else { self.seed },
+                wide_seed: Some(command),
+                position: None,
+            }
+        }
+    }
 }
 
 /// How a draw ended.
@@ -102,7 +168,7 @@ impl SeedableStream {
                 saved: KVVec::new(),
                 skip: 0,
                 position: 0,
-                origin: Origin::Bound,
+                origin: Origin::BOUND,
                 delivered: 0,
             },
         )?;
@@ -119,7 +185,7 @@ impl SeedableStream {
     pub(crate) fn bytes(&self) -> u64 {
         // Counted under the lock that a draw needs anyway.
         let numbers = self.queue.reader().lock().more.delivered;
-        numbers.wrapping_mul(size_of::<u32>() as u64)
+        numbers.wrapping_mul(SIZE as u64)
     }
 
     /// Draws `N` numbers of 32 bits and hands them to `deliver`, which says whether it could
@@ -144,16 +210,12 @@ impl SeedableStream {
         if reader.more.is_closed {
             return Err(ENODEV);
         }
-        for have in 0..N {
-            let Some(number) = self.next(&mut reader) else {
-                reader
-                    .more
-                    .put_back(numbers.get(..have).unwrap_or_default());
-                return Ok((DrawOutcome::Empty, false));
-            };
-            if let Some(place) = numbers.get_mut(have) {
-                *place = number;
-            }
+        let have = self.take(&mut reader, &mut numbers);
+        if have < N {
+            reader
+                .more
+                .put_back(numbers.get(..have).unwrap_or_default());
+            return Ok((DrawOutcome::Empty, false));
         }
         // After the numbers were read, and in good time before there are none left.
         let wake = reader.ring.give_back();
@@ -196,8 +258,8 @@ impl SeedableStream {
         self.queue.wait(0, hardware, leave)
     }
 
-    /// Drops what was fetched, then calls `restart`, which restarts the stream in the device, from
-    /// `origin` if that is another than before.
+    /// Drops what was fetched, then calls `restart`, which restarts the stream in the device;
+    /// `origin` makes of where it began before where it begins then.
     ///
     /// # Errors
     ///
@@ -205,7 +267,7 @@ impl SeedableStream {
     pub(crate) fn restart(
         &self,
         hardware: &Hardware<'_>,
-        origin: Option<Origin>,
+        origin: impl FnOnce(Origin) -> Origin,
         restart: impl FnOnce() -> Result,
     ) -> Result {
         let mut reader = self.queue.reader().lock();
@@ -220,7 +282,7 @@ impl SeedableStream {
         if restarted.is_ok() {
             reader.more.skip = 0;
             reader.more.position = 0;
-            reader.more.origin = origin.unwrap_or(reader.more.origin);
+            reader.more.origin = origin(reader.more.origin);
         }
         drop(reader);
 
@@ -229,19 +291,44 @@ impl SeedableStream {
         restarted
     }
 
-    /// Takes the next number out of the stream, if there is one.
+    /// Takes the next numbers out of the stream. Returns how many there were.
     #[inline]
-    fn next(&self, reader: &mut Reader<StreamState>) -> Option<u32> {
-        if reader.more.has_backlog() {
-            if let Some(number) = self.next_of_backlog(reader)? {
-                return Some(number);
+    fn take(&self, reader: &mut Reader<StreamState>, numbers: &mut [u32]) -> usize {
+        let wanted = numbers.len();
+        let mut have = 0;
+
+        while have < wanted {
+            if reader.more.has_backlog() {
+                match self.next_of_backlog(reader) {
+                    Some(Some(number)) => {
+                        if let Some(place) = numbers.get_mut(have) {
+                            *place = number;
+                        }
+                        have += 1;
+                        continue;
+                    }
+                    Some(None) => (),
+                    None => break,
+                }
+            }
+            // Numbers do not lie across buffers. What is wrong with the queue, if something is,
+            // `fetch` will find out.
+            let Ok(Some(piece)) = reader.ring.take((wanted - have) * SIZE) else {
+                break;
+            };
+            let count = piece.length / SIZE;
+            // CAST: Lossless.
+            reader.more.position = reader.more.position.wrapping_add(count as u64);
+            for offset in (piece.offset..piece.offset + piece.length).step_by(SIZE) {
+                if let (Some(place), Some(number)) =
+                    (numbers.get_mut(have), self.queue.pages().word(offset))
+                {
+                    *place = number;
+                }
+                have += 1;
             }
         }
-        // Nobody takes less than a number, and numbers do not lie across buffers. What is wrong
-        // with the queue, if something is, `fetch` will find out.
-        let piece = reader.ring.take(size_of::<u32>()).ok()??;
-        reader.more.position = reader.more.position.wrapping_add(1);
-        self.queue.pages().word(piece.offset)
+        have
     }
 
     /// Takes a number that was taken out before, or skips those that programs have got already.
@@ -252,13 +339,14 @@ impl SeedableStream {
         if let Some(number) = reader.more.take_back().or_else(|| reader.more.saved.pop()) {
             return Some(Some(number));
         }
-        const SIZE: u64 = size_of::<u32>() as u64;
         while reader.more.skip != 0 {
-            let bytes = reader.more.skip.saturating_mul(SIZE);
+            // CAST: Lossless.
+            let bytes = reader.more.skip.saturating_mul(SIZE as u64);
             let limit = usize::try_from(bytes).unwrap_or(usize::MAX);
             // The ring's buffers hold whole numbers, so does each piece.
             let piece = reader.ring.take(limit).ok()??;
-            reader.more.skip -= piece.length as u64 / SIZE;
+            // CAST: Lossless.
+            reader.more.skip -= (piece.length / SIZE) as u64;
         }
         Some(None)
     }
@@ -274,12 +362,12 @@ impl SeedableStream {
             return Ok(());
         }
         // Room for all that the ring can hold, and that was saved before.
-        let count = self.queue.layout().size() / size_of::<u32>();
+        let count = self.queue.layout().size() / SIZE;
         let mut fetched = KVVec::with_capacity(count + reader.more.saved.len(), GFP_KERNEL)?;
         hardware.stop_queue(self.queue.number())?;
 
         while reader.more.skip == 0 {
-            match reader.ring.take(size_of::<u32>()) {
+            match reader.ring.take(SIZE) {
                 Ok(Some(piece)) => {
                     let number = self.queue.pages().word(piece.offset).ok_or(EIO)?;
                     if fetched.push_within_capacity(number).is_err() {

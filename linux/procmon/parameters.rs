@@ -2,40 +2,35 @@
 
 //! The module's parameters, in `/sys/module/procmon/parameters/`.
 
-use crate::{
-    mechanisms::Parameter,
-    module_parameter, //
-};
+use crate::module_parameter;
 
-/// How long a message can be, in bytes. A change is for messages that are written from then on.
-pub(crate) static BUFFER_SIZE: Parameter =
-    Parameter::new(1024, |bytes| (1..=1 << 20).contains(&bytes));
+module_parameter! {
+    /// How long a message can be. A change is for messages that are written from then on.
+    pub(crate) static BUFFER_SIZE = 1024;
+    name: "buffer_size",
+    permissions: 0o644,
+    description: "longest message in bytes",
+    expected: "1 to 1048576",
+    is_valid: |bytes| (1..=1 << 20).contains(&bytes),
+}
 
-/// How long the monitor thread rests, in milliseconds.
-pub(crate) static INTERVAL: Parameter =
-    Parameter::new(1000, |milliseconds| (10..=60_000).contains(&milliseconds));
+module_parameter! {
+    /// How long the monitor thread rests.
+    pub(crate) static INTERVAL = 1000;
+    name: "interval_ms",
+    permissions: 0o644,
+    description: "rest of the monitor thread in milliseconds",
+    expected: "10 to 60000",
+    is_valid: |milliseconds| (10..=60_000).contains(&milliseconds),
+}
 
-/// How many events each CPU's ring holds. A power of two, so that the place of an event in the ring
-/// is a matter of a mask; and whole pages.
-pub(crate) static RING_EVENTS: Parameter = Parameter::new(4096, |events| {
-    events.is_power_of_two() && (64..=1 << 20).contains(&events)
-});
-
-module_parameter!(
-    BUFFER_SIZE,
-    "buffer_size",
-    0o644,
-    "longest message in bytes (1 to 1048576; default 1024)"
-);
-module_parameter!(
-    INTERVAL,
-    "interval_ms",
-    0o644,
-    "rest of the monitor thread in milliseconds (10 to 60000; default 1000)"
-);
-module_parameter!(
-    RING_EVENTS,
-    "ring_events",
-    0o444,
-    "events that each CPU's ring holds (a power of two, 64 to 1048576; default 4096)"
-);
+module_parameter! {
+    /// How many events each CPU's ring holds. A power of two, so that the place of an event in the
+    /// ring is a matter of a mask; and whole pages.
+    pub(crate) static RING_EVENTS = 4096;
+    name: "ring_events",
+    permissions: 0o444,
+    description: "events that each CPU's ring holds",
+    expected: "a power of two, 64 to 1048576",
+    is_valid: |events| events.is_power_of_two() && (64..=1 << 20).contains(&events),
+}

@@ -5,6 +5,7 @@
 //! [`groups`]. [`harness`] runs each test in a process of its own and looks into the kernel's log after it.
 #![deny(unsafe_code)]
 
+mod chardev;
 mod harness;
 mod my_rng;
 mod net;
@@ -17,7 +18,7 @@ use harness::Group;
 
 /// All groups, in the order of running.
 fn groups() -> Vec<Group> {
-    vec![net::group(), my_rng::group(), procmon::group()]
+    vec![net::group(), my_rng::group(), procmon::group(), chardev::group()]
 }
 
 fn main() -> ExitCode {

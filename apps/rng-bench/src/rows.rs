@@ -9,7 +9,8 @@ use crate::hwrng::Hwrng;
 use crate::measure::Sample;
 use crate::pci::Unbound;
 use crate::sources::{
-    File, GetRandom, Mapped, NullIoctl, OwnChaCha20, Rand32, Rand64, Registers, VdsoGetRandom, Ways,
+    File, GetRandom, Mapped, MemoryFile, NullIoctl, OwnChaCha20, Rand32, Rand64, Registers, VdsoGetRandom,
+    Ways,
 };
 
 /// Where the devices with a driver are.
@@ -99,6 +100,11 @@ pub(crate) const ALL: &[Row] = &[
         name: "peer.dev_zero_read",
         views: &[bytes("peer.dev_zero_read")],
         make: |_| Ok(Box::new(File::new("/dev/zero"))),
+    },
+    Row {
+        name: "peer.memory_file_read",
+        views: &[bytes("peer.memory_file_read")],
+        make: |_| Ok(Box::new(MemoryFile)),
     },
     Row { name: "peer.null_ioctl", views: &[time("peer.null_ioctl_ns")], make: |_| Ok(Box::new(NullIoctl)) },
 ];

@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(
         long = "socket",
         value_name = "PATH",
-        required_unless_present = "activated",
+        required_unless_present_any = ["activated", "max_devices"],
         conflicts_with = "activated"
     )]
     pub sockets: Vec<PathBuf>,
@@ -45,7 +45,7 @@ pub struct Options {
     /// Listen on the sockets that the service manager made (systemd's socket activation)
     ///
     /// The one with the name `control` (FileDescriptorName=) is the control socket, all others are devices in their order.
-    #[arg(long, conflicts_with = "control")]
+    #[arg(long, conflicts_with = "control", group = "control_socket")]
     pub activated: bool,
 
     /// Generator of the seedable stream
@@ -105,14 +105,19 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
 
+    /// Let devices be added while the program runs, up to so many in all
+    ///
+    /// `my-rng-device add` makes their sockets, and `my-rng-device remove` ends devices. There need be none at the start.
+    #[arg(long, value_name = "N", requires = "control_socket", value_parser = clap::value_parser!(u16).range(1..=MAX_DEVICES))]
+    pub max_devices: Option<u16>,
+
     /// Listen on the UNIX socket PATH for `my-rng-device status` and `my-rng-device limit`; only this user can connect
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", group = "control_socket")]
     pub control: Option<PathBuf>,
 
-    /// How long a monitor that can be asked to let go of the device has for that at the end
+    /// How long a monitor that can be asked to let go of a device has for that, at the end and when the device is removed
     ///
-    /// It is asked by the interrupt that VFIO has for that, and QEMU then unplugs the device from the guest. QEMU 11.1 aborts
-    /// when a device with MSI-X is unplugged: use --interrupts msi.
+    /// It is asked by the interrupt that VFIO has for that, if it has assigned one. QEMU 11.1 does not.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=60))]
     pub release: u64,
 
@@ -160,6 +165,27 @@ pub enum Command {
         /// Operations per second, or "none"
         #[arg(long, value_name = "N[:BURST]|none", value_parser = limit_text)]
         operations_per_second: Option<String>,
+    },
+    /// Have a running program serve one more device, on a new socket
+    Add {
+        /// The running program's control socket
+        #[arg(long, value_name = "PATH")]
+        control: PathBuf,
+        /// The socket to be made, on which the device is to be found
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+    },
+    /// Have a running program end a device, whether a machine uses it or not
+    Remove {
+        /// The running program's control socket
+        #[arg(long, value_name = "PATH")]
+        control: PathBuf,
+        /// Number of the device
+        #[arg(long, value_name = "N", required_unless_present = "socket")]
+        device: Option<usize>,
+        /// Its socket
+        #[arg(long, value_name = "PATH", conflicts_with = "device")]
+        socket: Option<PathBuf>,
     },
     /// Change how much a running program logs
     Log {
@@ -216,6 +242,9 @@ Example, with QEMU 10.1 or later. Guest memory should be shared, so that the dev
     -object memory-backend-memfd,id=m,size=1G,share=on \\
     -device '{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"/run/my-rng.sock\"}}' …";
 
+/// Most devices of a program: some 100 MB of threads and 150,000 descriptors, if all are in use.
+pub const MAX_DEVICES: i64 = 256;
+
 impl Options {
     /// How each device starts.
     pub fn power_on(&self) -> PowerOn {
@@ -234,6 +263,9 @@ impl Options {
     /// Which.
     pub fn check(&self) -> Result<(), clap::Error> {
         let conflict = |text: &str| Err(Self::command().error(ErrorKind::ArgumentConflict, text));
+        if self.max_devices.is_some_and(|most| self.sockets.len() > most.into()) {
+            return conflict("there are more sockets than --max-devices");
+        }
         match (self.personality, self.interrupts) {
             (Personality::Virtio, _) if self.classic => {
                 conflict("a virtio device has no classic registers: --classic is for --personality native")
@@ -307,6 +339,25 @@ mod tests {
         assert_eq!(options.power_on(), PowerOn::default());
         assert_eq!(parse(&["--socket", "/a", "--socket=/b"]).unwrap().sockets.len(), 2);
         assert!(parse(&[]).is_err());
+    }
+
+    #[test]
+    fn devices_can_be_added_up_to_a_number_if_there_is_a_control_socket() {
+        let with = |more: &[&str]| parse(&[&["--max-devices", "2"], more].concat());
+        assert_eq!(with(&["--control", "/c"]).unwrap().max_devices, Some(2));
+        assert!(with(&["--activated"]).is_ok(), "the manager may give one");
+        assert!(with(&["--socket", "/a"]).unwrap_err().to_string().contains("--control"));
+        let sockets =
+            |count: usize| with(&[&["--control", "/c"], &["--socket=/a"].repeat(count)[..]].concat());
+        assert!(sockets(2).unwrap().check().is_ok());
+        assert!(sockets(3).unwrap().check().unwrap_err().to_string().contains("--max-devices"));
+        for wrong in ["0", "257", "x"] {
+            assert!(parse(&["--control", "/c", "--max-devices", wrong]).is_err(), "{wrong}");
+        }
+        assert!(parse(&["add", "--control", "/c", "--socket", "/a"]).is_ok());
+        assert!(parse(&["remove", "--control", "/c", "--device", "0"]).is_ok());
+        assert!(parse(&["remove", "--control", "/c"]).is_err());
+        assert!(parse(&["remove", "--control", "/c", "--device", "0", "--socket", "/a"]).is_err());
     }
 
     #[test]

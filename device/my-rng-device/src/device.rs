@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The glue between the registers, the workers and vfio-user: which region an access goes to, what a register write sets
-//! going, and when the device starts anew.
+//! The native personality between its registers, its configuration space and the workers: what a register write sets going,
+//! and when the device starts anew.
 
 use std::sync::Arc;
 
-use log::info;
 use my_rng_abi::registers as abi;
 use vfio_user_server::pci::{ConfigSpace, EXPRESS_CONFIG_SPACE_SIZE, Identity, MsixTable};
-use vfio_user_server::{Client, Device, Errno, Irqs, Region, RegionInfo, Regions};
+use vfio_user_server::{Device, Irqs, Region, RegionInfo, Regions};
 
 use crate::access;
-use crate::msix;
+use crate::attached::{Attached, Function, Parts};
 use crate::registers::Registers;
 use crate::shared::{InterruptKind, Personality, Shared, VECTORS};
 use crate::virtio::device::VirtioDevice;
@@ -27,19 +26,17 @@ const PENDING_BITS: u32 = 0x800;
 /// The device that [`PowerOn::personality`](crate::stream::PowerOn::personality) says.
 pub fn of_personality(shared: Arc<Shared>, workers: Workers) -> Box<dyn Device + Send> {
     match shared.power_on.personality {
-        Personality::Native => Box::new(RngDevice::new(shared, workers)),
-        Personality::Virtio => Box::new(VirtioDevice::new(shared, workers)),
+        Personality::Native => Box::new(Attached(RngDevice::new(shared, workers))),
+        Personality::Virtio => Box::new(Attached(VirtioDevice::new(shared, workers))),
     }
 }
 
 /// A my_rng device.
 #[derive(Debug)]
 pub struct RngDevice {
-    shared: Arc<Shared>,
+    parts: Parts,
     registers: Registers,
     config: ConfigSpace,
-    workers: Workers,
-    client: Option<Client>,
 }
 
 impl RngDevice {
@@ -52,42 +49,33 @@ impl RngDevice {
         let mut config =
             ConfigSpace::new(&identity).with_memory_bar(abi::REGISTER_BAR.into(), abi::BAR0_SIZE as u32);
         config = match interrupts(&shared) {
-            Some(kind @ InterruptKind::Msix) => {
-                config.with_memory_bar(MSIX_BAR.into(), MSIX_BAR_SIZE).with_msix(&MsixTable {
-                    vectors: kind.vectors(),
-                    table: (MSIX_BAR, 0),
-                    pending_bits: (MSIX_BAR, PENDING_BITS),
-                })
-            }
+            Some(kind @ InterruptKind::Msix) => config
+                .with_memory_bar(MSIX_BAR.into(), MSIX_BAR_SIZE)
+                .with_msix(&MsixTable::new(kind.vectors(), (MSIX_BAR, 0), (MSIX_BAR, PENDING_BITS))),
             Some(kind @ InterruptKind::Msi) => config.with_msi(kind.vectors()),
             // This personality has no use for the pin.
             Some(InterruptKind::Intx) | None => config,
         };
-        Self { registers: Registers::new(shared.clone()), shared, config, workers, client: None }
-    }
-
-    fn write_config(&mut self, offset: u64, data: &[u8]) {
-        let allowed = self.config.is_bus_master();
-        self.config.write(usize::try_from(offset).unwrap_or(usize::MAX), data);
-        self.registers.set_bus_master(self.config.is_bus_master());
-        if allowed && !self.config.is_bus_master() {
-            self.workers.stop_all(); // The guest's memory is no longer ours to touch.
-        }
-    }
-
-    fn power_on(&mut self) {
-        self.workers.stop_all();
-        self.registers.reset();
-        self.config.reset();
+        Self { registers: Registers::new(shared.clone()), parts: Parts::new(shared, workers), config }
     }
 }
 
-impl Device for RngDevice {
+impl Function for RngDevice {
+    const PENDING_BITS: (u32, u16) = (PENDING_BITS, VECTORS);
+
+    fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    fn parts_mut(&mut self) -> &mut Parts {
+        &mut self.parts
+    }
+
     fn regions(&self) -> Regions {
         let regions = Regions::default()
             .with(Region::Bar0, RegionInfo::read_write(abi::BAR0_SIZE as u64))
             .with(Region::Config, RegionInfo::read_write(EXPRESS_CONFIG_SPACE_SIZE));
-        match interrupts(&self.shared) {
+        match interrupts(&self.parts.shared) {
             Some(InterruptKind::Msix) => {
                 regions.with(Region::Bar1, RegionInfo::read_write(MSIX_BAR_SIZE.into()))
             }
@@ -97,49 +85,35 @@ impl Device for RngDevice {
 
     fn irqs(&self) -> Irqs {
         let none = Irqs::default();
-        interrupts(&self.shared).map_or(none.clone(), |kind| none.with(kind.index(), kind.vectors()))
+        interrupts(&self.parts.shared).map_or(none.clone(), |kind| none.with(kind.index(), kind.vectors()))
     }
 
-    fn region_read(&mut self, region: Region, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
-        match region {
-            Region::Bar0 => access::read(&mut self.registers, offset, data),
-            Region::Bar1 => msix::read(self.client.as_ref(), (PENDING_BITS, VECTORS), offset, data),
-            Region::Config => self.config.read(usize::try_from(offset).unwrap_or(usize::MAX), data),
-            _ => return Err(Errno::INVAL), // The server knows that there is no other region.
+    fn read_registers(&mut self, offset: u64, data: &mut [u8]) {
+        access::read(&mut self.registers, offset, data);
+    }
+
+    fn write_registers(&mut self, offset: u64, data: &[u8]) {
+        let workers = &self.parts.workers;
+        access::write(&mut self.registers, offset, data, |effect| workers.act(effect));
+    }
+
+    fn read_config(&mut self, offset: usize, data: &mut [u8]) {
+        self.config.read(offset, data);
+    }
+
+    fn write_config(&mut self, offset: usize, data: &[u8]) {
+        let allowed = self.config.is_bus_master();
+        self.config.write(offset, data);
+        self.registers.set_bus_master(self.config.is_bus_master());
+        if allowed && !self.config.is_bus_master() {
+            self.parts.workers.stop_all(); // The guest's memory is no longer ours to touch.
         }
-        Ok(())
     }
 
-    fn region_write(&mut self, region: Region, offset: u64, data: &[u8]) -> Result<(), Errno> {
-        match region {
-            Region::Bar0 => {
-                let workers = &self.workers;
-                access::write(&mut self.registers, offset, data, |effect| workers.act(effect));
-            }
-            Region::Bar1 => {} // The table is the monitor's, and the pending bits cannot be written.
-            Region::Config => self.write_config(offset, data),
-            _ => return Err(Errno::INVAL),
-        }
-        Ok(())
-    }
-
-    fn reset(&mut self) {
-        self.shared.counters.resets.add_one();
-        self.power_on();
-    }
-
-    fn client_joined(&mut self, client: &Client) {
-        self.client = Some(client.clone());
-        self.workers.join(client);
-    }
-
-    /// The next client may be somebody else's machine: it finds the device as after power-on, and cannot tell what
-    /// numbers the last one drew.
-    fn client_left(&mut self) {
-        info!("so far: {:?}", self.shared.counters.snapshot());
-        self.client = None;
-        self.workers.leave();
-        self.power_on();
+    fn power_on(&mut self) {
+        self.parts.workers.stop_all();
+        self.registers.reset();
+        self.config.reset();
     }
 }
 
@@ -154,16 +128,17 @@ mod tests {
     use super::*;
     use crate::stream::PowerOn;
     use std::num::NonZero;
+    use vfio_user_server::Errno;
     use vfio_user_server::{IrqIndex, Shutdown};
 
-    fn device(power_on: PowerOn) -> RngDevice {
+    fn device(power_on: PowerOn) -> Attached<RngDevice> {
         let shared = Arc::new(Shared::new(power_on));
         let workers =
             Workers::start(shared.clone(), NonZero::<usize>::MIN, &Shutdown::new().unwrap()).unwrap();
-        RngDevice::new(shared, workers)
+        Attached(RngDevice::new(shared, workers))
     }
 
-    fn config<const N: usize>(device: &mut RngDevice, offset: u64) -> [u8; N] {
+    fn config<const N: usize>(device: &mut Attached<RngDevice>, offset: u64) -> [u8; N] {
         let mut data = [0; N];
         device.region_read(Region::Config, offset, &mut data).unwrap();
         data
@@ -196,7 +171,7 @@ mod tests {
             device.region_read(Region::Bar0, offset as u64, &mut data).unwrap();
             assert_eq!(data, [0; 4], "{offset:#x}");
         }
-        let counted = device.shared.counters.snapshot();
+        let counted = device.0.parts.shared.counters.snapshot();
         assert_eq!((counted.one_shot_errors, counted.queue_mistakes, counted.read_only_writes), (0, 0, 1));
     }
 
@@ -244,8 +219,8 @@ mod tests {
     #[test]
     fn nothing_that_a_guest_does_piles_up_while_a_worker_waits() {
         let shared = Arc::new(Shared::new(PowerOn::default()));
-        let mut device = RngDevice::new(shared.clone(), Workers::stuck(shared));
-        let write = |device: &mut RngDevice, register: usize, value: u32| {
+        let mut device = Attached(RngDevice::new(shared.clone(), Workers::stuck(shared)));
+        let write = |device: &mut Attached<RngDevice>, register: usize, value: u32| {
             device.region_write(Region::Bar0, register as u64, &value.to_le_bytes()).unwrap();
         };
         let start = abi::ONE_SHOT_START | abi::ONE_SHOT_TO_GUEST | abi::ONE_SHOT_INTERRUPT;
@@ -253,7 +228,7 @@ mod tests {
             write(&mut device, abi::ONE_SHOT_VECTOR, round % 33);
             write(&mut device, abi::ONE_SHOT_COMMAND, start); // Of no bytes: refused, with an interrupt.
         }
-        assert_eq!(device.workers.commands(), 0);
+        assert_eq!(device.0.parts.workers.commands(), 0);
         let mut most = 0;
         for round in 0..1000 {
             device.region_write(Region::Config, 4, &[6, 0]).unwrap();
@@ -269,7 +244,7 @@ mod tests {
                 0 => device.region_write(Region::Config, 4, &[2, 0]).unwrap(),
                 _ => device.reset(),
             }
-            most = most.max(device.workers.commands());
+            most = most.max(device.0.parts.workers.commands());
         }
         // For each queue a start, a stop and an end of everything; and the transfer.
         assert!((32..32 * 3 + 2).contains(&most), "{most} commands");
@@ -278,7 +253,7 @@ mod tests {
     #[test]
     fn a_transfer_that_outlives_a_reset_is_still_seen_to_run() {
         let shared = Arc::new(Shared::new(PowerOn::default()));
-        let mut device = RngDevice::new(shared.clone(), Workers::stuck(shared.clone()));
+        let mut device = Attached(RngDevice::new(shared.clone(), Workers::stuck(shared.clone())));
         shared.one_shot.set(abi::ONE_SHOT_START);
         device.reset();
         assert_eq!(shared.one_shot.bits(), abi::ONE_SHOT_START, "its worker says when it ends");
@@ -290,7 +265,7 @@ mod tests {
     #[test]
     fn the_next_client_finds_the_device_as_after_power_on() {
         let mut device = device(PowerOn { seed: 42, ..PowerOn::default() });
-        let read = |device: &mut RngDevice| {
+        let read = |device: &mut Attached<RngDevice>| {
             let words =
                 [0xc, 0x1c, 0x20, 0x28, 0x2c, 0x30, 0x34, 0x38, 0x40, 0x4c, 0x80, 0x88, 0x90, 0x98, 0];
             words.map(|offset| {

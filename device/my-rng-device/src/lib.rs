@@ -9,7 +9,7 @@
 //! | [`queue`] | the device's side of a queue: as pure | [`memory`], the guest's |
 //! | [`limiter`], [`budget`], [`metrics`] | how much a guest may take, and what it took | |
 //! | [`workers`] | the threads that serve the queues | all of these |
-//! | [`device`], [`msix`] | the glue: regions, interrupts, reset | vfio-user |
+//! | `attached`, [`device`], [`msix`] | the glue: regions, interrupts, reset; what both personalities share of it, and the native one's | vfio-user |
 //! | [`virtio`] | the other personality, a virtio entropy device | the same as queues, registers and device |
 //! | [`driver`], [`mod@bench`] | the other side of a queue, and measurements with it | workers |
 //! | [`control`] | the control socket, both sides | what devices share |
@@ -30,6 +30,7 @@
 pub mod access;
 pub mod activation;
 pub mod activity;
+mod attached;
 pub mod bench;
 pub mod budget;
 pub mod chacha;

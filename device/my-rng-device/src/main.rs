@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use my_rng_device::cli::{Command, Format, Options};
-use my_rng_device::control::protocol::{LimitChange, Status};
+use my_rng_device::control::protocol::{LimitChange, Status, Which};
 use my_rng_device::control::{client, prometheus, table};
 use my_rng_device::{bench, config, logging, process};
 
@@ -35,6 +35,10 @@ fn main() -> ExitCode {
                 operations_per_second: operations_per_second.clone(),
             };
             limit(control, change)
+        }
+        Some(Command::Add { control, socket }) => add(control, socket),
+        Some(Command::Remove { control, device, socket }) => {
+            remove(control, Which { device: *device, socket: socket.clone() })
         }
         Some(Command::ReadConfig { path, sandbox }) => config::serve(path, *sandbox).map_err(Into::into),
         Some(Command::Log { control, level }) => client::log(control, *level).map(drop).map_err(Into::into),
@@ -85,6 +89,21 @@ fn render(status: &Status, format: Format) -> Result<String, serde_json::Error> 
         Format::Json => serde_json::to_string(status)? + "\n",
         Format::Prometheus => prometheus::render(status),
     })
+}
+
+fn add(control: &Path, socket: &Path) -> Result<(), Box<dyn Error>> {
+    let place = client::add(control, socket)?;
+    println!("device {}: {}", place.device, place.socket.display());
+    Ok(())
+}
+
+fn remove(control: &Path, which: Which) -> Result<(), Box<dyn Error>> {
+    let place = client::remove(control, which)?;
+    println!("device {}: removed", place.device);
+    if place.socket.exists() {
+        eprintln!("my-rng-device: {}: the socket is left behind", place.socket.display());
+    }
+    Ok(())
 }
 
 fn limit(control: &Path, change: LimitChange) -> Result<(), Box<dyn Error>> {

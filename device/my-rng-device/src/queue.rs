@@ -105,6 +105,80 @@ pub struct Work {
     pub interrupt: bool,
 }
 
+/// A queue in guest memory that a worker serves in steps, of either personality.
+pub trait GuestQueue {
+    /// What a step fills: pieces of guest memory.
+    type Pieces;
+
+    /// How many buffers the driver has posted and the device has not completed.
+    ///
+    /// # Errors
+    /// The queue must stop.
+    fn outstanding(&self, memory: &mut impl Memory) -> Result<u32, Fault>;
+
+    /// Reads what comes next of the outstanding buffers, at most `most`. Gives it with what it takes of the limits; no bytes: not
+    /// even the first piece is within `most`. What is wrong is an error only when it is the first, so that what is before it
+    /// is filled.
+    ///
+    /// # Errors
+    /// The queue must stop.
+    fn gather(
+        &mut self,
+        outstanding: u32,
+        most: Amount,
+        memory: &mut impl Memory,
+    ) -> Result<(Self::Pieces, Amount), Fault>;
+
+    /// The bytes of those pieces that begin with a new number each.
+    fn lengths(pieces: &Self::Pieces) -> &[usize];
+
+    /// Writes the bytes to the pieces, and tells the driver what is complete.
+    ///
+    /// # Errors
+    /// The queue must stop.
+    fn hand_over(
+        &mut self,
+        pieces: &Self::Pieces,
+        bytes: &[u8],
+        memory: &mut impl Memory,
+    ) -> Result<Work, Fault>;
+
+    /// Does at most [`STEP`] bytes of work in at most that many bytes of `space`, and at most what `limit` allows. That
+    /// is asked whether so many operations (buffers begun) and bytes are allowed.
+    ///
+    /// # Errors
+    /// The queue must stop.
+    fn step(
+        &mut self,
+        memory: &mut impl Memory,
+        source: &mut impl Source,
+        space: &mut [u8; STEP],
+        limit: &mut impl Limit,
+    ) -> Result<Step, Fault> {
+        let outstanding = self.outstanding(memory)?;
+        if outstanding == 0 {
+            limit.leave();
+            return Ok(Step::Idle);
+        }
+        let (mut pieces, mut amount) = self.gather(outstanding, limit.most(), memory)?;
+        if amount.bytes == 0 {
+            // The guest has made something larger of what it asked for.
+            limit.leave();
+            (pieces, amount) = self.gather(outstanding, limit.most(), memory)?;
+        }
+        if let Err(wait) = limit.take(amount) {
+            return Ok(Step::Throttled(wait));
+        }
+        // At most a step's: the queue has seen to that.
+        let bytes = usize::try_from(amount.bytes).ok().and_then(|bytes| space.get_mut(..bytes));
+        let bytes = bytes.unwrap_or_default();
+        if source.fill(bytes, Self::lengths(&pieces)).is_err() {
+            return Ok(Step::Dry);
+        }
+        self.hand_over(&pieces, bytes, memory).map(Step::Worked)
+    }
+}
+
 /// A buffer, or what is left to fill of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Buffer {
@@ -114,7 +188,7 @@ struct Buffer {
 
 /// The pieces of a step.
 #[derive(Debug)]
-struct Pieces {
+pub struct Pieces {
     buffers: [Buffer; BATCH],
     lengths: [usize; BATCH],
     count: usize,
@@ -188,47 +262,8 @@ impl Queue {
         self.asleep
     }
 
-    /// Does at most [`STEP`] bytes of work in at most that many bytes of `space`, and at most what `limit` allows. That
-    /// is asked whether so many operations (buffers begun) and bytes are allowed.
-    ///
-    /// # Errors
-    /// The queue must stop: [`Self::fail`].
-    pub fn step(
-        &mut self,
-        memory: &mut impl Memory,
-        source: &mut impl Source,
-        space: &mut [u8; STEP],
-        limit: &mut impl Limit,
-    ) -> Result<Step, Fault> {
-        let posted = memory.load(self.field(abi::POSTED))?;
-        let outstanding = abi::outstanding(posted, self.completed, self.set_up.depth).ok_or(Fault::Count)?;
-        if outstanding == 0 {
-            limit.leave();
-            return Ok(Step::Idle);
-        }
-        let mut pieces = self.gather(outstanding, limit.most(), memory)?;
-        if pieces.count == 0 {
-            // The guest has made something larger of what it asked for.
-            limit.leave();
-            pieces = self.gather(outstanding, limit.most(), memory)?;
-        }
-        let begun = pieces.count.saturating_sub(usize::from(self.begun.is_some()));
-        let amount = Amount { operations: begun as u64, bytes: pieces.bytes as u64 };
-        if let Err(wait) = limit.take(amount) {
-            return Ok(Step::Throttled(wait));
-        }
-        let bytes = space.get_mut(..pieces.bytes).unwrap_or_default();
-        if source.fill(bytes, pieces.lengths()).is_err() {
-            return Ok(Step::Dry);
-        }
-        let buffers = self.hand_over(&pieces, bytes, memory)?;
-        let interrupt = buffers > 0 && self.complete(buffers, memory)?;
-        Ok(Step::Worked(Work { bytes: bytes.len(), buffers, interrupt }))
-    }
-
-    /// Reads the descriptors of the buffers that come next. A wrong one is an error only when it is the first, so that those
-    /// before it are filled.
-    fn gather(&self, outstanding: u32, most: Amount, memory: &mut impl Memory) -> Result<Pieces, Fault> {
+    /// Reads the descriptors of the buffers that come next.
+    fn read_pieces(&self, outstanding: u32, most: Amount, memory: &mut impl Memory) -> Result<Pieces, Fault> {
         let room = usize::try_from(most.bytes).unwrap_or(STEP);
         let begins = usize::try_from(most.operations).unwrap_or(BATCH);
         let mut pieces = Pieces::new(begins.saturating_add(self.begun.is_some().into()), room);
@@ -259,7 +294,12 @@ impl Queue {
     }
 
     /// Writes the bytes to the buffers. Gives the number of buffers that are full now.
-    fn hand_over(&mut self, pieces: &Pieces, bytes: &[u8], memory: &mut impl Memory) -> Result<u32, Fault> {
+    fn fill_buffers(
+        &mut self,
+        pieces: &Pieces,
+        bytes: &[u8],
+        memory: &mut impl Memory,
+    ) -> Result<u32, Fault> {
         let mut rest = bytes;
         let mut full = 0;
         for (buffer, length) in pieces.each() {
@@ -323,6 +363,37 @@ impl Queue {
 
     fn field(&self, offset: usize) -> u64 {
         field(&self.set_up, offset)
+    }
+}
+
+impl GuestQueue for Queue {
+    type Pieces = Pieces;
+
+    fn outstanding(&self, memory: &mut impl Memory) -> Result<u32, Fault> {
+        let posted = memory.load(self.field(abi::POSTED))?;
+        abi::outstanding(posted, self.completed, self.set_up.depth).ok_or(Fault::Count)
+    }
+
+    fn gather(
+        &mut self,
+        outstanding: u32,
+        most: Amount,
+        memory: &mut impl Memory,
+    ) -> Result<(Pieces, Amount), Fault> {
+        let pieces = self.read_pieces(outstanding, most, memory)?;
+        let begun = pieces.count.saturating_sub(usize::from(self.begun.is_some()));
+        let amount = Amount { operations: begun as u64, bytes: pieces.bytes as u64 };
+        Ok((pieces, amount))
+    }
+
+    fn lengths(pieces: &Pieces) -> &[usize] {
+        pieces.lengths()
+    }
+
+    fn hand_over(&mut self, pieces: &Pieces, bytes: &[u8], memory: &mut impl Memory) -> Result<Work, Fault> {
+        let buffers = self.fill_buffers(pieces, bytes, memory)?;
+        let interrupt = buffers > 0 && self.complete(buffers, memory)?;
+        Ok(Work { bytes: bytes.len(), buffers, interrupt })
     }
 }
 

@@ -4,6 +4,8 @@
 //! Nothing in this program waits for ever by design; but a worker touches memory that a guest shares, and what a host's
 //! kernel does for that is not in our hands. The watchdog sleeps while nobody works: whoever begins something calls it.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Thread};
@@ -13,6 +15,7 @@ use log::{info, warn};
 use vfio_user_server::{Counters, Shutdown};
 
 use crate::activity::Activity;
+use crate::control::{Controlled, Registry};
 
 /// How often the watchdog looks while somebody works.
 pub const LOOK: Duration = Duration::from_secs(1);
@@ -39,11 +42,9 @@ impl Health {
     }
 }
 
-/// A device that is watched.
-#[derive(Debug)]
+/// What is watched of a device.
+#[derive(Debug, Clone)]
 pub struct Watched {
-    /// What the log calls it.
-    pub name: String,
     /// Its workers.
     pub workers: Vec<Arc<Activity>>,
     /// Its server.
@@ -74,9 +75,9 @@ impl Caller {
 }
 
 /// Watches until `shutdown` is triggered; to be run by a thread of its own. The call that comes with the end wakes it.
-pub fn run(devices: Vec<Watched>, caller: &Caller, shutdown: &Shutdown) {
+pub fn run(devices: &Registry, caller: &Caller, shutdown: &Shutdown) {
     let _ = caller.0.thread.set(thread::current());
-    let mut devices: Vec<_> = devices.into_iter().map(Seen::new).collect();
+    let mut seen = BTreeMap::<usize, Seen>::new();
     while !shutdown.is_triggered() {
         if !caller.0.awake.load(Ordering::SeqCst) {
             thread::park();
@@ -84,32 +85,44 @@ pub fn run(devices: Vec<Watched>, caller: &Caller, shutdown: &Shutdown) {
         }
         thread::park_timeout(LOOK);
         caller.0.awake.store(false, Ordering::SeqCst);
-        let busy = devices.iter_mut().fold(false, |busy, device| device.look() | busy);
+        let busy = look(&devices.all(), &mut seen);
         if busy {
             caller.0.awake.store(true, Ordering::SeqCst);
         }
     }
 }
 
+/// Looks at all devices. `true`: somebody is at work, or something takes long.
+fn look(devices: &BTreeMap<usize, Controlled>, seen: &mut BTreeMap<usize, Seen>) -> bool {
+    // A number may belong to another device than at the last look.
+    seen.retain(|number, seen| {
+        devices.get(number).is_some_and(|device| Arc::ptr_eq(&device.watched.health, &seen.health))
+    });
+    devices.iter().fold(false, |busy, (number, device)| {
+        let seen = seen.entry(*number).or_insert_with(|| Seen::new(&device.watched));
+        seen.look(&device.socket.display(), &device.watched) | busy
+    })
+}
+
 /// A device as it was at the last look.
 #[derive(Debug)]
 struct Seen {
-    watched: Watched,
+    health: Arc<Health>,
     /// What each worker showed, and for how many looks.
     workers: Vec<(Option<u64>, u64)>,
     reported_closing: bool,
 }
 
 impl Seen {
-    fn new(watched: Watched) -> Self {
-        Self { workers: vec![(None, 0); watched.workers.len()], watched, reported_closing: false }
+    fn new(watched: &Watched) -> Self {
+        let workers = vec![(None, 0); watched.workers.len()];
+        Self { health: watched.health.clone(), workers, reported_closing: false }
     }
 
-    /// Looks at everything. `true`: somebody is at work, or something takes long.
-    fn look(&mut self) -> bool {
-        let name = &self.watched.name;
+    /// Looks at everything of the device that the log calls `name`. `true`: somebody is at work, or something takes long.
+    fn look(&mut self, name: &impl Display, watched: &Watched) -> bool {
         let (mut busy, mut stuck, mut longest) = (false, 0_u64, 0);
-        for ((before, looks), worker) in self.workers.iter_mut().zip(&self.watched.workers) {
+        for ((before, looks), worker) in self.workers.iter_mut().zip(&watched.workers) {
             let now = worker.seen();
             busy |= now.is_some();
             let was_stuck = *looks >= STUCK_LOOKS;
@@ -125,12 +138,12 @@ impl Seen {
                 longest = longest.max(looks.saturating_mul(LOOK.as_secs()));
             }
         }
-        self.watched.health.stuck_workers.store(stuck, Ordering::Relaxed);
-        self.watched.health.stuck_seconds.store(longest, Ordering::Relaxed);
-        let closing = self.watched.server.closing_for();
+        self.health.stuck_workers.store(stuck, Ordering::Relaxed);
+        self.health.stuck_seconds.store(longest, Ordering::Relaxed);
+        let closing = watched.server.closing_for();
         let long = closing.is_some_and(|closing| closing >= LOOK.saturating_mul(STUCK_LOOKS as u32));
         if long && !self.reported_closing {
-            let waiting = self.watched.server.unclosed_descriptors();
+            let waiting = watched.server.unclosed_descriptors();
             warn!("{name}: a descriptor that a client sent does not close; {waiting} wait");
         }
         self.reported_closing = long;
@@ -146,23 +159,23 @@ mod tests {
     fn a_worker_that_does_not_get_on_is_reported_until_it_does() {
         let [stuck, well] = [Arc::<Activity>::default(), Arc::<Activity>::default()];
         let health = Arc::<Health>::default();
-        let mut seen = Seen::new(Watched {
-            name: "a".to_owned(),
+        let watched = Watched {
             workers: vec![stuck.clone(), well.clone()],
             server: Arc::default(),
             health: health.clone(),
-        });
-        assert!(!seen.look(), "both sleep");
+        };
+        let mut seen = Seen::new(&watched);
+        assert!(!seen.look(&"a", &watched), "both sleep");
         stuck.wake();
         well.wake();
         for look in 0..2 * STUCK_LOOKS {
             well.beat();
-            assert!(seen.look());
+            assert!(seen.look(&"a", &watched));
             assert_eq!(health.stuck_workers(), u64::from(look >= STUCK_LOOKS));
         }
         assert_eq!(health.stuck_seconds(), 2 * STUCK_LOOKS - 1);
         stuck.rest();
-        assert!(seen.look(), "the other one works");
+        assert!(seen.look(&"a", &watched), "the other one works");
         assert_eq!((health.stuck_workers(), health.stuck_seconds()), (0, 0));
     }
 }

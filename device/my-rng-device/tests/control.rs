@@ -172,7 +172,7 @@ fn limits_change_while_the_program_runs() {
     );
     let refused = setup.run("limit", &["--device", "2", "--bytes-per-second", "1"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert_eq!(refused.stderr, b"my-rng-device: there is no device 2, expected 0 to 1\n");
+    assert_eq!(refused.stderr, b"my-rng-device: there is no device 2, expected one of 0, 1\n");
 }
 
 #[test]

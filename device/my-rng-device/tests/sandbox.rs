@@ -18,6 +18,7 @@ use common::client::{BAR0, CONFIG, Client, DMA_MAP, dma_map};
 use common::program::{Program, sockets, text};
 use libtest_mimic::{Arguments, Trial};
 use my_rng_abi::registers;
+use my_rng_device::sandbox::seccomp::Needs;
 use my_rng_device::sandbox::{landlock, privileges, seccomp};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     }
     let tests = tests![
         all_threads_of_a_running_program_are_confined,
+        threads_of_a_device_that_is_added_are_confined_as_well,
         a_program_without_its_sandbox_says_so_and_is_not_confined,
         a_confined_program_serves_logs_and_ends_as_any_other,
         a_client_that_cuts_its_memory_short_gets_an_error_from_a_confined_program_too,
@@ -82,8 +84,8 @@ fn all_threads_of_a_running_program_are_confined() {
     let threads = of_all_threads(&program, "NoNewPrivs").len();
     assert_eq!(
         threads,
-        4 + 2 * (1 + 3 + 1) + 1,
-        "main, log, signals, watchdog, devices with workers and reaper, control"
+        4 + 2 * (1 + 3 + 1) + 2,
+        "main, log, signals, watchdog, devices with workers and reaper, control and what closes for it"
     );
     let everywhere = |name, value: &str| {
         let values = of_all_threads(&program, name);
@@ -101,6 +103,19 @@ fn all_threads_of_a_running_program_are_confined() {
     let status = my_rng_device::control::client::status(&control).unwrap();
     for part in ["capabilities", "seccomp"] {
         assert!(status.sandbox.iter().any(|found| found == part), "{:?}", status.sandbox);
+    }
+}
+
+fn threads_of_a_device_that_is_added_are_confined_as_well() {
+    let (directory, a, b) = sockets();
+    let control = directory.path().join("control");
+    let program = Program::ready(&["--socket", text(&a), "--control", text(&control), "--max-devices", "2"]);
+    let before = of_all_threads(&program, "Seccomp").len();
+    my_rng_device::control::client::add(&control, &b).unwrap();
+    let after = of_all_threads(&program, "Seccomp");
+    assert!(after.len() > before + 1 && after.iter().all(|mode| mode == "2"), "{after:?}");
+    for (name, value) in [("NoNewPrivs", "1"), ("CapEff", "0000000000000000")] {
+        assert!(of_all_threads(&program, name).iter().all(|found| found == value), "{name}");
     }
 }
 
@@ -198,8 +213,9 @@ fn perform(act: &str, place: &Path) {
         assert!(own.contains("CapEff:\t0000000000000000\n") && own.contains("NoNewPrivs:\t1\n"));
         return;
     }
-    seccomp::restrict().unwrap();
-    match act {
+    let adds = act.strip_prefix("adding ");
+    seccomp::restrict(if adds.is_some() { Needs::Threads } else { Needs::Nothing }).unwrap();
+    match adds.unwrap_or(act) {
         // The controls: what is allowed works, so that the others fail for the right reason.
         "nothing" => {}
         "refused" => {
@@ -212,7 +228,8 @@ fn perform(act: &str, place: &Path) {
         }
         "connect" => drop(std::os::unix::net::UnixStream::connect(&socket)),
         "exec" => drop(Command::new("/bin/true").status()),
-        "thread" => drop(std::thread::Builder::new().spawn(|| ())),
+        "thread" => drop(std::thread::Builder::new().spawn(|| ()).map(|thread| thread.join().unwrap())),
+        "fork" => fork(),
         "kill" => drop(rustix::process::kill_process(rustix::process::getpid(), Signal::WINCH)),
         "code" => map_code(),
         other => panic!("no such act: {other}"),
@@ -240,6 +257,15 @@ fn run_in_container(place: &Path, strict: bool) {
     panic!("{}", program.exec());
 }
 
+/// Asks for a process, by the call that is allowed for threads.
+fn fork() {
+    // SAFETY: a child would have a copy of everything; it would end at once.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    if child == 0 {
+        std::process::abort();
+    }
+}
+
 /// Asks for memory that is writable and executable.
 fn map_code() {
     use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
@@ -260,7 +286,19 @@ fn words(output: &Output) -> String {
 }
 
 fn calls_on_no_list_end_the_process() {
-    for forbidden in ["connect", "exec", "thread", "kill", "code"] {
+    for forbidden in [
+        "connect",
+        "exec",
+        "thread",
+        "fork",
+        "kill",
+        "code",
+        "adding connect",
+        "adding exec",
+        "adding fork",
+        "adding kill",
+        "adding code",
+    ] {
         let output = act(forbidden, place().path());
         assert_eq!(output.status.signal(), Some(SIGSYS), "{forbidden}: {}", words(&output));
         assert!(!words(&output).contains("still alive"), "{forbidden}");
@@ -268,7 +306,7 @@ fn calls_on_no_list_end_the_process() {
 }
 
 fn what_is_allowed_or_merely_refused_ends_nothing() {
-    for allowed in ["nothing", "refused", "remove", "accept"] {
+    for allowed in ["nothing", "refused", "remove", "accept", "adding nothing", "adding thread"] {
         let output = act(allowed, place().path());
         assert!(
             output.status.success() && words(&output).contains("still alive"),

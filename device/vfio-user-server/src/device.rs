@@ -10,6 +10,7 @@ use vfio_bindings::bindings::vfio::{
 use crate::dma::GuestMemory;
 use crate::errno::Errno;
 use crate::irq::{IRQ_INDEXES, Interrupts, IrqIndex};
+use crate::wait::Awaited;
 
 /// How many regions a PCI device has.
 pub(crate) const REGION_COUNT: usize = VFIO_PCI_NUM_REGIONS as usize;
@@ -48,6 +49,22 @@ pub trait Device {
         let _ = client;
     }
 
+    /// What the device waits for by itself, whether a client is connected or not: descriptors of its own, such as an eventfd
+    /// by which its other threads call it, and moments. Asked before each wait, so that it can change from one to the next.
+    fn awaited<'d>(&'d self, awaited: &mut Awaited<'d>) {
+        let _ = awaited;
+    }
+
+    /// The descriptor that [`Self::awaited`] gave with `token` is ready. It is until the device has read it, or whatever it
+    /// takes, and this is called again and again until then. Must not block, as another call may have changed that.
+    fn ready(&mut self, token: u64) {
+        let _ = token;
+    }
+
+    /// The moment that [`Self::awaited`] gave has come. Unless it gives a later one from now on, or none, this is called
+    /// again at once.
+    fn time_has_come(&mut self) {}
+
     /// The client has left. When this returns, the device uses nothing of [`Client`] any more; what it uses nevertheless
     /// fails. The next client may be another virtual machine: a device that keeps anything from it must say so.
     fn client_left(&mut self) {}
@@ -79,6 +96,18 @@ impl<D: Device + ?Sized> Device for Box<D> {
         (**self).client_joined(client);
     }
 
+    fn awaited<'d>(&'d self, awaited: &mut Awaited<'d>) {
+        (**self).awaited(awaited);
+    }
+
+    fn ready(&mut self, token: u64) {
+        (**self).ready(token);
+    }
+
+    fn time_has_come(&mut self) {
+        (**self).time_has_come();
+    }
+
     fn client_left(&mut self) {
         (**self).client_left();
     }
@@ -105,6 +134,7 @@ impl Client {
 /// A region of a PCI device, by VFIO's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
+#[non_exhaustive]
 #[expect(missing_docs, reason = "the base address registers have no more to them than their numbers")]
 pub enum Region {
     Bar0 = VFIO_PCI_BAR0_REGION_INDEX,
@@ -141,6 +171,7 @@ impl Region {
 
 /// Size and access of a region. The default is a region that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct RegionInfo {
     /// Bytes.
     pub size: u64,
@@ -154,6 +185,16 @@ impl RegionInfo {
     /// A region of `size` bytes that can be read and written.
     pub const fn read_write(size: u64) -> Self {
         Self { size, readable: true, writable: true }
+    }
+
+    /// A region of `size` bytes that can only be read.
+    pub const fn read_only(size: u64) -> Self {
+        Self { size, readable: true, writable: false }
+    }
+
+    /// A region of `size` bytes that can only be written.
+    pub const fn write_only(size: u64) -> Self {
+        Self { size, readable: false, writable: true }
     }
 }
 
@@ -179,6 +220,7 @@ impl Regions {
 
 /// How many interrupts a device has of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct IrqInfo {
     /// 0: it has none.
     pub count: u16,

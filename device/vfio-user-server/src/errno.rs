@@ -89,17 +89,18 @@ impl From<Errno> for io::Error {
     }
 }
 
-/// What the operating system says; `EIO` for what it cannot say.
-impl From<rustix::io::Errno> for Errno {
-    fn from(errno: rustix::io::Errno) -> Self {
+// These are no `From`: rustix is this crate's own business.
+impl Errno {
+    /// What the operating system says; `EIO` for what it cannot say.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn of_system(errno: rustix::io::Errno) -> Self {
         let number = u16::try_from(errno.raw_os_error()).ok();
         number.and_then(Self::from_raw).unwrap_or(Self::IO)
     }
-}
 
-impl From<Errno> for rustix::io::Errno {
-    fn from(errno: Errno) -> Self {
-        Self::from_raw_os_error(errno.raw().into())
+    /// The same as the operating system's.
+    pub(crate) fn to_system(self) -> rustix::io::Errno {
+        rustix::io::Errno::from_raw_os_error(self.raw().into())
     }
 }
 
@@ -112,6 +113,6 @@ mod tests {
         assert_eq!((Errno::INVAL.raw(), Errno::from_raw(22)), (22, Some(Errno::INVAL)));
         assert_eq!((Errno::from_raw(0), Errno::from_raw(4096)), (None, None));
         assert!(Errno::NOSPC.to_string().starts_with("No space left on device"));
-        assert_eq!(Errno::from(rustix::io::Errno::FAULT), Errno::FAULT);
+        assert_eq!(Errno::of_system(rustix::io::Errno::FAULT), Errno::FAULT);
     }
 }

@@ -84,7 +84,7 @@ impl Failure {
             Self::Unusable(Unusable::TooLarge { .. }) => Errno::MSGSIZE,
             Self::Forbidden(_) => Errno::PERM,
             Self::Version(errno) => *errno,
-            Self::Device(errno) => (*errno).into(),
+            Self::Device(errno) => errno.to_system(),
             _ => Errno::INVAL,
         }
     }

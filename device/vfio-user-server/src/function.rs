@@ -2,25 +2,36 @@
 //! A PCI device of one function, put together: who writes a [`Function`] writes what its registers do, and nothing else.
 //!
 //! [`PciFunction`] makes a [`Device`] of it: configuration space with everything that it says (the sizes of the
-//! regions, MSI, MSI-X with its table and pending bits, the interrupt pin), accesses of any width as numbers, and a thread
-//! for transfers, which must not be done where registers are served. `examples/edu.rs` is a whole device.
+//! regions, MSI, MSI-X with its table and pending bits, the interrupt pin), accesses of any width as numbers, registers as a
+//! table, and a thread for transfers, which must not be done where registers are served. `examples/edu.rs` is a whole device.
+
+mod register;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
+
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::device::{Client, Device, Irqs, Region, Regions};
 use crate::dma::DmaHandle;
 use crate::errno::Errno;
 use crate::irq::{Interrupts, IrqIndex};
 use crate::pci::ConfigSpace;
+use crate::wait::Awaited;
+pub use register::Register;
 
 /// Bytes of an entry of MSI-X's table.
 const MSIX_ENTRY_SIZE: u64 = 16;
 
+/// [`Function::ready`] never has this token: it is the one of transfers.
+const TRANSFERRED: u64 = u64::MAX;
+
 /// An access to a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Access {
     /// Number of the base address register.
     pub bar: u8,
@@ -30,55 +41,120 @@ pub struct Access {
     pub size: u8,
 }
 
+impl Access {
+    /// An access, for a device's own tests.
+    pub const fn new(bar: u8, offset: u64, size: u8) -> Self {
+        Self { bar, offset, size }
+    }
+}
+
 /// What the registers of a device do. Called by the server's thread; nothing may wait.
-pub trait Function {
+pub trait Function: Sized + 'static {
+    /// What a transfer gives to [`Self::transferred`].
+    type Outcome: Send + 'static;
+
+    /// The registers, for [`Self::read`] and [`Self::write`] to look for. Those who implement these two need none.
+    fn registers() -> &'static [Register<Self>] {
+        &[]
+    }
+
     /// Reads a register. What is beyond the size of the access is cut off.
-    fn read(&mut self, at: Access, bus: &Bus) -> u64;
+    fn read(&mut self, at: Access, bus: &Bus<Self::Outcome>) -> u64 {
+        register::read(self, at, bus)
+    }
 
     /// Writes a register.
-    fn write(&mut self, at: Access, value: u64, bus: &Bus);
+    fn write(&mut self, at: Access, value: u64, bus: &Bus<Self::Outcome>) {
+        register::write(self, at, value, bus);
+    }
+
+    /// A transfer is done.
+    fn transferred(&mut self, outcome: Self::Outcome, bus: &Bus<Self::Outcome>) {
+        let _ = (outcome, bus);
+    }
 
     /// Puts the device into the state that it had at power-on: at the client's request, and when a client has left. No
-    /// transfer is under way.
+    /// transfer is under way, and what the last ones gave is dropped.
     fn reset(&mut self);
+
+    /// As [`Device::awaited`]. No token may be `u64::MAX`.
+    fn awaited<'d>(&'d self, awaited: &mut Awaited<'d>) {
+        let _ = awaited;
+    }
+
+    /// As [`Device::ready`].
+    fn ready(&mut self, token: u64, bus: &Bus<Self::Outcome>) {
+        let _ = (token, bus);
+    }
+
+    /// As [`Device::time_has_come`].
+    fn time_has_come(&mut self, bus: &Bus<Self::Outcome>) {
+        let _ = bus;
+    }
 }
 
 /// What a function can do by itself: interrupts and transfers. Clones are the same, for other threads.
-#[derive(Debug, Clone)]
-pub struct Bus(Arc<Inner>);
+#[derive(Debug)]
+pub struct Bus<T = ()>(Arc<Inner<T>>);
+
+impl<T> Clone for Bus<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 #[derive(Debug)]
-struct Inner {
+struct Inner<T> {
     /// Of the client that is connected.
     interrupts: Mutex<Option<Interrupts>>,
     pin: AtomicBool,
     pin_allowed: AtomicBool,
     bus_master: AtomicBool,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<Order<T>>,
 }
 
-type Transfer = Box<dyn FnOnce(&mut DmaHandle) + Send>;
+type Transfer<T> = Box<dyn FnOnce(&mut DmaHandle) -> T + Send>;
 
 /// What the thread for transfers is told.
-enum Order {
+enum Order<T> {
     Join(DmaHandle),
-    Transfer(Transfer),
+    Transfer(Transfer<T>),
     /// Say when everything before this is done.
     Settle(mpsc::SyncSender<()>),
     Leave,
 }
 
-impl Bus {
-    fn new() -> io::Result<Self> {
-        let (orders, next) = mpsc::channel();
-        thread::Builder::new().name("transfers".to_owned()).spawn(move || obey(&next))?;
-        Ok(Self(Arc::new(Inner {
+/// What the thread for transfers has done, for the server's thread.
+#[derive(Debug)]
+struct Outcomes<T> {
+    next: mpsc::Receiver<T>,
+    /// Counts them.
+    eventfd: Arc<OwnedFd>,
+}
+
+impl<T> Outcomes<T> {
+    fn take(&self) -> Vec<T> {
+        let _ = rustix::io::read(&self.eventfd, &mut [0_u8; 8]);
+        self.next.try_iter().collect()
+    }
+}
+
+impl<T: Send + 'static> Bus<T> {
+    fn new() -> io::Result<(Self, Outcomes<T>)> {
+        let (orders, next_order) = mpsc::channel();
+        let (outcomes, next) = mpsc::channel();
+        let eventfd = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let call = eventfd.clone();
+        let run = move || obey(&next_order, &outcomes, &call);
+        thread::Builder::new().name("transfers".to_owned()).spawn(run)?;
+        let bus = Self(Arc::new(Inner {
             interrupts: Mutex::default(),
             pin: AtomicBool::new(false),
             pin_allowed: AtomicBool::new(true),
             bus_master: AtomicBool::new(false),
             orders,
-        })))
+        }));
+        Ok((bus, Outcomes { next, eventfd }))
     }
 
     /// Raises an interrupt: as a message, if the guest has enabled MSI-X or MSI, and by the pin otherwise, which stays asserted
@@ -104,14 +180,14 @@ impl Bus {
         }
     }
 
-    /// Has a transfer done by the thread that this device has for that, in order. It gets the guest's memory; what it does to
-    /// the function's own state, both must share. `false`: the guest does not allow the device to master the bus, and the
+    /// Has a transfer done by the thread that this device has for that, in order. It gets the guest's memory, and what it
+    /// gives comes to [`Function::transferred`]. `false`: the guest does not allow the device to master the bus, and the
     /// transfer is dropped, as it is when the client leaves.
-    pub fn transfer(&self, transfer: impl FnOnce(&mut DmaHandle) + Send + 'static) -> bool {
+    pub fn transfer(&self, transfer: impl FnOnce(&mut DmaHandle) -> T + Send + 'static) -> bool {
         self.0.bus_master.load(Ordering::SeqCst) && self.order(Order::Transfer(Box::new(transfer)))
     }
 
-    fn order(&self, order: Order) -> bool {
+    fn order(&self, order: Order<T>) -> bool {
         self.0.orders.send(order).is_ok()
     }
 
@@ -129,14 +205,16 @@ impl Bus {
 }
 
 /// The thread for transfers, until nobody is left to tell it anything.
-fn obey(orders: &mpsc::Receiver<Order>) {
+fn obey<T>(orders: &mpsc::Receiver<Order<T>>, outcomes: &mpsc::Sender<T>, call: &OwnedFd) {
     let mut memory = None;
     while let Ok(order) = orders.recv() {
         match order {
             Order::Join(handle) => memory = Some(handle),
             Order::Transfer(transfer) => {
                 if let Some(memory) = &mut memory {
-                    transfer(memory);
+                    // Nobody is left to know if this fails.
+                    let _ = outcomes.send(transfer(memory));
+                    let _ = rustix::io::write(call, &1_u64.to_ne_bytes());
                 }
             }
             Order::Settle(done) => drop(done.try_send(())),
@@ -147,10 +225,11 @@ fn obey(orders: &mpsc::Receiver<Order>) {
 
 /// A PCI device of one function.
 #[derive(Debug)]
-pub struct PciFunction<F> {
+pub struct PciFunction<F: Function> {
     config: ConfigSpace,
     function: F,
-    bus: Bus,
+    bus: Bus<F::Outcome>,
+    outcomes: Outcomes<F::Outcome>,
 }
 
 impl<F: Function> PciFunction<F> {
@@ -159,7 +238,8 @@ impl<F: Function> PciFunction<F> {
     /// # Errors
     /// There is no thread to be had.
     pub fn new(config: ConfigSpace, function: F) -> io::Result<Self> {
-        Ok(Self { config, function, bus: Bus::new()? })
+        let (bus, outcomes) = Bus::new()?;
+        Ok(Self { config, function, bus, outcomes })
     }
 
     /// A byte of MSI-X's table or pending bits, if that is one. The table is the client's own business.
@@ -203,6 +283,7 @@ impl<F: Function> PciFunction<F> {
 
     fn power_on(&mut self) {
         self.bus.settle();
+        drop(self.outcomes.take());
         self.bus.lower();
         self.function.reset();
         self.config.reset();
@@ -258,6 +339,24 @@ impl<F: Function> Device for PciFunction<F> {
 
     fn reset(&mut self) {
         self.power_on();
+    }
+
+    fn awaited<'d>(&'d self, awaited: &mut Awaited<'d>) {
+        awaited.readable(TRANSFERRED, &self.outcomes.eventfd);
+        self.function.awaited(awaited);
+    }
+
+    fn ready(&mut self, token: u64) {
+        if token != TRANSFERRED {
+            return self.function.ready(token, &self.bus);
+        }
+        for outcome in self.outcomes.take() {
+            self.function.transferred(outcome, &self.bus);
+        }
+    }
+
+    fn time_has_come(&mut self) {
+        self.function.time_has_come(&self.bus);
     }
 
     fn client_joined(&mut self, client: &Client) {

@@ -25,6 +25,7 @@ pub(crate) const IRQ_INDEXES: usize = VFIO_PCI_NUM_IRQS as usize;
 /// A kind of interrupt of a PCI device, by VFIO's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum IrqIndex {
     /// The pin. Level-triggered: it masks itself when it fires, until the client unmasks it.
     Intx = VFIO_PCI_INTX_IRQ_INDEX,
@@ -135,7 +136,7 @@ impl Interrupts {
     pub fn assign(&self, index: IrqIndex, vector: u32, eventfd: OwnedFd) -> Result<(), crate::Errno> {
         let change = IrqChange::Assign(vec![PeerFd::own(eventfd)]);
         let request = SetIrqs { index: index as u32, start: vector, count: 1, change };
-        self.set(request).map_err(|error| error.errno().into())
+        self.set(request).map_err(|error| crate::Errno::of_system(error.errno()))
     }
 
     /// Whether an interrupt fired while it was masked and still waits for that to end: a bit of MSI-X's pending array.

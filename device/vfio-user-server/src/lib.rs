@@ -59,6 +59,7 @@
 //! `EOPNOTSUPP`.
 //!
 //! [vfio-user]: https://www.qemu.org/docs/master/interop/vfio-user.html
+#![deny(unnameable_types, unreachable_pub, private_interfaces, private_bounds)]
 #![deny(missing_docs, rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links)]
 #![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
@@ -83,6 +84,7 @@ mod session;
 mod shutdown;
 mod signal;
 mod version;
+mod wait;
 mod wire;
 
 pub use counters::{Counters, CountersSnapshot};
@@ -94,3 +96,4 @@ pub use limits::Limits;
 pub use listener::{BindError, Listener, SocketFile};
 pub use server::{Server, ServerError};
 pub use shutdown::Shutdown;
+pub use wait::Awaited;

@@ -5,15 +5,16 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::info;
-use rustix::fs::{FlockOperation, Mode, fchmod, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
+use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
 };
@@ -69,6 +70,9 @@ pub enum BindError {
     /// Somebody else holds the lock of the directory.
     #[error("{}: the directory is locked by another process", .0.display())]
     Locked(PathBuf),
+    /// A descriptor that is to be served is something else.
+    #[error("expected a UNIX stream socket that listens at an absolute path: {0}")]
+    NotAListener(&'static str),
     /// The operating system says no.
     #[error("{}: {error}", path.display())]
     Io {
@@ -144,6 +148,45 @@ impl Listener {
         let address = socket.local_addr()?;
         let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         Ok(Self { socket, file: SocketFile { path, identity: None } })
+    }
+
+    /// Listens on a socket that another process made for this one, with [`Self::into_socket`] for example, and that this one
+    /// is to remove in the end. It makes no call that opens a file or a socket, so that a confined program can use it.
+    ///
+    /// # Errors
+    /// [`BindError::NotAListener`]: it is no such socket, or its path is not there any more.
+    pub fn adopt(socket: OwnedFd) -> Result<Self, BindError> {
+        let is_not = BindError::NotAListener;
+        match (socket_domain(&socket), socket_type(&socket)) {
+            (Ok(AddressFamily::UNIX), Ok(SocketType::STREAM)) => {}
+            (Err(Errno::NOTSOCK), _) => return Err(is_not("it is no socket")),
+            _ => return Err(is_not("it is a socket of another kind")),
+        }
+        if socket_acceptconn(&socket) != Ok(true) {
+            return Err(is_not("it does not listen"));
+        }
+        let socket = UnixListener::from(socket);
+        let address = socket.local_addr().map_err(|_| is_not("it has no address"))?;
+        let path = address.as_pathname().filter(|path| path.is_absolute());
+        let path = path.ok_or(is_not("it has another address"))?.to_owned();
+        let failed = |error: io::Error| BindError::Io { path: path.clone(), error };
+        let found = fs::symlink_metadata(&path).map_err(failed)?;
+        if !found.file_type().is_socket() {
+            return Err(BindError::NotASocket(path));
+        }
+        let flags = fcntl_getfl(&socket).map_err(|errno| failed(errno.into()))?;
+        fcntl_setfl(&socket, flags | OFlags::NONBLOCK).map_err(|errno| failed(errno.into()))?;
+        Ok(Self { socket, file: SocketFile { path, identity: Some((found.dev(), found.ino())) } })
+    }
+
+    /// The socket, for another process, whose path stays.
+    ///
+    /// # Errors
+    /// There is no descriptor to be had. The path is removed.
+    pub fn into_socket(mut self) -> io::Result<OwnedFd> {
+        let socket = self.socket.try_clone()?;
+        self.file.identity = None;
+        Ok(socket.into())
     }
 
     /// Where it listens.

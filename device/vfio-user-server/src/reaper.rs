@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
 use crate::counters::Counters;
 
@@ -30,6 +31,8 @@ const GRACE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 enum Job {
     Close(OwnedFd),
+    /// The same of a connection to a peer.
+    HangUp(OwnedFd),
     /// Adds one to an eventfd where asynchronous I/O is not to be had.
     Signal(Arc<PeerFd>),
 }
@@ -172,6 +175,10 @@ impl Inner {
             drop(state);
             match job {
                 Job::Close(fd) => close(fd),
+                Job::HangUp(connection) => {
+                    read_what_is_left(&connection);
+                    close(connection);
+                }
                 Job::Signal(eventfd) => {
                     let _ = rustix::io::write(&*eventfd, &1_u64.to_ne_bytes());
                 }
@@ -182,6 +189,14 @@ impl Inner {
             self.changed.notify_all();
         }
     }
+}
+
+/// Ends a connection such that its peer sees an end and no error: Linux resets one that is closed with something unread, and
+/// QEMU 11.1 aborts when that happens to it. What the peer sent is dropped, with the descriptors in it.
+fn read_what_is_left(connection: &OwnedFd) {
+    let _ = shutdown(connection, Shutdown::Both); // From here on nothing more comes.
+    let mut waste = [0; 4096];
+    while recv(connection, &mut waste, RecvFlags::DONTWAIT).is_ok_and(|(_, count)| count > 0) {}
 }
 
 /// Closes a descriptor of a peer; a socket without lingering, unless its owner asks for that again in the same moment.
@@ -195,19 +210,26 @@ fn close(fd: OwnedFd) {
 pub(crate) struct PeerFd {
     /// There until it is dropped.
     fd: Option<OwnedFd>,
+    /// Whether it is the connection to the peer.
+    is_connection: bool,
     /// `None`: it is the process's own, in a device's tests.
     reaper: Option<Reaper>,
 }
 
 impl PeerFd {
     pub(crate) fn new(fd: OwnedFd, reaper: &Reaper) -> Self {
-        Self { fd: Some(fd), reaper: Some(reaper.clone()) }
+        Self { fd: Some(fd), is_connection: false, reaper: Some(reaper.clone()) }
+    }
+
+    /// The connection to the peer.
+    pub(crate) fn connection(fd: OwnedFd, reaper: &Reaper) -> Self {
+        Self { fd: Some(fd), is_connection: true, reaper: Some(reaper.clone()) }
     }
 
     /// A descriptor of this process itself, which is closed where it is dropped.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn own(fd: OwnedFd) -> Self {
-        Self { fd: Some(fd), reaper: None }
+        Self { fd: Some(fd), is_connection: false, reaper: None }
     }
 
     /// Who closes it.
@@ -229,6 +251,7 @@ impl AsFd for PeerFd {
 impl Drop for PeerFd {
     fn drop(&mut self) {
         match (self.fd.take(), &self.reaper) {
+            (Some(fd), Some(reaper)) if self.is_connection => reaper.0.0.push(Job::HangUp(fd)),
             (Some(fd), Some(reaper)) => reaper.close(fd),
             (fd, _) => drop(fd),
         }

@@ -22,6 +22,7 @@ use crate::sender::timespec;
 use crate::session::{Common, Session, Turn};
 use crate::shutdown::Shutdown;
 use crate::signal::Signaller;
+use crate::wait::wait;
 
 /// How long to leave a socket alone after it could not be accepted from, which happens when the process or the system
 /// has no descriptors or memory left.
@@ -50,14 +51,6 @@ pub enum ServerError {
     /// There is no thread to be had.
     #[error("starting a thread: {0}")]
     Thread(#[source] io::Error),
-}
-
-/// Which of the things that a server waits for have happened.
-#[derive(Debug, Clone, Copy)]
-struct Events {
-    shutdown: bool,
-    knock: bool,
-    client: bool,
 }
 
 impl<D: Device> Server<D> {
@@ -120,11 +113,13 @@ impl<D: Device> Server<D> {
             budget: LogBudget::new(self.counters.clone()),
         };
         loop {
-            let events = wait(shutdown, listener, None, None)?;
-            if events.shutdown {
+            let own = [shutdown.as_fd(), listener.as_fd()].map(Some);
+            let ([ends, knock], happened) = wait(own, &self.device, None)?;
+            if ends {
                 return Ok(());
             }
-            let client = if events.knock { accept(&common, listener, None)? } else { None };
+            happened.tell(&mut self.device);
+            let client = if knock { accept(&common, listener, None)? } else { None };
             if let Some(client) = client {
                 if serve(&common, listener, &mut self.device, client)? {
                     return Ok(());
@@ -171,16 +166,18 @@ fn serve<D: Device>(
                 counters.clients_without_version.add_one();
                 break;
             }
-            let events = wait(shutdown, listener, Some(&session), left)?;
-            if events.shutdown {
+            let own = [shutdown.as_fd(), listener.as_fd(), session.as_fd()].map(Some);
+            let ([ends, knock, speaks], happened) = wait(own, session.device(), left)?;
+            if ends {
                 release(&mut session, common)?;
                 return Ok(true);
             }
             // The old client comes first: if it has left, the one who knocks is the next.
-            if (events.client || events.knock) && !keep(&mut session, common) {
+            happened.tell(session.device_mut());
+            if (speaks || knock) && !keep(&mut session, common) {
                 break;
             }
-            let other = if events.knock { accept(common, listener, Some(&session))? } else { None };
+            let other = if knock { accept(common, listener, Some(&session))? } else { None };
             if let Some(other) = other {
                 // It may have left between our look and the knock, in this order.
                 if keep(&mut session, common) {
@@ -209,12 +206,10 @@ fn release<D: Device>(session: &mut Session<'_, D>, common: &Common) -> Result<(
     common.log(Level::Info, format_args!("the client was asked to let go of the device"));
     let start = Instant::now();
     while let Some(left) = patience.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
-        let mut fds = [PollFd::new(session, PollFlags::IN)];
-        match poll(&mut fds, Some(&timespec(left))) {
-            Ok(0) => break,
-            Ok(_) if !keep(session, common) => return Ok(()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(ServerError::Poll(errno.into())),
+        let ([speaks], happened) = wait([Some(session.as_fd())], session.device(), Some(left))?;
+        happened.tell(session.device_mut());
+        if speaks && !keep(session, common) {
+            return Ok(());
         }
     }
     common.log(Level::Warn, format_args!("the client did not let go of the device in time"));
@@ -273,29 +268,5 @@ fn accept(
                 Err(errno) => Err(ServerError::Poll(errno.into())),
             }
         }
-    }
-}
-
-/// Waits until something happens, or for `patience`.
-fn wait(
-    shutdown: &Shutdown,
-    listener: &Listener,
-    client: Option<&dyn AsFd>,
-    patience: Option<Duration>,
-) -> Result<Events, ServerError> {
-    let timeout = patience.map(timespec);
-    let mut fds = [
-        PollFd::new(shutdown, PollFlags::IN),
-        PollFd::new(listener, PollFlags::IN),
-        // Without a client, the listener once more.
-        PollFd::from_borrowed_fd(client.map_or(listener.as_fd(), AsFd::as_fd), PollFlags::IN),
-    ];
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(_) => {
-            let [shutdown, knock, client_event] = fds.each_ref().map(|fd| !fd.revents().is_empty());
-            Ok(Events { shutdown, knock, client: client.is_some() && client_event })
-        }
-        Err(Errno::INTR) => Ok(Events { shutdown: false, knock: false, client: false }),
-        Err(errno) => Err(ServerError::Poll(errno.into())),
     }
 }

@@ -107,7 +107,7 @@ impl<'d, D: Device> Session<'d, D> {
     /// To be made by the thread that will call [`Self::turn`].
     pub(crate) fn new(socket: UnixStream, device: &'d mut D, common: &'d Common) -> Self {
         let Common { limits, counters, shutdown, reaper, signaller, .. } = common;
-        let socket = PeerFd::new(socket.into(), reaper);
+        let socket = PeerFd::connection(socket.into(), reaper);
         let sender = Arc::new(Sender::new(socket, limits.reply, shutdown.clone()));
         let remote = Arc::new(Remote::new(sender.clone(), limits.reply, counters.clone()));
         let max_data = usize::try_from(limits.max_data_xfer_size).unwrap_or(usize::MAX);
@@ -138,6 +138,16 @@ impl<'d, D: Device> Session<'d, D> {
     /// Asks the client to let go of the device. `false`: it has not said how.
     pub(crate) fn ask_to_release(&self) -> bool {
         self.interrupts.trigger(IrqIndex::Req, 0)
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> &D {
+        self.device
+    }
+
+    /// The same, to be told something.
+    pub(crate) fn device_mut(&mut self) -> &mut D {
+        self.device
     }
 
     /// Whether the versions were exchanged.

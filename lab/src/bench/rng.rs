@@ -35,6 +35,7 @@ const FIGURES: &[Figure] = &[
     at_least("rng.hwrng_virtio", "peer.hwrng_virtio", 0.3, 1.0),
     at_least("rng.read", "peer.getrandom", 3.0, 8.0),
     at_least("rng.read", "peer.dev_zero_read", 0.3, 0.8),
+    at_least("rng.read", "peer.memory_file_read", 0.5, 0.8),
     at_least("rng.mmap", "rng.read", 1.5, 4.0),
     at_least("exo.rng.read", "rng.read", 1.0, 1.5),
     at_least("rng.ioctl_rand64", "rng.ioctl_rand32", 1.9, 2.0),
@@ -60,7 +61,7 @@ const VHOST_USER_SLOT: u8 = 0x11;
 const OWN_VIRTIO_SLOT: u8 = 0x12;
 
 /// Rows that `rng-bench` measures one after the other, for the time that it takes.
-const ROWS: u32 = 13;
+const ROWS: u32 = 14;
 /// A machine's boot, and sources that are slower than a window.
 const MARGIN: Duration = Duration::from_secs(60);
 

@@ -3,11 +3,13 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
+
 use super::{System, with_programs};
 use crate::cli::{KmodArgs, KmodBuildArgs, KmodKernelArgs, KmodModulesArgs, KmodStep};
 use crate::context::Context;
-use crate::kernel::{self, Choice, Kernel, checked};
-use crate::kmod::{self, Options, check, check_variables, doc, ide, new, sign, unit_tests};
+use crate::kernel::{Choice, Kernel, checked};
+use crate::kmod::{self, Options, check, check_variables, dkms, doc, ide, new, sign, unit_tests};
 use crate::machine::{CHECKED_MEMORY, Config, Linux};
 use crate::toolroot::Toolroot;
 use crate::ui;
@@ -44,6 +46,13 @@ pub(super) fn run(context: &Context, args: &KmodArgs) -> anyhow::Result<i32> {
                 println!("{}", ide::project(context, &toolroot, &kernel, &module)?.display());
             }
         }
+        Some(KmodStep::Dkms(args)) => {
+            check_variables(&args.variables)?;
+            let choice = choice(&args.kernel)?;
+            let toolroot = Toolroot::get(context)?;
+            let kernel = Kernel::stock(context, &toolroot, choice)?;
+            println!("{}", dkms::package(context, &toolroot, &kernel, args)?.display());
+        }
         Some(KmodStep::Sign(args)) => {
             let toolroot = Toolroot::get(context)?;
             let kernel = Kernel::stock(context, &toolroot, choice(&args.kernel)?)?;
@@ -54,14 +63,7 @@ pub(super) fn run(context: &Context, args: &KmodArgs) -> anyhow::Result<i32> {
 }
 
 fn choice(args: &KmodKernelArgs) -> anyhow::Result<Choice<'_>> {
-    Ok(match &args.kernel_release {
-        Some(release) => {
-            kernel::check_release(release)?;
-            Choice::Release(release)
-        }
-        None if args.update => Choice::Refreshed,
-        None => Choice::Newest,
-    })
+    if args.update { Ok(Choice::Refreshed) } else { Choice::of(args.kernel_release.as_deref()) }
 }
 
 /// The tools and the kernel that a step of modules needs.
@@ -80,6 +82,13 @@ fn folders(context: &Context, args: &KmodModulesArgs) -> Vec<PathBuf> {
 fn build(context: &Context, args: &KmodBuildArgs) -> anyhow::Result<()> {
     check_variables(&args.variables)?;
     let choice = choice(&args.kernel)?;
+    if let Some(Some(tree)) = &args.kdir {
+        ensure!(
+            matches!(choice, Choice::Newest),
+            "--kdir {}: that tree's kernel is built for, so --kernel-release and --update have no meaning",
+            tree.display()
+        );
+    }
     let toolroot = Toolroot::get(context)?;
     let kernel = match &args.kdir {
         Some(Some(tree)) => Kernel::of_tree(&toolroot, tree)?,

@@ -65,16 +65,39 @@ enum Build {
     Exo(Profile),
 }
 
+/// The kernel of a machine, and whether it takes this project's modules.
+#[derive(Debug)]
+struct Wanted {
+    build: Build,
+    /// What `uname -r` shall say, if somebody has named it.
+    release: Option<String>,
+    /// Whether a module that does not build for that kernel is an error: where nobody loads it, another one's module may be what counts.
+    needs_modules: bool,
+}
+
 /// Gets and builds all that machines with this kernel need.
 fn prepare(context: &Context, build: Build) -> anyhow::Result<Parts> {
+    prepare_wanted(context, &Wanted { build, release: None, needs_modules: true })
+}
+
+fn prepare_wanted(context: &Context, wanted: &Wanted) -> anyhow::Result<Parts> {
+    let choice = Choice::of(wanted.release.as_deref())?;
     let toolroot = Toolroot::get(context)?;
-    if let Build::Exo(profile) = build {
+    if let Build::Exo(profile) = wanted.build {
         let kernel = exo_kernel::build(context, &toolroot, profile)?;
         return with_programs(context, toolroot, System::Exo(kernel));
     }
-    let stock = Kernel::stock(context, &toolroot, Choice::Newest)?;
-    let kernel = if build == Build::Checked { checked::get(context, &toolroot, &stock)? } else { stock };
-    prepare_for(context, toolroot, kernel)
+    let stock = Kernel::stock(context, &toolroot, choice)?;
+    let is_checked = wanted.build == Build::Checked;
+    let kernel = if is_checked { checked::get(context, &toolroot, &stock)? } else { stock };
+    let modules = match kmod_builder::build_ours(context, &toolroot, &kernel) {
+        Err(error) if !wanted.needs_modules => {
+            ui::note(&format!("this project's modules are not in the machine: {error:#}"));
+            Vec::new()
+        }
+        built => built?,
+    };
+    with_programs(context, toolroot, System::Linux(Linux { kernel, modules }))
 }
 
 /// The same for the checked kernel, but only if it is built already.
@@ -98,13 +121,17 @@ fn with_programs(context: &Context, toolroot: Toolroot, system: System) -> anyho
 }
 
 /// The machine that the command line describes, and the kernel that it runs.
-fn machine(args: MachineArgs) -> anyhow::Result<(Build, Config)> {
+fn machine(args: MachineArgs) -> anyhow::Result<(Wanted, Config)> {
     let build = match args.kernel {
         KernelKind::Linux => {
             ensure!(!args.optimised, "--optimised: Debian builds Linux; this is for --kernel exo");
             if args.checked { Build::Checked } else { Build::Stock }
         }
         KernelKind::Exo => {
+            ensure!(
+                args.kernel_release.is_none(),
+                "--kernel-release: Exo-Kernel is this checkout's own; this is for --kernel linux"
+            );
             ensure!(!args.checked, "--checked is a kind of Linux: it cannot be had with --kernel exo");
             ensure!(
                 args.personality == Personality::Native,
@@ -128,5 +155,29 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Build, Config)> {
         final_check: args.checked,
         ..Config::default()
     };
-    Ok((build, config))
+    let wanted = Wanted { build, release: args.kernel_release, needs_modules: !args.no_modules };
+    Ok((wanted, config))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn described(words: &[&str]) -> anyhow::Result<(Wanted, Config)> {
+        let words = [&["cargo exo", "vm"], words, &["--", "true"]].concat();
+        let Command::Vm(args) = Cli::try_parse_from(words)?.command else { unreachable!("it says vm") };
+        machine(args.machine)
+    }
+
+    #[test]
+    fn a_release_is_of_linux() {
+        let (wanted, _) = described(&["--kernel-release", "7.2.12+deb13-cloud-amd64"]).unwrap();
+        assert_eq!(wanted.release.as_deref(), Some("7.2.12+deb13-cloud-amd64"));
+        assert!(wanted.needs_modules);
+        assert!(!described(&["--no-modules"]).unwrap().0.needs_modules);
+        let error = described(&["--kernel", "exo", "--kernel-release", "7.2"]).unwrap_err();
+        assert!(error.to_string().contains("--kernel-release: Exo-Kernel"), "{error}");
+    }
 }

@@ -3,14 +3,14 @@
 
 use anyhow::{Context as _, ensure};
 
-use super::{machine, prepare};
+use super::{machine, prepare_wanted};
 use crate::cli::ShellArgs;
 use crate::context::Context;
 use crate::machine::{self as machines, System};
 
 pub(super) fn run(context: &Context, args: ShellArgs) -> anyhow::Result<i32> {
-    let (build, mut config) = machine(args.machine)?;
-    let parts = prepare(context, build)?;
+    let (wanted, mut config) = machine(args.machine)?;
+    let parts = prepare_wanted(context, &wanted)?;
     let shared = match &parts.system {
         System::Linux(linux) => {
             // The kernel's messages share the terminal with the person: warnings only.

@@ -13,15 +13,34 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
         }
         return Ok(0);
     }
-    let mut report = Report::new(&args.filter);
+    let smoke: Vec<String> = tests::SMOKE.iter().map(|name| (*name).to_owned()).collect();
+    let mut report = Report::new(if args.smoke { &smoke } else { &args.filter });
     let lab = |parts, checked| tests::Lab { parts, accel: args.accel, checked, long: args.long };
+    if args.series {
+        let parts = prepare(context, Build::Stock)?;
+        tests::series::run(&lab(parts, args.checked), &mut report)?;
+        return Ok(report.finish());
+    }
     if args.checked {
         let parts = prepare(context, Build::Checked)?;
         tests::checked::run(&lab(parts, true), &mut report)?;
         return Ok(report.finish());
     }
+    if args.dkms {
+        let parts = prepare(context, Build::Stock)?;
+        tests::dkms::run(&lab(parts, false), &mut report)?;
+        return Ok(report.finish());
+    }
+    if args.smoke {
+        let parts = prepare(context, Build::Stock)?;
+        tests::run_in_machines(&lab(parts, false), &mut report)?;
+        return Ok(report.finish());
+    }
     if report.wants(tests::HOST) {
         tests::host::run(context, &mut report)?;
+    }
+    if report.wants(tests::host::PACKAGES) {
+        tests::host::build_packages(context, &mut report)?;
     }
     if report.wants(tests::host::KERNEL) {
         tests::host::run_kernel(context, &mut report)?;

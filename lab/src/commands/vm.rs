@@ -5,22 +5,22 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Build, machine, prepare};
+use super::{Build, machine, prepare_wanted};
 use crate::cli::VmArgs;
 use crate::context::{Context, write_whole};
 use crate::machine::{self as machines, Config, Outcome, Output, Parts};
 use crate::ui;
 
 pub(super) fn run(context: &Context, args: VmArgs) -> anyhow::Result<i32> {
-    let (build, config) = machine(args.machine)?;
+    let (wanted, config) = machine(args.machine)?;
     let config = Config { timeout: args.timeout, ..config };
-    let parts = prepare(context, build)?;
+    let parts = prepare_wanted(context, &wanted)?;
     let outcome = machines::run(&parts, &config, &args.command, Output::PassOn)?;
     if let Some(path) = &args.json {
         write_json(path, &parts, &config, &args.command, &outcome)?;
     }
     match outcome.report()? {
-        Some(report) if build == Build::Checked => {
+        Some(report) if wanted.build == Build::Checked => {
             eprintln!("{report}");
             ui::note(&format!(
                 "the kernel's detectors reported the above; the whole console is in {}",

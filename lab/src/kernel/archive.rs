@@ -18,12 +18,14 @@ pub(crate) struct Archive {
     name: String,
     /// What apt is told, so that it takes this archive in place of the tool tree's own.
     options: Vec<String>,
+    /// Whether its kernels are built with the tools of Debian's next release.
+    pub(super) needs_newer_tools: bool,
 }
 
 impl Archive {
     /// The one that the tool tree was made from, as it is now.
     pub(crate) fn current() -> Self {
-        Self { name: "Debian's archive".into(), options: Vec::new() }
+        Self { name: "Debian's archive".into(), options: Vec::new(), needs_newer_tools: false }
     }
 
     /// Another one, at `address`; what apt must know of it lies in `folder`. `trust` is for archives without a signature, in tests.
@@ -47,7 +49,18 @@ impl Archive {
             "Dir::Cache::srcpkgcache=".into(),
         ];
         let options = settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]).collect();
-        Ok(Self { name: format!("the archive at {address}"), options })
+        Ok(Self {
+            name: format!("the archive at {address} ({})", suites.join(", ")),
+            options,
+            needs_newer_tools: false,
+        })
+    }
+
+    /// Debian's next release, as far as `suites` have it; what apt must know of it lies in `folder`.
+    pub(crate) fn newer(toolroot: &Toolroot, suites: &[&str], folder: &Path) -> anyhow::Result<Self> {
+        let folder = folder.join(suites.join("-"));
+        let archive = Self::at(&toolroot.mirror()?, suites, &folder, false)?;
+        Ok(Self { needs_newer_tools: true, ..archive })
     }
 
     fn command(&self, toolroot: &Toolroot, program: &str, folder: &Path) -> anyhow::Result<Command> {
@@ -67,9 +80,14 @@ impl Archive {
 
     /// The newest release of a series that can be both built for and run.
     fn newest(&self, toolroot: &Toolroot, series: &KernelSeries) -> anyhow::Result<Option<String>> {
+        let pattern = format!("{}\\.[0-9]+.*-{}", series.series.replace('.', "\\."), series.flavour);
+        self.newest_like(toolroot, &pattern)
+    }
+
+    /// The newest release that the pattern describes.
+    fn newest_like(&self, toolroot: &Toolroot, pattern: &str) -> anyhow::Result<Option<String>> {
         let prefix = "linux-headers-";
-        let pattern =
-            format!("^{prefix}{}\\.[0-9]+.*-{}$", series.series.replace('.', "\\."), series.flavour);
+        let pattern = format!("^{prefix}{pattern}$");
         let mut search = self.command(toolroot, "apt-cache", Path::new("/"))?;
         let found = output(search.args(["search", "--names-only", &pattern]))?;
         let releases = found.lines().filter_map(|line| line.split(' ').next()?.strip_prefix(prefix));
@@ -80,13 +98,26 @@ impl Archive {
         self.version(toolroot, &format!("linux-headers-{release}")).is_ok()
     }
 
+    /// The version of a package, the one that apt prefers.
     fn version(&self, toolroot: &Toolroot, package: &str) -> anyhow::Result<String> {
-        let mut show = self.command(toolroot, "apt-cache", Path::new("/"))?;
-        let shown = output(show.args(["show", "--no-all-versions", package]))
-            .with_context(|| format!("{} has no package {package}", self.name))?;
-        let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
-        version.map(str::to_owned).with_context(|| format!("the package {package} shows no version"))
+        let versions = self.versions(toolroot, package)?;
+        versions.into_iter().next().with_context(|| format!("the package {package} shows no version"))
     }
+
+    /// All versions of a package, the one that apt prefers first.
+    fn versions(&self, toolroot: &Toolroot, package: &str) -> anyhow::Result<Vec<String>> {
+        let mut show = self.command(toolroot, "apt-cache", Path::new("/"))?;
+        let shown = output(show.args(["show", package]))
+            .with_context(|| format!("{} has no package {package}", self.name))?;
+        Ok(shown.lines().filter_map(|line| line.strip_prefix("Version: ")).map(str::to_owned).collect())
+    }
+}
+
+/// The newest release of that flavour that the archive has, of any series.
+pub(crate) fn newest_of_any(toolroot: &Toolroot, archive: &Archive, flavour: &str) -> anyhow::Result<String> {
+    archive.update(toolroot)?;
+    let found = archive.newest_like(toolroot, &format!("[0-9]+\\.[0-9][^-]*-{flavour}"))?;
+    found.with_context(|| format!("{} has no kernel {flavour}", archive.name))
 }
 
 /// The first of the archives that has the release, or, where none is asked for, one of the series; and the release. The lists of those that are
@@ -142,8 +173,7 @@ pub(crate) fn download(
     folder: &Path,
     step: &Step,
 ) -> anyhow::Result<String> {
-    let series: Vec<&str> = release.split(|c: char| !c.is_ascii_digit()).take(2).collect();
-    let source_name = format!("linux-source-{}", series.join("."));
+    let source_name = format!("linux-source-{}", super::series_of(release));
     let headers = format!("linux-headers-{release}");
     let version = archive.version(toolroot, &headers)?;
     // The image without its signature is there days before the signed one; only a mirror of old releases lacks it.
@@ -158,12 +188,14 @@ pub(crate) fn download(
     if archive.version(toolroot, &modules).is_ok() {
         packages.push(modules);
     }
-    let source_version = archive.version(toolroot, &source_name)?;
-    if source_version != version {
+    // An archive can have the sources of several patch levels.
+    let source_versions = archive.versions(toolroot, &source_name)?;
+    if !source_versions.contains(&version) {
         bail!(
-            "{} has {source_name} in version {source_version}, but Linux {release} is version {version}: \
+            "{} has {source_name} in version {}, but Linux {release} is version {version}: \
              its Rust metadata can only be made from its own source",
-            archive.name
+            archive.name,
+            source_versions.join(", ")
         );
     }
     packages.push(source_name.clone());

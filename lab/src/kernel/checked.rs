@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use super::{Kernel, jobs};
@@ -35,6 +35,11 @@ pub(crate) fn find(context: &Context, toolroot: &Toolroot, stock: &Kernel) -> an
 
 /// The same; built first if the cache does not have it.
 pub(crate) fn get(context: &Context, toolroot: &Toolroot, stock: &Kernel) -> anyhow::Result<Kernel> {
+    ensure!(
+        stock.tools.is_none(),
+        "Linux {} is built with the compilers of Debian's next release, for which there is no checked kernel",
+        stock.release
+    );
     let place = place(context, toolroot, stock)?;
     if !place.join(STAMP).is_file() {
         let _lock = Lock::take(&context.cache_lock("checked"), "builds the checked kernel")?;
@@ -47,16 +52,24 @@ pub(crate) fn get(context: &Context, toolroot: &Toolroot, stock: &Kernel) -> any
 }
 
 fn place(context: &Context, toolroot: &Toolroot, stock: &Kernel) -> anyhow::Result<PathBuf> {
-    let config = std::fs::read(config_path(context)).context("cannot read lab/kernels/checked.config")?;
     let mut hash = Sha256::new();
-    hash.update(&config);
+    hash.update(config(context, stock)?);
     hash.update(toolroot.path().as_os_str().as_encoded_bytes());
     let key: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     Ok(stock.place.join(format!("checked-{key}")))
 }
 
-fn config_path(context: &Context) -> PathBuf {
-    context.checkout.join("lab/kernels/checked.config")
+/// What is answered to Kconfig: `checked.config`, and what only this series asks besides.
+fn config(context: &Context, stock: &Kernel) -> anyhow::Result<String> {
+    let folder = context.checkout.join("lab/kernels");
+    let mut config = std::fs::read_to_string(folder.join("checked.config"))
+        .context("cannot read lab/kernels/checked.config")?;
+    let series = folder.join(format!("checked-{}.config", stock.series()));
+    if series.is_file() {
+        config +=
+            &std::fs::read_to_string(&series).with_context(|| format!("cannot read {}", series.display()))?;
+    }
+    Ok(config)
 }
 
 fn kernel(stock: &Kernel, place: &Path) -> Kernel {
@@ -69,6 +82,7 @@ fn kernel(stock: &Kernel, place: &Path) -> Kernel {
         make_variables: vec![LLVM.to_owned()],
         boot_options: BOOT_OPTIONS.map(str::to_owned).to_vec(),
         folders: Vec::new(),
+        tools: None,
     }
 }
 
@@ -84,9 +98,10 @@ fn build(context: &Context, toolroot: &Toolroot, stock: &Kernel, place: &Path) -
         "Building the checked kernel (KASAN, lockdep, kmemleak, fault injection)",
         Some(Duration::from_secs(12 * 60 / jobs() as u64)),
     );
-    let config = config_path(context);
-    process::run(make()?.arg(format!("KCONFIG_ALLCONFIG={}", config.display())).arg("allnoconfig"), &step)?;
-    let wanted = std::fs::read_to_string(&config).context("cannot read lab/kernels/checked.config")?;
+    let wanted = config(context, stock)?;
+    let answers = place.join("answers.config");
+    std::fs::write(&answers, &wanted).context("cannot write the kernel's configuration")?;
+    process::run(make()?.arg(format!("KCONFIG_ALLCONFIG={}", answers.display())).arg("allnoconfig"), &step)?;
     let got = std::fs::read_to_string(place.join(".config")).context("the kernel was not configured")?;
     check_config(&wanted, &got)?;
 

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::{Context, remove_leftovers, write_whole};
 use crate::lock::Lock;
 use crate::process;
-use crate::toolroot::Toolroot;
+use crate::toolroot::{Definition, KernelSeries, Toolroot};
 use crate::ui::Step;
 use archive::Archive;
 
@@ -48,6 +48,8 @@ pub(crate) struct Kernel {
     pub(crate) boot_options: Vec<String>,
     /// Folders outside of the cache that building for it needs.
     folders: Vec<PathBuf>,
+    /// The tools that it is built with, if they are not the usual ones.
+    tools: Option<Box<Toolroot>>,
 }
 
 /// What a finished preparation leaves in the kernel's folder, written last.
@@ -59,6 +61,9 @@ struct Prepared {
     rust_symbols: usize,
     /// Variables for `make`.
     make_variables: Vec<String>,
+    /// The folder of the tool tree that it was done with, if that was not the usual one.
+    #[serde(default)]
+    tools: Option<PathBuf>,
 }
 
 const PREPARED: &str = "prepared.json";
@@ -76,6 +81,52 @@ pub(crate) enum Choice<'a> {
     Release(&'a str),
 }
 
+/// A kernel besides the usual one that modules are tested on.
+#[derive(Debug)]
+pub(crate) struct Other {
+    /// What tests call it.
+    pub(crate) name: String,
+    /// The newest such release, or why there is none.
+    pub(crate) release: anyhow::Result<String>,
+    /// Whether it is not released yet.
+    pub(crate) may_fail: bool,
+}
+
+/// The other kernels of `lab/toolroot.toml`, or those of them that are built with the usual tools.
+pub(crate) fn others(
+    context: &Context,
+    toolroot: &Toolroot,
+    with_usual_tools: bool,
+) -> anyhow::Result<Vec<Other>> {
+    let _lock = Lock::take(&context.cache_lock("packages"), "looks for kernels")?;
+    let Definition { kernel, newer, .. } = toolroot.definition();
+    let mut found = Vec::new();
+    for series in &kernel.also {
+        let series = KernelSeries { series: series.clone(), ..kernel.clone() };
+        let release =
+            archive::find(toolroot, &[Archive::current()], &series, None).map(|(_, release)| release);
+        found.push(Other { name: series.series, release, may_fail: false });
+    }
+    if with_usual_tools {
+        return Ok(found);
+    }
+    for (suite, may_fail) in [(&newer.suite, false), (&newer.candidates, true)] {
+        let archive = newer_archive(context, toolroot, &[suite])?;
+        let release = archive::newest_of_any(toolroot, &archive, &kernel.flavour);
+        found.push(Other { name: suite.clone(), release, may_fail });
+    }
+    Ok(found)
+}
+
+impl<'a> Choice<'a> {
+    /// The release that somebody named, if it can be one; else the newest.
+    pub(crate) fn of(release: Option<&'a str>) -> anyhow::Result<Self> {
+        let Some(release) = release else { return Ok(Self::Newest) };
+        check_release(release)?;
+        Ok(Self::Release(release))
+    }
+}
+
 impl Kernel {
     /// The stock kernel, downloaded and prepared if it is not in the cache yet.
     pub(crate) fn stock(context: &Context, toolroot: &Toolroot, choice: Choice<'_>) -> anyhow::Result<Self> {
@@ -88,23 +139,29 @@ impl Kernel {
             (Choice::Newest, known) => known,
             (Choice::Refreshed, _) => None,
         };
-        if let Some(kernel) = release.as_ref().and_then(|release| Self::load(&folder, release)) {
+        let load = |release: &str| Self::load(context, toolroot, &folder, release);
+        if let Some(kernel) = release.as_deref().map(load).transpose()?.flatten() {
             return Ok(kernel);
         }
 
         let _lock = Lock::take(&context.cache_lock("packages"), "prepares the stock kernel")?;
         let definition = toolroot.definition();
         let suites = [definition.suite.as_str(), &definition.backports];
-        let archives = [
+        let mut archives = vec![
             Archive::current(),
             Archive::at(&series.snapshot, &suites, &context.cache.join("snapshot"), false)?,
         ];
+        if release.is_some() {
+            // Before the archive of old: that may be out of reach, and has none of these.
+            archives.insert(1, newer_archive(context, toolroot, &[&definition.newer.suite])?);
+            archives.insert(2, newer_archive(context, toolroot, &[&definition.newer.candidates])?);
+        }
         let (archive, found) = archive::find(toolroot, &archives, series, release.as_deref())?;
         if release.is_none() {
             write_whole(&remembered, found.as_bytes())?;
         }
         let release = found;
-        if let Some(kernel) = Self::load(&folder, &release) {
+        if let Some(kernel) = load(&release)? {
             return Ok(kernel);
         }
         remove_leftovers(&folder, "partial-")?;
@@ -120,22 +177,36 @@ impl Kernel {
             .with_context(|| format!("cannot move the kernel to {}", place.display()))?;
         step.done();
 
+        let tools = archive.needs_newer_tools.then(|| toolroot.newer(context)).transpose()?;
+        let own_tools = tools.as_ref().map(|tools| tools.path().to_path_buf());
         let step = Step::new("Regenerating the kernel's Rust metadata", Some(Duration::from_secs(80)));
-        let make_variables = prepare::prepare(toolroot, &release, &place, &step)?;
+        let tools = tools.as_ref().unwrap_or(toolroot);
+        let make_variables = prepare::prepare(tools, &release, &place, &step)?;
         step.message("comparing the Rust symbols with those that the kernel exports");
         let rust_symbols = symbols::verify(&place.join("build"))
             .with_context(|| format!("modules built here would not load into Linux {release}"))?;
         step.done();
-        let prepared = Prepared { version, rust_symbols, make_variables };
+        let prepared = Prepared { version, rust_symbols, make_variables, tools: own_tools };
         write_whole(&place.join(PREPARED), &serde_json::to_vec_pretty(&prepared)?)?;
-        Self::load(&folder, &release).context("the kernel that was just prepared is incomplete")
+        load(&release)?.context("the kernel that was just prepared is incomplete")
     }
 
-    /// The kernel in the cache, if it was finished.
-    fn load(folder: &Path, release: &str) -> Option<Self> {
+    /// The kernel in the cache, if it was finished, with tools that are still those of this checkout.
+    fn load(
+        context: &Context,
+        toolroot: &Toolroot,
+        folder: &Path,
+        release: &str,
+    ) -> anyhow::Result<Option<Self>> {
         let place = folder.join(release);
-        let prepared: Prepared = serde_json::from_slice(&std::fs::read(place.join(PREPARED)).ok()?).ok()?;
-        Some(Self {
+        let prepared = std::fs::read(place.join(PREPARED)).ok();
+        let prepared = prepared.and_then(|text| serde_json::from_slice::<Prepared>(&text).ok());
+        let Some(prepared) = prepared else { return Ok(None) };
+        let tools = prepared.tools.as_ref().map(|_| toolroot.newer(context)).transpose()?;
+        if tools.as_ref().map(Toolroot::path) != prepared.tools.as_deref() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
             release: release.to_owned(),
             image: place.join("vmlinuz"),
             build: place.join("build"),
@@ -143,8 +214,14 @@ impl Kernel {
             make_variables: prepared.make_variables,
             boot_options: Vec::new(),
             folders: Vec::new(),
+            tools: tools.map(Box::new),
             place,
-        })
+        }))
+    }
+
+    /// The tools that it was built with; `usual` are those that machines start from.
+    pub(crate) fn tools<'a>(&'a self, usual: &'a Toolroot) -> &'a Toolroot {
+        self.tools.as_deref().unwrap_or(usual)
     }
 
     /// One of the kernel's own modules, by its name without ending; unpacked beside the kernel on first use.
@@ -163,6 +240,11 @@ impl Kernel {
             )?;
         }
         Ok(unpacked)
+    }
+
+    /// Major and minor version, `7.3`.
+    pub(crate) fn series(&self) -> String {
+        series_of(&self.release)
     }
 
     /// Makes sure that modules built for this kernel get type information (BTF), if it takes any.
@@ -192,7 +274,7 @@ impl Kernel {
     /// A `make` against this kernel's tree, in the tool tree.
     pub(crate) fn make(&self, toolroot: &Toolroot, folders: &[PathBuf]) -> anyhow::Result<Command> {
         let folders: Vec<PathBuf> = folders.iter().chain(&self.folders).cloned().collect();
-        let mut command = toolroot.command_with("make", &self.build, &folders)?;
+        let mut command = self.tools(toolroot).command_with("make", &self.build, &folders)?;
         command.args(&self.make_variables).arg(format!("-j{}", jobs()));
         Ok(command)
     }
@@ -218,8 +300,19 @@ fn find_file(folder: &Path, name: &str) -> Option<PathBuf> {
     None
 }
 
+/// Debian's next release, as far as `suites` have it.
+fn newer_archive(context: &Context, toolroot: &Toolroot, suites: &[&str]) -> anyhow::Result<Archive> {
+    Archive::newer(toolroot, suites, &context.cache.join("newer"))
+}
+
+/// The major and minor version of a release, `7.3`.
+fn series_of(release: &str) -> String {
+    let numbers: Vec<&str> = release.split(|c: char| !c.is_ascii_digit()).take(2).collect();
+    numbers.join(".")
+}
+
 /// Checks that text can be a kernel release, before it becomes part of paths and package names.
-pub(crate) fn check_release(release: &str) -> anyhow::Result<()> {
+fn check_release(release: &str) -> anyhow::Result<()> {
     let fine = |c: char| c.is_ascii_alphanumeric() || ".+-~".contains(c);
     if release.is_empty() || !release.chars().all(fine) || !release.starts_with(|c: char| c.is_ascii_digit())
     {
@@ -233,4 +326,16 @@ pub(crate) fn check_release(release: &str) -> anyhow::Result<()> {
 /// Compares the Rust symbols of a prepared tree with those that its kernel exports; how many are equal.
 pub(crate) fn verify_symbols(build: &Path) -> anyhow::Result<usize> {
     symbols::verify(build)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_has_a_series() {
+        assert_eq!(series_of("7.3.4+deb13-cloud-amd64"), "7.3");
+        assert_eq!(series_of("7.3-cloud-amd64"), "7.3");
+        assert!(Choice::of(Some("../7.3")).is_err() && Choice::of(None).is_ok());
+    }
 }

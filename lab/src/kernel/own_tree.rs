@@ -37,6 +37,7 @@ pub(super) fn open(toolroot: &Toolroot, build: &Path) -> anyhow::Result<Kernel> 
         make_variables: vec![compiler(&config)?],
         boot_options: Vec::new(),
         folders,
+        tools: None,
         place: build.clone(),
         build,
     })

@@ -31,8 +31,11 @@ pub(crate) fn document(
     for command in compilations(&out)? {
         let arguments = for_rustdoc(&command)?;
         let crate_name = arguments.source.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_");
-        let mut rustdoc =
-            toolroot.command_with("rustdoc", &out, &[module.clone(), out.clone(), kernel.build.clone()])?;
+        let mut rustdoc = kernel.tools(toolroot).command_with(
+            "rustdoc",
+            &out,
+            &[module.clone(), out.clone(), kernel.build.clone()],
+        )?;
         rustdoc.envs(arguments.environment).env("RUSTC_BOOTSTRAP", "1");
         rustdoc
             .args(arguments.flags)

@@ -37,7 +37,7 @@ pub(crate) fn project(
     let text = std::fs::read(&written).context("the kernel's script wrote no rust-project.json")?;
     std::fs::remove_file(&written).context("cannot remove the first rust-project.json")?;
     let mut project: Value = serde_json::from_slice(&text).context("rust-project.json is no JSON")?;
-    outside(&mut project, toolroot.path());
+    outside(&mut project, kernel.tools(toolroot).path());
     let is_there = |krate: &Value| Path::new(krate["root_module"].as_str().unwrap_or_default()).is_file();
     let crates = project["crates"].as_array().context("rust-project.json lists no crates")?;
     if let Some(missing) = crates.iter().find(|krate| !is_there(krate)) {

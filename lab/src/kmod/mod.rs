@@ -3,6 +3,7 @@
 //! it.
 
 pub(crate) mod check;
+pub(crate) mod dkms;
 pub(crate) mod doc;
 pub(crate) mod ide;
 pub(crate) mod new;

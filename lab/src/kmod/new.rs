@@ -21,7 +21,7 @@ const MISC: [File; 2] = [
     ("test.sh", include_str!("../../templates/kmod/misc.sh")),
 ];
 const CHARDEV: [File; 2] = [
-    ("NAME.rs", include_str!("../../templates/kmod/chardev.rs")),
+    ("NAME_main.rs", include_str!("../../templates/kmod/chardev.rs")),
     ("test.sh", include_str!("../../templates/kmod/chardev.sh")),
 ];
 const PCI: [File; 2] = [
@@ -65,7 +65,12 @@ pub(crate) fn make(context: &Context, folder: &Path, kind: KmodKind) -> anyhow::
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     if kind == KmodKind::Chardev {
-        copy(&context.checkout.join("linux/chardev"), &folder.join("chardev"))?;
+        for part in ["chardev", "compat"] {
+            copy(&context.checkout.join("linux").join(part), &folder.join(part))?;
+        }
+        let kbuild = folder.join("Kbuild");
+        std::fs::write(&kbuild, filled(include_str!("../../templates/kmod/chardev.Kbuild"), name))
+            .with_context(|| format!("cannot write {}", kbuild.display()))?;
     }
     Ok(folder)
 }
@@ -100,7 +105,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
     for entry in std::fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
         let source = entry.with_context(|| format!("cannot list {}", from.display()))?.path();
-        if source.extension().is_some_and(|ending| ending == "rs") {
+        if source.is_file() {
             let target = to.join(source.file_name().unwrap_or_default());
             std::fs::copy(&source, &target).with_context(|| format!("cannot copy {}", source.display()))?;
         }

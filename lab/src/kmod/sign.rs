@@ -41,7 +41,7 @@ pub(crate) fn sign(
             [&key, &cert, &file].iter().filter_map(|path| path.parent().map(Path::to_path_buf)).collect();
         let folder = file.parent().unwrap_or(Path::new("/"));
         let step = Step::new(&format!("Signing {}", file.display()), None);
-        let mut command = toolroot.command_with(&tool.to_string_lossy(), folder, &folders)?;
+        let mut command = kernel.tools(toolroot).command_with(&tool.to_string_lossy(), folder, &folders)?;
         process::run(command.arg(&hash).args([&key, &cert, &file]), &step)?;
         step.done();
         ensure!(

@@ -117,13 +117,17 @@ impl RngDevices {
         if process.ended()?.is_some() {
             return Ok(None);
         }
-        let mut command = Command::new(&self.program);
-        command.args(["status", "--format", "json", "--control"]).arg(&self.control);
-        let status: serde_json::Value = serde_json::from_str(&output(&mut command)?)
+        let status: serde_json::Value = serde_json::from_str(&self.control("status", &["--format", "json"])?)
             .context("cannot read what the device says of itself")?;
         let devices = status["devices"].as_array().context("the device names no devices")?;
         let sum = devices.iter().map(|device| device[part][name].as_u64()).sum::<Option<u64>>();
         sum.map(Some).with_context(|| format!("the device does not say its {part}.{name}"))
+    }
+
+    /// Runs a subcommand of the program on the process's control socket, and gives what it says.
+    pub(crate) fn control(&self, subcommand: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.program);
+        output(command.args([subcommand, "--control"]).arg(&self.control).args(arguments))
     }
 
     /// The number of the process, if there is one.

@@ -16,7 +16,7 @@ mod reports;
 pub(crate) use accel::Accel;
 pub(crate) use channels::Captured;
 pub(crate) use device::{Personality, RngDevices};
-pub(crate) use disk::Disk;
+pub(crate) use disk::{Disk, DiskDriver};
 pub(crate) use qemu::vfio_user_device;
 pub(crate) use qmp::Qmp;
 

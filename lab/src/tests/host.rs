@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tests that need no machine: `cargo test` of the whole workspace, and of Exo-Kernel's.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
+
+use anyhow::Context as _;
 
 use super::Report;
 use crate::context::Context;
@@ -14,6 +17,8 @@ use crate::ui::Step;
 
 /// The name of the tests of Exo-Kernel's workspace.
 pub(crate) const KERNEL: &str = "host::kernel";
+/// The name of the test of what would be published.
+pub(crate) const PACKAGES: &str = "host::packages_compile_from_their_tarballs";
 
 /// What of Exo-Kernel needs no machine: its tests on the host, and its sources' order.
 pub(crate) fn run_kernel(context: &Context, report: &mut Report) -> anyhow::Result<()> {
@@ -66,6 +71,57 @@ pub(crate) fn run(context: &Context, report: &mut Report) -> anyhow::Result<()> 
     orders.args(["test", "--no-fail-fast", "--release", "--test", "loom", "--package", "my-rng-ring"]);
     run_all_orders(context, orders, "host::loom", report)?;
     run_with_oldest_rust(context, report)
+}
+
+/// The packages that others can build on compile from what would be published, each with the others as they would be.
+pub(crate) fn build_packages(context: &Context, report: &mut Report) -> anyhow::Result<()> {
+    /// In the order in which they would be published.
+    const NAMES: [&str; 4] = ["my-rng-abi", "my-rng-ring", "my-rng-client", "vfio-user-server"];
+    let target = context.build().join("packages");
+    let step = Step::new("Compiling the packages from their tarballs", None);
+    report.case(PACKAGES, || {
+        let mut package = cargo(context);
+        // `cargo package` would verify them with copies of an earlier run, as the versions are the same.
+        package
+            .args(["package", "--offline", "--allow-dirty", "--no-verify"])
+            .env("CARGO_TARGET_DIR", &target);
+        package.args(NAMES.iter().flat_map(|name| ["--package", *name]));
+        run_lines(&mut package, |line| step.message(line))?;
+        let folder = target.join("unpacked");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        let mut manifest =
+            "[workspace]\nresolver = \"3\"\nmembers = [\"*-*\"]\n\n[patch.crates-io]\n".to_owned();
+        for name in NAMES {
+            let tarball = newest_tarball(&target.join("package"), name)?;
+            output(Command::new("tar").arg("-xzf").arg(&tarball).arg("-C").arg(&folder))?;
+            let unpacked = tarball.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            manifest += &format!("{name} = {{ path = \"{unpacked}\" }}\n");
+        }
+        std::fs::write(folder.join("Cargo.toml"), manifest)?;
+        // The versions of everything else are those of this workspace, and so at hand.
+        std::fs::copy(context.checkout.join("Cargo.lock"), folder.join("Cargo.lock"))?;
+        let mut check = cargo(context);
+        check.current_dir(&folder).env("CARGO_TARGET_DIR", &target);
+        check.args(["check", "--workspace", "--lib", "--bins", "--examples", "--offline"]);
+        run_lines(&mut check, |line| step.message(line))
+    })?;
+    step.done();
+    Ok(())
+}
+
+/// The tarball of a package.
+fn newest_tarball(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let is_it = |path: &PathBuf| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let version = file.strip_prefix(name).and_then(|rest| rest.strip_suffix(".crate"));
+        version.is_some_and(|version| version.starts_with("-0") || version.starts_with("-1"))
+    };
+    let tarballs = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).filter(is_it);
+    let newest = tarballs.max_by_key(|path| path.metadata().and_then(|found| found.modified()).ok());
+    newest.with_context(|| format!("{}: no tarball of {name}", folder.display()))
 }
 
 /// The workspace compiles with the oldest Rust that its packages name, where rustup has that one.

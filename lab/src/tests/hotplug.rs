@@ -110,6 +110,39 @@ pub(super) fn a_restarted_device_process_serves_again(lab: &Lab) -> anyhow::Resu
     Ok(())
 }
 
+/// A device is unplugged under load and then removed from the process that serves it, which goes on; another one is added, and
+/// plugged in, while the machine runs. That one is removed under load without being unplugged: programs get errors, and the
+/// monitor lives.
+pub(super) fn a_device_is_removed_and_another_added(lab: &Lab) -> anyhow::Result<()> {
+    let line = format!(
+        "{DRAW_FOREVER} && echo first gone; while test -e /dev/my_rng0; do sleep 0.1; done; echo out; \
+         while ! test -e /dev/my_rng0; do sleep 0.1; done; my-app --rounds 1; \
+         {DRAW_FOREVER} && echo second gone; rmmod my_rng && echo unloaded"
+    );
+    // QEMU does not say how it would be asked to let go, so that nobody waits for it.
+    let device_args = ["--release", "60", "--max-devices", "1"].map(str::to_owned).to_vec();
+    let config = Config { hotplug: true, smp: 2, device_args, ..lab.config() };
+    let command = ["sh", "-c", &line].map(str::to_owned);
+    let mut machine = Machine::start(&lab.parts, &config, &command, Output::Capture)?;
+    machine.wait_for("drawing")?;
+    let mut qmp = machine.qmp()?;
+    let mut machine = unplug(machine, &mut qmp)?;
+    let socket = machine.devices().sockets().first().context("there is no device")?.display().to_string();
+    let said = machine.devices().control("remove", &["--socket", &socket])?;
+    ensure!(said == "device 0: removed\n", "{said:?}");
+    machine.wait_for("out\n")?;
+    let said = machine.devices().control("add", &["--socket", &socket])?;
+    ensure!(said == format!("device 0: {socket}\n"), "{said:?}");
+    plug_in_again(&mut machine, &mut qmp)?;
+    machine.wait_until("draws of the new device", |said| said.matches("drawing").count() == 2)?;
+    machine.devices().control("remove", &["--device", "0"])?;
+    let text = end(machine)?.captured.stdout;
+    ensure!(text.matches(": ENODEV: ").count() >= WAYS, "output: {text:?}");
+    ensure!(text.contains("first gone\nout\n") && text.contains("number 0: 1804289383"), "output: {text:?}");
+    ensure!(text.ends_with("second gone\nunloaded\n"), "output: {text:?}");
+    Ok(())
+}
+
 /// Plugs in the device that [`unplug`] took away.
 pub(super) fn plug_in_again(machine: &mut Machine, qmp: &mut Qmp) -> anyhow::Result<()> {
     let socket = machine.devices().sockets().first().context("there is no device")?.clone();

@@ -2,34 +2,39 @@
 //! The tests inside machines: those of the program `guest-tests`. They are wanted or not by their own names, and each is
 //! reported under its own name.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
 use super::{Lab, Report, controls};
-use crate::machine::{Config, Machine, Outcome, Output};
+use crate::kmod;
+use crate::machine::{Config, Machine, Outcome, Output, Parts};
 use crate::process;
 
 /// What the names of tests have in common that fail one allocation after the other. They need the checked kernel, and take
 /// as long there as all others together.
 const FAILURES: &str = "::fail_nth";
 
+/// What the names of tests begin with that need the examples of `linux/chardev`.
+const CHARDEV: &str = "chardev::";
+
 /// How often tests of coming and going repeat, and how many seconds each test may take, with `--long`.
 const LONG: [&str; 4] = ["--loops", "1000", "--timeout", "1200"];
 
 /// Starts all but the failures, in one machine with two devices and two processors.
-pub(super) fn start(lab: &Lab, report: &Report, group: &'static str) -> anyhow::Result<Option<Lane>> {
+pub(super) fn start(lab: &Lab, report: &Report, group: &str) -> anyhow::Result<Option<Lane>> {
     let config = Config { rng: 2, smp: 2, ..lab.config() };
     start_if_any(lab, report, group, &config, |_| true)
 }
 
 /// Runs them.
-pub(super) fn run(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
+pub(super) fn run(lab: &Lab, report: &mut Report, group: &str) -> anyhow::Result<()> {
     finish(start(lab, report, group)?, lab, report)
 }
 
 /// Those of devices behind an IOMMU: a driver that lets the device reach memory that it has not mapped, or no more maps, fails.
-pub(super) fn run_behind_iommu(lab: &Lab, report: &mut Report, group: &'static str) -> anyhow::Result<()> {
+pub(super) fn run_behind_iommu(lab: &Lab, report: &mut Report, group: &str) -> anyhow::Result<()> {
     let config = Config { rng: 2, smp: 2, iommu: true, ..lab.config() };
     finish(start_if_any(lab, report, group, &config, |name| name.starts_with("my_rng::"))?, lab, report)
 }
@@ -42,7 +47,7 @@ pub(super) fn finish(lane: Option<Lane>, lab: &Lab, report: &mut Report) -> anyh
 fn start_if_any(
     lab: &Lab,
     report: &Report,
-    group: &'static str,
+    group: &str,
     config: &Config,
     belongs: impl Fn(&str) -> bool,
 ) -> anyhow::Result<Option<Lane>> {
@@ -50,16 +55,33 @@ fn start_if_any(
     if names.is_empty() {
         return Ok(None);
     }
-    Lane::start(lab, group, config, names).map(Some)
+    let mut config = config.clone();
+    if names.iter().any(|name| name.starts_with(CHARDEV)) {
+        config.more_modules.extend(chardev_modules(lab)?);
+    }
+    Lane::start(lab, group, &config, names).map(Some)
+}
+
+/// The modules that the tests of [`CHARDEV`] load, built.
+fn chardev_modules(lab: &Lab) -> anyhow::Result<Vec<PathBuf>> {
+    let Parts { context, toolroot, .. } = &lab.parts;
+    let mut built = Vec::new();
+    for folder in ["chardev/example", "chardev/misc-example", "test-modules/hold_node"] {
+        let folder = context.checkout.join("linux").join(folder);
+        built.extend(kmod::build(
+            context,
+            toolroot,
+            &lab.parts.linux()?.kernel,
+            &folder,
+            kmod::Options::default(),
+        )?);
+    }
+    Ok(built)
 }
 
 /// Starts the failures in a machine of their own: it has one processor, and the other one of a usual host is for the tests
 /// that run meanwhile.
-pub(super) fn start_failures(
-    lab: &Lab,
-    report: &Report,
-    group: &'static str,
-) -> anyhow::Result<Option<Lane>> {
+pub(super) fn start_failures(lab: &Lab, report: &Report, group: &str) -> anyhow::Result<Option<Lane>> {
     let names = wanted(lab, report, group, |name| name.contains(FAILURES))?;
     if names.is_empty() {
         return Ok(None);
@@ -88,27 +110,27 @@ fn wanted(
 /// A machine that runs some of the tests.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    group: &'static str,
+    group: String,
     names: Vec<String>,
     iommu: bool,
     machine: Machine,
 }
 
 impl Lane {
-    fn start(lab: &Lab, group: &'static str, config: &Config, names: Vec<String>) -> anyhow::Result<Self> {
+    fn start(lab: &Lab, group: &str, config: &Config, names: Vec<String>) -> anyhow::Result<Self> {
         let long = lab.long.then_some(LONG).into_iter().flatten();
         let words =
             ["guest-tests", "--exact"].into_iter().chain(long).chain(names.iter().map(String::as_str));
         let words: Vec<String> = words.map(str::to_owned).collect();
         let machine = Machine::start(&lab.parts, config, &words, Output::Capture)?;
-        Ok(Self { group, names, iommu: config.iommu, machine })
+        Ok(Self { group: group.to_owned(), names, iommu: config.iommu, machine })
     }
 
     /// Waits for its end and reports each test.
     pub(crate) fn finish(self, lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
         let Self { group, names, iommu, machine } = self;
         let outcome = machine.wait().context("cannot wait for a machine with tests")?;
-        let (seen, details) = each_result(&outcome, group, report);
+        let (seen, details) = each_result(&outcome, &group, report);
         let missing: Vec<&str> =
             names.iter().map(String::as_str).filter(|name| !seen.iter().any(|seen| seen == name)).collect();
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Lab;
 use crate::kmod;
-use crate::machine::{Config, Machine, Outcome, Output, Qmp};
+use crate::machine::{Config, Disk, DiskDriver, Machine, Outcome, Output, Qmp};
 
 /// How long a machine may take to fall asleep.
 const SLEEP_TIME: Duration = Duration::from_secs(120);
@@ -47,9 +47,9 @@ fn wait_until_suspended(qmp: &mut Qmp) -> anyhow::Result<()> {
 }
 
 /// Suspend to memory resets the device: what is read goes on, what is mapped is mapped anew, and the seedable stream has no
-/// gap. The kernel has its source of entropy back.
+/// gap, with a longer seed neither. The kernel has its source of entropy back.
 pub(super) fn programs_go_on_after_suspend(lab: &Lab) -> anyhow::Result<()> {
-    let config = Config { smp: 2, ..lab.config() };
+    let config = Config { smp: 2, rng: 2, ..lab.config() };
     // The result goes to the console: QEMU's virtio-serial, which carries the rest, does not come back from sleep.
     let line = "grep -q deep /sys/power/mem_sleep || exit 1; \
                 echo mem | guest-tests --across-suspend /dev/my_rng0 2>&1 | tee /tmp/said; \
@@ -60,6 +60,38 @@ pub(super) fn programs_go_on_after_suspend(lab: &Lab) -> anyhow::Result<()> {
     wait_until_suspended(&mut qmp)?;
     qmp.execute("system_wakeup", &json!({}))?;
     for said in ["PM: suspend exit", "queues mapped anew: 1", "all went on", "the end"] {
+        machine.wait_for_console(said)?;
+    }
+    Ok(())
+}
+
+/// Size of the disk to which a machine is hibernated: as large as its memory.
+const SWAP_SIZE: u64 = 512 << 20;
+
+/// The same when the machine was switched off meanwhile, and another one took its image from the disk: its devices know nothing
+/// of what was before.
+pub(super) fn programs_go_on_after_hibernation(lab: &Lab) -> anyhow::Result<()> {
+    let image = tempfile::NamedTempFile::new().context("cannot make a disk")?;
+    image.as_file().set_len(SWAP_SIZE).context("cannot make a disk")?;
+    let disk = Disk::Image { driver: DiskDriver::Virtio, path: image.path().to_owned(), serial: None };
+    let config = Config { smp: 2, rng: 2, disks: vec![disk], ..lab.config() };
+    let line = "mkswap /dev/vda && swapon /dev/vda && cat /sys/class/block/vda/dev > /sys/power/resume && \
+                echo shutdown > /sys/power/disk || exit 1; \
+                echo disk | guest-tests --across-suspend /dev/my_rng0 > /tmp/said 2>&1; \
+                cat /tmp/said > /dev/kmsg; echo the end > /dev/kmsg; sleep 1000";
+    let outcome = start(lab, &config, line)?.wait()?;
+    let told = outcome.log.text()?;
+    ensure!(
+        told.contains("PM: Image saving done") && !told.contains("the end"),
+        "the machine did not hibernate: {}{}\nconsole: {}",
+        outcome.captured.stdout,
+        outcome.captured.stderr,
+        outcome.log.path().display()
+    );
+
+    let line = "cat /sys/class/block/vda/dev > /sys/power/resume; echo there was no image; exit 1";
+    let mut machine = start(lab, &config, line)?;
+    for said in ["queues mapped anew: 1", "all went on", "the end"] {
         machine.wait_for_console(said)?;
     }
     Ok(())

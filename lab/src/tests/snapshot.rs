@@ -21,8 +21,12 @@ const VERSION: &str = "9.9.10-1~bpo13+1";
 pub(super) fn a_kernel_that_left_the_archive_is_found(lab: &Lab) -> anyhow::Result<()> {
     let toolroot = &lab.parts.toolroot;
     let folder = tempfile::tempdir().context("cannot make a folder")?;
-    let series =
-        KernelSeries { series: "9.9".into(), flavour: "cloud-amd64".into(), snapshot: "is not asked".into() };
+    let series = KernelSeries {
+        series: "9.9".into(),
+        flavour: "cloud-amd64".into(),
+        snapshot: "is not asked".into(),
+        also: Vec::new(),
+    };
     let archive = |name: &str, release: &str| -> anyhow::Result<Archive> {
         let place = folder.path().join(name);
         publish(toolroot, &place, release)?;

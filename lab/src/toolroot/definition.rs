@@ -21,6 +21,20 @@ pub(crate) struct Definition {
     pub(crate) packages: Vec<String>,
     /// The kernel to build modules for.
     pub(crate) kernel: KernelSeries,
+    /// The tools of Debian's next release.
+    pub(crate) newer: Newer,
+}
+
+/// What kernels of Debian's next release are built with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Newer {
+    /// Debian suite of the tree and of the kernels.
+    pub(crate) suite: String,
+    /// Suite with release candidates of the kernel.
+    pub(crate) candidates: String,
+    /// Packages to install.
+    packages: Vec<String>,
 }
 
 /// The kernel that machines run.
@@ -33,6 +47,9 @@ pub(crate) struct KernelSeries {
     pub(crate) flavour: String,
     /// Address of Debian's archive as it was when it had a kernel of this series.
     pub(crate) snapshot: String,
+    /// Other series that are tested.
+    #[serde(default)]
+    pub(crate) also: Vec<String>,
 }
 
 impl Definition {
@@ -41,6 +58,17 @@ impl Definition {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("{} is not a tool tree definition", path.display()))
+    }
+
+    /// The definition of the tree with the tools of Debian's next release.
+    pub(super) fn of_newer(&self) -> Self {
+        let Newer { suite, packages, .. } = self.newer.clone();
+        Self { suite, packages, backports: String::new(), from_backports: Vec::new(), ..self.clone() }
+    }
+
+    /// Whether the tree is one that machines start from, and not one that kernels are built with alone.
+    pub(super) fn has_machines(&self) -> bool {
+        self.packages.iter().any(|package| package.starts_with("qemu-system"))
     }
 
     /// Names the tree: twelve hexadecimal digits of SHA-256 over all that shapes it. The kernel is not part of the tree.
@@ -53,6 +81,9 @@ impl Definition {
     /// The shell command that makes apt prefer backports for the packages named. A command and not a file: the user
     /// that mmdebstrap becomes may not read this user's files.
     pub(super) fn preferences_hook(&self) -> String {
+        if self.from_backports.is_empty() {
+            return "true".to_owned();
+        }
         format!(
             "mkdir -p \"$1/etc/apt/preferences.d\" && \
              printf 'Package: %s\\nPin: release n=%s\\nPin-Priority: 900\\n' '{}' '{}' > \"$1/etc/apt/preferences.d/exo\"",
@@ -63,6 +94,11 @@ impl Definition {
 
     /// apt source lines for the mirror at this address.
     pub(super) fn sources(&self, mirror: &str) -> Vec<String> {
+        if self.backports.is_empty() {
+            // A suite that is still in the making has neither updates nor backports. It lives from week to week, and a mirror that lags
+            // behind is as good for us.
+            return vec![format!("deb [check-valid-until=no] {mirror} {} main", self.suite)];
+        }
         [self.suite.clone(), format!("{}-updates", self.suite), self.backports.clone()]
             .iter()
             .map(|suite| format!("deb {mirror} {suite} main"))
@@ -71,6 +107,9 @@ impl Definition {
 
     /// For a tree from mmdebstrap's default mirror: the shell command that adds backports from that same mirror.
     pub(super) fn backports_hook(&self) -> String {
+        if self.backports.is_empty() {
+            return "true".to_owned();
+        }
         let (suite, backports) = (&self.suite, &self.backports);
         format!(
             "sed -n 's/ {suite} main$/ {backports} main/p' \"$1/etc/apt/sources.list\" > \"$1/etc/apt/sources.list.d/backports.list\""
@@ -99,8 +138,19 @@ mod tests {
     }
 
     #[test]
+    fn the_newer_tools_are_a_tree_of_their_own() {
+        let (original, newer) = (definition(), definition().of_newer());
+        assert_ne!(original.key(), newer.key());
+        assert_eq!(
+            newer.sources("http://m/debian"),
+            ["deb [check-valid-until=no] http://m/debian unstable main"]
+        );
+        assert!(!newer.preferences_hook().contains("Pin") && !newer.backports_hook().contains("sed"));
+    }
+
+    #[test]
     fn misspelt_settings_are_refused() {
-        let text = include_str!("../../toolroot.toml").replace("packages =", "pakages =");
+        let text = include_str!("../../toolroot.toml").replacen("packages =", "pakages =", 1);
         assert!(toml::from_str::<Definition>(&text).unwrap_err().to_string().contains("pakages"));
     }
 

@@ -19,7 +19,12 @@ pub(crate) fn on_path(program: &str) -> bool {
 
 /// The command that installs a package here.
 pub(crate) fn missing_package_advice(package: &str) -> String {
-    let sudo = if Uid::effective().is_root() { "" } else { "sudo " };
+    missing_package_advice_to(Uid::effective().is_root(), package)
+}
+
+/// The same for somebody who is root or is not.
+pub(crate) fn missing_package_advice_to(root: bool, package: &str) -> String {
+    let sudo = if root { "" } else { "sudo " };
     if Path::new("/etc/debian_version").exists() {
         format!("{sudo}apt-get install {package}")
     } else {

@@ -7,7 +7,7 @@ mod host;
 mod mirror;
 
 pub(crate) use definition::{Definition, KernelSeries};
-pub(crate) use host::{missing_package_advice, missing_user_ids, on_path, tools};
+pub(crate) use host::{missing_package_advice, missing_package_advice_to, missing_user_ids, on_path, tools};
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,17 @@ impl Toolroot {
     /// The tree for this checkout's definition; made first if it is not there.
     pub(crate) fn get(context: &Context) -> anyhow::Result<Self> {
         let (definition, tree) = Self::locate(context)?;
+        Self::open(context, definition, tree)
+    }
+
+    /// The tree with the tools of Debian's next release; made first if it is not there.
+    pub(crate) fn newer(&self, context: &Context) -> anyhow::Result<Self> {
+        let definition = self.definition.of_newer();
+        let tree = tree(context, &definition);
+        Self::open(context, definition, tree)
+    }
+
+    fn open(context: &Context, definition: Definition, tree: PathBuf) -> anyhow::Result<Self> {
         if !tree.is_dir() {
             let _lock = Lock::take(&context.cache_lock("toolroot"), "makes the tool tree")?;
             // Another process may have made it while this one waited.
@@ -59,8 +70,17 @@ impl Toolroot {
     /// The definition and the place of its tree, which need not exist.
     pub(crate) fn locate(context: &Context) -> anyhow::Result<(Definition, PathBuf)> {
         let definition = Definition::read(&context.checkout.join("lab/toolroot.toml"))?;
-        let tree = context.cache.join(format!("toolroot-{}", definition.key()));
+        let tree = tree(context, &definition);
         Ok((definition, tree))
+    }
+
+    /// The address of the mirror that the tree was made from.
+    pub(crate) fn mirror(&self) -> anyhow::Result<String> {
+        let path = self.tree.join("etc/apt/sources.list");
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let address = text.split_whitespace().find(|word| word.contains("://"));
+        address.map(str::to_owned).with_context(|| format!("{} names no mirror", path.display()))
     }
 
     /// Where the tree is, as seen from outside.
@@ -97,6 +117,21 @@ impl Toolroot {
     }
 }
 
+/// What mmdebstrap is told so that apt reaches the mirror as the host's own does.
+pub(crate) fn apt_options() -> Vec<String> {
+    mirror::apt_proxy_options().iter().map(|option| format!("--aptopt={option}")).collect()
+}
+
+/// The sources of a Debian system that is made like the tree, for mmdebstrap: the mirror's, or those of Debian's own.
+pub(crate) fn sources(definition: &Definition) -> Vec<String> {
+    definition.sources(&mirror::find().unwrap_or_else(|| "http://deb.debian.org/debian".to_owned()))
+}
+
+/// Where a tree belongs.
+fn tree(context: &Context, definition: &Definition) -> PathBuf {
+    context.cache.join(format!("toolroot-{}", definition.key()))
+}
+
 /// Makes the tree beside its place and moves it there when it is whole.
 fn make(definition: &Definition, tree: &Path) -> anyhow::Result<()> {
     host::ensure_installed(host::tools())?;
@@ -109,8 +144,9 @@ fn make(definition: &Definition, tree: &Path) -> anyhow::Result<()> {
     let partial = cache.join(format!("partial-{name}"));
     std::fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
 
+    let contents = if definition.has_machines() { "QEMU, rustc and gcc" } else { "rustc and gcc" };
     let step = Step::new(
-        "Making the tool tree: a private Debian with QEMU, rustc and gcc",
+        &format!("Making the tool tree: a private Debian {} with {contents}", definition.suite),
         Some(Duration::from_secs(75)),
     );
     let made = fill(definition, &partial, &step);
@@ -152,9 +188,7 @@ fn fill(definition: &Definition, partial: &Path, step: &Step) -> anyhow::Result<
         "--aptopt=APT::Install-Recommends \"false\"",
         "--aptopt=Acquire::Retries \"3\"",
     ]);
-    for option in mirror::apt_proxy_options() {
-        command.arg(format!("--aptopt={option}"));
-    }
+    command.args(apt_options());
     for folder in ["doc", "man", "locale", "info"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{folder}/*"));
     }
@@ -177,7 +211,7 @@ fn fill(definition: &Definition, partial: &Path, step: &Step) -> anyhow::Result<
         )?;
         std::fs::remove_file(&tarball).context("cannot remove the archive")?;
     }
-    verify(&tree)?;
+    verify(definition, &tree)?;
     // The tree takes the place of the folder that it was made in.
     for entry in std::fs::read_dir(&tree).context("cannot list the new tree")? {
         let entry = entry.context("cannot list the new tree")?;
@@ -187,10 +221,12 @@ fn fill(definition: &Definition, partial: &Path, step: &Step) -> anyhow::Result<
 }
 
 /// What later steps take for granted.
-fn verify(tree: &Path) -> anyhow::Result<()> {
-    for program in
-        ["usr/bin/qemu-system-x86_64", "usr/bin/rustc", "usr/bin/bindgen", "usr/bin/make", "usr/bin/busybox"]
-    {
+fn verify(definition: &Definition, tree: &Path) -> anyhow::Result<()> {
+    let mut programs = vec!["usr/bin/rustc", "usr/bin/bindgen", "usr/bin/make"];
+    if definition.has_machines() {
+        programs.extend(["usr/bin/qemu-system-x86_64", "usr/bin/busybox"]);
+    }
+    for program in programs {
         if !tree.join(program).exists() {
             bail!(
                 "mmdebstrap ended well, but /{program} is missing in what it made: check lab/toolroot.toml"

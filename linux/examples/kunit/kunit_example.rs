@@ -30,13 +30,13 @@ impl<const N: usize> Last<N> {
     /// The byte that was pushed `back` bytes before the last one.
     ///
     /// # Errors
-    /// ENODATA if it was never pushed, ESTALE if it is forgotten.
+    /// ENOENT if it was never pushed, ERANGE if it is forgotten.
     fn get(&self, back: usize) -> Result<u8> {
-        let index = self.pushed.checked_sub(back + 1).ok_or(ENODATA)?;
+        let index = self.pushed.checked_sub(back + 1).ok_or(ENOENT)?;
         if back >= N {
-            return Err(ESTALE);
+            return Err(ERANGE);
         }
-        self.bytes.get(index % N).copied().ok_or(ENODATA)
+        self.bytes.get(index % N).copied().ok_or(ENOENT)
     }
 }
 
@@ -79,14 +79,14 @@ mod refuses {
 
     #[test]
     fn what_was_never_pushed() {
-        assert_eq!(Last::<3>::new().get(0), Err(ENODATA));
+        assert_eq!(Last::<3>::new().get(0), Err(ENOENT));
     }
 
     #[test]
     fn what_is_forgotten() {
         let mut last = Last::<3>::new();
         b"abcd".iter().for_each(|byte| last.push(*byte));
-        assert_eq!(last.get(3), Err(ESTALE));
+        assert_eq!(last.get(3), Err(ERANGE));
     }
 
     #[test]

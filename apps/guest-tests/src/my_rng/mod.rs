@@ -14,6 +14,7 @@ mod mapped;
 mod nodes;
 mod numbers;
 mod prefetch;
+mod seeds;
 mod settings;
 mod suspend;
 
@@ -34,6 +35,7 @@ pub(crate) fn group() -> Group {
         entropy::tests(),
         mapped::tests(),
         prefetch::tests(),
+        seeds::tests(),
         hwrng::tests(),
         settings::tests(),
         fail_nth::tests(),

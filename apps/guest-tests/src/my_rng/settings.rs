@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Module parameters and attributes.
 
+use std::ffi::CStr;
+use std::fs;
 use std::io::Read;
 
 use rustix::io::Errno;
 
 use super::entropy::device_with_queues;
 use super::machine::{expect_it_works, first_device, load, module_file, try_load, unload};
-use crate::harness::{Options, Stop, Test, fail, skip};
+use crate::harness::{Mark, Options, Stop, Test, fail, skip};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -33,6 +35,7 @@ fn out_of_range(options: &Options) -> Result<(), Stop> {
         c"depth=2048",
         c"depth=4294967295",
         c"depth=-1",
+        c"depth=4294967296",
         c"depth=many",
         c"buffer_size=0",
         c"buffer_size=32",
@@ -40,16 +43,22 @@ fn out_of_range(options: &Options) -> Result<(), Stop> {
         c"buffer_size=8192",
         c"queues=65",
         c"mapped_queues=65",
+        c"use_queues=2",
     ] {
         match try_load(options, parameters)? {
             Err(Errno::INVAL) => {}
-            Err(Errno::RANGE) if parameters == c"depth=-1" => {}
             Ok(()) => {
                 wrong.push(format!("{parameters:?}: loaded"));
                 unload()?;
             }
             Err(errno) => wrong.push(format!("{parameters:?}: {errno}")),
         }
+    }
+    let mut log = Mark::here()?;
+    let loaded = try_load(options, c"queues=1 depth=3")?;
+    let said = log.lines()?;
+    if !said.iter().any(|line| line == "my_rng: depth: expected a power of two, 2 to 1024") {
+        wrong.push(format!("depth=3: {loaded:?}, and the log says {said:?}"));
     }
     load(options)?;
     if wrong.is_empty() { Ok(()) } else { fail(wrong.join(", ")) }
@@ -67,10 +76,20 @@ fn in_range(options: &Options) -> Result<(), Stop> {
     ] {
         unload()?;
         let loaded = try_load(options, parameters)?;
-        let result = loaded.map_err(Stop::from).and_then(|()| works(queues));
+        let result = loaded.map_err(Stop::from).and_then(|()| works(queues)).and_then(|()| shows(parameters));
         unload()?;
         load(options)?;
         result.or_else(|stop| fail(format!("{parameters:?}: {stop:?}")))?;
+    }
+    Ok(())
+}
+
+/// The parameters that were set are shown in sysfs.
+fn shows(parameters: &CStr) -> Result<(), Stop> {
+    for pair in parameters.to_string_lossy().split(' ') {
+        let (name, value) = pair.split_once('=').unwrap_or_default();
+        let shown = fs::read_to_string(format!("/sys/module/my_rng/parameters/{name}"))?;
+        assert_eq!(shown.trim(), value, "{name}");
     }
     Ok(())
 }

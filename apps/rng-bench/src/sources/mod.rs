@@ -15,7 +15,7 @@ pub(crate) use mapped::Mapped;
 pub(crate) use mmio::Registers;
 pub(crate) use null_ioctl::NullIoctl;
 pub(crate) use program::{OwnChaCha20, VdsoGetRandom};
-pub(crate) use reads::{File, GetRandom};
+pub(crate) use reads::{File, GetRandom, MemoryFile};
 
 /// A way to numbers that every thread can open for itself.
 pub(crate) trait Ways: Sync {

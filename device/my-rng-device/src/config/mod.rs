@@ -74,18 +74,22 @@ impl Section {
 }
 
 impl Config {
-    /// Reads the text, for a program with these sockets.
+    /// Reads the text.
     ///
     /// # Errors
-    /// It says something that is not known, or of a device that is not there: a misspelt limit must not be taken for none.
-    pub fn parse<'p>(
-        text: &str,
-        sockets: impl Iterator<Item = &'p Path> + Clone,
-    ) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
-        match config.devices.keys().find(|name| !sockets.clone().any(|socket| is_named(socket, name))) {
+    /// It says something that is not known: a misspelt limit must not be taken for none.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))
+    }
+
+    /// Whether each device that is named is one of those with these sockets.
+    ///
+    /// # Errors
+    /// Which is not.
+    pub fn check<'p>(&self, sockets: impl Iterator<Item = &'p Path> + Clone) -> Result<(), ConfigError> {
+        match self.devices.keys().find(|name| !sockets.clone().any(|socket| is_named(socket, name))) {
             Some(name) => Err(ConfigError::NoDevice(name.clone())),
-            None => Ok(config),
+            None => Ok(()),
         }
     }
 
@@ -101,7 +105,8 @@ impl Config {
     }
 }
 
-fn is_named(socket: &Path, name: &str) -> bool {
+/// Whether `name` means the device with that socket: the path or the last part of it.
+pub fn is_named(socket: &Path, name: &str) -> bool {
     socket == Path::new(name) || socket.file_name().is_some_and(|file| file == name)
 }
 
@@ -126,7 +131,8 @@ mod tests {
 
     #[test]
     fn what_is_named_counts_and_the_rest_is_the_command_lines() {
-        let config = Config::parse(TEXT, sockets()).unwrap();
+        let config = Config::parse(TEXT).unwrap();
+        config.check(sockets()).unwrap();
         let ten = Some(Rate { per_second: 10, burst: 1 });
         let line = Limits { bytes: ten, operations: ten };
         let bytes = Some(Rate { per_second: 100_000_000, burst: 10_000_000 });
@@ -138,7 +144,7 @@ mod tests {
         assert_eq!(config.of_device(Path::new("/run/vm2.sock"), line), own);
         assert_eq!(config.of_device(Path::new("/run/vm3.sock"), line), Limits { bytes, operations: ten });
         assert_eq!(config.of_all(line), Limits { bytes: ten, operations: Some(Rate::new(1000)) });
-        assert_eq!(Config::parse("", sockets()).unwrap().of_device(Path::new("/run/vm1.sock"), line), line);
+        assert_eq!(Config::parse("").unwrap().of_device(Path::new("/run/vm1.sock"), line), line);
     }
 
     #[test]
@@ -151,7 +157,8 @@ mod tests {
             ("[limits", "line 1"),
             ("[devices.\"vm4.sock\"]", "[devices.\"vm4.sock\"]: no device has this socket"),
         ] {
-            let error = Config::parse(text, sockets()).unwrap_err().to_string();
+            let error =
+                Config::parse(text).and_then(|config| config.check(sockets())).unwrap_err().to_string();
             assert!(error.contains(says), "{text:?}: {error}");
         }
     }

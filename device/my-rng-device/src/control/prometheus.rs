@@ -48,6 +48,8 @@ pub fn render(status: &Status) -> String {
     let name = "my_rng_config_failures_total";
     text.family(name, "counter", "Times that the configuration could not be used when it was read again.");
     text.sample(name, &[], status.config_failures);
+    text.family("my_rng_max_devices", "gauge", "Most devices that the program may have.");
+    text.sample("my_rng_max_devices", &[], status.max_devices);
     text.device_gauges(&status.devices);
     text.counters("my_rng_device", &status.devices, |device| device.counters.each());
     text.counters("my_rng_vfio_user", &status.devices, |device| device.server.each());
@@ -94,6 +96,8 @@ impl Metrics {
         let gauge = |name, help| (name, "gauge", help);
         let connected = gauge("my_rng_client_connected", "Whether a client has the device.");
         self.per_device(connected, devices, |device| Some(u8::from(device.client_connected)));
+        let ending = gauge("my_rng_device_ending", "Whether the device is being removed.");
+        self.per_device(ending, devices, |device| Some(u8::from(device.ending)));
         let failed = gauge("my_rng_device_failed", "Whether the device has failed and is no longer served.");
         self.per_device(failed, devices, |device| Some(u8::from(device.failed)));
         let stuck = gauge("my_rng_stuck_workers", "Workers that do not get on.");
@@ -194,6 +198,7 @@ pub(super) mod tests {
             device: 0,
             socket: "/run/a \"b\"\\\n.sock".to_owned(),
             client_connected: true,
+            ending: false,
             failed: false,
             stuck_workers: 1,
             stuck_seconds: 9,
@@ -218,6 +223,7 @@ pub(super) mod tests {
             max_descriptors: 4096,
             log_lines_left_out: 5,
             config_failures: 2,
+            max_devices: 7,
             usage: UsageSnapshot {
                 descriptors: 12,
                 threads: 9,
@@ -235,6 +241,7 @@ pub(super) mod tests {
         for line in [
             "my_rng_uptime_seconds 1.5".to_owned(),
             "my_rng_config_failures_total 2".to_owned(),
+            "my_rng_max_devices 7".to_owned(),
             "process_open_fds 12".to_owned(),
             "process_threads 9".to_owned(),
             "process_resident_memory_bytes 4096".to_owned(),

@@ -6,12 +6,15 @@
 //! {"command":"limit","device":0,"bytes_per_second":"10M:1M","operations_per_second":"none"}
 //! {"command":"log","level":"info"}
 //! {"command":"new_generation"}
+//! {"command":"add"}
+//! {"command":"remove","device":1}
 //! ```
 //!
 //! The answers are objects with one member: `{"status":{…}}` ([`Status`]), `{"limits":[…]}` ([`DeviceLimits`], those that were
-//! changed), `{"log":"info"}`, `{"generation":1}`, or `{"error":"…"}`. Any number of requests can follow one another; the next is read when the last is
+//! changed), `{"log":"info"}`, `{"generation":1}`, `{"added":{…}}` and `{"removed":{…}}` ([`Place`]), or `{"error":"…"}`. Any number of requests can follow one another; the next is read when the last is
 //! answered. New members may be added to answers, so who reads them skips what it does not know.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +43,31 @@ pub enum Request {
     },
     /// The host was cloned or restored: every worker takes a new key before its next byte.
     NewGeneration {},
+    /// Serve one more device, on the listening socket whose descriptor comes with this (`SCM_RIGHTS`).
+    Add {},
+    /// End a device, with its client. The answer comes when it has ended.
+    Remove(Which),
+}
+
+/// Names a device, in one way or the other.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    /// By its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<usize>,
+    /// By its socket: the path or the last part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+}
+
+/// A device and where its clients connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its number.
+    pub device: usize,
+    /// Its socket.
+    pub socket: PathBuf,
 }
 
 /// How much is logged.
@@ -119,6 +147,10 @@ pub enum Answer {
     Log(LogLevel),
     /// To [`Request::NewGeneration`]: how many there have been since the program started.
     Generation(u64),
+    /// To [`Request::Add`]: the new device.
+    Added(Place),
+    /// To [`Request::Remove`]: the device that was there.
+    Removed(Place),
     /// Why nothing was done.
     Error(String),
 }
@@ -161,7 +193,10 @@ pub struct Status {
     /// What it uses of its host.
     #[serde(default)]
     pub usage: UsageSnapshot,
-    /// The devices, in the order of the command line.
+    /// Most devices that it may have.
+    #[serde(default)]
+    pub max_devices: usize,
+    /// The devices, in the order of the command line, or by the lowest number that was free when they were added.
     pub devices: Vec<DeviceStatus>,
 }
 
@@ -174,6 +209,9 @@ pub struct DeviceStatus {
     pub socket: String,
     /// Whether one has it now.
     pub client_connected: bool,
+    /// Whether it is being removed.
+    #[serde(default)]
+    pub ending: bool,
     /// Whether it has failed and is no longer served.
     #[serde(default)]
     pub failed: bool,
@@ -238,6 +276,9 @@ mod tests {
         };
         assert_eq!(parse(text).unwrap(), Request::Limit(change));
         assert_eq!(serde_json::to_string(&parse(text).unwrap()).unwrap(), text);
+        assert_eq!(parse(r#"{"command":"add"}"#).unwrap(), Request::Add {});
+        let which = Which { socket: Some("/a".into()), device: None };
+        assert_eq!(parse(r#"{"command":"remove","socket":"/a"}"#).unwrap(), Request::Remove(which));
         for wrong in [
             "",
             "{}",
@@ -247,6 +288,8 @@ mod tests {
             r#"{"command":"status","x":1}"#,
             r#"{"command":"limit","byte":"1"}"#,
             r#"{"command":"limit","device":-1}"#,
+            r#"{"command":"add","socket":"/a"}"#,
+            r#"{"command":"remove","number":1}"#,
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -28,6 +28,9 @@ fn write_device(text: &mut String, device: &DeviceStatus) -> std::fmt::Result {
     writeln!(text, "\ndevice {}", device.device)?;
     writeln!(text, "  socket     {}", device.socket)?;
     writeln!(text, "  client     {}", if device.client_connected { "connected" } else { "none" })?;
+    if device.ending {
+        writeln!(text, "  ENDING     it is being removed")?;
+    }
     if device.failed {
         writeln!(text, "  FAILED     it is no longer served")?;
     }

@@ -9,9 +9,9 @@ use log::{info, warn};
 use super::ProcessError;
 use crate::cli::Options;
 use crate::config::{Config, Reader};
+use crate::control::Registry;
 use crate::limiter::{Limiter, Limits};
 use crate::metrics::Counter;
-use crate::workers::LimitSetter;
 
 /// Where limits come from, and whose they are.
 #[derive(Debug)]
@@ -21,30 +21,32 @@ pub(super) struct ConfiguredLimits {
     config: Config,
     /// Of each device and of all together, as the command line has them.
     of_options: (Limits, Limits),
-    sockets: Vec<PathBuf>,
+    /// Whether devices can be added: the file may name one that is not there yet.
+    may_add: bool,
     total: Arc<Limiter>,
     failures: Arc<Counter>,
-    /// In the order of the sockets.
-    devices: Vec<LimitSetter>,
 }
 
 impl ConfiguredLimits {
     /// Starts the process that reads the file, if there is to be one, and has it read. To be called before the sandbox closes.
-    pub(super) fn new(options: &Options, sockets: Vec<PathBuf>) -> Result<Self, ProcessError> {
+    pub(super) fn new<'p>(
+        options: &Options,
+        sockets: impl Iterator<Item = &'p Path> + Clone,
+    ) -> Result<Self, ProcessError> {
         let mut new = Self {
             reader: None,
             config: Config::default(),
             of_options: (options.limits(), options.total_limits()),
-            sockets,
+            may_add: options.max_devices.is_some(),
             total: Arc::default(),
             failures: Arc::default(),
-            devices: Vec::new(),
         };
         if let Some(path) = &options.config {
             let failed = |error: String| ProcessError::Config { path: path.clone(), error };
-            let reader = Reader::start(path, options.sandbox).map_err(|error| failed(error.to_string()))?;
+            let mut reader =
+                Reader::start(path, options.sandbox).map_err(|error| failed(error.to_string()))?;
+            new.config = new.read(&mut reader, sockets).map_err(failed)?;
             new.reader = Some(reader);
-            new.config = new.read().map_err(failed)?;
         }
         new.total.set(new.config.of_all(options.total_limits()));
         Ok(new)
@@ -65,17 +67,14 @@ impl ConfiguredLimits {
         self.failures.clone()
     }
 
-    /// Here is how to change those of the next device, in the order of the sockets.
-    pub(super) fn add_device(&mut self, setter: LimitSetter) {
-        self.devices.push(setter);
-    }
-
-    /// Reads the file anew. If something is wrong with it, nothing changes.
-    pub(super) fn reload(&mut self) {
-        let Some(name) = self.reader.as_ref().map(|reader| reader.path().display().to_string()) else {
-            return;
-        };
-        match self.read() {
+    /// Reads the file anew, for these devices. If something is wrong with it, nothing changes.
+    pub(super) fn reload(&mut self, devices: &Registry) {
+        let Some(mut reader) = self.reader.take() else { return };
+        let name = reader.path().display().to_string();
+        let sockets: Vec<_> = devices.all().values().map(|device| device.socket.clone()).collect();
+        let config = self.read(&mut reader, sockets.iter().map(PathBuf::as_path));
+        self.reader = Some(reader);
+        match config {
             Ok(config) => self.config = config,
             Err(error) => {
                 self.failures.add_one();
@@ -83,16 +82,24 @@ impl ConfiguredLimits {
             }
         }
         self.total.set(self.config.of_all(self.of_options.1));
-        for (socket, device) in self.sockets.iter().zip(&self.devices) {
-            device.set(self.of_device(socket));
+        for device in devices.all().values() {
+            device.limits.set(self.of_device(&device.socket));
         }
         info!("{name}: limits were read");
     }
 
-    fn read(&mut self) -> Result<Config, String> {
-        let Some(reader) = &mut self.reader else { return Ok(Config::default()) };
+    fn read<'p>(
+        &self,
+        reader: &mut Reader,
+        sockets: impl Iterator<Item = &'p Path> + Clone,
+    ) -> Result<Config, String> {
         let text = reader.read().map_err(|error| error.to_string())?;
-        let sockets = self.sockets.iter().map(PathBuf::as_path);
-        Config::parse(&text, sockets).map_err(|error| error.to_string())
+        let config = Config::parse(&text).map_err(|error| error.to_string())?;
+        match config.check(sockets) {
+            Err(error) if self.may_add => warn!("{}: {error}, now", reader.path().display()),
+            Err(error) => return Err(error.to_string()),
+            Ok(()) => {}
+        }
+        Ok(config)
     }
 }

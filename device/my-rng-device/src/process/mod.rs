@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The program around the devices: sockets, a thread for each, the sandbox, and an end that leaves nothing behind.
 
+mod devices;
 mod limits;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -16,20 +17,19 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
-use vfio_user_server::{BindError, Limits, Listener, Server, ServerError, Shutdown, SocketFile};
+use vfio_user_server::{BindError, Limits, Listener, ServerError, Shutdown};
 
 use crate::activation;
 use crate::cli::Options;
-use crate::control::{self, Controlled, Program};
-use crate::device;
-use crate::limiter::Limiter;
+use crate::control::registry::Order;
+use crate::control::{self, Orders};
 use crate::logging;
 use crate::notify::Manager;
 use crate::sandbox::{Sandbox, SandboxError};
-use crate::shared::{Shared, VECTORS};
+use crate::shared::VECTORS;
 use crate::usage::Usage;
-use crate::watchdog::{self, Caller, Health, Watched};
-use crate::workers::Workers;
+use crate::watchdog;
+use devices::{Devices, Part};
 use limits::ConfiguredLimits;
 
 /// Signals that end the program.
@@ -74,6 +74,9 @@ pub enum ProcessError {
         /// Why.
         error: ServerError,
     },
+    /// More devices than there may be.
+    #[error("there are more sockets than --max-devices, which is {0}")]
+    Full(usize),
     /// A bug in this program.
     #[error("{}: a thread of the device panicked", .0.display())]
     Panicked(PathBuf),
@@ -88,18 +91,17 @@ impl ProcessError {
     }
 }
 
-/// Addresses for guest memory, in bytes, shared out among the devices: half of what a process has on x86-64.
-const ADDRESSES: u64 = 1 << 46;
-
 /// Something that happens to the program.
 enum Event {
     Signal(i32),
-    /// The thread with that number has ended.
-    Ended(usize),
+    /// A change of the devices is asked for.
+    Order(Box<Order>),
+    /// The thread of the device with that number has ended; without one, that of the control socket.
+    Ended(Option<usize>),
 }
 
 /// Says that a thread has ended, however it did.
-struct SayEnded(Sender<Event>, usize);
+struct SayEnded(Sender<Event>, Option<usize>);
 
 impl Drop for SayEnded {
     fn drop(&mut self) {
@@ -113,13 +115,10 @@ struct Sockets {
     control: Option<Listener>,
 }
 
-/// A device that is being served, or the control socket.
-struct Part {
-    file: SocketFile,
-    /// That of a device.
-    shared: Option<Arc<Shared>>,
-    shutdown: Shutdown,
-    thread: Option<JoinHandle<Result<(), ServerError>>>,
+impl Sockets {
+    fn paths(&self) -> impl Iterator<Item = &Path> + Clone {
+        self.devices.iter().chain(&self.control).map(Listener::path)
+    }
 }
 
 /// Serves the devices until a signal ends the program, or all devices have failed.
@@ -138,140 +137,77 @@ pub fn run(options: &Options) -> Result<(), ProcessError> {
             control: options.control.as_deref().map(Listener::bind_private).transpose()?,
         }
     };
-    let usage = Usage::open(raise_descriptor_limit(sockets.devices.len()));
+    let most = options.max_devices.map_or(sockets.devices.len(), usize::from);
+    if sockets.devices.len() > most {
+        return Err(ProcessError::Full(most));
+    }
+    let usage = Usage::open(raise_descriptor_limit(most));
     // Threads inherit this part of the sandbox.
     let manager = Manager::from_environment().map_err(ProcessError::setup("NOTIFY_SOCKET"))?;
-    let paths = sockets.devices.iter().map(|listener| listener.path().to_owned()).collect();
-    let mut limits = ConfiguredLimits::new(options, paths)?;
+    let limits = ConfiguredLimits::new(options, sockets.devices.iter().map(Listener::path))?;
     let mut sandbox = Sandbox::new(options.sandbox);
-    sandbox.confine_process(sockets.devices.iter().chain(&sockets.control).map(Listener::path))?;
+    sandbox.confine_process(sockets.paths())?;
     logging::start().map_err(ProcessError::setup("starting a thread"))?;
     let (events, next_event) = mpsc::channel();
     watch_signals(signals, events.clone()).map_err(ProcessError::setup("starting a thread"))?;
-    let mut parts = Vec::new();
-    let caller = Caller::default();
-    let started = start(options, sockets, (sandbox, usage), &events, &caller, &mut parts, &mut limits);
+    let control_path = sockets.control.as_ref().map(|listener| listener.path().to_owned());
+    let mut devices = Devices::new(options.clone(), most, limits, events.clone(), control_path);
+    let mut control = None;
+    let started = start(sockets, (sandbox, usage), &events, &mut devices, &mut control);
     if started.is_ok() {
         say_ready();
         manager.ready();
-        wait_for_end(&next_event, &mut parts, || {
+        wait_for_end(&next_event, &mut devices, |devices| {
             manager.reloading();
-            limits.reload();
+            devices.reload();
             manager.ready();
         });
     }
     manager.stopping();
-    parts.iter().for_each(|part| part.shutdown.trigger());
-    caller.call();
-    started.and(end(&next_event, parts, END_GRACE.saturating_add(Duration::from_secs(options.release))))
+    devices.begin_end();
+    if let Some(control) = &control {
+        control.shutdown.trigger();
+    }
+    let grace = END_GRACE.saturating_add(Duration::from_secs(options.release));
+    started.and(end(&next_event, devices, control, grace))
 }
 
-/// Starts all threads, then closes the sandbox.
+/// Starts all threads, then closes the sandbox. Gives that of the control socket, which is told what the sandbox has.
 fn start(
-    options: &Options,
     sockets: Sockets,
     (mut sandbox, usage): (Sandbox, Usage),
     events: &Sender<Event>,
-    caller: &Caller,
-    parts: &mut Vec<Part>,
-    limits: &mut ConfiguredLimits,
+    devices: &mut Devices,
+    control: &mut Option<Part>,
 ) -> Result<(), ProcessError> {
-    let (mut controlled, mut watched) = (Vec::new(), Vec::new());
-    let devices = u64::try_from(sockets.devices.len()).unwrap_or(u64::MAX);
-    let common = Common { limiter: limits.total(), caller: caller.clone(), devices };
-    for (number, listener) in sockets.devices.into_iter().enumerate() {
-        let (part, control, watch) = serve(options, number, listener, &common, limits, events)?;
-        parts.push(part);
-        limits.add_device(control.limits.clone());
-        controlled.push(control);
-        watched.push(watch);
+    for listener in sockets.devices {
+        devices.serve(listener)?;
     }
     let shutdown = new_shutdown()?;
-    let (caller, until) = (caller.clone(), shutdown.clone());
-    spawn("watchdog", move || watchdog::run(watched, &caller, &until))?;
+    let (registry, caller, until) = (devices.registry(), devices.watchdog(), shutdown.clone());
+    spawn("watchdog", move || watchdog::run(&registry, &caller, &until))?;
     let (tell_sandbox, sandbox_told) = mpsc::channel();
     if let Some(listener) = sockets.control {
         let file = listener.file();
         let until = shutdown.clone();
-        let ended = SayEnded(events.clone(), parts.len());
-        let config_failures = limits.failures();
+        let orders = events.clone();
+        let orders: Orders = Box::new(move |order| orders.send(Event::Order(Box::new(order))).is_ok());
+        let server = control::Server::new(listener, devices.registry(), devices.program(usage), orders)
+            .map_err(ProcessError::setup("starting the control socket"))?;
+        let ended = SayEnded(events.clone(), None);
         let run = move || {
             let _ended = ended;
             if let Ok(sandbox) = sandbox_told.recv() {
-                let program = Program { sandbox, usage, config_failures };
-                control::Server::new(listener, controlled, program).run(&until);
+                server.run(sandbox, &until);
             }
             Ok(())
         };
-        let thread = Some(spawn("control", run)?);
-        parts.push(Part { file, shared: None, shutdown, thread });
+        *control = Some(Part { file, shutdown, thread: Some(spawn("control", run)?) });
     }
-    sandbox.confine_threads()?;
+    sandbox.confine_threads(devices.can_grow())?;
     // If nobody is there to be told, there is no control socket.
     let _ = tell_sandbox.send(sandbox.parts());
     Ok(())
-}
-
-/// What the devices have in common.
-struct Common {
-    limiter: Arc<Limiter>,
-    caller: Caller,
-    /// How many there are.
-    devices: u64,
-}
-
-/// Starts the threads of one device.
-fn serve(
-    options: &Options,
-    number: usize,
-    listener: Listener,
-    common: &Common,
-    limits: &ConfiguredLimits,
-    events: &Sender<Event>,
-) -> Result<(Part, Controlled, Watched), ProcessError> {
-    let (socket, file) = (listener.path().to_owned(), listener.file());
-    let shutdown = new_shutdown()?;
-    let shared = Arc::new(Shared::of_program(
-        options.power_on(),
-        number,
-        common.limiter.clone(),
-        common.caller.clone(),
-    ));
-    shared.limiter.set(limits.of_device(&socket));
-    shared.limiter.give_once(options.one_time_bytes.unwrap_or_default());
-    let workers = Workers::start(shared.clone(), options.workers(), &shutdown)
-        .map_err(ProcessError::setup("starting a worker"))?;
-    let limit_setter = workers.limit_setter();
-    let activities = workers.activities();
-    // All clients share the process's addresses, and none may take them all.
-    let defaults = Limits::default();
-    let share = ADDRESSES / common.devices.max(1);
-    let max_dma_size = defaults.max_dma_size.min(share);
-    let release = Duration::from_secs(options.release);
-    let mut server = Server::new(listener, device::of_personality(shared.clone(), workers))
-        .with_limits(defaults.with_max_dma_size(max_dma_size).with_release(release));
-    server.prepare().map_err(|error| ProcessError::Server { socket: socket.clone(), error })?;
-    let health = Arc::<Health>::default();
-    let counters = server.counters();
-    let watched = Watched {
-        name: socket.display().to_string(),
-        workers: activities,
-        server: counters.clone(),
-        health: health.clone(),
-    };
-    let controlled =
-        Controlled { socket, shared: shared.clone(), server: counters, limits: limit_setter, health };
-    let ended = SayEnded(events.clone(), number);
-    let until = shutdown.clone();
-    let run = move || {
-        // In this order: the end is said when the socket is gone.
-        let _ended = ended;
-        let mut server = server;
-        logging::set_device(number);
-        server.run(&until)
-    };
-    let thread = Some(spawn("device", run)?);
-    Ok((Part { file, shared: Some(shared), shutdown, thread }, controlled, watched))
 }
 
 fn new_shutdown() -> Result<Shutdown, ProcessError> {
@@ -306,56 +242,40 @@ fn raise_descriptor_limit(devices: usize) -> u64 {
     most
 }
 
-/// Returns when the program is to end. A device that fails does not end the others.
-fn wait_for_end(next_event: &Receiver<Event>, parts: &mut [Part], mut reload: impl FnMut()) {
+/// Returns when the program is to end.
+fn wait_for_end(next_event: &Receiver<Event>, devices: &mut Devices, mut reload: impl FnMut(&mut Devices)) {
     loop {
-        match next_event.recv() {
-            Ok(Event::Signal(SIGHUP)) => reload(),
-            Ok(Event::Signal(signal)) => return info!("ending on signal {signal}"),
-            Ok(Event::Ended(number)) => {
-                if let Some(part) = parts.get(number) {
-                    error!("{}: is no longer served", part.file.path().display());
-                }
-                if parts.iter().all(Part::is_over) {
-                    return error!("no device is left; ending");
-                }
-            }
-            Err(_) => return,
-        }
-    }
-}
-
-impl Part {
-    /// Whether it is a device that is no longer served, or no device.
-    fn is_over(&self) -> bool {
-        self.shared.is_none() || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    /// What became of it, if it has ended.
-    fn outcome(self) -> Result<(), ProcessError> {
-        let socket = self.file.path().to_owned();
-        let Some(thread) = self.thread.filter(JoinHandle::is_finished) else {
-            self.file.remove();
-            return Err(ProcessError::Stuck(socket));
+        let event = match devices.next_look() {
+            Some(pause) => next_event.recv_timeout(pause),
+            None => next_event.recv().map_err(Into::into),
         };
-        match thread.join() {
-            Ok(Ok(())) if self.shared.is_some_and(|shared| shared.failed.load(Ordering::SeqCst)) => {
-                Err(ProcessError::Panicked(socket))
-            }
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(ProcessError::Server { socket, error }),
-            Err(_) => Err(ProcessError::Panicked(socket)),
+        match event {
+            Ok(Event::Signal(SIGHUP)) => reload(devices),
+            Ok(Event::Signal(signal)) => return info!("ending on signal {signal}"),
+            Ok(Event::Order(order)) => devices.change(*order),
+            Ok(Event::Ended(Some(number))) => devices.say_ended(number),
+            Ok(Event::Ended(None)) => error!("the control socket is no longer served"),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        devices.finish_removals();
+        if devices.all_have_failed() {
+            return error!("no device is left; ending");
         }
     }
 }
 
 /// Waits for all threads, but not for ever, then reports the first failure. The time is counted in pauses of this thread: on
 /// a host with no processor to spare, which the others wait for as well, it is longer.
-fn end(next_event: &Receiver<Event>, parts: Vec<Part>, grace: Duration) -> Result<(), ProcessError> {
+fn end(
+    next_event: &Receiver<Event>,
+    devices: Devices,
+    control: Option<Part>,
+    grace: Duration,
+) -> Result<(), ProcessError> {
     const PAUSE: Duration = Duration::from_millis(2);
-    let is_running = |part: &Part| part.thread.as_ref().is_some_and(|thread| !thread.is_finished());
     let mut waited = Duration::ZERO;
-    while parts.iter().any(is_running) && waited < grace {
+    while (devices.are_running() || control.as_ref().is_some_and(Part::is_running)) && waited < grace {
         // A thread says that it ends a moment before it has.
         match next_event.recv_timeout(PAUSE) {
             Ok(_) => continue,
@@ -364,7 +284,8 @@ fn end(next_event: &Receiver<Event>, parts: Vec<Part>, grace: Duration) -> Resul
         }
         waited = waited.saturating_add(PAUSE);
     }
-    let outcomes: Vec<_> = parts.into_iter().map(Part::outcome).collect();
+    let mut outcomes = devices.outcomes();
+    outcomes.extend(control.map(Part::outcome));
     outcomes.into_iter().collect()
 }
 

@@ -22,6 +22,8 @@ use clap::ValueEnum;
 use log::{info, warn};
 use thiserror::Error;
 
+use seccomp::Needs;
+
 /// How much of the sandbox there must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Mode {
@@ -56,7 +58,7 @@ pub fn confine_reader(mode: Mode, path: &Path) -> Result<(), SandboxError> {
     }
     sandbox.note("capabilities", privileges::drop_all().map(|()| None))?;
     sandbox.note("Landlock", landlock::restrict_to_reading(path))?;
-    sandbox.note("seccomp", seccomp::restrict_reader().map(|()| None))
+    sandbox.note("seccomp", seccomp::restrict(Needs::Files).map(|()| None))
 }
 
 /// A part that was demanded is not to be had.
@@ -98,15 +100,16 @@ impl Sandbox {
         self.note("Landlock", landlock::restrict(sockets))
     }
 
-    /// Gives up system calls, for all threads of the process.
+    /// Gives up system calls, for all threads of the process; with `adds_devices`, those for more threads are left.
     ///
     /// # Errors
     /// As for [`Self::confine_process`].
-    pub fn confine_threads(&mut self) -> Result<(), SandboxError> {
+    pub fn confine_threads(&mut self, adds_devices: bool) -> Result<(), SandboxError> {
         if self.mode == Mode::Off {
             return Ok(());
         }
-        self.note("seccomp", seccomp::restrict().map(|()| None))?;
+        let needs = if adds_devices { Needs::Threads } else { Needs::Nothing };
+        self.note("seccomp", seccomp::restrict(needs).map(|()| None))?;
         info!("sandbox: {}", self.parts.join(", "));
         Ok(())
     }
@@ -153,7 +156,7 @@ mod tests {
     fn a_sandbox_that_is_off_changes_nothing() {
         let mut off = Sandbox::new(Mode::Off);
         off.confine_process(std::iter::empty()).unwrap();
-        off.confine_threads().unwrap();
+        off.confine_threads(true).unwrap();
         assert!(off.parts().is_empty());
         std::fs::File::open("/proc/self/status").unwrap();
         std::thread::spawn(|| ()).join().unwrap();

@@ -8,16 +8,19 @@
 use std::collections::BTreeMap;
 
 use libc::{
-    F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, PR_SET_NAME, PR_SET_VMA,
-    PROT_EXEC, SO_LINGER, SOL_SOCKET, SYS_accept4, SYS_brk, SYS_clock_getres, SYS_clock_gettime,
-    SYS_clock_nanosleep, SYS_close, SYS_exit, SYS_exit_group, SYS_faccessat, SYS_fcntl, SYS_fstat, SYS_futex,
-    SYS_getcwd, SYS_getpid, SYS_getrandom, SYS_gettid, SYS_gettimeofday, SYS_getuid, SYS_io_destroy,
-    SYS_io_getevents, SYS_io_submit, SYS_ioctl, SYS_madvise, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap,
-    SYS_nanosleep, SYS_newfstatat, SYS_openat, SYS_ppoll, SYS_prctl, SYS_pread64, SYS_prlimit64, SYS_read,
-    SYS_readlinkat, SYS_recvfrom, SYS_recvmsg, SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction,
-    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sched_getaffinity, SYS_sched_yield, SYS_sendmsg, SYS_sendto,
-    SYS_set_robust_list, SYS_setsockopt, SYS_shutdown, SYS_sigaltstack, SYS_statx, SYS_sysinfo, SYS_tgkill,
-    SYS_uname, SYS_unlinkat, SYS_write, SYS_writev,
+    CLONE_CHILD_CLEARTID, CLONE_DETACHED, CLONE_FILES, CLONE_FS, CLONE_PARENT_SETTID, CLONE_SETTLS,
+    CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL,
+    F_SETFL, O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, PR_SET_NAME, PR_SET_VMA, PROT_EXEC, SO_LINGER,
+    SOL_SOCKET, SYS_accept4, SYS_brk, SYS_clock_getres, SYS_clock_gettime, SYS_clock_nanosleep, SYS_clone,
+    SYS_clone3, SYS_close, SYS_eventfd2, SYS_exit, SYS_exit_group, SYS_faccessat, SYS_fcntl, SYS_fstat,
+    SYS_futex, SYS_getcwd, SYS_getpid, SYS_getrandom, SYS_getsockname, SYS_getsockopt, SYS_gettid,
+    SYS_gettimeofday, SYS_getuid, SYS_io_destroy, SYS_io_getevents, SYS_io_setup, SYS_io_submit, SYS_ioctl,
+    SYS_madvise, SYS_memfd_create, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_nanosleep,
+    SYS_newfstatat, SYS_openat, SYS_ppoll, SYS_prctl, SYS_pread64, SYS_prlimit64, SYS_read, SYS_readlinkat,
+    SYS_recvfrom, SYS_recvmsg, SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigprocmask,
+    SYS_rt_sigreturn, SYS_sched_getaffinity, SYS_sched_yield, SYS_sendmsg, SYS_sendto, SYS_set_robust_list,
+    SYS_setsockopt, SYS_shutdown, SYS_sigaltstack, SYS_statx, SYS_sysinfo, SYS_tgkill, SYS_uname,
+    SYS_unlinkat, SYS_write, SYS_writev,
 };
 #[cfg(target_arch = "x86_64")]
 use libc::{SYS_access, SYS_lstat, SYS_open, SYS_poll, SYS_readlink, SYS_stat, SYS_unlink};
@@ -105,6 +108,23 @@ const REFUSED_OLD: &[i64] = &[SYS_open, SYS_readlink, SYS_access];
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_OLD: &[i64] = &[];
 
+/// What a device that is added needs when it starts, beside threads: a look at its socket, and what its server signals with.
+const ADDING: &[i64] = &[SYS_getsockopt, SYS_getsockname, SYS_eventfd2, SYS_io_setup, SYS_memfd_create];
+
+/// The flags with which C libraries start a thread. Nothing that has other ones is started: no process, no namespace.
+const THREAD: i32 = CLONE_VM
+    | CLONE_FS
+    | CLONE_FILES
+    | CLONE_SIGHAND
+    | CLONE_THREAD
+    | CLONE_SYSVSEM
+    | CLONE_SETTLS
+    | CLONE_PARENT_SETTID
+    | CLONE_CHILD_CLEARTID;
+
+/// `fcntl`'s commands for a socket that must not make its device wait.
+const FCNTL_ADDING: [i32; 2] = [F_GETFL, F_SETFL];
+
 /// `fcntl`'s commands: whether a file is memory, and copies of descriptors.
 const FCNTL: [i32; 3] = [F_GET_SEALS, F_GETFD, F_DUPFD_CLOEXEC];
 
@@ -119,35 +139,33 @@ pub enum SeccompError {
     Install(#[from] seccompiler::Error),
 }
 
+/// What a process needs beside what every device does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// To start the threads of devices that are added.
+    Threads,
+    /// To open files and read them.
+    Files,
+}
+
 /// Confines all threads of the process. `no_new_privs` must be set.
 ///
 /// # Errors
 /// The kernel has no seccomp, or a container forbids it.
-pub fn restrict() -> Result<(), SeccompError> {
-    install(false)
-}
-
-/// As [`restrict`], for a process that opens files to read them.
-///
-/// # Errors
-/// As for [`restrict`].
-pub fn restrict_reader() -> Result<(), SeccompError> {
-    install(true)
-}
-
-fn install(reads_files: bool) -> Result<(), SeccompError> {
-    let (refusals, allowances) = programs(reads_files)?;
+pub fn restrict(needs: Needs) -> Result<(), SeccompError> {
+    let filters = programs(needs)?;
     // Looked up once by whoever asks first, in ways that are forbidden from here on.
     let _ = rustix::param::page_size();
-    // The last one installed forbids installing more. Where both filters have an opinion, the stricter one counts.
-    apply_filter_all_threads(&refusals)?;
-    apply_filter_all_threads(&allowances)?;
-    Ok(())
+    // The last one installed forbids installing more. Where several filters have an opinion, the strictest one counts.
+    filters.iter().try_for_each(|filter| Ok(apply_filter_all_threads(filter)?))
 }
 
-fn programs(reads_files: bool) -> Result<(BpfProgram, BpfProgram), seccompiler::BackendError> {
+fn programs(needs: Needs) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-    let refused = || REFUSED.iter().chain(REFUSED_OLD).filter(|&&call| !(reads_files && call == SYS_openat));
+    let refused =
+        || REFUSED.iter().chain(REFUSED_OLD).filter(|&&call| !(needs == Needs::Files && call == SYS_openat));
     let any = |calls: &mut dyn Iterator<Item = &i64>| -> BTreeMap<i64, Vec<SeccompRule>> {
         calls.map(|&call| (call, Vec::new())).collect()
     };
@@ -177,18 +195,40 @@ fn programs(reads_files: bool) -> Result<(BpfProgram, BpfProgram), seccompiler::
     // Names of threads, and of a C library's memory.
     let names = [PR_SET_NAME, PR_SET_VMA].map(|what| is(0, SeccompCmpOp::Eq, what.unsigned_abs().into()));
     rules.insert(SYS_prctl, names.into_iter().collect::<Result<_, _>>()?);
-    if reads_files {
+    if needs == Needs::Files {
         let no_change = (O_ACCMODE | O_CREAT | O_TRUNC).unsigned_abs().into();
         rules.insert(
             SYS_openat,
             vec![is(2, SeccompCmpOp::MaskedEq(no_change), O_RDONLY.unsigned_abs().into())?],
         );
     }
-    let commands = FCNTL.iter().map(|command| is(1, SeccompCmpOp::Eq, command.unsigned_abs().into()));
+    let adds = needs == Needs::Threads;
+    if adds {
+        rules.append(&mut any(&mut ADDING.iter()));
+        // Of which musl has one flag more, which means nothing any more.
+        let kind = SeccompCmpOp::MaskedEq(u64::from(!CLONE_DETACHED.unsigned_abs()));
+        rules.insert(SYS_clone, vec![is(0, kind, THREAD.unsigned_abs().into())?]);
+        rules.insert(SYS_clone3, Vec::new()); // Which fails: see below.
+    }
+    let commands = FCNTL
+        .iter()
+        .chain(FCNTL_ADDING.iter().filter(|_| adds))
+        .map(|command| is(1, SeccompCmpOp::Eq, command.unsigned_abs().into()));
     rules.insert(SYS_fcntl, commands.collect::<Result<_, _>>()?);
     let allowances =
         SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?;
-    Ok((refusals.try_into()?, allowances.try_into()?))
+    let mut filters = vec![refusals.try_into()?, allowances.try_into()?];
+    if adds {
+        // Its flags are in memory, where a filter cannot look; without it, C libraries use the older call.
+        let no_clone3 = SeccompFilter::new(
+            BTreeMap::from([(SYS_clone3, Vec::new())]),
+            SeccompAction::Allow,
+            SeccompAction::Errno(libc::ENOSYS.unsigned_abs()),
+            architecture,
+        )?;
+        filters.insert(0, no_clone3.try_into()?);
+    }
+    Ok(filters)
 }
 
 /// The rule that an argument of 32 bits is so.
@@ -202,15 +242,17 @@ mod tests {
 
     #[test]
     fn the_filters_compile_and_no_call_is_on_two_lists() {
-        for reads_files in [false, true] {
-            let (refusals, allowances) = programs(reads_files).unwrap();
-            assert!(!refusals.is_empty() && !allowances.is_empty());
+        for (needs, count) in [(Needs::Nothing, 2), (Needs::Threads, 3), (Needs::Files, 2)] {
+            let filters = programs(needs).unwrap();
+            assert!(filters.len() == count && filters.iter().all(|filter| !filter.is_empty()));
         }
         let mut all: Vec<_> = [
             ALLOWED,
             ALLOWED_OLD,
             REFUSED,
             REFUSED_OLD,
+            ADDING,
+            &[SYS_clone, SYS_clone3],
             &[SYS_mmap, SYS_mprotect, SYS_tgkill, SYS_fcntl, SYS_prctl, SYS_setsockopt],
         ]
         .concat();
@@ -240,6 +282,7 @@ mod tests {
             libc::SYS_seccomp,
             libc::SYS_pidfd_getfd,
         ];
-        assert!(forbidden.iter().all(|call| !ALLOWED.contains(call) && !ALLOWED_OLD.contains(call)));
+        let allowed = [ALLOWED, ALLOWED_OLD, ADDING].concat();
+        assert!(forbidden.iter().all(|call| !allowed.contains(call)));
     }
 }

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The glue between the virtio registers, the workers and vfio-user.
+//! The virtio personality between its registers, its configuration space and the workers.
 
 use std::sync::Arc;
 
-use log::info;
 use vfio_user_server::pci::ConfigSpace;
-use vfio_user_server::{Client, Device, Errno, Interrupts, Irqs, Region, Regions};
+use vfio_user_server::{Irqs, Regions};
 
 use super::layout::{self, ISR, WINDOW_BAR, WINDOW_DATA, WINDOW_LENGTH, WINDOW_OFFSET, WINDOW_SIZE};
 use super::signals::Cause;
 use super::transport::{Effect, QUEUE, Transport};
-use crate::msix;
+use crate::attached::{Function, Parts};
 use crate::registers;
 use crate::shared::Shared;
 use crate::workers::Workers;
@@ -18,51 +17,31 @@ use crate::workers::Workers;
 /// A virtio entropy device.
 #[derive(Debug)]
 pub struct VirtioDevice {
-    shared: Arc<Shared>,
+    parts: Parts,
     transport: Transport,
     config: ConfigSpace,
-    workers: Workers,
-    client: Option<Client>,
 }
 
 impl VirtioDevice {
     /// A device that has just been powered on.
     pub fn new(shared: Arc<Shared>, workers: Workers) -> Self {
         let config = layout::config_space(shared.power_on.interrupts);
-        Self { transport: Transport::new(shared.clone()), shared, config, workers, client: None }
-    }
-
-    fn interrupts(&self) -> Option<&Interrupts> {
-        self.client.as_ref().map(|client| &client.interrupts)
-    }
-
-    /// An access to BAR 0, wherever it comes from.
-    fn read_registers(&mut self, offset: u64, data: &mut [u8]) {
-        self.transport.read(offset, data);
-        // Reading it has an effect, which an access that only touches it must not have.
-        if let (Some(0), Some(status)) = (ISR.place(offset), data.first_mut()) {
-            *status = self.shared.signals.acknowledge(self.interrupts());
-        }
-    }
-
-    fn write_registers(&mut self, offset: u64, data: &[u8]) {
-        let effect = self.transport.write(offset, data);
-        self.act(effect);
+        Self { transport: Transport::new(shared.clone()), parts: Parts::new(shared, workers), config }
     }
 
     fn act(&mut self, effect: Option<Effect>) {
         match effect {
             None => {}
-            Some(Effect::Start(set_up)) => self.workers.start_virtqueue(QUEUE, set_up),
-            Some(Effect::Doorbell) => self.workers.act(registers::Effect::Doorbell(QUEUE)),
+            Some(Effect::Start(set_up)) => self.parts.workers.start_virtqueue(QUEUE, set_up),
+            Some(Effect::Doorbell) => self.parts.workers.act(registers::Effect::Doorbell(QUEUE)),
             Some(Effect::Reset) => {
-                self.shared.counters.resets.add_one();
+                self.parts.shared.counters.resets.add_one();
                 self.reset_registers();
             }
             Some(Effect::Config) => {
-                if let Some(interrupts) = self.interrupts() {
-                    let sent = self.shared.signals.send(Cause::Config, interrupts);
-                    self.shared.count_interrupt(sent);
+                if let Some(interrupts) = self.parts.interrupts() {
+                    let sent = self.parts.shared.signals.send(Cause::Config, interrupts);
+                    self.parts.shared.count_interrupt(sent);
                 }
             }
         }
@@ -70,25 +49,19 @@ impl VirtioDevice {
 
     /// What a driver does that writes 0 to the device's status.
     fn reset_registers(&mut self) {
-        self.workers.stop_all();
+        self.parts.workers.stop_all();
         self.transport.reset();
-        self.shared.signals.reset(self.interrupts());
-    }
-
-    fn power_on(&mut self) {
-        self.reset_registers();
-        self.config.reset();
-        self.follow_config();
+        self.parts.shared.signals.reset(self.parts.interrupts());
     }
 
     /// What the guest has set in configuration space is so.
     fn follow_config(&mut self) {
         let allowed = self.config.is_bus_master();
         if self.transport.is_bus_master() && !allowed {
-            self.workers.stop_all(); // The guest's memory is no longer ours to touch.
+            self.parts.workers.stop_all(); // The guest's memory is no longer ours to touch.
         }
         let (msix, pin) = (self.config.is_msix_enabled(), self.config.allows_pin_interrupts());
-        self.shared.signals.set_ways(msix, pin, self.interrupts());
+        self.parts.shared.signals.set_ways(msix, pin, self.parts.interrupts());
         let effect = self.transport.set_bus_master(allowed);
         self.act(effect);
     }
@@ -107,6 +80,51 @@ impl VirtioDevice {
             && offset.checked_add(length).is_some_and(|end| end <= layout::BAR_SIZE);
         allowed.then_some((offset.into(), length as usize))
     }
+}
+
+/// Whether an access to configuration space reaches the window's data.
+fn touches_data(offset: usize, length: usize) -> bool {
+    offset < WINDOW_DATA + WINDOW_SIZE && offset.saturating_add(length) > WINDOW_DATA
+}
+
+impl Function for VirtioDevice {
+    const PENDING_BITS: (u32, u16) = (layout::PENDING_BITS, layout::VECTORS);
+
+    fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    fn parts_mut(&mut self) -> &mut Parts {
+        &mut self.parts
+    }
+
+    fn regions(&self) -> Regions {
+        self.config.regions()
+    }
+
+    fn irqs(&self) -> Irqs {
+        self.config.irqs()
+    }
+
+    /// An access to BAR 0, wherever it comes from.
+    fn read_registers(&mut self, offset: u64, data: &mut [u8]) {
+        self.transport.read(offset, data);
+        // Reading it has an effect, which an access that only touches it must not have.
+        if let (Some(0), Some(status)) = (ISR.place(offset), data.first_mut()) {
+            *status = self.parts.shared.signals.acknowledge(self.parts.interrupts());
+        }
+    }
+
+    fn write_registers(&mut self, offset: u64, data: &[u8]) {
+        let effect = self.transport.write(offset, data);
+        self.act(effect);
+    }
+
+    fn power_on(&mut self) {
+        self.reset_registers();
+        self.config.reset();
+        self.follow_config();
+    }
 
     fn read_config(&mut self, offset: usize, data: &mut [u8]) {
         if touches_data(offset, data.len()) {
@@ -116,7 +134,7 @@ impl VirtioDevice {
                 self.config.write(WINDOW_DATA, value.get(..length).unwrap_or_default());
             }
         }
-        self.config.show_pin_interrupt(self.shared.signals.is_pending());
+        self.config.show_pin_interrupt(self.parts.shared.signals.is_pending());
         self.config.read(offset, data);
     }
 
@@ -132,61 +150,5 @@ impl VirtioDevice {
         self.follow_config();
     }
 }
-
-/// Whether an access to configuration space reaches the window's data.
-fn touches_data(offset: usize, length: usize) -> bool {
-    offset < WINDOW_DATA + WINDOW_SIZE && offset.saturating_add(length) > WINDOW_DATA
-}
-
-impl Device for VirtioDevice {
-    fn regions(&self) -> Regions {
-        self.config.regions()
-    }
-
-    fn irqs(&self) -> Irqs {
-        self.config.irqs()
-    }
-
-    fn region_read(&mut self, region: Region, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
-        match region {
-            Region::Bar0 => self.read_registers(offset, data),
-            Region::Bar1 => {
-                msix::read(self.client.as_ref(), (layout::PENDING_BITS, layout::VECTORS), offset, data);
-            }
-            Region::Config => self.read_config(usize::try_from(offset).unwrap_or(usize::MAX), data),
-            _ => return Err(Errno::INVAL), // The server knows that there is no other region.
-        }
-        Ok(())
-    }
-
-    fn region_write(&mut self, region: Region, offset: u64, data: &[u8]) -> Result<(), Errno> {
-        match region {
-            Region::Bar0 => self.write_registers(offset, data),
-            Region::Bar1 => {} // The table is the monitor's, and the pending bits cannot be written.
-            Region::Config => self.write_config(usize::try_from(offset).unwrap_or(usize::MAX), data),
-            _ => return Err(Errno::INVAL),
-        }
-        Ok(())
-    }
-
-    fn reset(&mut self) {
-        self.shared.counters.resets.add_one();
-        self.power_on();
-    }
-
-    fn client_joined(&mut self, client: &Client) {
-        self.client = Some(client.clone());
-        self.workers.join(client);
-    }
-
-    /// The next client may be somebody else's machine: it finds the device as after power-on.
-    fn client_left(&mut self) {
-        info!("so far: {:?}", self.shared.counters.snapshot());
-        self.client = None;
-        self.workers.leave();
-        self.power_on();
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -97,11 +97,9 @@ pub fn config_space(interrupts: InterruptKind) -> ConfigSpace {
     // All queues, of which there is one, have the same doorbell: the multiplier is 0.
     config = capability(config, NOTIFY_CFG, NOTIFY, Some(([0; 4], [0; 18])));
     match interrupts {
-        InterruptKind::Msix => config.with_memory_bar(MSIX_BAR.into(), MSIX_BAR_SIZE).with_msix(&MsixTable {
-            vectors: VECTORS,
-            table: (MSIX_BAR, 0),
-            pending_bits: (MSIX_BAR, PENDING_BITS),
-        }),
+        InterruptKind::Msix => config
+            .with_memory_bar(MSIX_BAR.into(), MSIX_BAR_SIZE)
+            .with_msix(&MsixTable::new(VECTORS, (MSIX_BAR, 0), (MSIX_BAR, PENDING_BITS))),
         // The pin alone: virtio over PCI knows no MSI.
         InterruptKind::Msi | InterruptKind::Intx => config,
     }

@@ -15,7 +15,7 @@ use virtio_bindings::virtio_ring::{
 
 use crate::limiter::Amount;
 use crate::memory::Memory;
-use crate::queue::{Fault, Limit, STEP, Source, Step, Work};
+use crate::queue::{Fault, GuestQueue, STEP, Work};
 
 /// Most entries of a queue, and so most descriptors of a chain.
 pub const SIZE_MAX: u16 = 256;
@@ -152,62 +152,20 @@ impl Virtqueue {
         self.asleep
     }
 
-    /// As [`crate::queue::Queue::step`].
-    ///
-    /// # Errors
-    /// The queue must stop.
-    pub fn step(
+    /// Reads the chains that come next, as far as there is room for them. Gives the bytes that they will get.
+    fn read_chains(
         &mut self,
+        outstanding: u32,
+        most: Amount,
         memory: &mut impl Memory,
-        source: &mut impl Source,
-        space: &mut [u8; STEP],
-        limit: &mut impl Limit,
-    ) -> Result<Step, Fault> {
-        let outstanding = self.outstanding(memory)?;
-        if outstanding == 0 {
-            limit.leave();
-            return Ok(Step::Idle);
-        }
-        let mut bytes = self.gather(outstanding, limit.most(), memory)?;
-        if self.chains.is_empty() {
-            limit.leave();
-            bytes = self.gather(outstanding, limit.most(), memory)?;
-        }
-        let amount = Amount { operations: self.chains.len() as u64, bytes: bytes as u64 };
-        if let Err(wait) = limit.take(amount) {
-            return Ok(Step::Throttled(wait));
-        }
-        let bytes = space.get_mut(..bytes).unwrap_or_default();
-        if source.fill(bytes, &[bytes.len()]).is_err() {
-            return Ok(Step::Dry);
-        }
-        let mut rest = &*bytes;
-        for segment in &self.segments {
-            let Some((piece, after)) = rest.split_at_checked(segment.length) else { break };
-            memory.write(segment.address, piece)?;
-            rest = after;
-        }
-        let interrupt = self.complete(memory)?;
-        Ok(Step::Worked(Work { bytes: bytes.len(), buffers: self.chains.len() as u32, interrupt }))
-    }
-
-    /// Chains that the driver has made available and the device has not used.
-    fn outstanding(&self, memory: &mut impl Memory) -> Result<u16, Fault> {
-        let index = memory.load16(self.set_up.driver + INDEX)?;
-        let outstanding = index.wrapping_sub(self.available);
-        if outstanding <= self.set_up.size { Ok(outstanding) } else { Err(Fault::Count) }
-    }
-
-    /// Reads the chains that come next, as far as there is room for them. Gives the bytes that they will get. A wrong chain is
-    /// an error only when it is the first, so that those before it are filled.
-    fn gather(&mut self, outstanding: u16, most: Amount, memory: &mut impl Memory) -> Result<usize, Fault> {
+    ) -> Result<usize, Fault> {
         self.chains.clear();
         self.segments.clear();
         self.walked = 0;
         let room = usize::try_from(most.bytes).unwrap_or(STEP).min(STEP);
         let chains = usize::try_from(most.operations).unwrap_or(CHAINS).min(CHAINS);
         let mut bytes = 0;
-        for place in 0..outstanding {
+        for place in (0..self.set_up.size).take(outstanding as usize) {
             let full = self.chains.len() >= chains || bytes >= room || self.segments.len() >= SEGMENTS;
             // However long the chains are, the worker is away from its other queues for so many descriptors only.
             if full || self.walked >= SEGMENTS {
@@ -337,6 +295,42 @@ impl Virtqueue {
             (false, wanted) => memory.store16(self.set_up.device, if wanted { 0 } else { NO_NOTIFY })?,
         }
         Ok(())
+    }
+}
+
+impl GuestQueue for Virtqueue {
+    /// One number after the other goes into all of them.
+    type Pieces = [usize; 1];
+
+    fn outstanding(&self, memory: &mut impl Memory) -> Result<u32, Fault> {
+        let index = memory.load16(self.set_up.driver + INDEX)?;
+        let outstanding = index.wrapping_sub(self.available);
+        if outstanding <= self.set_up.size { Ok(outstanding.into()) } else { Err(Fault::Count) }
+    }
+
+    fn gather(
+        &mut self,
+        outstanding: u32,
+        most: Amount,
+        memory: &mut impl Memory,
+    ) -> Result<([usize; 1], Amount), Fault> {
+        let bytes = self.read_chains(outstanding, most, memory)?;
+        Ok(([bytes], Amount { operations: self.chains.len() as u64, bytes: bytes as u64 }))
+    }
+
+    fn lengths(pieces: &[usize; 1]) -> &[usize] {
+        pieces
+    }
+
+    fn hand_over(&mut self, _: &[usize; 1], bytes: &[u8], memory: &mut impl Memory) -> Result<Work, Fault> {
+        let mut rest = bytes;
+        for segment in &self.segments {
+            let Some((piece, after)) = rest.split_at_checked(segment.length) else { break };
+            memory.write(segment.address, piece)?;
+            rest = after;
+        }
+        let interrupt = self.complete(memory)?;
+        Ok(Work { bytes: bytes.len(), buffers: self.chains.len() as u32, interrupt })
     }
 }
 

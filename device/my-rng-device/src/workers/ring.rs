@@ -6,7 +6,7 @@ use std::time::Duration;
 use my_rng_abi::registers as abi;
 
 use crate::memory::Memory;
-use crate::queue::{Fault, Limit, Queue, STEP, Source, Step};
+use crate::queue::{Fault, GuestQueue, Limit, Queue, STEP, Source, Step};
 use crate::registers::{SetUp, Stream};
 use crate::shared::{RunState, Shared};
 use crate::virtio::transport::QUEUE;

@@ -23,7 +23,7 @@ use common::queue::Machine;
 use common::virtio;
 use my_rng_abi::registers;
 use my_rng_device::control::client as control;
-use my_rng_device::control::protocol::LimitChange;
+use my_rng_device::control::protocol::{LimitChange, Which};
 use my_rng_device::virtio::layout::NOTIFY;
 use my_rng_device::virtio::transport::FEATURES;
 use rustix::event::{EventfdFlags, eventfd};
@@ -103,6 +103,87 @@ fn descriptors_whose_close_never_returns_make_nobody_wait_and_are_seen() {
         assert!((259..2000).contains(&device.unclosed_descriptors), "{}", device.unclosed_descriptors);
         // Not even the kernel ends a process that waits in there.
         drop(slow);
+        setup.unharmed()
+    });
+}
+
+/// A device cannot be removed for good while something of its clients does not close, so that removing and adding it
+/// again piles nothing up.
+#[test]
+fn a_removed_device_whose_descriptors_do_not_close_keeps_its_place_and_holds_up_nobody() {
+    promised(|| {
+        let setup = Setup::start(&["--max-devices", "2"]);
+        let Some(slow) = fuse::SlowFile::mount() else {
+            eprintln!("this user may mount no FUSE file system: nothing to test");
+            return Ok(());
+        };
+        let file = ManuallyDrop::new(OwnedFd::from(slow.open()));
+        let mut client = Client::connect(&setup.a);
+        client.send(GET_INFO, 0, &[0; 16], &[file.as_fd(); 100]);
+        let start = Instant::now();
+        while setup.status().devices[0].unclosed_descriptors == 0 {
+            assert!(start.elapsed() < PATIENCE, "they are not closed");
+        }
+        let remove = || control::remove(setup.control(), Which { device: Some(0), socket: None });
+        let error = remove().unwrap_err().to_string();
+        assert!(error.contains("is stuck"), "{error}");
+        assert!(client.receive().is_none() || client.receive().is_none(), "it is not served");
+        assert!(remove().unwrap_err().to_string().contains("already"));
+        let other = setup.a.with_file_name("c.sock");
+        let error = control::add(setup.control(), &other).unwrap_err().to_string();
+        assert!(error.contains("not quite gone"), "{error}");
+        assert!(setup.status().devices[0].ending);
+        drop(slow);
+        let start = Instant::now();
+        while control::add(setup.control(), &setup.a).is_err() {
+            assert!(start.elapsed() < PATIENCE, "its place is never free");
+        }
+        Client::connect(&setup.a).read_register(registers::RAND32);
+        setup.unharmed()
+    });
+}
+
+/// Eight at a time, half of them with a machine that has a queue at work.
+#[test]
+fn a_thousand_devices_that_come_and_go_disturb_nobody_and_leave_nothing() {
+    promised(|| {
+        let setup = Setup::start(&["--max-devices", "10"]);
+        let (control, places) = (setup.control(), setup.a.parent().unwrap());
+        let round = |path: &Path, with_machine: bool| {
+            let place = control::add(control, path).unwrap();
+            let machine = with_machine.then(|| {
+                let mut machine = Machine::connect(path);
+                let mut queue = machine.start(0, 8, 64);
+                machine.fill(&mut queue);
+                machine
+            });
+            control::remove(control, Which { device: Some(place.device), socket: None }).unwrap();
+            drop(machine);
+        };
+        let rounds = |count: u32| {
+            std::thread::scope(|scope| {
+                for number in 0..8 {
+                    let path = places.join(format!("{number}.sock"));
+                    scope.spawn(move || (0..count).for_each(|turn| round(&path, turn % 2 == 0)));
+                }
+            });
+        };
+        // What a C library keeps for threads is there after the first.
+        rounds(4);
+        let before = setup.status().usage;
+        rounds(125);
+        let start = Instant::now();
+        // Clients of the control socket are closed by a thread of their own.
+        let after = loop {
+            let after = setup.status().usage;
+            if after.descriptors <= before.descriptors {
+                break after;
+            }
+            assert!(start.elapsed() < PATIENCE, "{before:?} {after:?}");
+        };
+        assert_eq!(after.threads, before.threads);
+        // Not a page for each.
+        assert!(after.resident_bytes < before.resident_bytes + (3 << 20), "{before:?} {after:?}");
         setup.unharmed()
     });
 }

@@ -100,7 +100,7 @@ impl GuestMemory {
         }
         let map =
             DmaMap { address, size, readable: true, writable: true, file: Some((PeerFd::own(file), offset)) };
-        self.map(map).map_err(|error| error.errno().into())
+        self.map(map).map_err(|error| crate::Errno::of_system(error.errno()))
     }
 
     /// Takes a map away. When this returns, no access to it is under way or can begin.
@@ -109,7 +109,8 @@ impl GuestMemory {
     /// `ENOENT`: there is no map of exactly that range.
     #[cfg(any(test, feature = "testing"))]
     pub fn unshare(&self, address: u64, size: u64) -> Result<(), crate::Errno> {
-        self.unmap(UnmapRange::Exact { address, size }).map_err(|error| error.errno().into())
+        self.unmap(UnmapRange::Exact { address, size })
+            .map_err(|error| crate::Errno::of_system(error.errno()))
     }
 
     /// A new way for one thread to reach this memory. Make one for each thread, once, and keep it.

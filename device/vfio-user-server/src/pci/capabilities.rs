@@ -47,6 +47,7 @@ const EXPRESS_REGISTERS: [(usize, u32, u32); 6] = [
 
 /// Where a device has the table and the pending bits of MSI-X.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MsixTable {
     /// Entries, 1 to 2048. The table has 16 bytes for each, the pending bits 8 bytes for every 64 of them.
     pub vectors: u16,
@@ -54,6 +55,13 @@ pub struct MsixTable {
     pub table: (u8, u32),
     /// The same for the pending bits.
     pub pending_bits: (u8, u32),
+}
+
+impl MsixTable {
+    /// A table of so many entries, and where it and the pending bits are.
+    pub const fn new(vectors: u16, table: (u8, u32), pending_bits: (u8, u32)) -> Self {
+        Self { vectors, table, pending_bits }
+    }
 }
 
 impl ConfigSpace {

@@ -89,8 +89,8 @@ impl Device for TestDevice {
     fn regions(&self) -> Regions {
         Regions::default()
             .with(Region::Bar0, RegionInfo::read_write(BAR0_SIZE))
-            .with(Region::Bar1, RegionInfo { size: 16, readable: true, writable: false })
-            .with(Region::Bar2, RegionInfo { size: 16, readable: false, writable: true })
+            .with(Region::Bar1, RegionInfo::read_only(16))
+            .with(Region::Bar2, RegionInfo::write_only(16))
             .with(Region::Bar3, RegionInfo::read_write(2 << 20))
             .with(Region::Config, RegionInfo::read_write(4096))
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The socket's path: taken over from the dead, not from the living, and removed in the end.
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use vfio_user_server::{BindError, Listener};
 
@@ -126,4 +127,46 @@ fn a_socket_that_somebody_else_made_is_served_and_not_removed() {
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     drop(listener);
     assert!(path.exists());
+}
+
+#[test]
+fn a_socket_can_be_made_for_another_process() {
+    let (_directory, path) = socket();
+    let socket = Listener::bind(&path).unwrap().into_socket().unwrap();
+    assert!(path.exists(), "its path stays");
+    let listener = Listener::adopt(socket).unwrap();
+    assert_eq!(listener.path(), path);
+    let error = listener.accept().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "it never waits");
+    let _client = UnixStream::connect(&path).unwrap();
+    listener.accept().unwrap();
+    drop(listener);
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_is_no_listening_socket_with_a_path_is_not_adopted() {
+    use rustix::net::{AddressFamily, SocketType, socket};
+    let (directory, path) = self::socket();
+    let refused = |socket: std::os::fd::OwnedFd| Listener::adopt(socket).unwrap_err().to_string();
+    let file = fs::File::create(directory.path().join("file")).unwrap();
+    let (one, _other) = UnixStream::pair().unwrap();
+    let abstract_name = SocketAddr::from_abstract_name(b"my-rng-test-abstract").unwrap();
+    for (socket, says) in [
+        (file.into(), "it is no socket"),
+        (std::net::TcpListener::bind("127.0.0.1:0").unwrap().into(), "another kind"),
+        (socket(AddressFamily::UNIX, SocketType::DGRAM, None).unwrap(), "another kind"),
+        (socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap(), "does not listen"),
+        (one.into(), "does not listen"),
+        (UnixListener::bind_addr(&abstract_name).unwrap().into(), "another address"),
+    ] {
+        let error = refused(socket);
+        assert!(error.contains(says) && error.contains("expected"), "{error}");
+    }
+    let listener = UnixListener::bind(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(refused(listener.try_clone().unwrap().into()).contains("No such file"));
+    fs::write(&path, "x").unwrap();
+    assert!(refused(listener.into()).contains("is no socket"));
+    assert!(path.exists(), "what is refused is left alone");
 }

@@ -2,6 +2,7 @@
 //! The server as its clients see it: raw messages over a real socket, the wrong ones as well as the right ones. One file
 //! for each command, and one each for what holds for all messages, for clients that come and go, and for the socket.
 
+mod awaited;
 mod clients;
 mod common;
 mod counters;

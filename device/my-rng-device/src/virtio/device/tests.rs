@@ -3,27 +3,28 @@
 
 use std::num::NonZero;
 
-use vfio_user_server::{IrqIndex, Shutdown};
+use vfio_user_server::{Device, Interrupts, IrqIndex, Region, Shutdown};
 
 use super::*;
+use crate::attached::Attached;
 use crate::shared::{InterruptKind, Personality};
 use crate::stream::PowerOn;
 use crate::virtio::layout::{COMMON, NOTIFY, VECTORS};
 
-fn device(interrupts: InterruptKind) -> VirtioDevice {
+fn device(interrupts: InterruptKind) -> Attached<VirtioDevice> {
     let shared =
         Arc::new(Shared::new(PowerOn { interrupts, personality: Personality::Virtio, ..PowerOn::default() }));
     let workers = Workers::start(shared.clone(), NonZero::<usize>::MIN, &Shutdown::new().unwrap()).unwrap();
-    VirtioDevice::new(shared, workers)
+    Attached(VirtioDevice::new(shared, workers))
 }
 
-fn get<const N: usize>(device: &mut VirtioDevice, region: Region, offset: u64) -> [u8; N] {
+fn get<const N: usize>(device: &mut Attached<VirtioDevice>, region: Region, offset: u64) -> [u8; N] {
     let mut data = [0xaa; N];
     device.region_read(region, offset, &mut data).unwrap();
     data
 }
 
-fn put(device: &mut VirtioDevice, region: Region, offset: usize, data: &[u8]) {
+fn put(device: &mut Attached<VirtioDevice>, region: Region, offset: usize, data: &[u8]) {
     device.region_write(region, offset as u64, data).unwrap();
 }
 
@@ -42,7 +43,7 @@ fn regions_and_interrupts_are_those_that_configuration_space_says() {
 #[test]
 fn the_registers_are_reached_through_configuration_space_too() {
     let mut device = device(InterruptKind::Msix);
-    let aim = |device: &mut VirtioDevice, bar: u8, offset: u32, length: u32| {
+    let aim = |device: &mut Attached<VirtioDevice>, bar: u8, offset: u32, length: u32| {
         put(device, Region::Config, WINDOW_BAR, &[bar]);
         put(device, Region::Config, WINDOW_OFFSET, &offset.to_le_bytes());
         put(device, Region::Config, WINDOW_LENGTH, &length.to_le_bytes());
@@ -55,7 +56,7 @@ fn the_registers_are_reached_through_configuration_space_too() {
     assert_eq!(get::<1>(&mut device, Region::Config, WINDOW_DATA as u64), [1]);
     aim(&mut device, 0, NOTIFY.offset, 2);
     put(&mut device, Region::Config, WINDOW_DATA, &[0, 0]);
-    assert_eq!(device.shared.counters.snapshot().doorbells, 1);
+    assert_eq!(device.0.parts.shared.counters.snapshot().doorbells, 1);
     // Wherever else it is aimed at, nothing happens.
     for (bar, offset, length) in [
         (1, 0, 4),
@@ -78,9 +79,9 @@ fn the_registers_are_reached_through_configuration_space_too() {
 #[test]
 fn a_touch_of_the_interrupt_status_alone_clears_it() {
     let mut device = device(InterruptKind::Intx);
-    let signals = |device: &VirtioDevice| {
+    let signals = |device: &Attached<VirtioDevice>| {
         let interrupts = Interrupts::new(&device.irqs());
-        device.shared.signals.send(Cause::Config, &interrupts);
+        device.0.parts.shared.signals.send(Cause::Config, &interrupts);
     };
     signals(&device);
     let [low, high] = get(&mut device, Region::Config, 6);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::memory::NoMemory;
 use crate::queue::SourceDry;
+use crate::queue::{Limit, Source, Step};
 
 const MEMORY: usize = 1 << 20;
 const TABLE: u64 = 0x1000;
