@@ -291,7 +291,7 @@ fn waiters(spans: &mut Spans) -> Outcome {
         thread.join().map_err(|_| failed("a thread has panicked"))?;
     }
     spans.measure("the end of a process with many threads", || {
-        let mut child = fork(|| {
+        let child = fork(|| {
             for _ in 0..WAITERS {
                 let sleeping = std::thread::Builder::new().stack_size(64 << 10).spawn(|| {
                     loop {
