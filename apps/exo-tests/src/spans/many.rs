@@ -15,7 +15,8 @@ use crate::{Outcome, failed};
 
 const DESCRIPTORS: i32 = 100_000;
 const NAMES: usize = 30_000;
-const AREAS: usize = 5000;
+/// Nearly as many as there may be: every second page, and those in between.
+const AREAS: usize = 32_000;
 const PROCESSES: usize = 1000;
 const WAITERS: usize = 3000;
 
@@ -166,7 +167,7 @@ fn names(spans: &mut Spans) -> Outcome {
 }
 
 fn areas(spans: &mut Spans) -> Outcome {
-    let mut part = vec![0; 64 << 10];
+    let mut part = vec![0; 4 << 20];
     let at = map(2 * AREAS * 4096, libc::PROT_READ | libc::PROT_WRITE)?;
     // SAFETY: the mapping is this function's.
     unsafe {
@@ -176,7 +177,7 @@ fn areas(spans: &mut Spans) -> Outcome {
             }
             Ok(())
         })?;
-        for name in ["maps", "status", "statm", "stat"] {
+        for name in ["maps", "smaps", "status", "statm", "stat"] {
             spans.measure(&format!("{name} of many areas"), || {
                 let mut file = File::open(format!("/proc/self/{name}"))?;
                 while file.read(&mut part)? > 0 {}

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use exo_hal::{PAGE_SIZE, mm::paging::NoMemory, sync::SpinLock};
 use exo_logic::areas::Flags;
@@ -16,6 +16,7 @@ use super::{
     node::{Body, FileSystem, Node},
     poll::Events,
     size_limit,
+    text::Generated,
 };
 use crate::{
     drivers::disk::Disk,
@@ -682,76 +683,6 @@ impl File for Regular {
     }
 }
 
-/// A text that is made when it is read from its start, not when it is opened: whoever opened it may have become another program
-/// since. A read that goes on where the last one ended goes on in the same text; one anywhere else makes a new one, as Linux's
-/// `seq_file` does.
-struct Snapshot {
-    node: Arc<Node>,
-    text: SpinLock<Read>,
-}
-
-/// What was read last.
-#[derive(Default)]
-struct Read {
-    text: Arc<Vec<u8>>,
-    end: u64,
-}
-
-impl Snapshot {
-    fn text(&self, offset: u64) -> Result<Arc<Vec<u8>>> {
-        let last = self.text.lock();
-        match &self.node.body {
-            Body::Text(generate) | Body::Setting(generate, _) if offset == 0 || offset != last.end => {
-                // Making it may take other locks.
-                drop(last);
-                let fresh = Arc::new(generate()?);
-                self.text.lock().text = fresh.clone();
-                Ok(fresh)
-            }
-            _ => Ok(last.text.clone()),
-        }
-    }
-}
-
-impl File for Snapshot {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        let text = self.text(io.offset)?;
-        let start = usize::try_from(io.offset).unwrap_or(usize::MAX).min(text.len());
-        let part = text.get(start..).unwrap_or_default();
-        let part = part.get(..length.min(part.len())).unwrap_or_default();
-        user::copy_out(to, part)?;
-        self.text.lock().end = io.offset.saturating_add(part.len() as u64);
-        Ok(part.len())
-    }
-
-    fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
-        let text = self.text(io.offset)?;
-        let start = usize::try_from(io.offset).unwrap_or(usize::MAX).min(text.len());
-        let part = text.get(start..).unwrap_or_default();
-        let count = part.len().min(to.len());
-        to.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
-        self.text.lock().end = io.offset.saturating_add(count as u64);
-        Ok(count)
-    }
-
-    fn write(&self, _io: Io, from: usize, length: usize) -> Result {
-        let Body::Setting(_, store) = &self.node.body else { return Err(Errno::EACCES) };
-        // As on Linux: a page at most.
-        let mut value = vec![0; length.min(PAGE_SIZE)];
-        user::copy_in(&mut value, from)?;
-        store(&value)?;
-        Ok(value.len())
-    }
-
-    fn seek_size(&self) -> Option<u64> {
-        Some(0)
-    }
-
-    fn has_end(&self) -> bool {
-        self.node.system != super::node::FileSystem::Processes
-    }
-}
-
 /// A directory; whether it is one that keeps files.
 struct Directory(bool);
 
@@ -803,9 +734,7 @@ pub fn open(path: &Path, flags: u32) -> Result<Arc<OpenFile>> {
         Body::Link(_) | Body::DynamicLink(_) | Body::DescriptorLink(_) | Body::PlaceLink(_) => {
             return Err(Errno::ELOOP);
         }
-        Body::Text(_) | Body::Setting(..) => {
-            fallible::boxed(Snapshot { node: node.clone(), text: SpinLock::default() })?
-        }
+        Body::Text(_) | Body::Setting(..) => fallible::boxed(Generated::new(node.clone()))?,
         Body::Fifo(pipe) => return super::pipe::open_named(pipe, path, flags),
         Body::Device(..) if path.mount.has(abi::MS_NODEV) => return Err(Errno::EACCES),
         Body::Device(major, minor) => super::device::open(*major, *minor, node.kind(), flags)?,

@@ -22,6 +22,7 @@ pub mod superblock;
 pub mod sysfs;
 pub mod sysfs_cpus;
 pub mod table;
+pub mod text;
 pub mod tty;
 pub mod xattr;
 

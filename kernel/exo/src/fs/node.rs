@@ -22,6 +22,7 @@ use super::{
     mount::Path,
     pipe::Pipe,
     superblock::SuperBlock,
+    text::Text,
     xattr::Attributes,
 };
 use crate::{
@@ -80,8 +81,11 @@ pub trait DynamicDirectory: Send + Sync {
 /// Takes an entry of a directory: name, type bits, number of the inode, position. False when it takes no more.
 pub type Each<'a> = dyn FnMut(&[u8], u32, u64, u64) -> bool + 'a;
 
-/// Makes the content of a file or link.
-pub type Generate = Box<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
+/// Makes the content of a file.
+pub type Generate = Box<dyn Fn() -> Result<Text> + Send + Sync>;
+
+/// Makes the target of a link.
+pub type Target = Box<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
 
 /// Takes what is written to a setting.
 pub type Store = Box<dyn Fn(&[u8]) -> Result<()> + Send + Sync>;
@@ -110,7 +114,7 @@ pub enum Body {
     /// As `Text`, and what is written to it is taken as a whole, or refused.
     Setting(Generate, Store),
     /// A link whose target is made when it is read.
-    DynamicLink(Generate),
+    DynamicLink(Target),
     /// A link that leads to what a descriptor stands for, whether that has a name or not. It does not keep the file open: links to
     /// links would be a chain of any length.
     DescriptorLink(Weak<OpenFile>),

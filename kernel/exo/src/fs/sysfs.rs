@@ -88,7 +88,7 @@ fn add(path: &str, body: Body, permissions: u32) {
 
 /// Adds a file at a path below /sys, whose content `show` makes.
 pub fn add_text(path: &str, show: impl Fn() -> String + Send + Sync + 'static) {
-    add(path, Body::Text(Box::new(move || Ok(show().into_bytes()))), 0o444);
+    add(path, Body::Text(Box::new(move || Ok(show().into_bytes().into()))), 0o444);
 }
 
 /// Removes a directory and what is in it; files that are open show what they show.
@@ -114,5 +114,5 @@ pub fn add_setting(
         // A line break at the end is none of the value's.
         store(core::str::from_utf8(value).map_err(|_| Errno::EINVAL)?.trim())
     });
-    add(path, Body::Setting(Box::new(move || Ok(show().into_bytes())), store), 0o644);
+    add(path, Body::Setting(Box::new(move || Ok(show().into_bytes().into())), store), 0o644);
 }

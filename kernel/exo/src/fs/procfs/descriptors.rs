@@ -10,13 +10,13 @@ use linux_raw_sys::general as abi;
 use super::{
     TEXT, node, number,
     process::{Reference, made},
-    text::collect,
 };
 use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
         node::{Body, DynamicDirectory, Each, Node, kind},
+        text::collect,
     },
 };
 

@@ -15,18 +15,17 @@ mod process;
 mod stat;
 mod status;
 mod sys;
-mod text;
 mod threads;
 
 use core::ops::ControlFlow;
 
 use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 
-use self::{
-    inode::Class,
+use self::inode::Class;
+use super::{
+    node::{Body, DynamicDirectory, Each, FileSystem, Generate, Node, Store, kind},
     text::{Writer, written},
 };
-use super::node::{Body, DynamicDirectory, Each, FileSystem, Generate, Node, Store, kind};
 use crate::{
     errno::{Errno, Result},
     task::{current, table},

@@ -20,7 +20,6 @@ use super::{
     descriptors::{Descriptors, Information},
     inode::{self, Class},
     memory, mounts, node, stat, status,
-    text::collect,
     threads::Threads,
 };
 use crate::{
@@ -30,6 +29,7 @@ use crate::{
         FileTable,
         node::{Body, DynamicDirectory, Each, Node, kind},
         path::Path,
+        text::collect,
     },
     mm,
     task::{Name, Process, Task, credentials::Which, table},
@@ -297,11 +297,11 @@ impl Content {
                 let subject = of.get()?;
                 collect(|out| write(&subject, out))
             })),
-            Self::Bytes(make) => Body::Text(Box::new(move || make(&of.get()?))),
+            Self::Bytes(make) => Body::Text(Box::new(move || Ok(make(&of.get()?)?.into()))),
             Self::Setting(show, store) => {
                 let shown = of.clone();
                 super::setting(
-                    Box::new(move || show(&shown.get()?)),
+                    Box::new(move || Ok(show(&shown.get()?)?.into())),
                     Box::new(move |value| store(&of.get()?, value)),
                 )
             }
