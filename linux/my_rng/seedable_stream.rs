@@ -320,9 +320,11 @@ impl SeedableStream {
             // CAST: Lossless.
             reader.more.position = reader.more.position.wrapping_add(count as u64);
             for offset in (piece.offset..piece.offset + piece.length).step_by(SIZE) {
-                if let (Some(place), Some(number)) =
-                    (numbers.get_mut(have), self.queue.pages().word(offset))
-                {
+                // No number is made up for one that is not there.
+                let Some(number) = self.queue.pages().word(offset) else {
+                    return have;
+                };
+                if let Some(place) = numbers.get_mut(have) {
                     *place = number;
                 }
                 have += 1;
