@@ -255,8 +255,9 @@ pub fn switch<T: TaskType>(next: Arc<T>) {
             cpu::set_user_gs_base(gs);
         }
     }
-    if let Some(stack) = &new.stack {
-        gdt::set_kernel_stack(stack.end());
+    match &new.stack {
+        Some(stack) => gdt::set_kernel_stack(stack.end()),
+        None => gdt::forget_kernel_stack(),
     }
     // SAFETY: this CPU's own area. The old thread's `running` is cleared only once nothing uses its stack. Both tasks are kept alive by the area's references; nothing that has to be dropped
     // is on this stack, which may never run again.

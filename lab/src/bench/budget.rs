@@ -54,7 +54,7 @@ limits! {
     "clock_gettime": 120.0,
     "sched_yield": 65.0,
     "open_close": 2_400.0,
-    "pipe_roundtrip_ns": 3_800.0,
+    "pipe_roundtrip_ns": 3_820.0,
     "ipc_roundtrip_ns": 1_900.0,
     "context_switch": 1_400.0,
     "page_fault": 1_700.0,

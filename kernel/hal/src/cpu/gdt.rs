@@ -101,6 +101,12 @@ pub(crate) fn allocate_interrupt_stacks() {
     }
 }
 
+/// The idle thread runs, which never comes from user mode: the stack of the last thread that did may be gone soon.
+#[cold]
+pub(crate) fn forget_kernel_stack() {
+    set_kernel_stack(0);
+}
+
 /// Sets the stack for entries from user mode.
 #[inline]
 pub(crate) fn set_kernel_stack(end: u64) {
