@@ -4,17 +4,11 @@
 mod content;
 mod moves;
 
-use core::{
-    ops::{Deref, DerefMut},
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use alloc::{boxed::Box, sync::Arc};
 
-use exo_hal::{
-    boot::spin_once::Once,
-    sync::{SpinGuard, SpinLock},
-};
+use exo_hal::{boot::spin_once::Once, sync::SpinLock};
 use linux_raw_sys::{general as abi, ioctl};
 
 use self::content::Content;
@@ -59,8 +53,6 @@ pub trait Outlet: Send + Sync {
 /// A pipe.
 pub struct Pipe {
     content: SpinLock<Content>,
-    /// Bytes in it when it was unlocked last: who finds none need not lock it.
-    length: AtomicUsize,
     /// What it holds at most; changed with the content locked.
     capacity: AtomicUsize,
     readers: AtomicUsize,
@@ -73,43 +65,11 @@ pub struct Pipe {
     outlet: Once<Arc<dyn Outlet>>,
 }
 
-/// A pipe's content, locked.
-struct Locked<'a> {
-    content: SpinGuard<'a, Content>,
-    length: &'a AtomicUsize,
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        self.length.store(self.content.ring.len(), Ordering::Relaxed);
-    }
-}
-
-impl Deref for Locked<'_> {
-    type Target = Content;
-
-    fn deref(&self) -> &Content {
-        &self.content
-    }
-}
-
-impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut Content {
-        &mut self.content
-    }
-}
-
 impl Pipe {
-    #[inline(always)]
-    fn lock(&self) -> Locked<'_> {
-        Locked { content: self.content.lock(), length: &self.length }
-    }
-
     /// An empty pipe without ends.
     pub fn new() -> Result<Arc<Self>> {
         fallible::arc(Self {
             content: SpinLock::new(Content::new()),
-            length: AtomicUsize::new(0),
             capacity: AtomicUsize::new(CAPACITY),
             readers: AtomicUsize::new(0),
             writers: AtomicUsize::new(0),
@@ -136,7 +96,7 @@ impl Pipe {
             return Err(Errno::EPERM);
         }
         {
-            let content = self.lock();
+            let content = self.content.lock();
             if content.ring.len() > wanted {
                 return Err(Errno::EBUSY);
             }
@@ -176,7 +136,7 @@ impl Pipe {
     pub fn offer(&self, most: usize, mut to: impl FnMut(&[u8]) -> usize) -> usize {
         let mut done = 0;
         {
-            let mut content = self.lock();
+            let mut content = self.content.lock();
             while done < most && !content.ring.is_empty() {
                 let run = content.ring.used_run();
                 let offered = run.get(..run.len().min(most - done)).unwrap_or_default();
@@ -207,18 +167,14 @@ impl Pipe {
 
     /// Bytes that are in it, and whether nobody will ever write more.
     pub fn fill(&self) -> (usize, bool) {
-        let length = self.lock().ring.len();
+        let length = self.content.lock().ring.len();
         let opened = self.write_openings.load(Ordering::Acquire) > 0;
         (length, opened && self.writers.load(Ordering::Acquire) == 0)
     }
 
     /// Takes what is there; none if the reader has to wait.
     fn try_read(&self, to: usize, length: usize) -> Option<Result> {
-        // Who waits has said so before this look, and who writes looks for those after it has unlocked the content.
-        if self.length.load(Ordering::Relaxed) == 0 && self.writers.load(Ordering::Acquire) > 0 {
-            return None;
-        }
-        let mut content = self.lock();
+        let mut content = self.content.lock();
         if content.ring.is_empty() {
             return (self.writers.load(Ordering::Acquire) == 0).then_some(Ok(0));
         }
@@ -249,7 +205,7 @@ impl Pipe {
         if self.readers.load(Ordering::Acquire) == 0 {
             return Some(Err(no_reader()));
         }
-        let mut content = self.lock();
+        let mut content = self.content.lock();
         let length = if is_packet { length.min(ATOMIC) } else { length };
         let needed = if length <= ATOMIC { length } else { 1 };
         let capacity = self.capacity();
@@ -399,7 +355,7 @@ impl File for End {
 
     fn events(&self) -> Events {
         let (length, room) = {
-            let content = self.pipe.lock();
+            let content = self.pipe.content.lock();
             (content.ring.len(), self.pipe.room(&content))
         };
         let mut events = Events::empty();
@@ -426,7 +382,7 @@ impl File for End {
     fn ioctl(&self, request: u32, argument: usize) -> Result {
         match request {
             ioctl::FIONREAD => {
-                let length = self.pipe.lock().ring.len() as i32;
+                let length = self.pipe.content.lock().ring.len() as i32;
                 user::write(argument, &length)?;
                 Ok(0)
             }

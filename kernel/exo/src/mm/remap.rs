@@ -104,26 +104,27 @@ impl AddressSpace {
 
     /// Moves pages, to the end if the task is killed meanwhile; all of them, or none if there is no memory for the tables.
     fn move_pages(&self, pages: &Move) -> Result<()> {
+        let (bytes, result) = self.move_some(pages);
+        if result.is_err() {
+            // The tables for this are there still.
+            let back = Move { from: pages.to, to: pages.from, bytes, ..*pages };
+            let _ = self.move_some(&back);
+        }
+        result
+    }
+
+    /// Moves pages until there is no memory for a table: how many bytes.
+    fn move_some(&self, pages: &Move) -> (usize, Result<()>) {
         let mut done = 0;
         while done < pages.bytes {
             let moved = self.inner.lock().move_piece(pages, done);
             match moved {
                 Ok(bytes) => done += bytes,
-                Err(error) => {
-                    // The tables for this are there still.
-                    let Move { from, to, protection, .. } = *pages;
-                    let back = Move { from: to, to: from, bytes: done, protection };
-                    let mut returned = 0;
-                    while returned < done {
-                        returned += self.inner.lock().move_piece(&back, returned)?;
-                        let _ = spans::point();
-                    }
-                    return Err(error);
-                }
+                Err(error) => return (done, Err(error)),
             }
             let _ = spans::point();
         }
-        Ok(())
+        (done, Ok(()))
     }
 
     /// For a fault that found nothing or too little: if a change of what is mapped is under way, waits for its end. Whether the access is

@@ -10,9 +10,7 @@ use alloc::sync::Arc;
 
 use exo_hal::power::{self, Exit};
 
-use super::{
-    Current, Process, Status, Task, credentials::Which, current, process::AT_ONCE, session, table, work,
-};
+use super::{Current, Process, Status, Task, credentials::Which, current, session, table, work};
 use crate::{
     drivers::{self, procmon},
     futex,
@@ -23,6 +21,9 @@ use crate::{
 
 /// What [`Process::group_exit`] holds while nobody has ended the process as a whole.
 pub const NOT_ENDING: u64 = u64::MAX;
+
+/// Threads that are told at once, with their list locked.
+const AT_ONCE: usize = 16;
 
 /// Tells a thread to end; `status` is the process's if it is the last.
 pub fn tell_to_exit(task: &Arc<Task>, status: u32) {

@@ -30,9 +30,6 @@ use crate::{
     signal::{self, Actions, Info, Pending, number, stop::Stop},
 };
 
-/// Threads that something is done to with their list locked.
-pub const AT_ONCE: usize = 16;
-
 /// What has become of a process, for its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -168,6 +165,18 @@ pub struct Process {
     pub oom_adjust: AtomicI32,
 }
 
+fn each_of<T>(list: &SpinLock<BTreeMap<u32, Arc<T>>>, mut each: impl FnMut(&Arc<T>)) {
+    let mut next = 0;
+    loop {
+        let found = list.lock().range(next..).next().map(|(&number, of)| (number, of.clone()));
+        let Some((number, of)) = found else { return };
+        each(&of);
+        next = number + 1;
+        // To the end, also when the task is to end.
+        let _ = spans::point();
+    }
+}
+
 impl Process {
     /// Sends a signal to the process as a whole. Only one that queues can be lost: its queue may be full.
     pub fn signal(&self, info: Info) {
@@ -184,29 +193,15 @@ impl Process {
         self.threads.lock().values().next().cloned()
     }
 
-    /// Calls `each` with every thread. A thread that is made meanwhile may be left out; interrupts and other tasks are let in on the way.
-    pub fn each_thread(&self, mut each: impl FnMut(&Arc<Task>)) {
-        let mut next = 0;
-        loop {
-            let thread = self.threads.lock().range(next..).next().map(|(_, thread)| thread.clone());
-            let Some(thread) = thread else { return };
-            each(&thread);
-            next = thread.tid() + 1;
-            let _ = spans::point();
-        }
+    /// Calls `each` with every thread, with nothing locked. Interrupts and other tasks are let in on the way: a thread that is made meanwhile
+    /// may be left out.
+    pub fn each_thread(&self, each: impl FnMut(&Arc<Task>)) {
+        each_of(&self.threads, each);
     }
 
-    /// Calls `each` with every child, with nothing locked.
-    pub fn each_child(&self, mut each: impl FnMut(&Arc<Process>)) {
-        let mut next = 0;
-        loop {
-            let child = self.children.lock().range(next..).next().map(|(_, child)| child.clone());
-            let Some(child) = child else { return };
-            each(&child);
-            next = child.pid + 1;
-            // To the end, also when the task is to end.
-            let _ = spans::point();
-        }
+    /// The same for the children.
+    pub fn each_child(&self, each: impl FnMut(&Arc<Process>)) {
+        each_of(&self.children, each);
     }
 
     /// The descriptors of [`any_thread`](Self::any_thread).

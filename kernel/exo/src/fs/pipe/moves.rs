@@ -31,7 +31,7 @@ impl Pipe {
     /// Waits until it has bytes: how many; 0 if there are none and nobody can write any.
     pub fn wait_for_bytes(&self, no_wait: bool) -> Result {
         wait(&self.readable, no_wait, || {
-            let length = self.lock().ring.len();
+            let length = self.content.lock().ring.len();
             (length > 0 || self.writers.load(Ordering::Acquire) == 0).then_some(Ok(length))
         })
     }
@@ -42,14 +42,14 @@ impl Pipe {
             if self.readers.load(Ordering::Acquire) == 0 {
                 return Some(Err(no_reader()));
             }
-            let room = self.room(&self.lock());
+            let room = self.room(&self.content.lock());
             (room > 0).then_some(Ok(room))
         })
     }
 
     /// Takes bytes that are there; how many.
     pub fn take(&self, to: &mut [u8]) -> usize {
-        let count = self.lock().take(to);
+        let count = self.content.lock().take(to);
         if count > 0 {
             self.writable.wake_all();
         }
@@ -59,7 +59,7 @@ impl Pipe {
     /// Puts back what [`take`](Self::take) took.
     pub fn put_back(&self, bytes: &[u8]) -> Result<()> {
         {
-            let mut content = self.lock();
+            let mut content = self.content.lock();
             reserve(&mut content, bytes.len())?;
             content.put_back(bytes);
         }
@@ -70,7 +70,7 @@ impl Pipe {
     /// Adds bytes, for which there was room: all of them, whatever others added meanwhile.
     pub fn put(&self, bytes: &[u8]) -> Result<()> {
         {
-            let mut content = self.lock();
+            let mut content = self.content.lock();
             reserve(&mut content, bytes.len())?;
             content.put(bytes);
         }
@@ -88,11 +88,11 @@ impl Pipe {
             // The same order for every pair of pipes.
             let (mut from_content, mut to_content);
             if Arc::as_ptr(self) < Arc::as_ptr(to) {
-                from_content = self.lock();
-                to_content = to.lock();
+                from_content = self.content.lock();
+                to_content = to.content.lock();
             } else {
-                to_content = to.lock();
-                from_content = self.lock();
+                to_content = to.content.lock();
+                from_content = self.content.lock();
             }
             let count = length.min(from_content.ring.len()).min(to.room(&to_content));
             if count == 0 {
