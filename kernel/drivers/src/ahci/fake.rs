@@ -56,6 +56,9 @@ struct Inner {
 pub(super) struct Skills {
     pub(super) queues: bool,
     pub(super) trims: bool,
+    /// As QEMU's: the status shows an error until the link is reset or a command succeeds, and the next queued command that is taken
+    /// meanwhile reports it once more.
+    pub(super) keeps_error: bool,
 }
 
 /// The adapter.
@@ -296,7 +299,9 @@ impl FakeAhci {
             );
         } else if was_started && !is_dead {
             (port.issued, port.active) = (0, 0);
-            port.task_file = READY;
+            if !self.skills.keeps_error {
+                port.task_file = READY;
+            }
             port.halted = port.halted.filter(|was_queued| *was_queued);
         }
         self.work(inner, number);
@@ -362,7 +367,12 @@ impl FakeAhci {
             port::COMMAND_ISSUE => {
                 assert!(port.command & port::START != 0, "a command while the list is stopped");
                 port.issued |= value;
+                let repeats =
+                    self.skills.keeps_error && port.active != 0 && port.task_file & port::ERROR != 0;
                 inner.doorbells += 1;
+                if repeats {
+                    self.report(inner, number, port::TASK_FILE_ERROR);
+                }
                 self.work(inner, number);
             }
             other => panic!("a write to port register {other:#x}"),

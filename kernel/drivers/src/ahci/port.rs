@@ -66,7 +66,7 @@ pub(super) struct Port {
     pub(super) memory: PortMemory,
     pub(super) inner: SpinLock<Inner>,
     drive: Drive,
-    is_queueing: bool,
+    pub(super) is_queueing: bool,
     depth: u16,
 }
 

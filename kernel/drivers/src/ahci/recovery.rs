@@ -173,7 +173,10 @@ impl Port {
                 drop(inner);
                 return self.close(Cause::TimedOut);
             }
-            if resets_link {
+            // An error that is still shown may be reported once more with the next queued command, and be taken for its own: QEMU's drives
+            // do so.
+            let shows_error = self.registers.read32(port::TASK_FILE) & port::ERROR != 0;
+            if resets_link || self.is_queueing && shows_error {
                 self.reset_link();
             }
             inner.phase = Phase::Linking { until_ns: now_ns.saturating_add(LINK_LIMIT_NS) };

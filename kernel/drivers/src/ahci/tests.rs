@@ -29,8 +29,8 @@ const IDENTITY: Identity = Identity {
     subsystem: 0,
 };
 
-const QUEUEING: Skills = Skills { queues: true, trims: true };
-const PLAIN: Skills = Skills { queues: false, trims: false };
+const QUEUEING: Skills = Skills { queues: true, trims: true, keeps_error: false };
+const PLAIN: Skills = Skills { queues: false, trims: false, keeps_error: false };
 
 fn rig(disks: [Option<Arc<FakeDisk>>; 2], skills: Skills) -> Rig<FakeAhci> {
     Rig::new(&AHCI, IDENTITY, FakeAhci::new(disks, skills)).started()
@@ -138,6 +138,30 @@ fn the_error_of_a_queued_command_resets_the_link_and_says_what_the_drive_said() 
     let failed: Vec<_> = ended.iter().filter_map(|completion| completion.result.err()).collect();
     assert_eq!(failed.len(), 1);
     assert_eq!((failed[0].sector, failed[0].cause), (Some(3), Cause::Medium(MEDIUM_ERROR)));
+}
+
+#[test]
+fn an_error_that_the_drive_reports_once_more_is_not_the_next_commands() {
+    let medium = FakeDisk::new(100, 512);
+    let rig = rig([Some(medium.clone()), None], Skills { keeps_error: true, ..QUEUEING });
+    let sink = Arc::<Collector>::default();
+    rig.fake.pause(true);
+    for sector in [3, 4] {
+        medium.set_bad(sector, true);
+        rig.device().submit(0, read(&sink, sector)).unwrap();
+    }
+    rig.device().ring(0);
+    rig.fake.pause(false);
+    rig.deliver();
+    let ended = sink.take();
+    assert_eq!(ended.iter().filter(|completion| completion.result.is_err()).count(), 2);
+    rig.fake.pause(true);
+    rig.device().submit(0, read(&sink, 5)).unwrap();
+    rig.device().ring(0);
+    rig.deliver();
+    rig.fake.pause(false);
+    rig.deliver();
+    assert_eq!(summary(&sink.take()), [(5, Ok(512))]);
 }
 
 #[test]
