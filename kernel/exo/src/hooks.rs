@@ -7,10 +7,10 @@ use core::{fmt::Write, sync::atomic::Ordering};
 
 use exo_hal::{
     boot::BootInfo,
-    hooks::{LeanCall, TaskType},
+    hooks::LeanCall,
     log,
     mm::frame,
-    thread::{self, Thread},
+    thread::{self, TaskType, Thread},
     trap::{Fault, LEAN_ENTRIES, Regs},
 };
 

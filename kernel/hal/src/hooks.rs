@@ -3,9 +3,8 @@
 //! functions; link-time optimisation inlines them into their callers.
 
 use crate::{
-    boot::BootInfo,
-    thread::Thread,
-    trap::{Fault, Regs},
+    boot::boot_info::BootInfo,
+    trap::regs::{Fault, Regs},
 };
 
 /// A system call on the short path: first three arguments and the number in, no lock, no allocation, no switch. The kernel defines a
@@ -64,13 +63,4 @@ unsafe extern "Rust" {
     pub(crate) safe fn exo_refuses_allocation() -> bool;
     /// Names the running program for a crash report.
     pub safe fn exo_describe(out: &mut dyn core::fmt::Write);
-}
-
-/// The kernel's task type, of which each has one [`Thread`].
-///
-/// # Safety
-/// Implemented by exactly one type: the pointer to the running task is handed back as that type.
-pub unsafe trait TaskType: Sync {
-    /// The task's hardware side.
-    fn thread(&self) -> &Thread;
 }

@@ -19,7 +19,7 @@
 //! | [`trap::General`] | A program may have any value in these. |
 //! | [`thread::Thread`] | Made by `new` (own stack) or `idle` (none, not switched to before it is adopted). Floating-point state is touched for the running thread, or under the flag by which a CPU owns a thread, alone. Segment bases that are no user addresses become 0. |
 //! | [`thread::switch`], [`thread::adopt`] | The CPU owns an `Arc` of what runs and of what ran before, until it is off that stack. A thread that runs, an idle one of another CPU, or a second adoption panics. |
-//! | [`thread::current`] | [`hooks::TaskType`] is unsafe to implement: one type. `Current` is not `Send`. Before a CPU has adopted a task, the pointer is null, and the first page is never mapped in the tables that the CPU has then: use [`thread::has_current`]. |
+//! | [`thread::current`] | [`thread::TaskType`] is unsafe to implement: one type. `Current` is not `Send`. Before a CPU has adopted a task, the pointer is null, and the first page is never mapped in the tables that the CPU has then: use [`thread::has_current`]. |
 //! | [`hooks`] | The declared functions are defined once by the kernel, with these types; a wrong type is the one promise that a linker does not check. |
 //! | [`mm::frame::Frame`], [`Pinned`](mm::frame::Pinned) | A counted reference; counts cannot overflow (`exo_logic::frame_count`, under loom). Bytes are copied or accessed as atomics, never borrowed. All offsets are checked. |
 //! | [`mm::paging::UserTable`] | Addresses outside the user's half are none. A frame that leaves the table is let go of after the shoot-down; `relocate` moves a piece or nothing, then flushes. Until `share`'s caller flushes, programs see each other's writes, which breaks a promise to programs and no memory of the kernel's. |
@@ -28,7 +28,7 @@
 //! | [`mm::heap`] | Figures, and constructors that may fail. |
 //! | [`mm::dma::Dma`] | Accesses are checked and volatile. Its end is the driver's promise: see below. |
 //! | [`boot::BootInfo`], [`boot::Initrd`] | Memory of the loader that is never given back, but for the initial RAM disk, which is owned by the one `Initrd` and borrowed from it. |
-//! | [`boot::spin_once::Once`] | Written once, read after that. |
+//! | [`once::Once`] | Written once, read after that. |
 //! | [`sync::SpinLock`] | `lock_api`'s mutex over one atomic word. |
 //! | [`cpu`], [`time`] | Read registers, or wait. [`cpu::interrupt_window`] with a lock held may wait for ever. |
 //! | [`cpu::percpu`] | [`PerCpu`](cpu::percpu::PerCpu) gives shared references to `Sync` values. |
@@ -56,6 +56,7 @@ pub mod dev;
 pub mod hooks;
 pub mod log;
 pub mod mm;
+pub mod once;
 pub mod panic;
 pub mod power;
 pub mod replaceable;

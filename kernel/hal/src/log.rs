@@ -3,12 +3,12 @@
 
 use core::{
     fmt::{self, Write},
-    sync::atomic::{AtomicU8, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use exo_logic::log_ring::{LONGEST, LogRing, Overwritten, Place, Record};
 
-use crate::{boot::spin_once::Once, dev::serial, panic, sync::SpinLock, time};
+use crate::{dev::serial, once::Once, sync::SpinLock, time};
 
 /// Bytes that the log keeps.
 pub const SIZE: usize = 64 << 10;
@@ -25,10 +25,17 @@ static LOG: SpinLock<LogRing<SIZE>> = SpinLock::new(LogRing::new());
 static CONSOLE_LEVEL: AtomicU8 = AtomicU8::new(LEVEL);
 /// Who writes to the console, once a driver has its port.
 static WRITER: Once<fn(&[u8])> = Once::new();
+/// The port is written to directly, although a driver has it.
+static WITHOUT_WRITER: AtomicBool = AtomicBool::new(false);
 
-/// From now on `writer` writes to the console: a driver has the port. A crash is reported without it.
+/// From now on `writer` writes to the console: a driver has the port. A crash is reported [without it](take_back).
 pub fn hand_over(writer: fn(&[u8])) {
     WRITER.set(writer);
+}
+
+/// From now on the console is written to without the driver, which may be what crashed.
+pub(crate) fn take_back() {
+    WITHOUT_WRITER.store(true, Ordering::Relaxed);
 }
 
 /// Which lines the console shows from now on: those with a level below this.
@@ -60,7 +67,7 @@ pub struct Console;
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let writer = WRITER.get().filter(|_| !panic::is_crashing());
+        let writer = WRITER.get().filter(|_| !WITHOUT_WRITER.load(Ordering::Relaxed));
         for line in text.split_inclusive('\n') {
             let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\r\n"));
             for part in [line, end] {

@@ -11,13 +11,13 @@ use core::{
 use exo_logic::symbols::SymbolTable;
 
 use crate::{
-    cpu::percpu,
-    dev::apic,
+    cpu::{self, percpu},
+    dev::apic::local,
     hooks,
-    log::Console,
-    mm::paging,
+    log::{self, Console},
+    mm::paging::kernel,
     power::{self, Exit},
-    trap::Regs,
+    trap::regs::Regs,
 };
 
 /// Room for the symbol table that `exo-symbols` writes into the finished image. Not zero, so that it is in the file.
@@ -59,7 +59,7 @@ fn write_address(out: &mut dyn Write, address: u64) {
 /// Writes the return addresses found by following the frame pointers from `frame`.
 fn back_trace(out: &mut dyn Write, mut frame: u64) {
     for _ in 0..32 {
-        if frame % 8 != 0 || !paging::is_kernel_mapped(frame) || !paging::is_kernel_mapped(frame + 8) {
+        if frame % 8 != 0 || !kernel::is_mapped(frame) || !kernel::is_mapped(frame + 8) {
             break;
         }
         // SAFETY: aligned, and just seen to be mapped readable kernel memory.
@@ -75,21 +75,17 @@ fn back_trace(out: &mut dyn Write, mut frame: u64) {
     }
 }
 
-/// Whether a crash is being reported.
-pub(crate) fn is_crashing() -> bool {
-    CRASHED.load(Ordering::Relaxed) != NOBODY
-}
-
 /// Whether this is the first crash, which is reported. A crash in the report itself is not, and ends it; another CPU's waits for its end.
 fn begin() -> bool {
     let me = percpu::cpu_index();
     match CRASHED.compare_exchange(NOBODY, me, Ordering::SeqCst, Ordering::SeqCst) {
         Ok(_) => {
-            apic::stop_others();
+            log::take_back();
+            local::stop_others();
             true
         }
         Err(first) if first == me => false,
-        Err(_) => apic::stop_here(),
+        Err(_) => local::stop_here(),
     }
 }
 
@@ -148,7 +144,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         let _ = writeln!(out, "\n*** Exo-Kernel: {info}");
         describe(out);
         let _ = writeln!(out, "back trace:");
-        back_trace(out, crate::cpu::frame_pointer());
+        back_trace(out, cpu::frame_pointer());
         hooks::exo_last_words();
     }
     power::power_off(Exit::Panic)

@@ -10,10 +10,13 @@ use alloc::vec;
 
 use crate::{
     MAX_CPUS, PAGE_SIZE,
-    cpu::{self, gdt, percpu},
-    dev::{acpi, apic},
+    cpu::{init, percpu, stacks},
+    dev::{
+        acpi,
+        apic::{self, local},
+    },
     hooks, log,
-    mm::{direct, paging},
+    mm::{direct_map::direct, paging::kernel},
     time,
 };
 
@@ -50,7 +53,7 @@ pub fn start_others() {
         let code = slice::from_raw_parts(&raw const trampoline_start, size);
         ptr::copy_nonoverlapping(code.as_ptr(), direct(TRAMPOLINE), size);
     }
-    let own = apic::own_id();
+    let own = local::own_id();
     let mut cpu = 1;
     for &id in acpi::cpus().iter().filter(|&&id| id != own) {
         if cpu == MAX_CPUS {
@@ -71,15 +74,15 @@ fn start(cpu: usize, apic_id: u32) -> bool {
     NEXT_AREA.store(percpu::allocate(cpu, apic_id), Ordering::Release);
     // SAFETY: no other CPU is in the trampoline: they are started one by one, and a failure ends it.
     unsafe {
-        ap_root.store(paging::kernel_root(), Ordering::Release);
+        ap_root.store(kernel::root(), Ordering::Release);
         ap_boot_stack.store(stack.as_ptr_range().end as u64, Ordering::Release);
         let number = direct(TRAMPOLINE + trampoline_offset(&raw const trampoline_cpu));
         number.cast::<u32>().write_volatile(cpu as u32);
     }
-    apic::send_init(apic_id);
+    local::send_init(apic_id);
     time::delay_ns(1_000_000);
     for _ in 0..2 {
-        apic::send_startup(apic_id, (TRAMPOLINE / PAGE_SIZE as u64) as u8);
+        local::send_startup(apic_id, (TRAMPOLINE / PAGE_SIZE as u64) as u8);
         let limit = time::now_ns() + PATIENCE_NS / 2;
         while time::now_ns() < limit {
             if percpu::cpu_count() > cpu {
@@ -95,8 +98,8 @@ fn start(cpu: usize, apic_id: u32) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn hal_ap_start(_cpu: u32) -> ! {
     percpu::install(NEXT_AREA.load(Ordering::Acquire));
-    cpu::init();
-    gdt::allocate_interrupt_stacks();
+    init::this_cpu();
+    stacks::allocate_interrupt_stacks();
     apic::init_other_cpu();
     percpu::count_up();
     hooks::exo_cpu_main()

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use lock_api::{GuardSend, RawMutex};
 
-use crate::{cpu::percpu, tlb};
+use crate::{cpu::percpu, tlb::flush};
 
 /// The lock word; use [`SpinLock`].
 pub struct RawSpin(AtomicBool);
@@ -59,7 +59,7 @@ impl RawSpin {
         let mut spins = 0;
         while !self.try_lock() {
             while self.is_locked() {
-                tlb::answer();
+                flush::answer();
                 core::hint::spin_loop();
                 spins += 1;
                 assert!(spins < STUCK, "a spin lock is stuck");

@@ -12,14 +12,26 @@ use core::{
 use alloc::sync::Arc;
 
 use crate::{
-    cpu::{self, fpu, gdt, percpu},
-    hooks::TaskType,
-    mm::{
-        kernel_map::{self, KernelStack},
-        paging::NoMemory,
+    cpu::{
+        self, fpu,
+        percpu::{self, Previous},
+        stacks,
     },
-    trap::Regs,
+    mm::{
+        NoMemory,
+        kernel_stack::{self, KernelStack},
+    },
+    trap::regs::Regs,
 };
+
+/// The kernel's task type, of which each has one [`Thread`].
+///
+/// # Safety
+/// Implemented by exactly one type: the pointer to the running task is handed back as that type.
+pub unsafe trait TaskType: Sync {
+    /// The task's hardware side.
+    fn thread(&self) -> &Thread;
+}
 
 /// What a switch saves and restores.
 pub struct Thread {
@@ -45,7 +57,7 @@ unsafe extern "C" {
 
 /// Gives back the memory of all stacks that are kept for threads to come. How many frames that was.
 pub fn release_stacks() -> usize {
-    kernel_map::release_stacks(0)
+    kernel_stack::release(0)
 }
 
 /// What `switch_stacks` pops before it returns: six registers.
@@ -115,13 +127,13 @@ impl Thread {
     #[inline]
     fn is_this(&self) -> bool {
         // SAFETY: this CPU's own area.
-        unsafe { ptr::eq((*percpu::area()).thread, self) }
+        unsafe { ptr::eq((*percpu::area()).thread.cast(), self) }
     }
 
     /// Copies the running thread's floating-point state to this one, which is new: nothing happens if it runs.
     pub fn inherit_fpu(&self) {
         // SAFETY: `switch` set the pointer to the running thread, which stays while it runs.
-        let running = unsafe { (*percpu::area()).thread.as_ref() };
+        let running = unsafe { (*percpu::area()).thread.cast::<Self>().as_ref() };
         let (Some(own), Some(other)) = (&self.fpu, running.and_then(|t| t.fpu.as_ref())) else { return };
         // Whoever has the flag has the state.
         if self.running.swap(true, Ordering::Acquire) {
@@ -176,7 +188,7 @@ fn set_live(live: bool) {
 /// The running program used a floating-point register for the first time in its turn. False if that cannot be why the CPU trapped.
 pub(crate) fn load_fpu() -> bool {
     // SAFETY: `switch` set the pointer to the running thread.
-    let state = unsafe { (*percpu::area()).thread.as_ref() }.and_then(|t| t.fpu.as_ref());
+    let state = unsafe { (*percpu::area()).thread.cast::<Thread>().as_ref() }.and_then(|t| t.fpu.as_ref());
     match state {
         Some(state) if !is_live() => {
             fpu::allow();
@@ -256,8 +268,8 @@ pub fn switch<T: TaskType>(next: Arc<T>) {
         }
     }
     match &new.stack {
-        Some(stack) => gdt::set_kernel_stack(stack.end()),
-        None => gdt::forget_kernel_stack(),
+        Some(stack) => stacks::set_kernel_stack(stack.end()),
+        None => stacks::forget_kernel_stack(),
     }
     // SAFETY: this CPU's own area. The old thread's `running` is cleared only once nothing uses its stack. Both tasks are kept alive by the area's references; nothing that has to be dropped
     // is on this stack, which may never run again.
@@ -265,23 +277,11 @@ pub fn switch<T: TaskType>(next: Arc<T>) {
         let area = percpu::area();
         (*area).previous = Previous { task: (*area).task, release: release::<T> };
         (*area).task = Arc::into_raw(next).cast();
-        (*area).thread = new;
+        (*area).thread = ptr::from_ref(new).cast();
         switch_stacks(old.rsp.get(), stack_pointer, &raw const old.running);
     }
     finish_switch();
 }
-
-/// A reference to the task that ran before, of the type that only `switch` knows.
-pub(crate) struct Previous {
-    task: *const (),
-    release: unsafe fn(*const ()),
-}
-
-impl Previous {
-    pub(crate) const NONE: Self = Self { task: ptr::null(), release: release_nothing };
-}
-
-unsafe fn release_nothing(_: *const ()) {}
 
 /// # Safety
 /// `task` is from `Arc::<T>::into_raw`, and its reference passes to this.

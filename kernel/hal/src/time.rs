@@ -8,10 +8,7 @@ use core::{
 
 use x86_64::instructions::port::Port;
 
-use crate::{
-    boot,
-    dev::{acpi, rtc},
-};
+use crate::dev::rtc;
 
 /// ACPI's timer counts 3.579545 MHz in 24 bits at least (ACPI 6.5, 4.8.2.1).
 const PM_TIMER_HZ: u64 = 3_579_545;
@@ -106,10 +103,11 @@ fn measure_pit() -> (u64, u64) {
     }
 }
 
-pub(crate) fn init() {
-    let measured = acpi::platform().pm_timer.and_then(measure_pm_timer);
+/// Measures the cycle counter, by the timer at I/O port `pm_timer` if there is one. Time begins at `start_cycles`.
+pub(crate) fn init(start_cycles: u64, pm_timer: Option<u16>) {
+    let measured = pm_timer.and_then(measure_pm_timer);
     let (cycles, ns) = measured.unwrap_or_else(measure_pit);
-    FIRST_CYCLE.store(boot::info().start_cycles, Ordering::Relaxed);
+    FIRST_CYCLE.store(start_cycles, Ordering::Relaxed);
     SCALE.store(((u128::from(ns) << 32) / u128::from(cycles.max(1))) as u64, Ordering::Relaxed);
     set_wall_ns(rtc::seconds() * 1_000_000_000);
 }

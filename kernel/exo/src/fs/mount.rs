@@ -13,7 +13,7 @@ use alloc::{
     vec::Vec,
 };
 
-use exo_hal::{boot::spin_once::Once, sync::SpinLock};
+use exo_hal::{once::Once, sync::SpinLock};
 use linux_raw_sys::general as abi;
 
 use super::{

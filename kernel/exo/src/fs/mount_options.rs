@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use alloc::{sync::Arc, vec::Vec};
 
-use exo_hal::{PAGE_SIZE, boot::spin_once::Once, mm::frame};
+use exo_hal::{PAGE_SIZE, mm::frame, once::Once};
 use linux_raw_sys::general as abi;
 
 use super::{

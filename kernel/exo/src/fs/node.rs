@@ -10,7 +10,7 @@ use alloc::{
     vec::Vec,
 };
 
-use exo_hal::{boot::spin_once::Once, sync::SpinLock, time};
+use exo_hal::{once::Once, sync::SpinLock, time};
 use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use alloc::{boxed::Box, sync::Arc};
 
-use exo_hal::{boot::spin_once::Once, sync::SpinLock};
+use exo_hal::{once::Once, sync::SpinLock};
 use linux_raw_sys::{general as abi, ioctl};
 
 use self::content::Content;

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use alloc::{collections::BTreeSet, sync::Arc};
 
-use exo_hal::{boot::spin_once::Once, sync::SpinLock};
+use exo_hal::{once::Once, sync::SpinLock};
 
 use crate::{
     errno::{Errno, Result},

@@ -4,7 +4,7 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
-use exo_hal::{boot::spin_once::Once, sync::SpinLock};
+use exo_hal::{once::Once, sync::SpinLock};
 
 use super::node::{Body, DynamicDirectory, Each, FileSystem, Node, Store, kind};
 use crate::errno::{Errno, Result};

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use exo_drivers::character::{ByteListener, CharDevice};
-use exo_hal::{boot::spin_once::Once, dev::serial, log, sync::SpinLock, time};
+use exo_hal::{dev::serial, log, once::Once, sync::SpinLock, time};
 use exo_logic::line_discipline::{LineDiscipline, Signal, cc, mode};
 use linux_raw_sys::general as abi;
 

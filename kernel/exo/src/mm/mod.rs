@@ -23,11 +23,11 @@ use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{
     PAGE_SIZE,
-    boot::spin_once::Once,
     mm::{
         frame::{Frame, Pinned},
         paging::{Access, SpaceHandle, UserTable},
     },
+    once::Once,
     sync::SpinLock,
 };
 use exo_logic::areas::{self, Area, Areas, Flags};

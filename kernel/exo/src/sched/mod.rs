@@ -15,12 +15,11 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_hal::{
-    MAX_CPUS,
-    boot::spin_once::Once,
-    cpu,
+    MAX_CPUS, cpu,
     cpu::percpu::{cpu_count, cpu_index},
     dev::apic,
-    mm::user_table,
+    mm::paging,
+    once::Once,
     sync::SpinLock,
     thread, time, tlb,
 };
@@ -517,7 +516,7 @@ pub fn run_cpu(idle: Arc<Task>) -> ! {
             if let Some(task) = pick() {
                 break task;
             }
-            user_table::lay_aside();
+            paging::lay_aside();
             timer::arm_idle();
             cpu::wait_for_interrupt();
             cpu::span::begin();

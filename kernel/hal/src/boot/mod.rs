@@ -3,6 +3,8 @@
 //! structure that names the command line, the initial RAM disk, the memory map and the ACPI root pointer.
 //! Source: Xen's public/arch-x86/hvm/start_info.h, as QEMU implements it for `-kernel`.
 
+pub(crate) mod boot_info;
+
 use core::{
     arch::global_asm,
     ops::Deref,
@@ -10,7 +12,19 @@ use core::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::{DIRECT_MAP, KERNEL_BASE, cpu, dev, hooks, mm, smp, time};
+use crate::{
+    DIRECT_MAP, KERNEL_BASE, PAGE_SIZE,
+    cpu::{self, stacks},
+    dev::{self, acpi},
+    hooks,
+    mm::{
+        frame::{self, boot_memory},
+        heap, image, paging,
+    },
+    power, smp, time,
+};
+
+pub use boot_info::{BootInfo, Region, info};
 
 global_asm!(include_str!("boot.S"), KERNEL_BASE = const KERNEL_BASE, options(att_syntax));
 global_asm!(
@@ -44,103 +58,6 @@ struct Module {
     reserved: u64,
 }
 
-/// One entry of the boot memory map.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Region {
-    /// Physical address of the first byte.
-    pub start: u64,
-    /// Size in bytes.
-    pub size: u64,
-    /// 1 is usable memory; the rest is as in ACPI's address range types.
-    pub kind: u32,
-    reserved: u32,
-}
-
-impl Region {
-    /// The type of usable memory.
-    pub const USABLE: u32 = 1;
-}
-
-/// What the boot loader handed over.
-#[derive(Debug)]
-pub struct BootInfo {
-    /// The kernel's command line; empty if none was given or it was not UTF-8.
-    pub command_line: &'static str,
-    /// The initial RAM disk; empty if none was given. Goes when [`take_initrd`]'s result does.
-    pub(crate) initrd: &'static [u8],
-    /// The memory map.
-    pub regions: &'static [Region],
-    /// Physical address of ACPI's root pointer, or 0.
-    pub rsdp: u64,
-    /// Cycle counter at the first Rust instruction.
-    pub start_cycles: u64,
-}
-
-static BOOT: spin_once::Once<BootInfo> = spin_once::Once::new();
-
-/// A cell that is written once at boot, before any other CPU runs.
-pub mod spin_once {
-    use core::{
-        cell::UnsafeCell,
-        mem::MaybeUninit,
-        sync::atomic::{AtomicU8, Ordering},
-    };
-
-    /// Set once, read often; reading costs one load.
-    pub struct Once<T> {
-        state: AtomicU8,
-        value: UnsafeCell<MaybeUninit<T>>,
-    }
-
-    // SAFETY: the value is written by the one caller that moves `state` from 0 to 1 and only read after it became 2.
-    unsafe impl<T: Send + Sync> Sync for Once<T> {}
-
-    impl<T> Default for Once<T> {
-        fn default() -> Self {
-            Self::new()
-        }
-    }
-
-    impl<T> Once<T> {
-        /// An empty cell.
-        pub const fn new() -> Self {
-            Self { state: AtomicU8::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) }
-        }
-
-        /// Sets the value.
-        ///
-        /// # Panics
-        /// When it was set before.
-        pub fn set(&self, value: T) -> &T {
-            assert!(
-                self.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok(),
-                "set twice"
-            );
-            // SAFETY: the exchange above lets exactly one caller come here, and readers wait for state 2.
-            unsafe { (*self.value.get()).write(value) };
-            self.state.store(2, Ordering::Release);
-            self.get().expect("just set")
-        }
-
-        /// The value, if it was set.
-        #[inline]
-        pub fn get(&self) -> Option<&T> {
-            if self.state.load(Ordering::Acquire) == 2 {
-                // SAFETY: state 2 means that the value is written and never changes again.
-                Some(unsafe { (*self.value.get()).assume_init_ref() })
-            } else {
-                None
-            }
-        }
-    }
-}
-
-/// The boot information, once `hal_start` has read it.
-pub fn info() -> &'static BootInfo {
-    BOOT.get().expect("read at boot")
-}
-
 /// The initial RAM disk. When this is dropped, its memory goes to the frame allocator.
 pub struct Initrd(());
 
@@ -154,7 +71,7 @@ impl Deref for Initrd {
 
 impl Drop for Initrd {
     fn drop(&mut self) {
-        mm::frame::release_initrd(info());
+        frame::release_initrd(info());
     }
 }
 
@@ -206,17 +123,30 @@ unsafe fn read_start_info(physical: u64, start_cycles: u64) -> BootInfo {
     }
 }
 
+/// Sets up the frame allocator, then the heap, then page tables of our own, which reach the rest of the memory.
+fn take_over_memory(boot: &BootInfo) {
+    let slabs = boot_memory::init(boot, image::end().next_multiple_of(PAGE_SIZE as u64));
+    heap::init(slabs);
+    paging::kernel::init(boot);
+    boot_memory::add_high(boot);
+}
+
 /// The first Rust code: on the boot stack, with the boot page tables.
 #[unsafe(no_mangle)]
 extern "C" fn hal_start(start_info: u64) -> ! {
     let start_cycles = time::cycles();
     dev::serial::early_init();
-    cpu::init_boot_cpu();
+    cpu::init::boot_cpu();
     // SAFETY: boot.S passes PVH's register on unchanged.
-    let boot = BOOT.set(unsafe { read_start_info(start_info, start_cycles) });
-    mm::init(boot);
-    dev::acpi::init(boot.rsdp);
-    time::init();
+    let boot = boot_info::set(unsafe { read_start_info(start_info, start_cycles) });
+    take_over_memory(boot);
+    stacks::allocate_interrupt_stacks();
+    let platform = acpi::init(boot.rsdp);
+    frame::set_nodes(platform.node_memory.iter().map(|m| (m.start, m.size, m.node)));
+    if let Some((port, sleep_type)) = platform.power {
+        power::set_soft_off(port, sleep_type);
+    }
+    time::init(boot.start_cycles, platform.pm_timer);
     dev::apic::init_boot_cpu();
     hooks::exo_main(boot)
 }

@@ -19,7 +19,7 @@ use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use x86_64::registers::control::{Cr0, Cr0Flags};
 
 use super::cpuid;
-use crate::mm::{heap, paging::NoMemory};
+use crate::mm::{NoMemory, heap};
 
 /// Turns in a row with floating point after which a thread's state is loaded without waiting for a trap.
 pub(crate) const EAGER_AFTER: u8 = 5;

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Segments and the task-state segment, one set for each CPU.
+//! Segments and the task-state segment, one set for each CPU (in its [area](super::percpu)).
 
 use core::arch::asm;
-
-use alloc::vec;
 
 use x86_64::{
     PrivilegeLevel, VirtAddr,
@@ -17,8 +15,6 @@ use x86_64::{
         tss::TaskStateSegment,
     },
 };
-
-use super::percpu;
 
 /// Selector of the kernel's code segment.
 pub(crate) const KERNEL_CODE: u16 = 0x08;
@@ -42,8 +38,6 @@ pub(crate) mod ist {
     pub(crate) const DEBUG: usize = 3;
 }
 
-const IST_SIZE: usize = 8192;
-
 /// A CPU's tables.
 pub(crate) struct Tables {
     gdt: [u64; 8],
@@ -54,67 +48,39 @@ impl Tables {
     pub(crate) const fn new() -> Self {
         Self { gdt: [0; 8], tss: TaskStateSegment::new() }
     }
-}
 
-/// Fills and loads this CPU's tables.
-pub(crate) fn load() {
-    // SAFETY: this CPU's own area, in place for ever; nothing else refers to the tables yet.
-    let tables = unsafe { &mut *(*percpu::area()).tables.get() };
-    tables.gdt[1] = DescriptorFlags::KERNEL_CODE64.bits();
-    tables.gdt[2] = DescriptorFlags::KERNEL_DATA.bits();
-    // SYSRET's base, where a 32-bit code segment would be: it loads fixed attributes and reads no descriptor.
-    tables.gdt[3] = 0;
-    tables.gdt[4] = DescriptorFlags::USER_DATA.bits();
-    tables.gdt[5] = DescriptorFlags::USER_CODE64.bits();
-    // SAFETY: the TSS lives as long as the CPU.
-    if let Descriptor::SystemSegment(low, high) = unsafe { Descriptor::tss_segment_unchecked(&tables.tss) } {
-        tables.gdt[6] = low;
-        tables.gdt[7] = high;
-    }
-    let pointer = DescriptorTablePointer {
-        limit: (size_of_val(&tables.gdt) - 1) as u16,
-        base: VirtAddr::new(tables.gdt.as_ptr() as u64),
-    };
-    // SAFETY: the table was just filled; each selector below names an entry of the right kind.
-    unsafe {
-        x86_64::instructions::tables::lgdt(&pointer);
-        CS::set_reg(SegmentSelector(KERNEL_CODE));
-        let null = SegmentSelector::new(0, PrivilegeLevel::Ring0);
-        SS::set_reg(null);
-        DS::set_reg(null);
-        ES::set_reg(null);
-        load_tss(SegmentSelector(TSS));
-        // After a reset the local table is 64 KiB at address 0 (Intel SDM volume 3, table 11-1); a null selector leaves none.
-        asm!("lldt {0:x}", in(reg) 0u16, options(nostack, preserves_flags));
-    }
-}
-
-/// Gives this CPU its interrupt stacks; needs the heap.
-pub(crate) fn allocate_interrupt_stacks() {
-    for index in [ist::DOUBLE_FAULT, ist::NMI, ist::MACHINE_CHECK, ist::DEBUG] {
-        let stack = vec![0u128; IST_SIZE / 16].leak();
-        // SAFETY: this CPU's own table; the CPU reads the entry at the next such exception.
-        unsafe {
-            (*(*percpu::area()).tables.get()).tss.interrupt_stack_table[index] =
-                VirtAddr::from_ptr(stack.as_ptr_range().end);
+    /// Fills and loads the tables of the CPU that this runs on.
+    ///
+    /// # Safety
+    /// They stay where they are as long as the CPU runs.
+    pub(crate) unsafe fn load(&mut self) {
+        self.gdt[1] = DescriptorFlags::KERNEL_CODE64.bits();
+        self.gdt[2] = DescriptorFlags::KERNEL_DATA.bits();
+        // SYSRET's base, where a 32-bit code segment would be: it loads fixed attributes and reads no descriptor.
+        self.gdt[3] = 0;
+        self.gdt[4] = DescriptorFlags::USER_DATA.bits();
+        self.gdt[5] = DescriptorFlags::USER_CODE64.bits();
+        // SAFETY: the caller vouches that the TSS lives as long as the CPU.
+        if let Descriptor::SystemSegment(low, high) = unsafe { Descriptor::tss_segment_unchecked(&self.tss) }
+        {
+            self.gdt[6] = low;
+            self.gdt[7] = high;
         }
-    }
-}
-
-/// The idle thread runs, which never comes from user mode: the stack of the last thread that did may be gone soon.
-#[cold]
-pub(crate) fn forget_kernel_stack() {
-    set_kernel_stack(0);
-}
-
-/// Sets the stack for entries from user mode.
-#[inline]
-pub(crate) fn set_kernel_stack(end: u64) {
-    // SAFETY: this CPU's own area; the CPU reads the field at the next entry from user mode.
-    unsafe {
-        let area = percpu::area();
-        (*area).stack_end = end;
-        (&raw mut (*(*area).tables.get()).tss.privilege_stack_table[0])
-            .write_unaligned(VirtAddr::new_truncate(end));
+        let pointer = DescriptorTablePointer {
+            limit: (size_of_val(&self.gdt) - 1) as u16,
+            base: VirtAddr::new(self.gdt.as_ptr() as u64),
+        };
+        // SAFETY: the table was just filled; each selector below names an entry of the right kind.
+        unsafe {
+            x86_64::instructions::tables::lgdt(&pointer);
+            CS::set_reg(SegmentSelector(KERNEL_CODE));
+            let null = SegmentSelector::new(0, PrivilegeLevel::Ring0);
+            SS::set_reg(null);
+            DS::set_reg(null);
+            ES::set_reg(null);
+            load_tss(SegmentSelector(TSS));
+            // After a reset the local table is 64 KiB at address 0 (Intel SDM volume 3, table 11-1); a null selector leaves none.
+            asm!("lldt {0:x}", in(reg) 0u16, options(nostack, preserves_flags));
+        }
     }
 }

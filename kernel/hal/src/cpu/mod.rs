@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One CPU: its features, control registers, segment and interrupt tables.
+//! One CPU: its features and the instructions that Rust has no words for. What it is set up with is in the modules below.
 
 pub mod fpu;
-pub mod gdt;
+pub(crate) mod gdt;
+pub(crate) mod init;
 pub mod percpu;
 pub mod span;
+pub(crate) mod stacks;
 
 use core::{
     arch::{asm, x86_64::__cpuid_count},
@@ -12,21 +14,9 @@ use core::{
 };
 
 use x86_64::{
-    VirtAddr,
     instructions::{hlt, interrupts},
-    registers::{
-        control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags},
-        model_specific::{LStar, Msr, SFMask, Star},
-        rflags::RFlags,
-    },
+    registers::model_specific::Msr,
 };
-
-use crate::{trap, trap::syscall_mask};
-
-/// Where SYSCALL enters from compatibility mode.
-const CSTAR: u32 = 0xc000_0083;
-/// Code segment, stack pointer and address of SYSENTER, which is not used.
-const SYSENTER: [u32; 3] = [0x174, 0x175, 0x176];
 
 static SMAP: AtomicBool = AtomicBool::new(false);
 
@@ -56,71 +46,9 @@ pub fn has_smap() -> bool {
     SMAP.load(Ordering::Relaxed)
 }
 
-pub(crate) fn init_boot_cpu() {
-    let mut out = crate::log::Console;
-    let extended = cpuid(0x8000_0001, 0);
-    if extended[3] & (1 << 20) == 0 {
-        // A console that fails has no one to tell.
-        let _ = core::fmt::Write::write_str(&mut out, "Exo-Kernel needs a CPU with NX\n");
-        crate::power::power_off(crate::power::Exit::Panic);
-    }
-    percpu::init_boot_cpu();
-    init();
-}
-
-/// Brings this CPU to the state that the kernel expects; its per-CPU area is in place.
-pub(crate) fn init() {
-    let mut features = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION
-        | Cr4Flags::PAGE_GLOBAL
-        | Cr4Flags::OSFXSR
-        | Cr4Flags::OSXMMEXCPT_ENABLE;
-    let structured = cpuid(7, 0);
-    if structured[1] & (1 << 7) != 0 {
-        features |= Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION;
-    }
-    if structured[1] & (1 << 20) != 0 {
-        features |= Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION;
-        SMAP.store(true, Ordering::Relaxed);
-    }
-    if structured[2] & (1 << 2) != 0 {
-        features |= Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION;
-    }
-    if cpuid(1, 0)[2] & (1 << 26) != 0 {
-        features |= Cr4Flags::OSXSAVE;
-    }
-    // SAFETY: each bit is one that the CPU has (CPUID above) or that every x86-64 CPU has; none changes how the kernel's
-    // own memory is mapped.
-    unsafe {
-        Cr4::write(features);
-        Cr0::write(
-            Cr0Flags::PAGING
-                | Cr0Flags::WRITE_PROTECT
-                | Cr0Flags::NUMERIC_ERROR
-                | Cr0Flags::EXTENSION_TYPE
-                | Cr0Flags::MONITOR_COPROCESSOR
-                | Cr0Flags::PROTECTED_MODE_ENABLE,
-        );
-        Efer::write(
-            EferFlags::SYSTEM_CALL_EXTENSIONS
-                | EferFlags::LONG_MODE_ENABLE
-                | EferFlags::LONG_MODE_ACTIVE
-                | EferFlags::NO_EXECUTE_ENABLE,
-        );
-    }
-    gdt::load();
-    trap::load_idt();
-    // SAFETY: the selectors are those of the table just loaded, in the order that SYSRET expects.
-    unsafe { Star::write_raw(gdt::SYSRET_BASE, gdt::KERNEL_CODE) };
-    LStar::write(VirtAddr::new(trap::syscall_entry_address()));
-    // SAFETY: CSTAR is where SYSCALL goes from compatibility mode on AMD's CPUs. Without a code segment SYSENTER raises #GP.
-    unsafe {
-        Msr::new(CSTAR).write(trap::compatibility_entry_address());
-        for register in SYSENTER {
-            Msr::new(register).write(0);
-        }
-    }
-    SFMask::write(RFlags::from_bits_truncate(syscall_mask::ALL));
-    fpu::init();
+/// This CPU, and so every other, has SMAP on.
+fn note_smap() {
+    SMAP.store(true, Ordering::Relaxed);
 }
 
 /// Sets the base of the user's FS segment, where programs keep thread-local storage.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Per-CPU data of this crate, reached through GS while in the kernel, and [`PerCpu`] for the kernel proper's own.
 //!
-//! Interrupts are off in the kernel, so that nothing else runs on this CPU between two accesses.
+//! Interrupts are off in the kernel, so that nothing else runs on this CPU between two accesses. This is at the bottom of the crate: types
+//! from above are pointers without a type here, which one module each gives its meaning.
 
 use core::{
     arch::asm,
@@ -12,16 +13,13 @@ use core::{
     sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering},
 };
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::boxed::Box;
 use x86_64::{VirtAddr, registers::model_specific::GsBase};
 
 use super::gdt::Tables;
 use crate::{
     MAX_CPUS,
-    mm::frame::Magazine,
-    mm::heap::Caches,
-    mm::paging::Space,
-    thread::{Previous, Thread},
+    mm::magazines::{Caches, Magazine},
 };
 
 /// What the assembly reaches by offset from GS comes first. On pages of its own: see the note on self-modifying code in
@@ -33,12 +31,12 @@ pub(crate) struct Area {
     pub(crate) stack_end: u64,
     /// The user's stack pointer, between `syscall` and the moment it is saved or restored.
     pub(crate) user_rsp: u64,
-    /// The running task: a counted reference.
+    /// The running task: a counted reference to a type that [`thread`](crate::thread) knows.
     pub(crate) task: *const (),
     /// The task that ran before, until the switch away from it is complete.
     pub(crate) previous: Previous,
-    /// The running thread, for the floating-point trap.
-    pub(crate) thread: *const Thread,
+    /// The running [`Thread`](crate::thread::Thread), for the floating-point trap.
+    pub(crate) thread: *const (),
     /// Whether the running thread's floating-point state is in the CPU's registers.
     pub(crate) fpu_live: bool,
     index: usize,
@@ -52,10 +50,10 @@ pub(crate) struct Area {
     /// See [`with_reserve`](crate::mm::frame::with_reserve).
     pub(crate) uses_reserve: Cell<bool>,
     pub(crate) caches: UnsafeCell<Caches>,
-    /// See [`crate::cpu::span`].
-    pub(crate) span: super::span::Span,
-    /// The user tables that this CPU has loaded.
-    pub(crate) space: UnsafeCell<Option<Arc<Space>>>,
+    /// See [`span`](super::span).
+    pub(crate) span: Span,
+    /// The user tables that this CPU has loaded: null, or a counted reference to a [`Space`](crate::mm::paging::space::Space).
+    pub(crate) space: *const (),
 }
 
 pub(crate) const STACK_END: usize = offset_of!(Area, stack_end);
@@ -63,6 +61,38 @@ pub(crate) const USER_RSP: usize = offset_of!(Area, user_rsp);
 const TASK: usize = offset_of!(Area, task);
 const INDEX: usize = offset_of!(Area, index);
 const LOCKS: usize = offset_of!(Area, locks);
+
+/// A reference to the task that ran before, of the type that only [`thread`](crate::thread) knows.
+pub(crate) struct Previous {
+    pub(crate) task: *const (),
+    pub(crate) release: unsafe fn(*const ()),
+}
+
+impl Previous {
+    pub(crate) const NONE: Self = Self { task: ptr::null(), release: release_nothing };
+}
+
+unsafe fn release_nothing(_: *const ()) {}
+
+/// How long interrupts are off on one CPU. Only that CPU writes it, but for the longest, which [`reset`](super::span::reset) sets for all.
+pub(crate) struct Span {
+    /// Since when interrupts have been off, in cycles.
+    pub(super) off_since: AtomicU64,
+    /// When a program went on, in cycles.
+    pub(super) user_since: AtomicU64,
+    /// The longest that interrupts were off, in cycles.
+    pub(super) longest: AtomicU64,
+}
+
+impl Span {
+    const fn new() -> Self {
+        Self {
+            off_since: AtomicU64::new(0),
+            user_since: AtomicU64::new(0),
+            longest: AtomicU64::new(u64::MAX),
+        }
+    }
+}
 
 struct BootArea(UnsafeCell<Area>);
 // SAFETY: only the boot CPU touches it, through GS.
@@ -92,8 +122,8 @@ impl Area {
             magazine: UnsafeCell::new(Magazine::new()),
             uses_reserve: Cell::new(false),
             caches: UnsafeCell::new(Caches::new()),
-            span: super::span::Span::new(),
-            space: UnsafeCell::new(None),
+            span: Span::new(),
+            space: ptr::null(),
         }
     }
 }
@@ -179,7 +209,7 @@ pub(crate) fn apic_id_of(cpu: usize) -> u32 {
 }
 
 /// The span of CPU `cpu`, if it has started.
-pub(crate) fn span_of(cpu: usize) -> Option<&'static super::span::Span> {
+pub(crate) fn span_of(cpu: usize) -> Option<&'static Span> {
     let area = AREAS.get(cpu)?.load(Ordering::Acquire);
     if area.is_null() {
         return None;

@@ -2,30 +2,12 @@
 //! How long interrupts are off on each CPU, and how long programs run between: a look at the cycle counter on each way in and out,
 //! with nothing but this CPU's own area touched.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::percpu;
-use crate::{time, trap::Regs};
-
-/// Of one CPU. Only that CPU writes it, but for the longest, which [`reset`] sets for all.
-pub(crate) struct Span {
-    /// Since when interrupts have been off, in cycles.
-    off_since: AtomicU64,
-    /// When a program went on, in cycles.
-    user_since: AtomicU64,
-    /// The longest that interrupts were off, in cycles.
-    longest: AtomicU64,
-}
+use super::percpu::{self, Span};
+use crate::{time, trap::regs::Regs};
 
 impl Span {
-    pub(crate) const fn new() -> Self {
-        Self {
-            off_since: AtomicU64::new(0),
-            user_since: AtomicU64::new(0),
-            longest: AtomicU64::new(u64::MAX),
-        }
-    }
-
     /// How long interrupts have been off, if that is longer than ever before on this CPU.
     #[inline(always)]
     fn record(&self, now: u64) -> Option<u64> {

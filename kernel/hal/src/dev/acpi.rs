@@ -12,13 +12,13 @@ use acpi::{
 };
 use alloc::{vec, vec::Vec};
 use arrayvec::ArrayVec;
-use x86_64::instructions::port::Port;
 
 use crate::{
     DIRECT_MAP, MAX_CPUS,
-    boot::spin_once::Once,
+    cpu::percpu,
     log,
-    mm::{frame, kernel_map, paging},
+    mm::{device_map, paging::kernel},
+    once::Once,
 };
 
 #[derive(Clone)]
@@ -28,12 +28,11 @@ impl AcpiHandler for Mapper {
     unsafe fn map_physical_region<T>(&self, physical: usize, size: usize) -> PhysicalMapping<Self, T> {
         // Firmware puts its tables at the top of memory, which the direct map covers in most cases.
         let last = DIRECT_MAP + (physical + size.max(1) - 1) as u64;
-        let address =
-            if paging::is_kernel_mapped(DIRECT_MAP + physical as u64) && paging::is_kernel_mapped(last) {
-                DIRECT_MAP + physical as u64
-            } else {
-                kernel_map::map_device(physical as u64, size) as u64
-            };
+        let address = if kernel::is_mapped(DIRECT_MAP + physical as u64) && kernel::is_mapped(last) {
+            DIRECT_MAP + physical as u64
+        } else {
+            device_map::map_device(physical as u64, size) as u64
+        };
         let pointer = NonNull::new(address as *mut T).expect("kernel addresses are not null");
         // SAFETY: `size` bytes at `physical` are mapped there, for ever.
         unsafe { PhysicalMapping::new(physical, pointer, size, size, self.clone()) }
@@ -109,7 +108,8 @@ pub(crate) fn cpus() -> &'static [u32] {
     &platform().cpus
 }
 
-pub(crate) fn init(rsdp: u64) {
+/// Reads the tables.
+pub(crate) fn init(rsdp: u64) -> &'static Platform {
     let mut platform = Platform::default();
     // SAFETY: the boot loader's root pointer, or a search in the BIOS area; the mapper maps what is asked for.
     let tables = unsafe {
@@ -123,8 +123,7 @@ pub(crate) fn init(rsdp: u64) {
         Ok(tables) => read(&tables, &mut platform),
         Err(error) => log!("ACPI: {error:?}; going on with one CPU"),
     }
-    let platform = PLATFORM.set(platform);
-    frame::set_nodes(&platform.node_memory);
+    PLATFORM.set(platform)
 }
 
 fn read(tables: &AcpiTables<Mapper>, platform: &mut Platform) {
@@ -247,14 +246,6 @@ unsafe impl AcpiTable for Srat {
     }
 }
 
-/// Switches the machine off; returns if that is not possible.
-pub(crate) fn enter_s5() {
-    if let Some((port, sleep_type)) = PLATFORM.get().and_then(|p| p.power) {
-        // SAFETY: PM1a control: SLP_TYP in bits 10 to 12, SLP_EN in bit 13.
-        unsafe { Port::<u16>::new(port).write((sleep_type << 10) | (1 << 13)) };
-    }
-}
-
 /// The NUMA nodes' numbers, at least node 0.
 pub fn nodes() -> ArrayVec<u32, MAX_CPUS> {
     let mut nodes = ArrayVec::new();
@@ -272,7 +263,7 @@ pub fn nodes() -> ArrayVec<u32, MAX_CPUS> {
 
 /// The NUMA node of a CPU, by its number; 0 if the tables do not say.
 pub fn node_of_cpu(cpu: usize) -> u32 {
-    node_of_apic(crate::cpu::percpu::apic_id_of(cpu))
+    node_of_apic(percpu::apic_id_of(cpu))
 }
 
 pub(crate) fn node_of_apic(apic_id: u32) -> u32 {

@@ -5,7 +5,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use exo_logic::device::InterruptHandler;
 
-use super::apic;
+use super::apic::io;
 use crate::{MAX_CPUS, cpu::percpu, sync::SpinLock, trap::vector};
 
 /// Lines that handlers can be told of: the ISA lines, on which a PC also brings PCI's.
@@ -67,14 +67,14 @@ impl Line {
     /// Tells `handler` (interrupt 0) of ISA line `line`, triggered as ACPI says.
     pub fn isa(line: u8, handler: Arc<dyn InterruptHandler>) -> Option<Self> {
         let this = Self::new(line, handler)?;
-        apic::enable_isa_line(line);
+        io::enable_isa_line(line);
         Some(this)
     }
 
     /// Tells `handler` (interrupt 0) of a level-triggered line of PCI's, which others may share.
     pub(crate) fn shared(line: u8, handler: Arc<dyn InterruptHandler>) -> Option<Self> {
         let this = Self::new(line, handler)?;
-        apic::enable_line(line, true);
+        io::enable_line(line, true);
         Some(this)
     }
 
@@ -90,7 +90,7 @@ impl Drop for Line {
         let at = entries.iter().position(|e| Arc::ptr_eq(&e.handler, &self.handler));
         let entry = at.map(|at| entries.swap_remove(at));
         if entries.is_empty() {
-            apic::disable_line(self.line);
+            io::disable_line(self.line);
         }
         drop(entries);
         drop(entry);

@@ -20,7 +20,7 @@ use super::{
     interrupt::{Line, Vector},
     registers::Registers,
 };
-use crate::{cpu::percpu, sync::SpinLock};
+use crate::{cpu::percpu, mm::device_map, sync::SpinLock};
 
 /// Bytes of a bus in configuration space: 32 devices of 8 functions of 4096 bytes.
 const BUS_SPAN: usize = 1 << 20;
@@ -118,7 +118,7 @@ fn space(address: Address) -> Option<Space> {
         return bus.part(offset, FUNCTION_SPAN).map(Space);
     }
     let start = segment.base + u64::from(address.bus - segment.buses.0) * BUS_SPAN as u64;
-    let bus = Registers::memory(start, BUS_SPAN).ok()?;
+    let bus = device_map::map_registers(start, BUS_SPAN).ok()?;
     let part = bus.part(offset, FUNCTION_SPAN);
     buses.insert(key, bus);
     part.map(Space)
@@ -241,7 +241,8 @@ impl Function {
             }
             Bar::Memory { address, size, wide, .. } => {
                 let address = if address == 0 { self.assign(number, size, wide)? } else { address };
-                Registers::memory(address, size.min(MOST_MAPPED) as usize).map_err(|_| PciError::NoMemory)
+                device_map::map_registers(address, size.min(MOST_MAPPED) as usize)
+                    .map_err(|_| PciError::NoMemory)
             }
         }
     }

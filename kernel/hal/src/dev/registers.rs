@@ -5,11 +5,6 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use x86_64::instructions::port::Port;
 
-use crate::{
-    boot::{self, Region},
-    mm::{kernel_map, paging::NoMemory},
-};
-
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Memory(*mut u8),
@@ -72,17 +67,12 @@ macro_rules! accesses {
 }
 
 impl Registers {
-    /// The `length` bytes of registers at physical address `address`, uncached. None where the machine has memory: a function that says
-    /// so is mistaken, or lies.
-    pub(crate) fn memory(address: u64, length: usize) -> Result<Self, NoMemory> {
-        let end = address.checked_add(length as u64).ok_or(NoMemory)?;
-        let is_memory = |r: &Region| {
-            r.kind == Region::USABLE && r.start < end && address < r.start.saturating_add(r.size)
-        };
-        if boot::info().regions.iter().any(is_memory) {
-            return Err(NoMemory);
-        }
-        Ok(Self { place: Place::Memory(kernel_map::try_map_device(address, length)?), length })
+    /// The `length` bytes of registers that are mapped at `base`.
+    ///
+    /// # Safety
+    /// They are mapped there for ever, uncached, and are no memory that anything else uses.
+    pub(crate) unsafe fn mapped(base: *mut u8, length: usize) -> Self {
+        Self { place: Place::Memory(base), length }
     }
 
     /// `count` I/O ports from `first`, which must belong to a device that a driver may have.

@@ -11,7 +11,10 @@ use exo_logic::{
     device::NoMemory,
 };
 
-use super::{direct, frame};
+use super::{
+    direct_map::direct,
+    frame::allocator::{self, node_of},
+};
 use crate::{PAGE_SIZE, cpu::percpu};
 
 /// Owned, zeroed, physically contiguous memory that a device may read and write. Freed when dropped: the driver makes sure that
@@ -83,8 +86,8 @@ impl Dma {
             return Err(NoMemory);
         }
         let wanted = node.map_or_else(percpu::node, |node| node as usize);
-        let first = frame::allocate_kernel(order, wanted).ok_or(NoMemory)?;
-        match FROM_NODE.get(wanted).filter(|_| frame::node_of(first) as usize == wanted) {
+        let first = allocator::allocate_kernel(order, wanted).ok_or(NoMemory)?;
+        match FROM_NODE.get(wanted).filter(|_| node_of(first) as usize == wanted) {
             Some(count) => count.fetch_add(1, Ordering::Relaxed),
             None => FROM_ELSEWHERE.fetch_add(1, Ordering::Relaxed),
         };
@@ -114,7 +117,7 @@ impl Dma {
 
     /// The NUMA node that it is from.
     pub fn node(&self) -> u32 {
-        frame::node_of(self.first)
+        node_of(self.first)
     }
 
     #[inline]
@@ -152,6 +155,6 @@ impl Dma {
 
 impl Drop for Dma {
     fn drop(&mut self) {
-        frame::free_kernel(self.first, self.order.into());
+        allocator::free_kernel(self.first, self.order.into());
     }
 }

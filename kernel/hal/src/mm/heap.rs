@@ -13,85 +13,27 @@ use core::{
 };
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use exo_logic::slabs::{self, Block, CLASSES, STEP, Slab, Slabs};
+use exo_logic::slabs::{self, Block, STEP, Slab, Slabs};
 
-use super::{direct, frame, paging::NoMemory};
+use super::{
+    NoMemory,
+    direct_map::direct,
+    frame::allocator as frames,
+    magazines::{Stock, keep},
+};
 use crate::{PAGE_SIZE, cpu::percpu, hooks, sync::SpinLock};
-
-/// Bytes of blocks of one class that a CPU keeps, within these numbers of blocks.
-const KEEP_BYTES: usize = 16 << 10;
-const KEEP_AT_LEAST: usize = 8;
-const KEEP_AT_MOST: usize = 64;
 
 static HEAP_FRAMES: AtomicUsize = AtomicUsize::new(0);
 static SLABS: SpinLock<Option<Slabs<'static>>> = SpinLock::new(None);
 
 /// Takes over the table of slabs, one entry for each frame.
-pub(super) fn init(table: &'static mut [Slab]) {
+pub(crate) fn init(table: &'static mut [Slab]) {
     *SLABS.lock() = Some(Slabs::new(table));
 }
 
 /// Bytes that the heap has from the frame allocator.
 pub fn heap_bytes() -> usize {
     HEAP_FRAMES.load(Ordering::Relaxed) * PAGE_SIZE
-}
-
-/// A CPU's free blocks of one class: a list through the first word of each.
-#[derive(Clone, Copy)]
-struct Stock {
-    head: *mut u8,
-    /// How many more it takes.
-    room: usize,
-}
-
-/// A CPU's stock.
-pub(crate) struct Caches([Stock; CLASSES]);
-
-impl Caches {
-    pub(crate) const fn new() -> Self {
-        let mut stocks = [Stock { head: ptr::null_mut(), room: 0 }; CLASSES];
-        let mut class = 0;
-        while class < CLASSES {
-            stocks[class].room = keep(class);
-            class += 1;
-        }
-        Self(stocks)
-    }
-}
-
-impl Stock {
-    #[inline]
-    fn pop(&mut self) -> *mut u8 {
-        let block = self.head;
-        if !block.is_null() {
-            // SAFETY: a free block's first word is the list's next.
-            self.head = unsafe { block.cast::<*mut u8>().read() };
-            self.room += 1;
-        }
-        block
-    }
-
-    /// # Safety
-    /// `block` is a block of the class that nobody uses, and there is room.
-    #[inline]
-    unsafe fn push(&mut self, block: *mut u8) {
-        // SAFETY: the caller gives the block, which is at least a word long.
-        unsafe { block.cast::<*mut u8>().write(self.head) };
-        self.head = block;
-        self.room -= 1;
-    }
-}
-
-/// Blocks of a class that a CPU keeps.
-const fn keep(class: usize) -> usize {
-    let fit = KEEP_BYTES / slabs::block_size(class);
-    if fit < KEEP_AT_LEAST {
-        KEEP_AT_LEAST
-    } else if fit > KEEP_AT_MOST {
-        KEEP_AT_MOST
-    } else {
-        fit
-    }
 }
 
 struct Heap;
@@ -207,7 +149,7 @@ fn refill(class: usize) -> bool {
             if !stock.head.is_null() {
                 break;
             }
-            let Some(frame) = frame::take_single(true) else { break };
+            let Some(frame) = frames::take_single(true) else { break };
             HEAP_FRAMES.fetch_add(1, Ordering::Relaxed);
             slabs.add(frame, class);
             continue;
@@ -232,7 +174,7 @@ fn drain(class: usize) {
         let index = address as usize % PAGE_SIZE / slabs::block_size(class);
         if let Some(frame) = slabs.give(Block { frame: frame_of(address), index }, class) {
             HEAP_FRAMES.fetch_sub(1, Ordering::Relaxed);
-            frame::give_single(frame);
+            frames::give_single(frame);
         }
     }
 }
@@ -253,8 +195,8 @@ fn allocate_large(layout: Layout) -> *mut u8 {
     }
     let (pages, aligned) = pages_of(layout);
     let first = match aligned {
-        1 => frame::take_single(true),
-        _ => frame::allocate_pages(pages, aligned.ilog2() as usize),
+        1 => frames::take_single(true),
+        _ => frames::allocate_pages(pages, aligned.ilog2() as usize),
     };
     let Some(first) = first else { return ptr::null_mut() };
     HEAP_FRAMES.fetch_add(pages, Ordering::Relaxed);
@@ -272,8 +214,8 @@ unsafe fn free_large(block: *mut u8, layout: Layout) {
     let (pages, aligned) = pages_of(layout);
     HEAP_FRAMES.fetch_sub(pages, Ordering::Relaxed);
     match aligned {
-        1 => frame::give_single(frame_of(block)),
-        _ => frame::free_pages(frame_of(block), pages),
+        1 => frames::give_single(frame_of(block)),
+        _ => frames::free_pages(frame_of(block), pages),
     }
 }
 
@@ -281,13 +223,13 @@ unsafe fn free_large(block: *mut u8, layout: Layout) {
 /// most is ended first, and an innocent call goes on.
 #[inline]
 fn check_kept() -> Result<(), NoMemory> {
-    if frame::is_watched() { check_watched() } else { Ok(()) }
+    if frames::is_watched() { check_watched() } else { Ok(()) }
 }
 
 #[cold]
 fn check_watched() -> Result<(), NoMemory> {
-    let is_refused = !frame::available(0) && is_short(frame::is_half_of_reserve_left());
-    if is_refused || frame::refuses() { Err(NoMemory) } else { Ok(()) }
+    let is_refused = !frames::available(0) && is_short(frames::is_half_of_reserve_left());
+    if is_refused || frames::refuses() { Err(NoMemory) } else { Ok(()) }
 }
 
 /// Memory is out: has somebody ended when the call is done. Whether the allocation is refused.
@@ -306,7 +248,7 @@ fn ensure(layout: Layout) -> Result<(), NoMemory> {
         Some(_) => Ok(()),
         None if layout.size() == 0 => Ok(()),
         // Another CPU may be faster. Nothing that is kept in an `Arc` or a `Box` is that large.
-        None if frame::available(pages_of(layout).0) => Ok(()),
+        None if frames::available(pages_of(layout).0) => Ok(()),
         None => Err(NoMemory),
     }
 }
@@ -370,7 +312,7 @@ pub fn try_list<T>(count: usize) -> Result<Vec<T>, NoMemory> {
 #[inline]
 pub fn may_have(bytes: usize) -> Result<(), NoMemory> {
     let frames = bytes / PAGE_SIZE;
-    if frames > 0 && !frame::available(frames) && is_short(false) || frame::refuses() {
+    if frames > 0 && !frames::available(frames) && is_short(false) || frames::refuses() {
         Err(NoMemory)
     } else {
         Ok(())
@@ -380,7 +322,7 @@ pub fn may_have(bytes: usize) -> Result<(), NoMemory> {
 /// The same for what outlives the call: never from the reserve.
 #[inline]
 pub fn may_keep(bytes: usize) -> Result<(), NoMemory> {
-    if !frame::available(bytes / PAGE_SIZE) && is_short(false) || frame::refuses() {
+    if !frames::available(bytes / PAGE_SIZE) && is_short(false) || frames::refuses() {
         Err(NoMemory)
     } else {
         Ok(())

@@ -8,9 +8,9 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use exo_hal::{
     MAX_CPUS, PAGE_SIZE,
-    boot::spin_once::Once,
     cpu::percpu::{cpu_count, cpu_index},
     mm::frame::Frame,
+    once::Once,
     sync::SpinLock,
     time,
 };

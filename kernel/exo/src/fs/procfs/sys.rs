@@ -5,7 +5,7 @@ use core::fmt::Write;
 
 use alloc::{boxed::Box, string::String, sync::Arc};
 
-use exo_hal::{boot::spin_once::Once, mm::frame};
+use exo_hal::{mm::frame, once::Once};
 
 use super::{
     Content, Each, Entry, directory,

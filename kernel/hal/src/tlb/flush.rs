@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Flushing the translation caches of this CPU and of others (shoot-down).
+//! Flushing this CPU's translation cache, also when another CPU asks for it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ use x86_64::{
     registers::control::{Cr4, Cr4Flags},
 };
 
-use crate::{MAX_CPUS, PAGE_SIZE, cpu::percpu, dev::apic, trap};
+use crate::{MAX_CPUS, PAGE_SIZE, cpu::percpu};
 
 /// Pages up to which single invalidations are cheaper than dropping everything.
 const SINGLE_LIMIT: usize = 16;
@@ -19,15 +19,9 @@ static FLUSHES: [Flushes; MAX_CPUS] = [const { Flushes::new() }; MAX_CPUS];
 /// How often kernel pages were unmapped, and up to which of them each CPU has flushed.
 static KERNEL_UNMAPS: AtomicU64 = AtomicU64::new(0);
 static KERNEL_FLUSHED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
-static SHOOTDOWNS: AtomicU64 = AtomicU64::new(0);
-
-/// Shoot-downs since boot.
-pub fn shootdowns() -> u64 {
-    SHOOTDOWNS.load(Ordering::Relaxed)
-}
 
 /// Flushes the user pages in `start..end` on this CPU.
-pub(crate) fn flush_local(start: usize, end: usize) {
+pub(super) fn user_pages(start: usize, end: usize) {
     if end.saturating_sub(start) / PAGE_SIZE > SINGLE_LIMIT {
         tlb::flush_all();
     } else {
@@ -64,51 +58,20 @@ fn flush_global() {
     }
 }
 
-/// All CPUs forget the kernel pages that were unmapped before. Returns when they have.
-pub(crate) fn shootdown_kernel() {
+/// Kernel pages were unmapped: flushes them here. The other CPUs do when they are asked to.
+pub(super) fn kernel_pages() {
     KERNEL_UNMAPS.fetch_add(1, Ordering::AcqRel);
     flush_asked();
-    let all = u64::MAX >> (u64::BITS as usize - percpu::cpu_count());
-    ask(all & !(1 << percpu::cpu_index()));
 }
 
-/// Flushes the user pages in `start..end` here, if this CPU is in `cpus`, and everything on the other CPUs in `cpus`.
-/// Returns when all have done so.
-pub(crate) fn shootdown(cpus: u64, start: usize, end: usize) {
-    let own = 1u64 << percpu::cpu_index();
-    if cpus & own != 0 {
-        flush_local(start, end);
-    }
-    ask(cpus & !own);
+/// Asks CPU `cpu` to flush everything. What it gives is for [`is_done`]; the CPU has to be interrupted for it.
+#[inline]
+pub(super) fn request(cpu: usize) -> u64 {
+    FLUSHES[cpu].request()
 }
 
-/// Has other CPUs flush everything; returns when all have done so.
-fn ask(others: u64) {
-    if others == 0 {
-        return;
-    }
-    SHOOTDOWNS.fetch_add(1, Ordering::Relaxed);
-    let mut tickets = [0u64; MAX_CPUS];
-    for cpu in bits(others) {
-        tickets[cpu] = FLUSHES[cpu].request();
-        apic::send(cpu, trap::vector::SHOOTDOWN);
-    }
-    for cpu in bits(others) {
-        while !FLUSHES[cpu].is_done(tickets[cpu]) {
-            answer();
-            core::hint::spin_loop();
-        }
-    }
-}
-
-/// The numbers of the set bits.
-pub fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        let bit = mask.trailing_zeros();
-        if bit == 64 {
-            return None;
-        }
-        mask &= mask - 1;
-        Some(bit as usize)
-    })
+/// Whether CPU `cpu` has done what it was asked for.
+#[inline]
+pub(super) fn is_done(cpu: usize, ticket: u64) -> bool {
+    FLUSHES[cpu].is_done(ticket)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's own mappings: device registers, and kernel stacks with a guard page below each.
+//! Kernel stacks, with a guard page below each.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,8 +8,10 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 use super::{
-    frame::{self, Frame},
-    paging::{self, NoMemory, bit},
+    NoMemory,
+    device_map::{DEVICES, take},
+    frame::{Frame, allocator},
+    paging::{entry::bit, kernel},
 };
 use crate::{KERNEL_MAPPINGS, PAGE_SIZE, sync::SpinLock, tlb};
 
@@ -17,38 +19,7 @@ use crate::{KERNEL_MAPPINGS, PAGE_SIZE, sync::SpinLock, tlb};
 const STACK_PAGES: usize = 7;
 /// Address space of a kernel stack: the guard page is the lowest.
 const STACK_SPAN: u64 = 8 * PAGE_SIZE as u64;
-/// Device registers lie above this, stacks below.
-const DEVICES: u64 = KERNEL_MAPPINGS + (256 << 30);
-
-/// The end of what every root table has the second-level table for.
-const DEVICES_END: u64 = KERNEL_MAPPINGS + (512 << 30);
-
 static NEXT_STACK: AtomicU64 = AtomicU64::new(KERNEL_MAPPINGS);
-static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICES);
-
-/// The next `size` bytes of addresses below `end`.
-fn take(next: &AtomicU64, size: u64, end: u64) -> Result<u64, NoMemory> {
-    let after = |at: u64| at.checked_add(size).filter(|after| *after <= end);
-    next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).map_err(|_| NoMemory)
-}
-
-/// Maps `size` bytes of device registers at `physical`, uncached.
-pub(crate) fn map_device(physical: u64, size: usize) -> *mut u8 {
-    try_map_device(physical, size).expect("page tables for device registers")
-}
-
-/// The same, for what the kernel can do without.
-pub(crate) fn try_map_device(physical: u64, size: usize) -> Result<*mut u8, NoMemory> {
-    let offset = physical % PAGE_SIZE as u64;
-    let pages = (offset as usize).checked_add(size).ok_or(NoMemory)?.div_ceil(PAGE_SIZE) as u64;
-    let base = take(&NEXT_DEVICE, pages * PAGE_SIZE as u64, DEVICES_END)?;
-    let flags = bit::WRITE | bit::NO_EXECUTE | bit::CACHE_DISABLE | bit::WRITE_THROUGH;
-    for page in 0..pages {
-        let at = page * PAGE_SIZE as u64;
-        paging::map_kernel_page(base + at, physical - offset + at, flags)?;
-    }
-    Ok((base + offset) as *mut u8)
-}
 
 /// Free stacks that keep their memory for the next threads.
 const KEPT_STACKS: usize = 48;
@@ -113,8 +84,8 @@ impl KernelStack {
         if let Some(base) = used {
             return Ok(Self { base });
         }
-        if !frame::available(STACK_PAGES) {
-            frame::out_of_memory();
+        if !allocator::available(STACK_PAGES) {
+            allocator::out_of_memory();
             return Err(NoMemory);
         }
         let mut frames = ArrayVec::<Frame, STACK_PAGES>::new();
@@ -123,12 +94,12 @@ impl KernelStack {
         }
         let base = FREE_STACKS.lock().take_bare()?;
         // All pages of a stack are in one table: if that is missing, none is mapped.
-        if let Err(error) = paging::make_kernel_table(base) {
+        if let Err(error) = kernel::make_table(base) {
             FREE_STACKS.lock().add_bare(base);
             return Err(error);
         }
         for (address, page) in pages_of(base).zip(frames) {
-            paging::map_kernel_page(address, page.into_physical(), bit::WRITE | bit::NO_EXECUTE)?;
+            kernel::map_page(address, page.into_physical(), bit::WRITE | bit::NO_EXECUTE)?;
         }
         Ok(Self { base })
     }
@@ -146,7 +117,7 @@ impl Drop for KernelStack {
         let are_many = free.with_memory() >= KEPT_STACKS + RELEASED_TOGETHER;
         drop(free);
         if are_many {
-            release_stacks(KEPT_STACKS);
+            release(KEPT_STACKS);
         }
     }
 }
@@ -157,7 +128,7 @@ fn pages_of(base: u64) -> impl Iterator<Item = u64> {
 }
 
 /// Takes the memory from free stacks until `kept` are left that have some. How many frames that gave.
-pub(crate) fn release_stacks(kept: usize) -> usize {
+pub(crate) fn release(kept: usize) -> usize {
     let mut frames = 0;
     loop {
         let mut bases = ArrayVec::<u64, RELEASED_TOGETHER>::new();
@@ -173,7 +144,7 @@ pub(crate) fn release_stacks(kept: usize) -> usize {
         let mut taken = ArrayVec::<Frame, { RELEASED_TOGETHER * STACK_PAGES }>::new();
         for address in bases.iter().copied().flat_map(pages_of) {
             // SAFETY: nobody has these stacks now. The frames stay until no CPU has a translation for them.
-            taken.extend(unsafe { paging::unmap_kernel_page(address) });
+            taken.extend(unsafe { kernel::unmap_page(address) });
         }
         tlb::shootdown_kernel();
         frames += taken.len();

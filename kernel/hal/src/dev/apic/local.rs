@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Local APICs (timer, messages between CPUs) in xAPIC or x2APIC form, and the IO-APICs (device interrupt lines).
-//! Source: Intel SDM volume 3, chapter 10; 82093AA data sheet.
+//! This CPU's local APIC (timer, interrupts to other CPUs) in xAPIC or x2APIC form. Source: Intel SDM volume 3, chapter 10.
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use alloc::vec::Vec;
-use x86_64::{instructions::port::Port, registers::model_specific::Msr};
+use x86_64::registers::model_specific::Msr;
 
-use super::acpi;
 use crate::{
-    boot::spin_once::Once,
     cpu::{cpuid, percpu},
-    log,
-    mm::kernel_map,
-    power,
-    sync::SpinLock,
-    time,
+    power, time,
     trap::vector,
 };
 
@@ -52,8 +44,6 @@ const DIVIDE_16: u32 = 3;
 
 /// The registers, if they are in memory (xAPIC); null in x2APIC mode.
 static REGISTERS: AtomicPtr<u32> = AtomicPtr::new(core::ptr::null_mut());
-/// A PC's old interrupt lines.
-const ISA_LINES: u8 = 16;
 /// Timer counts in 2^32 ns.
 static COUNTS_PER_4S: AtomicU64 = AtomicU64::new(0);
 static STOPPING: AtomicBool = AtomicBool::new(false);
@@ -61,7 +51,6 @@ static STOPPING: AtomicBool = AtomicBool::new(false);
 static STOPPED: AtomicUsize = AtomicUsize::new(0);
 /// How long they are given: a virtual CPU may have to wait for one of the host's. Linux's `native_stop_other_cpus` waits as long.
 const TIME_TO_STOP_NS: u64 = 1_000_000_000;
-static IO_APICS: Once<Vec<SpinLock<IoApic>>> = Once::new();
 
 fn read(register: u32) -> u32 {
     let base = REGISTERS.load(Ordering::Relaxed);
@@ -99,14 +88,27 @@ pub(crate) fn end_of_interrupt() {
     write(register::END_OF_INTERRUPT, 0);
 }
 
-fn enable() {
+/// Whether the CPU has x2APIC, whose registers are MSRs.
+pub(super) fn is_x2apic() -> bool {
+    cpuid(1, 0)[2] & (1 << 21) != 0
+}
+
+/// Where xAPIC's registers are mapped, a page, before any is used.
+///
+/// # Safety
+/// They are mapped there, uncached, for ever.
+pub(super) unsafe fn set_registers(base: *mut u32) {
+    REGISTERS.store(base, Ordering::Relaxed);
+}
+
+/// Switches this CPU's APIC on.
+pub(super) fn enable() {
     let mut base = Msr::new(APIC_BASE);
-    let x2apic = cpuid(1, 0)[2] & (1 << 21) != 0;
     // SAFETY: enables the APIC in a mode that the CPU has.
     unsafe {
         let value = base.read() | ENABLE;
         base.write(value);
-        if x2apic {
+        if is_x2apic() {
             base.write(value | X2APIC);
         }
     }
@@ -116,20 +118,10 @@ fn enable() {
     write(register::TIMER, u32::from(vector::TIMER));
     // SAFETY: this CPU's own area.
     unsafe { (*percpu::area()).apic_id = own_id() };
-    percpu::set_node(acpi::node_of_apic(own_id()) as usize);
 }
 
-pub(crate) fn init_boot_cpu() {
-    if cpuid(1, 0)[2] & (1 << 21) == 0 {
-        let physical = match acpi::platform().local_apic {
-            0 => 0xfee0_0000,
-            address => address,
-        };
-        REGISTERS.store(kernel_map::map_device(physical, 4096).cast(), Ordering::Relaxed);
-    }
-    mask_old_controllers();
-    enable();
-    // How fast the timer counts, measured over 5 ms.
+/// Measures over 5 ms how fast the timer counts.
+pub(super) fn measure_timer() {
     write(register::TIMER, MASKED);
     write(register::INITIAL_COUNT, u32::MAX);
     let start = time::now_ns();
@@ -139,12 +131,6 @@ pub(crate) fn init_boot_cpu() {
     write(register::INITIAL_COUNT, 0);
     write(register::TIMER, u32::from(vector::TIMER));
     COUNTS_PER_4S.store(((u128::from(counted) << 32) / u128::from(elapsed.max(1))) as u64, Ordering::Relaxed);
-    let io_apics = acpi::platform().io_apics.iter();
-    IO_APICS.set(io_apics.map(|&(address, first)| SpinLock::new(IoApic::new(address, first))).collect());
-}
-
-pub(crate) fn init_other_cpu() {
-    enable();
 }
 
 /// Asks for a timer interrupt in `ns` nanoseconds. It replaces what was asked for before.
@@ -212,90 +198,4 @@ pub(crate) fn stop_here() -> ! {
 
 pub(crate) fn is_stopping() -> bool {
     STOPPING.load(Ordering::SeqCst)
-}
-
-/// Masks every line of the two 8259s, which a PC still has beside its IO-APIC.
-fn mask_old_controllers() {
-    // SAFETY: the mask registers of the two controllers.
-    unsafe {
-        Port::<u8>::new(0x21).write(0xff);
-        Port::<u8>::new(0xa1).write(0xff);
-    }
-}
-
-struct IoApic {
-    registers: *mut u32,
-    first: u32,
-    lines: u32,
-}
-
-// SAFETY: the registers may be used from any CPU; the lock around it orders the two accesses that each register takes.
-unsafe impl Send for IoApic {}
-
-impl IoApic {
-    fn new(physical: u64, first: u32) -> Self {
-        let mut this = Self { registers: kernel_map::map_device(physical, 32).cast(), first, lines: 0 };
-        this.lines = ((this.read(1) >> 16) & 0xff) + 1;
-        for line in 0..this.lines {
-            this.write(0x10 + 2 * line, MASKED);
-        }
-        this
-    }
-
-    fn read(&mut self, register: u32) -> u32 {
-        // SAFETY: index and data register in the mapped page.
-        unsafe {
-            self.registers.write_volatile(register);
-            self.registers.add(4).read_volatile()
-        }
-    }
-
-    fn write(&mut self, register: u32, value: u32) {
-        // SAFETY: as in `read`.
-        unsafe {
-            self.registers.write_volatile(register);
-            self.registers.add(4).write_volatile(value);
-        }
-    }
-}
-
-/// Lets ISA line `isa` interrupt the boot CPU, as vector [`vector::LINES`] plus `isa`.
-pub fn enable_isa_line(isa: u8) {
-    if isa >= ISA_LINES {
-        return;
-    }
-    let wired = acpi::platform().lines.iter().find(|l| l.isa == isa);
-    enable_line(isa, wired.is_some_and(|l| l.level));
-}
-
-/// The same, for a line that PCI devices share: `level`-triggered.
-pub(crate) fn enable_line(isa: u8, level: bool) {
-    let mut low = u32::from(vector::LINES + isa);
-    if acpi::platform().lines.iter().any(|l| l.isa == isa && l.low) {
-        low |= 1 << 13;
-    }
-    if level {
-        low |= 1 << 15;
-    }
-    set_line(isa, low);
-}
-
-/// Keeps a line from interrupting: nobody would make it quiet.
-pub(crate) fn disable_line(isa: u8) {
-    set_line(isa, MASKED);
-}
-
-/// Writes the lower half of a line's entry; the upper half names the boot CPU.
-fn set_line(isa: u8, low: u32) {
-    let wired = acpi::platform().lines.iter().find(|l| l.isa == isa);
-    let global = wired.map_or(u32::from(isa), |l| l.global);
-    for io_apic in IO_APICS.get().into_iter().flatten() {
-        let mut io_apic = io_apic.lock();
-        if let Some(line) = global.checked_sub(io_apic.first).filter(|&line| line < io_apic.lines) {
-            io_apic.write(0x11 + 2 * line, percpu::apic_id_of(0) << 24);
-            io_apic.write(0x10 + 2 * line, low);
-            return;
-        }
-    }
-    log!("no IO-APIC has interrupt line {isa}");
 }

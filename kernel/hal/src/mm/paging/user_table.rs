@@ -1,95 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The user half of an address space's page tables, and loading them on CPUs.
+//! The user half of an address space's page tables.
 
 use core::ptr;
 
 use alloc::sync::Arc;
 use arrayvec::ArrayVec;
-use exo_logic::translations::{LaidAside, Users};
 
 use super::{
-    direct,
-    frame::{self, Frame},
-    heap,
-    paging::{Access, ENTRIES, KERNEL_HALF, NoMemory, bit, kernel_root, next_table, slot, write_root},
+    entry::{Access, ENTRIES, KERNEL_HALF, bit, next_table, slot},
+    kernel,
+    space::{Space, SpaceHandle},
 };
-use crate::{MAX_CPUS, PAGE_SIZE, USER_END, cpu::percpu, tlb};
-
-/// The tables of one address space and the CPUs that have them loaded. Freed with the last reference, which a CPU drops
-/// only after it loaded others.
-pub(crate) struct Space {
-    root: u64,
-    users: Users,
-}
-
-/// For each CPU, what it has missed of the tables that it has loaded and laid aside.
-static LAID_ASIDE: [LaidAside; MAX_CPUS] = [const { LaidAside::new() }; MAX_CPUS];
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        // SAFETY: no CPU has these tables loaded: each that does holds a reference.
-        unsafe { free_tables(self.root, 3) };
-    }
-}
-
-/// # Safety
-/// Nothing uses the table at `table` any more; its leaf entries own their frames.
-unsafe fn free_tables(table: u64, level: u32) {
-    let end = if level == 3 { KERNEL_HALF } else { ENTRIES };
-    // SAFETY: the caller vouches for the table; every non-zero leaf owns a frame, every upper entry a table.
-    unsafe {
-        for i in 0..end {
-            let entry = direct(table).cast::<u64>().add(i).read();
-            if entry == 0 {
-                continue;
-            }
-            if level == 0 {
-                drop(Frame::from_physical(entry & bit::ADDRESS));
-            } else {
-                free_tables(entry & bit::ADDRESS, level - 1);
-            }
-        }
-        drop(Frame::from_table(table));
-    }
-}
-
-/// Loads an address space. Keeps its tables alive.
-#[derive(Clone)]
-pub struct SpaceHandle(Arc<Space>);
-
-impl SpaceHandle {
-    /// Loads the tables on this CPU, unless they are loaded.
-    #[inline]
-    pub fn activate(&self) {
-        // SAFETY: this CPU's own area; interrupts are off.
-        let loaded = unsafe { &mut *(*percpu::area()).space.get() };
-        let cpu = percpu::cpu_index();
-        if loaded.as_ref().is_some_and(|l| Arc::ptr_eq(l, &self.0)) {
-            if self.0.users.take_up(cpu, &LAID_ASIDE[cpu]) {
-                // SAFETY: the root that is loaded already; loading it again drops what is cached.
-                unsafe { write_root(self.0.root) };
-            }
-            return;
-        }
-        self.0.users.load(cpu);
-        // SAFETY: a complete root; the reference stored below keeps it alive.
-        unsafe { write_root(self.0.root) };
-        if let Some(old) = loaded.replace(self.0.clone()) {
-            old.users.unload(cpu);
-        }
-    }
-}
-
-/// Lays this CPU's user tables aside: they stay loaded, but nobody needs to tell this CPU of changes until it takes them
-/// up again. For a CPU that has nothing to do.
-pub fn lay_aside() {
-    // SAFETY: this CPU's own area; interrupts are off.
-    let loaded = unsafe { &*(*percpu::area()).space.get() };
-    if let Some(space) = loaded {
-        let cpu = percpu::cpu_index();
-        space.users.lay_aside(cpu, &LAID_ASIDE[cpu]);
-    }
-}
+use crate::{
+    PAGE_SIZE, USER_END,
+    mm::{
+        NoMemory,
+        direct_map::direct,
+        frame::{Frame, counts},
+        heap,
+    },
+    tlb,
+};
 
 /// A page as [`UserTable::get`] found it.
 #[derive(Debug)]
@@ -149,7 +80,7 @@ impl Batch {
     fn free(&mut self, space: &Space) {
         if !self.frames.is_empty() {
             // Asked after the entries have changed: a CPU that loads the tables meanwhile may have cached what goes away.
-            tlb::shootdown(space.users.to_tell(), self.first, self.after);
+            tlb::shootdown(space.cpus_to_tell(), self.first, self.after);
             self.frames.clear();
             self.after = 0;
         }
@@ -168,7 +99,7 @@ impl UserTable {
     /// An empty table.
     pub fn new() -> Result<Self, NoMemory> {
         let root = Frame::allocate_zeroed().ok_or(NoMemory)?.into_physical();
-        let kernel = kernel_root();
+        let kernel = kernel::root();
         // SAFETY: two different root tables, copied from the first kernel entry on.
         unsafe {
             ptr::copy_nonoverlapping(
@@ -179,7 +110,9 @@ impl UserTable {
         }
         match heap::room_for_arc::<Space>() {
             Ok(()) => {
-                Ok(Self { space: Arc::new(Space { root, users: Users::default() }), pages: 0, tables: 1 })
+                // SAFETY: the root that was just made.
+                let space = Arc::new(unsafe { Space::new(root) });
+                Ok(Self { space, pages: 0, tables: 1 })
             }
             Err(error) => {
                 // SAFETY: the root that was just made; it has no user part.
@@ -201,7 +134,7 @@ impl UserTable {
 
     /// What a CPU needs to load this table.
     pub fn handle(&self) -> SpaceHandle {
-        SpaceHandle(self.space.clone())
+        SpaceHandle::new(self.space.clone())
     }
 
     #[inline]
@@ -209,7 +142,7 @@ impl UserTable {
         if address >= USER_END {
             return Walk::Missing(3);
         }
-        let mut tables = [0, 0, 0, self.space.root];
+        let mut tables = [0, 0, 0, self.space.root()];
         for level in [3usize, 2, 1] {
             // SAFETY: tables reached from this root, changed under the exclusive reference that every change takes.
             match unsafe { next_table(slot(tables[level], address as u64, level as u32), false, true) } {
@@ -232,7 +165,7 @@ impl UserTable {
     #[inline]
     fn leaf_or_create(&mut self, address: usize) -> Result<u64, NoMemory> {
         assert!(address < USER_END);
-        let mut table = self.space.root;
+        let mut table = self.space.root();
         for level in [3, 2, 1] {
             let entry = slot(table, address as u64, level);
             // SAFETY: as in `walk`; a new table is complete before the entry names it.
@@ -242,7 +175,7 @@ impl UserTable {
                     None => {
                         let new = Frame::allocate_zeroed().ok_or(NoMemory)?.into_physical();
                         entry.write(new | bit::PRESENT | bit::WRITE | bit::USER);
-                        frame::add_table_entries(table, 1);
+                        counts::add_table_entries(table, 1);
                         self.tables += 1;
                         new
                     }
@@ -254,7 +187,7 @@ impl UserTable {
 
     /// Notes that `removed` entries of the leaf table of `tables` have become empty, and takes out the tables that are empty now.
     fn remove_entries(&mut self, tables: [u64; 4], address: usize, removed: u32, batch: &mut Batch) {
-        let mut left = frame::remove_table_entries(tables[0], removed);
+        let mut left = counts::remove_table_entries(tables[0], removed);
         for level in 0..3 {
             if left > 0 {
                 return;
@@ -266,7 +199,7 @@ impl UserTable {
                 batch.add(&self.space, address & !(PAGE_SIZE - 1), Frame::from_table(tables[level]));
             }
             self.tables -= 1;
-            left = if level < 2 { frame::remove_table_entries(tables[level + 1], 1) } else { 1 };
+            left = if level < 2 { counts::remove_table_entries(tables[level + 1], 1) } else { 1 };
         }
     }
 
@@ -299,7 +232,7 @@ impl UserTable {
             let old = entry.read();
             entry.write(frame.into_physical() | access.bits());
             if old == 0 {
-                frame::add_table_entries(table, 1);
+                counts::add_table_entries(table, 1);
                 self.pages += 1;
                 return Ok(());
             }
@@ -491,7 +424,7 @@ impl UserTable {
             },
             |_, state, _, _, _| {
                 if let Some(table) = state.leaf.take() {
-                    frame::add_table_entries(table, state.added);
+                    counts::add_table_entries(table, state.added);
                     state.child.pages += state.added as usize;
                     state.added = 0;
                 }
@@ -544,8 +477,8 @@ impl UserTable {
                 }
             }
         }
-        frame::remove_table_entries(tables[0], moved);
-        frame::add_table_entries(target, added);
+        counts::remove_table_entries(tables[0], moved);
+        counts::add_table_entries(target, added);
         batch.free(&space);
         self.flush(from, from + piece);
         Ok(piece)
@@ -553,6 +486,6 @@ impl UserTable {
 
     /// Makes the CPUs forget what they know about `start..end`.
     pub fn flush(&self, start: usize, end: usize) {
-        tlb::shootdown(self.space.users.to_tell(), start, end);
+        tlb::shootdown(self.space.cpus_to_tell(), start, end);
     }
 }
