@@ -9,8 +9,9 @@
 //! pub mod mechanisms;
 //! ```
 //!
-//! in the crate root, `pub` so that unused parts give no warning. `docs/kernel-mechanisms.md`
-//! explains the facilities; each file here states the rules that it keeps.
+//! in the crate root, under this name, which the macros use, and `pub` so that unused parts give no
+//! warning. `docs/kernel-mechanisms.md` explains the facilities; each file here states the rules
+//! that it keeps.
 
 pub mod credentials;
 pub mod kthread;

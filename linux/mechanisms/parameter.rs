@@ -144,6 +144,26 @@ pub const fn text<const N: usize>(from: &str) -> [u8; N] {
     to
 }
 
+/// Declares what `modinfo` and `/sys/module/MODULE/version` show as the version; `module!` has no
+/// field for it. For the crate root.
+///
+/// ```
+/// # #[path = "../mechanisms/mod.rs"] pub mod mechanisms;
+/// module_version!("0.1.0");
+/// ```
+#[macro_export]
+macro_rules! module_version {
+    ($version:literal) => {
+        #[cfg(MODULE)]
+        const _: () = {
+            const TEXT: &str = concat!("version=", $version, "\0");
+            #[link_section = ".modinfo"]
+            #[used(compiler)]
+            static VERSION: [u8; TEXT.len()] = $crate::mechanisms::parameter::text(TEXT);
+        };
+    };
+}
+
 /// Declares a static [`Parameter`] and tells the kernel of it: its name, its permissions in sysfs,
 /// and what `modinfo` says about it.
 ///

@@ -11,3 +11,5 @@ pub mod queue;
 pub mod registers;
 #[path = "../../abi/my-rng-ring/src/ring.rs"]
 pub mod ring;
+#[path = "../../abi/my-rng-ring/src/window.rs"]
+pub mod window;

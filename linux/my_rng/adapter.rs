@@ -5,6 +5,7 @@
 
 use crate::{
     hwrng::Hwrng,
+    pci_driver::Driver,
     registry::{
         self,
         Found, //
@@ -23,19 +24,19 @@ use kernel::{
     types::Opaque, //
 };
 
-/// As [`pci::Adapter`], with the callbacks below.
-pub(crate) struct Adapter<T: pci::Driver>(T);
+/// As [`pci::Adapter`] for [`Driver`], with the callbacks below.
+pub(crate) struct Adapter;
 
 // SAFETY: As `pci::Adapter`, of which this is a thin wrapper: same structure, same data.
-unsafe impl<T: pci::Driver> DriverLayout for Adapter<T> {
+unsafe impl DriverLayout for Adapter {
     type DriverType = bindings::pci_driver;
-    type DriverData<'bound> = T::Data<'bound>;
+    type DriverData<'bound> = <Driver as pci::Driver>::Data<'bound>;
 
     const DEVICE_DRIVER_OFFSET: usize = offset_of!(bindings::pci_driver, driver);
 }
 
 // SAFETY: `pci::Adapter` registers and unregisters.
-unsafe impl<T: pci::Driver> RegistrationOps for Adapter<T> {
+unsafe impl RegistrationOps for Adapter {
     unsafe fn register(
         driver: &Opaque<Self::DriverType>,
         name: &'static CStr,
@@ -48,12 +49,12 @@ unsafe impl<T: pci::Driver> RegistrationOps for Adapter<T> {
             (*driver.get()).driver.pm = &raw const POWER.0;
         }
         // SAFETY: As the caller promises.
-        unsafe { <pci::Adapter<T> as RegistrationOps>::register(driver, name, module) }
+        unsafe { <pci::Adapter<Driver> as RegistrationOps>::register(driver, name, module) }
     }
 
     unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
         // SAFETY: As the caller promises.
-        unsafe { <pci::Adapter<T> as RegistrationOps>::unregister(driver) }
+        unsafe { <pci::Adapter<Driver> as RegistrationOps>::unregister(driver) }
     }
 }
 

@@ -40,10 +40,10 @@ use crate::{
     },
     parameters::Parameters,
     registers::Bar0,
-    seedable_stream::{
+    seedable_stream::SeedableStream,
+    stream_origin::{
         Origin,
-        SeedCommand,
-        SeedableStream, //
+        SeedCommand, //
     },
 };
 use kernel::{
@@ -99,7 +99,7 @@ impl<'bound> Queues<'bound> {
         name: &CStr,
     ) -> Result<Self> {
         let plan = parameters.assign_queues(available).ok_or(EINVAL)?;
-        let vectors = IrqVectors::new(pdev, &plan, name)?;
+        let vectors = IrqVectors::new(pdev, &plan, parameters.mapped_interrupts, name)?;
         let mut memory = KVec::new();
 
         // SAFETY: `memory` goes into `Self`, and `stop_and_free` drops it.
@@ -216,7 +216,7 @@ impl<'bound> Device<'bound> {
 }
 
 impl Device<'_> {
-    /// The PCI device.
+    /// Whether this is the PCI device `pdev`.
     pub(crate) fn is(&self, pdev: *const kernel::bindings::pci_dev) -> bool {
         core::ptr::from_ref(self.hardware.pdev()).cast() == pdev
     }
@@ -413,7 +413,12 @@ impl Device<'_> {
     ) -> Result<bool> {
         let queue = self.queues()?.entropy.queue_to_wait_on()?;
         register(queue.wait_queue());
-        let is_ready = queue.ask_for_interrupt(0, &self.hardware)?.is_none();
+        let is_ready = {
+            let mut reader = queue.reader().lock();
+            queue
+                .ask_for_interrupt(&mut reader, 0, &self.hardware)?
+                .is_none()
+        };
         if !is_ready {
             self.check_alive_ratelimited()?;
         }
@@ -429,7 +434,7 @@ impl Device<'_> {
         self.hardware.check_alive_ratelimited()
     }
 
-    /// The events of all queues, for files to keep.
+    /// The wait queues of all vectors, for files to keep.
     pub(crate) fn wait_queues(&self) -> Option<VectorWaitQueues> {
         self.queues
             .as_ref()

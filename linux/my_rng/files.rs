@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | `read(2)` | bytes of the entropy stream | [`read`](crate::read) |
 //! | `ioctl(2)` | numbers of the seedable stream, and the rest | [`ioctl`](crate::ioctl) |
-//! | `mmap(2)` | a queue of one's own | [`mapping`](crate::mapping) |
+//! | `mmap(2)` | a queue of one's own | [`mapped_queue`](crate::mapped_queue) |
 //! | `poll(2)` | waits for bytes; on a file that has mapped its queue, for that | below |
 
 use crate::{
@@ -193,7 +193,7 @@ impl FileOperations for Files {
             return Err(EOPNOTSUPP);
         }
         let is_ready = open_file.device.access(|device| {
-            // These events are among those that the file keeps.
+            // One of the wait queues that the file keeps.
             device.poll(|wait_queue| table.register_wait(file, wait_queue.poll_queue()))
         })?;
         Ok(PollEvents::READABLE.when(is_ready))

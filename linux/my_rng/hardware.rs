@@ -2,46 +2,30 @@
 
 //! The registers of one device: what may be done with them, and under which lock.
 
+mod generator;
+mod queues;
+
+pub(crate) use self::queues::{
+    QueueConfig,
+    StopDeadline, //
+};
+
 use crate::{
-    abi::registers::{
-        takes_seed_command,
-        IDENT_VALUE, //
-    },
+    abi::registers::IDENT_VALUE,
     registers::{
         Bar0,
-        DOORBELL,
-        FEATURES,
-        GENERATOR,
         IDENT,
-        QUEUE_CONTROL,
-        QUEUE_COUNT,
-        QUEUE_DEPTH,
-        QUEUE_DESCRIPTORS_HIGH,
-        QUEUE_DESCRIPTORS_LOW,
-        QUEUE_SELECT,
-        QUEUE_STATE_HIGH,
-        QUEUE_STATE_LOW,
-        QUEUE_VECTOR,
         RAND32,
         RAND64_HIGH,
         RAND64_LOW,
         SEED,
-        SEED_ABILITIES,
-        SEED_COMMAND,
-        SEED_WORDS,
-        STREAM_NUMBER_HIGH,
-        STREAM_NUMBER_LOW,
         VERSION,
         VERSION_MAJOR, //
     },
-    seedable_stream::SeedCommand, //
 };
 use kernel::{
     device::Bound,
-    io::{
-        register::Array,
-        Io, //
-    },
+    io::Io,
     new_mutex, pci,
     prelude::*,
     sync::{
@@ -53,7 +37,6 @@ use kernel::{
         Mutex, //
     },
     time::{
-        delay::fsleep,
         Delta,
         Instant,
         Monotonic, //
@@ -63,13 +46,6 @@ use kernel::{
 /// What a read returns when nothing answers on the bus: a device that was pulled out, or whose
 /// process is gone.
 const ALL_ONES: u32 = u32::MAX;
-
-/// How long a device may take to stop a queue. It fills one buffer in less than a millisecond; a
-/// host that is busy with other things may need much longer.
-const QUEUE_STOP_TIMEOUT: Delta = Delta::from_millis(2000);
-
-/// How often it is looked whether a queue has stopped.
-const STOP_POLL_INTERVAL: Delta = Delta::from_micros(50);
 
 /// How often [`Hardware::check_alive_ratelimited`] looks at the most. Less often than those who
 /// call it wait.
@@ -115,32 +91,6 @@ pub(crate) struct InterfaceVersion {
     pub(crate) major: u32,
     /// Grows when registers are added.
     pub(crate) minor: u32,
-}
-
-/// Until when queues must have stopped. One for all that are stopped together, so that a device
-/// which stops none of them costs the time once.
-pub(crate) struct StopDeadline(Instant<Monotonic>);
-
-impl StopDeadline {
-    /// Starts now.
-    pub(crate) fn new() -> Self {
-        Self(Instant::now())
-    }
-
-    fn is_over(&self) -> bool {
-        self.0.elapsed() > QUEUE_STOP_TIMEOUT
-    }
-}
-
-/// How a queue is set up.
-pub(crate) struct QueueConfig {
-    pub(crate) number: u32,
-    /// One of `STREAM_…`.
-    pub(crate) stream: u32,
-    pub(crate) depth: u32,
-    pub(crate) vector: u32,
-    pub(crate) descriptors: u64,
-    pub(crate) state: u64,
 }
 
 impl<'bound> Hardware<'bound> {
@@ -243,6 +193,21 @@ impl Hardware<'_> {
         self.check_alive()
     }
 
+    /// Gives the device up: it was disconnected from the bus, for now or for good.
+    pub(crate) fn set_disconnected(&self) {
+        self.unresponsive.store(true, Relaxed);
+    }
+
+    /// Tries again after [`Hardware::set_disconnected`].
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when it does not answer.
+    pub(crate) fn reconnect(&self) -> Result {
+        self.unresponsive.store(false, Relaxed);
+        self.check_alive()
+    }
+
     /// Says [`ENODEV`] when the device does not answer.
     ///
     /// Only needed if what was read is `suspect`: all ones is also a number that may be drawn, but
@@ -263,237 +228,6 @@ impl Hardware<'_> {
             dev_err!(self.pdev, "the device does not answer\n");
         }
         Err(ENODEV)
-    }
-}
-
-/// Generators.
-impl Hardware<'_> {
-    /// Whether the seedable stream has several generators.
-    pub(crate) fn has_generators(&self) -> bool {
-        self.bar.read(FEATURES).generators()
-    }
-
-    /// Returns the number of the generator.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`] when the device does not answer.
-    pub(crate) fn generator(&self) -> Result<u32> {
-        let number = self.bar.read(GENERATOR).number().into();
-        self.check_response(number == ALL_ONES)?;
-        Ok(number)
-    }
-
-    /// Chooses the generator, which restarts the stream with the last seed.
-    ///
-    /// # Errors
-    ///
-    /// [`EINVAL`] when the device has no such generator, [`ENODEV`] when it does not answer.
-    pub(crate) fn set_generator(&self, number: u32) -> Result {
-        let _latch = self.latch.lock();
-        self.bar.write_reg(GENERATOR::zeroed().with_number(number));
-        if self.generator()? == number {
-            Ok(())
-        } else {
-            Err(EINVAL)
-        }
-    }
-}
-
-/// Longer seeds, stream numbers and seeking.
-impl Hardware<'_> {
-    /// Returns what the generator takes besides SEED: `SEED_TAKES_…` bits, none for a device that
-    /// has no such thing.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`] when the device does not answer.
-    pub(crate) fn seed_abilities(&self) -> Result<u32> {
-        self.check_response(true)?;
-        if self.bar.read(FEATURES).wide_seeds() {
-            Ok(self.bar.read(SEED_ABILITIES).bits().into())
-        } else {
-            Ok(0)
-        }
-    }
-
-    /// Whether the generator takes that `SEED_COMMAND`.
-    ///
-    /// # Errors
-    ///
-    /// [`EOPNOTSUPP`] when it does not, [`ENODEV`] when the device does not answer.
-    pub(crate) fn check_seed_command(&self, command: u32) -> Result {
-        let abilities = self.seed_abilities()?;
-        if abilities != 0 && takes_seed_command(self.generator()?, abilities, command) {
-            Ok(())
-        } else {
-            Err(EOPNOTSUPP)
-        }
-    }
-
-    /// Gives the command.
-    ///
-    /// # Errors
-    ///
-    /// [`EOPNOTSUPP`] when the device refuses it, [`ENODEV`] when it does not answer.
-    pub(crate) fn command_seed(&self, command: &SeedCommand) -> Result {
-        let _latch = self.latch.lock();
-        let bar = &self.bar;
-        let stream = command.stream;
-
-        for (place, word) in command.words.iter().enumerate() {
-            let location = SEED_WORDS::try_at(place).ok_or(EINVAL)?;
-            bar.try_write(location, SEED_WORDS::zeroed().with_word(*word))?;
-        }
-        // CAST: The lower half.
-        bar.write_reg(STREAM_NUMBER_LOW::zeroed().with_half(stream as u32));
-        bar.write_reg(STREAM_NUMBER_HIGH::zeroed().with_half((stream >> 32) as u32));
-        bar.write_reg(SEED_COMMAND::zeroed().with_command(command.command));
-
-        // Also makes sure that the device has seen it before the program goes on.
-        match bar.read(SEED_COMMAND).command().into() {
-            0u32 => Ok(()),
-            refused => {
-                self.check_response(refused == ALL_ONES)?;
-                Err(EOPNOTSUPP)
-            }
-        }
-    }
-}
-
-/// Queues.
-impl Hardware<'_> {
-    /// Returns the number of queues, 0 for a device that has none.
-    pub(crate) fn queue_count(&self) -> u32 {
-        if !self.bar.read(FEATURES).queues() {
-            return 0;
-        }
-        match self.bar.read(QUEUE_COUNT).count().into() {
-            ALL_ONES => 0,
-            count => count,
-        }
-    }
-
-    /// Starts a queue. All words of its state must be 0.
-    ///
-    /// # Errors
-    ///
-    /// [`EIO`] when the device refuses the set-up, [`ENODEV`] when it does not answer.
-    pub(crate) fn start_queue(&self, queue: &QueueConfig) -> Result {
-        let _select = self.select.lock();
-        // CAST: The lower half.
-        let low = |address: u64| address as u32;
-        let high = |address: u64| (address >> 32) as u32;
-        let bar = &self.bar;
-
-        bar.write_reg(QUEUE_SELECT::zeroed().with_number(queue.number));
-        bar.write_reg(QUEUE_DEPTH::zeroed().with_depth(queue.depth));
-        bar.write_reg(QUEUE_VECTOR::zeroed().with_vector(queue.vector));
-        bar.write_reg(QUEUE_DESCRIPTORS_LOW::zeroed().with_half(low(queue.descriptors)));
-        bar.write_reg(QUEUE_DESCRIPTORS_HIGH::zeroed().with_half(high(queue.descriptors)));
-        bar.write_reg(QUEUE_STATE_LOW::zeroed().with_half(low(queue.state)));
-        bar.write_reg(QUEUE_STATE_HIGH::zeroed().with_half(high(queue.state)));
-        bar.write_reg(
-            QUEUE_CONTROL::zeroed()
-                .try_with_stream(queue.stream)?
-                .with_enable(true),
-        );
-
-        let control = bar.read(QUEUE_CONTROL);
-        self.check_response(u32::from(control) == ALL_ONES)?;
-        if control.enable() {
-            return Ok(());
-        }
-        // Once: any program can make us try, as often as it likes.
-        if !self.refusal_logged.xchg(true, Relaxed) {
-            dev_err!(self.pdev, "the device refuses queue {}\n", queue.number);
-        }
-        Err(EIO)
-    }
-
-    /// Asks the device to stop a queue. It finishes the buffer that it is at first.
-    pub(crate) fn request_stop(&self, number: u32) {
-        // Each access to a device that does not answer costs a second or more.
-        if self.unresponsive.load(Relaxed) {
-            return;
-        }
-        let _select = self.select.lock();
-        self.bar
-            .write_reg(QUEUE_SELECT::zeroed().with_number(number));
-        self.bar.write_reg(QUEUE_CONTROL::zeroed());
-    }
-
-    /// Tells whether a queue has stopped: then the device does not access its memory any more.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`] when the device does not answer.
-    pub(crate) fn has_stopped(&self, number: u32) -> Result<bool> {
-        if self.unresponsive.load(Relaxed) {
-            return Err(ENODEV);
-        }
-        let control = {
-            let _select = self.select.lock();
-            self.bar
-                .write_reg(QUEUE_SELECT::zeroed().with_number(number));
-            self.bar.read(QUEUE_CONTROL)
-        };
-        self.check_response(u32::from(control) == ALL_ONES)?;
-        Ok(!control.enable())
-    }
-
-    /// Waits until a queue has stopped that was asked to.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`] when the device does not answer, [`EIO`] when it does not stop in time.
-    pub(crate) fn wait_stopped(&self, number: u32, deadline: &StopDeadline) -> Result {
-        while !self.has_stopped(number)? {
-            if deadline.is_over() {
-                return Err(EIO);
-            }
-            fsleep(STOP_POLL_INTERVAL);
-        }
-        Ok(())
-    }
-
-    /// Stops a queue.
-    ///
-    /// # Errors
-    ///
-    /// As of [`Hardware::wait_stopped`].
-    pub(crate) fn stop_queue(&self, number: u32) -> Result {
-        let deadline = StopDeadline::new();
-        self.request_stop(number);
-        self.wait_stopped(number, &deadline)
-    }
-
-    /// Tells whether a queue is still laid out as it was: a reset of the device forgets that.
-    pub(crate) fn has_layout(&self, queue: &QueueConfig) -> bool {
-        let _select = self.select.lock();
-        self.bar
-            .write_reg(QUEUE_SELECT::zeroed().with_number(queue.number));
-        u32::from(self.bar.read(QUEUE_DEPTH).depth()) == queue.depth
-    }
-
-    /// Gives the device up: it was disconnected from the bus, for now or for good.
-    pub(crate) fn set_disconnected(&self) {
-        self.unresponsive.store(true, Relaxed);
-    }
-
-    /// Tries again after [`Hardware::set_disconnected`].
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`] when it does not answer.
-    pub(crate) fn reconnect(&self) -> Result {
-        self.unresponsive.store(false, Relaxed);
-        self.check_alive()
-    }
-
-    /// Wakes a queue.
-    pub(crate) fn ring_doorbell(&self, number: u32) {
-        self.bar.write_reg(DOORBELL::zeroed().with_number(number));
     }
 }
 

@@ -42,11 +42,8 @@ use kernel::{
 /// bounds the time until a program learns that the device has died.
 const LIVENESS_INTERVAL_MS: u32 = 250;
 
-/// How many interrupts a vector of a mapped queue may send in [`THROTTLE_INTERVAL`]. The program
-/// says when the device interrupts; this says how often.
-const THROTTLE_LIMIT: u32 = 50;
-
-/// See [`THROTTLE_LIMIT`].
+/// The time in which a vector of a mapped queue may send so many interrupts as the parameter
+/// `mapped_interrupts` says; after more, it is masked for that long.
 const THROTTLE_INTERVAL: Delta = Delta::from_millis(1);
 
 /// Why somebody who slept is awake.
@@ -75,10 +72,12 @@ struct Interrupts {
     /// When the present [`THROTTLE_INTERVAL`] began, and how many came since.
     interval_start: Instant<Monotonic>,
     in_interval: u32,
+    /// How many may come in it.
+    limit: u32,
 }
 
 impl Interrupts {
-    /// Counts one. Returns whether there were too many.
+    /// Counts one. Returns whether no more may come in this interval.
     fn count(&mut self) -> bool {
         self.count = self.count.wrapping_add(1);
         if self.interval_start.elapsed() > THROTTLE_INTERVAL {
@@ -86,18 +85,19 @@ impl Interrupts {
             self.in_interval = 0;
         }
         self.in_interval += 1;
-        self.in_interval >= THROTTLE_LIMIT
+        self.in_interval >= self.limit
     }
 }
 
 impl VectorWaitQueue {
-    fn new() -> Result<Arc<Self>> {
+    fn new(limit: u32) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
                 interrupts <- new_spinlock_irq!(Interrupts {
                     count: 0,
                     interval_start: Instant::now(),
                     in_interval: 0,
+                    limit,
                 }),
                 wake: PollCondVarBox::new(c"my_rng", kernel::static_lock_class!())?,
             }),
@@ -138,11 +138,11 @@ impl VectorWaitQueue {
         self.interrupts.lock().count
     }
 
-    /// Counts an interrupt and wakes everybody. Returns whether there were too many.
+    /// Counts an interrupt and wakes everybody. Returns whether no more may come for now.
     fn interrupt(&self) -> bool {
-        let too_many = self.interrupts.lock().count();
+        let is_enough = self.interrupts.lock().count();
         self.wake.notify_all();
-        too_many
+        is_enough
     }
 }
 
@@ -259,7 +259,7 @@ pub(crate) struct IrqVectors<'bound> {
 
 impl<'bound> IrqVectors<'bound> {
     /// Asks for a vector for each queue, of MSI-X or else of MSI, and is content with less, but
-    /// one.
+    /// one. Those of mapped queues interrupt `interrupt_limit` times a millisecond at most.
     ///
     /// # Errors
     ///
@@ -267,6 +267,7 @@ impl<'bound> IrqVectors<'bound> {
     pub(crate) fn new(
         pdev: &'bound pci::Device<Bound>,
         queues: &QueueAssignment,
+        interrupt_limit: u32,
         device_name: &CStr,
     ) -> Result<Self> {
         let types = pci::IrqTypes::default()
@@ -293,7 +294,7 @@ impl<'bound> IrqVectors<'bound> {
             // SAFETY: As above.
             let name: &'static CStr = unsafe { &*ptr::from_ref::<CStr>(name) };
             let request: irq::IrqRequest<'bound> = borrowed.index(index as usize)?.into();
-            let wait_queue = VectorWaitQueue::new()?;
+            let wait_queue = VectorWaitQueue::new(interrupt_limit)?;
             wait_queues.push(wait_queue.clone(), GFP_KERNEL)?;
 
             // Queues beyond the number of vectors share them: see `for_queue`.

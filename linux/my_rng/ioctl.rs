@@ -30,18 +30,20 @@ use crate::{
             WAKE,
             WIDE_SEED_WORDS, //
         },
-        registers::SEED_SEEK, //
+        registers::SEED_SEEK,
+        window::Taken, //
     },
     device::SharedDevice,
     files::OpenFile,
     seedable_stream::{
-        DrawOutcome,
-        SeedCommand, //
+        Refill,
+        SeedableStream, //
     },
     shim,
+    stream_origin::SeedCommand,
 };
 use kernel::{
-    current, fmt,
+    bindings, current, fmt,
     prelude::*,
     transmute::AsBytes,
     uaccess::{
@@ -65,17 +67,27 @@ impl fmt::Display for Commands {
 /// Does what `command` asks, with what is at the address `argument` in the program.
 #[inline]
 pub(crate) fn dispatch(file: &OpenFile, command: u32, argument: usize) -> Result<isize> {
-    let device = file.device();
     let address = UserPtr::from_addr(argument);
 
     match command {
-        RAND => draw(file, address, |[number]: [u32; 1]| number)?,
         RAND64 => draw(file, address, |[high, low]: [u32; 2]| {
             u64::from(high) << 32 | u64::from(low)
         })?,
+        RAND => draw(file, address, |[number]: [u32; 1]| number)?,
+        _ => dispatch_rare(file, command, address)?,
+    }
+    Ok(0)
+}
+
+/// The commands that nobody calls a million times a second.
+#[inline(never)]
+fn dispatch_rare(file: &OpenFile, command: u32, address: UserPtr) -> Result {
+    let device = file.device();
+
+    match command {
         SEED => {
             let seed = UserSlice::new(address, size_of::<u32>()).reader().read()?;
-            device.access(|device| device.seed(seed))?;
+            device.access(|device| device.seed(seed))
         }
         SEED_WIDE => {
             let words: [u32; WIDE_SEED_WORDS] = UserSlice::new(address, size_of::<WideSeed>())
@@ -87,7 +99,7 @@ pub(crate) fn dispatch(file: &OpenFile, command: u32, argument: usize) -> Result
                 words: request.seed,
                 stream: request.stream,
             };
-            device.access(|device| device.command_seed(command))?;
+            device.access(|device| device.command_seed(command))
         }
         SEEK => {
             let [low, high]: [u32; 2] =
@@ -97,25 +109,23 @@ pub(crate) fn dispatch(file: &OpenFile, command: u32, argument: usize) -> Result
                 words: [low, high, 0, 0, 0, 0, 0, 0],
                 stream: 0,
             };
-            device.access(|device| device.command_seed(command))?;
+            device.access(|device| device.command_seed(command))
         }
-        MAP_INFO => copy_to_user(address, file.mapping()?.info())?,
-        WAKE => file.wake()?,
-        _ => return Err(ENOTTY),
+        MAP_INFO => copy_to_user(address, file.mapping()?.info()),
+        WAKE => file.wake(),
+        _ => Err(ENOTTY),
     }
-    Ok(0)
 }
 
 /// A number as programs get it.
 trait Number: AsBytes + Default {
-    /// Writes it to the program's memory without handling page faults. Returns whether that was
-    /// there; if it was not, nothing of the number was written, unless it lies on two pages.
-    fn put_user_nofault(self, to: UserPtr) -> bool;
+    /// Writes it to the program's memory. Returns whether that was possible.
+    fn put_user(self, to: UserPtr) -> bool;
 }
 
 impl Number for u32 {
     #[inline]
-    fn put_user_nofault(self, to: UserPtr) -> bool {
+    fn put_user(self, to: UserPtr) -> bool {
         // SAFETY: The function checks that the address is in the program.
         unsafe { shim::my_rng_put_user_32(self, to.as_mut_ptr().cast()) == 0 }
     }
@@ -123,7 +133,7 @@ impl Number for u32 {
 
 impl Number for u64 {
     #[inline]
-    fn put_user_nofault(self, to: UserPtr) -> bool {
+    fn put_user(self, to: UserPtr) -> bool {
         // SAFETY: The function checks that the address is in the program.
         unsafe { shim::my_rng_put_user_64(self, to.as_mut_ptr().cast()) == 0 }
     }
@@ -131,9 +141,9 @@ impl Number for u64 {
 
 /// Gives the program a number, or takes none from the stream.
 ///
-/// The number is copied before anybody else can draw, with page faults switched off; if the
-/// program's memory is not there, the number stays in the stream. Then the memory is brought in by
-/// writing to it once, and if it cannot be, that is the program's error.
+/// The number is written to the program's memory before it is taken from the stream. If somebody
+/// else takes it first, another is written in its place: nobody is told that the call is done until
+/// the number is the program's own.
 #[inline]
 fn draw<const N: usize, T: Number>(
     file: &OpenFile,
@@ -143,20 +153,38 @@ fn draw<const N: usize, T: Number>(
     let Some(seedable) = file.seedable() else {
         return draw_from_registers(file.device(), to, join);
     };
-    // What is not aligned may lie on two pages, of which one may be there: bring in both.
-    if to.as_const_ptr().addr() & (size_of::<T>() - 1) != 0 {
-        copy_to_user(to, T::default())?;
+    match seedable.draw(|numbers| join(numbers).put_user(to)) {
+        Taken::Some(()) => Ok(()),
+        Taken::Refused => Err(EFAULT),
+        Taken::Empty => draw_after_refill(file, seedable, to, join),
     }
+}
+
+/// As [`draw`], when there are too few numbers at hand.
+#[cold]
+fn draw_after_refill<const N: usize, T: Number>(
+    file: &OpenFile,
+    seedable: &SeedableStream,
+    to: UserPtr,
+    join: impl Fn([u32; N]) -> T,
+) -> Result {
     loop {
-        let (drawn, wake) = seedable.draw(|numbers| join(numbers).put_user_nofault(to))?;
+        let (refill, wake) = seedable.refill(|numbers| put_user_nofault(to, join(numbers)))?;
         if wake {
             file.device()
                 .access(|device| device.wake_seedable_queue())?;
         }
-        match drawn {
-            DrawOutcome::Delivered => return Ok(()),
-            DrawOutcome::Empty => file.device().access(|device| device.prefetch_numbers())?,
-            DrawOutcome::Undelivered => copy_to_user(to, T::default())?,
+        match refill {
+            Refill::Delivered => return Ok(()),
+            Refill::Ready => match seedable.draw(|numbers| join(numbers).put_user(to)) {
+                Taken::Some(()) => return Ok(()),
+                Taken::Refused => return Err(EFAULT),
+                // Others have drawn all of it.
+                Taken::Empty => (),
+            },
+            Refill::Empty => file.device().access(|device| device.prefetch_numbers())?,
+            // Bring in the program's memory, without a lock.
+            Refill::Undelivered => copy_to_user(to, T::default())?,
         }
         if current!().signal_pending() {
             return Err(ERESTARTSYS);
@@ -178,6 +206,16 @@ fn draw_from_registers<const N: usize, T: Number>(
     copy_to_user(to, T::default())?;
     let numbers = device.access(|device| device.draw_from_registers())?;
     copy_to_user(to, join(numbers))
+}
+
+/// Writes to the program's memory without handling page faults. Returns whether all of it was
+/// there.
+fn put_user_nofault(to: UserPtr, value: impl AsBytes) -> bool {
+    let bytes = value.as_bytes();
+    // SAFETY: The bytes are valid, and the function checks that the address is in the program.
+    unsafe {
+        bindings::copy_to_user_nofault(to.as_mut_ptr(), bytes.as_ptr().cast(), bytes.len()) == 0
+    }
 }
 
 /// Writes to the program's memory, which must not be touched inside of `Revocable::access()`.

@@ -132,7 +132,7 @@ impl MappedQueue {
     /// What `poll(2)` says: readable when the completion has come that the program has written into
     /// `INTERRUPT_AT`, or when none will come any more.
     ///
-    /// If there is nothing, `look` sees whether the device has died.
+    /// If there is nothing, `check_alive` tells whether the device has died.
     pub(crate) fn poll(
         &self,
         file: &File,

@@ -38,6 +38,7 @@ mod registers;
 mod registry;
 mod seedable_stream;
 mod shim;
+mod stream_origin;
 mod vmfork;
 
 /// The loaded module.
@@ -47,7 +48,7 @@ mod vmfork;
 #[pin_data]
 struct MyRng {
     #[pin]
-    _driver: driver::Registration<adapter::Adapter<pci_driver::Driver>>,
+    _driver: driver::Registration<adapter::Adapter>,
     _registry: registry::RegistryGuard,
 }
 
@@ -72,8 +73,4 @@ module! {
     license: "GPL",
 }
 
-/// What `modinfo` shows as the version; `module!` has no field for it.
-#[cfg(MODULE)]
-#[link_section = ".modinfo"]
-#[used(compiler)]
-static VERSION: [u8; 14] = *b"version=0.1.0\0";
+module_version!("0.1.0");

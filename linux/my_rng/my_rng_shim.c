@@ -31,22 +31,12 @@ void *my_rng_page_address(struct page *page)
 
 int my_rng_put_user_32(u32 value, u32 __user *to)
 {
-	int error;
-
-	pagefault_disable();
-	error = put_user(value, to);
-	pagefault_enable();
-	return error;
+	return put_user(value, to);
 }
 
 int my_rng_put_user_64(u64 value, u64 __user *to)
 {
-	int error;
-
-	pagefault_disable();
-	error = put_user(value, to);
-	pagefault_enable();
-	return error;
+	return put_user(value, to);
 }
 
 struct my_rng_hwrng {

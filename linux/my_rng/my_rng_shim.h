@@ -18,7 +18,7 @@ const struct cpumask *my_rng_cpu_mask(unsigned int cpu);
 void my_rng_get_page(struct page *page);
 void *my_rng_page_address(struct page *page);
 
-/* Without page faults, so that they may be called under locks. */
+/* What is not there is brought in. */
 int my_rng_put_user_32(u32 value, u32 __user *to);
 int my_rng_put_user_64(u64 value, u64 __user *to);
 

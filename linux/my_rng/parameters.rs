@@ -8,6 +8,7 @@
 //! | `buffer_size` | 4096 | bytes of a buffer: a power of two, 64 to 4096 |
 //! | `queues` | 0 | queues for `read(2)`: 1 to 64, or 0 for one a CPU |
 //! | `mapped_queues` | 4 | queues for `mmap(2)`: 0 to 64 |
+//! | `mapped_interrupts` | 50 | interrupts a millisecond that a mapped queue may send: 1 to 1000 |
 //! | `use_queues` | 1 | 0: registers only, as for a device without queues |
 //!
 //! Each is checked; a module with a parameter out of range is not loaded (`EINVAL`), and the log
@@ -74,6 +75,16 @@ module_parameter! {
 }
 
 module_parameter! {
+    /// When the device interrupts for a mapped queue, its program says; this says how often.
+    static MAPPED_INTERRUPTS = 50;
+    name: "mapped_interrupts",
+    permissions: 0o444,
+    description: "interrupts a millisecond that a mapped queue may send",
+    expected: "1 to 1000",
+    is_valid: |interrupts| (1..=1000).contains(&interrupts),
+}
+
+module_parameter! {
     static USE_QUEUES = 1;
     name: "use_queues",
     permissions: 0o444,
@@ -90,6 +101,8 @@ pub(crate) struct Parameters {
     pub(crate) seedable_layout: Layout,
     /// Whether queues are used at all.
     pub(crate) use_queues: bool,
+    /// How many interrupts a mapped queue may send in a millisecond.
+    pub(crate) mapped_interrupts: u32,
     queues: u32,
     mapped_queues: u32,
 }
@@ -146,6 +159,7 @@ impl Parameters {
             layout: layout(depth)?,
             seedable_layout: layout(depth.min(SEEDABLE_DEPTH_MAX))?,
             use_queues: USE_QUEUES.get() != 0,
+            mapped_interrupts: MAPPED_INTERRUPTS.get(),
             queues: QUEUES.get(),
             mapped_queues: MAPPED_QUEUES.get(),
         })

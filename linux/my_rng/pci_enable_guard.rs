@@ -30,7 +30,7 @@ impl<'bound> PciEnableGuard<'bound> {
     /// Those of `pci_enable_device_mem()`.
     pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>) -> Result<Self> {
         pdev.enable_device_mem()?;
-        // INVARIANT: PciEnableGuard above.
+        // INVARIANT: Enabled above.
         let enabled = Self(pdev);
         pdev.set_master();
         Ok(enabled)

@@ -203,17 +203,31 @@ impl<T: Unpin + 'static> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`EIO`] when the queue has failed, [`ENODEV`] when the device does not answer any more,
-    /// [`ERESTARTSYS`] for a signal.
+    /// [`EIO`] when the queue has failed, or those of [`Queue::sleep_until`].
     pub(crate) fn wait(
         &self,
         bytes: usize,
         hardware: &Hardware<'_>,
         leave: impl FnOnce() -> bool,
     ) -> Result {
-        let Some(count) = self.ask_for_interrupt(bytes, hardware)? else {
-            return Ok(());
-        };
+        let asked = self.ask_for_interrupt(&mut self.reader.lock(), bytes, hardware)?;
+        match asked {
+            Some(count) => self.sleep_until(count, hardware, leave),
+            None => Ok(()),
+        }
+    }
+
+    /// Sleeps until the completion for which an interrupt was asked, or until `leave`.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] when the device does not answer any more, [`ERESTARTSYS`] for a signal.
+    pub(crate) fn sleep_until(
+        &self,
+        count: u32,
+        hardware: &Hardware<'_>,
+        leave: impl FnOnce() -> bool,
+    ) -> Result {
         self.counters.waits.add(1);
         match self
             .wait_queue
@@ -225,23 +239,24 @@ impl<T: Unpin + 'static> Queue<T> {
         }
     }
 
-    /// Asks for an interrupt when `bytes` more are there. `None` if something is there already.
+    /// Asks for an interrupt when `bytes` more are there, and posts what was taken. `None` if
+    /// something is there already.
     ///
     /// # Errors
     ///
     /// [`EIO`] when the queue has failed.
     pub(crate) fn ask_for_interrupt(
         &self,
+        reader: &mut Reader<T>,
         bytes: usize,
         hardware: &Hardware<'_>,
     ) -> Result<Option<u32>> {
-        let mut reader = self.reader.lock();
         match reader.ring.has_some() {
             Ok(false) => (),
             Ok(true) => return Ok(None),
             Err(fault) => return Err(self.fail(fault, hardware)),
         }
-        self.give_back(&mut reader, hardware);
+        self.give_back(reader, hardware);
 
         // At most half of the queue: while we copy one half, the device fills the other.
         let half = (self.layout().depth() / 2).max(1);

@@ -5,19 +5,25 @@
 //! Programs see exactly the sequence that the registers would give. What was fetched too early is
 //! dropped when the stream is restarted: the queue is stopped *first*, then the device is given the
 //! seed, so that nothing of the old sequence comes later.
+//!
+//! Draws take numbers from a [`Window`] on the ring, without a lock. Who finds too few in it takes
+//! the queue's lock and opens the next window, of a quarter of the ring. The buffers of a window
+//! are posted again when all of it was drawn.
 
 use crate::{
     abi::{
         queue::STREAM_SEEDABLE,
-        registers::{
-            SEED_BITS_32,
-            SEED_SEEK,
-            SEED_WITH_STREAM,
-            SEED_WORD_COUNT, //
-        },
-        ring::Layout, //
+        ring::Layout,
+        window::{
+            Position,
+            Taken,
+            Window, //
+        }, //
     },
-    dma_memory::DmaMemory,
+    dma_memory::{
+        DmaMemory,
+        QueuePages, //
+    },
     hardware::Hardware,
     interrupts::IrqVectors,
     queue::{
@@ -25,113 +31,93 @@ use crate::{
         Queue,
         Reader, //
     },
+    stream_origin::Origin,
 };
+use core::ops::Range;
 use kernel::{
     device::Bound,
     pci,
-    prelude::*, //
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Release, //
+        },
+        Arc, //
+    }, //
 };
 
 /// Bytes of a number.
 const SIZE: usize = size_of::<u32>();
 
+/// The part of the ring that a window covers: small enough for the device to fill the rest while it
+/// is used up.
+const WINDOWS_IN_RING: usize = 4;
+
+/// A word of the window.
+struct AtomicPosition(Atomic<u64>);
+
+impl Position for AtomicPosition {
+    #[inline]
+    fn load_acquire(&self) -> u64 {
+        self.0.load(Acquire)
+    }
+
+    fn store_release(&self, value: u64) {
+        self.0.store(value, Release);
+    }
+
+    #[inline]
+    fn compare_exchange(&self, old: u64, new: u64) -> bool {
+        self.0.cmpxchg(old, new, Full).is_ok()
+    }
+}
+
 /// The queue of the seedable stream.
 pub(crate) struct SeedableStream {
+    /// Counts numbers; the position modulo the size of the ring is where in it a number lies.
+    window: Window<AtomicPosition>,
+    pages: Arc<QueuePages>,
+    /// Clears what is no offset in the ring, whose size is a power of two.
+    offset_mask: usize,
     queue: Pin<KBox<Queue<StreamState>>>,
 }
 
-/// Where in the stream we are, besides the ring.
+/// Where in the stream we are, besides the ring and the window.
 struct StreamState {
     /// Whether the device fills the queue. It begins when the first number is drawn: until then,
     /// and after a restart, the registers of the classic interface are at the same place as we.
     is_running: bool,
     /// Whether the device is gone.
     is_closed: bool,
-    /// Numbers that were taken out and could not be delivered, the next one last.
-    undelivered: [u32; 2],
-    undelivered_count: usize,
-    /// Numbers that were taken out before the machine was suspended, the next one last.
-    saved: KVVec<u32>,
-    /// Numbers that programs have got already, and that the device will give once more.
+    /// Numbers that come before all others, the next one last: what was left of a window that had
+    /// too few for a draw, and what was fetched before the machine was suspended. While there are
+    /// some, the window is empty.
+    backlog: KVVec<u32>,
+    /// Numbers that the device will give once more, although programs have got them.
     skip: u64,
-    /// Numbers that were taken out since the stream was restarted.
-    position: u64,
+    /// What was taken out of the ring, but is not in the window yet.
+    loaded: Range<u64>,
+    /// Numbers that were taken out of the ring, but those that were skipped.
+    taken: u64,
+    /// How many of these were dropped.
+    dropped: u64,
+    /// What `taken` was when the stream was restarted last.
+    restarted_at: u64,
     /// How the stream was restarted last.
     origin: Origin,
-    /// Numbers that were delivered.
-    delivered: u64,
 }
 
-/// From where the numbers of the stream are counted: what a device that was reset must be told.
-#[derive(Clone, Copy)]
-pub(crate) struct Origin {
-    /// The last SEED, with which the stream begins anew when another generator is chosen. Without
-    /// one that is where the device was when it was bound; after a reset, its own seed.
-    pub(crate) seed: Option<u32>,
-    /// The longer seed that came after that.
-    pub(crate) wide_seed: Option<SeedCommand>,
-    /// The position to which the stream was moved after that.
-    pub(crate) position: Option<SeedCommand>,
-}
-
-/// A command of the device's `SEED_COMMAND` register.
-#[derive(Clone, Copy)]
-pub(crate) struct SeedCommand {
-    pub(crate) command: u32,
-    pub(crate) words: [u32; SEED_WORD_COUNT],
-    pub(crate) stream: u64,
-}
-
-impl Origin {
-    /// Where a device is that was just bound.
-    pub(crate) const BOUND: Self = Self {
-        seed: None,
-        wide_seed: None,
-        position: None,
-    };
-
-    /// After SEED.
-    pub(crate) fn seeded(self, seed: u32) -> Self {
-        Self {
-            seed: Some(seed),
-            ..Self::BOUND
-        }
-    }
-
-    /// After another generator was chosen.
-    pub(crate) fn generator_chosen(self) -> Self {
-        Self {
-            seed: self.seed,
-            ..Self::BOUND
-        }
-    }
-
-    /// After a longer seed, or a seek.
-    pub(crate) fn commanded(self, command: SeedCommand) -> Self {
-        if command.command == SEED_SEEK {
-            Self {
-                position: Some(command),
-                ..self
-            }
-        } else {
-            // One of 32 bits is a SEED, if of another stream perhaps.
-            let is_short = command.command & !SEED_WITH_STREAM == SEED_BITS_32;
-            let [word, ..] = command.words;
-            Self {
-                seed: if is_short { Some(word) } else { self.seed },
-                wide_seed: Some(command),
-                position: None,
-            }
-        }
-    }
-}
-
-/// How a draw ended.
+/// What came of [`SeedableStream::refill`].
 #[derive(PartialEq, Eq)]
-pub(crate) enum DrawOutcome {
-    /// The number was delivered.
+pub(crate) enum Refill {
+    /// There are numbers to be drawn.
+    Ready,
+    /// The numbers were delivered.
     Delivered,
-    /// It could not be, and will be drawn by the next.
+    /// They could not be, and will be drawn by the next.
     Undelivered,
     /// There are not enough numbers yet.
     Empty,
@@ -163,17 +149,26 @@ impl SeedableStream {
             StreamState {
                 is_running: false,
                 is_closed: false,
-                undelivered: [0; 2],
-                undelivered_count: 0,
-                saved: KVVec::new(),
+                backlog: KVVec::new(),
                 skip: 0,
-                position: 0,
+                loaded: 0..0,
+                taken: 0,
+                dropped: 0,
+                restarted_at: 0,
                 origin: Origin::BOUND,
-                delivered: 0,
             },
         )?;
+        let pages = mapped.pages().clone();
         memory.push((number, mapped), GFP_KERNEL)?;
-        Ok(Self { queue })
+        Ok(Self {
+            window: Window::new(
+                AtomicPosition(Atomic::new(0)),
+                AtomicPosition(Atomic::new(0)),
+            ),
+            pages,
+            offset_mask: layout.size() - 1,
+            queue,
+        })
     }
 
     /// What was counted, but the bytes.
@@ -183,50 +178,90 @@ impl SeedableStream {
 
     /// Bytes that programs were given.
     pub(crate) fn bytes(&self) -> u64 {
-        // Counted under the lock that a draw needs anyway.
-        let numbers = self.queue.reader().lock().more.delivered;
-        numbers.wrapping_mul(SIZE as u64)
+        let reader = self.queue.reader().lock();
+        let kept = reader.more.dropped.wrapping_add(self.undrawn(&reader));
+        // CAST: Lossless.
+        reader
+            .more
+            .taken
+            .wrapping_sub(kept)
+            .wrapping_mul(SIZE as u64)
     }
 
     /// Draws `N` numbers of 32 bits and hands them to `deliver`, which says whether it could
-    /// deliver them; it is called under a lock and must not sleep. If it could not, the next draw
-    /// gets them.
+    /// deliver them and may sleep. If it could not, nobody has drawn them.
+    ///
+    /// If somebody else draws at the same time, `deliver` may be called again with other numbers:
+    /// those of the last call count.
     ///
     /// This touches nothing but memory that is ours, so it needs no
-    /// [`Revocable`](crate::chardev::Revocable). Also returns whether the device must be woken
-    /// ([`SeedableStream::wake_device`]).
+    /// [`Revocable`](crate::chardev::Revocable).
+    #[inline]
+    pub(crate) fn draw<const N: usize>(&self, deliver: impl Fn([u32; N]) -> bool) -> Taken<()> {
+        // CAST: Lossless.
+        self.window.take(N as u64, |position| {
+            deliver(self.numbers(position)?).then_some(())
+        })
+    }
+
+    /// Sees to it that `N` numbers can be drawn. If some come that are not in the ring, these are
+    /// handed to `deliver`, which is called under a lock and must not sleep.
+    ///
+    /// Also returns whether the device must be woken ([`SeedableStream::wake_device`]).
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] when the device is gone.
-    #[inline]
-    pub(crate) fn draw<const N: usize>(
+    /// [`ENODEV`] when the device is gone, [`ENOMEM`].
+    #[cold]
+    pub(crate) fn refill<const N: usize>(
         &self,
         deliver: impl FnOnce([u32; N]) -> bool,
-    ) -> Result<(DrawOutcome, bool)> {
+    ) -> Result<(Refill, bool)> {
         let mut reader = self.queue.reader().lock();
-        let mut numbers = [0; N];
-
         if reader.more.is_closed {
             return Err(ENODEV);
         }
-        let have = self.take(&mut reader, &mut numbers);
-        if have < N {
-            reader
-                .more
-                .put_back(numbers.get(..have).unwrap_or_default());
-            return Ok((DrawOutcome::Empty, false));
-        }
-        // After the numbers were read, and in good time before there are none left.
-        let wake = reader.ring.give_back();
-
-        if !deliver(numbers) {
-            reader.more.put_back(&numbers);
-            return Ok((DrawOutcome::Undelivered, wake));
-        }
         // CAST: Lossless.
-        reader.more.delivered = reader.more.delivered.wrapping_add(N as u64);
-        Ok((DrawOutcome::Delivered, wake))
+        if self.window.len() >= N as u64 {
+            return Ok((Refill::Ready, false));
+        }
+        self.put_rest_aside(&mut reader, N)?;
+
+        let mut numbers = [0; N];
+        let next = reader.more.backlog.iter().rev();
+        let old = numbers
+            .iter_mut()
+            .zip(next)
+            .map(|(number, next)| *number = *next)
+            .count();
+        // CAST: Lossless.
+        let new = (N - old) as u64;
+        let wake = new != 0 && reader.more.loaded.is_empty() && self.load(&mut reader);
+
+        if old != 0 {
+            let positions = reader.more.loaded.clone();
+            if positions.end - positions.start < new {
+                return Ok((Refill::Empty, wake));
+            }
+            for (number, position) in numbers.iter_mut().skip(old).zip(positions) {
+                *number = self.number(position).ok_or(EIO)?;
+            }
+            if !deliver(numbers) {
+                return Ok((Refill::Undelivered, wake));
+            }
+            reader.more.loaded.start += new;
+            let left = reader.more.backlog.len() - old;
+            reader.more.backlog.truncate(left);
+        }
+        if reader.more.backlog.is_empty() {
+            self.open_window(&mut reader);
+        }
+        let outcome = match old {
+            0 if self.window.is_empty() => Refill::Empty,
+            0 => Refill::Ready,
+            _ => Refill::Delivered,
+        };
+        Ok((outcome, wake))
     }
 
     /// Rings the doorbell.
@@ -237,7 +272,9 @@ impl SeedableStream {
 
     /// Nobody draws any more: the device goes.
     pub(crate) fn close(&self) {
-        self.queue.reader().lock().more.is_closed = true;
+        let mut reader = self.queue.reader().lock();
+        reader.more.is_closed = true;
+        self.discard(&mut reader);
     }
 
     /// Lets the device fetch numbers if it does not, then sleeps until there may be some, or until
@@ -247,15 +284,23 @@ impl SeedableStream {
     ///
     /// [`EIO`] when the queue has failed, or those of [`Queue::wait`].
     pub(crate) fn fetch(&self, hardware: &Hardware<'_>, leave: impl FnOnce() -> bool) -> Result {
-        {
+        let asked = {
             let mut reader = self.queue.reader().lock();
+            // Somebody else was faster. Nothing may be posted now, either: it is being drawn.
+            if !self.window.is_empty() || !reader.more.loaded.is_empty() {
+                return Ok(());
+            }
             if !reader.more.is_running {
                 self.queue.start(&mut reader, hardware)?;
                 reader.more.is_running = true;
             }
+            // For any number, not for many: whoever draws wants the next one soon.
+            self.queue.ask_for_interrupt(&mut reader, 0, hardware)?
+        };
+        match asked {
+            Some(count) => self.queue.sleep_until(count, hardware, leave),
+            None => Ok(()),
         }
-        // For any number, not for many: whoever draws wants the next one soon.
-        self.queue.wait(0, hardware, leave)
     }
 
     /// Drops what was fetched, then calls `restart`, which restarts the stream in the device;
@@ -274,14 +319,12 @@ impl SeedableStream {
         if reader.more.is_running {
             hardware.stop_queue(self.queue.number())?;
             reader.more.is_running = false;
-            reader.ring.reset();
         }
-        reader.more.undelivered_count = 0;
-        reader.more.saved.clear();
+        self.discard(&mut reader);
         let restarted = restart();
         if restarted.is_ok() {
             reader.more.skip = 0;
-            reader.more.position = 0;
+            reader.more.restarted_at = reader.more.taken;
             reader.more.origin = origin(reader.more.origin);
         }
         drop(reader);
@@ -289,68 +332,6 @@ impl SeedableStream {
         // They asked for an interrupt that will not come.
         self.queue.wait_queue().wake_all();
         restarted
-    }
-
-    /// Takes the next numbers out of the stream. Returns how many there were.
-    #[inline]
-    fn take(&self, reader: &mut Reader<StreamState>, numbers: &mut [u32]) -> usize {
-        let wanted = numbers.len();
-        let mut have = 0;
-
-        while have < wanted {
-            if reader.more.has_backlog() {
-                match self.next_of_backlog(reader) {
-                    Some(Some(number)) => {
-                        if let Some(place) = numbers.get_mut(have) {
-                            *place = number;
-                        }
-                        have += 1;
-                        continue;
-                    }
-                    Some(None) => (),
-                    None => break,
-                }
-            }
-            // Numbers do not lie across buffers. What is wrong with the queue, if something is,
-            // `fetch` will find out.
-            let Ok(Some(piece)) = reader.ring.take((wanted - have) * SIZE) else {
-                break;
-            };
-            let count = piece.length / SIZE;
-            // CAST: Lossless.
-            reader.more.position = reader.more.position.wrapping_add(count as u64);
-            for offset in (piece.offset..piece.offset + piece.length).step_by(SIZE) {
-                // No number is made up for one that is not there.
-                let Some(number) = self.queue.pages().word(offset) else {
-                    return have;
-                };
-                if let Some(place) = numbers.get_mut(have) {
-                    *place = number;
-                }
-                have += 1;
-            }
-        }
-        have
-    }
-
-    /// Takes a number that was taken out before, or skips those that programs have got already.
-    /// Returns `Some(None)` when the next number is in the ring, `None` when more must be skipped
-    /// than is there.
-    #[cold]
-    fn next_of_backlog(&self, reader: &mut Reader<StreamState>) -> Option<Option<u32>> {
-        if let Some(number) = reader.more.take_back().or_else(|| reader.more.saved.pop()) {
-            return Some(Some(number));
-        }
-        while reader.more.skip != 0 {
-            // CAST: Lossless.
-            let bytes = reader.more.skip.saturating_mul(SIZE as u64);
-            let limit = usize::try_from(bytes).unwrap_or(usize::MAX);
-            // The ring's buffers hold whole numbers, so does each piece.
-            let piece = reader.ring.take(limit).ok()??;
-            // CAST: Lossless.
-            reader.more.skip -= (piece.length / SIZE) as u64;
-        }
-        Some(None)
     }
 
     /// Stops the queue before the device may be reset. What was fetched is kept.
@@ -363,29 +344,33 @@ impl SeedableStream {
         if !reader.more.is_running {
             return Ok(());
         }
-        // Room for all that the ring can hold, and that was saved before.
+        // Room for all that the ring can hold, and for the backlog.
         let count = self.queue.layout().size() / SIZE;
-        let mut fetched = KVVec::with_capacity(count + reader.more.saved.len(), GFP_KERNEL)?;
+        let mut fetched = KVVec::with_capacity(count + reader.more.backlog.len(), GFP_KERNEL)?;
         hardware.stop_queue(self.queue.number())?;
 
+        let loaded = reader.more.take_loaded();
+        for position in Iterator::chain(self.window.close(), loaded) {
+            let number = self.number(position).ok_or(EIO)?;
+            let _ = fetched.push_within_capacity(number);
+        }
         while reader.more.skip == 0 {
             match reader.ring.take(SIZE) {
                 Ok(Some(piece)) => {
-                    let number = self.queue.pages().word(piece.offset).ok_or(EIO)?;
+                    let number = self.pages.word(piece.offset).ok_or(EIO)?;
                     if fetched.push_within_capacity(number).is_err() {
                         break;
                     }
+                    reader.more.taken = reader.more.taken.wrapping_add(1);
                 }
                 _ => break,
             }
         }
-        reader.more.position = reader.more.position.wrapping_add(fetched.len() as u64);
         fetched.reverse();
-        // Those of an earlier suspend come first, so they are at the end.
-        for number in &reader.more.saved {
+        for number in &reader.more.backlog {
             let _ = fetched.push_within_capacity(*number);
         }
-        reader.more.saved = fetched;
+        reader.more.backlog = fetched;
         reader.more.is_running = false;
         Ok(())
     }
@@ -406,31 +391,111 @@ impl SeedableStream {
             return Ok(());
         }
         restore(reader.more.origin)?;
-        reader.more.skip = reader.more.position;
+        reader.more.skip = reader.more.taken.wrapping_sub(reader.more.restarted_at);
         Ok(())
+    }
+
+    /// Returns the numbers from a position on.
+    #[inline]
+    fn numbers<const N: usize>(&self, position: u64) -> Option<[u32; N]> {
+        let mut numbers = [0; N];
+        for (index, number) in (0..).zip(&mut numbers) {
+            *number = self.number(position.wrapping_add(index))?;
+        }
+        Some(numbers)
+    }
+
+    /// Returns the number at a position.
+    #[inline]
+    fn number(&self, position: u64) -> Option<u32> {
+        // CAST: Only the lower bits count.
+        let offset = (position as usize).wrapping_mul(SIZE) & self.offset_mask;
+        self.pages.word(offset)
+    }
+
+    /// Puts what is left in the window into the backlog, if that is less than `count` numbers.
+    fn put_rest_aside(&self, reader: &mut Reader<StreamState>, count: usize) -> Result {
+        if self.window.is_empty() {
+            return Ok(());
+        }
+        reader.more.backlog.reserve(count, GFP_KERNEL)?;
+        // There is no backlog while there is a window.
+        for position in self.window.close() {
+            let number = self.number(position).ok_or(EIO)?;
+            let _ = reader.more.backlog.push_within_capacity(number);
+        }
+        reader.more.backlog.reverse();
+        Ok(())
+    }
+
+    /// Takes the next piece out of the ring, when all of the last was used up. Returns whether the
+    /// device must be woken.
+    fn load(&self, reader: &mut Reader<StreamState>) -> bool {
+        if !reader.more.is_running {
+            return false;
+        }
+        let wake = reader.ring.give_back();
+        let size = self.queue.layout().size();
+
+        // What is wrong with the queue, if something is, `fetch` will find out.
+        while reader.more.skip != 0 {
+            // CAST: Lossless.
+            let bytes = reader.more.skip.saturating_mul(SIZE as u64);
+            let limit = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let Ok(Some(piece)) = reader.ring.take(limit) else {
+                return wake;
+            };
+            // The ring's buffers hold whole numbers, so does each piece.
+            // CAST: Lossless.
+            reader.more.skip -= (piece.length / SIZE) as u64;
+        }
+        let Ok(Some(piece)) = reader.ring.take(size / WINDOWS_IN_RING) else {
+            return wake;
+        };
+        // CAST: All lossless.
+        let (first, count) = ((piece.offset / SIZE) as u64, (piece.length / SIZE) as u64);
+        // The next position that lies where the piece begins.
+        let unused = reader.more.loaded.end;
+        let in_ring = (size / SIZE) as u64;
+        let start = unused.wrapping_add(first.wrapping_sub(unused) & (in_ring - 1));
+        reader.more.loaded = start..start.wrapping_add(count);
+        reader.more.taken = reader.more.taken.wrapping_add(count);
+        wake
+    }
+
+    /// Lets everybody draw what was loaded.
+    fn open_window(&self, reader: &mut Reader<StreamState>) {
+        let loaded = reader.more.take_loaded();
+        if !loaded.is_empty() {
+            self.window.open(loaded.start, loaded.end);
+        }
+    }
+
+    /// How many numbers were taken out of the ring and not drawn.
+    fn undrawn(&self, reader: &Reader<StreamState>) -> u64 {
+        let loaded = &reader.more.loaded;
+        // CAST: Lossless.
+        self.window
+            .len()
+            .wrapping_add(loaded.end.wrapping_sub(loaded.start))
+            .wrapping_add(reader.more.backlog.len() as u64)
+    }
+
+    /// Drops the numbers that were taken out of the ring and not drawn.
+    fn discard(&self, reader: &mut Reader<StreamState>) {
+        let rest = self.window.close();
+        let undrawn = self.undrawn(reader).wrapping_add(rest.end - rest.start);
+        reader.more.dropped = reader.more.dropped.wrapping_add(undrawn);
+        reader.more.take_loaded();
+        reader.more.backlog.clear();
     }
 }
 
 impl StreamState {
-    /// Whether something comes before the numbers in the ring.
-    #[inline]
-    fn has_backlog(&self) -> bool {
-        self.undelivered_count != 0 || !self.saved.is_empty() || self.skip != 0
-    }
-
-    /// Puts numbers back; the first will be drawn first.
-    fn put_back(&mut self, numbers: &[u32]) {
-        for number in numbers.iter().rev() {
-            if let Some(place) = self.undelivered.get_mut(self.undelivered_count) {
-                *place = *number;
-                self.undelivered_count += 1;
-            }
-        }
-    }
-
-    fn take_back(&mut self) -> Option<u32> {
-        let last = self.undelivered_count.checked_sub(1)?;
-        self.undelivered_count = last;
-        self.undelivered.get(last).copied()
+    /// Returns what was loaded, and leaves nothing of it.
+    fn take_loaded(&mut self) -> Range<u64> {
+        let loaded = self.loaded.clone();
+        self.loaded.start = loaded.end;
+        loaded
     }
 }

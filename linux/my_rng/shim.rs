@@ -27,7 +27,7 @@ extern "C" {
     pub(crate) fn my_rng_get_page(page: *mut bindings::page);
     /// Returns the kernel's address of a page that is not in high memory.
     pub(crate) fn my_rng_page_address(page: *mut bindings::page) -> *mut c_void;
-    /// Writes a number to a program without handling page faults. Returns 0, or `-EFAULT`.
+    /// Writes a number to a program; may sleep. Returns 0, or `-EFAULT`.
     pub(crate) fn my_rng_put_user_32(value: u32, to: *mut u32) -> c_int;
     /// As [`my_rng_put_user_32`], for 64 bits.
     pub(crate) fn my_rng_put_user_64(value: u64, to: *mut u64) -> c_int;

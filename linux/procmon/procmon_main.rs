@@ -125,8 +125,4 @@ module! {
     license: "GPL",
 }
 
-/// What `modinfo` shows as the version; `module!` has no field for it.
-#[cfg(MODULE)]
-#[link_section = ".modinfo"]
-#[used(compiler)]
-static VERSION: [u8; 14] = *b"version=0.1.0\0";
+module_version!("0.1.0");

@@ -3,10 +3,11 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p my-rng-ring --test loom`.
 #![cfg(loom)]
 
-use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU32, Ordering, fence};
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 use my_rng_ring::queue::{COMPLETED, INTERRUPT_AT, INTERRUPT_WANTED, POSTED, SLEEPING, passes};
+use my_rng_ring::window::{Position, Taken, Window};
 use my_rng_ring::{Layout, Ring, State, ring::is_reached};
 
 /// The words of the state that matter here, and one word of a buffer.
@@ -144,5 +145,102 @@ fn what_is_taken_is_complete() {
             assert_eq!(memory.buffer.load(Ordering::Relaxed), 7, "it was not written yet");
         }
         device.join().unwrap();
+    });
+}
+
+/// A position; the flag says whether orders are kept.
+struct Word(AtomicU64, bool);
+
+impl Word {
+    fn order(&self, order: Ordering) -> Ordering {
+        if self.1 { order } else { Ordering::Relaxed }
+    }
+}
+
+impl Position for Word {
+    fn load_acquire(&self) -> u64 {
+        self.0.load(self.order(Ordering::Acquire))
+    }
+    fn store_release(&self, value: u64) {
+        self.0.store(value, self.order(Ordering::Release));
+    }
+    fn compare_exchange(&self, old: u64, new: u64) -> bool {
+        self.0.compare_exchange(old, new, self.order(Ordering::AcqRel), Ordering::Relaxed).is_ok()
+    }
+}
+
+fn window(with_orders: bool) -> Window<Word> {
+    Window::new(Word(AtomicU64::new(0), with_orders), Word(AtomicU64::new(0), with_orders))
+}
+
+/// A ring of one number, which the device overwrites with the next when it was given back.
+struct Stream {
+    window: Window<Word>,
+    slot: AtomicU64,
+    /// Where the next window begins.
+    next: Mutex<u64>,
+}
+
+impl Stream {
+    /// Returns a position and what was found there.
+    fn draw(&self) -> Option<(u64, u64)> {
+        let read = |position| Some((position, self.slot.load(Ordering::Relaxed)));
+        for _ in 0..2 {
+            if let Taken::Some(number) = self.window.take(1, read) {
+                return Some(number);
+            }
+            let mut next = self.next.lock().unwrap();
+            if self.window.is_empty() {
+                self.slot.store(*next, Ordering::Relaxed);
+                self.window.open(*next, *next + 1);
+                *next += 1;
+            }
+        }
+        None
+    }
+}
+
+fn taking(with_orders: bool) {
+    loom::model(move || {
+        let stream =
+            Arc::new(Stream { window: window(with_orders), slot: AtomicU64::new(99), next: Mutex::new(0) });
+        let other = {
+            let stream = stream.clone();
+            thread::spawn(move || stream.draw())
+        };
+        let mine = [stream.draw(), stream.draw()];
+        let numbers: Vec<(u64, u64)> = mine.into_iter().chain([other.join().unwrap()]).flatten().collect();
+        assert!(numbers.iter().all(|(position, number)| position == number), "not its number: {numbers:?}");
+        let mut positions: Vec<u64> = numbers.iter().map(|(position, _)| *position).collect();
+        positions.sort_unstable();
+        positions.dedup();
+        assert_eq!(positions.len(), numbers.len(), "taken twice: {numbers:?}");
+    });
+}
+
+#[test]
+fn what_is_taken_from_a_window_is_taken_once_and_is_what_was_there() {
+    taking(true);
+}
+
+#[test]
+#[should_panic(expected = "not its number")]
+fn without_orders_a_window_shows_what_was_not_there() {
+    taking(false);
+}
+
+#[test]
+fn a_window_that_is_closed_gives_each_position_to_one() {
+    loom::model(|| {
+        let window = Arc::new(window(true));
+        window.open(0, 2);
+        let taker = {
+            let window = window.clone();
+            thread::spawn(move || [window.take(1, Some), window.take(1, Some)])
+        };
+        let left = window.close();
+        let taken = taker.join().unwrap().into_iter().filter(|taken| *taken != Taken::Empty);
+        let expected: Vec<_> = (0..left.start).map(Taken::Some).collect();
+        assert_eq!(taken.collect::<Vec<_>>(), expected, "left: {left:?}");
     });
 }

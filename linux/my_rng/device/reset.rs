@@ -7,7 +7,7 @@ use super::{
     generator_of,
     Device, //
 };
-use crate::seedable_stream::Origin;
+use crate::stream_origin::Origin;
 use kernel::{
     prelude::*,
     sync::atomic::Relaxed, //

@@ -16,6 +16,7 @@ pub(crate) mod modules;
 mod output;
 mod reports;
 mod runner;
+mod stuck;
 
 use std::fmt;
 use std::path::Path;
@@ -27,6 +28,7 @@ pub(crate) use arguments::Options;
 use arguments::{Action, HELP};
 pub(crate) use kernel_log::Mark;
 use output::Output;
+pub(crate) use stuck::beside_a_page_fault;
 
 /// What the shell sees for a wrong command line.
 const STATUS_USAGE: u8 = 2;

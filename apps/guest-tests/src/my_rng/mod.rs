@@ -7,6 +7,7 @@ mod entropy;
 mod fail_nth;
 mod hwrng;
 mod interface;
+mod interrupts;
 mod life;
 mod log;
 mod machine;
@@ -34,6 +35,7 @@ pub(crate) fn group() -> Group {
         log::tests(),
         entropy::tests(),
         mapped::tests(),
+        interrupts::tests(),
         prefetch::tests(),
         seeds::tests(),
         hwrng::tests(),

@@ -18,6 +18,7 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("each_device_has_a_node_with_its_own_number", each_device_has_a_node_with_its_own_number),
         Test::new("the_major_number_is_dynamic", the_major_number_is_dynamic),
         Test::new("the_class_in_sysfs_agrees_with_the_nodes", the_class_in_sysfs_agrees_with_the_nodes),
+        Test::new("a_minor_is_not_given_to_another_while_a_file_has_it", a_minor_is_kept),
         Test::new("my_rng_driver_is_the_first_device", my_rng_driver_is_the_first_device),
         Test::new("two_devices_have_streams_of_their_own", two_devices_have_streams_of_their_own),
     ]
@@ -49,6 +50,26 @@ fn the_major_number_is_dynamic(_: &Options) -> Result<(), Stop> {
     let list = fs::read_to_string("/proc/devices")?;
     let entry = format!("{number:3} {CLASS_NAME}");
     assert!(list.lines().any(|line| line == entry), "/proc/devices has no line {entry:?}:\n{list}");
+    Ok(())
+}
+
+/// The file would lead to another device. The name is free at once.
+fn a_minor_is_kept(_: &Options) -> Result<(), Stop> {
+    let device = first_device()?;
+    let node = || -> Result<(String, u32), Stop> {
+        Ok((device.node_name()?, minor(fs::metadata(device.node()?)?.rdev())))
+    };
+    let first = node()?;
+    let file = device.open()?;
+    device.unbind()?;
+    device.bind()?;
+    let second = node()?;
+    drop(file);
+    device.unbind()?;
+    device.bind()?;
+    let third = node()?;
+    assert!(first.0 == second.0 && first.1 != second.1, "{first:?}, and then {second:?}");
+    assert_eq!(third, first, "when nobody has the first any more");
     Ok(())
 }
 

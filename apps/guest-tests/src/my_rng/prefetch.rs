@@ -8,7 +8,7 @@ use std::thread;
 use super::entropy::device_with_queues;
 use super::machine::{expect_it_works, first_device};
 use super::numbers::wide;
-use crate::harness::{Options, Stop, Test, fail, skip};
+use crate::harness::{Options, Stop, Test, beside_a_page_fault, fail, is_exo_kernel, skip};
 use crate::raw::{Access, Glibc, Memory, PAGE, Place, ioctl};
 use my_rng_abi::ioctl::RAND64;
 use rustix::io::Errno;
@@ -18,6 +18,8 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("a_long_sequence_is_the_classic_one", a_long_sequence_is_the_classic_one),
         Test::new("a_seed_drops_what_was_fetched", a_seed_drops_what_was_fetched),
         Test::new("a_number_that_was_not_delivered_comes_next", a_number_that_was_not_delivered_comes_next),
+        Test::new("a_draw_whose_memory_is_missing_holds_up_nobody", a_stuck_draw_holds_up_nobody),
+        Test::new("the_counter_of_bytes_counts_what_was_given", the_counter_counts),
         Test::new("reading_entropy_does_not_disturb_the_sequence", entropy_does_not_disturb),
         Test::new("reseeding_under_load_hangs_nobody", reseeding_under_load),
         Test::new("a_generator_is_chosen_by_name", a_generator_is_chosen_by_name),
@@ -59,6 +61,54 @@ fn a_number_that_was_not_delivered_comes_next(_: &Options) -> Result<(), Stop> {
         }
         assert_eq!(device.rand64()?, wide(pair));
         assert_eq!(device.rand32()?, pair[2]);
+    }
+    Ok(())
+}
+
+/// Others draw, and even seed, while it waits for its page; it gets the number that is the next when its memory is there.
+fn a_stuck_draw_holds_up_nobody(_: &Options) -> Result<(), Stop> {
+    let device = device_with_queues()?.open()?;
+    let draw = |memory: &Memory| ioctl(&device, RAND64, Place::In(memory, 8)).map(|_| memory.read_u64(8));
+    let numbers = Glibc::numbers(3, 12);
+    device.seed(3)?;
+    assert_eq!(device.rand64()?, wide(&numbers));
+    let (stuck, ()) = beside_a_page_fault(draw, || {
+        for pair in numbers[2..].chunks_exact(2).take(3) {
+            assert_eq!(device.rand64()?, wide(pair));
+        }
+        Ok(())
+    })?;
+    assert_eq!(stuck, Ok(Some(wide(&numbers[8..]))));
+    assert_eq!(device.rand64()?, wide(&numbers[10..]));
+
+    let (stuck, ()) = beside_a_page_fault(draw, || Ok(device.seed(3)?))?;
+    assert_eq!(stuck, Ok(Some(wide(&numbers))), "after another has seeded");
+    assert_eq!(device.rand64()?, wide(&numbers[2..]));
+    Ok(())
+}
+
+fn the_counter_counts(_: &Options) -> Result<(), Stop> {
+    if is_exo_kernel() {
+        return skip("this kernel does not count them");
+    }
+    let device = device_with_queues()?;
+    let counted = || -> Result<u64, Stop> {
+        let text = device.text("bytes")?;
+        let seedable = text.rsplit(' ').next().and_then(|bytes| bytes.parse().ok());
+        seedable.map_or_else(|| fail(format!("bytes shows {text:?}")), Ok)
+    };
+    let file = device.open()?;
+    let (before, mut drawn) = (counted()?, 0);
+    for seed in 0..4 {
+        file.seed(seed)?;
+        // Across several pieces of the ring, and with an odd number left over in between.
+        for _ in 0..10_000 {
+            file.rand64()?;
+        }
+        file.rand32()?;
+        file.rand64()?;
+        drawn += 10_001 * 8 + 4;
+        assert_eq!(counted()? - before, drawn, "after seed {seed}");
     }
     Ok(())
 }

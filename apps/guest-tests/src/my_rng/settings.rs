@@ -43,6 +43,8 @@ fn out_of_range(options: &Options) -> Result<(), Stop> {
         c"buffer_size=8192",
         c"queues=65",
         c"mapped_queues=65",
+        c"mapped_interrupts=0",
+        c"mapped_interrupts=1001",
         c"use_queues=2",
     ] {
         match try_load(options, parameters)? {
@@ -71,7 +73,7 @@ fn in_range(options: &Options) -> Result<(), Stop> {
         (c"depth=2 buffer_size=64", None),
         (c"depth=1024 queues=1", Some(1)),
         (c"buffer_size=512 queues=64 mapped_queues=0", None),
-        (c"queues=2 mapped_queues=64", Some(2)),
+        (c"queues=2 mapped_queues=64 mapped_interrupts=1000", Some(2)),
         (c"use_queues=0", Some(0)),
     ] {
         unload()?;

@@ -7,6 +7,7 @@ mod compat;
 mod files;
 mod glibc;
 mod memory;
+mod page_faults;
 mod uring;
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -18,6 +19,7 @@ pub(crate) use compat::ioctl32;
 pub(crate) use files::{Mapping, read, read_nowait, try_map, try_map_for};
 pub(crate) use glibc::Glibc;
 pub(crate) use memory::{Access, Memory, PAGE, Place};
+pub(crate) use page_faults::hold_page_faults;
 pub(crate) use uring::read_by_uring;
 
 /// `ioctl(2)` with any command and an address of any kind; returns what the kernel returns.
