@@ -12,5 +12,5 @@
 
 mod client;
 
-pub use client::{Error, Events, Monitor, RingReader, Rings, Taken, name};
+pub use client::{Error, Events, Monitor, RingReader, Rings, Taken, full_name, name};
 pub use procmon_abi as abi;

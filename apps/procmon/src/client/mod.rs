@@ -15,9 +15,31 @@ pub use rings::{RingReader, Rings, Taken};
 /// colours or turn the direction of writing, shows as a question mark. A process chooses its name itself, from any bytes but zero.
 #[must_use]
 pub fn name(comm: &[u8; 16]) -> String {
+    printable(without_end(comm))
+}
+
+/// As [`name`], but all of the name of a thread of the kernel, as ps(1) shows it: the module tells the 15 characters that every
+/// process has, `/proc` knows what a worker works at. For threads of the kernel, which have no memory (`mapped` bytes), that costs
+/// reading a file; if it is another's by now, the short name is returned.
+#[must_use]
+pub fn full_name(pid: i32, comm: &[u8; 16], mapped: u64) -> String {
+    let short = without_end(comm);
+    if mapped != 0 || short.is_empty() {
+        return printable(short);
+    }
+    match std::fs::read(format!("/proc/{pid}/comm")) {
+        Ok(long) if long.starts_with(short) => printable(long.strip_suffix(b"\n").unwrap_or(&long)),
+        _ => printable(short),
+    }
+}
+
+fn without_end(comm: &[u8; 16]) -> &[u8] {
     let length = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
-    let text = String::from_utf8_lossy(comm.get(..length).unwrap_or_default());
-    text.chars().map(|c| if is_printable(c) { c } else { '?' }).collect()
+    comm.get(..length).unwrap_or_default()
+}
+
+fn printable(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).chars().map(|c| if is_printable(c) { c } else { '?' }).collect()
 }
 
 fn is_printable(c: char) -> bool {
@@ -30,7 +52,7 @@ fn is_printable(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::name;
+    use super::{full_name, name};
 
     #[test]
     fn a_name_ends_at_its_first_zero() {
@@ -45,5 +67,18 @@ mod tests {
         assert_eq!(name(b"\x7f\t\r\x08\xff\xc2\x9b1m\0\0\0\0\0\0\0"), "??????1m");
         assert_eq!(name("a\u{202e}b\u{2028}c\0\0\0\0\0\0\0".as_bytes().try_into().unwrap()), "a?b?c");
         assert_eq!(name("k\u{f6}ln\0\0\0\0\0\0\0\0\0\0\0".as_bytes().try_into().unwrap()), "k\u{f6}ln");
+    }
+
+    #[test]
+    fn a_longer_name_is_that_of_the_same_process_only() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(full_name(own, b"somebody else\0\0\0", 0), "somebody else");
+        assert_eq!(full_name(own, &[0; 16], 0), "");
+        assert_eq!(full_name(-1, b"kworker/0:1\0\0\0\0\0", 0), "kworker/0:1");
+        let told = std::fs::read_to_string("/proc/self/comm").unwrap();
+        let mut start = [0; 16];
+        start[0] = told.as_bytes()[0];
+        assert_eq!(full_name(own, &start, 0), told.trim_end());
+        assert_eq!(full_name(own, &start, 4096), name(&start), "a program, which has memory");
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use bench_report::Table;
 use procmon::abi::process::{Record, state};
-use procmon::{Monitor, name};
+use procmon::{Monitor, full_name};
 use serde::Serialize;
 
 use super::Outcome;
@@ -21,7 +21,8 @@ pub(crate) fn query(pids: &[i32]) -> Outcome {
             Some(found) => {
                 // A state is positive for a process that exists.
                 let letter = state::letter(u32::try_from(found.state).unwrap_or(u32::MAX));
-                writeln!(out, "{pid}: {} state {letter} vsize {} bytes", name(&found.comm), found.vsize)?;
+                let name = full_name(pid, &found.comm, found.vsize);
+                writeln!(out, "{pid}: {name} state {letter} vsize {} bytes", found.vsize)?;
             }
             None => {
                 eprintln!("{pid}: no such process");
@@ -46,7 +47,7 @@ pub(crate) fn snapshot(json: bool) -> Outcome {
         Table::new(&["name", "pid", "ppid", "uid", "state", "threads", "vsize KiB", "rss KiB", "cpu s"]);
     for record in &records {
         table.row(vec![
-            name(&record.comm),
+            full_name(record.pid, &record.comm, record.vsize),
             record.pid.to_string(),
             record.ppid.to_string(),
             record.uid.to_string(),
@@ -92,7 +93,7 @@ impl From<&Record> for Shown {
             uid: record.uid,
             state: state::letter(record.state),
             threads: record.threads,
-            comm: name(&record.comm),
+            comm: full_name(record.pid, &record.comm, record.vsize),
             vsize: record.vsize,
             rss: record.rss,
             utime: record.utime,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use procmon::abi::event::Event;
 use procmon::abi::process::Record;
-use procmon::name;
+use procmon::full_name;
 
 use super::rates::Rates;
 use crate::commands::describe;
@@ -96,7 +96,8 @@ impl Model {
             .map(|record| {
                 let then = before.get(&(record.pid, record.start)).copied();
                 let used = then.map_or(0, |then| cpu_time(&record).saturating_sub(then));
-                Row { name: name(&record.comm), cpu: per_mille(used, elapsed), depth: 0, record }
+                let name = full_name(record.pid, &record.comm, record.vsize);
+                Row { name, cpu: per_mille(used, elapsed), depth: 0, record }
             })
             .collect();
     }
