@@ -55,7 +55,10 @@ use kernel::{
     }, //
 };
 
-/// How many devices of this module were not released yet.
+/// How many devices of this module were made.
+static CREATED: Atomic<u64> = Atomic::new(0);
+
+/// How many of them were not released yet.
 static UNRELEASED: Atomic<u32> = Atomic::new(0);
 
 /// Waits when dropped until all devices are released.
@@ -78,10 +81,35 @@ impl ReleaseBarrier {
 
 impl Drop for ReleaseBarrier {
     fn drop(&mut self) {
+        // None was ever made: loading has failed early.
+        if CREATED.load(Relaxed) == 0 {
+            return;
+        }
         while UNRELEASED.load(Acquire) != 0 {
             fsleep(Delta::from_millis(1));
         }
+        synchronize_returns();
     }
+}
+
+/// Waits until whoever has counted a device as released has left [`Device::release`], too.
+///
+/// That function still has to return then, and may be preempted before it has; its code must stay
+/// until then. `free_module()` does not wait for code that was preempted. RCU tasks waits for each
+/// task to sleep by itself or to be in user mode, and no task does that between the count and the
+/// return. Tracing waits for its trampolines in the same way.
+fn synchronize_returns() {
+    #[cfg(CONFIG_TASKS_RCU)]
+    // SAFETY: May be called wherever one may sleep.
+    unsafe {
+        bindings::synchronize_rcu_tasks()
+    };
+    // In a kernel that is not preempted, a grace period of RCU does the same.
+    #[cfg(not(CONFIG_TASKS_RCU))]
+    // SAFETY: As above.
+    unsafe {
+        bindings::synchronize_rcu()
+    };
 }
 
 /// The part of a [`Device`] that does not depend on its type.
@@ -191,6 +219,7 @@ impl<T> Device<T> {
         drop(unsafe {
             Pin::<KBox<Self>>::from_foreign(DeviceBase::from_device(dev).cast_mut().cast())
         });
+        // The barrier may go on from here: see `synchronize_returns`.
         UNRELEASED.fetch_sub(1u32, Release);
     }
 }
@@ -385,7 +414,8 @@ impl<T: Send + Sync + 'static> Device<T> {
         let dev = object.as_raw();
         let object = object.into_foreign().cast::<Self>();
 
-        UNRELEASED.fetch_add(1u32, Relaxed);
+        CREATED.add(1u64, Relaxed);
+        UNRELEASED.add(1u32, Relaxed);
         // INVARIANT: From here on the object belongs to the device's count.
         // SAFETY: `dev` is zeroed memory, pinned, and inside of the object that `release` frees.
         unsafe {

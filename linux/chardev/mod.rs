@@ -7,7 +7,7 @@
 //! `RWF_NOWAIT`.
 //!
 //! A node keeps its minor and its class, a minor keeps its region, and an open file keeps the node
-//! and the module. What a file must not touch after the device was unbound belongs into a
+//! and the module. What a file must not touch after the device was unbound belongs in a
 //! [`Revocable`]. `docs/kernel-mechanisms.md` has more, `example/` a whole module.
 //!
 //! A module is one crate, so it compiles these sources into itself:

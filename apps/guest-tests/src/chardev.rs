@@ -13,8 +13,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::harness::{Group, Options, Stop, Test, fail, modules, skip};
-use crate::raw::{Access, Memory, Place, ioctl};
+use crate::harness::{Group, Options, Stop, Test, beside_a_page_fault, fail, modules, skip};
+use crate::raw::{Access, Memory, PAGE, Place, ioctl, read};
 
 /// A scratchpad.
 const PAD: &str = "chardev_example";
@@ -34,6 +34,8 @@ const HOLDER: &str = "hold_node";
 pub(crate) fn group() -> Group {
     let tests = vec![
         Test::new("the_scratchpad_keeps_what_is_written", the_scratchpad_keeps_what_is_written),
+        Test::new("an_attribute_that_fills_a_page_is_refused", an_attribute_that_fills_a_page_is_refused),
+        Test::new("a_reader_whose_memory_is_missing_holds_up_nobody", a_stuck_reader_holds_up_nobody),
         Test::new("each_open_file_has_its_own_value", each_open_file_has_its_own_value),
         Test::new("a_module_does_not_go_before_its_nodes", a_module_does_not_go_before_its_nodes),
     ];
@@ -50,6 +52,10 @@ fn with(
     let path = modules::file_of(&options.modules, module);
     if !path.exists() {
         return skip(format!("there is no {}", path.display()));
+    }
+    // As a test has left it that has failed.
+    if modules::is_loaded(module) {
+        modules::unload(module)?;
     }
     let parameters = CString::new(parameters).or_else(|error| fail(error.to_string()))?;
     modules::try_load(&options.modules, module, &parameters)??;
@@ -107,6 +113,37 @@ fn the_scratchpad_keeps_what_is_written(options: &Options) -> Result<(), Stop> {
         }
         assert_eq!(ioctl(&pad, HELLO, Place::Null), Err(Errno::NOTTY));
         assert_eq!(ioctl(&pad, GET_USED, Place::Null), Err(Errno::FAULT));
+        Ok(())
+    })
+}
+
+/// sysfs has a page for it, and complains of one that is full.
+fn an_attribute_that_fills_a_page_is_refused(options: &Options) -> Result<(), Stop> {
+    with(options, PAD, "", || {
+        let text = "/sys/class/scratchpad/scratchpad/text";
+        let mut pad = open("/dev/scratchpad")?;
+        pad.write_all(&[b'x'; PAGE - 1])?;
+        assert_eq!(fs::read_to_string(text)?.len(), PAGE - 1);
+        pad.write_all(b"x")?;
+        let refused = fs::read_to_string(text).err().and_then(|error| error.raw_os_error());
+        assert_eq!(refused, Some(Errno::NOSPC.raw_os_error()));
+        Ok(())
+    })
+}
+
+fn a_stuck_reader_holds_up_nobody(options: &Options) -> Result<(), Stop> {
+    with(options, PAD, "", || {
+        let mut pad = open("/dev/scratchpad")?;
+        pad.write_all(b"hello")?;
+        pad.seek(SeekFrom::Start(0))?;
+        let stuck = |memory: &Memory| read(&pad, Place::In(memory, 0), PAGE);
+        let (count, ()) = beside_a_page_fault(stuck, || {
+            assert_eq!(events(&pad)?, PollFlags::IN | PollFlags::OUT);
+            let mut other = open("/dev/scratchpad")?;
+            other.write_all(b"others")?;
+            Ok(())
+        })?;
+        assert_eq!(count, Ok(5), "the text as it was when the read began");
         Ok(())
     })
 }

@@ -71,7 +71,7 @@ struct Example {
 impl kernel::Module for Example {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let options = Options {
-            attributes: Some(AttributeGroups::of::<(Used, Size)>()),
+            attributes: Some(AttributeGroups::of::<(Used, Size, Text)>()),
             ..Options::DEFAULT
         };
         let pad = Scratchpad::new();
@@ -233,5 +233,21 @@ impl Attribute for Size {
 
     fn show(_pad: &Scratchpad, buffer: &mut SysfsBuffer<'_>) -> Result {
         writeln!(buffer, "{SIZE}").map_err(|_| ENOSPC)
+    }
+}
+
+struct Text;
+
+#[vtable]
+impl Attribute for Text {
+    type Device = Scratchpad;
+
+    const NAME: &'static CStr = c"text";
+
+    fn show(pad: &Scratchpad, buffer: &mut SysfsBuffer<'_>) -> Result {
+        let text = pad.text()?;
+        let text = core::str::from_utf8(&text).map_err(|_| EINVAL)?;
+        // A full pad does not fit: an attribute is less than a page.
+        buffer.write_str(text).map_err(|_| ENOSPC)
     }
 }

@@ -15,8 +15,8 @@ use procmon::{Events, Monitor, name};
 use rustix::io::Errno;
 
 use super::machine::{EVENTS, own_pid, pid_of, shell, soon, with_small_rings, with_usual_rings};
-use crate::harness::{Options, Stop, Test, fail, skip};
-use crate::raw::{Access, Memory, Place, ioctl};
+use crate::harness::{Options, Stop, Test, beside_a_page_fault, fail, skip};
+use crate::raw::{Access, Memory, PAGE, Place, ioctl, read};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -32,6 +32,7 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("poll_tells_when_there_is_something", poll_tells),
         Test::new("a_buffer_without_room_for_an_event_is_refused", a_small_buffer_is_refused),
         Test::new("ioctls_of_events_refuse_the_wrong_ones", ioctls_refuse),
+        Test::new("a_reader_whose_memory_is_missing_holds_up_nobody", a_stuck_reader_holds_up_nobody),
         Test::long("a_slow_reader_is_told_exactly_what_it_lost", a_slow_reader_is_told),
         Test::long("a_reader_in_time_loses_nothing", a_reader_in_time_loses_nothing),
     ]
@@ -299,6 +300,23 @@ fn ioctls_refuse(_: &Options) -> Result<(), Stop> {
     for place in [Place::Null, Place::Kernel, Place::NonCanonical] {
         assert_eq!(ioctl(&events, EVENTS_LOST, place), Err(Errno::FAULT), "{place:x?}");
     }
+    Ok(())
+}
+
+/// On the same open file: it is their turn while the reader waits for its page.
+fn a_stuck_reader_holds_up_nobody(_: &Options) -> Result<(), Stop> {
+    let events = Events::open()?;
+    run(&mut Command::new("true"))?;
+    assert!(events.wait(Duration::from_secs(5))?, "there is nothing to read");
+    let (count, ()) = beside_a_page_fault(
+        |memory| read(&events, Place::In(memory, 0), PAGE),
+        || {
+            assert!(events.wait(Duration::ZERO)?, "nobody has read it yet");
+            assert_eq!(events.lost()?, 0);
+            Ok(())
+        },
+    )?;
+    assert!(count.is_ok_and(|count| count >= EVENT_SIZE), "it read {count:?}");
     Ok(())
 }
 

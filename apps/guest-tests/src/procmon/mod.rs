@@ -9,6 +9,7 @@ mod machine;
 mod message;
 mod namespaces;
 mod parameters;
+mod permissions;
 mod rings;
 mod snapshot;
 mod stats;
@@ -26,6 +27,7 @@ pub(crate) fn group() -> Group {
         events::tests(),
         rings::tests(),
         namespaces::tests(),
+        permissions::tests(),
         life::tests(),
         fail_nth::tests(),
     ];

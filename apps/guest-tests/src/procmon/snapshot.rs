@@ -7,7 +7,7 @@ use std::process::Command;
 
 use procmon::abi::ioctl::SNAPSHOT;
 use procmon::abi::process::{Record, state};
-use procmon::{Monitor, name};
+use procmon::{Monitor, full_name, name};
 use rustix::io::Errno;
 
 use super::machine::{open, own_pid, pid_of, soon};
@@ -19,6 +19,7 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("a_snapshot_has_the_processes_that_proc_has", the_same_processes),
         Test::new("a_snapshot_tells_what_proc_tells", the_same_facts),
         Test::new("a_frozen_process_is_d_as_in_proc", a_frozen_process_is_d),
+        Test::new("a_worker_of_the_kernel_is_called_as_in_proc", a_worker_is_called_as_in_proc),
         Test::new("too_small_an_array_is_not_touched", too_small_an_array_is_not_touched),
         Test::new("a_bad_array_gives_efault", a_bad_array_gives_efault),
         Test::long("a_snapshot_has_nobody_twice_while_processes_come_and_go", nobody_twice),
@@ -100,6 +101,31 @@ fn a_frozen_process_is_d(_: &Options) -> Result<(), Stop> {
     assert!(frozen && gone, "frozen: {frozen}, group removed: {gone}");
     assert!(told.contains(") D "), "/proc says {told}");
     assert_eq!(record.map(|record| state::letter(record.state)), Some('D'));
+    Ok(())
+}
+
+/// A rescuer always has the same name, and one that is longer than what the module tells of it.
+fn a_worker_is_called_as_in_proc(_: &Options) -> Result<(), Stop> {
+    if is_exo_kernel() {
+        return skip("this kernel does not show its threads");
+    }
+    let mut longer = Vec::new();
+    for record in Monitor::open()?.snapshot()? {
+        if record.comm.starts_with(b"kworker/R-") {
+            let told = fs::read_to_string(format!("/proc/{}/comm", record.pid))?;
+            let shown = full_name(record.pid, &record.comm, record.vsize);
+            assert_eq!(shown, told.trim_end(), "{}", record.pid);
+            if shown.len() > name(&record.comm).len() {
+                longer.push((record.pid, shown));
+            }
+        }
+    }
+    let Some((pid, shown)) = longer.pop() else {
+        return fail("no worker's name is longer than 15 characters");
+    };
+    let queried = Command::new("procmon").args(["query", &pid.to_string()]).output()?.stdout;
+    let queried = String::from_utf8_lossy(&queried).into_owned();
+    assert!(queried.starts_with(&format!("{pid}: {shown} state ")), "{queried}");
     Ok(())
 }
 
