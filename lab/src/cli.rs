@@ -86,7 +86,7 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "RELEASE")]
     pub(crate) kernel_release: Option<String>,
 
-    /// Run the checked kernel: Linux of the same source with KASAN, lockdep, kmemleak and fault injection
+    /// Run the checked kernel: Linux of the same source with KASAN, lockdep, kmemleak and fault injection; Exo-Kernel with checks of its locks
     ///
     /// A report of any of them is shown whole and ends the command with 125. The first use builds this kernel.
     #[arg(long)]

@@ -29,6 +29,8 @@ pub(crate) enum Profile {
     Quick,
     /// All crates optimised as one, which takes half a minute: what is tested, shown and measured.
     Optimised,
+    /// As [`Quick`](Self::Quick), and it crashes when locks are taken in an order, or held where, they must not be.
+    Checked,
 }
 
 impl Profile {
@@ -37,6 +39,7 @@ impl Profile {
         match self {
             Self::Quick => "quick",
             Self::Optimised => "release",
+            Self::Checked => "checked",
         }
     }
 
@@ -45,6 +48,15 @@ impl Profile {
         match self {
             Self::Quick => "exo-kernel-quick.elf",
             Self::Optimised => "exo-kernel.elf",
+            Self::Checked => "exo-kernel-checked.elf",
+        }
+    }
+
+    /// The features of the package `exo-kernel` that it has.
+    fn features(self) -> &'static [&'static str] {
+        match self {
+            Self::Quick | Self::Optimised => &[],
+            Self::Checked => &["--features", "lock-checks"],
         }
     }
 }
@@ -121,7 +133,8 @@ impl<'a> Workshop<'a> {
 pub(crate) fn build(context: &Context, toolroot: &Toolroot, profile: Profile) -> anyhow::Result<ExoKernel> {
     let step = Step::new("Building Exo-Kernel", None);
     let workshop = Workshop::open(context, toolroot, &step)?;
-    process::run(&mut workshop.bare_cargo(profile, &["build", "--package", "exo-kernel"])?, &step)?;
+    let build = [&["build", "--package", "exo-kernel"], profile.features()].concat();
+    process::run(&mut workshop.bare_cargo(profile, &build)?, &step)?;
 
     // A running machine may still read the image of before, so the new one takes its place whole.
     let unnamed = workshop.target().join(TARGET).join(profile.name()).join("exo-kernel");

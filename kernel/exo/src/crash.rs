@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Crashes on demand, so that a test can see how the kernel reports them: `exo.crash=panic`, `exo.crash=stack` or
-//! `exo.crash=lock` on the command line crash it where the first program would start.
+//! `exo.crash=lock` on the command line crash it where the first program would start. `inversion`, `sleep` and `window` do with locks what
+//! only the kernel that checks them crashes for.
 
 use core::hint::black_box;
 
-use exo_hal::sync::SpinLock;
+use exo_hal::{
+    cpu,
+    sync::{self, SpinLock},
+};
 use exo_logic::boot_options::Options;
 
 /// Crashes if the command line asks for it.
@@ -18,6 +22,21 @@ pub fn on_demand() {
             let lock = SpinLock::new(());
             let _held = lock.lock();
             let _never = lock.lock();
+        }
+        Some("inversion") => {
+            let (first, second) = (SpinLock::new(()), SpinLock::new(()));
+            drop((first.lock(), second.lock()));
+            drop((second.lock(), first.lock()));
+        }
+        Some("sleep") => {
+            let lock = SpinLock::new(());
+            let _held = lock.lock();
+            sync::may_sleep();
+        }
+        Some("window") => {
+            let lock = SpinLock::new(());
+            let _held = lock.lock();
+            cpu::interrupt_window();
         }
         _ => {}
     }

@@ -29,7 +29,7 @@
 //! | [`mm::dma::Dma`] | Accesses are checked and volatile. Its end is the driver's promise: see below. |
 //! | [`boot::BootInfo`], [`boot::Initrd`] | Memory of the loader that is never given back, but for the initial RAM disk, which is owned by the one `Initrd` and borrowed from it. |
 //! | [`once::Once`] | Written once, read after that. |
-//! | [`sync::SpinLock`] | `lock_api`'s mutex over one atomic word. |
+//! | [`sync::SpinLock`] | `lock_api`'s mutex over one atomic word, and with `lock-checks` a class beside it. |
 //! | [`cpu`], [`time`] | Read registers, or wait. [`cpu::interrupt_window`] with a lock held may wait for ever. |
 //! | [`cpu::percpu`] | [`PerCpu`](cpu::percpu::PerCpu) gives shared references to `Sync` values. |
 //! | [`tlb`] | `answer` flushes what was asked of this CPU; flushing too much is never wrong. |

@@ -21,6 +21,7 @@ use crate::{
         NoMemory,
         kernel_stack::{self, KernelStack},
     },
+    sync,
     trap::regs::Regs,
 };
 
@@ -247,6 +248,7 @@ pub fn adopt<T: TaskType>(task: Arc<T>) {
 /// # Panics
 /// When `next` runs already, or nothing runs here yet.
 pub fn switch<T: TaskType>(next: Arc<T>) {
+    sync::may_sleep();
     assert!(has_current(), "a CPU has an idle task before it switches");
     // SAFETY: this CPU's own area. Its reference to the running task passes to `previous`, where it stays until the switch is complete.
     let (from, to) = unsafe {

@@ -22,6 +22,7 @@ pub mod event_rings;
 pub mod frame_count;
 pub mod inheritance;
 pub mod line_discipline;
+pub mod lock_order;
 pub mod log_ring;
 pub mod name;
 pub mod pci;

@@ -132,19 +132,31 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Wanted, Config)> {
                 args.kernel_release.is_none(),
                 "--kernel-release: Exo-Kernel is this checkout's own; this is for --kernel linux"
             );
-            ensure!(!args.checked, "--checked is a kind of Linux: it cannot be had with --kernel exo");
+            ensure!(
+                !(args.checked && args.optimised),
+                "--checked and --optimised: each is a build of its own"
+            );
             ensure!(
                 args.personality == Personality::Native,
                 "--personality virtio: Exo-Kernel has no driver for a virtio entropy device"
             );
             ensure!(!args.no_modules, "--no-modules: Exo-Kernel has no modules that could be left out");
-            Build::Exo(if args.optimised { Profile::Optimised } else { Profile::Quick })
+            Build::Exo(match (args.optimised, args.checked) {
+                (true, _) => Profile::Optimised,
+                (_, true) => Profile::Checked,
+                _ => Profile::Quick,
+            })
         }
     };
+    let is_checked_linux = build == Build::Checked;
     let config = Config {
         accel: args.accel,
         smp: args.smp,
-        memory: args.memory.unwrap_or(if args.checked { CHECKED_MEMORY } else { Config::default().memory }),
+        memory: args.memory.unwrap_or(if is_checked_linux {
+            CHECKED_MEMORY
+        } else {
+            Config::default().memory
+        }),
         rng: args.rng.unwrap_or(Config::default().rng),
         personality: args.personality,
         disks: args.disks,
@@ -152,7 +164,7 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Wanted, Config)> {
         append: args.append,
         qemu_args: args.qemu_args,
         load_modules: !args.no_modules,
-        final_check: args.checked,
+        final_check: is_checked_linux,
         ..Config::default()
     };
     let wanted = Wanted { build, release: args.kernel_release, needs_modules: !args.no_modules };
@@ -169,6 +181,16 @@ mod tests {
         let words = [&["cargo exo", "vm"], words, &["--", "true"]].concat();
         let Command::Vm(args) = Cli::try_parse_from(words)?.command else { unreachable!("it says vm") };
         machine(args.machine)
+    }
+
+    #[test]
+    fn both_kernels_have_a_checked_kind() {
+        let (wanted, config) = described(&["--kernel", "exo", "--checked"]).unwrap();
+        assert_eq!(wanted.build, Build::Exo(Profile::Checked));
+        assert!(!config.final_check, "what Linux is asked at the end");
+        let (wanted, config) = described(&["--checked"]).unwrap();
+        assert!(wanted.build == Build::Checked && config.final_check);
+        assert!(described(&["--kernel", "exo", "--checked", "--optimised"]).is_err());
     }
 
     #[test]

@@ -22,8 +22,14 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
         return Ok(report.finish());
     }
     if args.checked {
-        let parts = prepare(context, Build::Checked)?;
-        tests::checked::run(&lab(parts, true), &mut report)?;
+        if tests::exo::wants_checked(&report) {
+            let parts = prepare(context, Build::Stock)?;
+            tests::exo::run_checked(&lab(parts, false), &mut report)?;
+        }
+        if !report.wants_nothing_but(tests::exo::CHECKED) {
+            let parts = prepare(context, Build::Checked)?;
+            tests::checked::run(&lab(parts, true), &mut report)?;
+        }
         return Ok(report.finish());
     }
     if args.dkms {

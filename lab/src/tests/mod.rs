@@ -9,7 +9,7 @@ pub(crate) mod checked;
 mod controls;
 pub(crate) mod dkms;
 mod edu;
-mod exo;
+pub(crate) mod exo;
 pub(crate) mod host;
 mod hotplug;
 mod inside;
@@ -165,8 +165,8 @@ const IOMMU: &str = "iommu";
 
 impl Lab {
     /// The same with Exo-Kernel in the machines.
-    fn with_exo(&self) -> anyhow::Result<Self> {
-        let kernel = exo_kernel::build(&self.parts.context, &self.parts.toolroot, Profile::Optimised)?;
+    fn with_exo(&self, profile: Profile) -> anyhow::Result<Self> {
+        let kernel = exo_kernel::build(&self.parts.context, &self.parts.toolroot, profile)?;
         let parts = Parts { system: System::Exo(kernel), ..self.parts.clone() };
         Ok(Self { parts, accel: self.accel, checked: false, long: self.long })
     }
@@ -221,6 +221,11 @@ impl Report {
     /// Whether this test was asked for.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.filter.is_empty() || self.filter.iter().any(|part| name.contains(part.as_str()))
+    }
+
+    /// Whether only tests were asked for whose names start with `prefix`.
+    pub(crate) fn wants_nothing_but(&self, prefix: &str) -> bool {
+        !self.filter.is_empty() && self.filter.iter().all(|part| part.starts_with(prefix))
     }
 
     /// Whether any of these was asked for.
@@ -322,6 +327,15 @@ impl Report {
 #[cfg(test)]
 mod report_tests {
     use super::Report;
+
+    #[test]
+    fn a_group_is_wanted_alone_if_all_words_name_it() {
+        let report =
+            |words: &[&str]| Report::new(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
+        assert!(report(&["checked::exo::a", "checked::exo"]).wants_nothing_but("checked::exo"));
+        assert!(!report(&["checked::exo", "edu"]).wants_nothing_but("checked::exo"));
+        assert!(!report(&[]).wants_nothing_but("checked::exo"));
+    }
 
     #[test]
     fn what_is_excused_is_no_failure() {

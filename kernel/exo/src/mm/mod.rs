@@ -178,7 +178,8 @@ impl AddressSpace {
         let this = fallible::arc(Self {
             handle,
             number: spaces::next_number(),
-            inner: SpinLock::new(inner),
+            // A fork takes the parent's, whose number is smaller, and then the child's.
+            inner: SpinLock::nested(inner),
             changes: Mutex::new(),
         })?;
         spaces::add(&this)?;

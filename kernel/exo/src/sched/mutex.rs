@@ -3,6 +3,8 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use exo_hal::sync::may_sleep;
+
 use super::wait::{WaitQueue, wait_on};
 use crate::errno::{Errno, Result};
 
@@ -34,6 +36,7 @@ impl Mutex {
 
     /// Waits for the lock; EINTR if the task is killed meanwhile.
     pub fn lock(&self) -> Result<MutexGuard<'_>> {
+        may_sleep();
         let take = || (!self.locked.swap(true, Ordering::SeqCst)).then_some(());
         wait_on(&[&self.waiters], None, false, take).map_err(|_| Errno::EINTR)?;
         Ok(MutexGuard(self))

@@ -71,6 +71,7 @@ impl Default for WaitQueue {
 
 impl WaitQueue {
     /// An empty queue.
+    #[track_caller]
     pub const fn new() -> Self {
         Self {
             tasks: SpinLock::new(VecDeque::new()),

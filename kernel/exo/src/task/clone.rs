@@ -169,7 +169,8 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     let fs = if has(flags, abi::CLONE_SETTLS) { request.tls } else { fs };
     task.thread.set_segment_bases(fs, gs);
     if !has(flags, abi::CLONE_VM) || has(flags, abi::CLONE_VFORK) {
-        *task.alt_stack.lock() = *parent.alt_stack.lock();
+        let alt_stack = *parent.alt_stack.lock();
+        *task.alt_stack.lock() = alt_stack;
     }
     if has(flags, abi::CLONE_CHILD_CLEARTID) {
         task.clear_tid.store(request.child_tid, Ordering::Relaxed);

@@ -180,7 +180,9 @@ fn leave() {
     process.ended_user_ns.fetch_add(task.user_ns(), Ordering::Relaxed);
     process.ended_account.add(&task.account.get());
     if task.tid() == process.pid {
-        *process.first_name.lock() = Some(*task.name.lock());
+        // One lock after the other: `Process::name` takes them the other way round.
+        let name = *task.name.lock();
+        *process.first_name.lock() = Some(name);
     }
     let last = {
         let mut threads = process.threads.lock();

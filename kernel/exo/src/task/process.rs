@@ -212,7 +212,8 @@ impl Process {
     /// Its name: that of its first thread, which may have ended before the others.
     pub fn name(&self) -> Name {
         let first = self.threads.lock().get(&self.pid).cloned();
-        match (first, *self.first_name.lock()) {
+        let kept = *self.first_name.lock();
+        match (first, kept) {
             (Some(first), _) => *first.name.lock(),
             (None, Some(name)) => name,
             (None, None) => self.any_thread().map(|t| *t.name.lock()).unwrap_or_default(),

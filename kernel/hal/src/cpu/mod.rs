@@ -18,6 +18,8 @@ use x86_64::{
     registers::model_specific::Msr,
 };
 
+use crate::sync;
+
 static SMAP: AtomicBool = AtomicBool::new(false);
 
 /// CPUID leaf `leaf`, sub-leaf `sub`: eax, ebx, ecx, edx.
@@ -67,12 +69,14 @@ pub(crate) fn set_user_gs_base(base: u64) {
 
 /// Waits for an interrupt with interrupts on. Returns with interrupts off.
 pub fn wait_for_interrupt() {
+    sync::may_be_interrupted();
     interrupts::enable_and_hlt();
     interrupts::disable();
 }
 
 /// A preemption point inside a long operation: pending interrupts are taken here. Call it with no lock held.
 pub fn interrupt_window() {
+    sync::may_be_interrupted();
     interrupts::enable();
     // The interrupt shadow of STI covers one instruction.
     x86_64::instructions::nop();

@@ -46,6 +46,21 @@ pub(super) fn a_stack_overflow_meets_the_guard_page(both: &Both<'_>) -> anyhow::
     Ok(())
 }
 
+/// Each is told at once, with the places where the locks are made, although nobody waits.
+pub(super) fn what_is_wrong_with_locks_is_found(both: &Both<'_>) -> anyhow::Result<()> {
+    for (how, what) in [
+        ("lock", "a lock is waited for that is held here"),
+        ("inversion", "but elsewhere it was the other way round"),
+        ("sleep", "sleeping with a spin lock held"),
+        ("window", "letting interrupts in with a spin lock held"),
+    ] {
+        let said = crash(both, how)?;
+        ensure!(said.contains("lock checks: ") && said.contains(what), "{how}: not told:\n{said}");
+        ensure!(said.contains("the one made at exo/src/crash.rs:"), "{how}: the place is not named:\n{said}");
+    }
+    Ok(())
+}
+
 /// What a program wrote just before is what explains a crash.
 pub(super) fn what_programs_wrote_before_a_crash_arrives(both: &Both<'_>) -> anyhow::Result<()> {
     let line = "seq 5000; echo last words; echo and errors >&2; echo c > /proc/sysrq-trigger";

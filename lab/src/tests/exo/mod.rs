@@ -14,6 +14,7 @@ mod network;
 mod programs;
 
 use super::{Lab, Report};
+use crate::exo_kernel::Profile;
 
 /// The machines of a test: with Exo-Kernel, and with Linux to compare.
 #[derive(Debug)]
@@ -104,10 +105,46 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// Builds the kernel and runs them.
 pub(super) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    let both = Both { linux: lab, exo: lab.with_exo()? };
+    let both = Both { linux: lab, exo: lab.with_exo(Profile::Optimised)? };
     for (name, test) in TESTS {
         if report.wants(name) {
             report.case(name, || test(&both))?;
+        }
+    }
+    Ok(())
+}
+
+/// Those that count instructions, and so say nothing of a kernel with checks.
+const COUNTING: &[&str] = &[
+    "exo::instruction_budget",
+    "exo::long_calls_and_busy_neighbours_hold_up_nobody",
+    "exo::short_calls_neither_allocate_nor_lock",
+];
+
+/// Those that are of the kernel with checks alone.
+const OF_CHECKS: &[(&str, ExoTest)] =
+    &[("exo::what_is_wrong_with_locks_is_found", crash::what_is_wrong_with_locks_is_found)];
+
+/// What the names of tests on the kernel that checks its locks begin with.
+pub(crate) const CHECKED: &str = "checked::exo";
+
+/// All tests on that kernel, by name, but for those that count instructions.
+fn checked_tests() -> impl Iterator<Item = (String, ExoTest)> {
+    let again = TESTS.iter().filter(|(name, _)| !COUNTING.contains(name));
+    OF_CHECKS.iter().chain(again).map(|&(name, test)| (format!("checked::{name}"), test))
+}
+
+/// Whether any test on the kernel that checks its locks was asked for.
+pub(crate) fn wants_checked(report: &Report) -> bool {
+    checked_tests().any(|(name, _)| report.wants(&name))
+}
+
+/// Builds that kernel and runs them.
+pub(crate) fn run_checked(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
+    let both = Both { linux: lab, exo: lab.with_exo(Profile::Checked)? };
+    for (name, test) in checked_tests() {
+        if report.wants(&name) {
+            report.case(&name, || test(&both))?;
         }
     }
     Ok(())

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The checks of the feature `lock-checks`: what is held on each CPU, and the crash when [`exo_logic::lock_order`] finds trouble.
+
+use core::{
+    cell::UnsafeCell,
+    fmt,
+    panic::Location,
+    ptr,
+    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+};
+
+use exo_logic::lock_order::{CLASSES, Class, Held, How, LockOrder, Trouble};
+
+use super::RawSpin;
+use crate::{MAX_CPUS, cpu::percpu};
+
+/// What the checker has to know of a lock.
+pub(super) struct LockClass {
+    place: &'static Location<'static>,
+    key: u64,
+    nested: bool,
+}
+
+impl LockClass {
+    /// That of the caller's place.
+    #[track_caller]
+    pub(super) const fn new(nested: bool) -> Self {
+        let place = Location::caller();
+        Self { place, key: key_of(place), nested }
+    }
+}
+
+/// A number for a place. The compiler may have the same place more than once, so that its address will not do.
+const fn key_of(place: &Location<'_>) -> u64 {
+    // FNV-1a, <https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>.
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    let file = place.file().as_bytes();
+    let mut at = 0;
+    while at < file.len() {
+        hash = (hash ^ file[at] as u64).wrapping_mul(PRIME);
+        at += 1;
+    }
+    hash = (hash ^ place.line() as u64).wrapping_mul(PRIME);
+    hash = (hash ^ place.column() as u64).wrapping_mul(PRIME);
+    // 0 is no key.
+    hash | 1
+}
+
+static ORDER: LockOrder = LockOrder::new();
+/// Where the locks of each class are made.
+static PLACES: [AtomicPtr<Location<'static>>; CLASSES] = [const { AtomicPtr::new(ptr::null_mut()) }; CLASSES];
+/// Something was found and is being reported.
+static OVER: AtomicBool = AtomicBool::new(false);
+
+struct HeldHere(UnsafeCell<Held>);
+// SAFETY: each CPU touches its own alone, with interrupts off.
+unsafe impl Sync for HeldHere {}
+
+static HELD: [HeldHere; MAX_CPUS] = [const { HeldHere(UnsafeCell::new(Held::new())) }; MAX_CPUS];
+
+/// Calls `with` with what this CPU holds, unless a crash is being reported.
+fn with_held<R>(with: impl FnOnce(&mut Held) -> R) -> Option<R> {
+    if OVER.load(Ordering::Relaxed) {
+        return None;
+    }
+    // SAFETY: this CPU's own; interrupts are off, and no caller takes a lock inside.
+    Some(with(unsafe { &mut *HELD[percpu::cpu_index()].0.get() }))
+}
+
+fn class_of(lock: &RawSpin) -> Class {
+    let class = ORDER.class(lock.class.key).expect("room for all classes of locks");
+    PLACES[class.number()].store(ptr::from_ref(lock.class.place).cast_mut(), Ordering::Relaxed);
+    class
+}
+
+fn address_of(lock: &RawSpin) -> usize {
+    ptr::from_ref(lock).addr()
+}
+
+/// A lock is about to be waited for.
+pub(super) fn before_lock(lock: &RawSpin) {
+    note(lock, if lock.class.nested { How::Nested } else { How::Wait });
+}
+
+/// A lock was free, and taken.
+pub(super) fn after_try(lock: &RawSpin) {
+    note(lock, How::Try);
+}
+
+fn note(lock: &RawSpin, how: How) {
+    let found = with_held(|held| {
+        let class = class_of(lock);
+        ORDER.acquire(held, address_of(lock), class, how).map_err(|trouble| (trouble, class))
+    });
+    if let Some(Err((trouble, class))) = found {
+        report(trouble, class);
+    }
+}
+
+/// A lock is about to be let go of.
+pub(super) fn before_unlock(lock: &RawSpin) {
+    with_held(|held| held.release(address_of(lock)));
+}
+
+/// Crashes if this CPU holds a spin lock.
+pub(super) fn none_is_held(doing: &str) {
+    let first = with_held(|held| held.classes().next()).flatten();
+    if let Some(class) = first {
+        OVER.store(true, Ordering::Relaxed);
+        panic!("lock checks: {doing} with a spin lock held, {}", Place(class));
+    }
+}
+
+/// Where the locks of a class are made.
+struct Place(Class);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = PLACES[self.0.number()].load(Ordering::Relaxed);
+        // SAFETY: null, or from a reference to a constant.
+        match unsafe { place.as_ref() } {
+            Some(place) => write!(f, "the one made at {}:{}", place.file(), place.line()),
+            None => f.write_str("one of an unknown class"),
+        }
+    }
+}
+
+/// The way round of an inversion: what was taken after what.
+struct Way(Class, Class);
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut result = Ok(());
+        ORDER.path(self.0, self.1, |class| {
+            result = result.and_then(|()| write!(f, "\n    {}, which was taken after", Place(class)));
+        });
+        result.and_then(|()| write!(f, "\n    {}", Place(self.0)))
+    }
+}
+
+#[cold]
+fn report(trouble: Trouble, class: Class) -> ! {
+    OVER.store(true, Ordering::Relaxed);
+    match trouble {
+        Trouble::Twice { .. } => {
+            panic!("lock checks: a lock is waited for that is held here, {}", Place(class))
+        }
+        Trouble::SameClass { .. } => {
+            panic!(
+                "lock checks: two locks of one class are held, {}: is there an order for them?",
+                Place(class)
+            )
+        }
+        Trouble::Inversion { held, wanted } => panic!(
+            "lock checks: with a lock held, {}, another is waited for, {}; but elsewhere it was the other way round:{}",
+            Place(held),
+            Place(wanted),
+            Way(wanted, held)
+        ),
+        Trouble::TooDeep => panic!("lock checks: too many locks are held at once"),
+    }
+}
