@@ -2,11 +2,13 @@
 
 //! One device: its registers, and its queues if it has some.
 
+mod queue_set;
 mod reset;
 mod statistics;
 
 pub(crate) use self::statistics::Statistics;
 
+use self::queue_set::Queues;
 use crate::{
     abi::{
         registers::GENERATOR_GLIBC,
@@ -17,27 +19,14 @@ use crate::{
         revocable::Revoke,
         Revocable, //
     },
-    dma_memory::{
-        DmaMemory,
-        QueuePages, //
-    },
-    entropy_stream::{
-        EntropyStream, //
-        ReadOutcome,
-    },
+    dma_memory::QueuePages,
+    entropy_stream::ReadOutcome,
     hardware::{
         Hardware,
-        InterfaceVersion,
-        StopDeadline, //
+        InterfaceVersion, //
     },
-    interrupts::{
-        IrqVectors, //
-        VectorWaitQueues,
-    },
-    mapped_queue::{
-        MappedQueue,
-        MappedQueues, //
-    },
+    interrupts::VectorWaitQueues,
+    mapped_queue::MappedQueue,
     parameters::Parameters,
     registers::Bar0,
     seedable_stream::SeedableStream,
@@ -75,104 +64,6 @@ pub(crate) struct Device<'bound> {
     generator: Atomic<u32>,
     /// Set when the device is being revoked: nobody may begin to sleep in here.
     is_closing: AtomicFlag,
-}
-
-/// The queues of a device: first those of `entropy`, then that of `seedable`, then those of
-/// `mappings`.
-///
-/// To be ended by [`Queues::stop_and_free`].
-struct Queues<'bound> {
-    entropy: EntropyStream,
-    /// Shared with the files that are open.
-    seedable: Arc<SeedableStream>,
-    mappings: Pin<KBox<MappedQueues>>,
-    vectors: IrqVectors<'bound>,
-    /// The memory of the first two kinds, by the queue's number.
-    memory: KVec<(u32, DmaMemory)>,
-}
-
-impl<'bound> Queues<'bound> {
-    fn new(
-        pdev: &'bound pci::Device<Bound>,
-        available: u32,
-        parameters: &Parameters,
-        name: &CStr,
-    ) -> Result<Self> {
-        let plan = parameters.assign_queues(available).ok_or(EINVAL)?;
-        let vectors = IrqVectors::new(pdev, &plan, parameters.mapped_interrupts, name)?;
-        let mut memory = KVec::new();
-
-        // SAFETY: `memory` goes into `Self`, and `stop_and_free` drops it.
-        let entropy = unsafe {
-            EntropyStream::new(pdev, plan.entropy, parameters.layout, &vectors, &mut memory)
-        }?;
-        // SAFETY: As above. The queue after those of the entropy stream is that of the seedable
-        // one.
-        let seedable = unsafe {
-            SeedableStream::new(
-                pdev,
-                plan.entropy,
-                parameters.seedable_layout,
-                &vectors,
-                &mut memory,
-            )
-        }?;
-        let seedable = Arc::new(seedable, GFP_KERNEL)?;
-        // SAFETY: Called by `stop_and_free`.
-        let mappings = unsafe { MappedQueues::new(plan.mapped_numbers(), parameters.layout) }?;
-
-        Ok(Self {
-            entropy,
-            seedable,
-            mappings,
-            vectors,
-            memory,
-        })
-    }
-
-    /// Asks the device to stop all queues.
-    fn request_stop_all(&self, hardware: &Hardware<'_>) {
-        self.mappings.request_stop_all(hardware);
-        for (number, _) in &self.memory {
-            hardware.request_stop(*number);
-        }
-    }
-
-    /// Stops all queues; their memory stays.
-    fn stop_all(&self, hardware: &Hardware<'_>) -> Result {
-        self.request_stop_all(hardware);
-        let deadline = StopDeadline::new();
-        self.mappings.wait_all_stopped(hardware, &deadline)?;
-        for (number, _) in &self.memory {
-            hardware.wait_stopped(*number, &deadline)?;
-        }
-        Ok(())
-    }
-
-    /// Stops all queues and frees their memory, or abandons what the device may still write to.
-    fn stop_and_free(self, hardware: &Hardware<'_>) {
-        let mut dma_disabled = None;
-        let mut is_dma_disabled =
-            || *dma_disabled.get_or_insert_with(|| bus_master::disable_dma(hardware.pdev()));
-
-        self.request_stop_all(hardware);
-        let deadline = StopDeadline::new();
-        let mut abandoned = self
-            .mappings
-            .close_all(hardware, &deadline, &mut is_dma_disabled);
-        for (number, memory) in self.memory {
-            if hardware.wait_stopped(number, &deadline).is_err() && !is_dma_disabled() {
-                abandoned += memory.pages().count();
-                memory.leak();
-            }
-        }
-        if abandoned != 0 {
-            dev_warn!(
-                hardware.pdev(),
-                "the device could not be stopped: {abandoned} pages are left to it for ever\n"
-            );
-        }
-    }
 }
 
 impl<'bound> Device<'bound> {
@@ -373,7 +264,7 @@ impl Device<'_> {
 
 /// The entropy stream.
 impl Device<'_> {
-    /// Takes up to `limit` bytes without waiting for more; see [`EntropyStream::draw`].
+    /// Takes up to `limit` bytes without waiting for more, as `EntropyStream::draw`.
     ///
     /// # Errors
     ///

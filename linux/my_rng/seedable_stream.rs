@@ -228,12 +228,11 @@ impl SeedableStream {
         self.put_rest_aside(&mut reader, N)?;
 
         let mut numbers = [0; N];
-        let next = reader.more.backlog.iter().rev();
-        let old = numbers
-            .iter_mut()
-            .zip(next)
-            .map(|(number, next)| *number = *next)
-            .count();
+        let mut old = 0;
+        for (number, next) in numbers.iter_mut().zip(reader.more.backlog.iter().rev()) {
+            *number = *next;
+            old += 1;
+        }
         // CAST: Lossless.
         let new = (N - old) as u64;
         let wake = new != 0 && reader.more.loaded.is_empty() && self.load(&mut reader);

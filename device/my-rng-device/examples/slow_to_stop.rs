@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A device for tests of drivers: its queues give nothing, and do not stop when they are told to.
+//! A device for tests of drivers: its queues give nothing, do not stop when they are told to, and may be refused.
 //!
-//! `slow_to_stop --socket PATH [--stop-when FILE] [--events FILE]`
+//! `slow_to_stop --socket PATH [--stop-when FILE] [--events FILE] [--refuse-from N]`
 //!
 //! - A queue that is told to stop goes on until the file of `--stop-when` is there, or for ever.
 //! - `--events` names a file to which it writes a line `stop N` when queue N is told to stop, and `look N` when the driver looks
 //!   whether it has and it has not.
+//! - Queues from number N of `--refuse-from` on cannot be enabled.
 //! - Other options of `my-rng-device` are ignored.
 
 use std::fs::File;
@@ -33,6 +34,8 @@ enum Queue {
 struct Device {
     stop_when: Option<PathBuf>,
     events: Option<File>,
+    /// The first queue that cannot be enabled.
+    refused_from: usize,
     selected: usize,
     queues: [Queue; QUEUES],
     depths: [u64; QUEUES],
@@ -64,7 +67,9 @@ impl Device {
     fn set_control(&mut self, value: u64) {
         let Some(queue) = self.queues.get_mut(self.selected) else { return };
         if value & u64::from(QUEUE_ENABLE) != 0 {
-            *queue = Queue::Enabled;
+            if self.selected < self.refused_from {
+                *queue = Queue::Enabled;
+            }
         } else if *queue == Queue::Enabled {
             *queue = Queue::Stopping;
             self.tell("stop");
@@ -107,7 +112,7 @@ impl Function for Device {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (mut sockets, mut stop_when, mut events) = (Vec::new(), None, None);
+    let (mut sockets, mut stop_when, mut events, mut refused_from) = (Vec::new(), None, None, QUEUES);
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
         let mut path =
@@ -120,16 +125,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             Some("--socket") => sockets.push(path()?),
             Some("--stop-when") => stop_when = Some(path()?),
+            Some("--refuse-from") => {
+                let number = path()?;
+                refused_from = number.to_str().ok_or("no number")?.parse()?;
+            }
             Some("--events") => events = Some(File::create(path()?)?),
             _ => {}
         }
     }
     let [socket] = &sockets[..] else {
-        return Err("usage: slow_to_stop --socket PATH [--stop-when FILE] [--events FILE]".into());
+        return Err(
+            "usage: slow_to_stop --socket PATH [--stop-when FILE] [--events FILE] [--refuse-from N]".into()
+        );
     };
     let identity = Identity::new(VENDOR_ID, DEVICE_ID).with_revision(0x10).with_class(0x00_ff_00);
     let config = ConfigSpace::new(&identity).with_memory_bar(0, u32::try_from(BAR0_SIZE)?).with_msi(8);
-    let device =
-        Device { stop_when, events, selected: 0, queues: [Queue::Disabled; QUEUES], depths: [0; QUEUES] };
+    let device = Device {
+        stop_when,
+        events,
+        refused_from,
+        selected: 0,
+        queues: [Queue::Disabled; QUEUES],
+        depths: [0; QUEUES],
+    };
     Ok(Server::new(Listener::bind(socket)?, PciFunction::new(config, device)?).run(&Shutdown::new()?)?)
 }

@@ -97,6 +97,23 @@ fn try_round(lab: &Lab, round: &Round) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The detector of the lane with an IOMMU: the device's own count of accesses that were not allowed.
+pub(super) fn a_device_that_reaches_too_far_is_counted(lab: &Lab) -> anyhow::Result<()> {
+    let config =
+        Config { rng: 1, iommu: true, load_modules: false, more_modules: modules(lab)?, ..lab.config() };
+    let command = ["insmod", "/lib/modules/exo/dma_stray.ko"].map(str::to_owned);
+    let outcome = machine::run(&lab.parts, &config, &command, Output::Capture)?;
+    ensure!(outcome.status == 0, "status {}:\n{}", outcome.status, outcome.captured.stderr);
+    let console = outcome.log.text()?;
+    ensure!(console.contains("the device has tried to write"), "the device was not asked to:\n{console}");
+    ensure!(
+        outcome.dma_faults.is_some_and(|count| count > 0),
+        "it counts {:?} accesses that were not allowed",
+        outcome.dma_faults
+    );
+    Ok(())
+}
+
 /// What the module's first lines say that the kernel reports.
 fn expected(sources: &Path, name: &str) -> anyhow::Result<String> {
     let path = sources.join(name).with_extension("rs");

@@ -182,3 +182,49 @@ fn each_result(outcome: &Outcome, group: &str, report: &mut Report) -> (Vec<Stri
     }
     (seen, details)
 }
+
+#[cfg(test)]
+mod documentation {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/linux-modules.md");
+    const INSIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../apps/guest-tests/src");
+
+    /// The texts in quotation marks of all sources below a folder.
+    fn quoted(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                quoted(&path, found);
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                found.extend(text.split('"').map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn each_test_that_the_page_names_exists() {
+        let mut inside = BTreeSet::new();
+        quoted(Path::new(INSIDE), &mut inside);
+        let here: BTreeSet<&str> = super::super::names().into_iter().collect();
+        let page = fs::read_to_string(PAGE).unwrap();
+        let names: Vec<&str> = page
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|word| word.contains("::") && !word.contains(' ') && !word.ends_with(['…', ':']))
+            .collect();
+        assert!(names.len() > 30, "{names:?}");
+        for name in names {
+            let exists = match name.strip_prefix("inside::").and_then(|name| name.split_once("::")) {
+                Some((_, name)) => inside.contains(name),
+                // Those on the checked kernel have a list of their own.
+                None => here.contains(name) || name.starts_with("checked::"),
+            };
+            assert!(exists, "there is no test {name}");
+        }
+    }
+}
