@@ -11,7 +11,7 @@ use alloc::{boxed::Box, format, string::String, vec::Vec};
 use exo_hal::{log, sync::SpinLock, time};
 use exo_logic::{
     credentials::capability,
-    log_ring::{LONGEST, Place, Record},
+    log_ring::{Cursor, LONGEST, Record},
 };
 use linux_raw_sys::general as abi;
 
@@ -37,19 +37,19 @@ const LOOK_NS: u64 = 50_000_000;
 const DECORATION: usize = 48;
 
 /// Where syslog(2) goes on to read, and how much of that record was read.
-static READ: SpinLock<(Place, usize)> = SpinLock::new((Place::START, 0));
+static READ: SpinLock<(Cursor, usize)> = SpinLock::new((Cursor::START, 0));
 /// What was cleared is not shown by syslog(2) any more.
-static CLEARED: SpinLock<Place> = SpinLock::new(Place::START);
+static CLEARED: SpinLock<Cursor> = SpinLock::new(Cursor::START);
 /// Who polls /dev/kmsg.
 static READERS: WaitQueue = WaitQueue::new();
 /// The number of the line that readers were woken for last.
 static TOLD: AtomicU64 = AtomicU64::new(0);
 
 /// The line at `at`, or at the first that is kept if that is gone; none at the end.
-fn line(at: Place, text: &mut [u8; LONGEST]) -> Option<Record> {
+fn line(at: Cursor, text: &mut [u8; LONGEST]) -> Option<Record> {
     match log::get(at, text) {
         Ok(record) => record,
-        Err(_) => log::get(log::places().0, text).ok().flatten(),
+        Err(_) => log::get(log::bounds().0, text).ok().flatten(),
     }
 }
 
@@ -90,7 +90,7 @@ pub fn syslog(action: u32, to: usize, length: i32) -> Result {
             if action == READ_NEXT {
                 return read_next(to, length);
             }
-            let end = log::places().1;
+            let end = log::bounds().1;
             let read = read_last(to, length)?;
             if action == READ_CLEAR {
                 *CLEARED.lock() = end;
@@ -98,7 +98,7 @@ pub fn syslog(action: u32, to: usize, length: i32) -> Result {
             Ok(read)
         }
         CLEAR => {
-            *CLEARED.lock() = log::places().1;
+            *CLEARED.lock() = log::bounds().1;
             Ok(0)
         }
         CONSOLE_OFF => {
@@ -182,7 +182,7 @@ fn read_last(to: usize, length: usize) -> Result {
 
 /// Wakes who polls if there are new lines; called now and then.
 pub fn tick() {
-    let end = log::places().1.sequence;
+    let end = log::bounds().1.sequence;
     if TOLD.swap(end, Ordering::Relaxed) != end {
         READERS.wake_all();
     }
@@ -190,11 +190,11 @@ pub fn tick() {
 
 /// Opens /dev/kmsg.
 pub fn open() -> Box<dyn File> {
-    Box::new(Messages(SpinLock::new(log::places().0)))
+    Box::new(Messages(SpinLock::new(log::bounds().0)))
 }
 
 /// An opened /dev/kmsg, with the place that is read next.
-struct Messages(SpinLock<Place>);
+struct Messages(SpinLock<Cursor>);
 
 impl File for Messages {
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
@@ -206,7 +206,7 @@ impl File for Messages {
         };
         let record = if io.no_wait { next().unwrap_or(Err(Errno::EAGAIN)) } else { wait(next)? };
         if record == Err(Errno::EPIPE) {
-            *self.0.lock() = log::places().0;
+            *self.0.lock() = log::bounds().0;
         }
         // As on Linux, a record is gone even if the buffer turns out to be too small.
         let record = record?;
@@ -251,9 +251,9 @@ impl File for Messages {
     fn seek(&self, distance: i64, whence: u32) -> Option<Result> {
         let place = match whence {
             _ if distance != 0 => return Some(Err(Errno::ESPIPE)),
-            abi::SEEK_SET => log::places().0,
+            abi::SEEK_SET => log::bounds().0,
             abi::SEEK_DATA => *CLEARED.lock(),
-            abi::SEEK_END => log::places().1,
+            abi::SEEK_END => log::bounds().1,
             _ => return Some(Err(Errno::EINVAL)),
         };
         *self.0.lock() = place;
@@ -262,7 +262,7 @@ impl File for Messages {
 
     fn events(&self) -> Events {
         let mut events = Events::OUT;
-        events.set(Events::IN, *self.0.lock() != log::places().1);
+        events.set(Events::IN, *self.0.lock() != log::bounds().1);
         events
     }
 

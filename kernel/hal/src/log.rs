@@ -6,7 +6,7 @@ use core::{
     sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
-use exo_logic::log_ring::{LONGEST, LogRing, Overwritten, Place, Record};
+use exo_logic::log_ring::{Cursor, LONGEST, LogRing, Overwritten, Record};
 
 use crate::{dev::serial, once::Once, sync::SpinLock, time};
 
@@ -48,17 +48,17 @@ pub fn console_level() -> u8 {
     CONSOLE_LEVEL.load(Ordering::Relaxed)
 }
 
-/// The place of the oldest line that is kept, and the one of the next line.
-pub fn places() -> (Place, Place) {
+/// Where the oldest line is that is kept, and where the next one will be.
+pub fn bounds() -> (Cursor, Cursor) {
     let log = LOG.lock();
     (log.first(), log.end())
 }
 
-/// The line at a place.
+/// The line at a cursor.
 ///
 /// # Errors
 /// See [`LogRing::get`].
-pub fn get(at: Place, text: &mut [u8; LONGEST]) -> Result<Option<Record>, Overwritten> {
+pub fn get(at: Cursor, text: &mut [u8; LONGEST]) -> Result<Option<Record>, Overwritten> {
     LOG.lock().get(at, text)
 }
 

@@ -24,8 +24,8 @@ pub const LONGEST_CHAIN: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlock;
 
-/// A task's place among those that wait for a lock: better priorities first, and of the same who came first.
-type Place = (Priority, u64);
+/// The order of those that wait for a lock: better priorities first, and of the same who came first.
+type QueueKey = (Priority, u64);
 
 #[derive(Debug)]
 struct TaskNode<T> {
@@ -33,7 +33,7 @@ struct TaskNode<T> {
     task: T,
     own: Priority,
     lent: Priority,
-    waits_for: Option<(usize, Place)>,
+    waits_for: Option<(usize, QueueKey)>,
     /// Its locks, by the priority of the best that waits.
     owned: BTreeSet<(Priority, usize)>,
 }
@@ -48,7 +48,7 @@ impl<T> TaskNode<T> {
 struct LockNode<K> {
     key: K,
     owner: usize,
-    waiters: BTreeMap<Place, usize>,
+    waiters: BTreeMap<QueueKey, usize>,
     /// Its owner got it from one that ended, and has not taken note of that yet.
     inherited: bool,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's log in memory: the last records, in a ring of bytes. A reader keeps its place, and learns when records that it has
+//! The kernel's log in memory: the last records, in a ring of bytes. A reader keeps its cursor, and learns when records that it has
 //! not read were overwritten.
 
 /// The longest text of a record in bytes; what is longer is cut.
@@ -9,14 +9,14 @@ const HEADER: usize = 11;
 
 /// Where a reader is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Cursor {
     /// Bytes that were written before, since the start.
     position: u64,
     /// Records that were written before, which is the next one's number.
     pub sequence: u64,
 }
 
-impl Place {
+impl Cursor {
     /// Before the first record.
     pub const START: Self = Self { position: 0, sequence: 0 };
 }
@@ -30,8 +30,8 @@ pub struct Record {
     pub time_ns: u64,
     /// Bytes of the text.
     pub length: usize,
-    /// The place behind it.
-    pub next: Place,
+    /// Where the next one is.
+    pub next: Cursor,
 }
 
 /// Records that a reader has not read are gone.
@@ -41,8 +41,8 @@ pub struct Overwritten;
 /// A log of `N` bytes, which must be more than the longest record.
 pub struct LogRing<const N: usize> {
     bytes: [u8; N],
-    first: Place,
-    end: Place,
+    first: Cursor,
+    end: Cursor,
 }
 
 impl<const N: usize> Default for LogRing<N> {
@@ -54,16 +54,16 @@ impl<const N: usize> Default for LogRing<N> {
 impl<const N: usize> LogRing<N> {
     /// An empty log.
     pub const fn new() -> Self {
-        Self { bytes: [0; N], first: Place::START, end: Place::START }
+        Self { bytes: [0; N], first: Cursor::START, end: Cursor::START }
     }
 
-    /// The oldest record's place.
-    pub fn first(&self) -> Place {
+    /// The oldest record, to begin to read at.
+    pub fn first(&self) -> Cursor {
         self.first
     }
 
-    /// The place where the next record will be.
-    pub fn end(&self) -> Place {
+    /// Where the next record will be.
+    pub fn end(&self) -> Cursor {
         self.end
     }
 
@@ -83,14 +83,14 @@ impl<const N: usize> LogRing<N> {
         let at = self.end.position;
         self.store(at, &header);
         self.store(at + HEADER as u64, text);
-        self.end = Place { position: at + size as u64, sequence: self.end.sequence + 1 };
+        self.end = Cursor { position: at + size as u64, sequence: self.end.sequence + 1 };
     }
 
     /// The record at `at` and its text in `out` (as much as that takes), or none at the end.
     ///
     /// # Errors
     /// [`Overwritten`]; reading goes on at [`first`](Self::first).
-    pub fn get(&self, at: Place, out: &mut [u8]) -> Result<Option<Record>, Overwritten> {
+    pub fn get(&self, at: Cursor, out: &mut [u8]) -> Result<Option<Record>, Overwritten> {
         if at.position < self.first.position {
             return Err(Overwritten);
         }
@@ -103,14 +103,16 @@ impl<const N: usize> LogRing<N> {
         Ok(Some(record))
     }
 
-    fn header(&self, at: Place) -> Record {
+    fn header(&self, at: Cursor) -> Record {
         let (mut length, mut priority, mut time) = ([0; 2], [0; 1], [0; 8]);
         self.load(at.position, &mut length);
         self.load(at.position + 2, &mut priority);
         self.load(at.position + 3, &mut time);
         let length = usize::from(u16::from_le_bytes(length));
-        let next =
-            Place { position: at.position + (HEADER + length) as u64, sequence: at.sequence.wrapping_add(1) };
+        let next = Cursor {
+            position: at.position + (HEADER + length) as u64,
+            sequence: at.sequence.wrapping_add(1),
+        };
         Record { priority: u8::from_le_bytes(priority), time_ns: u64::from_le_bytes(time), length, next }
     }
 

@@ -56,7 +56,7 @@ impl Waiters {
 
 /// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
+pub enum RunState {
     /// It runs, or waits in a run queue.
     Runnable,
     /// It waits for something.
@@ -82,18 +82,18 @@ impl Default for State {
 impl State {
     /// What it does.
     #[inline(always)]
-    pub fn get(&self) -> Doing {
+    pub fn get(&self) -> RunState {
         match self.0.load(Ordering::Acquire) {
-            RUNNABLE => Doing::Runnable,
-            SLEEPING => Doing::Sleeping,
-            _ => Doing::Dead,
+            RUNNABLE => RunState::Runnable,
+            SLEEPING => RunState::Sleeping,
+            _ => RunState::Dead,
         }
     }
 
     /// Whether it runs or wants to.
     #[inline(always)]
     pub fn is_runnable(&self) -> bool {
-        self.get() == Doing::Runnable
+        self.get() == RunState::Runnable
     }
 
     /// The running task is about to sleep, and looks at its condition next: who makes it true from now on wakes it.

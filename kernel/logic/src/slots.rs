@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Numbered slots of which the lowest free one is given next: a table of descriptors. They are kept in pieces, so that a slot far away costs
+//! Numbered slots of which the lowest free one is given next: a table of descriptors. They are kept in chunks, so that a slot far away costs
 //! a list of pointers, and nothing that is done with one slot takes time for all.
 
 use alloc::{boxed::Box, collections::TryReserveError, vec::Vec};
 
-/// Slots in a piece: a bit of a word for each.
-const PIECE: usize = 64;
+/// Slots in a chunk: a bit of a word for each.
+const CHUNK: usize = 64;
 
-struct Piece<T> {
+struct Chunk<T> {
     used: Word,
-    slots: [Option<T>; PIECE],
+    slots: [Option<T>; CHUNK],
 }
 
 /// 64 bits.
@@ -32,18 +32,18 @@ impl Word {
 fn next(words: &[Word], from: usize, word: impl Fn(Word) -> Word) -> Option<usize> {
     let (first, at) = split(from);
     if let Some(found) = word(*words.get(first)?).next(at) {
-        return Some(first * PIECE + found);
+        return Some(first * CHUNK + found);
     }
     let rest = words.get(first + 1..)?;
     let index = rest.iter().position(|it| word(*it).0 != 0)?;
     let found = word(*rest.get(index)?).next(0)?;
-    Some((first + 1 + index) * PIECE + found)
+    Some((first + 1 + index) * CHUNK + found)
 }
 
 /// The slots.
 pub struct Slots<T> {
-    pieces: Vec<Option<Box<Piece<T>>>>,
-    /// Which pieces have anything, and which have no free slot.
+    chunks: Vec<Option<Box<Chunk<T>>>>,
+    /// Which chunks have anything, and which have no free slot.
     occupied: Vec<Word>,
     full: Vec<Word>,
     made: usize,
@@ -56,87 +56,87 @@ impl<T> Default for Slots<T> {
 }
 
 fn split(number: usize) -> (usize, usize) {
-    (number / PIECE, number % PIECE)
+    (number / CHUNK, number % CHUNK)
 }
 
 impl<T> Slots<T> {
     /// No slots.
     pub const fn new() -> Self {
-        Self { pieces: Vec::new(), occupied: Vec::new(), full: Vec::new(), made: 0 }
+        Self { chunks: Vec::new(), occupied: Vec::new(), full: Vec::new(), made: 0 }
     }
 
     /// Slots that there is room for.
     pub fn room(&self) -> usize {
-        self.pieces.len() * PIECE
+        self.chunks.len() * CHUNK
     }
 
     /// Bytes that room for `number` would take more.
     pub fn bytes_for(&self, number: usize) -> usize {
-        let (piece, _) = split(number);
-        let list = (piece + 1).saturating_sub(self.pieces.len()) * size_of::<Option<Box<Piece<T>>>>();
-        list + if self.piece(piece).is_some() { 0 } else { size_of::<Piece<T>>() }
+        let (chunk, _) = split(number);
+        let list = (chunk + 1).saturating_sub(self.chunks.len()) * size_of::<Option<Box<Chunk<T>>>>();
+        list + if self.chunk(chunk).is_some() { 0 } else { size_of::<Chunk<T>>() }
     }
 
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
-        self.pieces.capacity() * size_of::<Option<Box<Piece<T>>>>() + self.made * size_of::<Piece<T>>()
+        self.chunks.capacity() * size_of::<Option<Box<Chunk<T>>>>() + self.made * size_of::<Chunk<T>>()
     }
 
-    fn piece(&self, piece: usize) -> Option<&Piece<T>> {
-        self.pieces.get(piece)?.as_deref()
+    fn chunk(&self, chunk: usize) -> Option<&Chunk<T>> {
+        self.chunks.get(chunk)?.as_deref()
     }
 
     /// What is in a slot.
     #[inline]
     pub fn get(&self, number: usize) -> Option<&T> {
-        let (piece, at) = split(number);
-        self.piece(piece)?.slots.get(at)?.as_ref()
+        let (chunk, at) = split(number);
+        self.chunk(chunk)?.slots.get(at)?.as_ref()
     }
 
     /// The same, to be changed.
     pub fn get_mut(&mut self, number: usize) -> Option<&mut T> {
-        let (piece, at) = split(number);
-        self.pieces.get_mut(piece)?.as_deref_mut()?.slots.get_mut(at)?.as_mut()
+        let (chunk, at) = split(number);
+        self.chunks.get_mut(chunk)?.as_deref_mut()?.slots.get_mut(at)?.as_mut()
     }
 
     /// The lowest free slot from `from` on.
     pub fn first_free(&self, from: usize) -> usize {
-        let (piece, at) = split(from);
-        let in_piece = |piece: usize, at: usize| {
-            let used = self.piece(piece).map_or(Word(0), |piece| piece.used);
-            Word(!used.0).next(at).map(|at| piece * PIECE + at)
+        let (chunk, at) = split(from);
+        let in_chunk = |chunk: usize, at: usize| {
+            let used = self.chunk(chunk).map_or(Word(0), |chunk| chunk.used);
+            Word(!used.0).next(at).map(|at| chunk * CHUNK + at)
         };
-        if let Some(free) = in_piece(piece, at) {
+        if let Some(free) = in_chunk(chunk, at) {
             return free;
         }
         // Beyond the list none is full.
-        let with_room = next(&self.full, piece + 1, |full| Word(!full.0));
-        let with_room = with_room.unwrap_or((self.full.len() * PIECE).max(piece + 1));
-        in_piece(with_room, 0).unwrap_or(with_room * PIECE)
+        let with_room = next(&self.full, chunk + 1, |full| Word(!full.0));
+        let with_room = with_room.unwrap_or((self.full.len() * CHUNK).max(chunk + 1));
+        in_chunk(with_room, 0).unwrap_or(with_room * CHUNK)
     }
 
     /// The lowest slot from `from` on that has something.
     pub fn next_used(&self, from: usize) -> Option<usize> {
-        let (piece, at) = split(from);
-        if let Some(at) = self.piece(piece).and_then(|piece| piece.used.next(at)) {
-            return Some(piece * PIECE + at);
+        let (chunk, at) = split(from);
+        if let Some(at) = self.chunk(chunk).and_then(|chunk| chunk.used.next(at)) {
+            return Some(chunk * CHUNK + at);
         }
-        let piece = next(&self.occupied, piece + 1, |word| word)?;
-        Some(piece * PIECE + self.piece(piece)?.used.next(0)?)
+        let chunk = next(&self.occupied, chunk + 1, |word| word)?;
+        Some(chunk * CHUNK + self.chunk(chunk)?.used.next(0)?)
     }
 
     /// The highest slot that has something.
     pub fn last_used(&self) -> Option<usize> {
-        let last = |word: Word| PIECE - 1 - word.0.leading_zeros() as usize;
+        let last = |word: Word| CHUNK - 1 - word.0.leading_zeros() as usize;
         let index = self.occupied.iter().rposition(|word| word.0 != 0)?;
-        let piece = index * PIECE + last(*self.occupied.get(index)?);
-        Some(piece * PIECE + last(self.piece(piece)?.used))
+        let chunk = index * CHUNK + last(*self.occupied.get(index)?);
+        Some(chunk * CHUNK + last(self.chunk(chunk)?.used))
     }
 
     /// Whether a slot can be filled without memory for it.
     #[inline]
     pub fn has_room_for(&self, number: usize) -> bool {
-        self.piece(split(number).0).is_some()
+        self.chunk(split(number).0).is_some()
     }
 
     /// Fills a slot; what was in it.
@@ -146,39 +146,39 @@ impl<T> Slots<T> {
         if !self.has_room_for(number) {
             self.make(index)?;
         }
-        let Some(piece) = self.pieces.get_mut(index).and_then(Option::as_deref_mut) else { return Ok(None) };
-        let before = piece.used.0;
-        piece.used.set(at, true);
-        let old = piece.slots.get_mut(at).and_then(|slot| slot.replace(content));
-        let is_full = piece.used.0 == u64::MAX;
+        let Some(chunk) = self.chunks.get_mut(index).and_then(Option::as_deref_mut) else { return Ok(None) };
+        let before = chunk.used.0;
+        chunk.used.set(at, true);
+        let old = chunk.slots.get_mut(at).and_then(|slot| slot.replace(content));
+        let is_full = chunk.used.0 == u64::MAX;
         if before == 0 || is_full {
             self.note(index, true, is_full);
         }
         Ok(old)
     }
 
-    /// Makes a piece that is not there.
+    /// Makes a chunk that is not there.
     #[cold]
     fn make(&mut self, index: usize) -> Result<(), TryReserveError> {
-        let pieces = index + 1;
-        if pieces > self.pieces.len() {
-            let words = pieces.div_ceil(PIECE);
-            self.pieces.try_reserve(pieces - self.pieces.len())?;
+        let chunks = index + 1;
+        if chunks > self.chunks.len() {
+            let words = chunks.div_ceil(CHUNK);
+            self.chunks.try_reserve(chunks - self.chunks.len())?;
             self.occupied.try_reserve(words.saturating_sub(self.occupied.len()))?;
             self.full.try_reserve(words.saturating_sub(self.full.len()))?;
-            self.pieces.resize_with(pieces, || None);
+            self.chunks.resize_with(chunks, || None);
             self.occupied.resize(words, Word(0));
             self.full.resize(words, Word(0));
         }
-        if let Some(place) = self.pieces.get_mut(index) {
-            *place = Some(Box::new(Piece { used: Word(0), slots: [const { None }; PIECE] }));
+        if let Some(place) = self.chunks.get_mut(index) {
+            *place = Some(Box::new(Chunk { used: Word(0), slots: [const { None }; CHUNK] }));
             self.made += 1;
         }
         Ok(())
     }
 
-    fn note(&mut self, piece: usize, is_occupied: bool, is_full: bool) {
-        let (word, at) = split(piece);
+    fn note(&mut self, chunk: usize, is_occupied: bool, is_full: bool) {
+        let (word, at) = split(chunk);
         for (words, value) in [(&mut self.occupied, is_occupied), (&mut self.full, is_full)] {
             if let Some(word) = words.get_mut(word) {
                 word.set(at, value);
@@ -186,15 +186,15 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Empties a slot. A piece that has nothing any more goes, but for the first, which is used all the time.
+    /// Empties a slot. A chunk that has nothing any more goes, but for the first, which is used all the time.
     pub fn take(&mut self, number: usize) -> Option<T> {
         let (index, at) = split(number);
-        let place = self.pieces.get_mut(index)?;
-        let piece = place.as_deref_mut()?;
-        let old = piece.slots.get_mut(at)?.take()?;
-        let before = piece.used.0;
-        piece.used.set(at, false);
-        let is_occupied = piece.used.0 != 0;
+        let place = self.chunks.get_mut(index)?;
+        let chunk = place.as_deref_mut()?;
+        let old = chunk.slots.get_mut(at)?.take()?;
+        let before = chunk.used.0;
+        chunk.used.set(at, false);
+        let is_occupied = chunk.used.0 != 0;
         if !is_occupied && index > 0 {
             *place = None;
             self.made -= 1;

@@ -64,7 +64,7 @@ pub(super) struct Adapter {
 }
 
 impl Controller for Adapter {
-    type Place = pci::Function;
+    type Handle = pci::Function;
 
     fn start(name: DeviceName, function: &pci::Function) -> Result<Arc<Self>, DriverError> {
         let mut ports = Vec::new();

@@ -142,7 +142,7 @@ pub(super) fn header(regions: usize, is_write: bool) -> u64 {
 
 /// Memory that cannot be said in regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(super) enum BadBuffer {
     /// An odd address or length.
     Misaligned,
     /// More regions than a table has.
@@ -157,21 +157,21 @@ pub(super) fn describe(
     segments: impl Iterator<Item = Segment>,
     has_wide_addresses: bool,
     mut entry: impl FnMut(usize, u64, u64),
-) -> Result<usize, Unfit> {
+) -> Result<usize, BadBuffer> {
     let mut regions = 0;
     for segment in segments {
         if segment.address % 2 != 0 || segment.length % 2 != 0 {
-            return Err(Unfit::Misaligned);
+            return Err(BadBuffer::Misaligned);
         }
-        let end = segment.address.checked_add(u64::from(segment.length)).ok_or(Unfit::TooHigh)?;
+        let end = segment.address.checked_add(u64::from(segment.length)).ok_or(BadBuffer::TooHigh)?;
         if !has_wide_addresses && end > 1 << 32 {
-            return Err(Unfit::TooHigh);
+            return Err(BadBuffer::TooHigh);
         }
         let (mut at, mut left) = (segment.address, segment.length);
         while left > 0 {
             let bytes = left.min(MAX_REGION);
             if regions == MAX_REGIONS {
-                return Err(Unfit::TooLong);
+                return Err(BadBuffer::TooLong);
             }
             // The third dword is reserved, the fourth has the number of bytes less one.
             entry(regions, at, u64::from(bytes - 1) << 32);
@@ -245,12 +245,12 @@ mod tests {
             describe_all(&[(0, 5 << 20)], true),
             Ok(Vec::from([(0, (4 << 20) - 1), (4 << 20, (1 << 20) - 1)]))
         );
-        assert_eq!(describe_all(&[(0x1001, 512)], true), Err(Unfit::Misaligned));
-        assert_eq!(describe_all(&[(0x1000, 511)], true), Err(Unfit::Misaligned));
-        assert_eq!(describe_all(&[(0xffff_ff00, 512)], false), Err(Unfit::TooHigh));
-        assert_eq!(describe_all(&[(u64::MAX - 1, 512)], true), Err(Unfit::TooHigh));
+        assert_eq!(describe_all(&[(0x1001, 512)], true), Err(BadBuffer::Misaligned));
+        assert_eq!(describe_all(&[(0x1000, 511)], true), Err(BadBuffer::Misaligned));
+        assert_eq!(describe_all(&[(0xffff_ff00, 512)], false), Err(BadBuffer::TooHigh));
+        assert_eq!(describe_all(&[(u64::MAX - 1, 512)], true), Err(BadBuffer::TooHigh));
         assert_eq!(describe_all(&[(0x1000, 2); MAX_REGIONS], true).map(|r| r.len()), Ok(MAX_REGIONS));
-        assert_eq!(describe_all(&[(0x1000, 2); MAX_REGIONS + 1], true), Err(Unfit::TooLong));
+        assert_eq!(describe_all(&[(0x1000, 2); MAX_REGIONS + 1], true), Err(BadBuffer::TooLong));
     }
 
     #[test]

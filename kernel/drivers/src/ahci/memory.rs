@@ -24,7 +24,7 @@ const _: () = assert!(BLOCK_OFFSET >= REGIONS_OFFSET + REGION_BYTES);
 
 /// How a command is to be given to the drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum QueueMode {
     /// Together with others, as a queued command.
     Queued,
     /// With no other beside it.
@@ -62,7 +62,7 @@ impl PortMemory {
 
     /// Lays the command for `request` out in `slot`.
     #[inline]
-    pub(super) fn lay_out(&self, slot: u16, request: &Request, manner: Manner) -> Result<(), Cause> {
+    pub(super) fn lay_out(&self, slot: u16, request: &Request, manner: QueueMode) -> Result<(), Cause> {
         let index = usize::from(slot);
         let is_write = matches!(request.operation, Operation::Write | Operation::Discard);
         let regions = match request.operation {
@@ -140,16 +140,16 @@ impl PortMemory {
 }
 
 #[inline]
-fn frame(slot: u16, request: &Request, manner: Manner) -> Result<Frame, Cause> {
+fn frame(slot: u16, request: &Request, manner: QueueMode) -> Result<Frame, Cause> {
     let start = request.sector;
     // 65536 sectors are said as 0, but no transfer is so long.
     let sectors = || u16::try_from(request.sectors).map_err(|_| Cause::Misaligned);
     let tag = slot as u8;
     Ok(match (request.operation, manner) {
-        (Operation::Read, Manner::Queued) => Frame::read_queued(start, sectors()?, tag),
-        (Operation::Read, Manner::Alone) => Frame::read(start, sectors()?),
-        (Operation::Write, Manner::Queued) => Frame::write_queued(start, sectors()?, tag),
-        (Operation::Write, Manner::Alone) => Frame::write(start, sectors()?),
+        (Operation::Read, QueueMode::Queued) => Frame::read_queued(start, sectors()?, tag),
+        (Operation::Read, QueueMode::Alone) => Frame::read(start, sectors()?),
+        (Operation::Write, QueueMode::Queued) => Frame::write_queued(start, sectors()?, tag),
+        (Operation::Write, QueueMode::Alone) => Frame::write(start, sectors()?),
         (Operation::Flush, _) => Frame::flush(),
         (Operation::Discard, _) => Frame::trim(),
     })

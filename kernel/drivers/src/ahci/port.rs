@@ -10,7 +10,7 @@ use exo_platform::{MAX_TRANSFER, Registers, SpinLock, pci};
 use super::{
     command::SLOTS,
     identify::Drive,
-    memory::{Manner, PortMemory},
+    memory::{PortMemory, QueueMode},
     registers::port,
 };
 use crate::block::{
@@ -34,7 +34,7 @@ pub(super) enum Phase {
 /// What is kept beside a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extra {
-    pub(super) manner: Manner,
+    pub(super) manner: QueueMode,
     /// It took too long.
     pub(super) is_late: bool,
 }
@@ -135,10 +135,10 @@ impl Port {
         }
     }
 
-    fn manner_of(&self, operation: Operation) -> Manner {
+    fn manner_of(&self, operation: Operation) -> QueueMode {
         match operation {
-            Operation::Read | Operation::Write if self.is_queueing => Manner::Queued,
-            _ => Manner::Alone,
+            Operation::Read | Operation::Write if self.is_queueing => QueueMode::Queued,
+            _ => QueueMode::Alone,
         }
     }
 
@@ -152,7 +152,7 @@ impl Port {
         let mut taken = 0;
         for &slot in &inner.waiting {
             let Some(content) = inner.slots.get(slot) else { break };
-            if content.extra.manner == Manner::Alone {
+            if content.extra.manner == QueueMode::Alone {
                 if inner.queued == 0 && batch == 0 {
                     inner.alone = Some(slot);
                     taken = 1;

@@ -9,7 +9,7 @@
 use exo_platform::{now_ns, spin_for_ns};
 
 use super::{
-    memory::Manner,
+    memory::QueueMode,
     port::{Extra, Inner, Phase, Port},
     registers::port,
 };
@@ -76,15 +76,15 @@ impl Port {
         if let Some(slot) = culprit {
             inner.queued &= !(1 << slot);
         }
-        self.take_back(inner, Manner::Alone);
+        self.take_back(inner, QueueMode::Alone);
         let is_busy = status & (port::BUSY | port::DATA_REQUEST) != 0;
         self.stop(inner, was_queued != 0 || is_busy);
         failed
     }
 
-    /// Puts what the drive had back to the front of what waits, in order. With [`Manner::Alone`] it is given to the drive one by
+    /// Puts what the drive had back to the front of what waits, in order. With [`QueueMode::Alone`] it is given to the drive one by
     /// one from now on.
-    fn take_back(&self, inner: &mut Inner, manner: Manner) {
+    fn take_back(&self, inner: &mut Inner, manner: QueueMode) {
         let mut slots = core::mem::take(&mut inner.queued);
         if let Some(slot) = inner.alone.take() {
             slots |= 1 << slot;
@@ -94,8 +94,8 @@ impl Port {
             let slot = 31 - slots.leading_zeros() as u16;
             slots &= !(1 << slot);
             let Some(content) = inner.slots.get_mut(slot) else { continue };
-            if manner == Manner::Alone {
-                content.extra.manner = Manner::Alone;
+            if manner == QueueMode::Alone {
+                content.extra.manner = QueueMode::Alone;
             }
             let content = &*content;
             // It fitted before, and fits the same way again.
@@ -151,7 +151,7 @@ impl Port {
             }
         }
         inner.resets += 1;
-        self.take_back(&mut inner, Manner::Queued);
+        self.take_back(&mut inner, QueueMode::Queued);
         self.stop(&mut inner, true);
         drop(inner);
         self.advance(now_ns());

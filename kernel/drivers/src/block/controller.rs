@@ -11,13 +11,13 @@ use crate::{Device, Driver, DriverError, DriverType};
 /// A controller of disks that was started.
 pub trait Controller: Send + Sync + Sized + 'static {
     /// What it is started from.
-    type Place: Send + Sync;
+    type Handle: Send + Sync;
 
     /// Starts it; its disks' names begin with `name`.
     ///
     /// # Errors
     /// It stays stopped, and reaches no memory.
-    fn start(name: DeviceName, place: &Self::Place) -> Result<Arc<Self>, DriverError>;
+    fn start(name: DeviceName, place: &Self::Handle) -> Result<Arc<Self>, DriverError>;
 
     /// Its disks, also those that are gone.
     fn disks(self: &Arc<Self>) -> Vec<Arc<dyn Requests>>;
@@ -38,13 +38,13 @@ pub trait Controller: Send + Sync + Sized + 'static {
 /// The driver of one controller.
 pub struct ControllerDriver<C: Controller> {
     name: DeviceName,
-    place: C::Place,
+    place: C::Handle,
     controller: SpinLock<Option<Arc<C>>>,
 }
 
 impl<C: Controller> ControllerDriver<C> {
     /// The driver of the controller at `place`, which it does not start.
-    pub fn new(name: DeviceName, place: C::Place) -> Arc<Self> {
+    pub fn new(name: DeviceName, place: C::Handle) -> Arc<Self> {
         Arc::new(Self { name, place, controller: SpinLock::new(None) })
     }
 

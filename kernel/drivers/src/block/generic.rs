@@ -20,7 +20,7 @@ const DEPTH: usize = 256;
 const BATCH: usize = 64;
 
 /// One CPU's queue.
-struct Lane {
+struct CpuQueue {
     submissions: SpinLock<Producer<Request>>,
     work: SpinLock<Consumer<Request>>,
     /// Positions of cancelled requests, each in the place of its position and with bit 32 set; 0 where there is none.
@@ -37,7 +37,7 @@ pub struct GenericBlockDevice {
     name: DeviceName,
     geometry: Geometry,
     pages: Vec<Page>,
-    lanes: Vec<Lane>,
+    queues: Vec<CpuQueue>,
     is_removed: AtomicBool,
 }
 
@@ -60,9 +60,9 @@ impl GenericBlockDevice {
             page.resize(PAGE_SIZE, 0);
             pages.push(SpinLock::new(page.into_boxed_slice()));
         }
-        let lane = |_| {
+        let queue = |_| {
             let (submissions, work) = exo_queue::queue(DEPTH);
-            Lane {
+            CpuQueue {
                 submissions: SpinLock::new(submissions),
                 work: SpinLock::new(work),
                 cancelled: (0..DEPTH).map(|_| AtomicU64::new(0)).collect(),
@@ -83,7 +83,7 @@ impl GenericBlockDevice {
             name: device_name(format_args!("{name}")),
             geometry,
             pages,
-            lanes: (0..cpus.max(1)).map(lane).collect(),
+            queues: (0..cpus.max(1)).map(queue).collect(),
             is_removed: AtomicBool::new(false),
         })
     }
@@ -91,14 +91,14 @@ impl GenericBlockDevice {
     /// Takes the device away: every request, waiting or new, fails with [`Cause::Removed`].
     pub fn remove(&self) {
         self.is_removed.store(true, Ordering::Release);
-        for cpu in 0..self.lanes.len() {
+        for cpu in 0..self.queues.len() {
             self.ring(cpu);
             while self.poll(cpu) > 0 {}
         }
     }
 
-    fn lane(&self, cpu: usize) -> Option<&Lane> {
-        queue_of(&self.lanes, cpu)
+    fn queue(&self, cpu: usize) -> Option<&CpuQueue> {
+        queue_of(&self.queues, cpu)
     }
 
     /// Calls `each` with every page of `start..start + length` (in bytes), the offset in it, how many bytes were before it and how
@@ -193,8 +193,8 @@ impl Requests for GenericBlockDevice {
         if self.is_removed.load(Ordering::Acquire) {
             return Err(self.refuse(request, Cause::Removed));
         }
-        let Some(lane) = self.lane(cpu) else { return Err(self.refuse(request, Cause::NotReady)) };
-        let pushed = lane.submissions.lock().push(request);
+        let Some(queue) = self.queue(cpu) else { return Err(self.refuse(request, Cause::NotReady)) };
+        let pushed = queue.submissions.lock().push(request);
         pushed.map(Tag).map_err(|request| self.refuse(request, Cause::QueueFull))
     }
 
@@ -204,17 +204,17 @@ impl Requests for GenericBlockDevice {
     }
 
     fn ring(&self, cpu: usize) {
-        if let Some(lane) = self.lane(cpu) {
-            lane.submissions.lock().publish();
+        if let Some(queue) = self.queue(cpu) {
+            queue.submissions.lock().publish();
         }
     }
 
     fn poll(&self, cpu: usize) -> usize {
-        let Some(lane) = self.lane(cpu) else { return 0 };
+        let Some(queue) = self.queue(cpu) else { return 0 };
         for count in 0..BATCH {
-            let next = lane.work.lock().pop();
+            let next = queue.work.lock().pop();
             let Some((position, mut request)) = next else { return count };
-            let result = if lane.has_cancelled.load(Ordering::Acquire) && lane.is_cancelled(position) {
+            let result = if queue.has_cancelled.load(Ordering::Acquire) && queue.is_cancelled(position) {
                 Err(Cause::Cancelled)
             } else {
                 self.carry_out(&mut request)
@@ -225,16 +225,16 @@ impl Requests for GenericBlockDevice {
     }
 
     fn cancel(&self, cpu: usize, tag: Tag) -> bool {
-        let Some(lane) = self.lane(cpu) else { return false };
+        let Some(queue) = self.queue(cpu) else { return false };
         // With both locks, nobody takes the request out meanwhile.
-        let mut submissions = lane.submissions.lock();
-        let work = lane.work.lock();
+        let mut submissions = queue.submissions.lock();
+        let work = queue.work.lock();
         let waits = submissions.is_waiting(tag.0);
         if waits {
-            if let Some(place) = lane.cancelled.get(tag.0 as usize % DEPTH) {
+            if let Some(place) = queue.cancelled.get(tag.0 as usize % DEPTH) {
                 place.store(mark(tag.0), Ordering::Release);
             }
-            lane.has_cancelled.store(true, Ordering::Release);
+            queue.has_cancelled.store(true, Ordering::Release);
             // Its sink is to be told soon, rung or not.
             submissions.publish();
         }
@@ -247,7 +247,7 @@ impl Requests for GenericBlockDevice {
 
     fn check_timeouts(&self, _now_ns: u64) {
         // Memory answers when it is polled; what was rung and then forgotten is done now.
-        for cpu in 0..self.lanes.len() {
+        for cpu in 0..self.queues.len() {
             self.poll(cpu);
         }
     }
@@ -284,7 +284,7 @@ fn mark(position: u32) -> u64 {
     (1 << 32) | u64::from(position)
 }
 
-impl Lane {
+impl CpuQueue {
     fn is_cancelled(&self, position: u32) -> bool {
         let wanted = mark(position);
         let place = self.cancelled.get(position as usize % DEPTH);

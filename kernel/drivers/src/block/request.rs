@@ -15,13 +15,13 @@ pub type DeviceName = ArrayString<16>;
 pub fn device_name(text: fmt::Arguments<'_>) -> DeviceName {
     let mut name = DeviceName::new();
     // What does not fit is left out; a name is for people.
-    let _ = fmt::Write::write_fmt(&mut Cut(&mut name), text);
+    let _ = fmt::Write::write_fmt(&mut Truncated(&mut name), text);
     name
 }
 
-struct Cut<'a>(&'a mut DeviceName);
+struct Truncated<'a>(&'a mut DeviceName);
 
-impl fmt::Write for Cut<'_> {
+impl fmt::Write for Truncated<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
             self.0.try_push(c).map_err(|_| fmt::Error)?;

@@ -59,15 +59,15 @@ const OWN_QUEUES: u32 = 4;
 /// How long the device is believed to be there after it was looked at last, in nanoseconds.
 const BELIEF_NS: u64 = 200_000_000;
 
-/// Passes the device's interrupts on to who listens.
+/// Passes the interrupts of the device on to its listener.
 #[derive(Default)]
-struct Bells {
+struct InterruptRelay {
     listener: SpinLock<Option<Arc<dyn Listener>>>,
     interrupts: AtomicU64,
 }
 
-impl Bells {
-    fn ring(&self) {
+impl InterruptRelay {
+    fn notify(&self) {
         let listener = self.listener.lock().clone();
         if let Some(listener) = listener {
             listener.happened();
@@ -75,16 +75,16 @@ impl Bells {
     }
 }
 
-impl InterruptHandler for Bells {
+impl InterruptHandler for InterruptRelay {
     fn interrupt(&self, _index: usize) {
         self.interrupts.fetch_add(1, Ordering::Relaxed);
-        self.ring();
+        self.notify();
     }
 }
 
-/// What a person may want to know of a device.
+/// What /proc tells of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Figures {
+pub struct Statistics {
     /// Queues of the entropy stream that the driver reads.
     pub queues: usize,
     /// Buffers of each.
@@ -109,7 +109,7 @@ pub struct MyRng {
     /// The seedable stream's.
     numbers: Option<Queue<Stream>>,
     own: Own,
-    bells: Arc<Bells>,
+    relay: Arc<InterruptRelay>,
     interrupts: SpinLock<Option<pci::Interrupts>>,
     me: alloc::sync::Weak<MyRng>,
     ready: AtomicBool,
@@ -163,7 +163,7 @@ impl MyRng {
             entropy,
             numbers,
             own,
-            bells: Arc::default(),
+            relay: Arc::default(),
             interrupts: SpinLock::new(None),
             me: me.clone(),
             ready: AtomicBool::new(false),
@@ -172,14 +172,14 @@ impl MyRng {
     }
 
     /// What there is, and what was counted.
-    pub fn figures(&self) -> Figures {
+    pub fn statistics(&self) -> Statistics {
         let (own_in_use, own) = self.own.in_use();
-        Figures {
+        Statistics {
             queues: self.entropy.len(),
             depth: DEPTH,
             own_in_use,
             own,
-            interrupts: self.bells.interrupts.load(Ordering::Relaxed),
+            interrupts: self.relay.interrupts.load(Ordering::Relaxed),
             doorbells: self.hardware.doorbells(),
         }
     }
@@ -232,7 +232,7 @@ impl MyRng {
             None => restart()?,
         }
         // Who waits has asked for an interrupt that will not come.
-        self.bells.ring();
+        self.relay.notify();
         Ok(())
     }
 
@@ -299,7 +299,7 @@ impl MyRng {
             self.numbers.iter().for_each(Queue::abandon);
             self.own.abandon();
         }
-        self.bells.ring();
+        self.relay.notify();
     }
 }
 
@@ -315,7 +315,7 @@ impl Driver for MyRng {
     fn init(&self) -> Result<(), DriverError> {
         let access = Access::grant(&self.function);
         let wanted = self.entropy.len() + self.own.count() + 1;
-        let interrupts = self.function.interrupts(wanted, self.bells.clone())?;
+        let interrupts = self.function.interrupts(wanted, self.relay.clone())?;
         *self.interrupts.lock() = Some(interrupts);
         for queue in &self.entropy {
             let vector = self.vector_of(queue.number());
@@ -333,7 +333,7 @@ impl Driver for MyRng {
         self.stop();
         *self.interrupts.lock() = None;
         // Who listens most likely holds on to us: neither would ever go.
-        *self.bells.listener.lock() = None;
+        *self.relay.listener.lock() = None;
         self.function.disable();
         Ok(())
     }
@@ -353,7 +353,7 @@ impl Driver for MyRng {
         if self.ready.load(Ordering::Relaxed) && self.look_now_and_then().is_err() {
             // Who maps a queue is told there; everybody else finds out when woken.
             self.own.say_gone();
-            self.bells.ring();
+            self.relay.notify();
         }
     }
 
@@ -361,7 +361,7 @@ impl Driver for MyRng {
         self.hardware.give_up();
         self.ready.store(false, Ordering::Relaxed);
         self.own.say_gone();
-        self.bells.ring();
+        self.relay.notify();
     }
 }
 
@@ -371,7 +371,7 @@ impl RandomDevice for MyRng {
     }
 
     fn listen(&self, listener: Arc<dyn Listener>) {
-        *self.bells.listener.lock() = Some(listener);
+        *self.relay.listener.lock() = Some(listener);
     }
 
     fn draw(&self, limit: usize, sink: &mut Sink<'_>) -> Result<Drawn, RandomError> {

@@ -275,7 +275,7 @@ fn who_waits_is_told_when_enough_is_there() {
     fake.work(0, 2);
     assert_eq!(fake.wires.deliver(), 1);
     assert!(device.is_reached(awaited));
-    assert_eq!((heard.0.load(Ordering::Relaxed), device.figures().interrupts), (1, 1));
+    assert_eq!((heard.0.load(Ordering::Relaxed), device.statistics().interrupts), (1, 1));
     assert_eq!(device.await_bytes(1).unwrap(), None, "some is there");
 }
 
@@ -327,7 +327,7 @@ fn a_program_has_its_queue_until_it_gives_it_back() {
     let (fake, device) = started(7);
     let own: Vec<_> = (0..2).map(|_| device.open_queue().unwrap()).collect();
     assert!(matches!(device.open_queue(), Err(RandomError::Busy)));
-    let figures = device.figures();
+    let figures = device.statistics();
     assert_eq!((figures.queues, figures.depth, figures.own_in_use, figures.own), (4, 256, 2, 2));
     let (info, pages) = (own[1].info(), own[1].pages().cloned().collect::<Vec<_>>());
     assert_eq!((info.length, pages.len()), (257 * 4096, 257));

@@ -5,7 +5,7 @@ use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
 use exo_platform::SpinLock;
 
-use super::{Counters, FrameListener, NetworkDevice, NetworkError, Way};
+use super::{Counters, Direction, FrameListener, NetworkDevice, NetworkError};
 
 /// Most bytes of a packet, as on Linux.
 const MTU: usize = 65536;
@@ -45,7 +45,7 @@ impl NetworkDevice for Loopback {
 
     fn receive(&self, frame: &mut Vec<u8>) -> bool {
         let Some(packet) = self.packets.lock().pop_front() else { return false };
-        self.counters.count(Way::In, packet.len());
+        self.counters.count(Direction::In, packet.len());
         *frame = packet;
         true
     }
@@ -57,12 +57,12 @@ impl NetworkDevice for Loopback {
         {
             let mut packets = self.packets.lock();
             if packets.len() == DEPTH {
-                self.counters.count_dropped(Way::Out);
+                self.counters.count_dropped(Direction::Out);
                 return Err(NetworkError::QueueFull);
             }
             packets.push_back(frame.to_vec());
         }
-        self.counters.count(Way::Out, frame.len());
+        self.counters.count(Direction::Out, frame.len());
         Ok(())
     }
 

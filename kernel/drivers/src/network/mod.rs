@@ -54,16 +54,16 @@ pub struct Counters {
     dropped: [AtomicU64; 2],
 }
 
-/// Which way a frame goes.
+/// The direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From the network.
     In,
     /// To the network.
     Out,
 }
 
-/// [`Counters`] of one way at one moment.
+/// [`Counters`] of one direction at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Frames.
@@ -79,24 +79,24 @@ pub struct Counts {
 impl Counters {
     /// A frame of so many bytes went its way.
     #[inline]
-    pub fn count(&self, way: Way, bytes: usize) {
-        self.frames[way as usize].fetch_add(1, Ordering::Relaxed);
-        self.bytes[way as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+    pub fn count(&self, direction: Direction, bytes: usize) {
+        self.frames[direction as usize].fetch_add(1, Ordering::Relaxed);
+        self.bytes[direction as usize].fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// A frame was not as it should be.
-    pub fn count_error(&self, way: Way) {
-        self.errors[way as usize].fetch_add(1, Ordering::Relaxed);
+    pub fn count_error(&self, direction: Direction) {
+        self.errors[direction as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// There was no room for a frame.
-    pub fn count_dropped(&self, way: Way) {
-        self.dropped[way as usize].fetch_add(1, Ordering::Relaxed);
+    pub fn count_dropped(&self, direction: Direction) {
+        self.dropped[direction as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// What was counted.
-    pub fn of(&self, way: Way) -> Counts {
-        let get = |counters: &[AtomicU64; 2]| counters[way as usize].load(Ordering::Relaxed);
+    pub fn of(&self, direction: Direction) -> Counts {
+        let get = |counters: &[AtomicU64; 2]| counters[direction as usize].load(Ordering::Relaxed);
         Counts {
             frames: get(&self.frames),
             bytes: get(&self.bytes),

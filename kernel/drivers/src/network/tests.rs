@@ -16,7 +16,7 @@ use smoltcp::wire::{
 };
 
 use super::{
-    Counters, FrameListener, NetworkDevice, NetworkError, Way,
+    Counters, Direction, FrameListener, NetworkDevice, NetworkError,
     interface::{Interface, Setup},
     loopback::Loopback,
 };
@@ -74,16 +74,16 @@ impl NetworkDevice for End {
     }
     fn receive(&self, frame: &mut Vec<u8>) -> bool {
         let Some(came) = self.take() else { return false };
-        self.counters.count(Way::In, came.len());
+        self.counters.count(Direction::In, came.len());
         *frame = came;
         true
     }
     fn transmit(&self, frame: &[u8]) -> Result<(), NetworkError> {
         if self.cut.load(Ordering::Relaxed) {
-            self.counters.count_dropped(Way::Out);
+            self.counters.count_dropped(Direction::Out);
             return Err(NetworkError::Gone);
         }
-        self.counters.count(Way::Out, frame.len());
+        self.counters.count(Direction::Out, frame.len());
         if let Some(other) = &*self.other.lock().unwrap() {
             other.put(frame);
         }
@@ -141,8 +141,8 @@ fn two_machines_ping_each_other() {
     let answered = |interface: &Interface| interface.last_ping().is_some_and(|ping| ping.answered.is_some());
     assert!(work(&[&first, &second], 3000, || answered(&first) && answered(&second)).is_some());
     // The question who has the address, the ping, and both for the other.
-    let (into, out) = (one.counters.of(Way::In), one.counters.of(Way::Out));
-    assert!(into.frames >= 3 && into.frames == two.counters.of(Way::Out).frames, "{into:?}");
+    let (into, out) = (one.counters.of(Direction::In), one.counters.of(Direction::Out));
+    assert!(into.frames >= 3 && into.frames == two.counters.of(Direction::Out).frames, "{into:?}");
     assert!(out.bytes >= 42 + 98, "{out:?}");
 }
 
@@ -173,8 +173,8 @@ fn loopback_answers_itself() {
     interface.ping(Ipv4Addr::LOCALHOST, 0).unwrap();
     let answered = work(&[&interface], 10, || interface.last_ping().unwrap().answered.is_some());
     assert!(answered.is_some());
-    assert_eq!(device.counters().of(Way::Out).frames, 2, "the question and the answer");
-    assert_eq!(device.counters().of(Way::In), device.counters().of(Way::Out));
+    assert_eq!(device.counters().of(Direction::Out).frames, 2, "the question and the answer");
+    assert_eq!(device.counters().of(Direction::In), device.counters().of(Direction::Out));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn loopback_drops_what_nobody_takes() {
     assert!(results[..64].iter().all(Result::is_ok));
     assert_eq!(results[64], Err(NetworkError::QueueFull));
     assert_eq!(device.transmit(&[0; 65537]), Err(NetworkError::TooLong));
-    assert_eq!(device.counters().of(Way::Out).dropped, 1);
+    assert_eq!(device.counters().of(Direction::Out).dropped, 1);
 }
 
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
@@ -369,7 +369,7 @@ fn frames_of_any_kind_do_no_harm() {
         one.put(&damaged);
         interface.poll(length as u64 * MS);
     }
-    assert_eq!(one.counters.of(Way::In).frames, 204 * 3);
+    assert_eq!(one.counters.of(Direction::In).frames, 204 * 3);
     drop(two);
 }
 
@@ -379,6 +379,6 @@ fn a_flood_is_taken_in_portions() {
     let interface = Interface::new("eth0", one.clone(), fixed("10.0.2.15/24"), 1, 0);
     (0..1000).for_each(|_| one.put(&[0xff; 60]));
     let next = interface.poll(MS).unwrap();
-    assert_eq!(one.counters.of(Way::In).frames, 64);
+    assert_eq!(one.counters.of(Direction::In).frames, 64);
     assert_eq!(next, MS + 100_000, "and soon again");
 }

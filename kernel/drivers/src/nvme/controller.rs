@@ -38,7 +38,7 @@ const MAX_NAMESPACES: usize = 64;
 
 /// What the controller is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+enum Phase {
     /// Commands are taken.
     Running,
     /// It was told to stop, and should have done so by then.
@@ -49,9 +49,9 @@ enum Life {
     Ended,
 }
 
-/// What changes in a controller's life, apart from its queues.
+/// What changes as a controller runs, apart from its queues.
 struct State {
-    life: Life,
+    phase: Phase,
     /// Resets since a command last completed, and how many had completed then.
     resets: u32,
     completed: u64,
@@ -173,7 +173,7 @@ impl Controller {
             queues: queues.clone(),
             shadows: shadows.clone(),
             interrupts: SpinLock::new(Some(interrupts)),
-            state: SpinLock::new(State { life: Life::Running, resets: 0, completed: 0 }),
+            state: SpinLock::new(State { phase: Phase::Running, resets: 0, completed: 0 }),
             is_present: AtomicBool::new(true),
         };
         this.create_queues(START_LIMIT_NS)?;
@@ -243,23 +243,23 @@ impl Controller {
     pub(super) fn check(&self, now_ns: u64) {
         // Whoever has the lock is doing this very thing.
         let Some(mut state) = self.state.try_lock() else { return };
-        if state.life == Life::Ended {
+        if state.phase == Phase::Ended {
             return;
         }
         let status = Status::read(&self.registers);
         if status.is_gone() {
             return self.end(&mut state, Cause::Removed);
         }
-        match state.life {
-            Life::Running => self.check_running(&mut state, status, now_ns),
-            Life::Stopping { .. } if !status.is_ready() => self.restart(&mut state, now_ns),
-            Life::Starting { .. } if status.is_ready() => self.resume(&mut state, now_ns),
-            Life::Stopping { until_ns } | Life::Starting { until_ns } => {
+        match state.phase {
+            Phase::Running => self.check_running(&mut state, status, now_ns),
+            Phase::Stopping { .. } if !status.is_ready() => self.restart(&mut state, now_ns),
+            Phase::Starting { .. } if status.is_ready() => self.resume(&mut state, now_ns),
+            Phase::Stopping { until_ns } | Phase::Starting { until_ns } => {
                 if now_ns > until_ns {
                     self.end(&mut state, Cause::TimedOut);
                 }
             }
-            Life::Ended => {}
+            Phase::Ended => {}
         }
     }
 
@@ -295,7 +295,7 @@ impl Controller {
         self.queues.io.iter().for_each(IoQueue::hold);
         self.registers.write32(offset::CONFIGURATION, 0);
         let until_ns = now_ns.saturating_add(self.capabilities.ready_timeout_ns());
-        state.life = Life::Stopping { until_ns };
+        state.phase = Phase::Stopping { until_ns };
         if !Status::read(&self.registers).is_ready() {
             self.restart(state, now_ns);
         }
@@ -307,7 +307,7 @@ impl Controller {
         self.queues.admin.lock().announce();
         self.registers.write32(offset::CONFIGURATION, configuration::FORMAT | configuration::ENABLE);
         let until_ns = now_ns.saturating_add(self.capabilities.ready_timeout_ns());
-        state.life = Life::Starting { until_ns };
+        state.phase = Phase::Starting { until_ns };
         if Status::read(&self.registers).is_ready() {
             self.resume(state, now_ns);
         }
@@ -319,7 +319,7 @@ impl Controller {
         let agreed = agree_on_queues(&mut self.queues.admin.lock(), count, RECOVERY_LIMIT_NS);
         let is_enough = matches!(agreed, Ok(given) if given >= count);
         if is_enough && self.create_queues(RECOVERY_LIMIT_NS).is_ok() {
-            state.life = Life::Running;
+            state.phase = Phase::Running;
         } else {
             self.reset(state, now_ns);
         }
@@ -327,7 +327,7 @@ impl Controller {
 
     /// Gives the controller up: it reaches no memory any more, and all requests end with `cause`.
     fn end(&self, state: &mut State, cause: Cause) {
-        state.life = Life::Ended;
+        state.phase = Phase::Ended;
         self.is_present.store(false, Ordering::Release);
         self.function.disable();
         self.queues.io.iter().for_each(|queue| queue.close(cause));
@@ -341,7 +341,7 @@ impl Controller {
 
     fn end_if_running(&self, cause: Cause) {
         let mut state = self.state.lock();
-        if state.life != Life::Ended {
+        if state.phase != Phase::Ended {
             self.end(&mut state, cause);
         }
     }
@@ -350,7 +350,7 @@ impl Controller {
     pub(super) fn shut_down(&self) -> Result<(), DriverError> {
         self.queues.io.iter().for_each(|queue| queue.refuse(Cause::NotReady));
         let mut result = Ok(());
-        if self.is_present() && self.state.lock().life == Life::Running {
+        if self.is_present() && self.state.lock().phase == Phase::Running {
             // What is not done by then ends below.
             bus::wait_until(SHUTDOWN_LIMIT_NS, PAUSE_NS, || {
                 self.queues.io.iter().map(IoQueue::drain).sum::<usize>() == 0

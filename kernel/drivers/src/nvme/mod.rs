@@ -55,7 +55,7 @@ struct Running {
 }
 
 impl block::Controller for Running {
-    type Place = pci::Function;
+    type Handle = pci::Function;
 
     fn start(name: DeviceName, function: &pci::Function) -> Result<Arc<Self>, DriverError> {
         let (controller, found) = Controller::start(name, function)?;

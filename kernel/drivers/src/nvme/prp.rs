@@ -16,7 +16,7 @@ pub(super) const LIST_BYTES: usize = LIST_ENTRIES * 8;
 
 /// Memory that cannot be said in PRPs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(super) enum BadBuffer {
     /// It begins at an odd address (the last two bits must be zero), or is not contiguous but for page boundaries.
     Misaligned,
     /// It is more pages than a list has entries.
@@ -31,7 +31,7 @@ pub(super) fn describe(
     segments: impl Iterator<Item = Segment>,
     list: u64,
     mut entry: impl FnMut(usize, u64),
-) -> Result<DataPointer, Unfit> {
+) -> Result<DataPointer, BadBuffer> {
     let mut data = DataPointer::default();
     let mut pages = 0_usize;
     // Where the data so far ends: the next segment has to begin a page, and this one has to have ended one.
@@ -43,24 +43,24 @@ pub(super) fn describe(
             let offset = at % PAGE;
             match pages {
                 0 if at % 4 == 0 => data.first = at,
-                0 => return Err(Unfit::Misaligned),
-                _ if offset != 0 || end % PAGE != 0 => return Err(Unfit::Misaligned),
+                0 => return Err(BadBuffer::Misaligned),
+                _ if offset != 0 || end % PAGE != 0 => return Err(BadBuffer::Misaligned),
                 // A second page is an entry of its own until there is a third.
                 1 => {
                     data.second = at;
                     entry(0, at);
                 }
-                _ if pages > LIST_ENTRIES => return Err(Unfit::TooLong),
+                _ if pages > LIST_ENTRIES => return Err(BadBuffer::TooLong),
                 _ => entry(pages - 1, at),
             }
             let bytes = left.min(PAGE - offset);
-            at = at.checked_add(bytes).ok_or(Unfit::Misaligned)?;
+            at = at.checked_add(bytes).ok_or(BadBuffer::Misaligned)?;
             (left, end) = (left - bytes, at);
             pages += 1;
         }
     }
     match pages {
-        0 => Err(Unfit::Empty),
+        0 => Err(BadBuffer::Empty),
         1 | 2 => Ok(data),
         _ => Ok(DataPointer { second: list, ..data }),
     }
@@ -74,7 +74,7 @@ mod tests {
 
     const LIST: u64 = 0xbeef_0000;
 
-    fn described(segments: &[(u64, u32)]) -> Result<(DataPointer, Vec<u64>), Unfit> {
+    fn described(segments: &[(u64, u32)]) -> Result<(DataPointer, Vec<u64>), BadBuffer> {
         let mut list = vec![0; LIST_ENTRIES];
         let segments = segments.iter().map(|&(address, length)| Segment { address, length });
         describe(segments, LIST, |index, address| list[index] = address).map(|data| (data, list))
@@ -107,15 +107,15 @@ mod tests {
     fn the_longest_transfer_from_inside_a_page_fits_and_a_longer_one_is_refused() {
         let (_, list) = described(&[(0x1_2200, 128 << 10)]).unwrap();
         assert_eq!(list[31], 0x1_2000 + 32 * PAGE);
-        assert_eq!(described(&[(0x1_2200, (128 << 10) + 4096)]), Err(Unfit::TooLong));
+        assert_eq!(described(&[(0x1_2200, (128 << 10) + 4096)]), Err(BadBuffer::TooLong));
     }
 
     #[test]
     fn gaps_inside_pages_and_odd_addresses_are_refused() {
-        assert_eq!(described(&[(0x1_2001, 511)]), Err(Unfit::Misaligned));
-        assert_eq!(described(&[(0x1_2000, 512), (0x1_4000, 512)]), Err(Unfit::Misaligned));
-        assert_eq!(described(&[(0x1_2000, 4096), (0x1_4200, 512)]), Err(Unfit::Misaligned));
-        assert_eq!(described(&[]), Err(Unfit::Empty));
-        assert_eq!(described(&[(u64::MAX - 0xfff, 8192)]), Err(Unfit::Misaligned));
+        assert_eq!(described(&[(0x1_2001, 511)]), Err(BadBuffer::Misaligned));
+        assert_eq!(described(&[(0x1_2000, 512), (0x1_4000, 512)]), Err(BadBuffer::Misaligned));
+        assert_eq!(described(&[(0x1_2000, 4096), (0x1_4200, 512)]), Err(BadBuffer::Misaligned));
+        assert_eq!(described(&[]), Err(BadBuffer::Empty));
+        assert_eq!(described(&[(u64::MAX - 0xfff, 8192)]), Err(BadBuffer::Misaligned));
     }
 }

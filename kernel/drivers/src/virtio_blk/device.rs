@@ -224,7 +224,7 @@ impl Disk {
 }
 
 impl Controller for Disk {
-    type Place = Arc<Transport>;
+    type Handle = Arc<Transport>;
 
     fn start(name: DeviceName, transport: &Arc<Transport>) -> Result<Arc<Self>, DriverError> {
         Self::set_up(name, transport).inspect_err(|_| {

@@ -17,7 +17,7 @@ use exo_platform::{Dma, InterruptHandler, InterruptKind, SpinLock, pci};
 use crate::{
     Device, Driver, DriverError, DriverType,
     bus::{DriverInfo, Found, Match},
-    network::{Counters, ETHERNET_HEADER, FRAME_MAX, FrameListener, NetworkDevice, NetworkError, Way},
+    network::{Counters, Direction, ETHERNET_HEADER, FRAME_MAX, FrameListener, NetworkDevice, NetworkError},
     virtio::{Doorbell, Layout, MODERN, Part, Queue, Transport, Used, VENDOR},
 };
 
@@ -72,18 +72,18 @@ const FRAME_MIN: usize = ETHERNET_HEADER;
 /// The device has broken the rules; the queue is of no more use.
 struct Broken;
 
-/// One direction: a queue, and a buffer for each of its slots.
-struct Direction {
+/// A queue for one direction, and a buffer for each of its slots.
+struct DirectionQueue {
     queue: Queue,
     buffers: Dma,
-    bell: Doorbell,
+    doorbell: Doorbell,
     /// For each slot: the device has it.
     outstanding: Vec<bool>,
     /// Slots that the device does not have.
     free: Vec<u16>,
 }
 
-impl Direction {
+impl DirectionQueue {
     /// Gives a slot's buffer to the device.
     fn give(&mut self, slot: u16, length: usize, is_written: bool) {
         let address = self.buffers.address().wrapping_add((usize::from(slot) * BUFFER) as u64);
@@ -111,7 +111,7 @@ impl Direction {
 
     fn publish(&mut self) {
         if self.queue.publish() {
-            self.bell.ring();
+            self.doorbell.ring();
         }
     }
 }
@@ -119,8 +119,8 @@ impl Direction {
 /// What there is while the card works.
 struct Running {
     transport: Arc<Transport>,
-    receive: SpinLock<Direction>,
-    transmit: SpinLock<Direction>,
+    receive: SpinLock<DirectionQueue>,
+    transmit: SpinLock<DirectionQueue>,
     address: [u8; 6],
     has_status: bool,
     /// Interrupts come by a line, which must be asked why.
@@ -166,16 +166,20 @@ impl VirtioNet {
     }
 
     /// Sets a direction up. `vector` is for its interrupts.
-    fn direction(transport: &Transport, index: u16, vector: Option<u16>) -> Result<Direction, DriverError> {
+    fn direction(
+        transport: &Transport,
+        index: u16,
+        vector: Option<u16>,
+    ) -> Result<DirectionQueue, DriverError> {
         let largest = transport.queue_size(index).min(SLOTS_MAX);
         let size = largest.checked_ilog2().map(|log| 1u16 << log);
         let size = size.ok_or(DriverError::Device("it lacks a queue"))?;
         let layout = Layout { size, chain: 1, is_indirect: false, has_event_index: false };
         let queue = Queue::new(layout, None)?;
         let buffers = Dma::new(usize::from(size) * BUFFER, BUFFER, None)?;
-        let bell = transport.set_queue(index, &queue, vector)?;
+        let doorbell = transport.set_queue(index, &queue, vector)?;
         let outstanding = alloc::vec![false; size.into()];
-        Ok(Direction { queue, buffers, bell, outstanding, free: (0..size).collect() })
+        Ok(DirectionQueue { queue, buffers, doorbell, outstanding, free: (0..size).collect() })
     }
 
     fn set_up(&self) -> Result<(), DriverError> {
@@ -222,7 +226,7 @@ impl VirtioNet {
     }
 
     /// Takes the next frame out of the queue into `frame`; whether there was one.
-    fn take_frame(&self, receive: &mut Direction, frame: &mut Vec<u8>) -> Result<bool, Broken> {
+    fn take_frame(&self, receive: &mut DirectionQueue, frame: &mut Vec<u8>) -> Result<bool, Broken> {
         while let Some((slot, written)) = receive.take()? {
             let length =
                 written.checked_sub(HEADER).filter(|length| (FRAME_MIN..=FRAME_MAX).contains(length));
@@ -230,9 +234,9 @@ impl VirtioNet {
                 frame.clear();
                 frame.resize(length, 0);
                 receive.buffers.read_bytes(usize::from(slot) * BUFFER + HEADER, frame);
-                self.counters.count(Way::In, length);
+                self.counters.count(Direction::In, length);
             } else {
-                self.counters.count_error(Way::In);
+                self.counters.count_error(Direction::In);
             }
             receive.give(slot, BUFFER, true);
             receive.publish();
@@ -337,7 +341,7 @@ impl NetworkDevice for VirtioNet {
         }
         self.take_frame(&mut receive, frame).unwrap_or_else(|Broken| {
             // It has given back what it did not have: nothing that it says counts any more.
-            self.counters.count_error(Way::In);
+            self.counters.count_error(Direction::In);
             self.is_gone.store(true, Ordering::Relaxed);
             false
         })
@@ -345,7 +349,7 @@ impl NetworkDevice for VirtioNet {
 
     fn transmit(&self, frame: &[u8]) -> Result<(), NetworkError> {
         if frame.len() > FRAME_MAX {
-            self.counters.count_error(Way::Out);
+            self.counters.count_error(Direction::Out);
             return Err(NetworkError::TooLong);
         }
         let running = self.running().filter(|_| !self.is_gone.load(Ordering::Relaxed));
@@ -362,7 +366,7 @@ impl NetworkDevice for VirtioNet {
             }
         }
         let Some(slot) = transmit.free.pop() else {
-            self.counters.count_dropped(Way::Out);
+            self.counters.count_dropped(Direction::Out);
             return Err(NetworkError::QueueFull);
         };
         let at = usize::from(slot) * BUFFER;
@@ -370,7 +374,7 @@ impl NetworkDevice for VirtioNet {
         transmit.buffers.write_bytes(at + HEADER, frame);
         transmit.give(slot, HEADER + frame.len(), false);
         transmit.publish();
-        self.counters.count(Way::Out, frame.len());
+        self.counters.count(Direction::Out, frame.len());
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::{
     Driver, DriverError,
     bus::Found,
     network::{
-        FRAME_MAX, FrameListener, NetworkDevice, NetworkError, Way,
+        Direction, FRAME_MAX, FrameListener, NetworkDevice, NetworkError,
         interface::{Interface, Setup},
     },
     virtio::{
@@ -116,7 +116,7 @@ fn frames_come_in_whole_and_in_order_and_their_buffers_are_used_again() {
         assert!(card.receive(&mut frame) && frame == sent, "frame {number}");
     }
     assert_eq!(heard.0.load(Ordering::Relaxed), 1000);
-    assert_eq!(card.counters().of(Way::In).frames, 1000);
+    assert_eq!(card.counters().of(Direction::In).frames, 1000);
     // As many as there are buffers may come at once.
     assert_eq!((0..100).take_while(|_| arrive(&fake, &[1; 60])).count(), 16);
     assert_eq!((0..100).take_while(|_| card.receive(&mut frame)).count(), 16);
@@ -145,7 +145,7 @@ fn a_full_queue_drops_frames_and_says_so() {
     let results: Vec<_> = (0..10).map(|_| card.transmit(&[0; 60])).collect();
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 8);
     assert_eq!(results[9], Err(NetworkError::QueueFull));
-    assert_eq!(card.counters().of(Way::Out).dropped, 2);
+    assert_eq!(card.counters().of(Direction::Out).dropped, 2);
     send(&fake);
     assert!(card.transmit(&[0; 60]).is_ok());
 }
@@ -159,7 +159,7 @@ fn lengths_that_cannot_be_are_errors_of_that_frame() {
         fake.give(0, chain.head.into(), written);
         assert!(!card.receive(&mut frame), "{written} bytes");
     }
-    assert_eq!(card.counters().of(Way::In).errors, 8);
+    assert_eq!(card.counters().of(Direction::In).errors, 8);
     assert!(arrive(&fake, &[5; 60]) && card.receive(&mut frame) && frame == [5; 60]);
 }
 
@@ -183,7 +183,7 @@ fn a_count_that_is_far_ahead_ends_in_errors_and_no_hang() {
         let (fake, card) = started();
         fake.set_given(0, given);
         assert!(!card.receive(&mut Vec::new()));
-        assert!(card.counters().of(Way::In).errors > 0, "{given}");
+        assert!(card.counters().of(Direction::In).errors > 0, "{given}");
     }
 }
 
@@ -243,7 +243,7 @@ fn two_cards_on_one_wire_ping_each_other() {
         a.last_ping().unwrap().answered.is_some()
     });
     // Both cards have the same address on the Ethernet here, which disturbs nobody on a wire of two.
-    assert!(answered && first.counters().of(Way::In).frames >= 2);
+    assert!(answered && first.counters().of(Direction::In).frames >= 2);
 }
 
 #[test]

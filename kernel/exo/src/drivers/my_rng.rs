@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 
 use exo_drivers::{
-    my_rng::{Delivery, Figures, MyRng, OwnQueue, OwnState},
+    my_rng::{Delivery, MyRng, OwnQueue, OwnState, Statistics},
     random::{Awaited, Listener, RandomDevice, RandomError},
 };
 use exo_hal::{PAGE_SIZE, cpu, mm::user::frame_to_user, sync::SpinLock, time};
@@ -112,7 +112,7 @@ pub fn add(device: Arc<dyn RandomDevice>) -> Result<()> {
 }
 
 /// How an attribute puts a figure into words.
-type Wording = fn(Figures) -> String;
+type Wording = fn(Statistics) -> String;
 
 /// What a device does, in /sys/class/my_rng/my_rngN as on Linux.
 fn show(number: u32, device: &Arc<MyRng>) {
@@ -125,7 +125,7 @@ fn show(number: u32, device: &Arc<MyRng>) {
     ];
     for (name, text) in attributes {
         let device = Arc::downgrade(device);
-        let show = move || device.upgrade().map(|device| text(device.figures())).unwrap_or_default();
+        let show = move || device.upgrade().map(|device| text(device.statistics())).unwrap_or_default();
         sysfs::add_text(&format!("class/{CLASS_NAME}/{}/{name}", node_name(number)), show);
     }
 }

@@ -11,7 +11,7 @@ use core::{
 use alloc::{format, sync::Arc, vec::Vec};
 
 use exo_drivers::network::{
-    FrameListener, NetworkDevice, Way,
+    Direction, FrameListener, NetworkDevice,
     interface::{Interface, Setup},
     loopback::Loopback,
 };
@@ -41,7 +41,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 fn look() {
     for entry in &mut *INTERFACES.lock() {
         let counters = entry.interface.device().counters();
-        let now = [counters.of(Way::In).frames, counters.of(Way::Out).frames];
+        let now = [counters.of(Direction::In).frames, counters.of(Direction::Out).frames];
         for ((rate, seen), now) in entry.per_second.iter_mut().zip(&mut entry.seen).zip(now) {
             *rate = now.saturating_sub(*seen);
             *seen = now;
@@ -138,7 +138,7 @@ pub fn devices(out: &mut dyn Write) -> core::fmt::Result {
     )?;
     for interface in interfaces() {
         let counters = interface.device().counters();
-        let (i, o) = (counters.of(Way::In), counters.of(Way::Out));
+        let (i, o) = (counters.of(Direction::In), counters.of(Direction::Out));
         writeln!(
             out,
             "{:>6}: {:7} {:7} {:4} {:4}    0     0          0         0 {:8} {:7} {:4} {:4}    0     0       0          0",

@@ -24,7 +24,7 @@ use exo_hal::{
     thread, time, tlb,
 };
 
-use exo_logic::{inheritance::Priority, sleep::Doing};
+use exo_logic::{inheritance::Priority, sleep::RunState};
 
 use crate::task::{Current, Task, account::Event, current};
 use policy::{BEGINNING, FAIR, PREEMPTION_NS, Policy, ROUND_NS, WAKE_UP_LEAD};
@@ -360,7 +360,7 @@ fn pick() -> Option<Arc<Task>> {
             }
             None => return None,
         };
-        if task.state.get() == Doing::Dead {
+        if task.state.get() == RunState::Dead {
             continue;
         }
         if task.affinity.load(Ordering::Relaxed) & (1 << own) == 0 && !task.thread.is_running() {
@@ -394,7 +394,7 @@ fn switch_away(place: Place) {
         return;
     }
     let next = if may_stay {
-        take(cpu_index(), false, Some(&task)).filter(|t| t.state.get() != Doing::Dead)
+        take(cpu_index(), false, Some(&task)).filter(|t| t.state.get() != RunState::Dead)
     } else {
         pick()
     };

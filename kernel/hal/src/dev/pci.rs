@@ -306,14 +306,14 @@ impl Function {
         if !self.is_present() {
             return Err(PciError::Gone);
         }
-        let place = if let Some(at) = self.capability(capability::MSIX) {
+        let delivery = if let Some(at) = self.capability(capability::MSIX) {
             self.use_table(at, wanted.max(1), handler)?
         } else if let Some(at) = self.capability(capability::MSI) {
             self.use_message(at, handler)?
         } else {
             self.use_line(handler)?
         };
-        Ok(Interrupts { space: self.space.clone(), place })
+        Ok(Interrupts { space: self.space.clone(), delivery })
     }
 
     /// Source: PCI Local Bus Specification 3.0, 6.8.2.
@@ -322,7 +322,7 @@ impl Function {
         at: u16,
         wanted: usize,
         handler: Arc<dyn InterruptHandler>,
-    ) -> Result<Place, PciError> {
+    ) -> Result<Delivery, PciError> {
         let control = self.space.read16(at + 2);
         let count = (usize::from(control & 0x7ff) + 1).min(wanted);
         let table = self.space.read32(at + 4);
@@ -352,11 +352,11 @@ impl Function {
             table.write32(index * 16 + 12, 1);
         }
         self.space.write16(at + 2, control & !msix::MASK_ALL | msix::ENABLE);
-        Ok(Place::Table { at, vectors })
+        Ok(Delivery::Table { at, vectors })
     }
 
     /// Source: PCI Local Bus Specification 3.0, 6.8.1.
-    fn use_message(&self, at: u16, handler: Arc<dyn InterruptHandler>) -> Result<Place, PciError> {
+    fn use_message(&self, at: u16, handler: Arc<dyn InterruptHandler>) -> Result<Delivery, PciError> {
         let vector = Vector::new(0, handler, 0).ok_or(PciError::NoInterrupt)?;
         let (address, data) = vector.message();
         let control = self.space.read16(at + 2);
@@ -369,12 +369,12 @@ impl Function {
         };
         self.space.write16(data_at, data as u16);
         self.space.write16(at + 2, control & !msi::COUNT | msi::ENABLE);
-        Ok(Place::Message { at, _vector: vector })
+        Ok(Delivery::Message { at, _vector: vector })
     }
 
     /// The line that firmware has routed to the old interrupt controller. A PC's chip set brings the same line to the input of the
     /// same number at the IO-APIC, so that ACPI's routing tables, which take an interpreter, are not needed.
-    fn use_line(&self, handler: Arc<dyn InterruptHandler>) -> Result<Place, PciError> {
+    fn use_line(&self, handler: Arc<dyn InterruptHandler>) -> Result<Delivery, PciError> {
         let [line, pin] = self.space.read16(register::INTERRUPT).to_le_bytes();
         if pin == 0 || line == 0 || line > 15 {
             return Err(PciError::NoInterrupt);
@@ -382,7 +382,7 @@ impl Function {
         let line = Line::shared(line, handler).ok_or(PciError::NoInterrupt)?;
         let old = self.space.read16(register::COMMAND);
         self.space.write16(register::COMMAND, old & !command::NO_LINE);
-        Ok(Place::Line { _line: line })
+        Ok(Delivery::Line { _line: line })
     }
 }
 
@@ -401,7 +401,7 @@ mod msi {
     pub(super) const WIDE: u16 = 1 << 7;
 }
 
-enum Place {
+enum Delivery {
     Table { at: u16, vectors: Vec<Vector> },
     Message { at: u16, _vector: Vector },
     Line { _line: Line },
@@ -410,24 +410,24 @@ enum Place {
 /// The interrupts that a function was given; dropping this takes them away.
 pub struct Interrupts {
     space: Space,
-    place: Place,
+    delivery: Delivery,
 }
 
 impl Interrupts {
     /// How many there are, at least one; perhaps fewer than were wanted.
     pub fn count(&self) -> usize {
-        match &self.place {
-            Place::Table { vectors, .. } => vectors.len(),
-            Place::Message { .. } | Place::Line { .. } => 1,
+        match &self.delivery {
+            Delivery::Table { vectors, .. } => vectors.len(),
+            Delivery::Message { .. } | Delivery::Line { .. } => 1,
         }
     }
 
     /// How they come.
     pub fn kind(&self) -> InterruptKind {
-        match &self.place {
-            Place::Table { .. } => InterruptKind::MsiX,
-            Place::Message { .. } => InterruptKind::Msi,
-            Place::Line { .. } => InterruptKind::Line,
+        match &self.delivery {
+            Delivery::Table { .. } => InterruptKind::MsiX,
+            Delivery::Message { .. } => InterruptKind::Msi,
+            Delivery::Line { .. } => InterruptKind::Line,
         }
     }
 }
@@ -435,16 +435,16 @@ impl Interrupts {
 impl Drop for Interrupts {
     fn drop(&mut self) {
         // Before the vectors go back. A function that was pulled out takes no notice.
-        match &self.place {
-            Place::Table { at, .. } => {
+        match &self.delivery {
+            Delivery::Table { at, .. } => {
                 let control = self.space.read16(at + 2);
                 self.space.write16(at + 2, control & !msix::ENABLE);
             }
-            Place::Message { at, .. } => {
+            Delivery::Message { at, .. } => {
                 let control = self.space.read16(at + 2);
                 self.space.write16(at + 2, control & !msi::ENABLE);
             }
-            Place::Line { .. } => {
+            Delivery::Line { .. } => {
                 let old = self.space.read16(register::COMMAND);
                 self.space.write16(register::COMMAND, old | command::NO_LINE);
             }

@@ -6,7 +6,7 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use x86_64::instructions::port::Port;
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Range {
     Memory(*mut u8),
     Ports(u16),
 }
@@ -18,7 +18,7 @@ enum Place {
 /// then reads and writes is what the driver tells it: see the crate's documentation on what there is without an IOMMU.
 #[derive(Clone, Debug)]
 pub struct Registers {
-    place: Place,
+    range: Range,
     length: usize,
 }
 
@@ -35,14 +35,14 @@ macro_rules! accesses {
             if !self.fits(offset, size_of::<$type>()) {
                 return <$type>::MAX;
             }
-            match self.place {
-                Place::Memory(base) => {
+            match self.range {
+                Range::Memory(base) => {
                     // SAFETY: a mapped register of this size.
                     let value = unsafe { base.add(offset).cast::<$type>().read_volatile() };
                     compiler_fence(Ordering::SeqCst);
                     value
                 }
-                Place::Ports(first) => ports::$read(first + offset as u16),
+                Range::Ports(first) => ports::$read(first + offset as u16),
             }
         }
 
@@ -53,14 +53,14 @@ macro_rules! accesses {
             if !self.fits(offset, size_of::<$type>()) {
                 return;
             }
-            match self.place {
-                Place::Memory(base) => {
+            match self.range {
+                Range::Memory(base) => {
                     compiler_fence(Ordering::SeqCst);
                     // SAFETY: a mapped register of this size.
                     unsafe { base.add(offset).cast::<$type>().write_volatile(value) };
                     compiler_fence(Ordering::SeqCst);
                 }
-                Place::Ports(first) => ports::$write(first + offset as u16, value),
+                Range::Ports(first) => ports::$write(first + offset as u16, value),
             }
         }
     )* };
@@ -72,13 +72,13 @@ impl Registers {
     /// # Safety
     /// They are mapped there for ever, uncached, and are no memory that anything else uses.
     pub(crate) unsafe fn mapped(base: *mut u8, length: usize) -> Self {
-        Self { place: Place::Memory(base), length }
+        Self { range: Range::Memory(base), length }
     }
 
     /// `count` I/O ports from `first`, which must belong to a device that a driver may have.
     pub(crate) fn ports(first: u16, count: u16) -> Self {
         let count = count.min(u16::MAX - first);
-        Self { place: Place::Ports(first), length: count.into() }
+        Self { range: Range::Ports(first), length: count.into() }
     }
 
     /// Bytes.
@@ -93,19 +93,19 @@ impl Registers {
         if length == 0 || end > self.length {
             return None;
         }
-        let place = match self.place {
+        let range = match self.range {
             // SAFETY: inside the mapping.
-            Place::Memory(base) => Place::Memory(unsafe { base.add(offset) }),
-            Place::Ports(first) => Place::Ports(first + offset as u16),
+            Range::Memory(base) => Range::Memory(unsafe { base.add(offset) }),
+            Range::Ports(first) => Range::Ports(first + offset as u16),
         };
-        Some(Self { place, length })
+        Some(Self { range, length })
     }
 
     #[inline]
     fn fits(&self, offset: usize, size: usize) -> bool {
-        let aligned = match self.place {
-            Place::Memory(base) => (base as usize).wrapping_add(offset) % size == 0,
-            Place::Ports(first) => (usize::from(first)).wrapping_add(offset) % size == 0,
+        let aligned = match self.range {
+            Range::Memory(base) => (base as usize).wrapping_add(offset) % size == 0,
+            Range::Ports(first) => (usize::from(first)).wrapping_add(offset) % size == 0,
         };
         aligned && offset.checked_add(size).is_some_and(|end| end <= self.length)
     }

@@ -13,7 +13,7 @@ use alloc::{
 };
 
 use exo_hal::PAGE_SIZE;
-use exo_logic::sleep::Doing;
+use exo_logic::sleep::RunState;
 
 use super::{
     DIRECTORY, LINK, TEXT, accounts,
@@ -370,8 +370,8 @@ pub(super) fn state(of: &Subject) -> (char, &'static str) {
         _ => {}
     }
     match of.thread.as_ref().map(|thread| thread.state.get()) {
-        Some(Doing::Runnable) => ('R', "running"),
-        Some(Doing::Sleeping) => ('S', "sleeping"),
+        Some(RunState::Runnable) => ('R', "running"),
+        Some(RunState::Sleeping) => ('S', "sleeping"),
         // The first thread has ended and others live, or the thread is about to go.
         _ => ('Z', "zombie"),
     }
