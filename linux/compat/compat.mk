@@ -9,15 +9,18 @@
 
 compat-folder := $(dir $(lastword $(MAKEFILE_LIST)))
 
+# A package for DKMS has these whichever kernel it is made on.
+package-files += $(wildcard $(compat-folder)*)
+
 ifeq ($(VERSION).$(PATCHLEVEL),7.2)
 
 $(exo-module)-y += kernel_7_2.o kernel_7_2_shim.o
 
-# Kbuild compiles what lies in the module's own folder.
-$(addprefix $(obj)/,kernel_7_2.rs kernel_7_2_shim.c): $(obj)/%: $(compat-folder)% FORCE
-	$(call if_changed,copy)
-CFLAGS_kernel_7_2_shim.o := -I $(compat-folder)
-targets += kernel_7_2.rs kernel_7_2_shim.c
+# Kbuild's own rules are for sources in the module's folder.
+$(obj)/kernel_7_2.o: $(compat-folder)kernel_7_2.rs FORCE
+	+$(call if_changed_rule,rustc_o_rs)
+$(obj)/kernel_7_2_shim.o: $(compat-folder)kernel_7_2_shim.c FORCE
+	$(call if_changed_rule,cc_o_c)
 
 RUSTFLAGS_kernel_7_2.o := --emit=metadata=$(abspath $(obj))/libkernel_7_2.rmeta
 RUSTFLAGS_$(exo-crate).o := --extern kernel=$(abspath $(obj))/libkernel_7_2.rmeta --cfg linux_7_2

@@ -72,6 +72,23 @@ pub(super) fn a_package_for_dkms_is_the_same_each_time(lab: &Lab) -> anyhow::Res
     Ok(())
 }
 
+/// `my_rng` on 7.3 reads nothing of what it takes on 7.2; its Kbuild file names that.
+pub(super) fn a_package_has_what_other_kernels_need(lab: &Lab) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    let package = package(lab, &lab.parts.context.checkout.join("linux/my_rng"), folder.path(), &[])?;
+    let mut list = lab.parts.toolroot.command("dpkg-deb", folder.path())?;
+    let listed = output(list.arg("--contents").arg(&package))?;
+    for path in
+        ["my_rng/Kbuild", "chardev/mod.rs", "compat/compat.mk", "compat/kernel_7_2.rs", "compat/irq.rs"]
+    {
+        ensure!(listed.contains(&format!("/linux/{path}\n")), "{path} is missing in:\n{listed}");
+    }
+    Ok(())
+}
+
+/// A file that a Kbuild file names and that is not there.
+const NAMES_NOTHING: &str = "package-files := $(src)/../nothing.rs\n";
+
 /// What cannot be a package is told before anything is built.
 pub(super) fn what_cannot_be_a_package_is_told(lab: &Lab) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("cannot make a folder")?;
@@ -99,6 +116,12 @@ pub(super) fn what_cannot_be_a_package_is_told(lab: &Lab) -> anyhow::Result<()> 
             .with_context(|| format!("{more:?} was accepted"))?;
         ensure!(format!("{error:#}").contains(expected), "{more:?}: {error:#}");
     }
+    let kbuild = module.join("Kbuild");
+    let text = std::fs::read_to_string(&kbuild).context("the module has no Kbuild file")? + NAMES_NOTHING;
+    std::fs::write(&kbuild, text).context("cannot change the Kbuild file")?;
+    let error = package(lab, &module, folder.path(), &["--package-version", "1.0"]);
+    let error = error.err().context("a file that is not there was packaged")?;
+    ensure!(format!("{error:#}").contains("nothing.rs in package-files, which is no file"), "{error:#}");
     forget(lab, &module)
 }
 
@@ -237,16 +260,21 @@ fn releases(machine: &Machine<'_>, flavour: &str) -> anyhow::Result<Vec<(String,
 
 /// The package with the source of a release.
 fn source_of(release: &str) -> String {
-    let numbers: Vec<&str> = release.split('.').take(2).collect();
-    format!("linux-source-{}", numbers.join("."))
+    format!("linux-source-{}", series_of(release))
 }
 
-/// The whole life of two packages: `hello`, which is for any kernel that the archive has, through updates of it; and `my_rng` on the newest.
+/// The series of a release, `7.3`.
+fn series_of(release: &str) -> String {
+    let numbers: Vec<&str> = release.split('.').take(2).collect();
+    numbers.join(".")
+}
+
+/// The whole life of two packages: `hello`, through updates of the kernel; and `my_rng`, on kernels of two series.
 pub(crate) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     const NAMES: [&str; 5] = [
         "dkms::a_package_is_built_where_it_is_installed",
         "dkms::a_new_patch_level_gets_its_module",
-        "dkms::my_rng_is_built_for_the_newest_kernel",
+        "dkms::my_rng_is_built_for_both_series",
         "dkms::what_does_not_fit_is_refused",
         "dkms::a_removed_package_leaves_nothing",
     ];
@@ -263,7 +291,7 @@ pub(crate) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     let stages = [
         a_package_is_built_where_it_is_installed,
         a_new_patch_level_gets_its_module,
-        my_rng_is_built_for_the_newest_kernel,
+        my_rng_is_built_for_both_series,
         what_does_not_fit_is_refused,
         a_removed_package_leaves_nothing,
     ];
@@ -358,19 +386,26 @@ fn a_new_patch_level_gets_its_module(stage: &Stage<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Another series, and a module that is for that one alone.
-fn my_rng_is_built_for_the_newest_kernel(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// Another series, and a module that is for both.
+fn my_rng_is_built_for_both_series(stage: &Stage<'_>) -> anyhow::Result<()> {
     let module = stage.lab.parts.context.checkout.join("linux/my_rng");
-    let package = package(stage.lab, &module, &stage.machine.root.join("root"), &[])?;
+    let oldest = series_of(&stage.before.0);
+    let package = package(stage.lab, &module, &stage.machine.root.join("root"), &["--kernel-min", &oldest])?;
     let file = format!("/root/{}", package.file_name().unwrap_or_default().to_string_lossy());
     let kernel = Stage::kernel(stage.newest);
     let packages: Vec<&str> = kernel.iter().map(String::as_str).chain([file.as_str()]).collect();
     stage.machine.install("Installing the newest kernel and my-rng-dkms", &packages)?;
-    let installed = stage.machine.installed("my_rng")?;
-    ensure!(installed == [stage.newest.0.clone()], "my_rng is installed for {installed:?}");
-    ensure!(stage.machine.installed("hello")?.len() == 3, "hello has no module for the newest kernel");
-    let said = stage.load("my_rng", &stage.newest.0, 1, "my-app")?;
-    ensure!(said.lines().count() >= 2, "my-app said {said:?}");
+    let mut expected = [stage.before, stage.after, stage.newest].map(|(release, _)| release.clone());
+    expected.sort();
+    for module in ["my_rng", "hello"] {
+        let mut installed = stage.machine.installed(module)?;
+        installed.sort();
+        ensure!(installed == expected, "{module} is installed for {installed:?}");
+    }
+    for (release, _) in [stage.after, stage.newest] {
+        let said = stage.load("my_rng", release, 1, "my-app")?;
+        ensure!(said.lines().count() >= 2, "my-app said {said:?}");
+    }
     Ok(())
 }
 

@@ -3,21 +3,23 @@
 //!
 //! The package carries the module's sources and `lab/templates/dkms/build-rust-module`, a shell script that does there what
 //! [`crate::kernel`] does here: it makes the kernel's Rust metadata again and compares the symbols.
-//! [`sources`] finds what belongs to the module, [`identity`] checks how the package is called, [`copyright`] tells the licences,
+//! [`sources`] finds what belongs to the module, [`makefiles`] what only its makefiles name, [`identity`] checks how the package is called, [`copyright`] tells the licences,
 //! [`control`] writes what dpkg and DKMS read.
 
 mod control;
 mod copyright;
 mod identity;
+mod makefiles;
 mod sources;
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 
-use super::{Options, build, folder_of, info, name_of, out_folder};
+use super::{Options, build, built_in, folder_of, info, name_of, out_folder};
 use crate::cli::KmodDkmsArgs;
 use crate::context::{Context, remove_folder};
 use crate::kernel::Kernel;
@@ -47,9 +49,16 @@ pub(crate) fn package(
     let info = ModuleInfo::of(told.first().context("no module was built")?);
     let identity = Identity::find(args, &name_of(&module), &objects, &info, &kernel.series())?;
 
-    let out = out_folder(context, kernel, &module)?;
+    let out = built_in(context, kernel, &module)?;
     let foreign = [kernel.place.clone(), kernel.build.clone(), out.clone()];
-    let found = sources::find(&module, &out, &foreign)?;
+    let mut named = BTreeSet::new();
+    let folders: BTreeSet<&Path> =
+        objects.iter().filter_map(|path| path.parent()?.strip_prefix(&out).ok()).collect();
+    for below in folders {
+        let folder = module.join(below);
+        named.extend(makefiles::named(toolroot, kernel, &folder, &out.join(below), &args.variables)?);
+    }
+    let found = sources::find(&module, &out, named, &foreign)?;
     let epoch = epoch(&found)?;
     let copyright = match &args.copyright {
         Some(file) => std::fs::read_to_string(file)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which files a module is made from: all in its folder, and those elsewhere that its last build has read.
+//! Which files a module is made from: all in its folder, those elsewhere that its last build has read, and those that its makefiles name.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -31,12 +31,17 @@ pub(super) struct Sources {
 const LEFT_BY_BUILDS: [&str; 8] = ["o", "ko", "mod", "cmd", "order", "symvers", "rmeta", "orig"];
 const LEFT_BY_TOOLS: [&str; 4] = ["Module.symvers", "rust-project.json", "target", "Makefile.xen"];
 
-/// The sources of the module in `module`, which was built in `out`. Files below `foreign` are not its own.
-pub(super) fn find(module: &Path, out: &Path, foreign: &[PathBuf]) -> anyhow::Result<Sources> {
+/// The sources of the module in `module`, which was built in `out`; its makefiles name `named`. Files below `foreign` are not its own.
+pub(super) fn find(
+    module: &Path,
+    out: &Path,
+    named: BTreeSet<PathBuf>,
+    foreign: &[PathBuf],
+) -> anyhow::Result<Sources> {
     let mut paths = BTreeSet::new();
     collect(module, &mut paths)?;
     ensure!(!paths.is_empty(), "{} has no files", module.display());
-    for path in read_by_build(out)? {
+    for path in read_by_build(out)?.into_iter().chain(named) {
         let is_foreign = !path.starts_with(module)
             && (foreign.iter().any(|place| path.starts_with(place)) || is_of_the_tools(&path));
         if !is_foreign && path.is_file() && !is_left(&path) {
@@ -189,7 +194,8 @@ mod tests {
             top.display()
         );
         let out = build_of(top, &deps);
-        let found = find(&top.join("linux/hello"), &out, &[top.join("kernel"), out.clone()]).unwrap();
+        let found = find(&top.join("linux/hello"), &out, BTreeSet::new(), &[top.join("kernel"), out.clone()])
+            .unwrap();
         let names: Vec<_> = found.files.iter().map(|file| file.inside.to_str().unwrap()).collect();
         assert_eq!(
             names,
@@ -199,11 +205,27 @@ mod tests {
     }
 
     #[test]
+    fn files_that_only_makefiles_name_come_along() {
+        let folder = sample();
+        let top = folder.path();
+        let out = build_of(top, "");
+        let named = ["abi/numbers.rs", "kernel/include/linux/kernel.h", "linux/hello/Kbuild"];
+        let named = named.map(|name| top.join(name)).into();
+        let found = find(&top.join("linux/hello"), &out, named, &[top.join("kernel"), out.clone()]).unwrap();
+        let names: Vec<_> = found.files.iter().map(|file| file.inside.to_str().unwrap()).collect();
+        assert_eq!(
+            names,
+            ["abi/numbers.rs", "linux/hello/Kbuild", "linux/hello/hello.rs", "linux/hello/parts/part.rs"]
+        );
+    }
+
+    #[test]
     fn a_module_that_reads_nothing_else_is_the_package() {
         let folder = sample();
         let top = folder.path();
         let out = build_of(top, "");
-        let found = find(&top.join("linux/hello"), &out, std::slice::from_ref(&out)).unwrap();
+        let found =
+            find(&top.join("linux/hello"), &out, BTreeSet::new(), std::slice::from_ref(&out)).unwrap();
         assert_eq!(found.module, Path::new(""));
         assert_eq!(found.files.len(), 3);
     }
@@ -215,11 +237,11 @@ mod tests {
         let out = build_of(top, "");
         let module = top.join("linux/hello");
         std::fs::write(module.join("a b.rs"), "").unwrap();
-        let error = find(&module, &out, &[]).unwrap_err().to_string();
+        let error = find(&module, &out, BTreeSet::new(), &[]).unwrap_err().to_string();
         assert!(error.contains("\"a b.rs\" has white space"), "{error}");
         std::fs::remove_file(module.join("a b.rs")).unwrap();
         std::os::unix::fs::symlink(top.join("abi"), module.join("abi")).unwrap();
-        let error = find(&module, &out, &[]).unwrap_err().to_string();
+        let error = find(&module, &out, BTreeSet::new(), &[]).unwrap_err().to_string();
         assert!(error.contains("is a link to a folder"), "{error}");
     }
 }
