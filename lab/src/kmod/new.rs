@@ -11,11 +11,13 @@ use crate::context::Context;
 /// A file of a template, under its name in the new folder; `NAME` in either stands for the module's.
 type File = (&'static str, &'static str);
 
-const COMMON: [File; 3] = [
-    ("Kbuild", include_str!("../../templates/kmod/Kbuild")),
+const COMMON: [File; 2] = [
     ("Makefile", include_str!("../../templates/kmod/Makefile")),
     (".gitignore", include_str!("../../templates/kmod/gitignore")),
 ];
+const KBUILD: File = ("Kbuild", include_str!("../../templates/kmod/Kbuild"));
+/// For modules that have another kernel's interfaces from [`COMPAT`].
+const COMPAT_KBUILD: File = ("Kbuild", include_str!("../../templates/kmod/compat.Kbuild"));
 const MISC: [File; 2] = [
     ("NAME.rs", include_str!("../../templates/kmod/misc.rs")),
     ("test.sh", include_str!("../../templates/kmod/misc.sh")),
@@ -25,13 +27,26 @@ const CHARDEV: [File; 2] = [
     ("test.sh", include_str!("../../templates/kmod/chardev.sh")),
 ];
 const PCI: [File; 2] = [
-    ("NAME.rs", include_str!("../../templates/kmod/pci.rs")),
+    ("NAME_main.rs", include_str!("../../templates/kmod/pci.rs")),
     ("test.sh", include_str!("../../templates/kmod/pci.sh")),
 ];
 const PLATFORM: [File; 2] = [
-    ("NAME.rs", include_str!("../../templates/kmod/platform.rs")),
+    ("NAME_main.rs", include_str!("../../templates/kmod/platform.rs")),
     ("test.sh", include_str!("../../templates/kmod/platform.sh")),
 ];
+
+/// What older kernels lack, in `linux`.
+const COMPAT: &str = "compat";
+
+/// The folders of `linux` that a module of that kind gets a copy of.
+fn parts(kind: KmodKind) -> &'static [&'static str] {
+    match kind {
+        KmodKind::Misc => &[],
+        KmodKind::Chardev => &["chardev", COMPAT],
+        // The interfaces of buses change from one series to the next.
+        KmodKind::Pci | KmodKind::Platform => &[COMPAT],
+    }
+}
 
 /// The longest name: `MODULE_NAME_LEN` of `include/linux/moduleparam.h` is 64 bytes less an address, its final NUL included.
 const LONGEST_NAME: usize = 55;
@@ -59,18 +74,14 @@ pub(crate) fn make(context: &Context, folder: &Path, kind: KmodKind) -> anyhow::
         KmodKind::Platform => PLATFORM,
     };
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    for (file, text) in COMMON.iter().chain(&files) {
+    let kbuild = if parts(kind).contains(&COMPAT) { COMPAT_KBUILD } else { KBUILD };
+    for (file, text) in COMMON.iter().chain([&kbuild]).chain(&files) {
         let path = folder.join(file.replace("NAME", name));
         std::fs::write(&path, filled(text, name))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if kind == KmodKind::Chardev {
-        for part in ["chardev", "compat"] {
-            copy(&context.checkout.join("linux").join(part), &folder.join(part))?;
-        }
-        let kbuild = folder.join("Kbuild");
-        std::fs::write(&kbuild, filled(include_str!("../../templates/kmod/chardev.Kbuild"), name))
-            .with_context(|| format!("cannot write {}", kbuild.display()))?;
+    for part in parts(kind) {
+        copy(&context.checkout.join("linux").join(part), &folder.join(part))?;
     }
     Ok(folder)
 }
@@ -135,7 +146,14 @@ mod tests {
 
     #[test]
     fn templates_have_no_other_marks() {
-        for (file, text) in COMMON.iter().chain(&MISC).chain(&CHARDEV).chain(&PCI).chain(&PLATFORM) {
+        for (file, text) in COMMON
+            .iter()
+            .chain([&KBUILD, &COMPAT_KBUILD])
+            .chain(&MISC)
+            .chain(&CHARDEV)
+            .chain(&PCI)
+            .chain(&PLATFORM)
+        {
             let filled = filled(text, "hello");
             let marks = filled.split('@').skip(1).filter(|word| word.chars().all(|c| c.is_ascii_uppercase()));
             assert_eq!(marks.filter(|word| !word.is_empty()).count(), 0, "{file}");

@@ -93,7 +93,11 @@ impl MiscDevice for @TYPE@ {
 }
 
 /// The upper case of an ASCII letter; other bytes stay.
-fn upper_case(byte: u8) -> u8 {
+///
+/// ```
+/// assert_eq!(@NAME@::upper_case(b'x'), b'X');
+/// ```
+pub fn upper_case(byte: u8) -> u8 {
     byte.to_ascii_uppercase()
 }
 
