@@ -125,10 +125,20 @@ pub(crate) fn run_lines_from(
 /// Runs a program to its end with each line of its stdout and stderr handed over apart. How it ended is for the caller to judge.
 pub(crate) fn run_apart(
     command: &mut Command,
+    stdout: impl FnMut(&str),
+    stderr: impl FnMut(&str) + Send,
+) -> anyhow::Result<ExitStatus> {
+    run_apart_from(command, Stdio::null(), stdout, stderr)
+}
+
+/// The same with `input` as its stdin.
+pub(crate) fn run_apart_from(
+    command: &mut Command,
+    input: Stdio,
     mut stdout: impl FnMut(&str),
     mut stderr: impl FnMut(&str) + Send,
 ) -> anyhow::Result<ExitStatus> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running::start(command)?;
     let errors = running.child().stderr.take().context("no stderr")?;
     let output = running.child().stdout.take().context("no stdout")?;

@@ -5,7 +5,7 @@
 //! An attribute is a type that implements [`Attribute`]; a node's attributes are a tuple of these.
 //! They exist before the node is announced, and removing the node waits for `show` and `store`.
 //!
-//! ```
+//! ```ignore
 //! # struct Queue;
 //! # impl Queue { fn depth(&self) -> u32 { 8 } }
 //! use chardev::{Attribute, AttributeGroups, Options, SysfsBuffer};

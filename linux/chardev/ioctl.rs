@@ -5,7 +5,7 @@
 //! The number of a command holds the size of its argument and the direction in which it is copied;
 //! [`Dispatch`] copies accordingly, so that number and code cannot disagree.
 //!
-//! ```
+//! ```ignore
 //! use chardev::ioctl::{Command, Dispatch, Read, Write};
 //!
 //! const GET_LIMIT: Command<Read<u32>> = Command::ior(b'~', 1);

@@ -12,7 +12,7 @@
 //!
 //! A module is one crate, so it compiles these sources into itself:
 //!
-//! ```
+//! ```ignore
 //! #[path = "../chardev/mod.rs"]
 //! pub mod chardev;
 //! ```

@@ -9,7 +9,7 @@
 //! `kernel::revocable::Revocable` does the same on plain RCU, whose readers must not sleep. A
 //! driver's system calls do, so this one is built on SRCU.
 //!
-//! ```
+//! ```ignore
 //! # struct Engine<'a>(&'a u32);
 //! # impl chardev::revocable::Revoke for Engine<'_> {}
 //! # fn probe<'bound>(registers: &'bound u32) -> Result<u32> {

@@ -4,7 +4,7 @@
 //!
 //! A module is one crate, so it compiles these sources into itself:
 //!
-//! ```
+//! ```ignore
 //! #[path = "../mechanisms/mod.rs"]
 //! pub mod mechanisms;
 //! ```

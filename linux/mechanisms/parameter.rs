@@ -167,7 +167,7 @@ macro_rules! module_version {
 /// Declares a static [`Parameter`] and tells the kernel of it: its name, its permissions in sysfs,
 /// and what `modinfo` says about it.
 ///
-/// ```
+/// ```ignore
 /// # #[path = "../mechanisms/mod.rs"] pub mod mechanisms;
 /// module_parameter! {
 ///     /// How many bytes fit.

@@ -3,8 +3,10 @@
 //! it.
 
 pub(crate) mod check;
+mod compilations;
 pub(crate) mod dkms;
 pub(crate) mod doc;
+mod doctests;
 pub(crate) mod ide;
 pub(crate) mod new;
 pub(crate) mod sign;
@@ -51,8 +53,8 @@ pub(crate) fn build(
     options: Options<'_>,
 ) -> anyhow::Result<Vec<PathBuf>> {
     let module = folder_of(module)?;
-    let in_place = options.in_place || module.join(BUILT).is_file();
-    let mut out = if in_place { module.clone() } else { out_folder(context, kernel, &module)? };
+    let mut out = if options.in_place { module.clone() } else { built_in(context, kernel, &module)? };
+    let in_place = out == module;
     if options.clippy {
         // It makes no code, and must not pass for a build.
         out = context.modules(&kernel.release).join(format!("clippy-{}", name_of(&module)));
@@ -170,6 +172,14 @@ pub(crate) fn out_folder(context: &Context, kernel: &Kernel, module: &Path) -> a
     let hash = Sha256::digest(module.as_os_str().as_encoded_bytes());
     let mark: String = hash.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
     Ok(folder.join(format!("{}-{mark}", name.to_string_lossy())))
+}
+
+/// Where the folder `module` is built if nobody asks for another place: where somebody has built it before, or else outside of it.
+fn built_in(context: &Context, kernel: &Kernel, module: &Path) -> anyhow::Result<PathBuf> {
+    if module.join(BUILT).is_file() {
+        return Ok(module.to_path_buf());
+    }
+    out_folder(context, kernel, module)
 }
 
 /// What `modinfo` says of a module.

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tests of a module inside a machine with the checked kernel: its KUnit suites, and the script `test.sh` beside its sources.
+//! Tests of a module: the examples in its documentation compile; inside a machine with the checked kernel, its KUnit suites pass, and so does the
+//! script `test.sh` beside its sources.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{Options, build, folder_of, name_of};
+use super::{Options, build, built_in, doctests, folder_of, name_of};
 use crate::context::Context;
 use crate::machine::{self, Config, Output, Parts};
 
@@ -48,6 +49,8 @@ pub(crate) fn test(
     let kernel = &parts.linux()?.kernel;
     let options = Options { variables, ..Options::default() };
     let modules = build(context, &parts.toolroot, kernel, &folder, options)?;
+    let out = built_in(context, kernel, &folder)?;
+    doctests::compile(context, (&parts.toolroot, kernel), (&folder, &out), &mut say)?;
     let script = folder.join(SCRIPT);
     let text = std::fs::read_to_string(&script).ok();
     let mut config = Config { more_modules: modules.clone(), ..config.clone() };

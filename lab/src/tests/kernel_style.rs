@@ -118,7 +118,8 @@ fn examples(source: &str) -> Vec<String> {
         let text = text.strip_prefix(' ').unwrap_or(text);
         match (text.strip_prefix("```"), &mut current) {
             (Some(""), None) if is_other_language => is_other_language = false,
-            (Some(""), None) => current = Some(String::new()),
+            // rustdoc leaves out what is for the inside of a crate; here it is inside of one.
+            (Some("" | "ignore"), None) => current = Some(String::new()),
             (Some(_), None) => is_other_language = true,
             (Some(_), Some(_)) => found.extend(current.take()),
             (None, Some(example)) => {
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn examples_are_found_with_what_they_hide() {
-        let source = "//! Text.\n//!\n//! ```\n//! # hidden();\n//! shown();\n//! ```\n//! ```sh\n//! ls\n//! ```\n/// ```\n/// other();\n/// ```\nfn f() {}\n";
+        let source = "//! Text.\n//!\n//! ```\n//! # hidden();\n//! shown();\n//! ```\n//! ```sh\n//! ls\n//! ```\n/// ```ignore\n/// other();\n/// ```\nfn f() {}\n";
         assert_eq!(examples(source), ["hidden();\nshown();\n", "other();\n"]);
     }
 }

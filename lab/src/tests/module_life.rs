@@ -111,16 +111,7 @@ fn test_one(lab: &Lab, module: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 pub(super) fn new_modules_pass_their_tests(lab: &Lab) -> anyhow::Result<()> {
-    modules_pass_their_tests(lab, KmodKind::value_variants())
-}
-
-/// Those kinds whose sources are for more than one series of the kernel: the interfaces of buses change.
-pub(super) fn new_modules_of_any_series_pass_their_tests(lab: &Lab) -> anyhow::Result<()> {
-    modules_pass_their_tests(lab, &[KmodKind::Misc, KmodKind::Chardev])
-}
-
-fn modules_pass_their_tests(lab: &Lab, kinds: &[KmodKind]) -> anyhow::Result<()> {
-    let new = NewModules::make(lab, kinds)?;
+    let new = NewModules::make(lab, KmodKind::value_variants())?;
     // Debian's own kernels have no KUnit, so the script alone is run there.
     let least = if lab.checked { 2 } else { 1 };
     for module in &new.paths {
@@ -141,6 +132,35 @@ pub(super) fn examples_pass_their_tests(lab: &Lab) -> anyhow::Result<()> {
         ensure!(!said.is_empty(), "{} has no test", module.display());
     }
     Ok(())
+}
+
+/// The examples in a module's documentation, in its root and in another file of it; one that is wrong is told with its place.
+pub(super) fn examples_in_a_modules_documentation_are_compiled(lab: &Lab) -> anyhow::Result<()> {
+    const PART: &str = "//! A part.\n//!\n//! ```\n//! use kernel::prelude::*;\n//! let list = KVec::<u8>::with_capacity(3, GFP_KERNEL)?;\n\
+        //! # Ok::<(), Error>(())\n//! ```\n//!\n//! ```compile_fail\n//! let number: u32 = \"text\";\n//! ```\n";
+    let (_new, module) = NewModules::misc(lab)?;
+    let (source, part) = (module.join("new_misc.rs"), module.join("part.rs"));
+    let text = std::fs::read_to_string(&source).context("the new module has no source")?;
+    std::fs::write(
+        &source,
+        text.replace("/// The name in `/dev`.", "pub mod part;\n\n/// The name in `/dev`."),
+    )
+    .context("cannot change the module")?;
+    std::fs::write(&part, PART).context("cannot write a part")?;
+    let said = test_one(lab, &module)?;
+    let compiled = |file: &str| said.iter().filter(|line| line.starts_with(&format!("test {file}:"))).count();
+    ensure!(compiled("new_misc.rs") == 1 && compiled("part.rs") == 2, "it said {said:?}");
+
+    let wrong = PART.replace("with_capacity(3", "with_capacity(missing()");
+    std::fs::write(&part, wrong + "/// ```\n/// new_misc::upper_case(1, 2);\n/// ```\npub fn twice() {}\n")
+        .context("cannot write a part")?;
+    let error = test_one(lab, &module).err().context("an example that does not compile passed")?;
+    let told = format!("{error:#}");
+    for place in ["part.rs:5:", "part.rs:13:"].map(|place| format!("--> {}/{place}", module.display())) {
+        ensure!(told.contains(&place), "it does not point at {place}: {told}");
+    }
+    ensure!(told.contains("cannot find function `missing`") && told.contains("E0061"), "it said {told}");
+    forget(lab, &module)
 }
 
 /// Negative controls: an assertion that does not hold, a script that fails, and nothing that could fail.
