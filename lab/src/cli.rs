@@ -278,7 +278,7 @@ pub(crate) enum KmodStep {
     Check(KmodModulesArgs),
     /// Run a module's KUnit tests, and its test.sh if there is one, in a machine with the checked kernel
     ///
-    /// The module is built for that kernel and loaded, its KUnit suites run then. After them `sh test.sh` runs in the machine, and the module is
+    /// The examples in its documentation are compiled. The module is built for that kernel and loaded, its KUnit suites run then. After them `sh test.sh` runs in the machine, and the module is
     /// unloaded. Whatever KASAN, lockdep or kmemleak report is a failure. Lines `# qemu: WORDS` in test.sh are arguments for QEMU.
     Test(KmodModulesArgs),
     /// Write a module's documentation as HTML and print the path of its first page
@@ -324,6 +324,12 @@ pub(crate) struct KmodBuildArgs {
     /// Build for the kernel tree DIR, which you have built; without DIR, print the path of the prepared one (KDIR) and stop
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub(crate) kdir: Option<Option<PathBuf>>,
+
+    /// Also get the kernel's debug symbols, 350 MB, and print the path of its vmlinux last
+    ///
+    /// The modules have debug information of their own. gdb and drgn take both, see docs/kernel-modules.md.
+    #[arg(long, conflicts_with = "kdir")]
+    pub(crate) debug_info: bool,
 
     /// Build beside the sources, for modules that look there for sources that their Kbuild generates
     #[arg(long, requires = "modules")]

@@ -109,6 +109,9 @@ fn build(context: &Context, args: &KmodBuildArgs) -> anyhow::Result<()> {
     for module in &modules {
         built.extend(kmod::build(context, &toolroot, &kernel, module, options)?);
     }
+    if args.debug_info {
+        built.push(kernel.debug_symbols(context, &toolroot)?);
+    }
     for path in built {
         println!("{}", path.display());
     }

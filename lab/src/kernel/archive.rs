@@ -164,6 +164,21 @@ fn newest_of<'a>(releases: impl Iterator<Item = &'a str>) -> Option<String> {
     releases.max_by_key(|release| numbers(release)).map(str::to_owned)
 }
 
+/// Downloads packages, all of that version, into `folder`.
+pub(super) fn download_packages(
+    toolroot: &Toolroot,
+    archive: &Archive,
+    packages: &[String],
+    version: &str,
+    folder: &Path,
+    step: &Step,
+) -> anyhow::Result<()> {
+    step.message("downloading");
+    let mut download = archive.command(toolroot, "apt-get", folder)?;
+    download.args(["--quiet", "download"]).args(packages.iter().map(|name| format!("{name}={version}")));
+    process::run(&mut download, step)
+}
+
 /// Downloads and unpacks what is needed of a release into `folder`: `source/`, `packages/` and `vmlinuz`. Returns the
 /// packages' version.
 pub(crate) fn download(
@@ -200,11 +215,7 @@ pub(crate) fn download(
     }
     packages.push(source_name.clone());
 
-    step.message("downloading");
-    let mut download = archive.command(toolroot, "apt-get", folder)?;
-    download.args(["--quiet", "download"]).args(packages.iter().map(|name| format!("{name}={version}")));
-    process::run(&mut download, step)?;
-
+    download_packages(toolroot, archive, &packages, &version, folder, step)?;
     let contents = folder.join("packages");
     std::fs::create_dir_all(&contents).context("cannot create the packages' folder")?;
     for entry in std::fs::read_dir(folder).context("cannot list the downloads")?.flatten() {

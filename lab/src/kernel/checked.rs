@@ -44,7 +44,7 @@ pub(crate) fn get(context: &Context, toolroot: &Toolroot, stock: &Kernel) -> any
     if !place.join(STAMP).is_file() {
         let _lock = Lock::take(&context.cache_lock("checked"), "builds the checked kernel")?;
         if !place.join(STAMP).is_file() {
-            remove_folder(&place)?;
+            // What an interrupted build has made is used: make knows what is complete.
             build(context, toolroot, stock, &place)?;
         }
     }

@@ -6,10 +6,12 @@
 //! bindgen give crates whose symbols have the same mangled names as those that the kernel exports.
 //!
 //! [`archive`] finds and downloads the packages, [`prepare`] regenerates, [`symbols`] compares. [`checked`] builds another
-//! kernel from the same source, with the kernel's own detectors on. [`own_tree`] takes a tree that somebody has built.
+//! kernel from the same source, with the kernel's own detectors on. [`own_tree`] takes a tree that somebody has built. [`debug_symbols`] gets what
+//! debuggers need.
 
 pub(crate) mod archive;
 pub(crate) mod checked;
+mod debug_symbols;
 mod own_tree;
 mod prepare;
 mod symbols;
@@ -64,6 +66,15 @@ struct Prepared {
     /// The folder of the tool tree that it was done with, if that was not the usual one.
     #[serde(default)]
     tools: Option<PathBuf>,
+}
+
+impl Prepared {
+    /// What was noted of a kernel in the cache.
+    fn of(kernel: &Kernel) -> anyhow::Result<Self> {
+        let path = kernel.place.join(PREPARED);
+        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+    }
 }
 
 const PREPARED: &str = "prepared.json";
@@ -145,17 +156,7 @@ impl Kernel {
         }
 
         let _lock = Lock::take(&context.cache_lock("packages"), "prepares the stock kernel")?;
-        let definition = toolroot.definition();
-        let suites = [definition.suite.as_str(), &definition.backports];
-        let mut archives = vec![
-            Archive::current(),
-            Archive::at(&series.snapshot, &suites, &context.cache.join("snapshot"), false)?,
-        ];
-        if release.is_some() {
-            // Before the archive of old: that may be out of reach, and has none of these.
-            archives.insert(1, newer_archive(context, toolroot, &[&definition.newer.suite])?);
-            archives.insert(2, newer_archive(context, toolroot, &[&definition.newer.candidates])?);
-        }
+        let archives = archives(context, toolroot, release.is_some())?;
         let (archive, found) = archive::find(toolroot, &archives, series, release.as_deref())?;
         if release.is_none() {
             write_whole(&remembered, found.as_bytes())?;
@@ -252,6 +253,11 @@ impl Kernel {
         type_information::prepare(self)
     }
 
+    /// The kernel's `vmlinux` with its debug symbols, downloaded if need be; gdb's scripts for the kernel lie beside it.
+    pub(crate) fn debug_symbols(&self, context: &Context, toolroot: &Toolroot) -> anyhow::Result<PathBuf> {
+        debug_symbols::get(context, toolroot, self)
+    }
+
     /// The tree that somebody has built a kernel in.
     pub(crate) fn of_tree(toolroot: &Toolroot, build: &Path) -> anyhow::Result<Self> {
         own_tree::open(toolroot, build)
@@ -298,6 +304,20 @@ fn find_file(folder: &Path, name: &str) -> Option<PathBuf> {
         }
     }
     None
+}
+
+/// Where kernels come from, in the order in which they are asked; with `of_any_series`, those of Debian's next release, too.
+fn archives(context: &Context, toolroot: &Toolroot, of_any_series: bool) -> anyhow::Result<Vec<Archive>> {
+    let Definition { suite, backports, kernel, newer, .. } = toolroot.definition();
+    let mut archives = vec![Archive::current()];
+    if of_any_series {
+        // Before the archive of old: that may be out of reach, and has none of these.
+        archives.push(newer_archive(context, toolroot, &[&newer.suite])?);
+        archives.push(newer_archive(context, toolroot, &[&newer.candidates])?);
+    }
+    let old = context.cache.join("snapshot");
+    archives.push(Archive::at(&kernel.snapshot, &[suite, backports], &old, false)?);
+    Ok(archives)
 }
 
 /// Debian's next release, as far as `suites` have it.

@@ -7,6 +7,7 @@
 mod c_program;
 pub(crate) mod checked;
 mod controls;
+mod debug_info;
 pub(crate) mod dkms;
 mod edu;
 pub(crate) mod exo;
@@ -87,10 +88,16 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("kmod::a_module_can_be_signed", module_life::a_module_can_be_signed),
     ("kmod::an_editor_knows_the_kernels_crates", module_life::an_editor_knows_the_kernels_crates),
     ("kmod::a_modules_documentation_is_written", module_life::a_modules_documentation_is_written),
+    (
+        "kmod::examples_in_a_modules_documentation_are_compiled",
+        module_life::examples_in_a_modules_documentation_are_compiled,
+    ),
     ("kmod::a_tree_of_ones_own_is_taken", module_life::a_tree_of_ones_own_is_taken),
     ("kmod::variables_and_generated_sources_work", module_life::variables_and_generated_sources_work),
+    ("kmod::gdb_knows_the_lines_of_a_module", debug_info::gdb_knows_the_lines_of_a_module),
     ("kmod::type_information_reaches_the_kernel", module_life::type_information_reaches_the_kernel),
     ("kmod::a_package_for_dkms_is_the_same_each_time", dkms::a_package_for_dkms_is_the_same_each_time),
+    ("kmod::a_package_has_what_other_kernels_need", dkms::a_package_has_what_other_kernels_need),
     ("kmod::what_cannot_be_a_package_is_told", dkms::what_cannot_be_a_package_is_told),
     ("kmod::the_kernels_rustfmt_is_content", kernel_style::the_kernels_rustfmt_is_content),
     ("kmod::the_kernels_clippy_is_content", kernel_style::the_kernels_clippy_is_content),
@@ -156,7 +163,10 @@ pub(crate) const SMOKE: &[&str] = &[
 ];
 
 /// Those that take long, and run only with `--long`.
-const LONG_TESTS: &[(&str, MachineTest)] = &[("quality::the_full_dieharder", quality::the_full_dieharder)];
+const LONG_TESTS: &[(&str, MachineTest)] = &[
+    ("kmod::gdb_finds_a_module_in_the_kernel", debug_info::gdb_finds_a_module_in_the_kernel),
+    ("quality::the_full_dieharder", quality::the_full_dieharder),
+];
 
 /// The tests that need no machine.
 pub(crate) const HOST: &str = "host";
