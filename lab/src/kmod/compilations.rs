@@ -6,8 +6,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use crate::kernel::Kernel;
-use crate::toolroot::Toolroot;
+use super::kbuild::Place;
 
 /// How one crate was compiled, without what only rustc is told: where its output goes and how its errors look.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,8 +17,15 @@ pub(super) struct Compilation {
 }
 
 impl Compilation {
-    /// Those of the module that was built in `out`, from the files `.NAME.o.cmd` in which Kbuild notes its commands.
-    pub(super) fn all_in(out: &Path) -> anyhow::Result<Vec<Self>> {
+    /// Those of a module that was built, from the files `.NAME.o.cmd` in which Kbuild notes its commands.
+    pub(super) fn all_in(place: Place<'_>) -> anyhow::Result<Vec<Self>> {
+        let mut all = Self::noted_in(place.out)?;
+        let environment = place.environment()?;
+        all.iter_mut().for_each(|compilation| compilation.environment.extend_from_slice(&environment));
+        Ok(all)
+    }
+
+    fn noted_in(out: &Path) -> anyhow::Result<Vec<Self>> {
         let mut commands = Vec::new();
         let mut folders = vec![out.to_path_buf()];
         while let Some(folder) = folders.pop() {
@@ -83,13 +89,8 @@ impl Compilation {
     }
 
     /// The same for another program, rustc or rustdoc, in `folder`. What it is to do, and with which source, is for the caller to add.
-    pub(super) fn command(
-        &self,
-        program: &str,
-        folder: &Path,
-        (toolroot, kernel): (&Toolroot, &Kernel),
-        (module, out): (&Path, &Path),
-    ) -> anyhow::Result<Command> {
+    pub(super) fn command(&self, program: &str, folder: &Path, place: Place<'_>) -> anyhow::Result<Command> {
+        let Place { toolroot, kernel, module, out, .. } = place;
         let folders = [module.to_path_buf(), out.to_path_buf(), kernel.build.clone()];
         let mut command = kernel.tools(toolroot).command_with(program, folder, &folders)?;
         command.envs(self.environment.iter().cloned()).env("RUSTC_BOOTSTRAP", "1").args(&self.flags);

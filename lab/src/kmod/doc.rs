@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 
 use super::compilations::Compilation;
+use super::kbuild::Place;
 use super::{Options, build, built_in, folder_of, name_of};
 use crate::context::Context;
 use crate::kernel::Kernel;
@@ -29,8 +30,9 @@ pub(crate) fn document(
     let folder = out.join("doc");
     let mut pages = Vec::new();
     let step = Step::new(&format!("Documenting the module {name}"), None);
-    for compilation in Compilation::all_in(&out)? {
-        let mut rustdoc = compilation.command("rustdoc", &out, (toolroot, kernel), (&module, &out))?;
+    let place = Place { toolroot, kernel, module: &module, out: &out, variables };
+    for compilation in Compilation::all_in(place)? {
+        let mut rustdoc = compilation.command("rustdoc", &out, place)?;
         rustdoc.arg("--document-private-items").arg("-o").arg(&folder).arg(&compilation.source);
         process::run(&mut rustdoc, &step)?;
         pages.push(folder.join(compilation.crate_name()).join("index.html"));

@@ -9,10 +9,9 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use super::compilations::Compilation;
+use super::kbuild::Place;
 use crate::context::Context;
-use crate::kernel::Kernel;
 use crate::process;
-use crate::toolroot::Toolroot;
 use crate::ui::Step;
 
 /// What rustdoc calls in place of rustc. It asks for programs, which need `std`; libraries of which only metadata is made need nothing but what
@@ -35,25 +34,20 @@ const NO_EXTERN_CRATE: &str = "#![doc(test(no_crate_inject))] ";
 /// What rustdoc calls its stdin, and what rustc calls an example from there.
 const STDIN: [&str; 2] = ["<anon>", "doctest.rs"];
 
-/// Compiles the examples of the module in `module`, which was built in `out`; `say` gets a line for each. One that does not compile is an error,
+/// Compiles the examples of a module that was built; `say` gets a line for each. One that does not compile is an error,
 /// with what the compiler says of it.
-pub(super) fn compile(
-    context: &Context,
-    tools: (&Toolroot, &Kernel),
-    (module, out): (&Path, &Path),
-    mut say: impl FnMut(&str),
-) -> anyhow::Result<()> {
+pub(super) fn compile(context: &Context, place: Place<'_>, mut say: impl FnMut(&str)) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(&context.target).context("cannot make a folder")?;
     let compiler = folder.path().join("compiler");
     std::fs::write(&compiler, COMPILER).context("cannot write a script")?;
     std::fs::set_permissions(&compiler, std::fs::Permissions::from_mode(0o755))
         .context("cannot make a script executable")?;
     let mut failed = String::new();
-    for compilation in Compilation::all_in(out)? {
+    for compilation in Compilation::all_in(place)? {
         let name = compilation.crate_name();
         let step = Step::new(&format!("Compiling the examples in the documentation of {name}"), None);
         let metadata = folder.path().join(format!("lib{name}.rmeta"));
-        let mut rustc = compilation.command("rustc", out, tools, (module, out))?;
+        let mut rustc = compilation.command("rustc", place.out, place)?;
         rustc.arg(format!("--emit=metadata={}", metadata.display())).arg(&compilation.source);
         process::run(&mut rustc, &step)?;
 
@@ -65,7 +59,7 @@ pub(super) fn compile(
         std::fs::write(&root, compilation.attributes() + NO_EXTERN_CRATE + &text)
             .context("cannot write a source")?;
         let beside = source.parent().context("a source is in no folder")?;
-        let mut rustdoc = compilation.command("rustdoc", beside, tools, (module, out))?;
+        let mut rustdoc = compilation.command("rustdoc", beside, place)?;
         rustdoc.args(["--test", "--no-run", "-Zunstable-options", "--test-builder"]).arg(&compiler);
         rustdoc.arg("--extern").arg(format!("{name}={}", metadata.display()));
         rustdoc.args(["--crate-name", &name, "-"]);
@@ -78,7 +72,7 @@ pub(super) fn compile(
             |line| said += &named(line),
             |line| errors += &named(line),
         )?;
-        let results = results(&said, module);
+        let results = results(&said, place.module);
         if !status.success() && !results.iter().any(|result| result.contains("FAILED")) {
             bail!("rustdoc cannot look for examples in {name}:\n{errors}{said}");
         }

@@ -8,6 +8,7 @@ pub(crate) mod dkms;
 pub(crate) mod doc;
 mod doctests;
 pub(crate) mod ide;
+mod kbuild;
 pub(crate) mod new;
 pub(crate) mod sign;
 pub(crate) mod unit_tests;

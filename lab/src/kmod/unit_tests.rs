@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 
+use super::kbuild::Place;
 use super::{Options, build, built_in, doctests, folder_of, name_of};
 use crate::context::Context;
 use crate::machine::{self, Config, Output, Parts};
@@ -50,7 +51,8 @@ pub(crate) fn test(
     let options = Options { variables, ..Options::default() };
     let modules = build(context, &parts.toolroot, kernel, &folder, options)?;
     let out = built_in(context, kernel, &folder)?;
-    doctests::compile(context, (&parts.toolroot, kernel), (&folder, &out), &mut say)?;
+    let place = Place { toolroot: &parts.toolroot, kernel, module: &folder, out: &out, variables };
+    doctests::compile(context, place, &mut say)?;
     let script = folder.join(SCRIPT);
     let text = std::fs::read_to_string(&script).ok();
     let mut config = Config { more_modules: modules.clone(), ..config.clone() };

@@ -299,7 +299,9 @@ pub(super) fn a_modules_documentation_is_written(lab: &Lab) -> anyhow::Result<()
         ensure!(text.contains(said), "{} has other text", page.display());
         forget(lab, module)?;
     }
-    Ok(())
+    // Its source needs a variable that its Kbuild file exports.
+    let module = parts.context.checkout.join("linux/examples/generated_source");
+    doc::document(&parts.context, &parts.toolroot, &parts.linux()?.kernel, &module, &[]).map(drop)
 }
 
 /// The prepared tree stands for one that somebody has built.

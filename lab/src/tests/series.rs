@@ -20,6 +20,9 @@ pub(crate) fn run(usual: &Lab, report: &mut Report) -> anyhow::Result<()> {
         let Some(lab) = lane.prepare(usual)? else { continue };
         lane.case("new_modules_pass_their_tests", || module_life::new_modules_pass_their_tests(&lab))?;
         lane.case("examples_pass_their_tests", || module_life::examples_pass_their_tests(&lab))?;
+        lane.case("a_foreign_module_is_built_and_loads", || {
+            super::kmod::a_foreign_module_is_built_and_loads(&lab)
+        })?;
         lane.our_modules(lab)?;
     }
     Ok(())

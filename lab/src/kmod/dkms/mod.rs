@@ -3,13 +3,12 @@
 //!
 //! The package carries the module's sources and `lab/templates/dkms/build-rust-module`, a shell script that does there what
 //! [`crate::kernel`] does here: it makes the kernel's Rust metadata again and compares the symbols.
-//! [`sources`] finds what belongs to the module, [`makefiles`] what only its makefiles name, [`identity`] checks how the package is called, [`copyright`] tells the licences,
+//! [`sources`] finds what belongs to the module, [`identity`] checks how the package is called, [`copyright`] tells the licences,
 //! [`control`] writes what dpkg and DKMS read.
 
 mod control;
 mod copyright;
 mod identity;
-mod makefiles;
 mod sources;
 
 use std::collections::BTreeSet;
@@ -19,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 
+use super::kbuild::Place;
 use super::{Options, build, built_in, folder_of, info, name_of, out_folder};
 use crate::cli::KmodDkmsArgs;
 use crate::context::{Context, remove_folder};
@@ -55,8 +55,9 @@ pub(crate) fn package(
     let folders: BTreeSet<&Path> =
         objects.iter().filter_map(|path| path.parent()?.strip_prefix(&out).ok()).collect();
     for below in folders {
-        let folder = module.join(below);
-        named.extend(makefiles::named(toolroot, kernel, &folder, &out.join(below), &args.variables)?);
+        let (module, out) = (&module.join(below), &out.join(below));
+        let place = Place { toolroot, kernel, module, out, variables: &args.variables };
+        named.extend(place.named_files()?);
     }
     let found = sources::find(&module, &out, named, &foreign)?;
     let epoch = epoch(&found)?;
