@@ -147,7 +147,7 @@ pub const fn text<const N: usize>(from: &str) -> [u8; N] {
 /// Declares what `modinfo` and `/sys/module/MODULE/version` show as the version; `module!` has no
 /// field for it. For the crate root.
 ///
-/// ```
+/// ```ignore
 /// # #[path = "../mechanisms/mod.rs"] pub mod mechanisms;
 /// module_version!("0.1.0");
 /// ```
