@@ -112,6 +112,7 @@ pub fn new_process(pid: u32) -> Arc<Process> {
         ended_ns: AtomicU64::new(0),
         ended_user_ns: AtomicU64::new(0),
         cpu_timers: SpinLock::default(),
+        posix_timers: Default::default(),
         ended_account: Default::default(),
         children_usage: SpinLock::new(process::Usage::default()),
         executable: SpinLock::new(None),

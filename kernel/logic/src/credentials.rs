@@ -127,6 +127,8 @@ pub mod capability {
     pub const MKNOD: u32 = 27;
     /// A file's own capabilities.
     pub const SETFCAP: u32 = 31;
+    /// Timers that wake the machine from suspend.
+    pub const WAKE_ALARM: u32 = 35;
     /// The last that there is.
     pub const LAST: u32 = 40;
     /// All of them, one bit each.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Many of a thing: descriptors, names, processes, areas, parts of a vector, requests, waiters.
+//! Many of a thing: descriptors, names, processes, areas, parts of a vector, requests, waiters, timers.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -19,6 +19,7 @@ const NAMES: usize = 30_000;
 const AREAS: usize = 32_000;
 const PROCESSES: usize = 1000;
 const WAITERS: usize = 3000;
+const TIMERS: usize = 6000;
 
 pub(super) fn run(spans: &mut Spans) -> Outcome {
     allow_descriptors()?;
@@ -30,7 +31,9 @@ pub(super) fn run(spans: &mut Spans) -> Outcome {
     areas(spans)?;
     requests(spans)?;
     processes(spans)?;
-    waiters(spans)
+    waiters(spans)?;
+    timers(spans)?;
+    sleepers(spans)
 }
 
 /// The answer of a call of the C library's.
@@ -306,5 +309,72 @@ fn waiters(spans: &mut Spans) -> Outcome {
             0
         })?;
         ends_well(child)
+    })
+}
+
+/// A moment soon, by the clock since boot.
+fn soon() -> io::Result<libc::timespec> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes the structure.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) })?;
+    time.tv_sec += 2;
+    Ok(time)
+}
+
+/// Timers that are all due in the same moment, and end with their process.
+fn timers(spans: &mut Spans) -> Outcome {
+    let limit = libc::rlimit { rlim_cur: TIMERS as u64, rlim_max: TIMERS as u64 };
+    spans.measure("timers that run out together", || {
+        let child = fork(|| {
+            let due = || -> io::Result<()> {
+                let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+                let at = libc::itimerspec { it_interval: none, it_value: soon()? };
+                // SAFETY: for all of these: the kernel reads and writes the structures.
+                unsafe {
+                    check(libc::setrlimit(libc::RLIMIT_SIGPENDING, &limit))?;
+                    let mut set = std::mem::zeroed();
+                    libc::sigemptyset(&mut set);
+                    libc::sigaddset(&mut set, libc::SIGALRM);
+                    check(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()))?;
+                    for _ in 0..TIMERS {
+                        let mut id = 0i32;
+                        let event = std::ptr::null_mut::<libc::sigevent>();
+                        check(libc::syscall(libc::SYS_timer_create, libc::CLOCK_MONOTONIC, event, &mut id))?;
+                        let old = std::ptr::null_mut::<libc::itimerspec>();
+                        check(libc::syscall(libc::SYS_timer_settime, id, libc::TIMER_ABSTIME, &at, old))?;
+                    }
+                    for _ in 0..TIMERS {
+                        check(libc::sigwaitinfo(&set, std::ptr::null_mut()))?;
+                    }
+                }
+                Ok(())
+            };
+            i32::from(due().is_err())
+        })?;
+        ends_well(child)
+    })
+}
+
+/// Threads that sleep until the same moment.
+fn sleepers(spans: &mut Spans) -> Outcome {
+    spans.measure("sleepers that wake together", || {
+        let until = soon()?;
+        let sleep = move || {
+            // SAFETY: the kernel reads the structure.
+            unsafe {
+                libc::clock_nanosleep(
+                    libc::CLOCK_MONOTONIC,
+                    libc::TIMER_ABSTIME,
+                    &until,
+                    std::ptr::null_mut(),
+                )
+            }
+        };
+        let start = || std::thread::Builder::new().stack_size(64 << 10).spawn(sleep);
+        let threads: Vec<_> = (0..WAITERS).map(|_| start()).collect::<io::Result<_>>()?;
+        for thread in threads {
+            thread.join().map_err(|_| failed("a thread has panicked"))?;
+        }
+        Ok(())
     })
 }

@@ -47,6 +47,7 @@ fn table_bytes(table: &FileTable) -> usize {
 fn kernel_pages(process: &Process) -> usize {
     let memory = process.memory.lock().clone();
     let mut bytes = memory.area_bytes();
+    bytes += process.posix_timers.kernel_memory();
     bytes += process.pending.try_lock().map_or(0, |pending| pending.kernel_memory());
     let (mut threads, mut next) = (0, 0);
     let mut table: Option<Arc<FileTable>> = None;

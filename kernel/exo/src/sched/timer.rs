@@ -4,22 +4,33 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use alloc::{collections::BTreeMap, sync::Weak};
+use alloc::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
 
 use exo_hal::{MAX_CPUS, cpu::percpu::cpu_index, dev::apic, sync::SpinLock, time};
 
-use crate::task::{Process, Task};
+use crate::task::Task;
 
 /// Time between two ticks of a busy CPU.
 const TICK_NS: u64 = 10_000_000;
 const NEVER: u64 = u64::MAX;
+/// How many timers run out in one interrupt; the others do in the next, so that other interrupts come between.
+const MOST_AT_ONCE: usize = 32;
+
+/// Who is told when a timer runs out.
+pub trait TimerTarget: Send + Sync {
+    /// Called with interrupts off: it takes no longer than it takes to send a signal.
+    fn expired(self: Arc<Self>);
+}
 
 /// What happens when a timer runs out.
 pub enum Action {
     /// Wakes a task.
     Wake(Weak<Task>),
-    /// The process's interval timer: SIGALRM.
-    Alarm(Weak<Process>),
+    /// Tells somebody.
+    Tell(Weak<dyn TimerTarget>),
     /// Calls a function, which must be short: no program runs meanwhile.
     Call(fn()),
 }
@@ -98,7 +109,7 @@ pub fn expire() {
     let this = &TIMERS[cpu_index()];
     this.programmed.store(NEVER, Ordering::Relaxed);
     let now = time::now_ns();
-    loop {
+    for _ in 0..MOST_AT_ONCE {
         let action = {
             let mut list = this.list.lock();
             match list.first_entry() {
@@ -113,9 +124,9 @@ pub fn expire() {
                 }
             }
             Action::Call(function) => function(),
-            Action::Alarm(process) => {
-                if let Some(process) = process.upgrade() {
-                    process.alarm_expired();
+            Action::Tell(target) => {
+                if let Some(target) = target.upgrade() {
+                    target.expired();
                 }
             }
         }

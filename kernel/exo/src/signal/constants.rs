@@ -55,6 +55,7 @@ pub mod action_flag {
 pub mod code {
     pub const USER: i32 = 0;
     pub const KERNEL: i32 = 0x80;
+    pub const TIMER: i32 = -2;
     pub const TKILL: i32 = -6;
     pub const FPE_INTDIV: i32 = 1;
     pub const ILL_ILLOPN: i32 = 2;

@@ -7,7 +7,7 @@ mod pending;
 pub mod stop;
 
 pub use constants::{action_flag, code, number};
-pub use pending::{Charge, Pending};
+pub use pending::{Charge, Pending, Taken};
 
 use core::sync::atomic::Ordering;
 
@@ -19,7 +19,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::{
     errno::Errno,
     sched,
-    task::{Current, Process, Task, core_dump, credentials::Which, current, exit, session, work},
+    task::{
+        Current, Process, Task, core_dump, credentials::Which, current, exit, posix_timers::PosixTimer,
+        session, work,
+    },
 };
 
 /// A set of signals; signal n is bit n - 1.
@@ -95,6 +98,14 @@ impl Info {
         info
     }
 
+    /// The signal of a POSIX timer.
+    pub fn timer(signal: u32, id: u32, overrun: u32, value: u64) -> Self {
+        let mut info = Self { code: code::TIMER, ..Self::kernel(signal) };
+        info.fields[0] = u64::from(id) | (u64::from(overrun) << 32);
+        info.fields[1] = value;
+        info
+    }
+
     /// SIGCHLD about a child of user `uid` with `status`.
     pub fn child(pid: u32, uid: u32, code: i32, status: u32) -> Self {
         let mut info = Self { code, ..Self::kernel(number::SIGCHLD) };
@@ -158,7 +169,8 @@ impl Actions {
         }
     }
 
-    fn ignores(&self, signal: u32) -> bool {
+    /// Whether a signal is ignored.
+    pub fn ignores(&self, signal: u32) -> bool {
         match self.get(signal).handler {
             IGNORE => true,
             DEFAULT => IGNORED_BY_DEFAULT.has(signal),
@@ -209,22 +221,39 @@ fn choose(threads: &BTreeMap<u32, Arc<Task>>, signal: u32) -> Option<&Arc<Task>>
 
 /// Sends a signal to a process; EAGAIN if it is one that queues, and the queue is full.
 pub fn send_to_process(process: &Process, info: Info) -> Result<(), Errno> {
-    let signal = info.signal as u32;
+    queue_for_process(process, info.signal as u32, |pending, first| pending.add(info, Charge::of(first)))
+        .map(drop)
+}
+
+/// Sends a process the signal of a timer; false if it ignores that.
+pub fn send_timer_to_process(process: &Process, timer: &Arc<PosixTimer>) -> bool {
+    let add = |pending: &mut Pending, _: &Task| {
+        pending.add_timer(timer);
+        Ok(())
+    };
+    queue_for_process(process, timer.notice.signal, add) != Ok(false)
+}
+
+/// Sends a signal that `add` adds to those of the process; false if the process ignores it.
+fn queue_for_process(
+    process: &Process,
+    signal: u32,
+    add: impl FnOnce(&mut Pending, &Task) -> Result<(), Errno>,
+) -> Result<bool, Errno> {
     if process.has_ended() || is_protected(process, signal) {
-        return Ok(());
+        return Ok(true);
     }
     before_sending(process, signal);
     if signal == number::SIGKILL {
         exit::kill(process, signal);
-        return Ok(());
+        return Ok(true);
     }
-    let Some(first) = process.any_thread() else { return Ok(()) };
+    let Some(first) = process.any_thread() else { return Ok(true) };
     if process.actions().ignores(signal) && !blocks(&first, signal) {
-        return Ok(());
+        return Ok(false);
     }
-    let charge = Charge::of(&first);
     // Pending first: a thread that blocks the signal meanwhile finds it then, and hands it on.
-    process.pending.lock().add(info, charge)?;
+    add(&mut process.pending.lock(), &first)?;
     let threads = process.threads.lock();
     if let Some(task) = choose(&threads, signal) {
         notify(task);
@@ -234,26 +263,42 @@ pub fn send_to_process(process: &Process, info: Info) -> Result<(), Errno> {
             sched::wake(task);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Sends a signal to one thread; EAGAIN if it is one that queues, and the queue is full.
 pub fn send_to_task(task: &Arc<Task>, info: Info) -> Result<(), Errno> {
-    let signal = info.signal as u32;
+    queue_for_task(task, info.signal as u32, |pending| pending.add(info, Charge::of(task))).map(drop)
+}
+
+/// Sends a thread the signal of a timer; false if it ignores that.
+pub fn send_timer_to_task(task: &Arc<Task>, timer: &Arc<PosixTimer>) -> bool {
+    let add = |pending: &mut Pending| {
+        pending.add_timer(timer);
+        Ok(())
+    };
+    queue_for_task(task, timer.notice.signal, add) != Ok(false)
+}
+
+fn queue_for_task(
+    task: &Arc<Task>,
+    signal: u32,
+    add: impl FnOnce(&mut Pending) -> Result<(), Errno>,
+) -> Result<bool, Errno> {
     if is_protected(&task.process, signal) {
-        return Ok(());
+        return Ok(true);
     }
     before_sending(&task.process, signal);
     if signal == number::SIGKILL {
         exit::kill(&task.process, signal);
-        return Ok(());
+        return Ok(true);
     }
     if task.process.actions().ignores(signal) && !blocks(task, signal) {
-        return Ok(());
+        return Ok(false);
     }
-    task.pending.lock().add(info, Charge::of(task))?;
+    add(&mut task.pending.lock())?;
     notify(task);
-    Ok(())
+    Ok(true)
 }
 
 /// Sends the running thread a signal about what it just did (SIGPIPE, SIGXFSZ).
@@ -313,6 +358,8 @@ pub fn set_action(process: &Process, signal: u32, action: Action) {
         for task in process.threads.lock().values() {
             task.pending.lock().remove(SignalSet::of(signal));
         }
+    } else {
+        process.posix_timers.not_ignored(process, signal);
     }
 }
 
@@ -325,12 +372,21 @@ pub fn set_temporary_mask(task: &Task, mask: SignalSet) {
 
 /// Takes a signal of `among` that is pending for `task` or its process.
 pub fn take_pending(task: &Task, among: SignalSet) -> Option<Info> {
-    let own = task.pending.lock().take(among);
-    let taken = own.or_else(|| task.process.pending.lock().take(among));
-    if taken.as_ref().is_some_and(|info| info.signal == number::SIGALRM as i32) {
-        task.process.alarm_taken();
+    loop {
+        let own = task.pending.lock().take(among);
+        let taken = own.or_else(|| task.process.pending.lock().take(among))?;
+        let info = match taken {
+            Taken::Signal(info) => info,
+            Taken::Timer(timer) => match timer.taken() {
+                Some(info) => info,
+                None => continue,
+            },
+        };
+        if info.signal == number::SIGALRM as i32 {
+            task.process.alarm_taken();
+        }
+        return Some(info);
     }
-    taken
 }
 
 /// Everything that is due before the running program goes on: end, stop, signals.

@@ -10,7 +10,7 @@ use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use super::{Info, SYNCHRONOUS, SignalSet, code, number};
 use crate::{
     errno::{Errno, Result},
-    task::{Task, credentials::User, limits},
+    task::{Task, credentials::User, limits, posix_timers::PosixTimer},
 };
 
 /// Most queued signals of a user, whatever the limit says: they are let go of with interrupts off.
@@ -60,6 +60,16 @@ pub struct Pending {
     standard: Vec<Queued>,
     /// Real-time signals by their numbers; no queue is empty.
     realtime: Vec<(u32, VecDeque<Queued>)>,
+    /// Timers whose signal is pending; each has one signal at most, beside those of its number that others sent.
+    timers: Vec<Arc<PosixTimer>>,
+}
+
+/// A signal that was pending.
+pub enum Taken {
+    /// Whole.
+    Signal(Info),
+    /// That of a timer, which is asked for what comes with it.
+    Timer(Arc<PosixTimer>),
 }
 
 impl Pending {
@@ -72,7 +82,22 @@ impl Pending {
     pub fn kernel_memory(&self) -> usize {
         let queued =
             self.realtime.iter().map(|(_, queue)| queue.capacity()).sum::<usize>() + self.standard.capacity();
-        queued * size_of::<Queued>()
+        queued * size_of::<Queued>() + self.timers.capacity() * size_of::<Arc<PosixTimer>>()
+    }
+
+    /// Room for the signals of `count` timers; EAGAIN if there is no memory.
+    pub fn reserve_timers(&mut self, count: usize) -> Result<()> {
+        let more = count.saturating_sub(self.timers.len());
+        self.timers.try_reserve(more).map_err(|_| Errno::EAGAIN)
+    }
+
+    /// Adds the signal of a timer, unless it is pending already.
+    pub fn add_timer(&mut self, timer: &Arc<PosixTimer>) {
+        // There is room since the timer was made.
+        if self.timers.len() < self.timers.capacity() && timer.enters_queue() {
+            self.timers.push(timer.clone());
+            self.set = self.set.and(SignalSet::of(timer.notice.signal));
+        }
     }
 
     /// Adds a signal; EAGAIN if it is one that must not be told without what comes with it, and there is no room.
@@ -116,12 +141,19 @@ impl Pending {
         if self.set.0 & signals.0 != 0 {
             self.standard.retain(|queued| !signals.has(queued.info.signal as u32));
             self.realtime.retain(|(signal, _)| !signals.has(*signal));
+            self.timers.retain(|timer| {
+                let stays = !signals.has(timer.notice.signal);
+                if !stays {
+                    timer.leaves_queue();
+                }
+                stays
+            });
             self.set.0 &= !signals.0;
         }
     }
 
     /// Takes the signal of `among` that comes first.
-    pub fn take(&mut self, among: SignalSet) -> Option<Info> {
+    pub fn take(&mut self, among: SignalSet) -> Option<Taken> {
         let ready = self.set.0 & among.0;
         if ready == 0 {
             return None;
@@ -129,11 +161,18 @@ impl Pending {
         let first = if ready & SYNCHRONOUS.0 != 0 { ready & SYNCHRONOUS.0 } else { ready };
         let signal = first.trailing_zeros() + 1;
         let (queued, more) = self.pop(signal);
-        if !more {
+        let is_timers = |timer: &Arc<PosixTimer>| timer.notice.signal == signal;
+        let timer = self.timers.iter().position(is_timers);
+        let taken = match (queued, timer) {
+            (Some(queued), _) => Taken::Signal(queued.info),
+            (None, Some(at)) => Taken::Timer(self.timers.remove(at)),
+            // What was not queued looks as if nobody in particular had sent it.
+            (None, None) => Taken::Signal(Info { code: code::USER, ..Info::kernel(signal) }),
+        };
+        if !more && !self.timers.iter().any(is_timers) {
             self.set.0 &= !SignalSet::of(signal).0;
         }
-        // What was not queued looks as if nobody in particular had sent it.
-        Some(queued.map_or(Info { code: code::USER, ..Info::kernel(signal) }, |queued| queued.info))
+        Some(taken)
     }
 
     /// The first in the queue of a signal, and whether there are more.

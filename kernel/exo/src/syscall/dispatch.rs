@@ -21,7 +21,7 @@ use exo_logic::seen::Seen;
 use super::{
     Argument, attributes, blocks, credentials, descriptors, fcntl, futexes, identity, info, ipcs,
     lean as lean_calls, locks, memory, mounts, names, open, polling, prctl, processes, read_write,
-    scheduling, seals, signals, sizes, socket_options, sockets, splice, status, times, xattrs,
+    scheduling, seals, signals, sizes, socket_options, sockets, splice, status, timers, times, xattrs,
 };
 use crate::{
     errno::{Errno, Result},
@@ -249,6 +249,11 @@ system_calls! {
     217 plain getdents64 => names::getdents64(3);
     218 plain set_tid_address => processes::set_tid_address(1);
     221 plain fadvise64 => read_write::fadvise64(4);
+    222 plain timer_create => timers::timer_create(3);
+    223 plain timer_settime => timers::timer_settime(4);
+    224 plain timer_gettime => timers::timer_gettime(2);
+    225 plain timer_getoverrun => timers::timer_getoverrun(1);
+    226 plain timer_delete => timers::timer_delete(1);
     227 plain clock_settime => times::clock_settime(2);
     228 lean clock_gettime => times::clock_gettime(2);
     229 plain clock_getres => times::clock_getres(2);

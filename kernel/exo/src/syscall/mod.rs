@@ -31,6 +31,7 @@ mod socket_options;
 mod sockets;
 mod splice;
 mod status;
+mod timers;
 mod times;
 mod xattrs;
 

@@ -13,7 +13,7 @@ pub(super) use clock_setting::{adjtimex, clock_adjtime, clock_settime, settimeof
 use crate::{
     errno::{Errno, Result},
     sched::wait::{Deadline, Ended, sleep_until},
-    task::{Process, cpu_timers::Kind, current, table},
+    task::{Process, Task, cpu_timers::Kind, current, table},
     user::{self, TimeSpec, TimeVal},
 };
 
@@ -27,19 +27,33 @@ pub(super) fn clock_ns(id: i32) -> Result<u64> {
     Ok(match id {
         0 | 5 | 11 => clock::wall_ns(),
         1 | 4 | 6 | 7 => clock::now_ns(),
-        2 => current().process.cpu_ns(),
-        3 => current().cpu_ns(),
-        // A process's or thread's CPU clock: the number's complement above three bits of kind.
-        id if id < 0 && id & 3 != 3 => {
-            let number = !(id >> 3) as u32;
-            match (number, id & 4 != 0) {
-                (0, true) => current().cpu_ns(),
-                (0, false) => current().process.cpu_ns(),
-                (number, true) => table::task(number).ok_or(Errno::EINVAL)?.cpu_ns(),
-                (number, false) => table::process(number).ok_or(Errno::EINVAL)?.cpu_ns(),
-            }
-        }
+        _ => match cpu_clock(id)? {
+            CpuClock::Process(process) => process.cpu_ns(),
+            CpuClock::Thread(thread) => thread.cpu_ns(),
+        },
+    })
+}
+
+/// Whose CPU time a clock shows.
+pub(super) enum CpuClock {
+    Process(Arc<Process>),
+    Thread(Arc<Task>),
+}
+
+/// The CPU clock of this number; EINVAL if it is none.
+pub(super) fn cpu_clock(id: i32) -> Result<CpuClock> {
+    // Above three bits of kind lies the complement of a process's or thread's number.
+    let (number, is_thread) = match id {
+        2 => (0, false),
+        3 => (0, true),
+        id if id < 0 && id & 3 != 3 => (!(id >> 3) as u32, id & 4 != 0),
         _ => return Err(Errno::EINVAL),
+    };
+    Ok(match (number, is_thread) {
+        (0, true) => CpuClock::Thread(current().arc()),
+        (0, false) => CpuClock::Process(process()),
+        (number, true) => CpuClock::Thread(table::task(number).ok_or(Errno::EINVAL)?),
+        (number, false) => CpuClock::Process(table::process(number).ok_or(Errno::EINVAL)?),
     })
 }
 

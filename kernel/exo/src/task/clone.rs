@@ -282,6 +282,7 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         ended_ns: AtomicU64::new(0),
         ended_user_ns: AtomicU64::new(0),
         cpu_timers: SpinLock::default(),
+        posix_timers: Default::default(),
         ended_account: Default::default(),
         children_usage: SpinLock::new(Usage::default()),
         executable: SpinLock::new(parent.executable.lock().clone()),

@@ -95,6 +95,7 @@ impl Process {
                 self.signal(Info::kernel(signal));
             }
         }
+        self.posix_timers.check_cpu_time(self);
         self.check_limit();
     }
 

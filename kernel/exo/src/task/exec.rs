@@ -292,6 +292,7 @@ fn take_over_process(task: &Current) {
                 child.parent_thread.compare_exchange(old, process.pid, Ordering::Relaxed, Ordering::Relaxed);
         });
     }
+    process.posix_timers.delete_all();
     let actions = Arc::new(process.actions().duplicate());
     actions.reset_handlers();
     *process.actions.lock() = actions;

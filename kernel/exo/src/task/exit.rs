@@ -260,6 +260,7 @@ fn end_process(process: &Arc<Process>, status: u32) {
         power::power_off(Exit::PowerOff);
     }
     process.set_alarm(0, 0);
+    process.posix_timers.delete_all();
     procmon::on_exit(process, status);
     // Unless another process shares them, its places are given up: their mounts are not in use any more.
     if Arc::strong_count(&process.fs) == 1 {

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod exit;
 pub mod kernel_thread;
 pub mod limits;
+pub mod posix_timers;
 pub mod process;
 pub mod session;
 pub mod table;

@@ -18,13 +18,14 @@ use super::{
     cpu_timers::CpuTimers,
     credentials::Which,
     limits::Limits,
+    posix_timers::PosixTimers,
 };
 use crate::{
     fs::{FileTable, FsContext, mount::Executing, tty::Terminal},
     mm::AddressSpace,
     sched::{
         spans,
-        timer::{self, Action},
+        timer::{self, Action, TimerTarget},
         wait::WaitQueue,
     },
     signal::{self, Actions, Info, Pending, number, stop::Stop},
@@ -144,6 +145,8 @@ pub struct Process {
     pub ended_account: Account,
     /// Timers of CPU time.
     pub cpu_timers: SpinLock<CpuTimers>,
+    /// The timers of timer_create.
+    pub posix_timers: PosixTimers,
     /// What its children used.
     pub children_usage: SpinLock<Usage>,
     /// The program's file, until the process ends.
@@ -174,6 +177,12 @@ fn each_of<T>(list: &SpinLock<BTreeMap<u32, Arc<T>>>, mut each: impl FnMut(&Arc<
         next = number + 1;
         // To the end, also when the task is to end.
         let _ = spans::point();
+    }
+}
+
+impl TimerTarget for Process {
+    fn expired(self: Arc<Self>) {
+        self.alarm_expired();
     }
 }
 
@@ -251,7 +260,7 @@ impl Process {
         *alarm = Alarm::default();
         if delay > 0 {
             let deadline = now.saturating_add(delay);
-            let key = timer::add(deadline, Action::Alarm(Arc::downgrade(self)));
+            let key = timer::add(deadline, self.alarm_action());
             *alarm = Alarm { deadline, interval, key: Some(key) };
         }
         // A timer that is about to run out is not off yet: 0 would say that.
@@ -265,9 +274,14 @@ impl Process {
         if alarm.deadline == 0 { (0, 0) } else { (left.max(1), alarm.interval) }
     }
 
+    fn alarm_action(self: &Arc<Self>) -> Action {
+        let target: Weak<dyn TimerTarget> = Arc::<Self>::downgrade(self);
+        Action::Tell(target)
+    }
+
     /// The interval timer ran out. One that repeats begins anew when its signal is taken, as on Linux: whatever its interval, it
     /// costs no more than the program's own handling of it.
-    pub fn alarm_expired(&self) {
+    fn alarm_expired(&self) {
         {
             let mut alarm = self.alarm.lock();
             alarm.key = None;
@@ -287,7 +301,7 @@ impl Process {
         let late = time::now_ns().saturating_sub(alarm.deadline);
         let turns = late.checked_div(alarm.interval).unwrap_or(0).saturating_add(1);
         alarm.deadline = alarm.deadline.saturating_add(turns.saturating_mul(alarm.interval));
-        alarm.key = Some(timer::add(alarm.deadline, Action::Alarm(Arc::downgrade(self))));
+        alarm.key = Some(timer::add(alarm.deadline, self.alarm_action()));
     }
 
     /// Its real user, as its first thread has it.

@@ -203,6 +203,7 @@ static ENTRIES: &[Entry] = &[
         permissions: None,
         process_only: true,
     },
+    Entry { name: "timers", content: Content::Text(timers), permissions: None, process_only: true },
     // The names of the kernel's functions are nobody's business: as on a Linux that does not know them.
     entry("wchan", Content::Text(|_, out| out.write_char('0'))),
 ];
@@ -314,6 +315,16 @@ impl Content {
 fn personality(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
     let thread = of.thread.as_ref();
     writeln!(out, "{:08x}", thread.map_or(0, |thread| thread.personality.load(Ordering::Relaxed)))
+}
+
+/// The timers of timer_create, the newest first.
+fn timers(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
+    let mut last = u32::MAX;
+    while let Some(timer) = of.process.posix_timers.before(last) {
+        timer.describe(of.process.pid, out)?;
+        last = timer.id;
+    }
+    Ok(())
 }
 
 fn program(of: &Subject) -> Result<Path> {
