@@ -147,7 +147,7 @@ pub trait AttributeList: list::Sealed + 'static {
 mod list {
     use super::*;
 
-    /// What [`AttributeList`](super::AttributeList) knows that is nobody else's business.
+    /// The private part of [`AttributeList`](super::AttributeList).
     pub trait Sealed {
         /// Pointers to the attributes, and null.
         const LIST: &'static [*const bindings::attribute];

@@ -92,7 +92,7 @@ impl Drop for ReleaseBarrier {
     }
 }
 
-/// Waits until whoever has counted a device as released has left [`Device::release`], too.
+/// Waits until all calls of [`Device::release`] that were counted have returned.
 ///
 /// That function still has to return then, and may be preempted before it has; its code must stay
 /// until then. `free_module()` does not wait for code that was preempted. RCU tasks waits for each

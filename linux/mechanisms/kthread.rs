@@ -121,7 +121,7 @@ impl<W: KthreadMain> Kthread<W> {
 
         let task = NonNull::new(task).ok_or(ENOMEM)?.cast::<Task>();
 
-        // Counted, because a thread whose function has returned goes by itself.
+        // Counted, because a thread whose function has returned ends by itself.
         // SAFETY: A thread that was not started yet cannot have gone. `Task` is transparent.
         let task: ARef<Task> = unsafe { task.as_ref() }.into();
         task.wake_up();

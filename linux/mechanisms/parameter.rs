@@ -33,7 +33,7 @@ impl Parameter {
     /// A parameter with this value, until somebody sets another that `is_valid` accepts; `expected`
     /// says in words which these are. For [`module_parameter!`].
     pub const fn new(default: u32, expected: &'static str, is_valid: fn(u32) -> bool) -> Self {
-        // INVARIANT: That the default is valid is the writer's business; nothing unsafe follows
+        // INVARIANT: The caller sees to it that the default is valid; nothing unsafe follows
         // from the contrary.
         Self {
             value: Atomic::new(default),

@@ -24,7 +24,7 @@ unsafe impl Send for PidRef {}
 unsafe impl Sync for PidRef {}
 
 impl PidRef {
-    /// Finds who has this number in the caller's PID namespace.
+    /// Finds the process that has this number in the caller's PID namespace.
     pub fn find(number: Pid) -> Option<Self> {
         // SAFETY: Any number may be asked for. On success we own a reference.
         // INVARIANT: See there.

@@ -25,7 +25,7 @@ use kernel::{
     task::Pid, //
 };
 
-/// Whoever wants to be called. Nothing here may sleep.
+/// The callbacks. None of them may sleep.
 pub trait ProcessEvents: Send + Sync + 'static {
     /// `parent` has made `child`, which did not run yet. Both can be threads of one process.
     fn fork(&self, parent: Process<'_>, child: Process<'_>);

@@ -209,7 +209,7 @@ impl Attribute for Bytes {
 
     fn show(node: &Node, page: &mut SysfsBuffer<'_>) -> Result {
         let statistics = access(node, |device| Ok(device.statistics()))?;
-        // What mapped queues have got, only the programs know.
+        // What was read from mapped queues, only the programs know.
         let (entropy, seedable) = statistics.map_or((0, 0), |statistics| {
             (statistics.bytes, statistics.seedable_bytes)
         });

@@ -162,7 +162,7 @@ impl Device<'_> {
         seedable.fetch(&self.hardware, || self.is_closing())
     }
 
-    /// Wakes the device, which sleeps and shall fetch more of them.
+    /// Wakes the device, which sleeps, to fetch more of them.
     ///
     /// # Errors
     ///

@@ -173,7 +173,7 @@ impl FileOperations for Files {
     }
 
     fn mmap(open_file: ArcBorrow<'_, OpenFile>, _file: &File, vma: &VmaNew) -> Result {
-        // Its size is only known to who has asked for it.
+        // A program that has not called MAP_INFO cannot know its size.
         open_file.mapping_if_any().ok_or(EINVAL)?.map(vma)
     }
 

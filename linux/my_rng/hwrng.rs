@@ -123,7 +123,7 @@ unsafe impl Sync for Registration {}
 /// What the kernel reads from.
 struct Source {
     device: Arc<SharedDevice>,
-    /// Set when whoever waits in [`Source::read`] shall leave.
+    /// Set when a reader that waits in [`Source::read`] must leave.
     is_closing: AtomicFlag,
 }
 

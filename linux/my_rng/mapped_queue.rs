@@ -3,8 +3,8 @@
 //! Queues that programs read themselves: `mmap(2)`.
 //!
 //! A file that asks for it (`MAP_INFO`) gets a queue of the entropy stream of its own. The program
-//! maps the page of the state and the buffers, never the descriptors: whoever writes descriptors
-//! tells the device where to write. So all that a program can spoil is its own queue.
+//! maps the page of the state and the buffers, never the descriptors, which tell the device where
+//! to write. So all that a program can spoil is its own queue.
 //!
 //! The pages are mapped once, are not inherited by `fork(2)`, and cannot be pinned or copied on
 //! write: nobody else sees the bytes. They stay with the program when the device goes; it then

@@ -18,8 +18,8 @@ use kernel::{
     prelude::*, //
 };
 
-/// How much is copied under a lock at a time: long enough to be worth the trouble, short enough
-/// that nobody notices.
+/// How much is copied under a lock at a time: long enough to be worth the lock, short enough for
+/// others to wait.
 const CHUNK: usize = 256 << 10;
 
 /// How often memory may vanish again right after it was brought in.
@@ -75,7 +75,7 @@ fn fill(device: &SharedDevice, iov: &mut IovIterDest<'_>, wait: Wait) -> Result 
             }
             device.access(|device| device.wait_for_bytes(chunk, || false))?;
         }
-        // Whoever must not wait has other things to do than to empty a device that fills as fast.
+        // The device fills its queues as fast as they are read: this could go on for long.
         if wait == Wait::Never && drawn.bytes != 0 {
             return Ok(());
         }

@@ -60,7 +60,7 @@ struct Registry {
     region: Arc<Region>,
     class: Arc<Class>,
     /// Which `N` of `/dev/my_rngN` are taken. Not the minors: a minor stays taken while a file of a
-    /// device that has gone is open, and a device that comes back shall have its old name.
+    /// device that has gone is open, and a device that comes back gets its old name.
     numbers: IdPool,
     /// In no particular order: there are few, and they come and go.
     devices: KVec<Bound>,

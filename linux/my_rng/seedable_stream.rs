@@ -6,9 +6,9 @@
 //! dropped when the stream is restarted: the queue is stopped *first*, then the device is given the
 //! seed, so that nothing of the old sequence comes later.
 //!
-//! Draws take numbers from a [`Window`] on the ring, without a lock. Who finds too few in it takes
-//! the queue's lock and opens the next window, of a quarter of the ring. The buffers of a window
-//! are posted again when all of it was drawn.
+//! Draws take numbers from a [`Window`] on the ring, without a lock. A draw that finds too few in
+//! it takes the queue's lock and opens the next window, of a quarter of the ring. The buffers of a
+//! window are posted again when all of it was drawn.
 
 use crate::{
     abi::{
@@ -96,7 +96,7 @@ struct StreamState {
     /// too few for a draw, and what was fetched before the machine was suspended. While there are
     /// some, the window is empty.
     backlog: KVVec<u32>,
-    /// Numbers that the device will give once more, although programs have got them.
+    /// Numbers that the device will give once more, although programs had them already.
     skip: u64,
     /// What was taken out of the ring, but is not in the window yet.
     loaded: Range<u64>,
@@ -293,7 +293,7 @@ impl SeedableStream {
                 self.queue.start(&mut reader, hardware)?;
                 reader.more.is_running = true;
             }
-            // For any number, not for many: whoever draws wants the next one soon.
+            // For any number, not for many: a draw needs the next one only.
             self.queue.ask_for_interrupt(&mut reader, 0, hardware)?
         };
         match asked {

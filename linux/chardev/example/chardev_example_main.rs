@@ -228,7 +228,7 @@ impl Attribute for Size {
 
     const NAME: &'static CStr = c"size";
 
-    // What everybody knows who has the source.
+    // No secret: it is a constant in the source.
     const MODE: Option<u16> = Some(0o444);
 
     fn show(_pad: &Scratchpad, buffer: &mut SysfsBuffer<'_>) -> Result {

@@ -2,14 +2,14 @@
 
 //! Whose events are recorded: everybody's, or those of one process and its descendants.
 //!
-//! Who is followed is kept as a set of process numbers, one bit each. A child is followed if its
+//! The processes that are followed are a set of numbers, one bit each. A child is followed if its
 //! parent is, from the moment on in which it is made; so descendants stay followed when their
 //! parent ends and another process adopts them. Asking costs a few instructions and no lock.
 //!
 //! A filter can be set for a process that already has descendants. They are found by walking all
-//! processes until nobody is added any more, while the set is already in use. So whoever is born
-//! meanwhile is either added by its parent, if that was in the set by then, or found by a later
-//! walk, if not: there is one more walk after the last addition.
+//! processes until nobody is added any more, while the set is already in use. So a process that is
+//! made meanwhile is either added by its parent, if that was in the set by then, or found by a
+//! later walk, if not: there is one more walk after the last addition.
 
 use super::with_rcu;
 use crate::mechanisms::{

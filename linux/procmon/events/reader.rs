@@ -41,7 +41,7 @@ pub(super) const FAULT_IN_RETRIES: u32 = 100;
 
 /// How far [`Reader::copy_events`] got.
 pub(super) struct Copied {
-    /// Bytes that the program has got.
+    /// Bytes that were copied to the program.
     pub(super) bytes: usize,
     /// Whether memory of the program was missing.
     pub(super) faulted: bool,

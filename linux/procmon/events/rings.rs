@@ -3,8 +3,8 @@
 //! A ring of events for each CPU, in memory that programs can map.
 //!
 //! [`abi::ring`](crate::abi::ring) says how the memory is laid out and in which order a ring's
-//! words are written, for those who read it without asking the kernel. Who reads in the kernel
-//! takes the ring's lock: it is held for one event only.
+//! words are written, for those who read it without asking the kernel. A reader in the kernel takes
+//! the ring's lock, for one event at a time.
 //!
 //! The lock of a ring is nearly always free, since nearly always it is its own CPU that takes it.
 //! It is there because the recording process may be moved to another CPU, or another process may
@@ -186,7 +186,7 @@ impl Rings {
         event.time = time::now();
 
         begun.store(next, Relaxed);
-        // Who sees any of the new words sees also that they were begun.
+        // A reader that sees any of the new words also sees that they were begun.
         smp_mb(Write);
         for (word, value) in slot.iter().zip(event.to_words()) {
             word.store(value, Relaxed);
@@ -194,7 +194,7 @@ impl Rings {
         if let Some(word) = ring.owners.get(self.index(*recorded)) {
             word.store(owner.to_word(), Relaxed);
         }
-        // Who sees the event counted sees all its words.
+        // A reader that sees the event counted sees all its words.
         written.store(next, Release);
         *recorded = next;
     }

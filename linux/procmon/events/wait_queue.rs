@@ -2,11 +2,11 @@
 
 //! Waking readers, and not waking them when none waits.
 //!
-//! Events come by the thousand. Whoever records one must not take a lock each time to find that
-//! nobody waits, and whoever waits must not miss the one event that comes while it lies down. So
-//! there is a flag: a reader raises it, then looks for events once more, and only then sleeps; a
-//! recorder writes its event and then looks at the flag. Each does the one before the other with a
-//! full barrier in between, so at least one of the two sees what the other has done.
+//! Events come by the thousand. A recorder must not take a lock each time to find that nobody
+//! waits, and a reader must not miss the event that comes while it goes to sleep. So there is a
+//! flag: a reader raises it, then looks for events once more, and only then sleeps; a recorder
+//! writes its event and then looks at the flag. Each does the one before the other with a full
+//! barrier in between, so at least one of the two sees what the other has done.
 
 use kernel::{
     fs::File,
