@@ -8,6 +8,7 @@ mod locks;
 mod memory;
 mod modes;
 mod names;
+mod orphans;
 mod pressure;
 mod processes;
 mod shared;
@@ -66,6 +67,8 @@ const LAST_PATIENCE: Duration = Duration::from_secs(30);
 const NUMBER: u64 = 0xffff_ffff;
 /// More calls than there can be between two looks.
 const IMPOSSIBLE: u64 = 100_000_000;
+/// After how many attackers those are ended that they left behind.
+const ATTACKERS_PER_SWEEP: u64 = 64;
 /// KiB that the kernel may keep for its own lists.
 const KEPT: u64 = 48 << 10;
 /// Where processes live while they try, so that what they remove was made for that.
@@ -105,6 +108,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let processes = options.processes.clamp(1, SLOTS);
     println!("fuzz: seed {seed}, {calls} calls, {processes} processes at a time");
     std::fs::create_dir_all(PLAYGROUND)?;
+    orphans::adopt()?;
     let free_before = free_memory()?;
     mount_playground()?;
     let shared = Shared::new()?;
@@ -118,6 +122,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
             let own_seed = seed ^ started.wrapping_mul(0x2545_f491_4f6c_dd1d);
             let child = fork(|| attack(own_seed, &shared, slot, calls))?;
             let now = Instant::now();
+            if started % ATTACKERS_PER_SWEEP == 0 {
+                orphans::end(&running)?;
+            }
             running.push(Attacker { child, since: now, progress: now, seen: 0, killed: None, slot });
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -152,6 +159,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         std::thread::sleep(Duration::from_millis(5));
         end_of(&mut running, &shared)?;
     }
+    orphans::end(&running)?;
     let made = shared.calls().load(Ordering::Relaxed);
     println!(
         "fuzz: {made} calls by {started} processes; killed while they waited in (call: times) {waited:?}"
