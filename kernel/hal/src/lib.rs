@@ -8,6 +8,22 @@
 //!
 //! The kernel proper plugs in through the functions declared in [`hooks`].
 //!
+//! # Layers
+//!
+//! A file takes from those below it alone; `cargo run -p kernel-map -- circles` finds what does not. From the bottom:
+//!
+//! | layer | files |
+//! | --- | --- |
+//! | registers and types | [`once`], [`cpu`] (instructions), `cpu::gdt`, [`cpu::percpu`], `mm::magazines`, [`trap::vector`], `trap::regs`, `boot::boot_info`, [`hooks`] |
+//! | what everything uses | [`time`], [`power`], `dev::apic::local`, `tlb::flush`, [`sync`], [`dev::registers`], [`dev::serial`], [`mod@log`] |
+//! | memory | [`mm::frame`], [`mm::heap`], `mm::paging::kernel`, `mm::device_map`; [`tlb`] (shoot-down), then `mm::kernel_stack`, [`mm::paging`] (what programs have), [`mm::user`] |
+//! | devices | [`dev::acpi`], [`dev::apic`], [`dev::interrupt`], [`dev::pci`] |
+//! | threads and entries | [`thread`], [`mod@panic`], `trap::entries`, [`trap`], `cpu::init` |
+//! | start | [`smp`], [`boot`] |
+//!
+//! Where something low needs what is above, it is handed over: the per-CPU area has pointers without a type, which one module each gives its
+//! meaning; what ACPI says reaches [`time`], [`power`] and the frame allocator by way of [`boot`].
+//!
 //! # Why safe code cannot misuse it
 //!
 //! Safe code above can stop the machine (panic, wait for ever, switch off, hold a lock over an interrupt window). It cannot break memory
@@ -38,7 +54,7 @@
 //! | [`dev::interrupt`] | Handlers are `Arc`s in tables under locks. |
 //! | [`dev::registers::Registers`] | Mapped or port ranges of one function, every access checked against its length and alignment. Never over the machine's memory or the chip set's ports, whatever a base address register says. |
 //! | [`dev::pci`] | [`config`](dev::pci::Function::config) does not write addresses, windows, bus numbers or where messages go. |
-//! | [`dev::acpi`], [`dev::serial`], [`log`], [`power`] | Read tables that nothing writes, print, or end the machine. |
+//! | [`dev::acpi`], [`dev::serial`], [`mod@log`], [`power`] | Read tables that nothing writes, print, or end the machine. |
 //!
 //! # What an IOMMU would be needed for
 //!

@@ -23,7 +23,7 @@ use crate::{
 /// Physical address of the trampoline: a page below 1 MiB, as STARTUP needs it.
 pub(crate) const TRAMPOLINE: u64 = 0x8000;
 /// How long a CPU may take to come up.
-const PATIENCE_NS: u64 = 1_000_000_000;
+const START_TIMEOUT_NS: u64 = 1_000_000_000;
 const STACK_SIZE: usize = 32 * 1024;
 
 unsafe extern "C" {
@@ -83,7 +83,7 @@ fn start(cpu: usize, apic_id: u32) -> bool {
     time::delay_ns(1_000_000);
     for _ in 0..2 {
         local::send_startup(apic_id, (TRAMPOLINE / PAGE_SIZE as u64) as u8);
-        let limit = time::now_ns() + PATIENCE_NS / 2;
+        let limit = time::now_ns() + START_TIMEOUT_NS / 2;
         while time::now_ns() < limit {
             if percpu::cpu_count() > cpu {
                 return true;

@@ -2,8 +2,8 @@
 //! Which CPUs have to hear of a change to an address space's page tables, and how they are told: the part of TLB shoot-down that
 //! is only about order between CPUs. `tests/loom.rs` tries all orders.
 //!
-//! A CPU with nothing to do lays the tables that it has loaded aside: interrupting it for each unmapped page would cost more than
-//! all else. When it takes them up again it finds out by counts whether it has missed anything.
+//! A CPU with nothing to do keeps the tables that it has loaded, in lazy TLB mode as Linux calls it: interrupting it for each unmapped page
+//! would cost more than all else. When it uses them again it finds out by counts whether it has missed anything.
 
 #[cfg(not(loom))]
 use core::sync::atomic::{AtomicU64, Ordering, fence};
@@ -18,17 +18,17 @@ pub struct Users {
     active: AtomicU64,
     /// Changes to the tables, counted before each looks who is active …
     begun: AtomicU64,
-    /// … and after. One count would not do: a change that was counted before a CPU lays the tables aside, and looks who is active
+    /// … and after. One count would not do: a change that was counted before a CPU becomes lazy, and looks who is active
     /// after that, would neither be told nor be missed.
     looked: AtomicU64,
 }
 
-/// Of each CPU: how many changes had looked who is active when it laid aside the tables that it has loaded.
+/// Of each CPU: how many changes had looked who is active when it became lazy about the tables that it has loaded.
 #[derive(Debug, Default)]
-pub struct LaidAside(AtomicU64);
+pub struct LazyTlb(AtomicU64);
 
-impl LaidAside {
-    /// Nothing is laid aside.
+impl LazyTlb {
+    /// Nothing is missed.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
@@ -36,11 +36,11 @@ impl LaidAside {
 }
 
 impl Users {
-    /// The CPUs that must hear of a change which was just made to the tables, as a mask. A CPU that takes the tables up at this
+    /// The CPUs that must hear of a change which was just made to the tables, as a mask. A CPU that goes on to use the tables at this
     /// moment is either among them or sees the count.
     pub fn to_tell(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::Release);
-        // Pairs with those in `load` and `take_up`: this sees their bit, or they see the change.
+        // Pairs with those in `load` and `leave_lazy_tlb`: this sees their bit, or they see the change.
         fence(Ordering::SeqCst);
         let active = self.active.load(Ordering::Acquire);
         self.looked.fetch_add(1, Ordering::Release);
@@ -58,9 +58,9 @@ impl Users {
         self.active.fetch_and(!bit(cpu), Ordering::Release);
     }
 
-    /// This CPU lays the tables aside, which stay loaded. It may do so again before it takes them up, and what it has missed since
+    /// This CPU keeps the tables loaded, and does not use them. It may say so again before it uses them, and what it has missed since
     /// the first time stays missed.
-    pub fn lay_aside(&self, cpu: usize, at: &LaidAside) {
+    pub fn enter_lazy_tlb(&self, cpu: usize, at: &LazyTlb) {
         // Only this CPU changes its bit.
         if self.active.load(Ordering::Relaxed) & bit(cpu) == 0 {
             return;
@@ -74,7 +74,7 @@ impl Users {
     /// cached.
     #[must_use]
     #[inline]
-    pub fn take_up(&self, cpu: usize, at: &LaidAside) -> bool {
+    pub fn leave_lazy_tlb(&self, cpu: usize, at: &LazyTlb) -> bool {
         if self.active.load(Ordering::Relaxed) & bit(cpu) != 0 {
             return false;
         }

@@ -5,7 +5,7 @@
 
 use exo_logic::frame_count::FrameCount;
 use exo_logic::sleep::{State, Waiters};
-use exo_logic::translations::{Flushes, LaidAside, Users};
+use exo_logic::translations::{Flushes, LazyTlb, Users};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
@@ -17,7 +17,7 @@ const OTHER: usize = 0;
 #[derive(Default)]
 struct Machine {
     users: Users,
-    laid_aside: LaidAside,
+    lazy: LazyTlb,
     flushes: Flushes,
     /// The page's entry in the tables; 0 is none.
     entry: AtomicU64,
@@ -57,8 +57,8 @@ impl Machine {
         self.reused.store(true, Ordering::Release);
     }
 
-    fn take_up(&self, cache: &mut Cache) {
-        if self.users.take_up(USER, &self.laid_aside) {
+    fn leave_lazy_tlb(&self, cache: &mut Cache) {
+        if self.users.leave_lazy_tlb(USER, &self.lazy) {
             cache.0 = None;
         }
     }
@@ -93,20 +93,20 @@ fn a_page_in_use_is_not_reused_before_its_user_has_forgotten_it() {
 }
 
 #[test]
-fn tables_taken_up_again_have_nothing_stale() {
+fn tables_used_again_have_nothing_stale() {
     meet(|machine, cache| {
-        machine.users.lay_aside(USER, &machine.laid_aside);
-        machine.take_up(cache);
+        machine.users.enter_lazy_tlb(USER, &machine.lazy);
+        machine.leave_lazy_tlb(cache);
         cache.use_page(machine);
     });
 }
 
 #[test]
-fn tables_laid_aside_twice_have_nothing_stale_either() {
+fn tables_left_lazily_twice_have_nothing_stale_either() {
     meet(|machine, cache| {
-        machine.users.lay_aside(USER, &machine.laid_aside);
-        machine.users.lay_aside(USER, &machine.laid_aside);
-        machine.take_up(cache);
+        machine.users.enter_lazy_tlb(USER, &machine.lazy);
+        machine.users.enter_lazy_tlb(USER, &machine.lazy);
+        machine.leave_lazy_tlb(cache);
         cache.use_page(machine);
     });
 }

@@ -57,7 +57,7 @@ const BUFFER_SIZE: u32 = exo_platform::PAGE_SIZE as u32;
 /// Most queues that programs may have.
 const OWN_QUEUES: u32 = 4;
 /// How long the device is believed to be there after it was looked at last, in nanoseconds.
-const BELIEF_NS: u64 = 200_000_000;
+const PRESENCE_CHECK_NS: u64 = 200_000_000;
 
 /// Passes the interrupts of the device on to its listener.
 #[derive(Default)]
@@ -200,7 +200,7 @@ impl MyRng {
     fn look_now_and_then(&self) -> Result<(), RandomError> {
         let now = now_ns();
         // Two who look at the same time do no harm.
-        if now.saturating_sub(self.looked.load(Ordering::Relaxed)) < BELIEF_NS {
+        if now.saturating_sub(self.looked.load(Ordering::Relaxed)) < PRESENCE_CHECK_NS {
             return Ok(());
         }
         self.looked.store(now, Ordering::Relaxed);

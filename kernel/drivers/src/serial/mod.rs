@@ -30,9 +30,9 @@ const RING: usize = 4096;
 /// Causes in a row that seeing to them does not take away; a port that has more is broken.
 const MOST_IDLE: usize = 16;
 /// How long a port may take none of the bytes that must go out now, in nanoseconds.
-const PATIENCE_NS: u64 = 500_000_000;
+const TIMEOUT_NS: u64 = 500_000_000;
 /// The same in a crash: nothing else waits, and what is not sent is lost.
-const CRASH_PATIENCE_NS: u64 = 3_000_000_000;
+const CRASH_TIMEOUT_NS: u64 = 3_000_000_000;
 
 struct Inner {
     ring: VecDeque<u8>,
@@ -335,13 +335,13 @@ impl CharDevice for Serial {
     }
 
     fn send_now(&self, bytes: &[u8]) {
-        self.push(&mut self.inner.lock(), bytes, PATIENCE_NS);
+        self.push(&mut self.inner.lock(), bytes, TIMEOUT_NS);
     }
 
     fn send_in_crash(&self, bytes: &[u8]) {
         if let Some(mut inner) = self.inner.try_lock() {
-            self.push(&mut inner, bytes, CRASH_PATIENCE_NS);
-            let deadline = now_ns().saturating_add(CRASH_PATIENCE_NS);
+            self.push(&mut inner, bytes, CRASH_TIMEOUT_NS);
+            let deadline = now_ns().saturating_add(CRASH_TIMEOUT_NS);
             // What is in the port when the machine ends is lost.
             while self.status() & TRANSMITTER_EMPTY == 0 && now_ns() < deadline {
                 core::hint::spin_loop();

@@ -516,7 +516,7 @@ pub fn run_cpu(idle: Arc<Task>) -> ! {
             if let Some(task) = pick() {
                 break task;
             }
-            paging::lay_aside();
+            paging::enter_lazy_tlb();
             timer::arm_idle();
             cpu::wait_for_interrupt();
             cpu::span::begin();

@@ -24,7 +24,7 @@ const PORTS_EACH: u16 = 8;
 /// Bytes that fit when the transmitter is empty.
 const FIFO: u8 = 16;
 /// Reads of the line status after which an output byte is dropped: the port is broken.
-const PATIENCE: u32 = 1 << 20;
+const MAX_STATUS_READS: u32 = 1 << 20;
 
 /// One port.
 pub struct Serial {
@@ -88,7 +88,7 @@ impl Serial {
             let mut tries = 0;
             while self.read(register::LINE_STATUS) & TRANSMITTER_EMPTY == 0 {
                 tries += 1;
-                if tries == PATIENCE {
+                if tries == MAX_STATUS_READS {
                     return;
                 }
                 core::hint::spin_loop();

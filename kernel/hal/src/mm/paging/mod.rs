@@ -10,5 +10,5 @@ pub(crate) mod user_table;
 pub use super::NoMemory;
 pub use entry::Access;
 pub use kernel::count_writable_and_executable;
-pub use space::{SpaceHandle, lay_aside};
+pub use space::{SpaceHandle, enter_lazy_tlb};
 pub use user_table::{Page, UserTable};

@@ -4,7 +4,7 @@
 use core::ptr;
 
 use alloc::sync::Arc;
-use exo_logic::translations::{LaidAside, Users};
+use exo_logic::translations::{LazyTlb, Users};
 
 use super::entry::{ENTRIES, KERNEL_HALF, bit, write_root};
 use crate::{
@@ -20,8 +20,8 @@ pub(crate) struct Space {
     users: Users,
 }
 
-/// For each CPU, what it has missed of the tables that it has loaded and laid aside.
-static LAID_ASIDE: [LaidAside; MAX_CPUS] = [const { LaidAside::new() }; MAX_CPUS];
+/// For each CPU, what it has missed of the tables that it has loaded and is lazy about.
+static LAZY: [LazyTlb; MAX_CPUS] = [const { LazyTlb::new() }; MAX_CPUS];
 
 impl Drop for Space {
     fn drop(&mut self) {
@@ -89,7 +89,7 @@ impl SpaceHandle {
         let cpu = percpu::cpu_index();
         let loaded = loaded();
         if ptr::eq(loaded, Arc::as_ptr(&self.0)) {
-            if self.0.users.take_up(cpu, &LAID_ASIDE[cpu]) {
+            if self.0.users.leave_lazy_tlb(cpu, &LAZY[cpu]) {
                 // SAFETY: the root that is loaded already; loading it again drops what is cached.
                 unsafe { write_root(self.0.root) };
             }
@@ -116,12 +116,12 @@ fn loaded() -> *const Space {
     unsafe { (*percpu::area()).space.cast() }
 }
 
-/// Lays this CPU's user tables aside: they stay loaded, but nobody needs to tell this CPU of changes until it takes them
-/// up again. For a CPU that has nothing to do.
-pub fn lay_aside() {
+/// Lazy TLB mode, as Linux calls it: the user tables stay loaded, but nobody needs to tell this CPU of changes until it uses them
+/// again. For a CPU that has nothing to do.
+pub fn enter_lazy_tlb() {
     // SAFETY: the CPU's area has a reference to it.
     if let Some(space) = unsafe { loaded().as_ref() } {
         let cpu = percpu::cpu_index();
-        space.users.lay_aside(cpu, &LAID_ASIDE[cpu]);
+        space.users.enter_lazy_tlb(cpu, &LAZY[cpu]);
     }
 }
