@@ -153,11 +153,16 @@ fn measure_worker(name: &str, limit: Option<Rate>) -> Result<Option<Row>, BenchE
     workers.act(Effect::Start(0, LAYOUT.set_up(Stream::Entropy, Vector(None))));
     keep_busy(&mut ring, &workers, |_, completed| completed >= LAYOUT.depth)?;
     let mut speeds = Vec::new();
-    for _ in 0..RUNS {
+    let start = Instant::now();
+    while speeds.len() < RUNS {
         let (first, Some(before)) = (ring.completed()?, worker_time()) else { return Ok(None) };
         let (_, last) = keep_busy(&mut ring, &workers, |time, _| time >= RUN)?;
         let bytes = f64::from(last.wrapping_sub(first)) * f64::from(LAYOUT.buffer);
         let time = worker_time().unwrap_or_default().saturating_sub(before);
+        // On a busy host the worker may have got no processor all the while.
+        if time.is_zero() && start.elapsed() < PATIENCE {
+            continue;
+        }
         speeds.push(bytes / time.as_secs_f64());
     }
     Ok(Some(row(name.to_owned(), speeds)))

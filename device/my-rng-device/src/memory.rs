@@ -53,6 +53,9 @@ pub trait Memory {
     /// # Errors
     /// [`NoMemory`].
     fn check_writable(&mut self, address: u64, length: usize) -> Result<(), NoMemory>;
+
+    /// Brings memory nearer that will be written, if that can be done without waiting.
+    fn prefetch(&mut self, _address: u64, _length: usize) {}
 }
 
 /// The guest memory that a client shares.
@@ -156,5 +159,10 @@ impl Memory for SharedMemory {
 
     fn check_writable(&mut self, address: u64, length: usize) -> Result<(), NoMemory> {
         self.handle.check(address, length, DmaAccess::Write).map_err(no_memory)
+    }
+
+    fn prefetch(&mut self, address: u64, length: usize) {
+        // What cannot be reached directly is not.
+        let _ = self.handle.with_slice(address, length, DmaAccess::Write, |slice| slice.prefetch());
     }
 }

@@ -132,6 +132,9 @@ pub trait GuestQueue {
     /// The bytes of those pieces that begin with a new number each.
     fn lengths(pieces: &Self::Pieces) -> &[usize];
 
+    /// Brings the pieces' memory nearer.
+    fn prefetch(_pieces: &Self::Pieces, _memory: &mut impl Memory) {}
+
     /// Writes the bytes to the pieces, and tells the driver what is complete.
     ///
     /// # Errors
@@ -172,6 +175,8 @@ pub trait GuestQueue {
         // At most a step's: the queue has seen to that.
         let bytes = usize::try_from(amount.bytes).ok().and_then(|bytes| space.get_mut(..bytes));
         let bytes = bytes.unwrap_or_default();
+        // While the bytes are made. Above all a worker that has slept finds nothing of it in its cache.
+        Self::prefetch(&pieces, memory);
         if source.fill(bytes, Self::lengths(&pieces)).is_err() {
             return Ok(Step::Dry);
         }
@@ -388,6 +393,10 @@ impl GuestQueue for Queue {
 
     fn lengths(pieces: &Pieces) -> &[usize] {
         pieces.lengths()
+    }
+
+    fn prefetch(pieces: &Pieces, memory: &mut impl Memory) {
+        pieces.each().for_each(|(buffer, length)| memory.prefetch(buffer.address, length));
     }
 
     fn hand_over(&mut self, pieces: &Pieces, bytes: &[u8], memory: &mut impl Memory) -> Result<Work, Fault> {

@@ -99,12 +99,13 @@ impl Bucket {
     /// How long until `amount` can be taken, zero if it can be now.
     fn wait(&self, amount: u64) -> Duration {
         let needed = i128::from(amount.min(self.rate.burst)).saturating_mul(NANOSECONDS);
-        let missing = needed.saturating_sub(self.level).max(0);
-        let nanoseconds = missing.div_euclid(self.rate.per_second.max(1).into()).saturating_add(1);
-        match missing {
-            0 => Duration::ZERO,
-            _ => Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)),
+        let missing = needed.saturating_sub(self.level);
+        // First, as the division of 128 bits costs more than all else here.
+        if missing <= 0 {
+            return Duration::ZERO;
         }
+        let nanoseconds = missing.div_euclid(self.rate.per_second.max(1).into()).saturating_add(1);
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 
     fn take(&mut self, amount: u64) {

@@ -203,6 +203,11 @@ impl GuestSlice<'_> {
         Ok(())
     }
 
+    /// Has the processor fetch all of it, to be written soon. Changes nothing, and needs no memory that is there.
+    pub fn prefetch(&self) {
+        copy::prefetch(self.start.as_ptr(), self.length);
+    }
+
     atomic_access!(load_u16, store_u16, u16, AtomicU16);
     atomic_access!(load_u32, store_u32, u32, AtomicU32);
     atomic_access!(load_u64, store_u64, u64, AtomicU64);
