@@ -3,82 +3,18 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use common::client::{BAR0, CONFIG, Client, DMA_MAP, dma_map};
+use common::control::Setup;
 use common::program::{PATIENCE, Program, sockets, text};
 use my_rng_abi::{queue, registers};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-/// A program with two devices and a control socket.
-struct Setup {
-    directory: tempfile::TempDir,
-    a: PathBuf,
-    b: PathBuf,
-    control: PathBuf,
-    program: Program,
-}
-
-impl Setup {
-    fn start(more: &[&str]) -> Self {
-        let (directory, a, b) = sockets();
-        let control = directory.path().join("control");
-        let arguments = ["--socket", text(&a), "--socket", text(&b), "--control", text(&control)];
-        let program = Program::ready(&[&arguments[..], more].concat());
-        Self { a: a.clone(), b: b.clone(), control: control.clone(), directory, program }
-    }
-
-    fn connect(&self) -> Line {
-        Line::connect(&self.control)
-    }
-
-    fn status(&self) -> Value {
-        self.connect().ask(&json!({"command": "status"}))["status"].take()
-    }
-
-    /// Runs a subcommand on the control socket.
-    fn run(&self, subcommand: &str, more: &[&str]) -> Output {
-        let arguments = [&[subcommand, "--control", text(&self.control)][..], more].concat();
-        Command::new(env!("CARGO_BIN_EXE_my-rng-device")).args(arguments).output().unwrap()
-    }
-}
-
-/// A client of the control socket.
-struct Line(BufReader<UnixStream>);
-
-impl Line {
-    fn connect(path: &Path) -> Self {
-        let socket = UnixStream::connect(path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(BufReader::new(socket))
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).unwrap();
-    }
-
-    fn receive(&mut self) -> Value {
-        let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-    }
-
-    fn ask(&mut self, request: &Value) -> Value {
-        self.send(format!("{request}\n").as_bytes());
-        self.receive()
-    }
-
-    fn is_closed(&mut self) -> bool {
-        matches!(self.0.read(&mut [0; 16]), Ok(0) | Err(_))
-    }
-}
 
 fn out(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -87,11 +23,11 @@ fn out(output: &Output) -> String {
 
 #[test]
 fn the_status_tells_what_each_device_is_and_did() {
-    let setup = Setup::start(&["--generator", "pcg64", "--bytes-per-second", "1M:2k"]);
+    let setup = Setup::with_two_devices(&["--generator", "pcg64", "--bytes-per-second", "1M:2k"]);
     let mut client = Client::connect(&setup.b);
     client.read_register(registers::RAND32);
     client.write(BAR0, registers::GENERATOR, registers::GENERATOR_CHACHA20);
-    let status = setup.status();
+    let status = setup.raw_status();
     assert_eq!(status["pid"], setup.program.child.id());
     assert_eq!(status["devices"].as_array().unwrap().len(), 2);
     let [first, second] = [&status["devices"][0], &status["devices"][1]];
@@ -107,14 +43,14 @@ fn the_status_tells_what_each_device_is_and_did() {
     assert_eq!(second["server"]["requests"], 3, "version, read, write");
     drop(client);
     let start = Instant::now();
-    while setup.status()["devices"][1]["client_connected"] != json!(false) {
+    while setup.raw_status()["devices"][1]["client_connected"] != json!(false) {
         assert!(start.elapsed() < PATIENCE);
     }
 }
 
 #[test]
 fn queues_in_use_have_rows_and_accesses_that_miss_are_counted() {
-    let setup = Setup::start(&[]);
+    let setup = Setup::with_two_devices(&[]);
     let mut client = Client::connect(&setup.a);
     let memory = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::fs::ftruncate(&memory, 0x10000).unwrap();
@@ -138,7 +74,7 @@ fn queues_in_use_have_rows_and_accesses_that_miss_are_counted() {
     }
     let start = Instant::now();
     let device = loop {
-        let device = setup.status()["devices"][0].take();
+        let device = setup.raw_status()["devices"][0].take();
         if device["queues"][0]["errors"] == 1 {
             break device;
         }
@@ -155,7 +91,7 @@ fn queues_in_use_have_rows_and_accesses_that_miss_are_counted() {
 
 #[test]
 fn limits_change_while_the_program_runs() {
-    let setup = Setup::start(&["--operations-per-second", "7:9"]);
+    let setup = Setup::with_two_devices(&["--operations-per-second", "7:9"]);
     let operations = json!({"per_second": 7, "burst": 9});
     let mut line = setup.connect();
     let answer = line.ask(&json!({"command": "limit", "device": 1, "bytes_per_second": "64Ki:1"}));
@@ -177,7 +113,7 @@ fn limits_change_while_the_program_runs() {
 
 #[test]
 fn a_transfer_that_waits_for_a_limit_goes_on_when_that_is_lifted() {
-    let setup = Setup::start(&["--bytes-per-second", "1:4096"]);
+    let setup = Setup::with_two_devices(&["--bytes-per-second", "1:4096"]);
     let mut client = Client::connect(&setup.a);
     let memory = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::fs::ftruncate(&memory, 0x10000).unwrap();
@@ -190,7 +126,8 @@ fn a_transfer_that_waits_for_a_limit_goes_on_when_that_is_lifted() {
     };
     // The first one takes the burst; the next would come in an hour.
     start();
-    let transfers = |setup: &Setup| setup.status()["devices"][0]["counters"]["one_shots"].as_u64().unwrap();
+    let transfers =
+        |setup: &Setup| setup.raw_status()["devices"][0]["counters"]["one_shots"].as_u64().unwrap();
     let wait_for = |count| {
         let start = Instant::now();
         while transfers(&setup) != count {
@@ -207,7 +144,7 @@ fn a_transfer_that_waits_for_a_limit_goes_on_when_that_is_lifted() {
 
 #[test]
 fn the_status_is_printed_as_table_json_and_metrics() {
-    let setup = Setup::start(&[]);
+    let setup = Setup::with_two_devices(&[]);
     let table = out(&setup.run("status", &[]));
     assert!(table.contains("device 1\n") && table.contains("draws32"), "{table}");
     let json: Value = serde_json::from_str(&out(&setup.run("status", &["--format", "json"]))).unwrap();
@@ -219,7 +156,7 @@ fn the_status_is_printed_as_table_json_and_metrics() {
 
 #[test]
 fn a_watched_status_comes_again_until_the_program_ends() {
-    let mut setup = Setup::start(&[]);
+    let mut setup = Setup::with_two_devices(&[]);
     let arguments = ["status", "--control", text(&setup.control), "--format", "json", "--watch", "1"];
     let mut watch = Command::new(env!("CARGO_BIN_EXE_my-rng-device"))
         .args(arguments)
@@ -241,7 +178,7 @@ fn a_watched_status_comes_again_until_the_program_ends() {
 
 #[test]
 fn the_socket_is_its_users_alone_and_goes_with_the_program() {
-    let mut setup = Setup::start(&[]);
+    let mut setup = Setup::with_two_devices(&[]);
     let mode = std::fs::symlink_metadata(&setup.control).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let other = setup.directory.path().join("other");
@@ -252,7 +189,7 @@ fn the_socket_is_its_users_alone_and_goes_with_the_program() {
     setup.program.end();
     let _successor = Program::ready(&["--socket", text(&setup.a), "--control", text(&setup.control)]);
     let mut setup = Setup { program: _successor, ..setup };
-    assert_eq!(setup.status()["devices"].as_array().unwrap().len(), 1);
+    assert_eq!(setup.raw_status()["devices"].as_array().unwrap().len(), 1);
     setup.program.signal(Signal::TERM);
     assert_eq!(setup.program.end().code, Some(0));
     assert!(!setup.control.exists());
@@ -273,7 +210,7 @@ fn without_a_program_status_says_so() {
 
 #[test]
 fn requests_that_make_no_sense_are_answered_and_the_next_one_is_read() {
-    let setup = Setup::start(&[]);
+    let setup = Setup::with_two_devices(&[]);
     let mut line = setup.connect();
     let senseless = [
         &b"\n"[..],
@@ -298,17 +235,17 @@ fn requests_that_make_no_sense_are_answered_and_the_next_one_is_read() {
 
 #[test]
 fn a_request_that_never_ends_costs_its_sender_the_connection() {
-    let setup = Setup::start(&[]);
+    let setup = Setup::with_two_devices(&[]);
     let mut line = setup.connect();
     line.send(&[b'x'; 4096]);
     assert!(line.receive()["error"].as_str().unwrap().contains("4096"));
     assert!(line.is_closed());
-    assert!(setup.status()["pid"].is_u64());
+    assert!(setup.raw_status()["pid"].is_u64());
 }
 
 #[test]
 fn many_clients_keep_neither_others_nor_the_device_from_their_work() {
-    let setup = Setup::start(&[]);
+    let setup = Setup::with_two_devices(&[]);
     let mut silent: Vec<_> = (0..100).map(|_| setup.connect()).collect();
     // Some that ask all the time and read nothing.
     let mut greedy: Vec<_> = (0..8).map(|_| setup.connect()).collect();
@@ -321,7 +258,7 @@ fn many_clients_keep_neither_others_nor_the_device_from_their_work() {
     for _ in 0..100 {
         client.read_register(registers::RAND32);
     }
-    assert_eq!(setup.status()["devices"][0]["counters"]["draws32"], 100);
+    assert_eq!(setup.raw_status()["devices"][0]["counters"]["draws32"], 100);
     assert!(silent[0].is_closed(), "the one that was silent for longest gave way");
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", setup.program.child.id())).unwrap().count();
     assert!(descriptors < 50, "{descriptors} descriptors are open");
@@ -329,7 +266,7 @@ fn many_clients_keep_neither_others_nor_the_device_from_their_work() {
 
 #[test]
 fn the_log_can_say_more_or_less_while_the_program_runs() {
-    let mut setup = Setup::start(&[]);
+    let mut setup = Setup::with_two_devices(&[]);
     drop(Client::connect(&setup.a));
     assert!(setup.run("log", &["info"]).status.success());
     let client = Client::connect(&setup.b);
@@ -347,11 +284,11 @@ fn the_log_can_say_more_or_less_while_the_program_runs() {
 /// A host that was cloned must not give the same numbers twice.
 #[test]
 fn a_new_generation_takes_new_keys_before_the_next_byte() {
-    let setup = Setup::start(&["--workers", "1"]);
+    let setup = Setup::with_two_devices(&["--workers", "1"]);
     let mut machine = common::queue::Machine::connect(&setup.a);
     let mut queue = machine.start(0, 4, 64);
     let mut rekeys_of_a_buffer = |new_generation: bool| {
-        let rekeys = || setup.status()["devices"][0]["counters"]["rekeys"].as_u64().unwrap();
+        let rekeys = || setup.raw_status()["devices"][0]["counters"]["rekeys"].as_u64().unwrap();
         let (before, completed) = (rekeys(), machine.completed(&queue));
         if new_generation {
             assert!(setup.run("new-generation", &[]).status.success());

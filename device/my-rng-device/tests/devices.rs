@@ -3,81 +3,22 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, IoSlice};
-use std::mem::MaybeUninit;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::client::{BAR0, Client, SET_IRQS};
+use common::control::Setup;
 use common::program::{PATIENCE, Program, sockets, text};
 use common::queue::Machine;
 use my_rng_abi::registers;
 use my_rng_device::control::client as control;
 use my_rng_device::control::protocol::{Place, Status, Which};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-/// A program with one device, and room for more.
-struct Setup {
-    directory: tempfile::TempDir,
-    a: PathBuf,
-    b: PathBuf,
-    control: PathBuf,
-    program: Program,
-}
-
-impl Setup {
-    fn start(most: &str, more: &[&str]) -> Self {
-        let (directory, a, b) = sockets();
-        let control = directory.path().join("control");
-        let arguments = ["--socket", text(&a), "--control", text(&control), "--max-devices", most];
-        let program = Program::ready(&[&arguments[..], more].concat());
-        Self { directory, a, b, control, program }
-    }
-
-    fn add(&self, path: &Path) -> Place {
-        control::add(&self.control, path).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    fn remove(&self, device: usize) -> Place {
-        control::remove(&self.control, Which { device: Some(device), socket: None }).unwrap()
-    }
-
-    fn status(&self) -> Status {
-        control::status(&self.control).unwrap()
-    }
-
-    fn run(&self, subcommand: &str, more: &[&str]) -> Output {
-        let arguments = [&[subcommand, "--control", text(&self.control)][..], more].concat();
-        Command::new(env!("CARGO_BIN_EXE_my-rng-device")).args(arguments).output().unwrap()
-    }
-
-    /// Sends a request with descriptors, byte by byte as any client could.
-    fn ask(&self, request: &Value, descriptors: &[BorrowedFd<'_>]) -> Value {
-        let mut socket = UnixStream::connect(&self.control).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        send(&mut socket, &format!("{request}\n"), descriptors);
-        let mut line = String::new();
-        BufReader::new(socket).read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-    }
-}
-
-fn send(socket: &mut UnixStream, text: &str, descriptors: &[BorrowedFd<'_>]) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        assert!(ancillary.push(SendAncillaryMessage::ScmRights(descriptors)));
-    }
-    let sent = sendmsg(socket, &[IoSlice::new(text.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL);
-    assert_eq!(sent, Ok(text.len()));
-}
 
 fn numbers(status: &Status) -> Vec<usize> {
     status.devices.iter().map(|device| device.device).collect()
@@ -85,7 +26,7 @@ fn numbers(status: &Status) -> Vec<usize> {
 
 #[test]
 fn devices_come_and_go_and_the_others_do_not_notice() {
-    let mut setup = Setup::start("3", &["--seed", "42"]);
+    let mut setup = Setup::with_room_for("3", &["--seed", "42"]);
     let mut other = Client::connect(&setup.a);
     let first = other.read_register(registers::RAND32);
     let added = setup.run("add", &["--socket", text(&setup.b)]);
@@ -145,7 +86,7 @@ fn a_program_without_room_refuses_more() {
         Program::start(&["--control", text(&b), "--max-devices", "1", "--socket=/x", "--socket=/y"]).end();
     assert_eq!(end.code, Some(2));
 
-    let setup = Setup::start("2", &[]);
+    let setup = Setup::with_room_for("2", &[]);
     setup.add(&setup.b);
     let error = control::add(&setup.control, &setup.directory.path().join("c")).unwrap_err().to_string();
     assert!(error.starts_with("all 2 devices that there may be"), "{error}");
@@ -155,7 +96,7 @@ fn a_program_without_room_refuses_more() {
 
 #[test]
 fn what_is_no_listening_socket_is_refused_and_nothing_of_it_stays() {
-    let setup = Setup::start("2", &[]);
+    let setup = Setup::with_room_for("2", &[]);
     let descriptors = || setup.status().usage.descriptors;
     let add = json!({"command": "add"});
     let before = descriptors();
@@ -172,33 +113,37 @@ fn what_is_no_listening_socket_is_refused_and_nothing_of_it_stays() {
         (gone.into(), "No such file"),
     ];
     for (descriptor, says) in &wrong {
-        let error = error_of(setup.ask(&add, &[descriptor.as_fd()]));
+        let error = error_of(setup.connect().ask_with(&add, &[descriptor.as_fd()]));
         assert!(error.contains(says), "{error}");
     }
-    assert_eq!(error_of(setup.ask(&add, &[])), "a listening socket must come with the request");
+    assert_eq!(
+        error_of(setup.connect().ask_with(&add, &[])),
+        "a listening socket must come with the request"
+    );
     let null = wrong[0].0.as_fd();
-    assert_eq!(error_of(setup.ask(&add, &[null; 60])), "no request: more than one descriptor");
+    assert_eq!(error_of(setup.connect().ask_with(&add, &[null; 60])), "no request: more than one descriptor");
     assert!(
-        error_of(setup.ask(&json!({"command": "add", "socket": "/x"}), &[null])).contains("unknown field")
+        error_of(setup.connect().ask_with(&json!({"command": "add", "socket": "/x"}), &[null]))
+            .contains("unknown field")
     );
     // What comes with another request is for the first one that adds a device.
-    assert!(setup.ask(&json!({"command": "status"}), &[null])["status"].is_object());
+    assert!(setup.connect().ask_with(&json!({"command": "status"}), &[null])["status"].is_object());
     // One that is served already, as another process might hand it over once more.
     let twice = UnixListener::bind(&setup.b).unwrap();
-    assert_eq!(setup.ask(&add, &[twice.as_fd()])["added"]["device"], 1);
+    assert_eq!(setup.connect().ask_with(&add, &[twice.as_fd()])["added"]["device"], 1);
     setup.remove(1);
     let again = UnixListener::bind(&setup.b).unwrap();
-    assert_eq!(setup.ask(&add, &[again.as_fd()])["added"]["device"], 1);
-    assert!(error_of(setup.ask(&add, &[again.as_fd()])).ends_with("is served already"));
+    assert_eq!(setup.connect().ask_with(&add, &[again.as_fd()])["added"]["device"], 1);
+    assert!(error_of(setup.connect().ask_with(&add, &[again.as_fd()])).ends_with("is served already"));
     assert!(setup.b.exists());
     Client::connect(&setup.b).read_register(registers::RAND32);
     setup.remove(1);
     for request in
         [json!({"command": "remove"}), json!({"command": "remove", "device": 0, "socket": "a.sock"})]
     {
-        assert_eq!(error_of(setup.ask(&request, &[])), "expected either a device or a socket");
+        assert_eq!(error_of(setup.connect().ask_with(&request, &[])), "expected either a device or a socket");
     }
-    let error = error_of(setup.ask(&json!({"command": "remove", "device": 1}), &[]));
+    let error = error_of(setup.connect().ask_with(&json!({"command": "remove", "device": 1}), &[]));
     assert_eq!(error, "there is no device 1, expected one of 0");
     let start = Instant::now();
     while descriptors() > before {
@@ -212,7 +157,7 @@ const REQ: u32 = 4;
 
 #[test]
 fn a_machine_is_asked_to_let_go_before_its_device_is_removed() {
-    let setup = Setup::start("2", &["--release", "30"]);
+    let setup = Setup::with_room_for("2", &["--release", "30"]);
     setup.add(&setup.b);
     let mut machine = Machine::connect(&setup.b);
     let asked = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
@@ -241,7 +186,7 @@ fn a_machine_is_asked_to_let_go_before_its_device_is_removed() {
 
 #[test]
 fn a_machine_that_does_not_let_go_loses_its_device() {
-    let setup = Setup::start("2", &["--release", "1"]);
+    let setup = Setup::with_room_for("2", &["--release", "1"]);
     setup.add(&setup.b);
     let mut machine = Machine::connect(&setup.b);
     let mut queue = machine.start(0, 64, 4096);
@@ -260,7 +205,7 @@ fn a_new_device_has_the_limits_of_the_options_and_the_file_and_its_share_of_thos
     std::fs::write(&file, "[devices.\"b.sock\"]\nbytes_per_second = \"5:5\"\n").unwrap();
     let more =
         ["--config", text(&file), "--operations-per-second", "1k:1k", "--total-bytes-per-second", "1:4096"];
-    let mut setup = Setup::start("3", &more);
+    let mut setup = Setup::with_room_for("3", &more);
     let third = setup.directory.path().join("c.sock");
     setup.add(&setup.b);
     setup.add(&third);

@@ -6,13 +6,14 @@ use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 
+use super::closer::Closer;
 use super::protocol::{Answer, MAX_REQUEST};
 
 /// How long a client may be silent.
@@ -62,9 +63,9 @@ impl Connection {
     }
 
     /// Hands over what must not be closed on a thread that serves others.
-    pub(super) fn close(self, closer: &Sender<OwnedFd>) {
+    pub(super) fn close(self, closer: &Closer) {
         for descriptor in self.descriptors.into_iter().chain([self.socket.into()]) {
-            let _ = closer.send(descriptor);
+            closer.close(descriptor);
         }
     }
 

@@ -5,6 +5,7 @@
 //! of `my-rng-device status` and the like, [`table`] and [`prometheus`] are what that can print.
 
 pub mod client;
+mod closer;
 mod connection;
 pub mod prometheus;
 pub mod protocol;
@@ -12,5 +13,6 @@ pub mod registry;
 mod server;
 pub mod table;
 
+pub use closer::MOST_DESCRIPTORS;
 pub use registry::{Controlled, Registry};
 pub use server::{Orders, Program, Server};

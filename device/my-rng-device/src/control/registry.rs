@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
+use super::closer::Closer;
 use super::protocol::{Answer, Which};
 use crate::shared::Shared;
 use crate::watchdog::Watched;
@@ -71,7 +72,7 @@ pub enum Change {
 /// A change, for the thread that starts and ends devices.
 #[derive(Debug)]
 pub struct Order {
-    /// What to do.
+    /// What to do. Before the reply, also when it is dropped.
     pub change: Change,
     /// Where the answer goes.
     pub reply: Reply,
@@ -83,12 +84,14 @@ pub struct Reply {
     to: mpsc::SyncSender<Answer>,
     answer: Option<Answer>,
     waker: Waker,
+    /// The descriptor of which the change has a copy, and who closes it. It goes last, so that nobody else waits for that.
+    original: Option<(OwnedFd, Closer)>,
 }
 
 impl Reply {
-    pub(super) fn new(waker: &Waker) -> (Self, mpsc::Receiver<Answer>) {
+    pub(super) fn new(waker: &Waker, original: Option<(OwnedFd, Closer)>) -> (Self, mpsc::Receiver<Answer>) {
         let (to, from) = mpsc::sync_channel(1);
-        (Self { to, answer: None, waker: waker.clone() }, from)
+        (Self { to, answer: None, waker: waker.clone(), original }, from)
     }
 
     /// Answers. Never waits.
@@ -103,6 +106,9 @@ impl Drop for Reply {
         // Who asked may have gone away.
         let _ = self.to.try_send(answer);
         self.waker.wake();
+        if let Some((original, closer)) = self.original.take() {
+            closer.close(original);
+        }
     }
 }
 

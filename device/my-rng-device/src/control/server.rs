@@ -11,7 +11,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,6 +20,7 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use vfio_user_server::{Listener, Shutdown};
 
+use super::closer::Closer;
 use super::connection::{Answered, Connection, Outcome};
 use super::protocol::{Answer, DeviceLimits, DeviceStatus, LimitChange, QueueStatus, Request, Status};
 use super::registry::{Change, Controlled, Order, Registry, Reply, Waker, no_device};
@@ -32,6 +32,8 @@ use crate::usage::Usage;
 const MAX_CLIENTS: usize = 16;
 /// Rest after a round in which something was done, so that those who ask all the time get at most so many rounds.
 const REST: Duration = Duration::from_millis(2);
+/// Between two looks whether there is room again for descriptors that are to be closed.
+const CLOSING_PAUSE: Duration = Duration::from_millis(100);
 
 /// The program, as far as it can be seen from here.
 #[derive(Debug)]
@@ -59,7 +61,7 @@ pub struct Server {
     orders: Orders,
     waker: Waker,
     /// Closes what clients sent, which may take as long as they like.
-    closer: Sender<OwnedFd>,
+    closer: Closer,
     generation: Cell<u64>,
     started: Instant,
     start_time: SystemTime,
@@ -78,8 +80,6 @@ impl Server {
     /// # Errors
     /// There is no thread or no descriptor to be had.
     pub fn new(listener: Listener, devices: Registry, program: Program, orders: Orders) -> io::Result<Self> {
-        let (closer, closing) = mpsc::channel();
-        thread::Builder::new().name("closer".to_owned()).spawn(move || closing.into_iter().for_each(drop))?;
         Ok(Self {
             listener,
             devices,
@@ -87,7 +87,7 @@ impl Server {
             sandbox: Vec::new(),
             orders,
             waker: Waker::new()?,
-            closer,
+            closer: Closer::start()?,
             generation: Cell::new(0),
             started: Instant::now(),
             start_time: SystemTime::now(),
@@ -102,6 +102,8 @@ impl Server {
         loop {
             match self.wait(shutdown) {
                 Ok(true) => break,
+                // What a message would bring could not be closed.
+                Ok(false) if !self.closer.has_room() => continue,
                 Ok(false) => {}
                 Err(errno) => {
                     warn!("{}: no more control: {errno}", self.listener);
@@ -121,10 +123,16 @@ impl Server {
     fn wait(&self, shutdown: &Shutdown) -> Result<bool, Errno> {
         let patience = self.clients.iter().filter_map(Connection::patience).min();
         let timeout = patience.and_then(|patience| Timespec::try_from(patience).ok());
-        let mut fds = vec![PollFd::new(shutdown, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
-        fds.push(PollFd::new(self.waker.fd(), PollFlags::IN));
-        let awaited = self.clients.iter().filter_map(Connection::awaited);
-        fds.extend(awaited.map(|(socket, flags)| PollFd::new(socket, flags)));
+        let mut fds = vec![PollFd::new(shutdown, PollFlags::IN)];
+        let timeout = if self.closer.has_room() {
+            fds.push(PollFd::new(&self.listener, PollFlags::IN));
+            fds.push(PollFd::new(self.waker.fd(), PollFlags::IN));
+            let awaited = self.clients.iter().filter_map(Connection::awaited);
+            fds.extend(awaited.map(|(socket, flags)| PollFd::new(socket, flags)));
+            timeout
+        } else {
+            Timespec::try_from(CLOSING_PAUSE).ok()
+        };
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => Ok(fds.first().is_some_and(|shutdown| !shutdown.revents().is_empty())),
             Err(Errno::INTR) => Ok(false),
@@ -180,7 +188,7 @@ impl Server {
                 Answer::Generation(self.generation.get())
             }
             Ok(Request::Add {}) => return self.add(descriptors.pop_front()),
-            Ok(Request::Remove(which)) => return self.order(Change::Remove(which)),
+            Ok(Request::Remove(which)) => return self.order(Change::Remove(which), None),
             Err(error) => Answer::Error(format!("no request: {error}")),
         })
     }
@@ -190,19 +198,24 @@ impl Server {
         let Some(descriptor) = descriptor else {
             return refused("a listening socket must come with the request");
         };
-        // Whoever closes the other one does not close the last one, if this is refused.
-        let copy = rustix::io::fcntl_dupfd_cloexec(&descriptor, 0);
-        let _ = self.closer.send(descriptor);
-        match copy {
-            _ if !self.program.adds_devices => refused("this program was started without --max-devices"),
-            Ok(copy) => self.order(Change::Add(copy)),
-            Err(errno) => refused(&format!("there is no descriptor to be had: {errno}")),
+        if !self.program.adds_devices {
+            self.closer.close(descriptor);
+            return refused("this program was started without --max-devices");
+        }
+        match rustix::io::fcntl_dupfd_cloexec(&descriptor, 0) {
+            // The original stays until the copy is served or closed, whose close is then not the last.
+            Ok(copy) => self.order(Change::Add(copy), Some(descriptor)),
+            Err(errno) => {
+                self.closer.close(descriptor);
+                refused(&format!("there is no descriptor to be had: {errno}"))
+            }
         }
     }
 
     /// Has the devices changed, which may take a while.
-    fn order(&self, change: Change) -> Answered {
-        let (reply, answer) = Reply::new(&self.waker);
+    fn order(&self, change: Change, original: Option<OwnedFd>) -> Answered {
+        let (reply, answer) =
+            Reply::new(&self.waker, original.map(|original| (original, self.closer.clone())));
         let _ = (self.orders)(Order { change, reply }); // If nobody takes it, the reply says so.
         Answered::Later(answer)
     }

@@ -225,7 +225,8 @@ fn spawn<T: Send + 'static>(
 /// Each device may hold descriptors that its clients sent, until they are closed; and if there is no room for them, the kernel
 /// closes them on the thread that receives, which may take long. Gives the limit.
 fn raise_descriptor_limit(devices: usize) -> u64 {
-    const OTHERS: u64 = 64;
+    /// Those of the control socket's clients, and the rest of the program.
+    const OTHERS: u64 = control::MOST_DESCRIPTORS as u64 + 64;
     /// Eventfds, those that replace them, and what a device itself needs.
     const USED: u64 = 2 * VECTORS as u64 + 16;
     let each = u64::from(Limits::default().max_unclosed_fds).saturating_add(USED);

@@ -7,13 +7,17 @@
 )]
 
 pub(crate) mod client;
+pub(crate) mod control;
 pub(crate) mod program;
 pub(crate) mod queue;
 pub(crate) mod virtio;
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use my_rng_device::device;
 use my_rng_device::shared::Shared;
@@ -74,4 +78,14 @@ impl Drop for Served {
             assert!(!self.shared.failed.load(std::sync::atomic::Ordering::SeqCst), "a worker panicked");
         }
     }
+}
+
+/// A socket with unsent data, whose close waits for so long, and its peer.
+pub(crate) fn lingering(time: Duration) -> (TcpStream, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while socket.write(&[0; 1 << 16]).is_ok() {}
+    rustix::net::sockopt::set_socket_linger(&socket, Some(time)).unwrap();
+    (socket, listener)
 }

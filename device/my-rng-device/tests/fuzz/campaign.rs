@@ -21,6 +21,16 @@ pub(crate) trait Attack {
     fn check(&mut self);
     /// What the attack has brought about, to see that it is one.
     fn effects(&self) -> Effects;
+    /// Memory that who is attacked uses, in bytes.
+    fn resident(&self) -> usize {
+        resident(std::process::id())
+    }
+    /// Ends who is attacked.
+    fn end(self)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 /// What the device and its server have counted, by name.
@@ -52,12 +62,12 @@ impl Campaign {
         }
         let mut random = Random::new(self.seed);
         let start = Instant::now();
-        let mut warm = resident();
+        let mut warm = attack.resident();
         let mut progress = Progress { name: self.name, seed: self.seed, done: 0 };
         for done in 0..self.inputs {
             progress.done = done;
             if done == WARM {
-                warm = resident();
+                warm = attack.resident();
             }
             attack.input(&mut random);
             if done % 8192 == 0 {
@@ -65,7 +75,7 @@ impl Campaign {
             }
         }
         attack.check();
-        let (seconds, end) = (start.elapsed().as_secs_f64(), resident());
+        let (seconds, end) = (start.elapsed().as_secs_f64(), attack.resident());
         println!(
             "{}: seed {}, {} files of the corpus, {} inputs in {seconds:.1} s, {:.0} a second, {} KiB resident after \
              {WARM} inputs, {} KiB at the end",
@@ -85,6 +95,7 @@ impl Campaign {
         if self.inputs > WARM {
             assert!(end <= warm + GROWTH_MAX, "grew from {warm} to {end} bytes");
         }
+        attack.end();
     }
 
     /// Names and texts of the corpus, sorted.
@@ -118,9 +129,9 @@ impl Drop for Progress {
     }
 }
 
-/// Memory of this process that is in use, in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+/// Memory of a process that is in use, in bytes.
+pub(crate) fn resident(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Fuzzing with structure, on stable Rust and without tools: messages of a hostile client, and rings, virtqueues, registers and
-//! maps of a hostile guest, against the real server, device and workers.
+//! maps of a hostile guest, against the real server, device and workers; and requests of hostile clients of the control socket,
+//! against the program.
 //!
 //! A plain `cargo test` plays what is in `tests/corpus` and then some ten thousand random inputs. A long run:
 //!
@@ -15,11 +16,15 @@
 mod common;
 
 mod campaign;
+mod control;
+mod descriptors;
 mod guest;
 mod protocol;
 mod random;
 mod ring;
 mod virtio;
+
+use std::time::Duration;
 
 use campaign::Campaign;
 
@@ -77,6 +82,34 @@ fn no_virtqueue_of_a_guest_does_harm() {
             "dma_messages",
         ],
     );
+}
+
+#[test]
+fn no_client_of_the_control_socket_does_harm() {
+    Campaign::new("control", 10_000).run(
+        control::Attacker::new,
+        &["answers", "errors", "added", "removed", "too_long", "too_many_descriptors", "left"],
+    );
+}
+
+/// As on a host so busy that nobody reads for a while.
+#[test]
+fn a_client_that_is_too_late_comes_again() {
+    let mut attacker = protocol::Attacker::with_patience(Duration::from_millis(1));
+    for _ in 0..3 {
+        attacker.stop_reading();
+        campaign::Attack::check(&mut attacker);
+    }
+    let effects = campaign::Attack::effects(&attacker);
+    assert!(effects.contains(&("clients_not_reading", 3)), "{effects:?}");
+}
+
+#[test]
+#[should_panic(expected = "the connection was closed without a reason")]
+fn a_connection_that_is_closed_without_a_reason_is_seen() {
+    let mut attacker = protocol::Attacker::new();
+    attacker.hang_up();
+    campaign::Attack::check(&mut attacker);
 }
 
 #[test]

@@ -2,10 +2,6 @@
 //! A client that says anything: messages as they should be, nearly so, and not at all.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -18,12 +14,14 @@ use super::common::client::{
     BAR0, Client, DMA_MAP, DMA_UNMAP, ERROR, GET_INFO, NO_REPLY, REGION_READ, REGION_WRITE, REPLY, RESET,
     SET_IRQS, VERSION, access, dma_map, dma_unmap, header,
 };
+use super::descriptors::Descriptors;
 use super::random::Random;
 
 /// Messages that are sent before their answers are read.
 const BATCH: usize = 16;
 
-/// How long the server waits for us. Short, because we do not answer on purpose now and then.
+/// How long the server waits for us. Short, because we do not answer on purpose now and then. That a busy host keeps us from
+/// reading for longer is no failure: see [`Attacker::dropped`].
 const REPLY_PATIENCE: Duration = Duration::from_millis(200);
 
 /// A message without its header.
@@ -62,79 +60,6 @@ impl Message {
     }
 }
 
-/// What a client can send along.
-struct Descriptors {
-    memory: OwnedFd,
-    small: OwnedFd,
-    eventfd: OwnedFd,
-    null: File,
-    folder: File,
-    socket: UnixStream,
-    /// One that blocks, with a counter that is full.
-    full: OwnedFd,
-    /// A socket that lingers when it is closed, with unsent data.
-    lingering: TcpStream,
-    _listener: TcpListener,
-    /// Memory that nobody can write any more.
-    sealed: OwnedFd,
-    /// A file without a type that is no eventfd.
-    epoll: OwnedFd,
-    pipe: OwnedFd,
-}
-
-impl Descriptors {
-    fn new() -> Self {
-        let memfd = |size| {
-            let fd = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-            rustix::fs::ftruncate(&fd, size).unwrap();
-            fd
-        };
-        let full = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
-        rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut lingering = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        lingering.set_nonblocking(true).unwrap();
-        while lingering.write(&[0; 1 << 16]).is_ok() {}
-        rustix::net::sockopt::set_socket_linger(&lingering, Some(Duration::from_secs(3600))).unwrap();
-        let flags = rustix::fs::MemfdFlags::CLOEXEC | rustix::fs::MemfdFlags::ALLOW_SEALING;
-        let sealed = rustix::fs::memfd_create("sealed", flags).unwrap();
-        rustix::fs::ftruncate(&sealed, 1 << 20).unwrap();
-        rustix::fs::fcntl_add_seals(&sealed, rustix::fs::SealFlags::WRITE | rustix::fs::SealFlags::SHRINK)
-            .unwrap();
-        Self {
-            full,
-            lingering,
-            _listener: listener,
-            sealed,
-            epoll: rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).unwrap(),
-            pipe: rustix::pipe::pipe().unwrap().1,
-            memory: memfd(1 << 20),
-            small: memfd(100),
-            eventfd: rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap(),
-            null: File::open("/dev/null").unwrap(),
-            folder: File::open("/").unwrap(),
-            socket: UnixStream::pair().unwrap().0,
-        }
-    }
-
-    fn get(&self, letter: char) -> BorrowedFd<'_> {
-        match letter {
-            'm' => self.memory.as_fd(),
-            's' => self.small.as_fd(),
-            'e' => self.eventfd.as_fd(),
-            'n' => self.null.as_fd(),
-            'f' => self.folder.as_fd(),
-            'u' => self.socket.as_fd(),
-            'b' => self.full.as_fd(),
-            'l' => self.lingering.as_fd(),
-            'w' => self.sealed.as_fd(),
-            'p' => self.epoll.as_fd(),
-            'i' => self.pipe.as_fd(),
-            other => panic!("no descriptor {other:?}"),
-        }
-    }
-}
-
 pub(crate) struct Attacker {
     served: Served,
     client: Client,
@@ -145,13 +70,20 @@ pub(crate) struct Attacker {
     next_id: u16,
     /// Every message of the corpus, to start from.
     known: Vec<Message>,
+    /// [`Attacker::drops_for_waiting`] when this client connected.
+    excused: u64,
     /// For answers to the device's own requests.
     choices: Random,
 }
 
 impl Attacker {
     pub(crate) fn new() -> Self {
-        let limits = Limits::default().with_reply(REPLY_PATIENCE);
+        Self::with_patience(REPLY_PATIENCE)
+    }
+
+    /// One whose server waits for so long.
+    pub(crate) fn with_patience(patience: Duration) -> Self {
+        let limits = Limits::default().with_reply(patience);
         let served = Served::start(PowerOn::default(), 2, limits);
         Self {
             client: served.connect(),
@@ -161,6 +93,7 @@ impl Attacker {
             sent: 0,
             next_id: 0,
             known: Vec::new(),
+            excused: 0,
             choices: Random::new(99),
         }
     }
@@ -169,8 +102,9 @@ impl Attacker {
         self.next_id = self.next_id.wrapping_add(1);
         let head = header(self.next_id, message.command, message.payload.len(), message.flags, 0);
         let fds: Vec<_> = message.fds.chars().map(|letter| self.descriptors.get(letter)).collect();
-        let sent = self.client.send_bytes(&[&head[..], &message.payload].concat(), &fds);
-        assert!(sent, "the connection was closed, although {message:?} is whole");
+        if !self.client.send_bytes(&[&head[..], &message.payload].concat(), &fds) {
+            return self.dropped();
+        }
         if message.wants_reply() {
             self.awaited.push_back((self.next_id, message.command));
         }
@@ -183,7 +117,7 @@ impl Attacker {
     /// Reads all answers.
     fn collect(&mut self) {
         while let Some(&(id, command)) = self.awaited.front() {
-            let message = self.client.receive().expect("the connection was closed without a reason");
+            let Some(message) = self.client.receive() else { return self.dropped() };
             if !message.is_reply() {
                 self.answer(&message);
                 continue;
@@ -255,6 +189,33 @@ impl Attacker {
         drop(self.replace(UnixStream::pair().unwrap().0));
         self.client = self.served.connect();
         self.awaited.clear();
+        self.excused = self.drops_for_waiting();
+    }
+
+    /// The connection was closed although every message was whole. The server may do that only because it waited for us in
+    /// vain, and it counts that before it closes.
+    fn dropped(&mut self) {
+        let drops = self.drops_for_waiting();
+        assert!(drops > self.excused, "the connection was closed without a reason");
+        self.reconnect();
+    }
+
+    /// Clients that took no answer in time, or whose descriptors were not closed in time.
+    fn drops_for_waiting(&self) -> u64 {
+        let counters = self.served.counters.snapshot();
+        counters.clients_not_reading + counters.clients_unclosed
+    }
+
+    /// Has the server wait for us in vain.
+    pub(crate) fn stop_reading(&mut self) {
+        let read = header(1, REGION_READ, 16, 0, 0);
+        let read = [&read[..], &access(BAR0, 0, 4096)].concat();
+        while self.client.send_bytes(&read, &[]) {}
+    }
+
+    /// Closes the connection, which the server has no reason to do.
+    pub(crate) fn hang_up(&mut self) {
+        self.client.socket.shutdown(std::net::Shutdown::Both).unwrap();
     }
 
     /// Part of the corpus in its order, with a mistake in it now and then.
