@@ -163,6 +163,7 @@ impl FileOperations for Files {
         read::read(&kiocb.file().device, iov, may_wait(&kiocb))
     }
 
+    #[inline]
     fn ioctl(
         open_file: ArcBorrow<'_, OpenFile>,
         _file: &File,

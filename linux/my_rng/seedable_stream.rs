@@ -56,7 +56,7 @@ const SIZE: usize = size_of::<u32>();
 /// is used up.
 const WINDOWS_IN_RING: usize = 4;
 
-/// A word of the window.
+/// The word of the window.
 struct AtomicPosition(Atomic<u64>);
 
 impl Position for AtomicPosition {
@@ -161,10 +161,7 @@ impl SeedableStream {
         let pages = mapped.pages().clone();
         memory.push((number, mapped), GFP_KERNEL)?;
         Ok(Self {
-            window: Window::new(
-                AtomicPosition(Atomic::new(0)),
-                AtomicPosition(Atomic::new(0)),
-            ),
+            window: Window::new(AtomicPosition(Atomic::new(0))),
             pages,
             offset_mask: layout.size() - 1,
             queue,
@@ -199,7 +196,7 @@ impl SeedableStream {
     #[inline]
     pub(crate) fn draw<const N: usize>(&self, deliver: impl Fn([u32; N]) -> bool) -> Taken<()> {
         // CAST: Lossless.
-        self.window.take(N as u64, |position| {
+        self.window.take(N as u16, |position| {
             deliver(self.numbers(position)?).then_some(())
         })
     }
@@ -221,8 +218,7 @@ impl SeedableStream {
         if reader.more.is_closed {
             return Err(ENODEV);
         }
-        // CAST: Lossless.
-        if self.window.len() >= N as u64 {
+        if self.window.len() >= N {
             return Ok((Refill::Ready, false));
         }
         self.put_rest_aside(&mut reader, N)?;
@@ -448,7 +444,8 @@ impl SeedableStream {
             // CAST: Lossless.
             reader.more.skip -= (piece.length / SIZE) as u64;
         }
-        let Ok(Some(piece)) = reader.ring.take(size / WINDOWS_IN_RING) else {
+        let most = Window::<AtomicPosition>::MOST * SIZE;
+        let Ok(Some(piece)) = reader.ring.take((size / WINDOWS_IN_RING).min(most)) else {
             return wake;
         };
         // CAST: All lossless.
@@ -466,7 +463,7 @@ impl SeedableStream {
     fn open_window(&self, reader: &mut Reader<StreamState>) {
         let loaded = reader.more.take_loaded();
         if !loaded.is_empty() {
-            self.window.open(loaded.start, loaded.end);
+            self.window.open(loaded);
         }
     }
 
@@ -474,10 +471,8 @@ impl SeedableStream {
     fn undrawn(&self, reader: &Reader<StreamState>) -> u64 {
         let loaded = &reader.more.loaded;
         // CAST: Lossless.
-        self.window
-            .len()
-            .wrapping_add(loaded.end.wrapping_sub(loaded.start))
-            .wrapping_add(reader.more.backlog.len() as u64)
+        let here = (self.window.len() + reader.more.backlog.len()) as u64;
+        here.wrapping_add(loaded.end.wrapping_sub(loaded.start))
     }
 
     /// Drops the numbers that were taken out of the ring and not drawn.

@@ -15,13 +15,12 @@
 //! #         self.0.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 //! #     }
 //! # }
-//! # let word = || Word(AtomicU64::new(0));
 //! let numbers = [7, 8, 9];
 //! let read = |position: u64| Some(numbers[position as usize]);
-//! let window = Window::new(word(), word());
+//! let window = Window::new(Word(AtomicU64::new(0)));
 //! assert_eq!(window.take(1, read), Taken::Empty);
 //!
-//! window.open(0, 3);
+//! window.open(0..3);
 //! assert_eq!(window.take(1, read), Taken::Some(7));
 //! assert_eq!(window.take(1, |_| None::<u64>), Taken::Refused); // Nothing was taken.
 //! assert_eq!(window.take(1, read), Taken::Some(8));
@@ -29,8 +28,9 @@
 //! assert_eq!(window.take(1, read), Taken::Empty);
 //! ```
 //!
-//! Positions only ever grow, through all windows. So a position that was found twice was there all the time in between,
-//! and what lies there, which is given back to the device only when all of a window was taken, has not changed.
+//! Positions only ever grow, through all windows. So a word that was found twice was there all the time in between, and
+//! what lies at its position, which is given back to the device only when all of a window was taken, has not changed.
+//! (They begin anew after 2⁴⁸: who is held up for that many numbers, and no more or less, may get one that another had.)
 
 use core::ops::Range;
 
@@ -55,17 +55,21 @@ pub enum Taken<R> {
     Empty,
 }
 
-/// What can be taken without a lock: the positions from `head` up to `limit`.
+/// Bits of the word that say how many positions are left; those above say which is the next.
+const LEFT_BITS: u32 = 16;
+const LEFT_MASK: u64 = (1 << LEFT_BITS) - 1;
+
+/// What can be taken without a lock.
 #[derive(Debug)]
-pub struct Window<P> {
-    head: P,
-    limit: P,
-}
+pub struct Window<P>(P);
 
 impl<P: Position> Window<P> {
-    /// An empty window. Both words must be 0.
-    pub const fn new(head: P, limit: P) -> Self {
-        Self { head, limit }
+    /// How many positions a window can have.
+    pub const MOST: usize = LEFT_MASK as usize;
+
+    /// An empty window. The word must be 0.
+    pub const fn new(word: P) -> Self {
+        Self(word)
     }
 
     /// Takes `count` positions: calls `read` with the first of them, and takes them unless it returns `None`.
@@ -73,26 +77,25 @@ impl<P: Position> Window<P> {
     /// If others take from the window meanwhile, `read` is called again with other positions; only what its last call
     /// has returned counts. It may sleep.
     #[inline]
-    pub fn take<R>(&self, count: u64, mut read: impl FnMut(u64) -> Option<R>) -> Taken<R> {
+    pub fn take<R>(&self, count: u16, mut read: impl FnMut(u64) -> Option<R>) -> Taken<R> {
+        let count = u64::from(count);
         loop {
-            // In this order: a limit that is too new for its head belongs to a head that will not be found again.
-            let head = self.head.load_acquire();
-            let limit = self.limit.load_acquire();
-            let end = head.wrapping_add(count);
-            if end > limit {
+            let word = self.0.load_acquire();
+            if word & LEFT_MASK < count {
                 return Taken::Empty;
             }
-            let Some(read) = read(head) else { return Taken::Refused };
-            if self.head.compare_exchange(head, end) {
+            let Some(read) = read(word >> LEFT_BITS) else { return Taken::Refused };
+            // Fewer are left, and the next position is as much further; beyond its bits it begins anew.
+            let rest = word.wrapping_add(count << LEFT_BITS).wrapping_sub(count);
+            if self.0.compare_exchange(word, rest) {
                 return Taken::Some(read);
             }
         }
     }
 
     /// How much can be taken.
-    pub fn len(&self) -> u64 {
-        let head = self.head.load_acquire();
-        self.limit.load_acquire().saturating_sub(head)
+    pub fn len(&self) -> usize {
+        (self.0.load_acquire() & LEFT_MASK) as usize
     }
 
     /// Whether nothing can be taken.
@@ -100,20 +103,21 @@ impl<P: Position> Window<P> {
         self.len() == 0
     }
 
-    /// Lets everybody take the positions from `start` up to `limit`. Only for the holder of the lock, when the window
-    /// is empty; `start` must not be before the end of the window before.
-    pub fn open(&self, start: u64, limit: u64) {
-        self.head.store_release(start);
-        self.limit.store_release(limit);
+    /// Lets everybody take these positions, at most [`Window::MOST`]. Only for the holder of the lock, when the window
+    /// is empty; they must not begin before the end of the window before.
+    pub fn open(&self, positions: Range<u64>) {
+        let left = positions.end.saturating_sub(positions.start).min(LEFT_MASK);
+        self.0.store_release(positions.start << LEFT_BITS | left);
     }
 
     /// Lets nobody take any more, and returns what was left. Only for the holder of the lock.
     pub fn close(&self) -> Range<u64> {
-        let limit = self.limit.load_acquire();
         loop {
-            let head = self.head.load_acquire();
-            if self.head.compare_exchange(head, limit) {
-                return head..limit;
+            let word = self.0.load_acquire();
+            let (start, left) = (word >> LEFT_BITS, word & LEFT_MASK);
+            let end = start.wrapping_add(left);
+            if self.0.compare_exchange(word, end << LEFT_BITS) {
+                return start..end;
             }
         }
     }

@@ -170,7 +170,7 @@ impl Position for Word {
 }
 
 fn window(with_orders: bool) -> Window<Word> {
-    Window::new(Word(AtomicU64::new(0), with_orders), Word(AtomicU64::new(0), with_orders))
+    Window::new(Word(AtomicU64::new(0), with_orders))
 }
 
 /// A ring of one number, which the device overwrites with the next when it was given back.
@@ -192,7 +192,7 @@ impl Stream {
             let mut next = self.next.lock().unwrap();
             if self.window.is_empty() {
                 self.slot.store(*next, Ordering::Relaxed);
-                self.window.open(*next, *next + 1);
+                self.window.open(*next..*next + 1);
                 *next += 1;
             }
         }
@@ -233,7 +233,7 @@ fn without_orders_a_window_shows_what_was_not_there() {
 fn a_window_that_is_closed_gives_each_position_to_one() {
     loom::model(|| {
         let window = Arc::new(window(true));
-        window.open(0, 2);
+        window.open(0..2);
         let taker = {
             let window = window.clone();
             thread::spawn(move || [window.take(1, Some), window.take(1, Some)])

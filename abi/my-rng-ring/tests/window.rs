@@ -25,13 +25,13 @@ impl Position for Word {
 }
 
 fn window() -> Window<Word> {
-    Window::new(Word::default(), Word::default())
+    Window::new(Word::default())
 }
 
 #[test]
 fn nothing_comes_out_of_a_window_that_has_too_little() {
     let window = window();
-    window.open(4, 7);
+    window.open(4..7);
     assert_eq!(window.take(2, Some), Taken::Some(4));
     assert_eq!(window.take(2, Some), Taken::Empty);
     assert_eq!((window.len(), window.is_empty()), (1, false));
@@ -42,7 +42,7 @@ fn nothing_comes_out_of_a_window_that_has_too_little() {
 #[test]
 fn who_was_overtaken_reads_again() {
     let window = window();
-    window.open(0, 8);
+    window.open(0..8);
     let mut reads = 0;
     let taken = window.take(2, |position| {
         reads += 1;
@@ -58,7 +58,7 @@ fn who_was_overtaken_reads_again() {
 #[test]
 fn who_was_overtaken_by_the_end_gets_nothing() {
     let window = window();
-    window.open(0, 8);
+    window.open(0..8);
     let taken = window.take(2, |position| {
         window.close();
         Some(position)
@@ -69,10 +69,28 @@ fn who_was_overtaken_by_the_end_gets_nothing() {
 #[test]
 fn an_older_window_ends_where_the_next_begins() {
     let window = window();
-    window.open(0, 8);
+    window.open(0..8);
     assert_eq!(window.close(), 0..8);
     assert_eq!(window.close(), 8..8);
     let taken = window.take(1, Some);
-    window.open(16, 17);
+    window.open(16..17);
     assert_eq!((taken, window.take(1, Some)), (Taken::Empty, Taken::Some(16)));
+}
+
+#[test]
+fn positions_begin_anew_after_2_48() {
+    let window = window();
+    let last = (1 << 48) - 1;
+    window.open(last..last + 3);
+    assert_eq!(window.take(2, Some), Taken::Some(last));
+    assert_eq!(window.take(1, Some), Taken::Some(1));
+    assert_eq!(window.take(1, Some), Taken::Empty);
+}
+
+#[test]
+fn a_window_has_as_many_as_it_can() {
+    let window = window();
+    window.open(0..1 << 20);
+    assert_eq!(window.len(), Window::<Word>::MOST);
+    assert_eq!(window.close(), 0..0xffff);
 }
