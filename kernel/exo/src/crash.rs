@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Crashes on demand, so that a test can see how the kernel reports them: `exo.crash=panic`, `exo.crash=stack` or
-//! `exo.crash=lock` on the command line crash it where the first program would start. `inversion`, `sleep` and `window` do with locks what
+//! `exo.crash=lock` on the command line crash it where the first program would start. `inversion`, `sleep`, `copy` and `window` do with locks what
 //! only the kernel that checks them crashes for.
 
 use core::hint::black_box;
 
 use exo_hal::{
     cpu,
+    mm::user::copy_in,
     sync::{self, SpinLock},
 };
 use exo_logic::boot_options::Options;
@@ -32,6 +33,12 @@ pub fn on_demand() {
             let lock = SpinLock::new(());
             let _held = lock.lock();
             sync::may_sleep();
+        }
+        Some("copy") => {
+            let lock = SpinLock::new(());
+            let _held = lock.lock();
+            // Nothing is there, which would be an error to who asked.
+            let _ = copy_in(&mut [0], 0);
         }
         Some("window") => {
             let lock = SpinLock::new(());

@@ -34,6 +34,12 @@ pub use exo_logic::device::{InterruptHandler, InterruptKind, NoMemory, Segment};
 #[cfg(not(target_os = "none"))]
 pub type SpinLock<T> = parking_lot::Mutex<T>;
 
+/// A free lock that is held while a program's memory is touched: see `exo_hal::sync::SpinLock::held_over_faults`.
+#[cfg(not(target_os = "none"))]
+pub const fn lock_held_over_faults<T>(value: T) -> SpinLock<T> {
+    SpinLock::new(value)
+}
+
 /// Bytes in a page.
 pub const PAGE_SIZE: usize = 4096;
 /// Most bytes that one request moves: 128 KiB, which may begin anywhere in a page.

@@ -18,6 +18,12 @@ pub use exo_hal::{
     time::{delay_ns as spin_for_ns, now_ns},
 };
 
+/// A free lock that is held while a program's memory is touched: see [`SpinLock::held_over_faults`].
+#[track_caller]
+pub const fn lock_held_over_faults<T>(value: T) -> SpinLock<T> {
+    SpinLock::held_over_faults(value)
+}
+
 /// A page that a device writes, the kernel reads and programs may map. A clone is another reference; the page is freed when the
 /// last lets go.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use exo_platform::{MAX_TRANSFER, NoMemory, PAGE_SIZE, SpinLock};
+use exo_platform::{MAX_TRANSFER, NoMemory, PAGE_SIZE, SpinLock, lock_held_over_faults};
 use exo_queue::{Consumer, Producer};
 
 use super::{
@@ -58,7 +58,7 @@ impl GenericBlockDevice {
             let mut page = Vec::new();
             page.try_reserve_exact(PAGE_SIZE).map_err(|_| NoMemory)?;
             page.resize(PAGE_SIZE, 0);
-            pages.push(SpinLock::new(page.into_boxed_slice()));
+            pages.push(lock_held_over_faults(page.into_boxed_slice()));
         }
         let queue = |_| {
             let (submissions, work) = exo_queue::queue(DEPTH);

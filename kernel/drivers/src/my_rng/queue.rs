@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use exo_platform::{PAGE_SIZE, SpinLock};
+use exo_platform::{PAGE_SIZE, SpinLock, lock_held_over_faults};
 use my_rng_ring::{Layout, Ring, ring::is_reached};
 
 use super::{
@@ -36,7 +36,7 @@ impl<T> Queue<T> {
     pub(super) fn new(number: u32, stream: u32, layout: Layout, more: T) -> Result<Self, DriverError> {
         let pages = QueuePages::new(layout)?;
         let ring = Ring::new(pages.clone(), layout);
-        let reader = SpinLock::new(Reader { ring, more });
+        let reader = lock_held_over_faults(Reader { ring, more });
         Ok(Self { number, stream, pages, failed: AtomicBool::new(false), reader })
     }
 

@@ -216,7 +216,9 @@ impl Node {
 
     /// An empty directory of file system `system`.
     pub fn directory(system: impl Into<Arc<SuperBlock>>, permissions: u32) -> Arc<Self> {
-        Self::new(system, kind::DIRECTORY | permissions, Body::Directory(SpinLock::default()))
+        // A rename holds two, the one nearer to the root first.
+        let entries = SpinLock::nested(Entries::default());
+        Self::new(system, kind::DIRECTORY | permissions, Body::Directory(entries))
     }
 
     /// An empty file of file system `system`, whose pages count there.

@@ -69,7 +69,7 @@ impl Pipe {
     /// An empty pipe without ends.
     pub fn new() -> Result<Arc<Self>> {
         fallible::arc(Self {
-            content: SpinLock::new(Content::new()),
+            content: SpinLock::held_over_faults(Content::new()),
             capacity: AtomicUsize::new(CAPACITY),
             readers: AtomicUsize::new(0),
             writers: AtomicUsize::new(0),

@@ -31,7 +31,7 @@ use crate::{
 
 type Graph = inheritance::Graph<Key, Arc<Task>>;
 
-static WAITERS_AND_OWNERS: SpinLock<Graph> = SpinLock::new(Graph::new());
+static WAITERS_AND_OWNERS: SpinLock<Graph> = SpinLock::held_over_faults(Graph::new());
 /// Tasks that wait for one of these locks, are about to, or have just got one.
 static USERS: AtomicUsize = AtomicUsize::new(0);
 /// Steps along a chain of owners with the graph locked.

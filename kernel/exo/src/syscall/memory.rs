@@ -333,7 +333,9 @@ fn check_lock_limit(length: usize) -> Result<()> {
     if task.credentials.get().has(capability::IPC_LOCK) {
         return Ok(());
     }
-    match task.process.limits.lock().get(index::MEMLOCK).map_or(u64::MAX, |l| l.soft) {
+    // Not held while the memory is asked, whose lock comes first.
+    let limit = task.process.limits.lock().get(index::MEMLOCK).map_or(u64::MAX, |limit| limit.soft);
+    match limit {
         0 => Err(Errno::EPERM),
         limit if (task.memory().usage().locked as u64).saturating_add(length as u64) > limit => {
             Err(Errno::ENOMEM)
@@ -390,7 +392,9 @@ fn check_lock_all(memory: &AddressSpace, now: bool) -> Result<()> {
     if task.credentials.get().has(capability::IPC_LOCK) {
         return Ok(());
     }
-    match task.process.limits.lock().get(index::MEMLOCK).map_or(u64::MAX, |l| l.soft) {
+    // Not held while the memory is asked, whose lock comes first.
+    let limit = task.process.limits.lock().get(index::MEMLOCK).map_or(u64::MAX, |limit| limit.soft);
+    match limit {
         0 => Err(Errno::EPERM),
         limit if now && memory.mapped_bytes() as u64 > limit => Err(Errno::ENOMEM),
         _ => Ok(()),

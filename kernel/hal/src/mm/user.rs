@@ -5,7 +5,7 @@
 use core::arch::{asm, global_asm};
 
 use super::frame::Frame;
-use crate::{PAGE_SIZE, USER_END, cpu};
+use crate::{PAGE_SIZE, USER_END, cpu, sync};
 
 global_asm!(include_str!("copy.S"));
 
@@ -41,6 +41,7 @@ fn check(address: usize, bytes: usize) -> Result<(), BadAddress> {
 
 #[inline(always)]
 fn open<T>(access: impl FnOnce() -> T) -> T {
+    sync::may_fault();
     if cpu::has_smap() {
         // SAFETY: the CPU has SMAP, hence STAC and CLAC; only the routines above run in between.
         unsafe { asm!("stac", options(nomem, nostack)) };

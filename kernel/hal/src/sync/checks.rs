@@ -11,22 +11,22 @@ use core::{
 
 use exo_logic::lock_order::{CLASSES, Class, Held, How, LockOrder, Trouble};
 
-use super::RawSpin;
+use super::{RawSpin, Use};
 use crate::{MAX_CPUS, cpu::percpu};
 
 /// What the checker has to know of a lock.
 pub(super) struct LockClass {
     place: &'static Location<'static>,
     key: u64,
-    nested: bool,
+    how: Use,
 }
 
 impl LockClass {
     /// That of the caller's place.
     #[track_caller]
-    pub(super) const fn new(nested: bool) -> Self {
+    pub(super) const fn new(how: Use) -> Self {
         let place = Location::caller();
-        Self { place, key: key_of(place), nested }
+        Self { place, key: key_of(place), how }
     }
 }
 
@@ -50,6 +50,8 @@ const fn key_of(place: &Location<'_>) -> u64 {
 static ORDER: LockOrder = LockOrder::new();
 /// Where the locks of each class are made.
 static PLACES: [AtomicPtr<Location<'static>>; CLASSES] = [const { AtomicPtr::new(ptr::null_mut()) }; CLASSES];
+/// Which classes may be held while a program's memory is touched.
+static OVER_FAULTS: [AtomicBool; CLASSES] = [const { AtomicBool::new(false) }; CLASSES];
 /// Something was found and is being reported.
 static OVER: AtomicBool = AtomicBool::new(false);
 
@@ -71,6 +73,7 @@ fn with_held<R>(with: impl FnOnce(&mut Held) -> R) -> Option<R> {
 fn class_of(lock: &RawSpin) -> Class {
     let class = ORDER.class(lock.class.key).expect("room for all classes of locks");
     PLACES[class.number()].store(ptr::from_ref(lock.class.place).cast_mut(), Ordering::Relaxed);
+    OVER_FAULTS[class.number()].store(lock.class.how == Use::OverFaults, Ordering::Relaxed);
     class
 }
 
@@ -80,7 +83,7 @@ fn address_of(lock: &RawSpin) -> usize {
 
 /// A lock is about to be waited for.
 pub(super) fn before_lock(lock: &RawSpin) {
-    note(lock, if lock.class.nested { How::Nested } else { How::Wait });
+    note(lock, if lock.class.how == Use::Nested { How::Nested } else { How::Wait });
 }
 
 /// A lock was free, and taken.
@@ -105,7 +108,18 @@ pub(super) fn before_unlock(lock: &RawSpin) {
 
 /// Crashes if this CPU holds a spin lock.
 pub(super) fn none_is_held(doing: &str) {
-    let first = with_held(|held| held.classes().next()).flatten();
+    none_is_held_but(doing, |_| false);
+}
+
+/// Crashes if this CPU holds a spin lock that is not known to be held while a program's memory is touched.
+pub(super) fn none_is_held_over_faults() {
+    none_is_held_but("touching a program's memory", |class| {
+        OVER_FAULTS[class.number()].load(Ordering::Relaxed)
+    });
+}
+
+fn none_is_held_but(doing: &str, is_allowed: impl Fn(Class) -> bool) {
+    let first = with_held(|held| held.classes().find(|&class| !is_allowed(class))).flatten();
     if let Some(class) = first {
         OVER.store(true, Ordering::Relaxed);
         panic!("lock checks: {doing} with a spin lock held, {}", Place(class));

@@ -3,7 +3,7 @@
 //! them. While it waits it answers TLB shoot-downs: the CPU that holds the lock may be waiting for ours to flush.
 //!
 //! With the feature `lock-checks`, each lock belongs to a class, the place in the source where it is made. Taking locks of two classes in
-//! both orders, two of one class, or sleeping with one held crashes the kernel with the places' names, also when nobody waits. Without the
+//! both orders, two of one class, or sleeping or touching a program's memory with one held crashes the kernel with the places' names, also when nobody waits. Without the
 //! feature none of it is compiled.
 
 #[cfg(feature = "lock-checks")]
@@ -30,12 +30,22 @@ pub struct SpinLock<T: ?Sized>(lock_api::Mutex<RawSpin, T>);
 /// Access to what a [`SpinLock`] guards.
 pub type SpinGuard<'a, T> = lock_api::MutexGuard<'a, RawSpin, T>;
 
+/// How a lock is used, for the checks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Usual,
+    /// See [`SpinLock::nested`].
+    Nested,
+    /// See [`SpinLock::held_over_faults`].
+    OverFaults,
+}
+
 impl<T> SpinLock<T> {
     /// A free lock.
     #[inline]
     #[cfg_attr(feature = "lock-checks", track_caller)]
     pub const fn new(value: T) -> Self {
-        Self(lock_api::Mutex::from_raw(RawSpin::new(false), value))
+        Self(lock_api::Mutex::from_raw(RawSpin::new(Use::Usual), value))
     }
 
     /// A free lock of which one may be taken while others that were made at the same place are held: who takes them has an order for
@@ -43,7 +53,15 @@ impl<T> SpinLock<T> {
     #[inline]
     #[cfg_attr(feature = "lock-checks", track_caller)]
     pub const fn nested(value: T) -> Self {
-        Self(lock_api::Mutex::from_raw(RawSpin::new(true), value))
+        Self(lock_api::Mutex::from_raw(RawSpin::new(Use::Nested), value))
+    }
+
+    /// A free lock that is held while a program's memory is touched, which is otherwise forbidden: a fault there can then never wait. For
+    /// what has not been changed yet.
+    #[inline]
+    #[cfg_attr(feature = "lock-checks", track_caller)]
+    pub const fn held_over_faults(value: T) -> Self {
+        Self(lock_api::Mutex::from_raw(RawSpin::new(Use::OverFaults), value))
     }
 }
 
@@ -87,6 +105,13 @@ pub fn may_sleep() {
     checks::none_is_held("sleeping");
 }
 
+/// The same for what touches a program's memory: a fault there may have to wait.
+#[inline(always)]
+pub(crate) fn may_fault() {
+    #[cfg(feature = "lock-checks")]
+    checks::none_is_held_over_faults();
+}
+
 /// The same for what lets interrupts in.
 #[inline(always)]
 pub(crate) fn may_be_interrupted() {
@@ -104,7 +129,7 @@ unsafe impl RawMutex for RawSpin {
         clippy::declare_interior_mutable_const,
         reason = "lock_api asks for an initial value in this form"
     )]
-    const INIT: Self = Self::new(false);
+    const INIT: Self = Self::new(Use::Usual);
     type GuardMarker = GuardSend;
 
     #[inline]
@@ -144,11 +169,11 @@ impl RawSpin {
     #[inline]
     #[cfg_attr(feature = "lock-checks", track_caller)]
     #[cfg_attr(not(feature = "lock-checks"), expect(unused_variables, reason = "for the checks alone"))]
-    const fn new(nested: bool) -> Self {
+    const fn new(how: Use) -> Self {
         Self {
             locked: AtomicBool::new(false),
             #[cfg(feature = "lock-checks")]
-            class: checks::LockClass::new(nested),
+            class: checks::LockClass::new(how),
         }
     }
 

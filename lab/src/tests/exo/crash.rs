@@ -52,6 +52,7 @@ pub(super) fn what_is_wrong_with_locks_is_found(both: &Both<'_>) -> anyhow::Resu
         ("lock", "a lock is waited for that is held here"),
         ("inversion", "but elsewhere it was the other way round"),
         ("sleep", "sleeping with a spin lock held"),
+        ("copy", "touching a program's memory with a spin lock held"),
         ("window", "letting interrupts in with a spin lock held"),
     ] {
         let said = crash(both, how)?;

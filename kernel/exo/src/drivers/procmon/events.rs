@@ -197,7 +197,7 @@ impl Opener for Node {
     fn open(&self, _flags: u32) -> Result<Box<dyn File>> {
         let events = EVENTS.get().ok_or(Errno::ENODEV)?;
         // First from where it reads, then that it is there: whoever has seen it in the statistics may count on what comes after.
-        let reader = SpinLock::new(Reader::new(events));
+        let reader = SpinLock::held_over_faults(Reader::new(events));
         Ok(Box::new(EventsFile { events, reader, recording: Arc::new(Recording::new()) }))
     }
 }
