@@ -69,7 +69,8 @@ impl Pipe {
     /// An empty pipe without ends.
     pub fn new() -> Result<Arc<Self>> {
         fallible::arc(Self {
-            content: SpinLock::held_over_faults(Content::new()),
+            // What goes from one pipe to another holds both, in the order of their addresses.
+            content: SpinLock::nested_over_faults(Content::new()),
             capacity: AtomicUsize::new(CAPACITY),
             readers: AtomicUsize::new(0),
             writers: AtomicUsize::new(0),

@@ -73,7 +73,8 @@ fn with_held<R>(with: impl FnOnce(&mut Held) -> R) -> Option<R> {
 fn class_of(lock: &RawSpin) -> Class {
     let class = ORDER.class(lock.class.key).expect("room for all classes of locks");
     PLACES[class.number()].store(ptr::from_ref(lock.class.place).cast_mut(), Ordering::Relaxed);
-    OVER_FAULTS[class.number()].store(lock.class.how == Use::OverFaults, Ordering::Relaxed);
+    OVER_FAULTS[class.number()]
+        .store(matches!(lock.class.how, Use::OverFaults | Use::NestedOverFaults), Ordering::Relaxed);
     class
 }
 
@@ -83,7 +84,10 @@ fn address_of(lock: &RawSpin) -> usize {
 
 /// A lock is about to be waited for.
 pub(super) fn before_lock(lock: &RawSpin) {
-    note(lock, if lock.class.how == Use::Nested { How::Nested } else { How::Wait });
+    note(
+        lock,
+        if matches!(lock.class.how, Use::Nested | Use::NestedOverFaults) { How::Nested } else { How::Wait },
+    );
 }
 
 /// A lock was free, and taken.

@@ -38,6 +38,8 @@ enum Use {
     Nested,
     /// See [`SpinLock::held_over_faults`].
     OverFaults,
+    /// Both.
+    NestedOverFaults,
 }
 
 impl<T> SpinLock<T> {
@@ -62,6 +64,15 @@ impl<T> SpinLock<T> {
     #[cfg_attr(feature = "lock-checks", track_caller)]
     pub const fn held_over_faults(value: T) -> Self {
         Self(lock_api::Mutex::from_raw(RawSpin::new(Use::OverFaults), value))
+    }
+}
+
+impl<T> SpinLock<T> {
+    /// Both [`nested`](Self::nested) and [`held_over_faults`](Self::held_over_faults).
+    #[inline]
+    #[cfg_attr(feature = "lock-checks", track_caller)]
+    pub const fn nested_over_faults(value: T) -> Self {
+        Self(lock_api::Mutex::from_raw(RawSpin::new(Use::NestedOverFaults), value))
     }
 }
 
