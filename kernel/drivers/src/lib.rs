@@ -22,6 +22,7 @@ pub mod serial;
 pub mod virtio;
 pub mod virtio_blk;
 pub mod virtio_net;
+pub mod virtio_rng;
 
 use core::fmt;
 
@@ -43,6 +44,7 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &serial::SERIAL,
     &pcie_port::PCIE_PORT,
     &virtio_net::VIRTIO_NET,
+    &virtio_rng::VIRTIO_RNG,
 ];
 
 /// What kind of thing a driver drives.

@@ -16,7 +16,7 @@ use crate::cli::{Cli, Command, KernelKind, MachineArgs};
 use crate::context::Context;
 use crate::exo_kernel::Profile;
 use crate::kernel::{Choice, Kernel, checked};
-use crate::machine::{CHECKED_MEMORY, Config, Linux, Parts, Personality, System};
+use crate::machine::{CHECKED_MEMORY, Config, Linux, Parts, System};
 use crate::programs::{self, GuestPrograms};
 use crate::toolroot::Toolroot;
 use crate::{disk_space, exo_kernel, interrupt, kmod as kmod_builder, sandbox, ui};
@@ -135,10 +135,6 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Wanted, Config)> {
             ensure!(
                 !(args.checked && args.optimised),
                 "--checked and --optimised: each is a build of its own"
-            );
-            ensure!(
-                args.personality == Personality::Native,
-                "--personality virtio: Exo-Kernel has no driver for a virtio entropy device"
             );
             ensure!(!args.no_modules, "--no-modules: Exo-Kernel has no modules that could be left out");
             Build::Exo(match (args.optimised, args.checked) {

@@ -2,6 +2,7 @@
 //! Drivers, as programs see them: their files in /dev and /sys, and how their calls wait.
 
 pub mod disk;
+mod hwrng;
 mod my_rng;
 pub mod network;
 pub mod procmon;
@@ -86,6 +87,7 @@ struct Nodes;
 impl Nodes {
     fn offer(&self, device: &Device) {
         let result = match device {
+            Device::Random(device) if hwrng::is_for(device) => hwrng::add(device.clone()),
             Device::Random(device) => my_rng::add(device.clone()),
             Device::Network(device) => network::add(device.clone()),
             Device::Character(device) => tty::add(device),
@@ -104,6 +106,7 @@ impl Observer for Nodes {
 
     fn removed(&self, _driver: DriverId, device: &Device) {
         match device {
+            Device::Random(device) if hwrng::is_for(device) => hwrng::remove(device.name()),
             Device::Random(device) => my_rng::remove(device.name()),
             Device::Network(device) => network::remove(device),
             Device::Character(device) => tty::remove(device),

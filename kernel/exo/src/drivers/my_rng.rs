@@ -48,11 +48,11 @@ const NODE_MODE: u32 = 0o666;
 /// How much is copied at a time before others get a chance.
 const CHUNK: usize = 256 << 10;
 /// How long a sleeper waits before it looks whether the device has died.
-const LOOK_AFTER_NS: u64 = 250_000_000;
+pub(super) const LOOK_AFTER_NS: u64 = 250_000_000;
 /// How long somebody waits awake: a device that is at work needs some microseconds for a buffer, less than sleeping costs.
 const PATIENCE_NS: u64 = 20_000;
 /// Between two helpings for the kernel's own generator.
-const FEED_NS: u64 = 1_000_000_000;
+pub(super) const FEED_NS: u64 = 1_000_000_000;
 /// Bytes of one helping: a key of ChaCha20.
 const HELPING: usize = 32;
 
@@ -88,7 +88,7 @@ impl From<RandomError> for Errno {
     }
 }
 
-/// A device has come. Any other kind of random device is used for the kernel's own numbers by the class's own means alone.
+/// A device has come. Any other kind of random device is [`hwrng`](super::hwrng)'s.
 pub fn add(device: Arc<dyn RandomDevice>) -> Result<()> {
     let Ok(device) = device.as_any().downcast::<MyRng>() else { return Ok(()) };
     let shared = Arc::new(Shared { device: device.clone(), bell: WaitQueue::new() });
@@ -149,20 +149,23 @@ pub fn remove(name: &str) {
 /// Gives the kernel's own generator some bytes of each device, now and from time to time.
 fn feed() {
     let devices: Vec<_> = DEVICES.lock().values().cloned().collect();
-    for shared in devices {
-        let mut helping = [0; HELPING];
-        let mut filled = 0;
-        let drawn = shared.device.draw(HELPING, &mut |page, offset, length| {
-            let Some(part) = helping.get_mut(filled..filled + length) else { return 0 };
-            page.read_bytes(offset, part);
-            filled += length;
-            length
-        });
-        if drawn.is_ok() {
-            random::feed(helping.get(..filled).unwrap_or_default());
-        }
-    }
+    devices.iter().for_each(|shared| feed_from(&*shared.device));
     timer::add(time::now_ns() + FEED_NS, Action::Call(feed));
+}
+
+/// Gives the kernel's own generator a helping of a device's bytes, if some are there.
+pub(super) fn feed_from(device: &dyn RandomDevice) {
+    let mut helping = [0; HELPING];
+    let mut filled = 0;
+    let drawn = device.draw(HELPING, &mut |page, offset, length| {
+        let Some(part) = helping.get_mut(filled..filled + length) else { return 0 };
+        page.read_bytes(offset, part);
+        filled += length;
+        length
+    });
+    if drawn.is_ok() {
+        random::feed(helping.get(..filled).unwrap_or_default());
+    }
 }
 
 /// What a node stands for.

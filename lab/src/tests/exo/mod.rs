@@ -6,6 +6,7 @@ mod basics;
 mod crash;
 mod devices;
 mod disks;
+mod entropy;
 mod images;
 mod instruction_budget;
 mod io_uring;
@@ -91,6 +92,18 @@ const TESTS: &[(&str, ExoTest)] = &[
     (
         "exo::devices_can_be_unplugged_while_programs_use_them",
         devices::devices_can_be_unplugged_while_programs_use_them,
+    ),
+    (
+        "exo::dev_hwrng_reads_a_virtio_device_as_on_linux",
+        entropy::dev_hwrng_reads_a_virtio_device_as_on_linux,
+    ),
+    (
+        "exo::qemus_entropy_device_is_read_and_feeds_the_kernel",
+        entropy::qemus_entropy_device_is_read_and_feeds_the_kernel,
+    ),
+    (
+        "exo::an_entropy_device_can_be_unplugged_while_it_is_read",
+        entropy::an_entropy_device_can_be_unplugged_while_it_is_read,
     ),
     ("exo::pings_are_answered_and_sent", network::pings_are_answered_and_sent),
     ("exo::an_address_comes_by_dhcp", network::an_address_comes_by_dhcp),
