@@ -71,7 +71,7 @@ struct Filled {
 /// The queue, and a page for each of its slots.
 struct Requests {
     queue: Queue,
-    bell: Doorbell,
+    doorbell: Doorbell,
     pages: Vec<SharedPage>,
     /// For each slot: the device has it.
     outstanding: Vec<bool>,
@@ -87,10 +87,10 @@ impl Requests {
         let size = size.ok_or(DriverError::Device("it lacks its queue"))?;
         let queue = Queue::new(Layout { size, chain: 1, is_indirect: false, has_event_index }, None)?;
         let pages = (0..size).map(|_| SharedPage::new()).collect::<Result<Vec<_>, _>>()?;
-        let bell = transport.set_queue(REQUESTS, &queue, vector)?;
+        let doorbell = transport.set_queue(REQUESTS, &queue, vector)?;
         let outstanding = alloc::vec![false; size.into()];
         let filled = VecDeque::with_capacity(size.into());
-        Ok(Self { queue, bell, pages, outstanding, filled, is_broken: false })
+        Ok(Self { queue, doorbell, pages, outstanding, filled, is_broken: false })
     }
 
     /// Gives a slot's page to the device, with nothing in it that anybody was given.
@@ -106,7 +106,7 @@ impl Requests {
 
     fn publish(&mut self) {
         if self.queue.publish() {
-            self.bell.ring();
+            self.doorbell.ring();
         }
     }
 
