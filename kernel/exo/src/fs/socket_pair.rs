@@ -444,7 +444,7 @@ impl Drop for Socket {
 impl File for Socket {
     /// What it has yet to read.
     fn kernel_memory(&self) -> usize {
-        self.own().try_lock().map_or(0, |inbox| inbox.memory())
+        self.own().lock().memory()
     }
 
     fn read(&self, io: Io, to: usize, length: usize) -> Result {

@@ -329,9 +329,9 @@ impl FileTable {
         self.entries.lock().room().max(64)
     }
 
-    /// The next open files from descriptor `from` on, and where to go on; none at the end of the table, or if it is locked just now.
+    /// The next open files from descriptor `from` on, and where to go on; none at the end of the table.
     pub fn some_files(&self, from: usize) -> Option<(usize, ArrayVec<Arc<OpenFile>, SOME>)> {
-        let entries = self.entries.try_lock()?;
+        let entries = self.entries.lock();
         let mut files = ArrayVec::new();
         let mut next = entries.next_used(from)?;
         loop {
@@ -345,6 +345,6 @@ impl FileTable {
 
     /// Bytes that the table itself takes.
     pub fn kernel_memory(&self) -> usize {
-        self.entries.try_lock().map_or(0, |entries| entries.bytes())
+        self.entries.lock().bytes()
     }
 }

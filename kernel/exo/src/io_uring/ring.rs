@@ -399,7 +399,7 @@ impl File for RingFile {
     /// The rings, and the pages of registered buffers that the program no longer has mapped.
     fn kernel_memory(&self) -> usize {
         let layout = &self.0.layout;
-        let buffers = self.0.resources.try_lock().map_or(0, |resources| resources.unmapped_bytes());
+        let buffers = self.0.resources.lock().unmapped_bytes();
         layout.ring_bytes() + layout.entries_bytes() + buffers
     }
 }

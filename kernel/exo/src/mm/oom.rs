@@ -29,7 +29,8 @@ const LOOKS_FOR_NS: u64 = 10_000_000_000;
 /// Who has this in its oom_score_adj is never ended for memory.
 pub const NEVER: i32 = -1000;
 
-/// Bytes that a table of descriptors takes, with what only its descriptors keep.
+/// Bytes that a table of descriptors takes, with what only its descriptors keep. Nothing is locked by who asks, here and below, so that what
+/// others have locked is waited for: left out, it could be most of what a process has, and somebody else would be ended for it.
 fn table_bytes(table: &FileTable) -> usize {
     let mut bytes = table.kernel_memory();
     let mut from = 0;
@@ -48,13 +49,13 @@ fn kernel_pages(process: &Process) -> usize {
     let memory = process.memory.lock().clone();
     let mut bytes = memory.area_bytes();
     bytes += process.posix_timers.kernel_memory();
-    bytes += process.pending.try_lock().map_or(0, |pending| pending.kernel_memory());
+    bytes += process.pending.lock().kernel_memory();
     let (mut threads, mut next) = (0, 0);
     let mut table: Option<Arc<FileTable>> = None;
-    let from = |next: u32| process.threads.try_lock()?.range(next..).next().map(|(_, thread)| thread.clone());
+    let from = |next: u32| process.threads.lock().range(next..).next().map(|(_, thread)| thread.clone());
     while let Some(thread) = from(next) {
         (threads, next) = (threads + 1, thread.tid() + 1);
-        bytes += thread.pending.try_lock().map_or(0, |pending| pending.kernel_memory());
+        bytes += thread.pending.lock().kernel_memory();
         let own = thread.files.arc();
         // Most threads share one.
         if table.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &own)) {

@@ -381,7 +381,7 @@ impl PosixTimers {
 
     /// Bytes of the kernel's memory that the timers take.
     pub fn kernel_memory(&self) -> usize {
-        self.timers.try_lock().map_or(0, |timers| timers.len() * size_of::<PosixTimer>())
+        self.timers.lock().len() * size_of::<PosixTimer>()
     }
 
     /// Deletes a timer; EINVAL if there is none of this number.
