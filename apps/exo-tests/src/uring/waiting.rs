@@ -19,6 +19,7 @@ pub(super) fn run() -> Outcome {
     polls()?;
     times()?;
     cancels()?;
+    at_once()?;
     linked()?;
     waits()
 }
@@ -141,6 +142,32 @@ fn cancels() -> Outcome {
     let any = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build().user_data(3);
     println!("any: {:?}", submit(&mut ring, &[any], 1)?);
     drop(writer);
+    Ok(())
+}
+
+/// What was only just submitted is found by who takes it back or counts on it, though the kernel may be looking at it at this moment on
+/// another CPU.
+fn at_once() -> Outcome {
+    const ROUNDS: usize = 200;
+    let mut ring = IoUring::new(16)?;
+    let (reader, _writer) = pipe()?;
+    let mut buffers = [[0; 4]; 4];
+    let long = Timespec::new().sec(1000);
+    let nop = opcode::Nop::new().build().user_data(2);
+    let (mut cancelled, mut counted) = (0, 0);
+    for _ in 0..ROUNDS {
+        for buffer in &mut buffers {
+            push(&mut ring, &read(&reader, buffer).user_data(1))?;
+        }
+        ring.submit()?;
+        let all = opcode::AsyncCancel2::new(types::CancelBuilder::user_data(1).all()).build().user_data(0);
+        let expected = [(0, 4), (1, -125), (1, -125), (1, -125), (1, -125)];
+        cancelled += usize::from(submit_sorted(&mut ring, &[all], 5)? == expected);
+        let counting = opcode::Timeout::new(&long).count(2).build().user_data(3);
+        let entries = [counting, nop.clone(), nop.clone()];
+        counted += usize::from(submit_sorted(&mut ring, &entries, 3)? == [(2, 0), (2, 0), (3, 0)]);
+    }
+    println!("at once: {cancelled} and {counted} of {ROUNDS}");
     Ok(())
 }
 

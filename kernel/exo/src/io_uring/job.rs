@@ -38,6 +38,8 @@ pub struct Job {
     pub memory: Option<Arc<AddressSpace>>,
     /// What comes after it, the next one last.
     pub rest: Vec<Job>,
+    /// Nobody has tried it yet, whatever its file says.
+    pub is_untried: bool,
 }
 
 impl Job {
@@ -54,6 +56,7 @@ impl Job {
             target: None,
             memory: None,
             rest: Vec::new(),
+            is_untried: false,
         };
         let prepared = job.prepare(entry, file);
         (job, prepared)

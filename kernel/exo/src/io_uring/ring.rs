@@ -113,6 +113,8 @@ pub struct Ring {
     pub news: AtomicBool,
     /// Where the worker sleeps.
     pub work: WaitQueue,
+    /// Woken when the worker has nothing in hand any more.
+    pub tried: WaitQueue,
     /// The ring's file is closed.
     pub closing: AtomicBool,
 }
@@ -137,6 +139,7 @@ impl Ring {
             files: Arc::downgrade(&current().files.arc()),
             news: AtomicBool::new(false),
             work: WaitQueue::new(),
+            tried: WaitQueue::new(),
             closing: AtomicBool::new(false),
         };
         queues::describe(&layout, &ring.shared);

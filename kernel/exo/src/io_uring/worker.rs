@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What waits, and the kernel thread that tries it again.
 
-use core::sync::atomic::Ordering;
+use core::{ops::Range, sync::atomic::Ordering};
 
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 
@@ -21,8 +21,10 @@ use crate::{
 /// Requests that wait.
 #[derive(Default)]
 pub struct Parked {
-    /// For a file or a time.
-    jobs: Vec<Job>,
+    /// For a file or a time. An empty place is that of one that the worker has in hand, or that of one that has gone.
+    jobs: Vec<Option<Job>>,
+    /// The worker tries one of them at this moment.
+    is_trying: bool,
     /// For all that was submitted before to end, and what came after such a one.
     pub drained: VecDeque<Job>,
     /// There is a worker.
@@ -32,8 +34,20 @@ pub struct Parked {
 impl Parked {
     /// Whether a timeout waits for the `tail`th completion, or an earlier one.
     pub fn counts_to(&self, tail: u32) -> bool {
-        self.jobs.iter().any(|job| has_counted(job, tail))
+        self.waiting().any(|job| has_counted(job, tail))
     }
+
+    fn waiting(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().flatten()
+    }
+}
+
+/// What the worker does with a request.
+enum Turn {
+    /// It is tried again.
+    Try(Job),
+    /// It is a timeout that has ended with this result.
+    End(Job, i32),
 }
 
 fn has_counted(job: &Job, tail: u32) -> bool {
@@ -52,6 +66,15 @@ fn may_go_on(job: &Job) -> bool {
     !poll::ready(file, asked).is_empty()
 }
 
+/// Whether the worker has to do something about a request that waits; the ring has come to the `tail`th completion.
+fn is_due(job: &Job, tail: u32, now: u64) -> bool {
+    match job.operation {
+        Operation::Timeout { .. } => has_counted(job, tail) || job.deadline <= now,
+        Operation::Transfer(_) | Operation::Poll { .. } => job.is_untried || may_go_on(job),
+        _ => true,
+    }
+}
+
 impl Ring {
     /// Leaves a request to the worker.
     pub fn park(self: &Arc<Self>, mut job: Job) {
@@ -63,13 +86,13 @@ impl Ring {
             self.finish(job, -error.0);
             return;
         }
-        self.parked.lock().jobs.push(job);
+        self.parked.lock().jobs.push(Some(job));
         self.wake_worker();
     }
 
     /// Leaves a request that can be begun to the worker, which is there already.
     pub fn leave_to_worker(&self, job: Job) {
-        self.parked.lock().jobs.push(job);
+        self.parked.lock().jobs.push(Some(Job { is_untried: true, ..job }));
         self.wake_worker();
     }
 
@@ -124,18 +147,16 @@ impl Ring {
 
     /// Ends waiting requests that match: one, or all; how many. ENOENT for none.
     pub fn cancel(&self, all: bool, matches: impl Fn(&Job) -> bool) -> Result {
-        let found: Vec<Job> = {
+        let find = || {
             let mut parked = self.parked.lock();
-            if all {
-                let (found, left) =
-                    core::mem::take(&mut parked.jobs).into_iter().partition(|job| matches(job));
-                parked.jobs = left;
-                found
-            } else {
-                let at = parked.jobs.iter().position(&matches);
-                at.map(|at| parked.jobs.remove(at)).into_iter().collect()
+            if parked.is_trying {
+                // What the worker has in hand ends or waits again in a moment, and is not to be missed.
+                return None;
             }
+            let found = parked.jobs.iter_mut().filter(|place| place.as_ref().is_some_and(&matches));
+            Some(found.take(if all { usize::MAX } else { 1 }).filter_map(Option::take).collect())
         };
+        let found: Vec<Job> = wait_on(&[&self.tried], None, false, find).map_err(|_| Errno::EINTR)?;
         let count = found.len();
         if count > 0 {
             // It sleeps on their files, too, and holds them open.
@@ -155,27 +176,24 @@ impl Ring {
 
     /// Tries again all that may go on, and starts what has waited for others to end.
     fn retry(self: &Arc<Self>) {
-        let (now, tail) = (time::now_ns(), self.tail());
-        let jobs = core::mem::take(&mut self.parked.lock().jobs);
-        for job in jobs {
-            if let Operation::Timeout { .. } = job.operation {
-                let ended = has_counted(&job, tail);
-                if ended || job.deadline <= now {
-                    self.run_from(job, Some(if ended { 0 } else { -Errno::ETIME.0 }));
-                } else {
-                    self.parked.lock().jobs.push(job);
+        // Those that come meanwhile have their own news.
+        let count = self.parked.lock().jobs.len();
+        let mut at = 0;
+        while let Some((place, turn)) = self.next_turn(at..count) {
+            at = place + 1;
+            match turn {
+                Turn::End(job, result) => self.run_from(job, Some(result)),
+                Turn::Try(job) => {
+                    if let Some(memory) = &job.memory {
+                        adopt(memory);
+                    }
+                    let step = self.attempt(job, false);
+                    let step = self.put_back(place, step);
+                    step.into_iter().for_each(|step| self.go_on(step));
                 }
-                continue;
-            }
-            if let Some(memory) = &job.memory {
-                adopt(memory);
-            }
-            match self.attempt(job, false) {
-                Step::Wait(job) => self.parked.lock().jobs.push(job),
-                Step::Done(job, result) => self.run_from(job, Some(result)),
-                step => self.go_on(step),
             }
         }
+        self.parked.lock().jobs.retain(Option::is_some);
         while let Some(job) = self.next_drained() {
             self.run_from(job, None);
         }
@@ -184,6 +202,46 @@ impl Ring {
             // What was parked meanwhile.
             self.close();
         }
+    }
+
+    /// Takes the next of the requests at these places that something is to be done about. One that is to be tried is in hand until
+    /// [`put_back`](Self::put_back).
+    fn next_turn(&self, places: Range<usize>) -> Option<(usize, Turn)> {
+        let (now, tail) = (time::now_ns(), self.tail());
+        let mut parked = self.parked.lock();
+        let is_next = |place: &usize| {
+            parked.jobs.get(*place).and_then(Option::as_ref).is_some_and(|job| is_due(job, tail, now))
+        };
+        let place = places.into_iter().find(is_next)?;
+        let job = parked.jobs.get_mut(place)?.take()?;
+        if let Operation::Timeout { .. } = job.operation {
+            let result = if has_counted(&job, tail) { 0 } else { -Errno::ETIME.0 };
+            return Some((place, Turn::End(job, result)));
+        }
+        // Only these may have to wait again. A cancellation is done by the worker itself, which must not wait for itself.
+        parked.is_trying = matches!(job.operation, Operation::Transfer(_) | Operation::Poll { .. });
+        Some((place, Turn::Try(job)))
+    }
+
+    /// A request was tried: if it has to wait, it does so where it was; else the step is to be gone on from.
+    fn put_back(&self, place: usize, step: Step) -> Option<Step> {
+        let mut parked = self.parked.lock();
+        parked.is_trying = false;
+        let left = match step {
+            Step::Wait(job) => {
+                let job = Some(Job { is_untried: false, ..job });
+                match parked.jobs.get_mut(place) {
+                    Some(empty @ None) => *empty = job,
+                    // The ring is closing.
+                    _ => parked.jobs.push(job),
+                }
+                None
+            }
+            step => Some(step),
+        };
+        drop(parked);
+        self.tried.wake_all();
+        left
     }
 
     fn next_drained(&self) -> Option<Job> {
@@ -198,13 +256,13 @@ impl Ring {
 
     /// Sleeps until something can be done, or `more` says so.
     fn sleep(&self, more: impl Fn() -> bool) {
-        let files: Vec<_> = self.parked.lock().jobs.iter().filter_map(|job| job.file.clone()).collect();
-        let deadline = self.parked.lock().jobs.iter().map(|job| job.deadline).min();
+        let files: Vec<_> = self.parked.lock().waiting().filter_map(|job| job.file.clone()).collect();
+        let deadline = self.parked.lock().waiting().map(|job| job.deadline).min();
         let mut queues: Vec<&WaitQueue> = files.iter().filter_map(|file| file.file().queue()).collect();
         queues.push(&self.work);
         let has_work = || {
             let news = self.news.swap(false, Ordering::AcqRel) || self.is_closing() || more();
-            (news || self.parked.lock().jobs.iter().any(may_go_on)).then_some(())
+            (news || self.parked.lock().waiting().any(may_go_on)).then_some(())
         };
         // That the time is up is seen by who looks next.
         let _ = wait_on(&queues, deadline.filter(|at| *at != u64::MAX), false, has_work);
@@ -253,7 +311,7 @@ fn poll_submissions(ring: &Arc<Ring>) {
             busy_until = time::now_ns().saturating_add(ring.settings.idle_ns);
         }
         if ring.news.swap(false, Ordering::AcqRel)
-            || ring.parked.lock().jobs.iter().any(|job| may_go_on(job) || job.deadline <= time::now_ns())
+            || ring.parked.lock().waiting().any(|job| may_go_on(job) || job.deadline <= time::now_ns())
         {
             ring.retry();
         }
