@@ -5,7 +5,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::Lab;
-use crate::machine::{Config, Machine, Output, Personality};
+use crate::machine::{Captured, Config, Machine, Outcome, Output, Personality};
 
 /// Bytes that the machine reads.
 const BYTES: u64 = 256 << 10;
@@ -42,19 +42,26 @@ fn it_feeds_dev_hwrng(lab: &Lab, config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// By the pin alone, and unplugged while it is read: the reader gets an error, and the kernel does not complain.
-pub(super) fn it_can_be_unplugged_while_it_is_read(lab: &Lab) -> anyhow::Result<()> {
-    let line = "! grep 'virtio[0-9]*-input' /proc/interrupts; \
-                dd if=/dev/hwrng of=/dev/null bs=64 count=100 2>/dev/null; echo reading; \
-                ! cat /dev/hwrng > /dev/null 2>&1; cat /sys/class/misc/hw_random/rng_current";
-    let mut machine = start(lab, Config { hotplug: true, smp: 2, ..lab.config() }, line)?;
+/// Waits until the machine reads, unplugs its device, and gives what came of it, of a command that succeeded.
+pub(super) fn unplug_while_it_reads(mut machine: Machine) -> anyhow::Result<Outcome> {
     machine.wait_for("reading")?;
     let mut qmp = machine.qmp()?;
     qmp.execute("device_del", &json!({ "id": "rng0" }))?;
     qmp.wait_for("DEVICE_DELETED")?;
     let outcome = machine.wait()?;
+    let Captured { stdout, stderr } = &outcome.captured;
+    ensure!(outcome.status == 0, "status {}: {stdout}{stderr}", outcome.status);
+    Ok(outcome)
+}
+
+/// By the pin alone, and unplugged while it is read: the reader gets an error, and the kernel does not complain.
+pub(super) fn it_can_be_unplugged_while_it_is_read(lab: &Lab) -> anyhow::Result<()> {
+    let line = "! grep 'virtio[0-9]*-input' /proc/interrupts; \
+                dd if=/dev/hwrng of=/dev/null bs=64 count=100 2>/dev/null; echo reading; \
+                ! cat /dev/hwrng > /dev/null 2>&1; cat /sys/class/misc/hw_random/rng_current";
+    let machine = start(lab, Config { hotplug: true, smp: 2, ..lab.config() }, line)?;
+    let outcome = unplug_while_it_reads(machine)?;
     let said = &outcome.captured.stdout;
-    ensure!(outcome.status == 0, "status {}: {said}{}", outcome.status, outcome.captured.stderr);
     ensure!(said.ends_with("reading\nnone\n"), "output: {said:?}");
     if let Some(report) = outcome.report()? {
         anyhow::bail!("the kernel complained:\n{report}");

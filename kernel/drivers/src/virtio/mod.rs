@@ -155,6 +155,19 @@ impl Transport {
         self.common.write8(common::STATUS, self.status() | bits);
     }
 
+    /// Ends the device's work for good: `kept` is what it may write to, which is left to it for ever if it does not stop.
+    ///
+    /// # Errors
+    /// As for [`reset`](Self::reset).
+    pub fn retire<T>(&self, kept: T) -> Result<(), DriverError> {
+        let reset = self.reset();
+        self.function.disable();
+        if reset.is_err() {
+            core::mem::forget(kept);
+        }
+        reset
+    }
+
     /// Resets the device and waits until it has: it knows no queue and no feature then, and touches no memory.
     ///
     /// # Errors

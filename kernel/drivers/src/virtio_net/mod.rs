@@ -281,15 +281,7 @@ impl Driver for VirtioNet {
         // Who listens most likely holds on to us: neither would ever go.
         *self.listener.lock() = None;
         let Some(running) = running else { return Ok(()) };
-        let reset = running.transport.reset();
-        if reset.is_err() {
-            // It may still write to its buffers: they are left to it for ever.
-            self.function.disable();
-            core::mem::forget(running);
-        } else {
-            self.function.disable();
-        }
-        reset
+        running.transport.retire(running.clone())
     }
 
     fn is_ready(&self) -> bool {

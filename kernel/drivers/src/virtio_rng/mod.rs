@@ -272,12 +272,7 @@ impl Driver for VirtioRng {
         // Who listens most likely holds on to us: neither would ever go.
         let listener = self.listener.lock().take();
         let Some(running) = running else { return Ok(()) };
-        let reset = running.transport.reset();
-        self.function.disable();
-        if reset.is_err() {
-            // It may still write to its pages: they are left to it for ever.
-            core::mem::forget(running);
-        }
+        let reset = running.transport.retire(running.clone());
         if let Some(listener) = listener {
             listener.happened();
         }

@@ -2,9 +2,9 @@
 //! virtio entropy devices: this project's own and QEMU's, by `/dev/hwrng`.
 
 use anyhow::{Context as _, ensure};
-use serde_json::json;
 
 use super::super::Lab;
+use super::super::virtio::unplug_while_it_reads;
 use super::super::vm::succeed;
 use super::Both;
 use crate::machine::{Config, Machine, Output, Personality};
@@ -64,14 +64,8 @@ pub(super) fn an_entropy_device_can_be_unplugged_while_it_is_read(both: &Both<'_
     let config =
         Config { rng: 1, personality: Personality::Virtio, hotplug: true, smp: 2, ..both.exo.config() };
     let command = ["sh", "-ec", line].map(str::to_owned);
-    let mut machine = Machine::start(&both.exo.parts, &config, &command, Output::Capture)?;
-    machine.wait_for("reading")?;
-    let mut qmp = machine.qmp()?;
-    qmp.execute("device_del", &json!({ "id": "rng0" }))?;
-    qmp.wait_for("DEVICE_DELETED")?;
-    let outcome = machine.wait()?;
-    let said = &outcome.captured.stdout;
-    ensure!(outcome.status == 0, "status {}: {said}{}", outcome.status, outcome.captured.stderr);
+    let machine = Machine::start(&both.exo.parts, &config, &command, Output::Capture)?;
+    let said = unplug_while_it_reads(machine)?.captured.stdout;
     ensure!(said == "reading\ngone\n", "output: {said:?}");
     Ok(())
 }
