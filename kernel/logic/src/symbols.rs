@@ -6,7 +6,7 @@
 //! of the name in the name bytes), sorted; then the name bytes, each name with its length (u8) in front.
 
 /// Bytes that the image keeps free for the table.
-pub const SPACE: usize = 128 * 1024;
+pub const SPACE: usize = 384 * 1024;
 const MAGIC: &[u8; 8] = b"EXOSYMS1";
 const HEADER: usize = 20;
 
@@ -54,43 +54,44 @@ impl<'a> SymbolTable<'a> {
     }
 }
 
-/// Makes a table of at most `space` bytes from functions as (address, name); shortens names, and leaves out the last
-/// functions if even then they do not fit.
+/// The length to which names are shortened, in bytes, if the table is too small for longer ones: first and last try.
 #[cfg(any(test, feature = "std"))]
-pub fn build(mut functions: std::vec::Vec<(u64, std::string::String)>, space: usize) -> std::vec::Vec<u8> {
-    use std::vec::Vec;
+const NAME_LENGTHS: (usize, usize) = (120, 40);
+
+/// Makes a table of at most `space` bytes from functions as (address, name); names are shortened as far as needed. None
+/// if there are too many functions even then.
+#[cfg(any(test, feature = "std"))]
+pub fn build(
+    mut functions: std::vec::Vec<(u64, std::string::String)>,
+    space: usize,
+) -> Option<std::vec::Vec<u8>> {
     functions.sort();
     functions.dedup_by_key(|f| f.0);
+    let (longest, shortest) = NAME_LENGTHS;
+    (shortest..=longest).rev().step_by(10).find_map(|limit| build_with(&functions, limit, space))
+}
+
+#[cfg(any(test, feature = "std"))]
+fn build_with(
+    functions: &[(u64, std::string::String)],
+    limit: usize,
+    space: usize,
+) -> Option<std::vec::Vec<u8>> {
     let base = functions.first().map_or(0, |f| f.0);
-    let mut limit = 80;
-    loop {
-        let mut names = Vec::new();
-        let mut pairs = Vec::new();
-        let mut count = 0u32;
-        for (address, name) in &functions {
-            let mut cut = name.len().min(limit);
-            while !name.is_char_boundary(cut) {
-                cut -= 1;
-            }
-            if HEADER + pairs.len() + 8 + names.len() + 1 + cut > space {
-                break;
-            }
-            pairs.extend(((address - base) as u32).to_le_bytes());
-            pairs.extend((names.len() as u32).to_le_bytes());
-            names.push(cut as u8);
-            names.extend(&name.as_bytes()[..cut]);
-            count += 1;
-        }
-        if count as usize == functions.len() || limit <= 20 {
-            let mut out = MAGIC.to_vec();
-            out.extend(count.to_le_bytes());
-            out.extend(base.to_le_bytes());
-            out.extend(pairs);
-            out.extend(names);
-            return out;
-        }
-        limit -= 10;
+    let mut names = std::vec::Vec::new();
+    let mut out = MAGIC.to_vec();
+    out.extend(u32::try_from(functions.len()).ok()?.to_le_bytes());
+    out.extend(base.to_le_bytes());
+    for (address, name) in functions {
+        let cut = (0..=limit.min(name.len())).rev().find(|&cut| name.is_char_boundary(cut))?;
+        let name = name.as_bytes().get(..cut)?;
+        out.extend(u32::try_from(address - base).ok()?.to_le_bytes());
+        out.extend(u32::try_from(names.len()).ok()?.to_le_bytes());
+        names.push(u8::try_from(name.len()).ok()?);
+        names.extend(name);
     }
+    out.extend(names);
+    (out.len() <= space).then_some(out)
 }
 
 #[cfg(test)]
@@ -99,7 +100,7 @@ mod tests {
 
     #[test]
     fn finds_the_function_around_an_address() {
-        let bytes = build(vec![(0x2000, "second".into()), (0x1000, "first".into())], SPACE);
+        let bytes = build(vec![(0x2000, "second".into()), (0x1000, "first".into())], SPACE).unwrap();
         let table = SymbolTable::new(&bytes).unwrap();
         assert_eq!(table.find(0xfff), None);
         assert_eq!(table.find(0x1000), Some(("first", 0)));
@@ -117,8 +118,19 @@ mod tests {
     fn keeps_within_its_space() {
         let functions =
             (0..500).map(|i| (i * 16, format!("a::rather::long::function::name::number_{i}"))).collect();
-        let bytes = build(functions, 8000);
-        assert!(bytes.len() <= 8000);
-        assert!(SymbolTable::new(&bytes).unwrap().find(0x100).unwrap().0.starts_with("a::rather"));
+        let functions: std::vec::Vec<_> = functions;
+        let bytes = build(functions.clone(), 24_600).unwrap();
+        assert!(bytes.len() <= 24_600);
+        let table = SymbolTable::new(&bytes).unwrap();
+        assert_eq!(table.find(0x100), Some(("a::rather::long::function::name::number_", 0)));
+    }
+
+    #[test]
+    fn leaves_out_no_function() {
+        let functions: std::vec::Vec<_> =
+            (0..500).map(|i| (i * 16, format!("function_number_{i}"))).collect();
+        assert_eq!(build(functions.clone(), 8000), None);
+        let bytes = build(functions, 20_000).unwrap();
+        assert_eq!(SymbolTable::new(&bytes).unwrap().find(499 * 16 + 3), Some(("function_number_499", 3)));
     }
 }

@@ -19,7 +19,9 @@ fn run(path: &str) -> Result<usize, String> {
         .collect();
     let count = functions.len();
     let (start, size) = (start as usize, size as usize);
-    let table = symbols::build(functions, size);
+    let table = symbols::build(functions, size).ok_or_else(|| {
+        format!("{path}: {count} functions do not fit into .ksyms; make `SPACE` in kernel/logic/src/symbols.rs larger")
+    })?;
     bytes
         .get_mut(start..start + table.len())
         .ok_or_else(|| format!("{path}: .ksyms lies outside the file"))?

@@ -302,7 +302,8 @@ pub(super) fn waitid(kind: u32, id: i32, info: usize, flags: u32, usage: usize) 
 
 pub(super) fn getrusage(who: i32, to: usize) -> Result {
     let process = current().process.clone();
-    let peak_pages = process.memory.lock().clone().resident_pages();
+    let memory = process.memory.lock().clone();
+    let peak_pages = memory.resident_pages();
     let usage = match who {
         0 => Usage {
             cpu_ns: process.cpu_ns(),

@@ -148,12 +148,14 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     let table = parent.files.arc();
     let files =
         if has(flags, abi::CLONE_FILES) { table } else { fallible::arc(table.duplicate(usize::MAX)?)? };
+    // Nothing may be locked while memory is found for the task: what was made is given back if there is none.
+    let name = *parent.name.lock();
     let task = Task::new(Seed {
         tid,
         process: process.clone(),
         files: Files::new(files),
         regs: &child_regs,
-        name: *parent.name.lock(),
+        name,
         blocked: SignalSet(parent.blocked.load(Ordering::Relaxed)),
         affinity: parent.affinity.load(Ordering::Relaxed),
         credentials: parent.credentials.get(),
@@ -179,7 +181,8 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
         user::write(request.parent_tid, &tid)?;
     }
     if has(flags, abi::CLONE_CHILD_SETTID) {
-        process.memory.lock().clone().write_u32(request.child_tid, tid)?;
+        let memory = process.memory.lock().clone();
+        memory.write_u32(request.child_tid, tid)?;
     }
     let completion = match has(flags, abi::CLONE_VFORK) {
         true => Some(fallible::arc(Completion::default())?),
@@ -249,6 +252,12 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
     if flags & CLEAR_SIGHAND != 0 {
         actions.reset_handlers();
     }
+    // Nothing may be locked while memory is found for the process, as for the task.
+    let terminal = parent.terminal.lock().clone();
+    let auxiliary = parent.auxiliary.lock().clone();
+    let limits = *parent.limits.lock();
+    let executable = parent.executable.lock().clone();
+    let strings = *parent.strings.lock();
     fallible::arc(Process {
         pid,
         started: time::now_ns(),
@@ -261,7 +270,7 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         pending: SpinLock::new(Pending::default()),
         group: AtomicU32::new(parent.group.load(Ordering::Relaxed)),
         session: AtomicU32::new(parent.session.load(Ordering::Relaxed)),
-        terminal: SpinLock::new(parent.terminal.lock().clone()),
+        terminal: SpinLock::new(terminal),
         status: SpinLock::new(Status::Running),
         stop: SpinLock::new(Stop::default()),
         group_exit: AtomicU64::new(NOT_ENDING),
@@ -272,12 +281,12 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         parent_thread: AtomicU32::new(0),
         last_user: AtomicU32::new(0),
         dumpable: AtomicU32::new(parent.dumpable.load(Ordering::Relaxed)),
-        auxiliary: SpinLock::new(parent.auxiliary.lock().clone()),
+        auxiliary: SpinLock::new(auxiliary),
         dump_filter: AtomicU32::new(parent.dump_filter.load(Ordering::Relaxed)),
         core_dump: SpinLock::default(),
         child_changed: WaitQueue::new(),
         continued: WaitQueue::new(),
-        limits: SpinLock::new(*parent.limits.lock()),
+        limits: SpinLock::new(limits),
         alarm: SpinLock::new(Alarm::default()),
         ended_ns: AtomicU64::new(0),
         ended_user_ns: AtomicU64::new(0),
@@ -285,10 +294,10 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         posix_timers: Default::default(),
         ended_account: Default::default(),
         children_usage: SpinLock::new(Usage::default()),
-        executable: SpinLock::new(parent.executable.lock().clone()),
+        executable: SpinLock::new(executable),
         exit_signal: AtomicU32::new(exit_signal),
         first_name: SpinLock::new(None),
-        strings: SpinLock::new(*parent.strings.lock()),
+        strings: SpinLock::new(strings),
         oom_adjust: AtomicI32::new(parent.oom_adjust.load(Ordering::Relaxed)),
     })
 }

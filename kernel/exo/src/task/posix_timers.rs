@@ -106,11 +106,35 @@ pub struct PosixTimer {
     state: SpinLock<State>,
 }
 
+/// Timers by number.
+#[derive(Debug, Default)]
+struct Table {
+    timers: BTreeMap<u32, Arc<PosixTimer>>,
+    /// The number to try for the next one.
+    next: u32,
+}
+
+impl Table {
+    /// A number that no timer has; the next one gets another.
+    fn new_number(&mut self) -> u32 {
+        let mut id = self.next;
+        while self.timers.contains_key(&id) {
+            id = after(id);
+        }
+        self.next = after(id);
+        id
+    }
+}
+
+/// The number after `id`; 0 comes after the largest that a program can be told.
+fn after(id: u32) -> u32 {
+    (id + 1) & i32::MAX as u32
+}
+
 /// A process's timers.
 #[derive(Debug, Default)]
 pub struct PosixTimers {
-    timers: SpinLock<BTreeMap<u32, Arc<PosixTimer>>>,
-    next: SpinLock<u32>,
+    table: SpinLock<Table>,
     /// Timers of anybody that go by the process's CPU time or by that of its threads.
     watchers: SpinLock<Vec<Weak<PosixTimer>>>,
     is_watched: AtomicBool,
@@ -129,13 +153,22 @@ impl TimerTarget for PosixTimer {
 }
 
 impl PosixTimer {
-    fn now(&self, state: &State) -> u64 {
+    /// The CPU time that it goes by, 0 if it goes by another clock. To be asked for before the state is locked: a process's
+    /// time is the sum of its threads', and who goes through the list of threads may come to lock a timer's state.
+    fn cpu_time(&self) -> u64 {
         match &self.clock {
-            Clock::Wall if state.follows_wall => time::wall_ns(),
-            Clock::Boot | Clock::Wall => time::now_ns(),
+            Clock::Boot | Clock::Wall => 0,
             // Of who has ended the time stands still: no timer of it runs out.
             Clock::Process(process) => process.upgrade().map_or(0, |process| process.cpu_ns()),
             Clock::Thread(thread) => thread.upgrade().map_or(0, |thread| thread.cpu_ns()),
+        }
+    }
+
+    fn now(&self, state: &State, cpu_time: u64) -> u64 {
+        match &self.clock {
+            Clock::Wall if state.follows_wall => time::wall_ns(),
+            Clock::Boot | Clock::Wall => time::now_ns(),
+            Clock::Process(_) | Clock::Thread(_) => cpu_time,
         }
     }
 
@@ -164,11 +197,11 @@ impl PosixTimer {
     }
 
     /// The remaining time and the interval.
-    fn left(&self, state: &State) -> (u64, u64) {
+    fn left(&self, state: &State, cpu_time: u64) -> (u64, u64) {
         if state.deadline == 0 {
             return (0, 0);
         }
-        let now = self.now(state);
+        let now = self.now(state, cpu_time);
         let left = match now.checked_sub(state.deadline) {
             None => state.deadline - now,
             Some(late) if state.interval > 0 => state.interval - late % state.interval,
@@ -181,13 +214,15 @@ impl PosixTimer {
 
     /// The remaining time and the interval; 0 and 0 if it is off.
     pub fn setting(&self) -> (u64, u64) {
-        self.left(&self.state.lock())
+        let cpu_time = self.cpu_time();
+        self.left(&self.state.lock(), cpu_time)
     }
 
     /// Sets it to run out after `value` nanoseconds (0: never), or at that time of its clock; the old remaining time and interval.
     pub fn set(self: &Arc<Self>, value: u64, interval: u64, is_absolute: bool) -> (u64, u64) {
+        let cpu_time = self.cpu_time();
         let mut state = self.state.lock();
-        let old = self.left(&state);
+        let old = self.left(&state, cpu_time);
         Self::disarm(&mut state);
         state.setting += 1;
         (state.is_ignored, state.overrun) = (false, 0);
@@ -195,7 +230,7 @@ impl PosixTimer {
         if value > 0 {
             state.interval = interval;
             state.follows_wall = is_absolute && matches!(self.clock, Clock::Wall);
-            let from = if is_absolute { 0 } else { self.now(&state) };
+            let from = if is_absolute { 0 } else { self.now(&state, cpu_time) };
             state.deadline = from.saturating_add(value);
             self.arm(&mut state);
         }
@@ -217,10 +252,11 @@ impl PosixTimer {
     }
 
     fn run_out(self: &Arc<Self>) {
+        let cpu_time = self.cpu_time();
         {
             let mut state = self.state.lock();
             let is_due = state.key.is_some() || state.is_watched;
-            if !is_due || self.now(&state) < state.deadline {
+            if !is_due || self.now(&state, cpu_time) < state.deadline {
                 // It was set to something else meanwhile.
                 return;
             }
@@ -280,6 +316,7 @@ impl PosixTimer {
 
     /// Its signal is taken: what comes with it, or nothing if the timer was set or deleted meanwhile.
     pub fn taken(self: &Arc<Self>) -> Option<Info> {
+        let cpu_time = self.cpu_time();
         let mut state = self.state.lock();
         state.is_queued = false;
         if state.signal_of != state.setting {
@@ -287,7 +324,7 @@ impl PosixTimer {
         }
         state.overrun = 0;
         if state.interval > 0 {
-            let late = self.now(&state).saturating_sub(state.deadline);
+            let late = self.now(&state, cpu_time).saturating_sub(state.deadline);
             let turns = late / state.interval;
             state.overrun = turns.min(i32::MAX as u64) as u32;
             state.deadline =
@@ -308,11 +345,11 @@ impl PosixTimer {
 
     /// Whether it goes by CPU time and is due, `process_ns` being what its process has had.
     fn is_due(&self, process_ns: u64) -> bool {
-        let state = self.state.lock();
         let now = match &self.clock {
             Clock::Thread(thread) => thread.upgrade().map_or(0, |thread| thread.cpu_ns()),
             _ => process_ns,
         };
+        let state = self.state.lock();
         state.is_watched && now >= state.deadline
     }
 }
@@ -329,16 +366,7 @@ impl PosixTimers {
         let limit = process.limits.lock()[limits::index::SIGPENDING].soft.min(MOST_TIMERS);
         let user = task.credentials.get().user.clone();
         let this = &process.posix_timers;
-        let id = {
-            let timers = this.timers.lock();
-            let mut next = this.next.lock();
-            while timers.contains_key(&*next) {
-                *next = (*next + 1) & i32::MAX as u32;
-            }
-            let id = *next;
-            *next = (id + 1) & i32::MAX as u32;
-            id
-        };
+        let id = this.table.lock().new_number();
         let count = user.signals.fetch_add(1, Ordering::Relaxed) as u64 + 1;
         let timer = fallible::arc(PosixTimer {
             id,
@@ -354,46 +382,46 @@ impl PosixTimers {
             return Err(Errno::EAGAIN);
         }
         // Room for its signal, so that none is lost when it runs out.
-        let most = this.timers.lock().len() + 1;
+        let most = this.table.lock().timers.len() + 1;
         match &thread {
             Some(thread) => thread.pending.lock().reserve_timers(most)?,
             None => process.pending.lock().reserve_timers(most)?,
         }
         timer.watch()?;
-        this.timers.lock().insert(id, timer.clone());
+        this.table.lock().timers.insert(id, timer.clone());
         Ok(timer)
     }
 
     /// A timer of the process's; EINVAL if there is none of this number.
     pub fn get(&self, id: u32) -> Result<Arc<PosixTimer>> {
-        self.timers.lock().get(&id).cloned().ok_or(Errno::EINVAL)
+        self.table.lock().timers.get(&id).cloned().ok_or(Errno::EINVAL)
     }
 
     /// The timer with the greatest number below `id`.
     pub fn before(&self, id: u32) -> Option<Arc<PosixTimer>> {
-        self.timers.lock().range(..id).next_back().map(|(_, timer)| timer.clone())
+        self.table.lock().timers.range(..id).next_back().map(|(_, timer)| timer.clone())
     }
 
     /// The next timer from this number on.
     fn from(&self, id: u32) -> Option<Arc<PosixTimer>> {
-        self.timers.lock().range(id..).next().map(|(_, timer)| timer.clone())
+        self.table.lock().timers.range(id..).next().map(|(_, timer)| timer.clone())
     }
 
     /// Bytes of the kernel's memory that the timers take.
     pub fn kernel_memory(&self) -> usize {
-        self.timers.lock().len() * size_of::<PosixTimer>()
+        self.table.lock().timers.len() * size_of::<PosixTimer>()
     }
 
     /// Deletes a timer; EINVAL if there is none of this number.
     pub fn delete(&self, id: u32) -> Result<()> {
-        let timer = self.timers.lock().remove(&id).ok_or(Errno::EINVAL)?;
+        let timer = self.table.lock().timers.remove(&id).ok_or(Errno::EINVAL)?;
         timer.end();
         Ok(())
     }
 
     /// Deletes all of them.
     pub fn delete_all(&self) {
-        while let Some((_, timer)) = { self.timers.lock().pop_first() } {
+        while let Some((_, timer)) = { self.table.lock().timers.pop_first() } {
             timer.end();
             drop(timer);
             let _ = spans::point();
