@@ -5,12 +5,13 @@
 
 use core::{fmt::Write, sync::atomic::Ordering};
 
+use exo_core::thread::Thread;
 use exo_hal::{
     boot::BootInfo,
     hooks::LeanCall,
     log,
     mm::frame,
-    thread::{self, TaskType, Thread},
+    thread::{self, TaskType},
     trap::{Fault, LEAN_ENTRIES, Regs},
 };
 
@@ -23,11 +24,9 @@ use crate::{
     task::{self, Task, account::Event, current, work},
 };
 
-// SAFETY: the only type that implements it.
+// SAFETY: the only type that implements it, in the order of C, with its thread first.
 unsafe impl TaskType for Task {
-    fn thread(&self) -> &Thread {
-        &self.thread
-    }
+    type Head = Thread;
 }
 
 #[unsafe(no_mangle)]

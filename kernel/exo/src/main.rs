@@ -11,8 +11,6 @@ extern crate alloc;
 
 mod crash;
 mod drivers;
-mod errno;
-mod fallible;
 mod fs;
 mod futex;
 mod hooks;
@@ -22,8 +20,8 @@ mod ipc;
 mod kernel_log;
 mod mm;
 mod random;
-mod sched;
 mod signal;
 mod syscall;
 mod task;
-mod user;
+
+use exo_core::{errno, fallible, sched, user};

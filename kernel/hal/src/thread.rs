@@ -4,8 +4,9 @@
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
+    mem::ManuallyDrop,
     ops::Deref,
-    ptr,
+    ptr::{self, NonNull},
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
@@ -25,13 +26,121 @@ use crate::{
     trap::regs::Regs,
 };
 
-/// The kernel's task type, of which each has one [`Thread`].
+/// The kernel's task type. What the scheduler knows of a task is its head, so that the scheduler needs to know no more.
 ///
 /// # Safety
-/// Implemented by exactly one type: the pointer to the running task is handed back as that type.
-pub unsafe trait TaskType: Sync {
+/// Implemented by exactly one type. That is `repr(C)`, and its first field is its head.
+pub unsafe trait TaskType: Send + Sync + 'static {
+    /// What the scheduler knows of a task.
+    type Head: Head;
+}
+
+/// The beginning of a task, of which each has one [`Thread`].
+///
+/// # Safety
+/// Implemented by one type, the [`TaskType`]'s head. The function gives the same thread for ever, one that was made for that type of task.
+pub unsafe trait Head: Send + Sync + Sized + 'static {
     /// The task's hardware side.
     fn thread(&self) -> &Thread;
+}
+
+/// How references to a task are counted whose type is not known.
+struct Counting {
+    more: unsafe fn(*const ()),
+    less: unsafe fn(*const ()),
+}
+
+impl Counting {
+    const fn of<T: TaskType>() -> &'static Self {
+        const { &Self { more: one_more::<T>, less: one_less::<T> } }
+    }
+}
+
+/// # Safety
+/// `task` is from `Arc::<T>::into_raw`, and its reference is not given back meanwhile.
+unsafe fn one_more<T>(task: *const ()) {
+    // SAFETY: the caller vouches for it.
+    unsafe { Arc::increment_strong_count(task.cast::<T>()) };
+}
+
+/// # Safety
+/// `task` is from `Arc::<T>::into_raw`, and its reference passes to this.
+unsafe fn one_less<T>(task: *const ()) {
+    // SAFETY: the caller vouches for it.
+    drop(unsafe { Arc::from_raw(task.cast::<T>()) });
+}
+
+/// A counted reference to a task of which only the head is known: an [`Arc`] of the [`TaskType`], as one word.
+pub struct TaskRef<H: Head>(NonNull<H>);
+
+// SAFETY: as an `Arc` of the task, which is `Send` and `Sync`.
+unsafe impl<H: Head> Send for TaskRef<H> {}
+// SAFETY: the same.
+unsafe impl<H: Head> Sync for TaskRef<H> {}
+
+impl<H: Head> TaskRef<H> {
+    /// Whether `head` is that of this task.
+    #[inline(always)]
+    pub fn is(&self, head: &H) -> bool {
+        ptr::eq(self.0.as_ptr(), head)
+    }
+
+    /// The whole task.
+    #[inline(always)]
+    pub fn whole<T: TaskType<Head = H>>(&self) -> &T {
+        // SAFETY: it was made from an `Arc` of the one type there is, which begins with the head; this reference keeps it.
+        unsafe { self.0.cast::<T>().as_ref() }
+    }
+
+    /// The reference as a pointer, which owns it.
+    fn into_raw(self) -> *const () {
+        ManuallyDrop::new(self).0.as_ptr().cast_const().cast()
+    }
+
+    /// One more reference to a task.
+    ///
+    /// # Safety
+    /// `task` is from `into_raw`, and that reference is not given back meanwhile.
+    #[inline(always)]
+    unsafe fn another(task: NonNull<H>) -> Self {
+        // SAFETY: the reference keeps the task, whose thread was made for its type.
+        unsafe { (task.as_ref().thread().counting.more)(task.as_ptr().cast_const().cast()) };
+        Self(task)
+    }
+}
+
+impl<T: TaskType> From<Arc<T>> for TaskRef<T::Head> {
+    #[inline(always)]
+    fn from(task: Arc<T>) -> Self {
+        // SAFETY: a pointer to a value. What begins with the head lies where the head does.
+        Self(unsafe { NonNull::new_unchecked(Arc::into_raw(task).cast_mut().cast()) })
+    }
+}
+
+impl<H: Head> Clone for TaskRef<H> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        // SAFETY: this reference is one.
+        unsafe { Self::another(self.0) }
+    }
+}
+
+impl<H: Head> Drop for TaskRef<H> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: this reference is given back, by the function for the task's type.
+        unsafe { ((*self.0.as_ptr()).thread().counting.less)(self.0.as_ptr().cast_const().cast()) };
+    }
+}
+
+impl<H: Head> Deref for TaskRef<H> {
+    type Target = H;
+
+    #[inline(always)]
+    fn deref(&self) -> &H {
+        // SAFETY: this reference keeps the task.
+        unsafe { self.0.as_ref() }
+    }
 }
 
 /// What a switch saves and restores.
@@ -46,6 +155,7 @@ pub struct Thread {
     fpu: Option<fpu::State>,
     /// Turns in a row in which the thread had its floating-point state loaded.
     fpu_turns: AtomicU8,
+    counting: &'static Counting,
 }
 
 // SAFETY: `rsp` is touched only by `switch`, which makes sure through `running` that one CPU has the thread.
@@ -65,8 +175,8 @@ pub fn release_stacks() -> usize {
 const SAVED_WORDS: u64 = 6;
 
 impl Thread {
-    /// A thread that will start in user mode with `regs`, after `exo_thread_start`.
-    pub fn new(regs: &Regs) -> Result<Self, NoMemory> {
+    /// The thread of a task of type `T`, that will start in user mode with `regs`, after `exo_thread_start`.
+    pub fn new<T: TaskType>(regs: &Regs) -> Result<Self, NoMemory> {
         let stack = KernelStack::new()?;
         let at = stack.end() - size_of::<Regs>() as u64;
         let rsp = at - 8 * (SAVED_WORDS + 1);
@@ -86,11 +196,12 @@ impl Thread {
             gs_base: AtomicU64::new(0),
             fpu: Some(fpu::State::new()?),
             fpu_turns: AtomicU8::new(0),
+            counting: Counting::of::<T>(),
         })
     }
 
-    /// A CPU's idle thread, which [`adopt`] makes of what runs.
-    pub fn idle() -> Self {
+    /// That of a CPU's idle task, which [`adopt`] makes of what runs.
+    pub fn idle<T: TaskType>() -> Self {
         Self {
             stack: None,
             rsp: UnsafeCell::new(0),
@@ -99,6 +210,7 @@ impl Thread {
             gs_base: AtomicU64::new(0),
             fpu: None,
             fpu_turns: AtomicU8::new(0),
+            counting: Counting::of::<T>(),
         }
     }
 
@@ -234,12 +346,12 @@ fn switch_fpu(old: &Thread, new: &Thread) {
 ///
 /// # Panics
 /// When this CPU has a running task, or the thread belongs to another CPU or is no idle one.
-pub fn adopt<T: TaskType>(task: Arc<T>) {
+pub fn adopt<H: Head>(task: TaskRef<H>) {
     let thread = task.thread();
     assert!(!has_current() && thread.stack.is_none(), "a CPU adopts its own idle task, once");
     assert!(!thread.running.swap(true, Ordering::AcqRel), "the idle task belongs to another CPU");
     // SAFETY: this CPU's own area, which owns the reference from now on.
-    unsafe { (*percpu::area()).task = Arc::into_raw(task).cast() };
+    unsafe { (*percpu::area()).task = task.into_raw() };
 }
 
 /// Switches from the running task to `next`, which this CPU keeps alive as long as it runs. Returns when something switches back;
@@ -247,14 +359,13 @@ pub fn adopt<T: TaskType>(task: Arc<T>) {
 ///
 /// # Panics
 /// When `next` runs already, or nothing runs here yet.
-pub fn switch<T: TaskType>(next: Arc<T>) {
+pub fn switch<H: Head>(next: TaskRef<H>) {
     sync::may_sleep();
     assert!(has_current(), "a CPU has an idle task before it switches");
     // SAFETY: this CPU's own area. Its reference to the running task passes to `previous`, where it stays until the switch is complete.
     let (from, to) = unsafe {
         let area = percpu::area();
-        let from = (*area).task.cast::<T>();
-        (&*from, &*Arc::as_ptr(&next))
+        (&*(*area).task.cast::<H>(), next.0.as_ref())
     };
     let (old, new) = (from.thread(), to.thread());
     assert!(!new.running.swap(true, Ordering::AcqRel), "the task runs on another CPU");
@@ -277,19 +388,12 @@ pub fn switch<T: TaskType>(next: Arc<T>) {
     // is on this stack, which may never run again.
     unsafe {
         let area = percpu::area();
-        (*area).previous = Previous { task: (*area).task, release: release::<T> };
-        (*area).task = Arc::into_raw(next).cast();
+        (*area).previous = Previous { task: (*area).task, release: old.counting.less };
+        (*area).task = next.into_raw();
         (*area).thread = ptr::from_ref(new).cast();
         switch_stacks(old.rsp.get(), stack_pointer, &raw const old.running);
     }
     finish_switch();
-}
-
-/// # Safety
-/// `task` is from `Arc::<T>::into_raw`, and its reference passes to this.
-unsafe fn release<T>(task: *const ()) {
-    // SAFETY: the caller vouches for it.
-    drop(unsafe { Arc::from_raw(task.cast::<T>()) });
 }
 
 /// The first thing after a switch: lets go of the task that ran before.
@@ -298,6 +402,36 @@ pub(crate) fn finish_switch() {
     unsafe {
         let Previous { task, release } = core::mem::replace(&mut (*percpu::area()).previous, Previous::NONE);
         release(task);
+    }
+}
+
+/// The head of the running task. Not to be sent to other threads, so that it cannot outlive its turn.
+pub struct Running<H> {
+    _of_this_thread: PhantomData<*const H>,
+}
+
+/// The head of the running task.
+#[inline(always)]
+pub fn running<H: Head>() -> Running<H> {
+    Running { _of_this_thread: PhantomData }
+}
+
+impl<H: Head> Running<H> {
+    /// A counted reference.
+    #[inline(always)]
+    pub fn counted(&self) -> TaskRef<H> {
+        // SAFETY: the CPU's own reference, which it keeps until the thread has been switched away from; a running task is never null.
+        unsafe { TaskRef::another(NonNull::new_unchecked(percpu::task().cast::<H>().cast_mut())) }
+    }
+}
+
+impl<H: Head> Deref for Running<H> {
+    type Target = H;
+
+    #[inline(always)]
+    fn deref(&self) -> &H {
+        // SAFETY: as of `Current`, which begins with it.
+        unsafe { &*percpu::task().cast::<H>() }
     }
 }
 
@@ -317,7 +451,7 @@ impl<T: TaskType> Deref for Current<T> {
 
     #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: set by `adopt` or `switch` from an `Arc` of the one type that implements TaskType, which the CPU keeps until the
+        // SAFETY: set by `adopt` or `switch` from a reference to the one type that implements TaskType, which the CPU keeps until the
         // thread has been switched away from; it is on this stack that the borrow ends.
         unsafe { &*percpu::task().cast::<T>() }
     }

@@ -38,8 +38,10 @@ pub(crate) fn run_kernel(context: &Context, report: &mut Report) -> anyhow::Resu
     report.case("host::kernel::clippy_finds_nothing", || {
         let workshop = exo_kernel::Workshop::open(context, &toolroot, &step)?;
         let deny = ["--", "-D", "warnings"];
-        let mut bare = workshop
-            .bare_cargo(Profile::Optimised, &["clippy", "--package", "exo-kernel", "--package", "exo-hal"])?;
+        let mut bare = workshop.bare_cargo(
+            Profile::Optimised,
+            &["clippy", "--package", "exo-kernel", "--package", "exo-core", "--package", "exo-hal"],
+        )?;
         run_lines(bare.args(deny), |line| step.message(line))?;
         let mut hosted = workshop.cargo(&["clippy", "--all-targets"])?;
         run_lines(hosted.args(deny), |line| step.message(line))

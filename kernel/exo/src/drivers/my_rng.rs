@@ -14,7 +14,7 @@ use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc
 
 use exo_drivers::{
     my_rng::{Delivery, MyRng, OwnQueue, OwnState, Statistics},
-    random::{Awaited, Listener, RandomDevice, RandomError},
+    random::{Awaited, Listener, RandomDevice},
 };
 use exo_hal::{PAGE_SIZE, cpu, mm::user::frame_to_user, sync::SpinLock, time};
 use exo_logic::areas::Flags;
@@ -74,18 +74,6 @@ static IS_FED: AtomicBool = AtomicBool::new(false);
 
 fn node_name(number: u32) -> String {
     format!("{CLASS_NAME}{number}")
-}
-
-impl From<RandomError> for Errno {
-    fn from(error: RandomError) -> Self {
-        match error {
-            RandomError::Gone => Self::ENODEV,
-            RandomError::Busy => Self::EBUSY,
-            RandomError::Unsupported => Self::EOPNOTSUPP,
-            RandomError::NoMemory => Self::ENOMEM,
-            _ => Self::EIO,
-        }
-    }
 }
 
 /// A device has come. Any other kind of random device is [`hwrng`](super::hwrng)'s.

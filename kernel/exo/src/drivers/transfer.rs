@@ -23,23 +23,6 @@ pub const WINDOW: usize = 8;
 /// A device whose answers take longer on average is not polled: a switch to another task and back costs less.
 const QUICK_NS: u64 = 30_000;
 
-impl From<BlockError> for Errno {
-    fn from(error: BlockError) -> Self {
-        match error.cause {
-            Cause::OutOfRange => Self::ENOSPC,
-            Cause::ReadOnly => Self::EROFS,
-            Cause::TimedOut => Self::ETIMEDOUT,
-            Cause::Removed | Cause::NotReady => Self::ENODEV,
-            Cause::QueueFull => Self::EAGAIN,
-            Cause::Cancelled => Self::ECANCELED,
-            Cause::Unsupported => Self::EOPNOTSUPP,
-            Cause::Misaligned => Self::EINVAL,
-            Cause::NoMemory => Self::ENOMEM,
-            _ => Self::EIO,
-        }
-    }
-}
-
 /// Where the ends of a call's requests are collected. The request's token is its place.
 #[derive(Default)]
 struct Waiter {

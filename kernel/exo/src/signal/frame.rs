@@ -147,7 +147,7 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
     if action.flags & action_flag::RESTORER == 0 {
         return Err(Errno::EFAULT);
     }
-    let fpu = task.thread.with_fpu_bytes(|bytes| -> Result<u64> {
+    let fpu = task.machine.with_fpu_bytes(|bytes| -> Result<u64> {
         let at = rsp.wrapping_sub(bytes.len() as u64 + 4) & !63;
         let mut copy = vec![0; bytes.len() + 4];
         for (to, from) in copy.iter_mut().zip(bytes) {
@@ -222,7 +222,7 @@ pub fn pop(task: &Current, regs: &mut Regs) -> Result<()> {
     if context.fpu != 0 {
         let mut bytes = vec![0; exo_hal::cpu::fpu::state_size()];
         user::copy_in(&mut bytes, context.fpu as usize)?;
-        task.thread.set_fpu(Some(&bytes));
+        task.machine.set_fpu(Some(&bytes));
     }
     let (rsp, rip, flags);
     [

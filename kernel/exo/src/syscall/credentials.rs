@@ -17,12 +17,6 @@ use crate::{
     user,
 };
 
-impl From<Denied> for Errno {
-    fn from(_: Denied) -> Self {
-        Self::EPERM
-    }
-}
-
 pub(super) fn getuid() -> Result {
     Ok(current().credentials.id(Which::User) as usize)
 }

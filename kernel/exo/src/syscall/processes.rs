@@ -424,11 +424,11 @@ pub(super) fn arch_prctl(option: u32, address: usize) -> Result {
     const GET_CPUID: u32 = 0x1011;
     const SET_CPUID: u32 = 0x1012;
     let task = current();
-    let (fs, gs) = task.thread.segment_bases();
+    let (fs, gs) = task.machine.segment_bases();
     match option {
         SET_FS | SET_GS if address >= USER_END => return Err(Errno::EPERM),
-        SET_FS => task.thread.set_segment_bases(address as u64, gs),
-        SET_GS => task.thread.set_segment_bases(fs, address as u64),
+        SET_FS => task.machine.set_segment_bases(address as u64, gs),
+        SET_GS => task.machine.set_segment_bases(fs, address as u64),
         GET_FS => user::write(address, &fs)?,
         GET_GS => user::write(address, &gs)?,
         // The processor tells programs what it is, and there is no way to keep it from that here.

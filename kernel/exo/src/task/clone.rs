@@ -166,10 +166,10 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     })?;
     task.no_new_privileges.store(parent.no_new_privileges.load(Ordering::Relaxed), Ordering::Relaxed);
     task.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
-    task.thread.inherit_fpu();
-    let (fs, gs) = parent.thread.segment_bases();
+    task.machine.inherit_fpu();
+    let (fs, gs) = parent.machine.segment_bases();
     let fs = if has(flags, abi::CLONE_SETTLS) { request.tls } else { fs };
-    task.thread.set_segment_bases(fs, gs);
+    task.machine.set_segment_bases(fs, gs);
     if !has(flags, abi::CLONE_VM) || has(flags, abi::CLONE_VFORK) {
         let alt_stack = *parent.alt_stack.lock();
         *task.alt_stack.lock() = alt_stack;

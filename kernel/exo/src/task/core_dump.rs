@@ -131,7 +131,7 @@ fn collect_threads(task: &Current) -> bool {
 
 impl ThreadState {
     fn of(task: &Task, regs: &Regs, signal: u32) -> Result<Self> {
-        let floating_point = task.thread.with_fpu_bytes(|bytes| -> Result<Vec<u8>> {
+        let floating_point = task.machine.with_fpu_bytes(|bytes| -> Result<Vec<u8>> {
             let mut copy = fallible::list(bytes.len())?;
             copy.extend(bytes);
             Ok(copy)
@@ -188,7 +188,7 @@ fn ids_of(process: &Process, own: u32) -> Ids {
 
 /// In the order of `struct user_regs_struct`.
 fn registers(task: &Task, regs: &Regs) -> [u64; 27] {
-    let (fs, gs) = task.thread.segment_bases();
+    let (fs, gs) = task.machine.segment_bases();
     let (cs, ss) = regs.selectors();
     let call = if regs.is_system_call() { regs.error() } else { u64::MAX };
     [

@@ -365,8 +365,8 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     let old = core::mem::replace(&mut *task.process.auxiliary.lock(), vector);
     drop(old);
     task.process.exit_signal.store(crate::signal::number::SIGCHLD, Ordering::Relaxed);
-    task.thread.set_segment_bases(0, 0);
-    task.thread.set_fpu(None);
+    task.machine.set_segment_bases(0, 0);
+    task.machine.set_fpu(None);
     task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel);
     procmon::on_exec(&task.process, task.tid());
     *regs = Regs::at_start(base.wrapping_add(plan.entry), sp as u64);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tasks (threads) and processes (thread groups).
 
-pub mod account;
 pub mod clone;
 pub mod core_dump;
 pub mod cpu_timers;
@@ -16,45 +15,28 @@ pub mod session;
 pub mod table;
 pub mod wait;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::{
+    ops::Deref,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
 
 use alloc::sync::{Arc, Weak};
 
-use exo_hal::{mm::heap, sync::SpinLock, thread, thread::Thread, time, trap::Regs};
-use exo_logic::sleep::State;
+use exo_core::thread::{self as scheduled, Thread};
+use exo_hal::{mm::heap, sync::SpinLock, thread, trap::Regs};
 
 use crate::{
     drivers::procmon,
     errno::Result,
     fs::Files,
     mm::AddressSpace,
-    sched::{
-        self,
-        policy::{Policy, Schedule},
-    },
+    sched::policy::{Policy, Schedule},
     signal::{self, Pending, SignalSet, stop::Owed},
 };
 
 pub use credentials::Credentials;
+pub use exo_core::{account, thread::work};
 pub use process::{Process, Status};
-
-use account::Account;
-
-/// Bits of [`Task::work`]: what must happen before user mode goes on.
-pub mod work {
-    /// A signal may be deliverable.
-    pub const SIGNAL: u32 = 1;
-    /// The task must end.
-    pub const EXIT: u32 = 2;
-    /// The process is stopped.
-    pub const STOP: u32 = 4;
-    /// A handler's mask is to be put back although no handler ran (sigsuspend and the like).
-    pub const RESTORE_MASK: u32 = 8;
-    /// A copy took memory from the reserve: somebody has to be ended to fill it up.
-    pub const OUT_OF_MEMORY: u32 = 16;
-    /// Pages are to be given back.
-    pub const DEAD_PAGES: u32 = 32;
-}
 
 /// The alternate signal stack.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,7 +50,10 @@ pub struct AltStack {
 }
 
 /// A thread.
+#[repr(C)]
 pub struct Task {
+    /// What the scheduler knows of it; the first, as `TaskType` demands.
+    thread: Thread,
     /// Its number; see [`Task::tid`].
     number: AtomicU32,
     /// Its process's number.
@@ -77,29 +62,9 @@ pub struct Task {
     pub process: Arc<Process>,
     /// Its descriptors.
     pub files: Files,
-    /// The hardware side.
-    pub thread: Thread,
     me: Weak<Task>,
-    /// Whether it runs, sleeps or has ended.
-    pub state: State,
-    /// Whether a run queue holds it.
-    pub queued: AtomicBool,
-    /// The CPU it runs on or ran on last.
-    pub cpu: AtomicUsize,
-    /// The CPUs it may run on, one bit each.
-    pub affinity: AtomicU64,
-    /// CPU time so far, in nanoseconds, without the current turn.
-    pub run_ns: AtomicU64,
-    /// What of it was in user mode, in cycles; the short path of system calls counts as that.
-    pub user_cycles: AtomicU64,
     /// Until when the call waits that a signal has interrupted and that goes on unless a handler runs; 0 for none.
     restart_deadline: AtomicU64,
-    /// Its place in the order of those that want to run.
-    pub schedule: Schedule,
-    /// Runs when a CPU has nothing else.
-    pub is_idle: bool,
-    /// See [`work`].
-    pub work: AtomicU32,
     /// Blocked signals.
     pub blocked: AtomicU64,
     /// The mask that a wait replaced; valid with [`work::RESTORE_MASK`].
@@ -118,8 +83,6 @@ pub struct Task {
     pub owns_nothing: AtomicBool,
     /// The name, as in /proc/PID/comm.
     pub name: SpinLock<Name>,
-    /// What it has done.
-    pub account: Account,
     /// What its parent waits for after vfork.
     pub vfork: SpinLock<Option<Arc<clone::Completion>>>,
     /// For whom it acts.
@@ -140,8 +103,6 @@ pub struct Task {
     pub main: SpinLock<Option<kernel_thread::Main>>,
     /// Frames for which there was no room in the running call.
     pub frames_wanted: AtomicUsize,
-    /// Which of its next allocations that may fail does: see [`fallible::fail_nth`](crate::fallible::fail_nth).
-    pub fail_nth: AtomicU32,
     /// A message of an IPC endpoint that is on its way to the task.
     pub ipc: SpinLock<Option<crate::ipc::Message>>,
 }
@@ -191,7 +152,7 @@ pub struct Seed<'a> {
 impl Task {
     /// Makes a thread; it is not in any list and does not run yet.
     pub fn new(seed: Seed<'_>) -> Result<Arc<Self>> {
-        let thread = Thread::new(seed.regs)?;
+        let thread = thread::Thread::new::<Self>(seed.regs)?;
         heap::room_for_arc::<Self>()?;
         Ok(Self::build(seed, thread, false))
     }
@@ -209,27 +170,18 @@ impl Task {
             credentials: Arc::new(Credentials::root()),
             schedule: Schedule::new(Policy::DEFAULT, 0),
         };
-        Self::build(seed, Thread::idle(), true)
+        Self::build(seed, thread::Thread::idle::<Self>(), true)
     }
 
-    fn build(seed: Seed<'_>, thread: Thread, is_idle: bool) -> Arc<Self> {
+    fn build(seed: Seed<'_>, machine: thread::Thread, is_idle: bool) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             number: AtomicU32::new(seed.tid),
             pid: seed.process.pid,
             process: seed.process,
             files: seed.files,
-            thread,
+            thread: Thread::new::<Self>(machine, seed.affinity, seed.schedule, is_idle),
             me: me.clone(),
-            state: State::default(),
-            queued: AtomicBool::new(false),
-            cpu: AtomicUsize::new(0),
-            affinity: AtomicU64::new(seed.affinity),
-            run_ns: AtomicU64::new(0),
-            user_cycles: AtomicU64::new(0),
             restart_deadline: AtomicU64::new(0),
-            schedule: seed.schedule,
-            is_idle,
-            work: AtomicU32::new(0),
             blocked: AtomicU64::new(seed.blocked.0),
             saved_mask: AtomicU64::new(0),
             pending: SpinLock::new(Pending::default()),
@@ -239,7 +191,6 @@ impl Task {
             lock_granted: AtomicBool::new(false),
             owns_nothing: AtomicBool::new(false),
             name: SpinLock::new(seed.name),
-            account: Account::default(),
             vfork: SpinLock::new(None),
             credentials: credentials::Cell::new(seed.credentials),
             death_signal: AtomicU32::new(0),
@@ -250,7 +201,6 @@ impl Task {
             awaiting: AtomicUsize::new(0),
             main: SpinLock::new(None),
             frames_wanted: AtomicUsize::new(0),
-            fail_nth: AtomicU32::new(0),
             ipc: SpinLock::new(None),
         })
     }
@@ -282,21 +232,11 @@ impl Task {
         self.process.memory.lock().clone()
     }
 
-    /// Loads its process's page tables.
-    pub fn activate_memory(&self) {
-        self.process.memory.lock().activate();
-    }
-
     /// Whether a signal is to be handled, so that a wait must end.
     pub fn has_signal(&self) -> bool {
         self.work.load(Ordering::Acquire) & (work::SIGNAL | work::EXIT | work::STOP) != 0
             && (self.work.load(Ordering::Acquire) & (work::EXIT | work::STOP) != 0
                 || signal::is_deliverable(self))
-    }
-
-    /// Whether the thread must end whatever it waits for.
-    pub fn is_killed(&self) -> bool {
-        self.work.load(Ordering::Acquire) & work::EXIT != 0
     }
 
     /// A wait until `deadline` has been interrupted; if it goes on, then with the time that is left.
@@ -309,16 +249,29 @@ impl Task {
         let deadline = self.restart_deadline.swap(0, Ordering::Relaxed);
         (deadline != 0).then_some(deadline)
     }
+}
 
-    /// What of its CPU time was in user mode, in nanoseconds.
-    pub fn user_ns(&self) -> u64 {
-        time::ns_of_cycles(self.user_cycles.load(Ordering::Relaxed)).min(self.cpu_ns())
+impl Deref for Task {
+    type Target = Thread;
+
+    #[inline(always)]
+    fn deref(&self) -> &Thread {
+        &self.thread
+    }
+}
+
+impl scheduled::Task for Task {
+    fn has_deliverable_signal(&self) -> bool {
+        signal::is_deliverable(self)
     }
 
-    /// CPU time in nanoseconds.
-    pub fn cpu_ns(&self) -> u64 {
-        let is_current = thread::has_current() && core::ptr::eq::<Task>(&*current(), self);
-        self.run_ns.load(Ordering::Relaxed) + if is_current { sched::running_ns() } else { 0 }
+    #[inline]
+    fn activate_memory(&self) {
+        self.process.memory.lock().activate();
+    }
+
+    fn tick(&self) {
+        self.process.check_cpu_time();
     }
 }
 

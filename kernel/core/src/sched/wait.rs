@@ -17,7 +17,7 @@ use super::{
     timer::{self, Action},
     wake,
 };
-use crate::task::{Task, current};
+use crate::thread::{Thread, ThreadRef, has_signal, running};
 
 /// Why a wait ended without its condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub trait Observer: Send + Sync {
 
 /// Tasks that wait for the same thing.
 pub struct WaitQueue {
-    tasks: SpinLock<VecDeque<Arc<Task>>>,
+    tasks: SpinLock<VecDeque<ThreadRef>>,
     observers: SpinLock<Vec<Weak<dyn Observer>>>,
     /// The lists' lengths, so that nobody takes a lock to find nobody.
     waiting: Waiters,
@@ -116,15 +116,15 @@ impl WaitQueue {
         Ok(())
     }
 
-    fn add(&self, task: Arc<Task>) {
+    fn add(&self, task: ThreadRef) {
         let mut tasks = self.tasks.lock();
         tasks.push_back(task);
         self.waiting.set(tasks.len());
     }
 
-    fn remove(&self, task: &Task) {
+    fn remove(&self, task: &Thread) {
         let mut tasks = self.tasks.lock();
-        let is_it = |t: &Arc<Task>| core::ptr::eq(Arc::as_ptr(t), task);
+        let is_it = |t: &ThreadRef| t.is(task);
         if tasks.front().is_some_and(is_it) {
             tasks.pop_front();
         } else if let Some(at) = tasks.iter().position(is_it) {
@@ -159,19 +159,19 @@ pub fn wait_after_look<T>(
     interruptible: bool,
     mut condition: impl FnMut() -> Option<T>,
 ) -> Result<T, Ended> {
-    let task = current();
+    let task = running();
     for (index, queue) in queues.iter().enumerate() {
-        queue.add(task.arc());
+        queue.add(task.counted());
         let_others_in(index);
     }
-    let key = deadline.map(|at| timer::add(at, Action::Wake(Arc::downgrade(&task.arc()))));
+    let key = deadline.map(|at| timer::add(at, Action::Wake(task.counted())));
     let result = loop {
         // Before the condition: who makes it true after we looked finds us sleeping and wakes us.
         task.state.begin_sleep();
         if let Some(value) = condition() {
             break Ok(value);
         }
-        if task.is_killed() || interruptible && task.has_signal() {
+        if task.is_killed() || interruptible && has_signal(&task) {
             break Err(Ended::Interrupted);
         }
         if deadline.is_some_and(|at| time::now_ns() >= at) {

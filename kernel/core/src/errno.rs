@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Error numbers, with Linux's values and meaning.
+//! Error numbers, with Linux's values and meaning, and what the errors of the floors below are for a program.
 
+use exo_drivers::{
+    block::{BlockError, Cause},
+    random::RandomError,
+};
 use exo_hal::mm::{paging::NoMemory, user::BadAddress};
+use exo_logic::credentials::Denied;
 use linux_raw_sys::errno as raw;
 
 /// An error that a system call answers with.
@@ -49,5 +54,40 @@ impl From<BadAddress> for Errno {
 impl From<NoMemory> for Errno {
     fn from(_: NoMemory) -> Self {
         Self::ENOMEM
+    }
+}
+
+impl From<Denied> for Errno {
+    fn from(_: Denied) -> Self {
+        Self::EPERM
+    }
+}
+
+impl From<BlockError> for Errno {
+    fn from(error: BlockError) -> Self {
+        match error.cause {
+            Cause::OutOfRange => Self::ENOSPC,
+            Cause::ReadOnly => Self::EROFS,
+            Cause::TimedOut => Self::ETIMEDOUT,
+            Cause::Removed | Cause::NotReady => Self::ENODEV,
+            Cause::QueueFull => Self::EAGAIN,
+            Cause::Cancelled => Self::ECANCELED,
+            Cause::Unsupported => Self::EOPNOTSUPP,
+            Cause::Misaligned => Self::EINVAL,
+            Cause::NoMemory => Self::ENOMEM,
+            _ => Self::EIO,
+        }
+    }
+}
+
+impl From<RandomError> for Errno {
+    fn from(error: RandomError) -> Self {
+        match error {
+            RandomError::Gone => Self::ENODEV,
+            RandomError::Busy => Self::EBUSY,
+            RandomError::Unsupported => Self::EOPNOTSUPP,
+            RandomError::NoMemory => Self::ENOMEM,
+            _ => Self::EIO,
+        }
     }
 }

@@ -13,7 +13,7 @@ use exo_hal::{
 };
 
 use super::{schedule, should_reschedule};
-use crate::task::current;
+use crate::thread::running;
 
 /// Interrupts are let in when they have been off for so long.
 const WINDOW_EVERY_NS: u64 = 20_000;
@@ -50,7 +50,7 @@ fn record(off: u64, what: u64) {
 /// The kernel has been entered from user mode, not by the short path.
 #[inline(always)]
 pub fn enter() {
-    let counter = &current().user_cycles;
+    let counter = &running().user_cycles;
     // Nobody else writes it.
     counter.store(counter.load(Ordering::Relaxed) + span::enter(), Ordering::Relaxed);
 }
@@ -92,7 +92,7 @@ pub fn point() -> bool {
 #[cold]
 fn let_others_in() -> bool {
     window();
-    let task = current();
+    let task = running();
     // A task that is about to sleep looks at its condition: there it does not switch.
     if should_reschedule() && task.state.is_runnable() {
         schedule();

@@ -17,7 +17,7 @@ use exo_hal::{
 
 use crate::{
     errno::{Errno, Result},
-    task::{Task, current},
+    thread::{Thread, running},
 };
 
 /// Frames that are left for page faults when the kernel refuses a program more of its own memory, stocks of single frames that each CPU may
@@ -88,7 +88,7 @@ pub fn boxed<T>(value: T) -> Result<Box<T>> {
 }
 
 /// Lets the `nth` of the allocations that may fail, from now on, fail in `task`; 0 for none.
-pub fn fail_nth(task: &Task, nth: u32) {
+pub fn fail_nth(task: &Thread, nth: u32) {
     task.fail_nth.store(nth, Ordering::Relaxed);
     if nth != 0 {
         frame::let_allocations_fail();
@@ -100,7 +100,7 @@ pub fn is_nth() -> bool {
     if !thread::has_current() {
         return false;
     }
-    let task = current();
+    let task = running();
     match task.fail_nth.load(Ordering::Relaxed) {
         0 => false,
         left => {

@@ -11,7 +11,7 @@ use alloc::{
 
 use exo_hal::{MAX_CPUS, cpu::percpu::cpu_index, dev::apic, sync::SpinLock, time};
 
-use crate::task::Task;
+use crate::thread::ThreadRef;
 
 /// Time between two ticks of a busy CPU.
 const TICK_NS: u64 = 10_000_000;
@@ -28,7 +28,7 @@ pub trait TimerTarget: Send + Sync {
 /// What happens when a timer runs out.
 pub enum Action {
     /// Wakes a task.
-    Wake(Weak<Task>),
+    Wake(ThreadRef),
     /// Tells somebody.
     Tell(Weak<dyn TimerTarget>),
     /// Calls a function, which must be short: no program runs meanwhile.
@@ -119,9 +119,7 @@ pub fn expire() {
         };
         match action {
             Action::Wake(task) => {
-                if let Some(task) = task.upgrade() {
-                    super::wake(&task);
-                }
+                super::wake(&task);
             }
             Action::Call(function) => function(),
             Action::Tell(target) => {

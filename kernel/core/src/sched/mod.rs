@@ -12,7 +12,7 @@ pub mod wait;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
-use alloc::{collections::VecDeque, sync::Arc};
+use alloc::collections::VecDeque;
 
 use exo_hal::{
     MAX_CPUS, cpu,
@@ -21,12 +21,15 @@ use exo_hal::{
     mm::paging,
     once::Once,
     sync::SpinLock,
-    thread, time, tlb,
+    thread as machine, time, tlb,
 };
 
 use exo_logic::{inheritance::Priority, sleep::RunState};
 
-use crate::task::{Current, Task, account::Event, current};
+use crate::{
+    account::Event,
+    thread::{self, AsThread, Running, Thread, ThreadRef, running},
+};
 use policy::{BEGINNING, FAIR, PREEMPTION_NS, Policy, ROUND_NS, WAKE_UP_LEAD};
 
 /// How long a task runs while others wait.
@@ -39,7 +42,7 @@ const REAL_TIME_SHARE_NS: u64 = 950_000_000;
 /// A task in a run queue, which is in the order of the keys.
 struct Entry {
     key: u64,
-    task: Arc<Task>,
+    task: ThreadRef,
 }
 
 /// On cache lines of its own: a CPU reads its own on every way back to user mode, and others must not slow that down.
@@ -54,7 +57,7 @@ struct Cpu {
     /// When the period of real-time tasks began, and what they have had of it.
     real_time_since: AtomicU64,
     real_time_ns: AtomicU64,
-    idle: Once<Arc<Task>>,
+    idle: Once<ThreadRef>,
     /// A switch is due before the next return to user mode.
     reschedule: AtomicBool,
     /// … since the running task's turn among its equals is over.
@@ -131,7 +134,7 @@ enum Place {
 }
 
 impl Cpu {
-    fn insert(&self, task: Arc<Task>, before_equals: bool) {
+    fn insert(&self, task: ThreadRef, before_equals: bool) {
         let mut queue = self.queue.lock();
         // With the queue locked: who changes the key looks for the task in here afterwards.
         let key = task.schedule.key();
@@ -158,7 +161,7 @@ impl Cpu {
 
 /// A task counts virtual time by the queue of its CPU, and goes over to that of another.
 #[inline(always)]
-fn move_to(task: &Task, cpu: usize) {
+fn move_to(task: &Thread, cpu: usize) {
     let from = task.cpu.load(Ordering::Relaxed);
     if from != cpu {
         task.cpu.store(cpu, Ordering::Relaxed);
@@ -167,7 +170,7 @@ fn move_to(task: &Task, cpu: usize) {
     }
 }
 
-fn enqueue(task: Arc<Task>, cpu: usize, place: Place) {
+fn enqueue(task: ThreadRef, cpu: usize, place: Place) {
     if task.queued.swap(true, Ordering::AcqRel) {
         return;
     }
@@ -198,7 +201,7 @@ fn enqueue(task: Arc<Task>, cpu: usize, place: Place) {
 }
 
 /// The CPU with the shortest queue that `task` may use, idle ones first.
-fn least_busy(task: &Task) -> usize {
+fn least_busy(task: &Thread) -> usize {
     let allowed = task.affinity.load(Ordering::Relaxed);
     let idle = IDLE.load(Ordering::Relaxed) & allowed;
     if idle != 0 {
@@ -209,38 +212,45 @@ fn least_busy(task: &Task) -> usize {
 }
 
 /// Starts a new task.
-pub fn start(task: Arc<Task>) {
+pub fn start(task: impl Into<ThreadRef>) {
+    let task = task.into();
     let cpu = least_busy(&task);
     enqueue(task, cpu, Place::Woken);
 }
 
 /// Makes a sleeping task runnable; true if it slept.
-pub fn wake(task: &Arc<Task>) -> bool {
-    if !task.state.wake() {
-        return false;
+#[inline]
+pub fn wake(task: &impl AsThread) -> bool {
+    let slept = task.as_thread().state.wake();
+    if slept {
+        enqueue_woken(task.counted());
     }
+    slept
+}
+
+fn enqueue_woken(task: ThreadRef) {
     // It goes back to its last CPU, whose caches know it; a CPU that idles will take it over at the next tick if it has to
     // wait there for long.
     let mut cpu = task.cpu.load(Ordering::Relaxed);
-    if !task.thread.is_running() && task.affinity.load(Ordering::Relaxed) & (1 << cpu) == 0 {
-        cpu = least_busy(task);
+    if !task.machine.is_running() && task.affinity.load(Ordering::Relaxed) & (1 << cpu) == 0 {
+        cpu = least_busy(&task);
     }
-    enqueue(task.clone(), cpu, Place::Woken);
-    true
+    enqueue(task, cpu, Place::Woken);
 }
 
 /// Makes a sleeping task runnable on this CPU, for a hand-off: who calls this is about to wait itself.
-pub fn wake_here(task: &Arc<Task>) {
-    let own = cpu_index();
-    if task.thread.is_running() || task.affinity.load(Ordering::Relaxed) & (1 << own) == 0 {
+#[inline]
+pub fn wake_here(task: &impl AsThread) {
+    let (thread, own) = (task.as_thread(), cpu_index());
+    if thread.machine.is_running() || thread.affinity.load(Ordering::Relaxed) & (1 << own) == 0 {
         wake(task);
-    } else if task.state.wake() {
-        enqueue(task.clone(), own, Place::HandedOver);
+    } else if thread.state.wake() {
+        enqueue(task.counted(), own, Place::HandedOver);
     }
 }
 
 /// Changes a task's place in the order by `change`, which is told how far its queue has come.
-fn reorder(task: &Arc<Task>, change: impl FnOnce(u64)) {
+fn reorder(task: &Thread, change: impl FnOnce(u64)) {
     change(CPUS[task.cpu.load(Ordering::Relaxed)].virtual_now.load(Ordering::Relaxed));
     // Who queues the task at this moment says where and then reads the key; this does it the other way round.
     fence(Ordering::SeqCst);
@@ -250,10 +260,10 @@ fn reorder(task: &Arc<Task>, change: impl FnOnce(u64)) {
         // `queued` has stayed set all the while: nobody else puts it into a queue.
         task.queued.store(false, Ordering::Release);
         enqueue(task, cpu, Place::Woken);
-    } else if core::ptr::eq::<Task>(&**task, &*current()) {
+    } else if task.is_running_here() {
         CPUS[cpu_index()].running_key.store(task.schedule.key(), Ordering::Relaxed);
         CPUS[cpu_index()].reschedule.store(true, Ordering::Relaxed);
-    } else if task.thread.is_running() {
+    } else if task.machine.is_running() {
         CPUS[cpu].running_key.store(task.schedule.key(), Ordering::Relaxed);
         CPUS[cpu].reschedule.store(true, Ordering::Relaxed);
         if cpu != cpu_index() {
@@ -262,28 +272,29 @@ fn reorder(task: &Arc<Task>, change: impl FnOnce(u64)) {
     }
 }
 
-fn take_from_queue(task: &Arc<Task>, cpu: usize) -> Option<Arc<Task>> {
+fn take_from_queue(task: &Thread, cpu: usize) -> Option<ThreadRef> {
     let mut queue = CPUS[cpu].queue.lock();
-    let at = queue.iter().position(|entry| Arc::ptr_eq(&entry.task, task));
+    let at = queue.iter().position(|entry| entry.task.is(task));
     let entry = at.and_then(|at| queue.remove(at))?;
     CPUS[cpu].length.store(queue.len(), Ordering::Relaxed);
     Some(entry.task)
 }
 
 /// Sets a task's policy.
-pub fn set_policy(task: &Arc<Task>, policy: Policy) {
+pub fn set_policy(task: &Thread, policy: Policy) {
     reorder(task, |now| task.schedule.set(policy, now));
 }
 
 /// Lends a task the priority of one that waits for it; [`NOTHING`](exo_logic::inheritance::NOTHING) takes it back.
-pub fn lend(task: &Arc<Task>, priority: Priority) {
+pub fn lend(task: &Thread, priority: Priority) {
     reorder(task, |now| task.schedule.lend(priority, now));
 }
 
 /// Makes the task notice new work (a signal) soon: wakes it, or interrupts the CPU that runs it.
-pub fn prod(task: &Arc<Task>) {
-    if !wake(task) && task.thread.is_running() {
-        let cpu = task.cpu.load(Ordering::Relaxed);
+pub fn prod(task: &impl AsThread) {
+    let thread = task.as_thread();
+    if !wake(task) && thread.machine.is_running() {
+        let cpu = thread.cpu.load(Ordering::Relaxed);
         if cpu != cpu_index() {
             apic::reschedule(cpu);
         }
@@ -291,7 +302,7 @@ pub fn prod(task: &Arc<Task>) {
 }
 
 /// Takes the first task of a queue that is to run instead of `stays`, the running task if that can go on.
-fn take(from: usize, steal: bool, stays: Option<&Task>) -> Option<Arc<Task>> {
+fn take(from: usize, steal: bool, stays: Option<&Thread>) -> Option<ThreadRef> {
     if CPUS[from].length.load(Ordering::Relaxed) == 0 {
         return None;
     }
@@ -301,7 +312,7 @@ fn take(from: usize, steal: bool, stays: Option<&Task>) -> Option<Arc<Task>> {
     let fit = |entry: &Entry| {
         let task = &entry.task;
         let allowed = !steal || task.affinity.load(Ordering::Relaxed) & (1 << own) != 0;
-        allowed && (!task.thread.is_running() || !steal && core::ptr::eq::<Task>(&**task, &*current()))
+        allowed && (!task.machine.is_running() || !steal && task.is_running_here())
     };
     let is_real_time = |key: u64| key < FAIR;
     let stays = stays.map_or(u64::MAX, |task| task.schedule.key());
@@ -345,7 +356,7 @@ fn take_other(
 }
 
 /// The next task for this CPU.
-fn pick() -> Option<Arc<Task>> {
+fn pick() -> Option<ThreadRef> {
     let own = cpu_index();
     loop {
         let found = take(own, false, None)
@@ -363,7 +374,7 @@ fn pick() -> Option<Arc<Task>> {
         if task.state.get() == RunState::Dead {
             continue;
         }
-        if task.affinity.load(Ordering::Relaxed) & (1 << own) == 0 && !task.thread.is_running() {
+        if task.affinity.load(Ordering::Relaxed) & (1 << own) == 0 && !task.machine.is_running() {
             let cpu = least_busy(&task);
             enqueue(task, cpu, Place::Woken);
             continue;
@@ -387,7 +398,7 @@ pub fn give_way() {
 fn switch_away(place: Place) {
     let this = this_cpu();
     this.reschedule.store(false, Ordering::Relaxed);
-    let task = current();
+    let task = running();
     let runnable = task.state.is_runnable();
     let may_stay = runnable && task.affinity.load(Ordering::Relaxed) & (1 << cpu_index()) != 0;
     if may_stay && this.length.load(Ordering::Relaxed) == 0 {
@@ -402,7 +413,7 @@ fn switch_away(place: Place) {
         return;
     };
     next.state.set_runnable();
-    if core::ptr::eq::<Task>(&*next, &*task) {
+    if next.is(&task) {
         return;
     }
     let place = runnable.then(|| {
@@ -414,33 +425,33 @@ fn switch_away(place: Place) {
 
 /// Ends the running task for good.
 pub fn end_current() -> ! {
-    current().state.end();
+    running().state.end();
     loop {
         schedule();
     }
 }
 
 /// Switches to `next`; the running task goes to `place` in its queue, if it is still runnable.
-fn switch_to(next: Arc<Task>, task: &Current, place: Option<Place>) {
+fn switch_to(next: ThreadRef, task: &Running, place: Option<Place>) {
     let this = this_cpu();
     this.charge(task);
     this.switches.fetch_add(1, Ordering::Relaxed);
     task.account.count(if place.is_some() { Event::Preemption } else { Event::Wait }, 1);
     this.runs_next(&next);
     if !next.is_idle {
-        next.activate_memory();
+        thread::activate_memory(&next);
     }
     if let Some(place) = place.filter(|_| !task.is_idle) {
         let own = task.affinity.load(Ordering::Relaxed) & (1 << cpu_index()) != 0;
-        enqueue(task.arc(), if own { cpu_index() } else { least_busy(task) }, place);
+        enqueue(task.counted(), if own { cpu_index() } else { least_busy(task) }, place);
     }
-    thread::switch::<Task>(next);
+    machine::switch(next);
     finish_switch();
 }
 
 impl Cpu {
     /// Counts the running task's time up to now.
-    fn charge(&self, task: &Task) {
+    fn charge(&self, task: &Thread) {
         let now = time::now_ns();
         let ran = now.saturating_sub(self.since.swap(now, Ordering::Relaxed));
         task.run_ns.fetch_add(ran, Ordering::Relaxed);
@@ -450,7 +461,7 @@ impl Cpu {
         }
     }
 
-    fn runs_next(&self, next: &Task) {
+    fn runs_next(&self, next: &Thread) {
         let key = if next.is_idle { u64::MAX } else { next.schedule.key() };
         self.running_key.store(key, Ordering::Relaxed);
         if key > self.virtual_now.load(Ordering::Relaxed) && !next.is_idle {
@@ -475,10 +486,10 @@ pub fn running_ns() -> u64 {
 /// The timer's tick: ends the time slice, and lets idle CPUs help.
 pub fn tick() {
     let this = this_cpu();
-    let task = current();
+    let task = running();
     let ran = running_ns();
     if !task.is_idle {
-        task.process.check_cpu_time();
+        thread::tick(&task);
         // Who wakes up or is new counts from here, also while nobody else has run for long.
         let key = task.schedule.key_after(ran);
         this.running_key.store(key, Ordering::Relaxed);
@@ -503,11 +514,12 @@ pub fn tick() {
 }
 
 /// The life of a CPU that has become ready: runs tasks, and waits when there are none.
-pub fn run_cpu(idle: Arc<Task>) -> ! {
+pub fn run_cpu(idle: impl Into<ThreadRef>) -> ! {
+    let idle = idle.into();
     let this = this_cpu();
     this.idle.set(idle.clone());
     let own = 1u64 << cpu_index();
-    thread::adopt::<Task>(idle);
+    machine::adopt(idle);
     loop {
         IDLE.fetch_or(own, Ordering::SeqCst);
         let start = time::now_ns();
@@ -526,14 +538,14 @@ pub fn run_cpu(idle: Arc<Task>) -> ! {
         next.state.set_runnable();
         this.reschedule.store(false, Ordering::Relaxed);
         timer::leave_idle();
-        let idle = current();
+        let idle = running();
         switch_to(next, &idle, None);
     }
 }
 
 /// The CPUs that a task may use have changed: if it runs where it may not, it is moved.
-pub fn migrate(task: &Arc<Task>) {
-    if core::ptr::eq::<Task>(&**task, &*current()) {
+pub fn migrate(task: &impl AsThread) {
+    if task.as_thread().is_running_here() {
         schedule();
     } else {
         prod(task);
