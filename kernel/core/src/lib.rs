@@ -12,6 +12,8 @@ extern crate alloc;
 pub mod account;
 pub mod errno;
 pub mod fallible;
+pub mod limits;
+pub mod room;
 pub mod sched;
 pub mod thread;
 pub mod user;

@@ -43,6 +43,10 @@ pub trait Task: TaskType<Head = Thread> {
     fn activate_memory(&self);
     /// A tick has come while it ran.
     fn tick(&self);
+    /// A resource limit of the process it runs for, by its number in [`limits::index`](crate::limits::index).
+    fn soft_limit(&self, which: usize) -> u64;
+    /// The same for who cannot wait; none if the limits are locked at the moment.
+    fn soft_limit_now(&self, which: usize) -> Option<u64>;
 }
 
 /// [`Task`]'s functions, for those who have the head alone.
@@ -50,6 +54,8 @@ struct Calls {
     has_deliverable_signal: fn() -> bool,
     activate_memory: fn(&ThreadRef),
     tick: fn(),
+    soft_limit: fn(usize) -> u64,
+    soft_limit_now: fn(usize) -> Option<u64>,
 }
 
 impl Calls {
@@ -59,6 +65,8 @@ impl Calls {
                 has_deliverable_signal: || machine::current::<T>().has_deliverable_signal(),
                 activate_memory: |task| task.whole::<T>().activate_memory(),
                 tick: || machine::current::<T>().tick(),
+                soft_limit: |which| machine::current::<T>().soft_limit(which),
+                soft_limit_now: |which| machine::current::<T>().soft_limit_now(which),
             }
         }
     }
@@ -93,6 +101,16 @@ pub(crate) fn tick(task: &Running) {
     (task.calls.tick)();
 }
 
+/// A resource limit of the process that runs, by its number in [`limits::index`](crate::limits::index).
+pub fn soft_limit(which: usize) -> u64 {
+    (running().calls.soft_limit)(which)
+}
+
+/// The same for who cannot wait, as it may have the limits locked itself; none if they are locked.
+pub fn soft_limit_now(which: usize) -> Option<u64> {
+    (running().calls.soft_limit_now)(which)
+}
+
 /// What the scheduler can wake: a reference to a task, whether all of it is known or only its thread.
 pub trait AsThread {
     /// The task's thread.
@@ -125,6 +143,17 @@ impl AsThread for ThreadRef {
     }
 }
 
+/// What a thread runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing, when a CPU has nothing else.
+    Idle,
+    /// Work of the kernel's.
+    Kernel,
+    /// A program.
+    Program,
+}
+
 /// A thread.
 pub struct Thread {
     /// The hardware side.
@@ -146,8 +175,12 @@ pub struct Thread {
     pub schedule: Schedule,
     /// Runs when a CPU has nothing else.
     pub is_idle: bool,
+    /// It never comes to user mode.
+    pub is_of_kernel: bool,
     /// See [`work`].
     pub work: AtomicU32,
+    /// Frames for which there was no room in the running call.
+    pub frames_wanted: AtomicUsize,
     /// What it has done.
     pub account: Account,
     /// Which of its next allocations that may fail does: see [`fallible::fail_nth`](crate::fallible::fail_nth).
@@ -165,7 +198,7 @@ unsafe impl Head for Thread {
 
 impl Thread {
     /// The thread of a task of type `T`; it does not run yet, and may run on the CPUs of `affinity`.
-    pub fn new<T: Task>(machine: machine::Thread, affinity: u64, schedule: Schedule, is_idle: bool) -> Self {
+    pub fn new<T: Task>(machine: machine::Thread, affinity: u64, schedule: Schedule, kind: Kind) -> Self {
         Self {
             machine,
             calls: Calls::of::<T>(),
@@ -176,8 +209,10 @@ impl Thread {
             run_ns: AtomicU64::new(0),
             user_cycles: AtomicU64::new(0),
             schedule,
-            is_idle,
+            is_idle: kind == Kind::Idle,
+            is_of_kernel: kind != Kind::Program,
             work: AtomicU32::new(0),
+            frames_wanted: AtomicUsize::new(0),
             account: Account::default(),
             fail_nth: AtomicU32::new(0),
         }

@@ -17,11 +17,12 @@ use exo_hal::{
 
 use crate::{
     fallible, fs, init,
-    mm::{dead_pages, fault::Unresolved, oom},
+    mm::{dead_pages, fault::Unresolved},
+    room,
     sched::{self, spans, timer},
     signal::{self, Info, code, number},
     syscall,
-    task::{self, Task, account::Event, current, work},
+    task::{self, Task, account::Event, current, oom, work},
 };
 
 // SAFETY: the only type that implements it, in the order of C, with its thread first.
@@ -159,7 +160,7 @@ fn exo_last_words() {
 #[unsafe(no_mangle)]
 fn exo_out_of_memory() {
     if thread::has_current() {
-        oom::refuse(0);
+        room::refuse(0);
     }
 }
 

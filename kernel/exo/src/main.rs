@@ -18,10 +18,10 @@ mod init;
 mod io_uring;
 mod ipc;
 mod kernel_log;
-mod mm;
 mod random;
 mod signal;
 mod syscall;
 mod task;
 
-use exo_core::{errno, fallible, sched, user};
+use exo_core::{errno, fallible, room, sched, user};
+use exo_mm as mm;

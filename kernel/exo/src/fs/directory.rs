@@ -13,7 +13,7 @@ use exo_logic::name::Name;
 use super::node::{Body, NAME_MAX, Node, kind};
 use crate::{
     errno::{Errno, Result},
-    mm::oom,
+    room,
     sched::mutex::Mutex,
 };
 
@@ -183,7 +183,7 @@ impl Node {
         if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        if !oom::has_room(0) {
+        if !room::has_room(0) {
             return Err(Errno::ENOSPC);
         }
         {
@@ -365,7 +365,7 @@ impl Node {
             return Err(Errno::EBUSY);
         }
         // A name that replaces another needs no memory.
-        if old.is_none() && !oom::has_room(0) {
+        if old.is_none() && !room::has_room(0) {
             return Err(Errno::ENOSPC);
         }
         let left_behind = match how {

@@ -21,8 +21,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
-    fallible,
-    mm::oom,
+    fallible, room,
     sched::{
         spans,
         wait::{Ended, WaitQueue, wait_after_look, wait_for},
@@ -212,7 +211,7 @@ impl Pipe {
         let capacity = self.capacity();
         let wanted = content.ring.len().saturating_add(length).min(capacity);
         if wanted > content.ring.capacity() {
-            if !oom::has_room(capacity / exo_hal::PAGE_SIZE) {
+            if !room::has_room(capacity / exo_hal::PAGE_SIZE) {
                 return Some(Err(Errno::ENOMEM));
             }
             content.ring.grow(wanted.next_power_of_two().max(FIRST_CAPACITY));

@@ -12,7 +12,7 @@ use exo_logic::slots::Slots;
 use super::{file::OpenFile, locks::Owner};
 use crate::{
     errno::{Errno, Result},
-    mm::oom,
+    room,
     sched::spans,
     task::{current, limits::index},
 };
@@ -26,7 +26,7 @@ const QUICK: usize = 256;
 fn put(entries: &mut Slots<Entry>, fd: usize, entry: Entry) -> Result<Option<Entry>> {
     if !entries.has_room_for(fd) {
         let bytes = entries.bytes_for(fd);
-        if !oom::has_room(bytes.div_ceil(PAGE_SIZE)) {
+        if !room::has_room(bytes.div_ceil(PAGE_SIZE)) {
             return Err(Errno::ENOMEM);
         }
         heap::may_keep(bytes)?;

@@ -14,9 +14,10 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{file::MapWish, node::Body},
-    mm::{AddressSpace, Backing, MappedFile, Pages, Sharing, map::Place, oom, page_up},
+    mm::{AddressSpace, Backing, MappedFile, Pages, Sharing, map::Place, page_up},
+    room,
     sched::spans,
-    task::{current, limits::index},
+    task::{current, limits::index, oom},
     user,
 };
 
@@ -137,7 +138,7 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
     }
     let pages = page_up(length).ok_or(Errno::ENOMEM)?;
     offset.checked_add(pages as u64).filter(|end| *end <= i64::MAX as u64).ok_or(Errno::EOVERFLOW)?;
-    if !oom::has_room(0) {
+    if !room::has_room(0) {
         return Err(Errno::ENOMEM);
     }
     // Linux looks at no other bits here.

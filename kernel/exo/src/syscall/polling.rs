@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::{
     errno::{Errno, Result},
     fs::poll::{Events, Question, poll as wait},
-    mm::oom,
+    room,
     sched::spans,
     signal::{self, SignalSet},
     task::{current, limits::index},
@@ -38,7 +38,7 @@ fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
     let at = |place: usize| list.checked_add(place * size_of::<PollFd>()).ok_or(Errno::EFAULT);
     // What each entry needs here and while waiting; the number is the program's choice, and the memory is the kernel's.
     const KERNEL_BYTES: usize = size_of::<PollFd>() + 2 * size_of::<Question>();
-    if !oom::has_room((count * KERNEL_BYTES).div_ceil(PAGE_SIZE)) {
+    if !room::has_room((count * KERNEL_BYTES).div_ceil(PAGE_SIZE)) {
         return Err(Errno::ENOMEM);
     }
     let files = current().files.arc();

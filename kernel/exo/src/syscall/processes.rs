@@ -14,8 +14,7 @@ use super::open::start;
 use crate::{
     errno::{Errno, Result},
     fs::path::Follow,
-    mm::oom,
-    sched,
+    room, sched,
     signal::number,
     task::{
         Process, Task,
@@ -131,7 +130,7 @@ fn read_strings(list: usize, room: &mut usize) -> Result<Vec<Vec<u8>>> {
         *room = room.checked_sub(string.len() + 9).ok_or(Errno::E2BIG)?;
         // Nobody is ended for the sake of a list that is too long itself.
         let frames = FRAMES + 3 * out.len() * size_of::<Vec<u8>>() / PAGE_SIZE;
-        if !frame::available(frames) && (out.len() > FEW || !oom::has_room(frames)) {
+        if !frame::available(frames) && (out.len() > FEW || !room::has_room(frames)) {
             return Err(Errno::ENOMEM);
         }
         out.push(string);

@@ -18,7 +18,7 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::Files,
-    mm::oom,
+    room,
     sched::{
         self,
         policy::Schedule,
@@ -132,7 +132,7 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     check(request)?;
     check_number_of_threads()?;
     let tables = if has(request.flags, abi::CLONE_VM) { 0 } else { current().memory().table_pages() };
-    if !oom::has_room(tables + PROCESS_FRAMES) {
+    if !room::has_room(tables + PROCESS_FRAMES) {
         return Err(Errno::ENOMEM);
     }
     let parent = current();

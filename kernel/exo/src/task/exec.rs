@@ -25,8 +25,8 @@ use crate::{
         permission,
     },
     futex,
-    mm::{AddressSpace, Backing, MappedFile, Pages, oom},
-    random,
+    mm::{AddressSpace, Backing, MappedFile, Pages},
+    random, room,
 };
 
 /// Arguments and environment together: a quarter of the stack's limit, in these bounds, as on Linux.
@@ -326,7 +326,7 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     let (user, group) = owners_to_act_as(&task, executing.path());
     let credentials = task.credentials.get().after_exec(user, group);
     let Body::File(pages) = &executing.path().body else { return Err(Errno::EACCES) };
-    if !oom::has_room(PROGRAM_FRAMES) {
+    if !room::has_room(PROGRAM_FRAMES) {
         return Err(Errno::ENOMEM);
     }
     let memory = AddressSpace::new()?;

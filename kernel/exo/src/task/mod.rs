@@ -8,7 +8,7 @@ pub mod credentials;
 pub mod exec;
 pub mod exit;
 pub mod kernel_thread;
-pub mod limits;
+pub mod oom;
 pub mod posix_timers;
 pub mod process;
 pub mod session;
@@ -22,7 +22,7 @@ use core::{
 
 use alloc::sync::{Arc, Weak};
 
-use exo_core::thread::{self as scheduled, Thread};
+use exo_core::thread::{self as scheduled, Kind, Thread};
 use exo_hal::{mm::heap, sync::SpinLock, thread, trap::Regs};
 
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
 };
 
 pub use credentials::Credentials;
-pub use exo_core::{account, thread::work};
+pub use exo_core::{account, limits, thread::work};
 pub use process::{Process, Status};
 
 /// The alternate signal stack.
@@ -101,8 +101,6 @@ pub struct Task {
     pub awaiting: AtomicUsize,
     /// What a kernel thread does, until it has begun.
     pub main: SpinLock<Option<kernel_thread::Main>>,
-    /// Frames for which there was no room in the running call.
-    pub frames_wanted: AtomicUsize,
     /// A message of an IPC endpoint that is on its way to the task.
     pub ipc: SpinLock<Option<crate::ipc::Message>>,
 }
@@ -154,7 +152,8 @@ impl Task {
     pub fn new(seed: Seed<'_>) -> Result<Arc<Self>> {
         let thread = thread::Thread::new::<Self>(seed.regs)?;
         heap::room_for_arc::<Self>()?;
-        Ok(Self::build(seed, thread, false))
+        let kind = if seed.process.pid == 0 { Kind::Kernel } else { Kind::Program };
+        Ok(Self::build(seed, thread, kind))
     }
 
     /// The idle task of this CPU, which runs already.
@@ -170,16 +169,16 @@ impl Task {
             credentials: Arc::new(Credentials::root()),
             schedule: Schedule::new(Policy::DEFAULT, 0),
         };
-        Self::build(seed, thread::Thread::idle::<Self>(), true)
+        Self::build(seed, thread::Thread::idle::<Self>(), Kind::Idle)
     }
 
-    fn build(seed: Seed<'_>, machine: thread::Thread, is_idle: bool) -> Arc<Self> {
+    fn build(seed: Seed<'_>, machine: thread::Thread, kind: Kind) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             number: AtomicU32::new(seed.tid),
             pid: seed.process.pid,
             process: seed.process,
             files: seed.files,
-            thread: Thread::new::<Self>(machine, seed.affinity, seed.schedule, is_idle),
+            thread: Thread::new::<Self>(machine, seed.affinity, seed.schedule, kind),
             me: me.clone(),
             restart_deadline: AtomicU64::new(0),
             blocked: AtomicU64::new(seed.blocked.0),
@@ -200,7 +199,6 @@ impl Task {
             exit_status: AtomicU32::new(0),
             awaiting: AtomicUsize::new(0),
             main: SpinLock::new(None),
-            frames_wanted: AtomicUsize::new(0),
             ipc: SpinLock::new(None),
         })
     }
@@ -272,6 +270,14 @@ impl scheduled::Task for Task {
 
     fn tick(&self) {
         self.process.check_cpu_time();
+    }
+
+    fn soft_limit(&self, which: usize) -> u64 {
+        self.process.limits.lock().get(which).map_or(limits::INFINITY, |limit| limit.soft)
+    }
+
+    fn soft_limit_now(&self, which: usize) -> Option<u64> {
+        self.process.limits.try_lock()?.get(which).map(|limit| limit.soft)
     }
 }
 

@@ -10,7 +10,7 @@ use exo_hal::PAGE_SIZE;
 use super::{Content, Pipe, no_reader};
 use crate::{
     errno::{Errno, Result},
-    mm::oom,
+    room,
     sched::wait::wait_for,
 };
 
@@ -134,7 +134,7 @@ fn reserve(content: &mut Content, more: usize) -> Result<()> {
     let wanted = content.ring.len().saturating_add(more);
     if wanted > content.ring.capacity() {
         let capacity = wanted.next_power_of_two().max(PAGE_SIZE);
-        if !oom::has_room(capacity / PAGE_SIZE) {
+        if !room::has_room(capacity / PAGE_SIZE) {
             return Err(Errno::ENOMEM);
         }
         content.ring.grow(capacity);

@@ -14,9 +14,10 @@ use exo_logic::{
 use super::process::Subject;
 use crate::{
     errno::{Errno, Result},
-    mm::{AddressSpace, Backing, oom},
+    mm::{AddressSpace, Backing},
     sched::spans,
     task::credentials::capable,
+    task::oom,
 };
 
 pub(super) fn oom_adjust(of: &Subject) -> Result<Vec<u8>> {

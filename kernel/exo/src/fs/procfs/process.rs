@@ -31,8 +31,7 @@ use crate::{
         path::Path,
         text::collect,
     },
-    mm,
-    task::{Name, Process, Task, credentials::Which, table},
+    task::{Name, Process, Task, credentials::Which, oom, table},
 };
 
 /// The longest command line or environment that is shown: as long as exec takes them.
@@ -188,7 +187,7 @@ static ENTRIES: &[Entry] = &[
     entry("mounts", Content::Text(mounts::mounts)),
     private("mountstats", Content::Text(mounts::mount_statistics)),
     entry("oom_adj", Content::Setting(memory::oom_adjust_old, memory::set_oom_adjust_old)),
-    entry("oom_score", Content::Text(|of, out| writeln!(out, "{}", mm::oom::score(&of.process)))),
+    entry("oom_score", Content::Text(|of, out| writeln!(out, "{}", oom::score(&of.process)))),
     entry("oom_score_adj", Content::Setting(memory::oom_adjust, memory::set_oom_adjust)),
     private("personality", Content::Text(personality)),
     entry("root", Content::PlaceLink(|of| Ok(of.process.fs.root.lock().clone()))),

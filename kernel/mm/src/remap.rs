@@ -9,7 +9,7 @@ use exo_hal::PAGE_SIZE;
 use exo_logic::areas::{Area, Backing as _, Flags, PROTECTION};
 
 use super::{AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, map::check, page_up};
-use crate::{
+use exo_core::{
     errno::{Errno, Result},
     sched::spans,
 };

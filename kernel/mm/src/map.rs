@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use exo_hal::{PAGE_SIZE, USER_END, mm::frame, sync::SpinGuard};
 use exo_logic::areas::{Area, Flags, Found, MAY_ALL};
 
-use super::{
-    AT_ONCE, AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, limit, oom, page_up,
-};
-use crate::{
+use super::{AT_ONCE, AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, page_up};
+use exo_core::{
     errno::{Errno, Result},
+    limits::index,
+    room,
     sched::spans,
-    task::limits::index,
+    thread::soft_limit,
 };
 
 /// Where a new mapping goes.
@@ -41,7 +41,7 @@ pub(super) fn check(start: usize, length: usize) -> Result<usize> {
 impl Inner {
     /// Whether `length` more bytes fit what the process may have; ENOMEM if not.
     pub(super) fn check_limits(&self, length: usize, flags: Flags) -> Result<()> {
-        if (self.mapped as u64).saturating_add(length as u64) > limit(index::AS) {
+        if (self.mapped as u64).saturating_add(length as u64) > soft_limit(index::AS) {
             return Err(Errno::ENOMEM);
         }
         if flags.is_data() { self.check_data(length) } else { Ok(()) }
@@ -49,7 +49,7 @@ impl Inner {
 
     /// Whether `length` more bytes of data fit RLIMIT_DATA; ENOMEM if not.
     fn check_data(&self, length: usize) -> Result<()> {
-        let most = limit(index::DATA);
+        let most = soft_limit(index::DATA);
         if most == u64::MAX {
             return Ok(());
         }
@@ -96,7 +96,7 @@ impl Inner {
     }
 
     pub(super) fn insert(&mut self, mut area: Area<Backing>) -> Result<()> {
-        if self.areas.len() >= MAX_AREAS || !oom::has_room(0) {
+        if self.areas.len() >= MAX_AREAS || !room::has_room(0) {
             return Err(Errno::ENOMEM);
         }
         if let Backing::File { pages, .. } = &area.backing {
@@ -262,7 +262,7 @@ impl AddressSpace {
         })?;
         {
             let inner = self.inner.lock();
-            if has_gap || covered < end || !oom::has_room(0) || inner.areas.len() + 2 > MAX_AREAS {
+            if has_gap || covered < end || !room::has_room(0) || inner.areas.len() + 2 > MAX_AREAS {
                 return Err(Errno::ENOMEM);
             }
             if more > 0 && protection.contains(Flags::WRITE) {
@@ -312,7 +312,9 @@ impl AddressSpace {
         let (start, old) = (inner.heap_start, inner.heap_end);
         let (Some(new_page), Some(old_page)) = (page_up(wanted), page_up(old)) else { return old };
         let Some(size) = wanted.checked_sub(start) else { return old };
-        if new_page > MAPPINGS_TOP || size as u64 > limit(index::DATA) || size / PAGE_SIZE > frame::totals().0
+        if new_page > MAPPINGS_TOP
+            || size as u64 > soft_limit(index::DATA)
+            || size / PAGE_SIZE > frame::totals().0
         {
             return old;
         }

@@ -10,7 +10,7 @@ const CHUNK: u64 = 128;
 
 /// The frames.
 #[derive(Default)]
-pub struct PageMap {
+pub(crate) struct PageMap {
     chunks: BTreeMap<u64, Vec<Option<Frame>>>,
     count: usize,
 }
@@ -21,18 +21,18 @@ fn split(index: u64) -> (u64, usize) {
 
 impl PageMap {
     /// How many there are.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
     /// The frame at a place.
-    pub fn get(&self, index: u64) -> Option<&Frame> {
+    pub(crate) fn get(&self, index: u64) -> Option<&Frame> {
         let (chunk, at) = split(index);
         self.chunks.get(&chunk)?.get(at)?.as_ref()
     }
 
     /// Enters a frame at a place that has none; the one that is there if it has one. None if there is no memory for the list.
-    pub fn insert(&mut self, index: u64, frame: Frame) -> Option<&Frame> {
+    pub(crate) fn insert(&mut self, index: u64, frame: Frame) -> Option<&Frame> {
         let (chunk, at) = split(index);
         let list = self.chunks.entry(chunk).or_default();
         if list.len() <= at {
@@ -47,7 +47,7 @@ impl PageMap {
     }
 
     /// Takes out the first frame at or behind `start` and before `end`; its place.
-    pub fn take_first(&mut self, start: u64, end: u64) -> Option<(u64, Frame)> {
+    pub(crate) fn take_first(&mut self, start: u64, end: u64) -> Option<(u64, Frame)> {
         let index = self.first_present(start).filter(|index| *index < end)?;
         let (chunk, at) = split(index);
         let list = self.chunks.get_mut(&chunk)?;
@@ -64,14 +64,14 @@ impl PageMap {
     }
 
     /// Takes out the last list of frames.
-    pub fn take_last(&mut self) -> Option<Vec<Option<Frame>>> {
+    pub(crate) fn take_last(&mut self) -> Option<Vec<Option<Frame>>> {
         let (_, list) = self.chunks.pop_last()?;
         self.count -= list.iter().flatten().count();
         Some(list)
     }
 
     /// The first place at or behind `start` that has a frame.
-    pub fn first_present(&self, start: u64) -> Option<u64> {
+    pub(crate) fn first_present(&self, start: u64) -> Option<u64> {
         let (first, _) = split(start);
         self.chunks.range(first..).find_map(|(chunk, list)| {
             let skip = start.saturating_sub(chunk * CHUNK) as usize;
@@ -81,7 +81,7 @@ impl PageMap {
     }
 
     /// The first place at or behind `start` that has none.
-    pub fn first_missing(&self, start: u64) -> u64 {
+    pub(crate) fn first_missing(&self, start: u64) -> u64 {
         let (mut chunk, mut at) = split(start);
         while let Some(list) = self.chunks.get(&chunk) {
             match list.iter().skip(at).position(Option::is_none) {

@@ -5,7 +5,7 @@ use exo_hal::PAGE_SIZE;
 use exo_logic::areas::{Area, Flags};
 
 use super::{AddressSpace, Backing, Killed, fault::Unresolved, pages::Sharing};
-use crate::{
+use exo_core::{
     errno::{Errno, Result},
     sched::spans,
 };

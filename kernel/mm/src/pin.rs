@@ -5,7 +5,7 @@ use exo_hal::{PAGE_SIZE, USER_END, mm::frame::Pinned};
 use exo_platform::{Buffer, Pages};
 
 use super::AddressSpace;
-use crate::errno::{Errno, Result};
+use exo_core::errno::{Errno, Result};
 
 impl AddressSpace {
     /// The memory from `start` on as a buffer of `length` bytes, 1 to [`Buffer::MAX`]. For `write`, a device may write there: the pages

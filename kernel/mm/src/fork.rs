@@ -6,9 +6,10 @@ use alloc::sync::Arc;
 use exo_hal::{PAGE_SIZE, USER_END};
 use exo_logic::areas::{Area, Flags};
 
-use super::{AddressSpace, Backing, oom, pages::Sharing};
-use crate::{
+use super::{AddressSpace, Backing, pages::Sharing};
+use exo_core::{
     errno::{Errno, Result},
+    room,
     sched::spans,
 };
 
@@ -31,7 +32,7 @@ impl AddressSpace {
         {
             let inner = self.inner.lock();
             let mut new = child.inner.lock();
-            if !oom::has_room(inner.areas.len() * AREA_BYTES / PAGE_SIZE) {
+            if !room::has_room(inner.areas.len() * AREA_BYTES / PAGE_SIZE) {
                 return Err(Errno::ENOMEM);
             }
             new.heap_start = inner.heap_start;

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::errno::{Errno, Result};
+use exo_core::errno::{Errno, Result};
 
 /// A count of pages with a limit.
 #[derive(Default)]

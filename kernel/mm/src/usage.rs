@@ -5,7 +5,7 @@ use exo_hal::{PAGE_SIZE, USER_END};
 use exo_logic::areas::{Area, Flags};
 
 use super::{AddressSpace, Backing};
-use crate::sched::spans;
+use exo_core::sched::spans;
 
 /// In bytes.
 #[derive(Clone, Copy, Debug, Default)]

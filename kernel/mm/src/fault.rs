@@ -11,10 +11,7 @@ use exo_hal::{
 use exo_logic::areas::{Area, Flags};
 
 use super::{AddressSpace, Backing, Inner, access, pages::Pages};
-use crate::{
-    errno::Errno,
-    task::{current, limits::index},
-};
+use exo_core::{errno::Errno, limits::index, thread::soft_limit_now};
 
 /// Why a fault cannot be resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +87,11 @@ impl AddressSpace {
 impl Inner {
     fn grow_stack(&mut self, page: usize) -> Result<(), Unresolved> {
         // Who copies to the program may hold the lock of the limits; then the usual ones count.
-        let limits = current().process.limits.try_lock().map(|limits| *limits);
-        let limit =
-            |which: usize| limits.as_ref().and_then(|limits| limits.get(which)).map(|limit| limit.soft);
-        let most = limit(index::STACK).unwrap_or(USUAL_STACK).min(MOST_STACK);
+        let most = soft_limit_now(index::STACK).unwrap_or(USUAL_STACK).min(MOST_STACK);
         let above = self.areas.growing(page, most).ok_or(Unresolved::NotMapped)?;
         let start = above.start;
         let mapped = self.mapped + (start - page);
-        if limit(index::AS).is_some_and(|most| mapped as u64 > most) {
+        if soft_limit_now(index::AS).is_some_and(|most| mapped as u64 > most) {
             return Err(Unresolved::NotMapped);
         }
         self.mapped = mapped;

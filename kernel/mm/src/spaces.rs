@@ -13,9 +13,10 @@ use alloc::{
 
 use exo_hal::{PAGE_SIZE, sync::SpinLock};
 
-use super::{AddressSpace, Backing, Pages, oom};
-use crate::{
+use super::{AddressSpace, Backing, Pages};
+use exo_core::{
     errno::{Errno, Result},
+    room,
     sched::spans,
 };
 
@@ -30,7 +31,7 @@ pub(super) fn next_number() -> u64 {
 
 /// Enters a new one.
 pub(super) fn add(space: &Arc<AddressSpace>) -> Result<()> {
-    if !oom::has_room(0) {
+    if !room::has_room(0) {
         return Err(Errno::ENOMEM);
     }
     SPACES.lock().insert(space.number, Arc::downgrade(space));

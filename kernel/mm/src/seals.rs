@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use linux_raw_sys::general::{F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE};
 
-use crate::errno::{Errno, Result};
+use exo_core::errno::{Errno, Result};
 
 /// The seals of a file's content. They change, and are looked at before a change, while nobody else changes the content.
 #[derive(Default)]

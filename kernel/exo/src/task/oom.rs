@@ -208,23 +208,6 @@ pub fn relieve() {
     }
 }
 
-/// Whether there is room for `frames` more frames of the kernel's memory on behalf of the running task. If not, and memory is out, somebody is
-/// ended when the call is done: else who holds it all would hold it while everybody else is refused. If the call fails with ENOMEM, it is done
-/// again then ([`at_the_end_of`]). May be called with locks held.
-#[inline]
-pub fn has_room(frames: usize) -> bool {
-    frame::available(frames) || refuse(frames)
-}
-
-/// Notes that the running call was refused `frames` frames. Always false, for [`has_room`].
-#[cold]
-pub fn refuse(frames: usize) -> bool {
-    let task = current();
-    task.frames_wanted.fetch_max(frames, Ordering::Relaxed);
-    task.work.fetch_or(work::OUT_OF_MEMORY, Ordering::AcqRel);
-    false
-}
-
 /// Whether programs may have `frames` more frames, which others may have to be ended for. Nobody is for more than [`SPARE`](frame::SPARE), but
 /// who is ending anyway is waited for. Called with nothing locked.
 pub fn make_room(frames: usize) -> bool {

@@ -10,9 +10,9 @@ use alloc::vec::Vec;
 use exo_hal::{sync::SpinLock, thread};
 
 use super::page_map::PageMap;
-use crate::{
+use exo_core::{
     sched::spans,
-    task::{current, work},
+    thread::{running, work},
 };
 
 /// With no more pages it is not worth it.
@@ -25,9 +25,9 @@ pub(super) fn lay_aside(pages: PageMap) {
     if pages.count() <= FEW || !thread::has_current() {
         return;
     }
-    let task = current();
+    let task = running();
     // A thread of the kernel's never gets there.
-    if task.pid == 0 {
+    if task.is_of_kernel {
         return;
     }
     let mut dead = DEAD.lock();
@@ -39,7 +39,7 @@ pub(super) fn lay_aside(pages: PageMap) {
 
 /// Gives back what was laid aside, by whomever.
 pub fn give_back() {
-    current().work.fetch_and(!work::DEAD_PAGES, Ordering::AcqRel);
+    running().work.fetch_and(!work::DEAD_PAGES, Ordering::AcqRel);
     loop {
         let Some(mut pages) = DEAD.lock().pop() else { return };
         while pages.take_last().is_some() {

@@ -3,13 +3,16 @@
 //!
 //! Lock order: a file's pages, then an address space, then the frame allocator. No copy to or from user memory happens
 //! with an address space locked, since its page faults lock it.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
 
 mod advise;
 pub mod dead_pages;
 pub mod fault;
 mod fork;
 pub mod map;
-pub mod oom;
 mod page_map;
 pub mod pages;
 mod pin;
@@ -32,11 +35,10 @@ use exo_hal::{
 };
 use exo_logic::areas::{self, Area, Areas, Flags};
 
-use crate::{
+use exo_core::{
     errno::{Errno, Result},
     fallible,
     sched::{mutex::Mutex, spans},
-    task::current,
 };
 
 pub use pages::{MAX_SIZE, Pages, Sharing};
@@ -99,7 +101,7 @@ impl areas::Backing for Backing {
     }
 }
 
-pub(super) struct Inner {
+struct Inner {
     areas: Areas<Backing>,
     table: UserTable,
     heap_start: usize,
@@ -111,11 +113,6 @@ pub(super) struct Inner {
     lock_future: bool,
     /// How often pages were moved to other addresses.
     moves: u64,
-}
-
-/// A limit of the running process.
-fn limit(which: usize) -> u64 {
-    current().process.limits.lock().get(which).map_or(u64::MAX, |limit| limit.soft)
 }
 
 /// An address space.

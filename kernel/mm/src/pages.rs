@@ -19,7 +19,7 @@ use exo_hal::{
 use linux_raw_sys::general::{F_SEAL_SEAL, F_SEAL_WRITE};
 
 use super::{dead_pages, page_map::PageMap, quota::Quota, seals::Seals};
-use crate::{
+use exo_core::{
     errno::{Errno, Result},
     fallible,
     sched::{mutex::Mutex, spans},
