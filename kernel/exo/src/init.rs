@@ -23,8 +23,9 @@ use crate::{
     drivers,
     errno::{Errno, Result},
     fs::{
-        Files, FsContext, file, mount_options,
-        node::{self, Body, FileSystem, Node, kind},
+        Files, FsContext, file,
+        inode::{self, FileSystem, Inode, InodeContent, kind},
+        mount_options,
         path::{self, Follow},
         pipe::Pipe,
         sysfs, sysfs_cpus, tty,
@@ -124,7 +125,7 @@ pub fn new_process(pid: u32) -> Arc<Process> {
 }
 
 fn prepare() -> Result<()> {
-    node::init();
+    inode::init();
     sysfs::init();
     mm::init()?;
     tty::init();
@@ -132,7 +133,7 @@ fn prepare() -> Result<()> {
     let count = unpack(&boot::take_initrd().ok_or(Errno::ENOENT)?)?;
     log!("{count} files from the initial RAM disk");
     for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("sys", "sysfs"), ("tmp", "tmpfs")] {
-        let directory = make_directories(&node::root(), name.as_bytes())?;
+        let directory = make_directories(&inode::root(), name.as_bytes())?;
         if name != "tmp" {
             mount_options::mount_at_boot(kind.as_bytes(), directory)?;
         }
@@ -141,13 +142,13 @@ fn prepare() -> Result<()> {
 }
 
 /// The directory at a path of plain names, made where it is missing.
-fn make_directories(root: &Arc<Node>, path: &[u8]) -> Result<Arc<Node>> {
+fn make_directories(root: &Arc<Inode>, path: &[u8]) -> Result<Arc<Inode>> {
     let mut at = root.clone();
     for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty() && *n != b".") {
         at = match at.lookup(name) {
             Ok(node) => node,
             Err(Errno::ENOENT) => {
-                let new = Node::directory(FileSystem::Root, 0o755);
+                let new = Inode::directory(FileSystem::Root, 0o755);
                 at.add(name, &new)?;
                 new
             }
@@ -176,24 +177,24 @@ fn unpack(bytes: &[u8]) -> Result<usize> {
             Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
             None => (&[][..], path),
         };
-        let body = match entry.mode & kind::MASK {
+        let content = match entry.mode & kind::MASK {
             kind::DIRECTORY => {
-                make_directories(&node::root(), path)?.change(|meta| meta.mode = entry.mode);
+                make_directories(&inode::root(), path)?.change(|metadata| metadata.mode = entry.mode);
                 continue;
             }
-            kind::REGULAR => Body::File(Arc::new(Pages::from_bytes(entry.data)?)),
-            kind::LINK => Body::Link(entry.data.to_vec()),
-            kind::CHARACTER | kind::BLOCK => Body::Device(entry.device.0, entry.device.1),
-            kind::FIFO => Body::Fifo(Pipe::new()?),
+            kind::REGULAR => InodeContent::File(Arc::new(Pages::from_bytes(entry.data)?)),
+            kind::LINK => InodeContent::Link(entry.data.to_vec()),
+            kind::CHARACTER | kind::BLOCK => InodeContent::Device(entry.device.0, entry.device.1),
+            kind::FIFO => InodeContent::Fifo(Pipe::new()?),
             _ => continue,
         };
-        let node = Node::new(FileSystem::Root, entry.mode, body);
+        let node = Inode::new(FileSystem::Root, entry.mode, content);
         let ns = u64::from(entry.mtime) * 1_000_000_000;
-        node.change(|meta| {
-            (meta.uid, meta.gid) = (entry.uid, entry.gid);
-            (meta.accessed, meta.modified) = (ns, ns);
+        node.change(|metadata| {
+            (metadata.uid, metadata.gid) = (entry.uid, entry.gid);
+            (metadata.accessed, metadata.modified) = (ns, ns);
         });
-        let directory = make_directories(&node::root(), directory)?;
+        let directory = make_directories(&inode::root(), directory)?;
         // A later file of the same name replaces the earlier one.
         let _ = directory.unlink(name);
         directory.add(name, &node)?;

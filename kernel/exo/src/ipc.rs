@@ -17,7 +17,7 @@ use crate::{
     fs::{
         OpenFile,
         file::File,
-        node::{Body, FileSystem, Node},
+        inode::{FileSystem, Inode, InodeContent},
     },
     sched::{self, wait::wait_on},
     task::{Task, current},
@@ -65,7 +65,7 @@ impl File for Handle {
 /// # Errors
 /// ENOMEM.
 pub fn create() -> Result<Arc<OpenFile>> {
-    let node = Node::new(FileSystem::Anonymous, 0o600, Body::Other);
+    let node = Inode::new(FileSystem::Anonymous, 0o600, InodeContent::Other);
     let file = fallible::boxed(Handle(Endpoint::default()))?;
     Ok(OpenFile::new(file, node, linux_raw_sys::general::O_RDWR)?)
 }

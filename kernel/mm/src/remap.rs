@@ -27,7 +27,7 @@ struct Move {
 }
 
 /// What was asked for, as far as it can be judged without what is mapped.
-struct Wish {
+struct RemapRequest {
     old: usize,
     old_end: usize,
     /// Bytes afterwards.
@@ -48,7 +48,7 @@ impl AddressSpace {
     ) -> Result {
         let old_end = check(old, old_length).map_err(|_| Errno::EINVAL)?;
         let length = page_up(length).filter(|l| *l > 0).ok_or(Errno::EINVAL)?;
-        let wish = Wish { old, old_end, length, may_move, target };
+        let wish = RemapRequest { old, old_end, length, may_move, target };
         let _changes = self.changes.lock()?;
         if target.is_none() && length < old_end - old {
             let is_whole = self.inner.lock().areas.find(old).is_some_and(|area| area.end >= old_end);
@@ -72,8 +72,8 @@ impl AddressSpace {
     }
 
     /// Moves the wished part of `area`, which is as `Inner::resize` gave it, and lets go of what is left of it.
-    fn move_area(&self, wish: &Wish, area: &Area<Backing>) -> Result {
-        let Wish { old, old_end, length, .. } = *wish;
+    fn move_area(&self, wish: &RemapRequest, area: &Area<Backing>) -> Result {
+        let RemapRequest { old, old_end, length, .. } = *wish;
         let protection = area.flags & PROTECTION;
         let (new, peak) = {
             let (new, mut inner) = match wish.target {
@@ -137,8 +137,8 @@ impl AddressSpace {
 
 impl Inner {
     /// Checks a wish: the area from the old address on, and whether it stays where it is, with its new size.
-    fn resize(&mut self, wish: &Wish) -> Result<(Area<Backing>, bool)> {
-        let Wish { old, old_end, length, may_move, target } = *wish;
+    fn resize(&mut self, wish: &RemapRequest) -> Result<(Area<Backing>, bool)> {
+        let RemapRequest { old, old_end, length, may_move, target } = *wish;
         let old_length = old_end - old;
         let mut area = self.areas.find(old).cloned().ok_or(Errno::EFAULT)?;
         if area.end < old_end {

@@ -29,7 +29,7 @@ use crate::{
     fs::{
         device::{self, Opener},
         file::{File, Io},
-        node::kind,
+        inode::kind,
     },
     sched::wait::{Ended, WaitQueue, wait_on},
     task::{account::Event, current, kernel_thread},

@@ -18,7 +18,7 @@ use crate::{
     fs::{
         device::{self, Opener},
         file::{File, Io},
-        node::kind,
+        inode::kind,
         sysfs,
     },
     sched::{
@@ -72,7 +72,7 @@ pub fn add(device: Arc<dyn RandomDevice>) -> Result<()> {
     };
     source.device.listen(source.clone());
     if SOURCES.lock().len() == 1 {
-        device::announce(NODE, kind::CHARACTER, NODE_MODE, Arc::new(Node))?;
+        device::announce(NODE, kind::CHARACTER, NODE_MODE, Arc::new(Inode))?;
         sysfs::add_text(&format!("{SYSFS}/rng_current"), name_of_current);
     }
     if !IS_FED.swap(true, Ordering::Relaxed) {
@@ -112,9 +112,9 @@ fn feed() {
     timer::add(time::now_ns() + FEED_NS, Action::Call(feed));
 }
 
-struct Node;
+struct Inode;
 
-impl Opener for Node {
+impl Opener for Inode {
     fn open(&self, _flags: u32) -> Result<Box<dyn File>> {
         Ok(Box::new(HwRng))
     }

@@ -28,8 +28,8 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         device::{self, Opener},
-        file::{File, Io, MapWish},
-        node::kind,
+        file::{File, Io, MapRequest},
+        inode::kind,
         poll::Events,
         sysfs,
     },
@@ -88,10 +88,10 @@ pub fn add(device: Arc<dyn RandomDevice>) -> Result<()> {
         devices.insert(number, shared.clone());
         (number, is_first)
     };
-    device::announce(&node_name(number), kind::CHARACTER, NODE_MODE, Arc::new(Node::Device(shared)))?;
+    device::announce(&node_name(number), kind::CHARACTER, NODE_MODE, Arc::new(Inode::Device(shared)))?;
     show(number, &device);
     if is_first {
-        device::announce(FIRST_DEVICE_NAME, kind::CHARACTER, NODE_MODE, Arc::new(Node::First))?;
+        device::announce(FIRST_DEVICE_NAME, kind::CHARACTER, NODE_MODE, Arc::new(Inode::First))?;
     }
     if !IS_FED.swap(true, Ordering::Relaxed) {
         feed();
@@ -157,14 +157,14 @@ pub(super) fn feed_from(device: &dyn RandomDevice) {
 }
 
 /// What a node stands for.
-enum Node {
+enum Inode {
     /// This device.
     Device(Arc<Shared>),
     /// The one that is the first when a program opens the node.
     First,
 }
 
-impl Opener for Node {
+impl Opener for Inode {
     fn open(&self, _flags: u32) -> Result<Box<dyn File>> {
         let shared = match self {
             Self::Device(shared) => shared.clone(),
@@ -347,7 +347,7 @@ impl File for RngFile {
     }
 
     /// All of the file's own queue, once. Who maps it is the only one to see those bytes: a child does not inherit it.
-    fn map(&self, wish: MapWish) -> Result<Option<Arc<Pages>>> {
+    fn map(&self, wish: MapRequest) -> Result<Option<Arc<Pages>>> {
         // Its size is only known to who has asked for it.
         let own = self.own_if_any().ok_or(Errno::EINVAL)?;
         let frames: Vec<_> = own.pages().map(|page| page.frame().clone()).collect();

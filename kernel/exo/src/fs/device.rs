@@ -8,8 +8,8 @@ use linux_raw_sys::general as abi;
 
 use super::{
     file::{File, Io},
+    inode::{FileSystem, Inode, InodeContent, kind},
     mount_options,
-    node::{Body, FileSystem, Node, kind},
     table::Stateless,
     tty,
 };
@@ -212,7 +212,7 @@ pub fn announce(name: &str, kind: u32, permissions: u32, opener: Arc<dyn Opener>
         announced.insert((kind, minor), Announced { name: name.into(), opener });
         minor
     };
-    let node = Node::new(FileSystem::Devices, kind | permissions, Body::Device(major::LOCAL, minor));
+    let node = Inode::new(FileSystem::Devices, kind | permissions, InodeContent::Device(major::LOCAL, minor));
     mount_options::devices().add(name.as_bytes(), &node)
 }
 
@@ -259,9 +259,13 @@ pub fn open(major: u32, minor: u32, kind: u32, flags: u32) -> Result<Box<dyn Fil
 }
 
 /// Fills a /dev directory.
-pub fn populate(directory: &Arc<Node>) -> Result<()> {
+pub fn populate(directory: &Arc<Inode>) -> Result<()> {
     let add = |name: &str, major, minor, permissions| {
-        let node = Node::new(FileSystem::Devices, kind::CHARACTER | permissions, Body::Device(major, minor));
+        let node = Inode::new(
+            FileSystem::Devices,
+            kind::CHARACTER | permissions,
+            InodeContent::Device(major, minor),
+        );
         directory.add(name.as_bytes(), &node)
     };
     add("null", major::MEMORY, 3, 0o666)?;
@@ -290,8 +294,12 @@ pub fn populate(directory: &Arc<Node>) -> Result<()> {
     ] {
         directory.add(
             name.as_bytes(),
-            &Node::new(FileSystem::Devices, kind::LINK | 0o777, Body::Link(target.as_bytes().to_vec())),
+            &Inode::new(
+                FileSystem::Devices,
+                kind::LINK | 0o777,
+                InodeContent::Link(target.as_bytes().to_vec()),
+            ),
         )?;
     }
-    directory.add(b"shm", &Node::directory(FileSystem::Devices, 0o1777))
+    directory.add(b"shm", &Inode::directory(FileSystem::Devices, 0o1777))
 }

@@ -10,7 +10,7 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use exo_hal::sync::{SpinGuard, SpinLock};
 use exo_logic::name::Name;
 
-use super::node::{Body, NAME_MAX, Node, kind};
+use super::inode::{Inode, InodeContent, NAME_MAX, kind};
 use crate::{
     errno::{Errno, Result},
     room,
@@ -20,7 +20,7 @@ use crate::{
 /// A directory's entries. Each has a number that never changes, by which a reader goes on where it stopped.
 #[derive(Default)]
 pub struct Entries {
-    names: BTreeMap<Name<'static>, (u64, Arc<Node>)>,
+    names: BTreeMap<Name<'static>, (u64, Arc<Inode>)>,
     order: BTreeMap<u64, Name<'static>>,
     last: u64,
     /// The directory was removed: nothing comes into it any more.
@@ -39,20 +39,20 @@ impl Entries {
     }
 
     /// Takes any entry out.
-    pub(super) fn take_first(&mut self) -> Option<Arc<Node>> {
+    pub(super) fn take_first(&mut self) -> Option<Arc<Inode>> {
         self.order.clear();
         self.names.pop_first().map(|(_, (_, node))| node)
     }
 
     /// The map lends itself for as long as the borrowed name lives, which a method of the whole could not say.
     fn find<'a>(
-        names: &'a BTreeMap<Name<'a>, (u64, Arc<Node>)>,
+        names: &'a BTreeMap<Name<'a>, (u64, Arc<Inode>)>,
         name: &'a [u8],
-    ) -> Option<&'a (u64, Arc<Node>)> {
+    ) -> Option<&'a (u64, Arc<Inode>)> {
         names.get(&Name::new(name))
     }
 
-    fn get(&self, name: &[u8]) -> Option<Arc<Node>> {
+    fn get(&self, name: &[u8]) -> Option<Arc<Inode>> {
         Self::find(&self.names, name).map(|(_, node)| node.clone())
     }
 
@@ -60,8 +60,8 @@ impl Entries {
         Self::find(&self.names, name).is_some()
     }
 
-    /// Enters a node, in the place of another that has the name.
-    fn set(&mut self, name: &[u8], node: &Arc<Node>) {
+    /// Enters an inode, in the place of another that has the name.
+    fn set(&mut self, name: &[u8], node: &Arc<Inode>) {
         let name = Name::new(name).into_owned();
         if let Some((_, old)) = self.names.get_mut(&name) {
             *old = node.clone();
@@ -145,20 +145,20 @@ impl<'a> Both<'a> {
     }
 }
 
-impl Node {
+impl Inode {
     fn entries(&self) -> Result<&SpinLock<Entries>> {
-        match &self.body {
-            Body::Directory(entries) => Ok(entries),
-            Body::Dynamic(_) => Err(Errno::EPERM),
+        match &self.content {
+            InodeContent::Directory(entries) => Ok(entries),
+            InodeContent::Dynamic(_) => Err(Errno::EPERM),
             _ => Err(Errno::ENOTDIR),
         }
     }
 
-    /// The node with a name in this directory; what is mounted on it is not looked at.
-    pub fn lookup(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Node>> {
-        match &self.body {
-            Body::Directory(entries) => entries.lock().get(name).ok_or(Errno::ENOENT),
-            Body::Dynamic(directory) => {
+    /// The inode with a name in this directory; what is mounted on it is not looked at.
+    pub fn lookup(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Inode>> {
+        match &self.content {
+            InodeContent::Directory(entries) => entries.lock().get(name).ok_or(Errno::ENOENT),
+            InodeContent::Dynamic(directory) => {
                 let node = directory.lookup(name)?;
                 if node.parent().is_none() {
                     node.put_into_made(self, name);
@@ -170,16 +170,16 @@ impl Node {
     }
 
     /// Enters `node`, which is new, under a name that is free.
-    pub fn add(self: &Arc<Self>, name: &[u8], node: &Arc<Node>) -> Result<()> {
+    pub fn add(self: &Arc<Self>, name: &[u8], node: &Arc<Inode>) -> Result<()> {
         self.enter(name, node, true)
     }
 
     /// Enters `node` under another name that is free; its path stays what it was.
-    pub fn link(self: &Arc<Self>, name: &[u8], node: &Arc<Node>) -> Result<()> {
+    pub fn link(self: &Arc<Self>, name: &[u8], node: &Arc<Inode>) -> Result<()> {
         self.enter(name, node, false)
     }
 
-    fn enter(self: &Arc<Self>, name: &[u8], node: &Arc<Node>, is_place: bool) -> Result<()> {
+    fn enter(self: &Arc<Self>, name: &[u8], node: &Arc<Inode>, is_place: bool) -> Result<()> {
         if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -200,14 +200,14 @@ impl Node {
             entries.set(name, node);
         }
         if node.is_directory() {
-            self.meta.lock().links += 1;
+            self.metadata.lock().links += 1;
         }
         self.touch();
         Ok(())
     }
 
     /// Notes that the name `name` in this directory is no more `node`'s.
-    fn forget_place(&self, node: &Node, name: &[u8]) {
+    fn forget_place(&self, node: &Inode, name: &[u8]) {
         let mut place = node.place.lock();
         if place.name == name && core::ptr::eq(place.parent.as_ptr(), self) {
             place.removed = true;
@@ -215,13 +215,13 @@ impl Node {
     }
 
     /// Notes that a name in this directory was `node`'s. The last one's directory is kept, for the path of what has no name any more;
-    /// nothing in it leads back, so it goes with the node.
-    fn lose(self: &Arc<Self>, node: &Node) {
+    /// nothing in it leads back, so it goes with the inode.
+    fn lose(self: &Arc<Self>, node: &Inode) {
         let is_directory = node.is_directory();
         let mut left = 0;
-        node.change(|meta| {
-            meta.links = if is_directory { 0 } else { meta.links.saturating_sub(1) };
-            left = meta.links;
+        node.change(|metadata| {
+            metadata.links = if is_directory { 0 } else { metadata.links.saturating_sub(1) };
+            left = metadata.links;
         });
         if left == 0 {
             node.keep_parent(self);
@@ -253,9 +253,9 @@ impl Node {
         if self.is_covered() {
             return Err(Errno::EBUSY);
         }
-        let mut entries = match &self.body {
-            Body::Directory(entries) => entries.lock(),
-            Body::Dynamic(_) => return Err(Errno::EBUSY),
+        let mut entries = match &self.content {
+            InodeContent::Directory(entries) => entries.lock(),
+            InodeContent::Dynamic(_) => return Err(Errno::EBUSY),
             _ => return Err(Errno::ENOTDIR),
         };
         // With the entries locked: nobody mounts or adds anything now.
@@ -279,14 +279,14 @@ impl Node {
             self.forget_place(&node, name);
             node
         };
-        self.meta.lock().links -= 1;
+        self.metadata.lock().links -= 1;
         self.touch();
         self.lose(&node);
         Ok(())
     }
 
     /// The entry of `above` on the way down to `self`; none if `self` is not in it, however deep.
-    fn way_down_from(self: &Arc<Self>, above: &Arc<Node>) -> Option<Arc<Node>> {
+    fn way_down_from(self: &Arc<Self>, above: &Arc<Inode>) -> Option<Arc<Inode>> {
         let mut at = self.clone();
         loop {
             let parent = at.parent()?;
@@ -298,7 +298,7 @@ impl Node {
     }
 
     /// Whether `self` is `other` or in it, however deep.
-    pub fn is_within(self: &Arc<Self>, other: &Arc<Node>) -> bool {
+    pub fn is_within(self: &Arc<Self>, other: &Arc<Inode>) -> bool {
         Arc::ptr_eq(self, other) || self.way_down_from(other).is_some()
     }
 
@@ -306,7 +306,7 @@ impl Node {
     pub fn rename(
         self: &Arc<Self>,
         name: &[u8],
-        to: &Arc<Node>,
+        to: &Arc<Inode>,
         new_name: &[u8],
         how: Rename,
         must_be: MustBeDirectory,
@@ -321,7 +321,7 @@ impl Node {
             if between { (to.way_down_from(self), self.way_down_from(to)) } else { (None, None) };
         let to_first = above_source.is_some()
             || into_itself.is_none() && (Arc::as_ptr(to) as usize) < Arc::as_ptr(self) as usize;
-        let is = |node: &Arc<Node>, other: &Option<Arc<Node>>| {
+        let is = |node: &Arc<Inode>, other: &Option<Arc<Inode>>| {
             other.as_ref().is_some_and(|other| Arc::ptr_eq(node, other))
         };
         let mut both = Both::lock(self.entries()?, to.entries()?, to_first);
@@ -373,7 +373,7 @@ impl Node {
                 return Err(Errno::ENOSPC);
             }
             _ if how.leaves_whiteout() => {
-                Some(Node::new(self.superblock.clone(), kind::CHARACTER, Body::Device(0, 0)))
+                Some(Inode::new(self.superblock.clone(), kind::CHARACTER, InodeContent::Device(0, 0)))
             }
             Rename::Exchange => old.clone(),
             _ => None,
@@ -396,12 +396,12 @@ impl Node {
         node.put_into(to, new_name);
         drop(both);
 
-        let count = |node: &Option<Arc<Node>>| u32::from(node.as_ref().is_some_and(|n| n.is_directory()));
+        let count = |node: &Option<Arc<Inode>>| u32::from(node.as_ref().is_some_and(|n| n.is_directory()));
         let (moved, left, lost) = (u32::from(node.is_directory()), count(&left_behind), count(&replaced));
-        self.meta.lock().links += left;
-        to.meta.lock().links += moved;
-        self.meta.lock().links -= moved;
-        to.meta.lock().links -= if how == Rename::Exchange { left } else { lost };
+        self.metadata.lock().links += left;
+        to.metadata.lock().links += moved;
+        self.metadata.lock().links -= moved;
+        to.metadata.lock().links -= if how == Rename::Exchange { left } else { lost };
         self.touch();
         to.touch();
         node.change(|_| ());
@@ -414,10 +414,10 @@ impl Node {
         Ok(())
     }
 
-    /// Calls `each(name, type, node number, entry number)` for the entries after number `after`, until it says false.
+    /// Calls `each(name, type, inode number, entry number)` for the entries after number `after`, until it says false.
     pub fn list(&self, after: u64, mut each: impl FnMut(&[u8], u32, u64, u64) -> bool) -> Result<()> {
-        match &self.body {
-            Body::Directory(entries) => {
+        match &self.content {
+            InodeContent::Directory(entries) => {
                 let entries = entries.lock();
                 let mut bytes = Vec::with_capacity(NAME_MAX);
                 for (number, name) in entries.order.range(after + 1..) {
@@ -429,7 +429,7 @@ impl Node {
                     }
                 }
             }
-            Body::Dynamic(directory) => directory.list(after, &mut each)?,
+            InodeContent::Dynamic(directory) => directory.list(after, &mut each)?,
             _ => return Err(Errno::ENOTDIR),
         }
         Ok(())

@@ -12,8 +12,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
     asynchronous::Asynchronous,
+    inode::{FileSystem, Inode, InodeContent},
     mount::{self, Mount, Path, Writing},
-    node::{Body, FileSystem, Node},
     poll::Events,
     size_limit,
     text::Generated,
@@ -46,7 +46,7 @@ pub struct Io {
 
 /// A mapping that a program asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct MapWish {
+pub struct MapRequest {
     /// Bytes.
     pub length: usize,
     /// From which byte of the file on; a multiple of the page size.
@@ -137,7 +137,7 @@ pub trait File: Send + Sync {
     }
 
     /// The pages for a mapping; a device may refuse some.
-    fn map(&self, wish: MapWish) -> Result<Option<Arc<Pages>>> {
+    fn map(&self, wish: MapRequest) -> Result<Option<Arc<Pages>>> {
         let _ = wish;
         self.pages()
     }
@@ -217,8 +217,8 @@ pub struct Owner {
 /// An open file; several descriptors may share it.
 pub struct OpenFile {
     file: Box<dyn File>,
-    /// The node it was opened by.
-    pub node: Arc<Node>,
+    /// The inode it was opened by.
+    pub node: Arc<Inode>,
     /// The mount it was opened through.
     pub mount: Arc<Mount>,
     /// What is open for writing is counted.
@@ -242,7 +242,7 @@ impl OpenFile {
     /// ENOMEM.
     pub fn new(
         file: Box<dyn File>,
-        node: Arc<Node>,
+        node: Arc<Inode>,
         flags: u32,
     ) -> core::result::Result<Arc<Self>, NoMemory> {
         Self::at(file, Path { mount: mount::anonymous(), node }, flags, None)
@@ -282,10 +282,10 @@ impl OpenFile {
 
     /// What /proc/PID/fd shows: the path, or what kind of thing it is.
     pub fn description(&self) -> Vec<u8> {
-        let kind = match &self.node.body {
-            Body::Fifo(_) if self.node.system == FileSystem::Anonymous => "pipe",
-            Body::Socket if self.node.system == FileSystem::Anonymous => "socket",
-            Body::Other => "anon_inode",
+        let kind = match &self.node.content {
+            InodeContent::Fifo(_) if self.node.system == FileSystem::Anonymous => "pipe",
+            InodeContent::Socket if self.node.system == FileSystem::Anonymous => "socket",
+            InodeContent::Other => "anon_inode",
             _ => return self.path().path(),
         };
         alloc::format!("{kind}:[{}]", self.node.number).into_bytes()
@@ -578,7 +578,7 @@ impl OpenFile {
         Ok(new as usize)
     }
 
-    /// Reads directory entries: `each` as in [`Node::list`], after the offset; the offset moves on.
+    /// Reads directory entries: `each` as in [`Inode::list`], after the offset; the offset moves on.
     pub fn read_entries(&self, mut each: impl FnMut(&[u8], u32, u64, u64) -> bool) -> Result<()> {
         let _moving = self.moving.lock()?;
         self.note_access();
@@ -588,7 +588,7 @@ impl OpenFile {
         let parent = self.node.parent().map_or(self.node.number, |p| p.number);
         for (at, name, number) in [(0, &b"."[..], self.node.number), (1, b"..", parent)] {
             if position == at {
-                if !each(name, super::node::kind::DIRECTORY, number, at + 1) {
+                if !each(name, super::inode::kind::DIRECTORY, number, at + 1) {
                     *offset = position;
                     return Ok(());
                 }
@@ -617,7 +617,7 @@ impl Drop for OpenFile {
 
 /// A file in memory.
 struct Regular {
-    node: Arc<Node>,
+    node: Arc<Inode>,
     pages: Arc<Pages>,
 }
 
@@ -722,23 +722,28 @@ pub fn open_nameless(path: &Path, pages: &Arc<Pages>, flags: u32) -> Result<Arc<
 pub fn open(path: &Path, flags: u32) -> Result<Arc<OpenFile>> {
     let node = &path.node;
     let writes = flags & abi::O_ACCMODE != abi::O_RDONLY && flags & abi::O_PATH == 0;
-    let writing = match &node.body {
-        Body::File(_) if writes => Some(Writing::new(path)?),
+    let writing = match &node.content {
+        InodeContent::File(_) if writes => Some(Writing::new(path)?),
         _ if writes && node.is_stored() => path.check_writable().map(|()| None)?,
         _ => None,
     };
-    let file: Box<dyn File> = match &node.body {
+    let file: Box<dyn File> = match &node.content {
         _ if flags & abi::O_PATH != 0 => fallible::boxed(PathOnly)?,
-        Body::File(pages) => fallible::boxed(Regular { node: node.clone(), pages: pages.clone() })?,
-        Body::Directory(_) | Body::Dynamic(_) => fallible::boxed(Directory(path.system.holds_files()))?,
-        Body::Link(_) | Body::DynamicLink(_) | Body::DescriptorLink(_) | Body::PlaceLink(_) => {
+        InodeContent::File(pages) => fallible::boxed(Regular { node: node.clone(), pages: pages.clone() })?,
+        InodeContent::Directory(_) | InodeContent::Dynamic(_) => {
+            fallible::boxed(Directory(path.system.holds_files()))?
+        }
+        InodeContent::Link(_)
+        | InodeContent::DynamicLink(_)
+        | InodeContent::DescriptorLink(_)
+        | InodeContent::PlaceLink(_) => {
             return Err(Errno::ELOOP);
         }
-        Body::Text(_) | Body::Setting(..) => fallible::boxed(Generated::new(node.clone()))?,
-        Body::Fifo(pipe) => return super::pipe::open_named(pipe, path, flags),
-        Body::Device(..) if path.mount.has(abi::MS_NODEV) => return Err(Errno::EACCES),
-        Body::Device(major, minor) => super::device::open(*major, *minor, node.kind(), flags)?,
-        Body::Socket | Body::Other => return Err(Errno::ENXIO),
+        InodeContent::Text(_) | InodeContent::Setting(..) => fallible::boxed(Generated::new(node.clone()))?,
+        InodeContent::Fifo(pipe) => return super::pipe::open_named(pipe, path, flags),
+        InodeContent::Device(..) if path.mount.has(abi::MS_NODEV) => return Err(Errno::EACCES),
+        InodeContent::Device(major, minor) => super::device::open(*major, *minor, node.kind(), flags)?,
+        InodeContent::Socket | InodeContent::Other => return Err(Errno::ENXIO),
     };
     Ok(OpenFile::at(file, path.clone(), flags & !abi::O_NOCTTY, writing)?)
 }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files: nodes (what has a name), open files (what has a descriptor), paths between the two.
+//! Files: inodes (what has a name), open files (what has a descriptor), paths between the two.
 
 pub mod asynchronous;
 pub mod device;
 pub mod directory;
 pub mod file;
 pub mod files;
+pub mod inode;
 pub mod locks;
 pub mod mount;
 pub mod mount_list;
 pub mod mount_options;
-pub mod node;
 pub mod path;
 pub mod permission;
 pub mod pipe;

@@ -17,7 +17,7 @@ use exo_hal::{once::Once, sync::SpinLock};
 use linux_raw_sys::general as abi;
 
 use super::{
-    node::Node,
+    inode::Inode,
     superblock::{FileSystem, SuperBlock},
 };
 use crate::{
@@ -46,8 +46,8 @@ pub struct Mount {
     pub id: u64,
     /// The file system.
     pub superblock: Arc<SuperBlock>,
-    /// The node that is seen at the mount point.
-    pub root: Arc<Node>,
+    /// The inode that is seen at the mount point.
+    pub root: Arc<Inode>,
     /// What was given as the source.
     pub source: Vec<u8>,
     flags: AtomicU32,
@@ -55,32 +55,32 @@ pub struct Mount {
     expiring: AtomicBool,
     /// Files that are open for writing through it.
     writers: AtomicUsize,
-    /// The mount that it is in, and the node there that it covers; none for the root, and once it is unmounted.
-    place: SpinLock<Option<(Weak<Mount>, Arc<Node>)>>,
+    /// The mount that it is in, and the inode there that it covers; none for the root, and once it is unmounted.
+    place: SpinLock<Option<(Weak<Mount>, Arc<Inode>)>>,
 }
 
-/// A node as it is seen through a mount.
+/// An inode as it is seen through a mount.
 #[derive(Clone)]
 pub struct Path {
     /// The mount.
     pub mount: Arc<Mount>,
-    /// The node.
-    pub node: Arc<Node>,
+    /// The inode.
+    pub node: Arc<Inode>,
 }
 
 impl Deref for Path {
-    type Target = Arc<Node>;
+    type Target = Arc<Inode>;
 
-    fn deref(&self) -> &Arc<Node> {
+    fn deref(&self) -> &Arc<Inode> {
         &self.node
     }
 }
 
-/// The number of a mount and a node in it that is covered: its number, so that the order is the one in which nodes were made, and its
+/// The number of a mount and an inode in it that is covered: its number, so that the order is the one in which inodes were made, and its
 /// address, which no other has.
 type Place = (u64, u64, usize);
 
-fn place_of(mount: u64, node: &Arc<Node>) -> Place {
+fn place_of(mount: u64, node: &Arc<Inode>) -> Place {
     (mount, node.number, Arc::as_ptr(node) as usize)
 }
 
@@ -148,11 +148,11 @@ impl Table {
 }
 
 /// Mounts the root and what has no names.
-pub fn init(root: Arc<Node>) {
+pub fn init(root: Arc<Inode>) {
     let root = Mount::new(root, b"rootfs".to_vec(), abi::MS_RELATIME);
     TABLE.lock().by_id.insert(root.id, root.clone());
     ROOT.set(root);
-    let nothing = Node::directory(FileSystem::Anonymous, 0o755);
+    let nothing = Inode::directory(FileSystem::Anonymous, 0o755);
     ANONYMOUS.set(Mount::new(nothing, b"none".to_vec(), 0));
 }
 
@@ -172,7 +172,7 @@ pub fn anonymous() -> Arc<Mount> {
 
 impl Mount {
     /// A mount that is not attached to any place.
-    pub fn new(root: Arc<Node>, source: Vec<u8>, flags: u32) -> Arc<Self> {
+    pub fn new(root: Arc<Inode>, source: Vec<u8>, flags: u32) -> Arc<Self> {
         let id = {
             let mut table = TABLE.lock();
             table.last += 1;
@@ -308,12 +308,12 @@ impl Path {
         Self { mount, node }
     }
 
-    /// Another node of the same mount.
-    pub fn with(&self, node: Arc<Node>) -> Self {
+    /// Another inode of the same mount.
+    pub fn with(&self, node: Arc<Inode>) -> Self {
         Self { mount: self.mount.clone(), node }
     }
 
-    /// Whether both are the same node of the same mount.
+    /// Whether both are the same inode of the same mount.
     pub fn is(&self, other: &Path) -> bool {
         Arc::ptr_eq(&self.node, &other.node) && Arc::ptr_eq(&self.mount, &other.mount)
     }
@@ -419,7 +419,7 @@ pub fn bind(from: &Path, at: Path, deep: bool) -> Result<()> {
     }
     let below = if deep { TABLE.lock().tree(&from.mount)? } else { Vec::new() };
     let copy =
-        |mount: &Mount, root: &Arc<Node>| Mount::new(root.clone(), mount.source.clone(), mount.flags());
+        |mount: &Mount, root: &Arc<Inode>| Mount::new(root.clone(), mount.source.clone(), mount.flags());
     let top = copy(&from.mount, &from.node);
     attach(&top, at)?;
     let mut copies = BTreeMap::from([(from.mount.id, top)]);

@@ -10,37 +10,37 @@ use linux_raw_sys::general as abi;
 
 use super::{
     device,
+    inode::{FileSystem, Inode, kind},
     mount::{self, Mount, Path},
-    node::{FileSystem, Node, kind},
     procfs,
     superblock::SuperBlock,
     sysfs,
 };
 use crate::errno::{Errno, Result};
 
-static DEVICES: Once<Arc<Node>> = Once::new();
-static PROCESSES: Once<Arc<Node>> = Once::new();
+static DEVICES: Once<Arc<Inode>> = Once::new();
+static PROCESSES: Once<Arc<Inode>> = Once::new();
 
 /// Fills the file systems that exist once.
 pub fn init() -> Result<()> {
-    let devices = Node::directory(FileSystem::Devices, 0o755);
+    let devices = Inode::directory(FileSystem::Devices, 0o755);
     device::populate(&devices)?;
     DEVICES.set(devices);
     PROCESSES.set(procfs::root());
     Ok(())
 }
 
-fn set_at_boot(once: &Once<Arc<Node>>) -> Arc<Node> {
+fn set_at_boot(once: &Once<Arc<Inode>>) -> Arc<Inode> {
     once.get().unwrap_or_else(|| unreachable!("set at boot")).clone()
 }
 
 /// The root of /dev.
-pub fn devices() -> Arc<Node> {
+pub fn devices() -> Arc<Inode> {
     set_at_boot(&DEVICES)
 }
 
 /// Mounts a file system of type `kind` on a directory of the root.
-pub fn mount_at_boot(kind: &[u8], directory: Arc<Node>) -> Result<()> {
+pub fn mount_at_boot(kind: &[u8], directory: Arc<Inode>) -> Result<()> {
     let at = mount::root().with(directory);
     mount_new(kind, at, kind, abi::MS_RELATIME, &[])
 }
@@ -100,7 +100,7 @@ fn parse(data: &[u8]) -> Result<Options> {
 }
 
 /// A tmpfs: by default half of memory, and as many inodes as it has pages.
-fn temporary(data: &[u8], is_limited: bool) -> Result<Arc<Node>> {
+fn temporary(data: &[u8], is_limited: bool) -> Result<Arc<Inode>> {
     let options = parse(data)?;
     let superblock = SuperBlock::new(FileSystem::Temporary)?;
     if is_limited {
@@ -108,11 +108,11 @@ fn temporary(data: &[u8], is_limited: bool) -> Result<Arc<Node>> {
         superblock.quota.set_limit(options.pages.unwrap_or(half))?;
         superblock.inode_limit.store(options.inodes.unwrap_or(half), Ordering::Relaxed);
     }
-    let root = Node::directory(Arc::new(superblock), 0);
-    root.change(|meta| {
-        meta.mode = kind::DIRECTORY | options.mode.unwrap_or(0o1777);
-        meta.uid = options.uid.unwrap_or(0);
-        meta.gid = options.gid.unwrap_or(0);
+    let root = Inode::directory(Arc::new(superblock), 0);
+    root.change(|metadata| {
+        metadata.mode = kind::DIRECTORY | options.mode.unwrap_or(0o1777);
+        metadata.uid = options.uid.unwrap_or(0);
+        metadata.gid = options.gid.unwrap_or(0);
     });
     Ok(root)
 }
@@ -175,7 +175,7 @@ pub fn remount(mount: &Mount, flags: u32, data: &[u8]) -> Result<()> {
 }
 
 /// The options of a superblock as /proc/mounts shows them, each with a comma before it.
-pub fn shown(superblock: &SuperBlock, root: &Node) -> Vec<u8> {
+pub fn shown(superblock: &SuperBlock, root: &Inode) -> Vec<u8> {
     let mut out = Vec::new();
     if superblock.system != FileSystem::Temporary {
         return out;
@@ -189,15 +189,15 @@ pub fn shown(superblock: &SuperBlock, root: &Node) -> Vec<u8> {
     if inodes > 0 && inodes != half {
         add(alloc::format!(",nr_inodes={inodes}"));
     }
-    let meta = root.meta();
-    if meta.mode & 0o7777 != 0o1777 {
-        add(alloc::format!(",mode={:03o}", meta.mode & 0o7777));
+    let metadata = root.metadata();
+    if metadata.mode & 0o7777 != 0o1777 {
+        add(alloc::format!(",mode={:03o}", metadata.mode & 0o7777));
     }
-    if meta.uid != 0 {
-        add(alloc::format!(",uid={}", meta.uid));
+    if metadata.uid != 0 {
+        add(alloc::format!(",uid={}", metadata.uid));
     }
-    if meta.gid != 0 {
-        add(alloc::format!(",gid={}", meta.gid));
+    if metadata.gid != 0 {
+        add(alloc::format!(",gid={}", metadata.gid));
     }
     out
 }

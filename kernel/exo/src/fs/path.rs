@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From paths to nodes.
+//! From paths to inodes.
 
 use alloc::{borrow::Cow, sync::Arc, vec::Vec};
 
@@ -7,7 +7,7 @@ use linux_raw_sys::general as abi;
 
 pub use super::mount::Path;
 use super::{
-    node::{Body, NAME_MAX, Node},
+    inode::{Inode, InodeContent, NAME_MAX},
     permission::{self, Caller},
 };
 use crate::{
@@ -169,11 +169,11 @@ impl Walk {
         Ok(next)
     }
 
-    /// Where a link leads that is not a path, if the node is such a link.
-    fn magic(&self, node: &Node) -> Option<Result<Path>> {
-        let found = match &node.body {
-            Body::DescriptorLink(file) => file.upgrade().map(|file| file.path()).ok_or(Errno::ENOENT),
-            Body::PlaceLink(find) => find(),
+    /// Where a link leads that is not a path, if the inode is such a link.
+    fn magic(&self, node: &Inode) -> Option<Result<Path>> {
+        let found = match &node.content {
+            InodeContent::DescriptorLink(file) => file.upgrade().map(|file| file.path()).ok_or(Errno::ENOENT),
+            InodeContent::PlaceLink(find) => find(),
             _ => return None,
         };
         if self.wants(abi::RESOLVE_NO_MAGICLINKS | abi::RESOLVE_NO_SYMLINKS) {
@@ -185,7 +185,7 @@ impl Walk {
         Some(found.and_then(|path| self.check_mount(&path).map(|()| path)))
     }
 
-    fn text_of(&self, found: &Node, after: &[u8]) -> Result<Vec<u8>> {
+    fn text_of(&self, found: &Inode, after: &[u8]) -> Result<Vec<u8>> {
         if self.wants(abi::RESOLVE_NO_SYMLINKS) || self.at.mount.has(abi::MS_NOSYMFOLLOW) {
             return Err(Errno::ELOOP);
         }
@@ -259,7 +259,7 @@ impl Walk {
                 rest = after;
                 continue;
             }
-            if follows && matches!(node.body, Body::Link(_) | Body::DynamicLink(_)) {
+            if follows && matches!(node.content, InodeContent::Link(_) | InodeContent::DynamicLink(_)) {
                 return Ok(Step::Link(self.text_of(&node, after)?));
             }
             if is_last || node.is_covered() {

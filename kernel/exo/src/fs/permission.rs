@@ -12,7 +12,7 @@ use linux_raw_sys::general as abi;
 
 pub use exo_logic::permissions::{EXECUTE, READ, WRITE};
 
-use super::node::{Meta, Node, kind};
+use super::inode::{Inode, Metadata, kind};
 use crate::{
     errno::{Errno, Result},
     task::{
@@ -49,7 +49,7 @@ impl Caller {
 
     /// EACCES unless names may be looked for in a directory.
     #[inline(always)]
-    pub fn check_search(&self, directory: &Node) -> Result<()> {
+    pub fn check_search(&self, directory: &Inode) -> Result<()> {
         match &self.limited {
             None => Ok(()),
             Some(credentials) => check_limited(credentials, directory, EXECUTE),
@@ -64,7 +64,7 @@ impl Caller {
 
     /// EACCES unless all of `wanted` ([`READ`], [`WRITE`], [`EXECUTE`]) is allowed.
     #[inline]
-    pub fn check(&self, node: &Node, wanted: u32) -> Result<()> {
+    pub fn check(&self, node: &Inode, wanted: u32) -> Result<()> {
         match &self.limited {
             None if wanted & EXECUTE == 0 || node.is_directory() || node.is_executable() => Ok(()),
             None => Err(Errno::EACCES),
@@ -73,17 +73,17 @@ impl Caller {
     }
 }
 
-fn check_limited(credentials: &Credentials, node: &Node, wanted: u32) -> Result<()> {
-    let meta = node.meta();
-    let class = if meta.uid == credentials.users.fs {
+fn check_limited(credentials: &Credentials, node: &Inode, wanted: u32) -> Result<()> {
+    let metadata = node.metadata();
+    let class = if metadata.uid == credentials.users.fs {
         Class::Owner
-    } else if is_member(credentials, meta.gid) {
+    } else if is_member(credentials, metadata.gid) {
         Class::Group
     } else {
         Class::Other
     };
     let allowed =
-        permissions::allows(meta.mode, node.is_directory(), class, wanted, &credentials.capabilities);
+        permissions::allows(metadata.mode, node.is_directory(), class, wanted, &credentials.capabilities);
     if allowed { Ok(()) } else { Err(Errno::EACCES) }
 }
 
@@ -93,13 +93,13 @@ fn is_member(credentials: &Credentials, group: u32) -> bool {
 
 /// EACCES unless the running thread may do all of `wanted` with the file.
 #[inline]
-pub fn check(node: &Node, wanted: u32) -> Result<()> {
+pub fn check(node: &Inode, wanted: u32) -> Result<()> {
     Caller::current().check(node, wanted)
 }
 
 /// Whether the running thread owns the file, or may do all the same what is the owner's alone.
-pub fn is_owner(node: &Node) -> bool {
-    is_user(node.meta().uid) || capable(capability::FOWNER)
+pub fn is_owner(node: &Inode) -> bool {
+    is_user(node.metadata().uid) || capable(capability::FOWNER)
 }
 
 fn is_user(uid: u32) -> bool {
@@ -112,17 +112,17 @@ pub fn is_in_group(group: u32) -> bool {
 }
 
 /// Whether a name may be made in a directory.
-pub fn check_new_name(directory: &Node) -> Result<()> {
+pub fn check_new_name(directory: &Inode) -> Result<()> {
     check(directory, WRITE | EXECUTE)
 }
 
 /// Whether the name of `node` in a directory may be removed or given to another: EPERM if the directory has the sticky bit and both are
 /// others'.
-pub fn check_old_name(directory: &Node, node: &Node) -> Result<()> {
+pub fn check_old_name(directory: &Inode, node: &Inode) -> Result<()> {
     check(directory, WRITE | EXECUTE)?;
-    let meta = directory.meta();
-    let is_sticky = meta.mode & abi::S_ISVTX != 0;
-    if is_sticky && !is_user(meta.uid) && !is_user(node.meta().uid) && !capable(capability::FOWNER) {
+    let metadata = directory.metadata();
+    let is_sticky = metadata.mode & abi::S_ISVTX != 0;
+    if is_sticky && !is_user(metadata.uid) && !is_user(node.metadata().uid) && !capable(capability::FOWNER) {
         return Err(Errno::EPERM);
     }
     Ok(())
@@ -130,10 +130,10 @@ pub fn check_old_name(directory: &Node, node: &Node) -> Result<()> {
 
 /// Who a new file belongs to: the running thread's user and group, and in a directory with the set-group-id bit the directory's group;
 /// a directory inherits the bit then.
-pub fn set_first_owner(node: &Node, directory: Option<&Node>) {
+pub fn set_first_owner(node: &Inode, directory: Option<&Inode>) {
     let credentials = &current().credentials;
     let (uid, mut gid) = (credentials.id(Which::FileUser), credentials.id(Which::FileGroup));
-    let above = directory.map(Node::meta).filter(|above| above.mode & abi::S_ISGID != 0);
+    let above = directory.map(Inode::metadata).filter(|above| above.mode & abi::S_ISGID != 0);
     if let Some(above) = above {
         gid = above.gid;
     }
@@ -141,26 +141,26 @@ pub fn set_first_owner(node: &Node, directory: Option<&Node>) {
         return;
     }
     let strips = above.is_some() && !is_in_group(gid) && !capable(capability::FSETID);
-    node.change(|meta| {
-        meta.uid = uid;
-        meta.gid = gid;
-        let runs_as_group = meta.mode & (abi::S_ISGID | abi::S_IXGRP) == abi::S_ISGID | abi::S_IXGRP;
-        match meta.mode & kind::MASK {
-            kind::DIRECTORY if above.is_some() => meta.mode |= abi::S_ISGID,
+    node.change(|metadata| {
+        metadata.uid = uid;
+        metadata.gid = gid;
+        let runs_as_group = metadata.mode & (abi::S_ISGID | abi::S_IXGRP) == abi::S_ISGID | abi::S_IXGRP;
+        match metadata.mode & kind::MASK {
+            kind::DIRECTORY if above.is_some() => metadata.mode |= abi::S_ISGID,
             kind::DIRECTORY => {}
             // Nobody makes a program that runs as a group that he is not in.
-            _ if strips && runs_as_group => meta.mode &= !abi::S_ISGID,
+            _ if strips && runs_as_group => metadata.mode &= !abi::S_ISGID,
             _ => {}
         }
     });
 }
 
 /// Whether the running thread may give a file to `uid` and `gid`; none stands for what it has.
-pub fn may_give(meta: &Meta, uid: Option<u32>, gid: Option<u32>) -> bool {
+pub fn may_give(metadata: &Metadata, uid: Option<u32>, gid: Option<u32>) -> bool {
     if capable(capability::CHOWN) {
         return true;
     }
-    let owns = is_user(meta.uid);
-    uid.is_none_or(|uid| owns && uid == meta.uid)
-        && gid.is_none_or(|gid| owns && (gid == meta.gid || is_in_group(gid)))
+    let owns = is_user(metadata.uid);
+    uid.is_none_or(|uid| owns && uid == metadata.uid)
+        && gid.is_none_or(|gid| owns && (gid == metadata.gid || is_in_group(gid)))
 }

@@ -14,8 +14,8 @@ use linux_raw_sys::{general as abi, ioctl};
 use self::content::Content;
 use super::{
     file::{File, Io, OpenFile},
+    inode::{FileSystem, Inode, InodeContent, kind},
     mount::Path,
-    node::{Body, FileSystem, Node, kind},
     permission,
     poll::Events,
 };
@@ -398,7 +398,7 @@ impl File for End {
 pub fn new_pair(flags: u32) -> Result<(Arc<OpenFile>, Arc<OpenFile>)> {
     let pipe = Pipe::new()?;
     let (read, write) = (End::new(&pipe, true, false)?, End::new(&pipe, false, true)?);
-    let node = Node::new(FileSystem::Anonymous, kind::FIFO | 0o600, Body::Fifo(pipe));
+    let node = Inode::new(FileSystem::Anonymous, kind::FIFO | 0o600, InodeContent::Fifo(pipe));
     permission::set_first_owner(&node, None);
     Ok((
         OpenFile::new(read, node.clone(), abi::O_RDONLY | flags)?,

@@ -17,7 +17,7 @@ use self::message::{InFlight, Inbox, Message};
 pub use self::message::{MOST_FILES, may_be_sent};
 use super::{
     file::{File, Io, OpenFile},
-    node::{Body, FileSystem, Node, kind},
+    inode::{FileSystem, Inode, InodeContent, kind},
     permission,
     poll::Events,
 };
@@ -149,7 +149,7 @@ pub fn new_pair(kind: Kind, flags: u32) -> Result<[Arc<OpenFile>; 2]> {
         maker: Sender::effective(),
     })?;
     let end = |is_second| -> Result<Arc<OpenFile>> {
-        let node = Node::new(FileSystem::Anonymous, kind::SOCKET | 0o777, Body::Socket);
+        let node = Inode::new(FileSystem::Anonymous, kind::SOCKET | 0o777, InodeContent::Socket);
         permission::set_first_owner(&node, None);
         let socket = Socket {
             pair: pair.clone(),

@@ -6,21 +6,21 @@ use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::V
 
 use exo_hal::{once::Once, sync::SpinLock};
 
-use super::node::{Body, DynamicDirectory, Each, FileSystem, Node, Store, kind};
+use super::inode::{DynamicDirectory, Each, FileSystem, Inode, InodeContent, Store, kind};
 use crate::errno::{Errno, Result};
 
-/// A directory's names. The node and the directory behind it share them.
+/// A directory's names. The inode and the directory behind it share them.
 type Names = Arc<SpinLock<BTreeMap<Vec<u8>, Entry>>>;
 
 /// A name and what it stands for.
 #[derive(Clone)]
 enum Entry {
-    Directory(Arc<Node>, Names),
-    File(Arc<Node>),
+    Directory(Arc<Inode>, Names),
+    File(Arc<Inode>),
 }
 
 impl Entry {
-    fn node(&self) -> &Arc<Node> {
+    fn node(&self) -> &Arc<Inode> {
         match self {
             Self::Directory(node, _) | Self::File(node) => node,
         }
@@ -30,7 +30,7 @@ impl Entry {
 struct Directory(Names);
 
 impl DynamicDirectory for Directory {
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         self.0.lock().get(name).map(|entry| entry.node().clone()).ok_or(Errno::ENOENT)
     }
 
@@ -45,29 +45,29 @@ impl DynamicDirectory for Directory {
     }
 }
 
-static ROOT: Once<(Arc<Node>, Names)> = Once::new();
+static ROOT: Once<(Arc<Inode>, Names)> = Once::new();
 
 /// Makes the root directory.
 pub fn init() {
     ROOT.set(directory());
 }
 
-fn directory() -> (Arc<Node>, Names) {
+fn directory() -> (Arc<Inode>, Names) {
     let names = Names::default();
-    let body = Body::Dynamic(Box::new(Directory(names.clone())));
-    (Node::new(FileSystem::System, kind::DIRECTORY | 0o755, body), names)
+    let content = InodeContent::Dynamic(Box::new(Directory(names.clone())));
+    (Inode::new(FileSystem::System, kind::DIRECTORY | 0o755, content), names)
 }
 
-fn tree() -> &'static (Arc<Node>, Names) {
+fn tree() -> &'static (Arc<Inode>, Names) {
     ROOT.get().unwrap_or_else(|| unreachable!("set at boot"))
 }
 
 /// The root, to be mounted.
-pub fn root() -> Arc<Node> {
+pub fn root() -> Arc<Inode> {
     tree().0.clone()
 }
 
-fn add(path: &str, body: Body, permissions: u32) {
+fn add(path: &str, content: InodeContent, permissions: u32) {
     let (mut at, mut names) = tree().clone();
     let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
     for part in directories.split('/').filter(|part| !part.is_empty()) {
@@ -82,13 +82,13 @@ fn add(path: &str, body: Body, permissions: u32) {
             }
         };
     }
-    let node = Node::new(FileSystem::System, kind::REGULAR | permissions, body);
+    let node = Inode::new(FileSystem::System, kind::REGULAR | permissions, content);
     names.lock().insert(name.into(), Entry::File(node));
 }
 
 /// Adds a file at a path below /sys, whose content `show` makes.
 pub fn add_text(path: &str, show: impl Fn() -> String + Send + Sync + 'static) {
-    add(path, Body::Text(Box::new(move || Ok(show().into_bytes().into()))), 0o444);
+    add(path, InodeContent::Text(Box::new(move || Ok(show().into_bytes().into()))), 0o444);
 }
 
 /// Removes a directory and what is in it; files that are open show what they show.
@@ -114,5 +114,5 @@ pub fn add_setting(
         // A line break at the end is none of the value's.
         store(core::str::from_utf8(value).map_err(|_| Errno::EINVAL)?.trim())
     });
-    add(path, Body::Setting(Box::new(move || Ok(show().into_bytes().into())), store), 0o644);
+    add(path, InodeContent::Setting(Box::new(move || Ok(show().into_bytes().into())), store), 0o644);
 }

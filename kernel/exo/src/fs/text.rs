@@ -10,7 +10,7 @@ use exo_hal::{PAGE_SIZE, mm::frame, sync::SpinLock};
 
 use super::{
     file::{File, Io},
-    node::{Body, FileSystem, Generate, Node},
+    inode::{FileSystem, Generate, Inode, InodeContent},
 };
 use crate::{
     errno::{Errno, Result},
@@ -104,7 +104,7 @@ pub fn written(write: Writer) -> Generate {
 /// since. A read that goes on where the last one ended goes on in the same text; one anywhere else makes a new one, as Linux's
 /// `seq_file` does.
 pub(super) struct Generated {
-    node: Arc<Node>,
+    node: Arc<Inode>,
     last: SpinLock<Read>,
 }
 
@@ -116,15 +116,17 @@ struct Read {
 }
 
 impl Generated {
-    /// One whose node is [`Body::Text`] or [`Body::Setting`].
-    pub(super) fn new(node: Arc<Node>) -> Self {
+    /// One whose inode is [`InodeContent::Text`] or [`InodeContent::Setting`].
+    pub(super) fn new(node: Arc<Inode>) -> Self {
         Self { node, last: SpinLock::default() }
     }
 
     fn text(&self, offset: u64) -> Result<Arc<Text>> {
         let last = self.last.lock();
-        match &self.node.body {
-            Body::Text(generate) | Body::Setting(generate, _) if offset == 0 || offset != last.end => {
+        match &self.node.content {
+            InodeContent::Text(generate) | InodeContent::Setting(generate, _)
+                if offset == 0 || offset != last.end =>
+            {
                 // Making it may take other locks, and letting the old one go takes long.
                 drop(last);
                 let fresh = Arc::new(generate()?);
@@ -175,7 +177,7 @@ impl File for Generated {
     }
 
     fn write(&self, _io: Io, from: usize, length: usize) -> Result {
-        let Body::Setting(_, store) = &self.node.body else { return Err(Errno::EACCES) };
+        let InodeContent::Setting(_, store) = &self.node.content else { return Err(Errno::EACCES) };
         // As on Linux: a page at most.
         let mut value = vec![0; length.min(PAGE_SIZE)];
         user::copy_in(&mut value, from)?;

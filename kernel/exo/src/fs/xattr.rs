@@ -8,8 +8,8 @@ use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
 use super::{
+    inode::{FileSystem, Inode, kind},
     mount::Path,
-    node::{FileSystem, Node, kind},
     permission,
 };
 use crate::{
@@ -49,7 +49,7 @@ fn namespace(name: &[u8]) -> Namespace {
 }
 
 /// Whether the caller may do that with an attribute, by its name and the file's permissions.
-fn check_permission(node: &Node, name: &[u8], writes: bool) -> Result<()> {
+fn check_permission(node: &Inode, name: &[u8], writes: bool) -> Result<()> {
     let refused = Err(if writes { Errno::EPERM } else { Errno::ENODATA });
     match namespace(name) {
         Namespace::Security => return Ok(()),
@@ -59,7 +59,7 @@ fn check_permission(node: &Node, name: &[u8], writes: bool) -> Result<()> {
         Namespace::User => match node.kind() {
             kind::REGULAR => {}
             kind::DIRECTORY => {
-                let is_sticky = node.meta().mode & abi::S_ISVTX != 0;
+                let is_sticky = node.metadata().mode & abi::S_ISVTX != 0;
                 if writes && is_sticky && !permission::is_owner(node) {
                     return Err(Errno::EPERM);
                 }
@@ -72,7 +72,7 @@ fn check_permission(node: &Node, name: &[u8], writes: bool) -> Result<()> {
 }
 
 /// The attributes of a file whose file system has the one named; EOPNOTSUPP if it has none such.
-fn find<'a>(node: &'a Node, name: &[u8]) -> Result<&'a Attributes> {
+fn find<'a>(node: &'a Inode, name: &[u8]) -> Result<&'a Attributes> {
     let is_ramfs = node.system == FileSystem::Temporary && node.superblock.quota.limit() == 0;
     if !node.system.holds_files() || is_ramfs {
         return Err(Errno::EOPNOTSUPP);
@@ -172,7 +172,7 @@ pub fn set(path: &Path, name: &[u8], value: Vec<u8>, when: When) -> Result<()> {
 }
 
 /// An attribute's value; ENODATA if there is no such attribute.
-pub fn get(node: &Node, name: &[u8]) -> Result<Arc<Vec<u8>>> {
+pub fn get(node: &Inode, name: &[u8]) -> Result<Arc<Vec<u8>>> {
     check_permission(node, name, false)?;
     find(node, name)?.0.lock().get(name).cloned().ok_or(Errno::ENODATA)
 }
@@ -189,7 +189,7 @@ pub fn remove(path: &Path, name: &[u8]) -> Result<()> {
 }
 
 /// The names of the attributes, each with a zero byte behind it. Those of `trusted.` are shown to the superuser alone.
-pub fn list(node: &Node) -> Vec<u8> {
+pub fn list(node: &Inode) -> Vec<u8> {
     let shows_trusted = capable(capability::SYS_ADMIN);
     let mut out = Vec::new();
     for name in node.attributes.0.lock().keys() {

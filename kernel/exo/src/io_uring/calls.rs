@@ -20,7 +20,7 @@ use crate::{
     fallible,
     fs::{
         OpenFile,
-        node::{Body, FileSystem, Node},
+        inode::{FileSystem, Inode, InodeContent},
     },
     sched::wait::wait_for,
     signal::{self, SignalSet},
@@ -137,7 +137,7 @@ pub fn setup(entries: u32, at: usize) -> Result {
     ];
     let ring = Ring::new(layout, settings)?;
     user::write(at, &params)?;
-    let node = Node::new(FileSystem::Anonymous, 0o600, Body::Other);
+    let node = Inode::new(FileSystem::Anonymous, 0o600, InodeContent::Other);
     let file = OpenFile::new(RingFile::boxed(ring.clone()), node, O_RDWR)?;
     if ring.is_polled() {
         ring.start_worker()?;

@@ -27,7 +27,7 @@ use crate::{
     fallible::LEFT_FOR_FAULTS,
     fs::{
         FileTable, OpenFile,
-        file::{File, MapWish},
+        file::{File, MapRequest},
         poll::Events,
     },
     mm::Pages,
@@ -386,7 +386,7 @@ impl File for RingFile {
         Some(&self.0.completed)
     }
 
-    fn map(&self, wish: MapWish) -> Result<Option<Arc<Pages>>> {
+    fn map(&self, wish: MapRequest) -> Result<Option<Arc<Pages>>> {
         self.0.part(wish.offset, wish.length).map(Some)
     }
 

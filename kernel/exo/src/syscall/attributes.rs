@@ -14,7 +14,7 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
-        node::{Body, kind},
+        inode::{InodeContent, kind},
         path::Path,
         permission,
     },
@@ -36,16 +36,16 @@ fn set_mode(path: &Path, mode: u32) -> Result {
     if !permission::is_owner(path) {
         return Err(Errno::EPERM);
     }
-    if let Body::File(pages) = &path.body {
-        let changes = (path.meta().mode ^ mode) & 0o111 != 0;
+    if let InodeContent::File(pages) = &path.content {
+        let changes = (path.metadata().mode ^ mode) & 0o111 != 0;
         if changes && pages.seals.bits() & abi::F_SEAL_EXEC != 0 {
             return Err(Errno::EPERM);
         }
     }
     // Who is not in the file's group does not let others act as that group.
-    let keeps = permission::is_in_group(path.meta().gid) || capable(capability::FSETID);
+    let keeps = permission::is_in_group(path.metadata().gid) || capable(capability::FSETID);
     let mode = if keeps { mode } else { mode & !abi::S_ISGID };
-    path.change(|meta| meta.mode = meta.mode & kind::MASK | mode & 0o7777);
+    path.change(|metadata| metadata.mode = metadata.mode & kind::MASK | mode & 0o7777);
     Ok(0)
 }
 
@@ -72,17 +72,17 @@ pub(super) fn fchmodat2(directory: i32, path: usize, mode: u32, flags: u32) -> R
 fn set_owner(path: &Path, uid: u32, gid: u32) -> Result {
     path.check_writable()?;
     let given = |id| (id != u32::MAX).then_some(id);
-    if !permission::may_give(&path.meta(), given(uid), given(gid)) {
+    if !permission::may_give(&path.metadata(), given(uid), given(gid)) {
         return Err(Errno::EPERM);
     }
-    path.change(|meta| {
-        meta.uid = if uid == u32::MAX { meta.uid } else { uid };
-        meta.gid = if gid == u32::MAX { meta.gid } else { gid };
+    path.change(|metadata| {
+        metadata.uid = if uid == u32::MAX { metadata.uid } else { uid };
+        metadata.gid = if gid == u32::MAX { metadata.gid } else { gid };
         // A program that ran as its owner does not run as the new one. Without the group's execute bit, the other means something else.
-        if meta.mode & kind::MASK != kind::DIRECTORY {
-            meta.mode &= !abi::S_ISUID;
-            if meta.mode & abi::S_IXGRP != 0 {
-                meta.mode &= !abi::S_ISGID;
+        if metadata.mode & kind::MASK != kind::DIRECTORY {
+            metadata.mode &= !abi::S_ISUID;
+            if metadata.mode & abi::S_IXGRP != 0 {
+                metadata.mode &= !abi::S_ISGID;
             }
         }
     });
@@ -119,7 +119,7 @@ fn set_times_to_now(path: &Path) -> Result {
         permission::check(path, permission::WRITE)?;
     }
     let now = time::wall_ns();
-    path.change(|meta| (meta.accessed, meta.modified) = (now, now));
+    path.change(|metadata| (metadata.accessed, metadata.modified) = (now, now));
     Ok(0)
 }
 
@@ -129,10 +129,10 @@ fn set_times(path: &Path, times: [Option<u64>; 2]) -> Result {
     if !permission::is_owner(path) {
         return Err(Errno::EPERM);
     }
-    path.change(|meta| {
+    path.change(|metadata| {
         let [accessed, modified] = times;
-        meta.accessed = accessed.unwrap_or(meta.accessed);
-        meta.modified = modified.unwrap_or(meta.modified);
+        metadata.accessed = accessed.unwrap_or(metadata.accessed);
+        metadata.modified = modified.unwrap_or(metadata.modified);
     });
     Ok(0)
 }

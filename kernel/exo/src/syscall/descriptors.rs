@@ -8,7 +8,7 @@ use linux_raw_sys::{general as abi, ioctl as requests};
 
 use crate::{
     errno::{Errno, Result},
-    fs::{OpenFile, node::kind, pipe as pipes},
+    fs::{OpenFile, inode::kind, pipe as pipes},
     task::{credentials::capable, current},
     user,
 };

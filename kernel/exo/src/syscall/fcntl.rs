@@ -10,7 +10,7 @@ use linux_raw_sys::general as abi;
 use super::{locks, seals};
 use crate::{
     errno::{Errno, Result},
-    fs::{FileTable, OpenFile, asynchronous, file::Owner, node::kind},
+    fs::{FileTable, OpenFile, asynchronous, file::Owner, inode::kind},
     task::{current, limits::index, table},
     user,
 };

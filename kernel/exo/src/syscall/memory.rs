@@ -13,7 +13,7 @@ use linux_raw_sys::general as abi;
 use crate::{
     errno::{Errno, Result},
     fallible,
-    fs::{file::MapWish, node::Body},
+    fs::{file::MapRequest, inode::InodeContent},
     mm::{AddressSpace, Backing, MappedFile, Pages, Sharing, map::Place, page_up},
     room,
     sched::spans,
@@ -109,14 +109,14 @@ fn backing(
         area.remove(Flags::MAY_WRITE);
     }
     let mut sealable = None;
-    if let Body::File(pages) = &file.node.body {
+    if let InodeContent::File(pages) = &file.node.content {
         if shared && area.contains(Flags::WRITE) && pages.seals.forbid_writing() {
             return Err(Errno::EPERM);
         }
         sealable = Some(pages.clone());
     }
     let opened = file.file();
-    let backing = match opened.map(MapWish { length, offset, area: *area })? {
+    let backing = match opened.map(MapRequest { length, offset, area: *area })? {
         Some(pages) => {
             match pages.sharing() {
                 Sharing::Free => {}

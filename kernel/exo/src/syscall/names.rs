@@ -15,7 +15,7 @@ use crate::{
     fallible,
     fs::{
         directory::{MustBeDirectory, Rename},
-        node::{Body, Node, kind},
+        inode::{Inode, InodeContent, kind},
         path::{self, Follow, Last, Path},
         permission,
         pipe::Pipe,
@@ -34,16 +34,16 @@ pub(super) fn mkdirat(directory: i32, path: usize, mode: u32) -> Result {
     let (parent, name) = path::resolve_new(start(directory, &path)?.as_ref(), &path, true)?;
     let mode = masked(mode & 0o1777);
     check_inodes(&parent)?;
-    give_name(&parent, &name, &Node::directory(parent.superblock.clone(), mode))
+    give_name(&parent, &name, &Inode::directory(parent.superblock.clone(), mode))
 }
 
 /// ENOSPC if the file system may have no more inodes.
-pub(super) fn check_inodes(parent: &Node) -> Result<()> {
+pub(super) fn check_inodes(parent: &Inode) -> Result<()> {
     if parent.superblock.has_room_for_inode() { Ok(()) } else { Err(Errno::ENOSPC) }
 }
 
 /// Enters something new, which belongs to the caller.
-pub(super) fn give_name(parent: &Arc<Node>, name: &[u8], node: &Arc<Node>) -> Result {
+pub(super) fn give_name(parent: &Arc<Inode>, name: &[u8], node: &Arc<Inode>) -> Result {
     permission::set_first_owner(node, Some(parent));
     parent.add(name, node).map(|()| 0)
 }
@@ -71,16 +71,16 @@ pub(super) fn mknodat(directory: i32, path: usize, mode: u32, device: u64) -> Re
     }
     let (major, minor) = (((device >> 8) & 0xfff) as u32, (device & 0xff | (device >> 12) & 0xfff00) as u32);
     check_inodes(&parent)?;
-    let (kind, body) = match mode & kind::MASK {
+    let (kind, content) = match mode & kind::MASK {
         0 | kind::REGULAR => {
-            return give_name(&parent, &name, &Node::file(parent.superblock.clone(), masked(mode)));
+            return give_name(&parent, &name, &Inode::file(parent.superblock.clone(), masked(mode)));
         }
-        kind @ (kind::CHARACTER | kind::BLOCK) => (kind, Body::Device(major, minor)),
-        kind::FIFO => (kind::FIFO, Body::Fifo(Pipe::new()?)),
-        kind::SOCKET => (kind::SOCKET, Body::Socket),
+        kind @ (kind::CHARACTER | kind::BLOCK) => (kind, InodeContent::Device(major, minor)),
+        kind::FIFO => (kind::FIFO, InodeContent::Fifo(Pipe::new()?)),
+        kind::SOCKET => (kind::SOCKET, InodeContent::Socket),
         _ => return Err(Errno::EINVAL),
     };
-    give_name(&parent, &name, &Node::new(parent.superblock.clone(), kind | masked(mode), body))
+    give_name(&parent, &name, &Inode::new(parent.superblock.clone(), kind | masked(mode), content))
 }
 
 /// The last component of a path whose name is to go.
@@ -157,20 +157,20 @@ pub(super) fn linkat(old_at: i32, old: usize, new_at: i32, new: usize, flags: u3
     }
     // With its number of names: nobody else gives a file its first name, or takes its last, meanwhile.
     let mut is_alive = true;
-    node.change(|meta| {
-        is_alive = meta.links > 0 || meta.linkable;
-        meta.links += u32::from(is_alive);
+    node.change(|metadata| {
+        is_alive = metadata.links > 0 || metadata.linkable;
+        metadata.links += u32::from(is_alive);
     });
     if !is_alive {
         return Err(Errno::ENOENT);
     }
     match parent.link(&name, &node) {
         Ok(()) => {
-            node.change(|meta| meta.linkable = false);
+            node.change(|metadata| metadata.linkable = false);
             Ok(0)
         }
         Err(error) => {
-            node.change(|meta| meta.links -= 1);
+            node.change(|metadata| metadata.links -= 1);
             Err(error)
         }
     }
@@ -188,7 +188,11 @@ pub(super) fn symlinkat(target: usize, directory: i32, path: usize) -> Result {
     let path = user::read_path(path)?;
     let (parent, name) = path::resolve_new(start(directory, &path)?.as_ref(), &path, false)?;
     check_inodes(&parent)?;
-    give_name(&parent, &name, &Node::new(parent.superblock.clone(), kind::LINK | 0o777, Body::Link(target)))
+    give_name(
+        &parent,
+        &name,
+        &Inode::new(parent.superblock.clone(), kind::LINK | 0o777, InodeContent::Link(target)),
+    )
 }
 
 pub(super) fn rename(old: usize, new: usize) -> Result {
@@ -256,7 +260,7 @@ pub(super) fn getcwd(to: usize, size: usize) -> Result {
         let fs = &current().process.fs;
         (fs.directory.lock().clone(), fs.root.lock().clone())
     };
-    if directory.meta().links == 0 {
+    if directory.metadata().links == 0 {
         return Err(Errno::ENOENT);
     }
     let (names, is_below) = directory.names_below(&root)?;
@@ -317,7 +321,7 @@ pub(super) fn getdents64(fd: i32, to: usize, size: usize) -> Result {
     if !file.node.is_directory() {
         return Err(Errno::ENOTDIR);
     }
-    if file.node.meta().links == 0 {
+    if file.node.metadata().links == 0 {
         return Err(Errno::ENOENT);
     }
     let size = size.min(64 * 1024);

@@ -15,8 +15,8 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile, file,
+        inode::{Inode, InodeContent},
         mount::Writing,
-        node::{Body, Node},
         path::{self, Follow, Path},
         permission::{self, Caller},
     },
@@ -184,15 +184,15 @@ fn open_within(directory: i32, path: usize, flags: u32, mode: u32, resolve: u32)
     found.remember_file_place(&last.directory, &last.name);
     let truncates = flags & abi::O_TRUNC != 0 && flags & abi::O_PATH == 0 && !is_new;
     // Also to read only: as on Linux, it is cut then.
-    let _writing = match &found.body {
-        Body::File(_) if truncates && !writes => Some(Writing::new(&found)?),
+    let _writing = match &found.content {
+        InodeContent::File(_) if truncates && !writes => Some(Writing::new(&found)?),
         _ => None,
     };
     let opened = match file::open(&found, kept(flags)) {
         Ok(opened) => opened,
         Err(error) => return Err(give_up(error, is_new, &last.directory, &last.name, &found)),
     };
-    if let (true, Body::File(pages)) = (truncates, &found.body) {
+    if let (true, InodeContent::File(pages)) = (truncates, &found.content) {
         pages.truncate(0)?;
         found.touch();
     }
@@ -223,7 +223,7 @@ fn check_permission(found: &Path, flags: u32) -> Result<()> {
 
 #[cold]
 fn check_permission_of(caller: &Caller, found: &Path, flags: u32) -> Result<()> {
-    if matches!(found.body, Body::Link(_)) {
+    if matches!(found.content, InodeContent::Link(_)) {
         return Ok(());
     }
     let access = match flags & abi::O_ACCMODE {
@@ -232,7 +232,7 @@ fn check_permission_of(caller: &Caller, found: &Path, flags: u32) -> Result<()> 
         _ => permission::READ | permission::WRITE,
     };
     let cuts = if flags & abi::O_TRUNC != 0 { permission::WRITE } else { 0 };
-    if matches!(found.body, Body::Device(..)) && found.mount.has(abi::MS_NODEV) {
+    if matches!(found.content, InodeContent::Device(..)) && found.mount.has(abi::MS_NODEV) {
         return Err(Errno::EACCES);
     }
     caller.check(found, access | cuts)?;
@@ -251,7 +251,7 @@ fn make(directory: &Path, name: &[u8], mode: u32, exclusive: bool) -> Result<(Pa
     directory.check_writable()?;
     permission::check_new_name(directory)?;
     check_inodes(directory)?;
-    let node = Node::file(directory.superblock.clone(), masked(mode));
+    let node = Inode::file(directory.superblock.clone(), masked(mode));
     match give_name(directory, name, &node) {
         Ok(_) => Ok((directory.with(node), true)),
         Err(Errno::EEXIST) if !exclusive => Ok((directory.with(directory.lookup(name)?), false)),
@@ -271,11 +271,11 @@ fn open_temporary(directory: &Path, flags: u32, mode: u32) -> Result<Arc<OpenFil
         return Err(Errno::EOPNOTSUPP);
     }
     check_inodes(directory)?;
-    let node = Node::file(directory.superblock.clone(), masked(mode));
+    let node = Inode::file(directory.superblock.clone(), masked(mode));
     permission::set_first_owner(&node, Some(directory));
-    node.change(|meta| {
-        meta.links = 0;
-        meta.linkable = flags & abi::O_EXCL == 0;
+    node.change(|metadata| {
+        metadata.links = 0;
+        metadata.linkable = flags & abi::O_EXCL == 0;
     });
     node.put_into_removed(directory, alloc::format!("#{}", node.number).as_bytes());
     file::open(&directory.with(node), kept(flags))

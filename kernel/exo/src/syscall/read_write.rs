@@ -8,7 +8,7 @@ use linux_raw_sys::general as abi;
 use super::{attributes::opened, sockets};
 use crate::{
     errno::{Errno, Result},
-    fs::{OpenFile, node::kind},
+    fs::{OpenFile, inode::kind},
     task::current,
     user,
 };

@@ -8,8 +8,9 @@ use linux_raw_sys::general as abi;
 use crate::{
     errno::{Errno, Result},
     fs::{
-        OpenFile, file, mount,
-        node::{Body, FileSystem, Node, kind},
+        OpenFile, file,
+        inode::{FileSystem, Inode, InodeContent, kind},
+        mount,
         path::Path,
         permission,
     },
@@ -46,18 +47,18 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
         pages.seals.add(abi::F_SEAL_EXEC);
     }
     let pages = Arc::new(pages);
-    let node = Node::new(FileSystem::Anonymous, kind::REGULAR | mode, Body::File(pages.clone()));
+    let node = Inode::new(FileSystem::Anonymous, kind::REGULAR | mode, InodeContent::File(pages.clone()));
     permission::set_first_owner(&node, None);
     // It never has a name.
-    node.change(|meta| meta.links = 0);
+    node.change(|metadata| metadata.links = 0);
     let path = Path { mount: mount::anonymous(), node };
     let opened = file::open_nameless(&path, &pages, abi::O_RDWR | super::open::LARGE_FILE)?;
     current().files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }
 
 fn pages(file: &OpenFile) -> Result<&Arc<Pages>> {
-    match &file.node.body {
-        Body::File(pages) => Ok(pages),
+    match &file.node.content {
+        InodeContent::File(pages) => Ok(pages),
         _ => Err(Errno::EINVAL),
     }
 }

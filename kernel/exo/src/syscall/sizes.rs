@@ -7,15 +7,15 @@ use super::{attributes::opened, status::node_at};
 use crate::{
     errno::{Errno, Result},
     fs::{
+        inode::{Inode, InodeContent},
         mount::Writing,
-        node::{Body, Node},
         permission, size_limit,
     },
     mm::MAX_SIZE,
 };
 
-fn set_size(node: &Node, size: u64) -> Result {
-    let Body::File(pages) = &node.body else { return Err(Errno::EINVAL) };
+fn set_size(node: &Inode, size: u64) -> Result {
+    let InodeContent::File(pages) = &node.content else { return Err(Errno::EINVAL) };
     if size > pages.size() {
         size_limit::check_end(size)?;
     }
@@ -27,9 +27,9 @@ fn set_size(node: &Node, size: u64) -> Result {
 pub(super) fn truncate(path: usize, size: i64) -> Result {
     let size = u64::try_from(size).map_err(|_| Errno::EINVAL)?;
     let path = node_at(abi::AT_FDCWD, path, 0)?;
-    match &path.body {
-        Body::File(_) => {}
-        Body::Directory(_) | Body::Dynamic(_) => return Err(Errno::EISDIR),
+    match &path.content {
+        InodeContent::File(_) => {}
+        InodeContent::Directory(_) | InodeContent::Dynamic(_) => return Err(Errno::EISDIR),
         _ => return Err(Errno::EINVAL),
     }
     permission::check(&path, permission::WRITE)?;
@@ -71,10 +71,10 @@ pub(super) fn fallocate(fd: i32, mode: u32, offset: i64, length: i64) -> Result 
     if !file.can_write() {
         return Err(Errno::EBADF);
     }
-    let pages = match &file.node.body {
-        Body::File(pages) => pages,
-        Body::Fifo(_) => return Err(Errno::ESPIPE),
-        Body::Directory(_) | Body::Dynamic(_) => return Err(Errno::EISDIR),
+    let pages = match &file.node.content {
+        InodeContent::File(pages) => pages,
+        InodeContent::Fifo(_) => return Err(Errno::ESPIPE),
+        InodeContent::Directory(_) | InodeContent::Dynamic(_) => return Err(Errno::EISDIR),
         _ => return Err(Errno::ENODEV),
     };
     let end = start.checked_add(length).filter(|end| *end <= MAX_SIZE).ok_or(Errno::EFBIG)?;

@@ -10,7 +10,7 @@ use linux_raw_sys::general as abi;
 use crate::{
     errno::{Errno, Result},
     fallible,
-    fs::{OpenFile, node::kind, pipe::Pipe},
+    fs::{OpenFile, inode::kind, pipe::Pipe},
     task::{current, kernel_thread},
     user,
 };

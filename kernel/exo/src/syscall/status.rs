@@ -13,7 +13,7 @@ use super::open::start;
 use crate::{
     errno::{Errno, Result},
     fs::{
-        node::{Body, FileSystem, NAME_MAX, Node, kind},
+        inode::{FileSystem, Inode, InodeContent, NAME_MAX, kind},
         path::{self, Follow, Path},
         permission::{self, Caller},
     },
@@ -46,37 +46,37 @@ struct Stat {
 }
 
 /// A device number as `st_rdev` has it.
-fn device_number(node: &Node) -> (u32, u32) {
-    match node.body {
-        Body::Device(major, minor) => (major, minor),
+fn device_number(node: &Inode) -> (u32, u32) {
+    match node.content {
+        InodeContent::Device(major, minor) => (major, minor),
         _ => (0, 0),
     }
 }
 
-fn resident_blocks(node: &Node) -> u64 {
-    match &node.body {
-        Body::File(pages) => pages.resident() as u64 * (PAGE_SIZE as u64 / 512),
+fn resident_blocks(node: &Inode) -> u64 {
+    match &node.content {
+        InodeContent::File(pages) => pages.resident() as u64 * (PAGE_SIZE as u64 / 512),
         _ => 0,
     }
 }
 
-fn stat_of(node: &Node) -> Stat {
-    let meta = node.meta();
+fn stat_of(node: &Inode) -> Stat {
+    let metadata = node.metadata();
     let (major, minor) = device_number(node);
     Stat {
         device: node.superblock.device_number(),
         inode: node.number,
-        links: u64::from(meta.links),
-        mode: meta.mode,
-        uid: meta.uid,
-        gid: meta.gid,
+        links: u64::from(metadata.links),
+        mode: metadata.mode,
+        uid: metadata.uid,
+        gid: metadata.gid,
         special: (u64::from(major) << 8) | u64::from(minor & 0xff) | (u64::from(minor >> 8) << 20),
         size: node.size() as i64,
         block_size: PAGE_SIZE as i64,
         blocks: resident_blocks(node) as i64,
-        accessed: TimeSpec::from_ns(meta.accessed),
-        modified: TimeSpec::from_ns(meta.modified),
-        changed: TimeSpec::from_ns(meta.changed),
+        accessed: TimeSpec::from_ns(metadata.accessed),
+        modified: TimeSpec::from_ns(metadata.modified),
+        changed: TimeSpec::from_ns(metadata.changed),
         ..Stat::default()
     }
 }
@@ -185,7 +185,7 @@ pub(super) fn statx(directory: i32, path: usize, flags: u32, mask: u32, to: usiz
         return Err(Errno::EINVAL);
     }
     let node = node_at(directory, path, flags)?;
-    let meta = node.meta();
+    let metadata = node.metadata();
     let (major, minor) = device_number(&node);
     // As on Linux: only these keep it.
     let born = if node.system.holds_files() { abi::STATX_BTIME } else { 0 };
@@ -193,19 +193,19 @@ pub(super) fn statx(directory: i32, path: usize, flags: u32, mask: u32, to: usiz
         mask: abi::STATX_BASIC_STATS | abi::STATX_MNT_ID | born,
         attributes: if node.is_mount_root() { MOUNT_ROOT } else { 0 },
         attributes_mask: MOUNT_ROOT,
-        born: StatxTime::new(if born != 0 { meta.born } else { 0 }),
+        born: StatxTime::new(if born != 0 { metadata.born } else { 0 }),
         mount: node.mount.id,
         block_size: PAGE_SIZE as u32,
-        links: meta.links,
-        uid: meta.uid,
-        gid: meta.gid,
-        mode: meta.mode as u16,
+        links: metadata.links,
+        uid: metadata.uid,
+        gid: metadata.gid,
+        mode: metadata.mode as u16,
         inode: node.number,
         size: node.size(),
         blocks: resident_blocks(&node),
-        accessed: StatxTime::new(meta.accessed),
-        changed: StatxTime::new(meta.changed),
-        modified: StatxTime::new(meta.modified),
+        accessed: StatxTime::new(metadata.accessed),
+        changed: StatxTime::new(metadata.changed),
+        modified: StatxTime::new(metadata.modified),
         special: [major, minor],
         device: [0, node.superblock.device],
         ..Statx::default()

@@ -20,8 +20,8 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{
+        inode::{Inode, InodeContent},
         mount::Writing,
-        node::{Body, Node},
         path::{self, Follow, Path},
         permission,
     },
@@ -372,7 +372,7 @@ impl Output {
             return Err(Errno::ENOSPC);
         }
         let umask = super::current().process.fs.umask.load(Ordering::Relaxed);
-        let node = Node::file(last.directory.superblock.clone(), 0o600 & !umask);
+        let node = Inode::file(last.directory.superblock.clone(), 0o600 & !umask);
         permission::set_first_owner(&node, Some(&last.directory));
         last.directory.add(&last.name, &node)?;
         let path = last.directory.with(node);
@@ -380,8 +380,8 @@ impl Output {
     }
 
     fn pages(&self) -> Result<&Arc<Pages>> {
-        match &self.path.node.body {
-            Body::File(pages) => Ok(pages),
+        match &self.path.node.content {
+            InodeContent::File(pages) => Ok(pages),
             _ => Err(Errno::EINVAL),
         }
     }

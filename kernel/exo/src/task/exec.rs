@@ -19,8 +19,8 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{
+        inode::InodeContent,
         mount::Executing,
-        node::Body,
         path::{self, Follow, Path},
         permission,
     },
@@ -65,7 +65,7 @@ impl Strings {
 pub fn find_node(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Path> {
     let last = path::walk(start, path, follow)?;
     let found = last.found.ok_or(Errno::ENOENT)?;
-    if matches!(found.body, Body::Link(_)) {
+    if matches!(found.content, InodeContent::Link(_)) {
         return Err(Errno::ELOOP);
     }
     found.remember_file_place(&last.directory, &last.name);
@@ -132,8 +132,8 @@ fn refuse_dynamic(path: &[u8], interpreter: &[u8]) -> Errno {
 fn find(mut node: Path, path: &[u8], strings: &mut Strings) -> Result<(Arc<Executing>, Plan)> {
     let mut name = path.to_vec();
     for _ in 0..=SCRIPT_DEPTH {
-        let pages = match &node.body {
-            Body::File(pages) if !node.mount.has(abi_mount::MS_NOEXEC) => pages,
+        let pages = match &node.content {
+            InodeContent::File(pages) if !node.mount.has(abi_mount::MS_NOEXEC) => pages,
             _ => return Err(Errno::EACCES),
         };
         permission::check(&node, permission::EXECUTE)?;
@@ -303,10 +303,10 @@ fn owners_to_act_as(task: &Current, file: &Path) -> (Option<u32>, Option<u32>) {
     if file.mount.has(abi_mount::MS_NOSUID) || task.no_new_privileges.load(Ordering::Relaxed) {
         return (None, None);
     }
-    let meta = file.meta();
-    let has = |bits| meta.mode & bits == bits;
+    let metadata = file.metadata();
+    let has = |bits| metadata.mode & bits == bits;
     let group = abi_mount::S_ISGID | abi_mount::S_IXGRP;
-    (has(abi_mount::S_ISUID).then_some(meta.uid), has(group).then_some(meta.gid))
+    (has(abi_mount::S_ISUID).then_some(metadata.uid), has(group).then_some(metadata.gid))
 }
 
 /// Kernel memory that a new program may need, in frames: tables, the first page of its stack, structures.
@@ -325,7 +325,7 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     }
     let (user, group) = owners_to_act_as(&task, executing.path());
     let credentials = task.credentials.get().after_exec(user, group);
-    let Body::File(pages) = &executing.path().body else { return Err(Errno::EACCES) };
+    let InodeContent::File(pages) = &executing.path().content else { return Err(Errno::EACCES) };
     if !room::has_room(PROGRAM_FRAMES) {
         return Err(Errno::ENOMEM);
     }

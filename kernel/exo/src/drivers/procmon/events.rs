@@ -29,7 +29,7 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         device::Opener,
-        file::{File, Io, MapWish},
+        file::{File, Io, MapRequest},
         poll,
     },
     mm::{Pages, Sharing},
@@ -191,9 +191,9 @@ pub fn on_rename(thread: &Task, name: Name) {
 }
 
 /// Opens `/dev/procmon_events`.
-pub(super) struct Node;
+pub(super) struct Inode;
 
-impl Opener for Node {
+impl Opener for Inode {
     fn open(&self, _flags: u32) -> Result<Box<dyn File>> {
         let events = EVENTS.get().ok_or(Errno::ENODEV)?;
         // First from where it reads, then that it is there: whoever has seen it in the statistics may count on what comes after.
@@ -291,7 +291,7 @@ impl File for EventsFile {
     }
 
     /// All rings, or as many pages from the start as are asked for.
-    fn map(&self, wish: MapWish) -> Result<Option<Arc<Pages>>> {
+    fn map(&self, wish: MapRequest) -> Result<Option<Arc<Pages>>> {
         let frames = &self.events.rings.memory().0;
         if wish.offset != 0
             || wish.length.div_ceil(PAGE_SIZE) > frames.len()

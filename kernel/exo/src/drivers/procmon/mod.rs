@@ -28,7 +28,7 @@ use crate::{
     fs::{
         device::{self, Opener},
         file::File,
-        node::kind,
+        inode::kind,
     },
 };
 
@@ -58,7 +58,7 @@ pub fn start() {
 fn make() -> Result<()> {
     events::init()?;
     device::announce("procmon", kind::CHARACTER, NODE_MODE, Arc::new(Monitor))?;
-    device::announce("procmon_events", kind::CHARACTER, NODE_MODE, Arc::new(events::Node))?;
+    device::announce("procmon_events", kind::CHARACTER, NODE_MODE, Arc::new(events::Inode))?;
     settings::add();
     sampler::start();
     Ok(())

@@ -15,7 +15,7 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
-        node::{Body, DynamicDirectory, Each, Node, kind},
+        inode::{DynamicDirectory, Each, Inode, InodeContent, kind},
         text::collect,
     },
 };
@@ -50,12 +50,15 @@ fn list(of: &Reference, information: bool, after: u64, each: &mut Each<'_>) -> R
 }
 
 impl DynamicDirectory for Descriptors {
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let (fd, file) = file(&self.0, name)?;
         // Its permissions tell what the file was opened for.
         let access = if file.can_read() { 0o500 } else { 0 } | if file.can_write() { 0o300 } else { 0 };
         let number = self.0.descriptor_inode(fd.unsigned_abs() as usize, false);
-        Ok(made(&self.0, node(number, kind::LINK | access, Body::DescriptorLink(Arc::downgrade(&file)))))
+        Ok(made(
+            &self.0,
+            node(number, kind::LINK | access, InodeContent::DescriptorLink(Arc::downgrade(&file))),
+        ))
     }
 
     fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
@@ -64,7 +67,7 @@ impl DynamicDirectory for Descriptors {
 }
 
 impl DynamicDirectory for Information {
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let (fd, _) = file(&self.0, name)?;
         let of = self.0.clone();
         let number = of.descriptor_inode(fd.unsigned_abs() as usize, true);
@@ -77,7 +80,7 @@ impl DynamicDirectory for Information {
                 file.node.locks.get().map_or(Ok(()), |locks| locks.write_of(files.number(), file.id(), out))
             })
         });
-        Ok(made(&self.0, node(number, TEXT, Body::Text(show))))
+        Ok(made(&self.0, node(number, TEXT, InodeContent::Text(show))))
     }
 
     fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
@@ -87,7 +90,8 @@ impl DynamicDirectory for Information {
 
 fn describe(file: &OpenFile, close_on_exec: bool, out: &mut dyn Write) -> core::fmt::Result {
     // O_LARGEFILE is always on for what was opened by name.
-    let opened = !matches!(file.node.body, Body::Fifo(_) | Body::Socket | Body::Other);
+    let opened =
+        !matches!(file.node.content, InodeContent::Fifo(_) | InodeContent::Socket | InodeContent::Other);
     let large = if opened { 0o100_000 } else { 0 };
     let on_exec = if close_on_exec { abi::O_CLOEXEC } else { 0 };
     let flags = file.flags() & !abi::O_CLOEXEC | large | on_exec;

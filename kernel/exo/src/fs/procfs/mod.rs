@@ -23,7 +23,7 @@ use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 
 use self::inode::Class;
 use super::{
-    node::{Body, DynamicDirectory, Each, FileSystem, Generate, Node, Store, kind},
+    inode::{DynamicDirectory, Each, FileSystem, Generate, Inode, InodeContent, Store, kind},
     text::{Writer, written},
 };
 use crate::{
@@ -92,16 +92,16 @@ static ENTRIES: &[Entry] = &[
 struct Root;
 
 /// The root of a new mount of it.
-pub fn root() -> Arc<Node> {
-    node(inode::ROOT, DIRECTORY, Body::Dynamic(Box::new(Root)))
+pub fn root() -> Arc<Inode> {
+    node(inode::ROOT, DIRECTORY, InodeContent::Dynamic(Box::new(Root)))
 }
 
-fn node(number: u64, mode: u32, body: Body) -> Arc<Node> {
-    Node::numbered(number, FileSystem::Processes, mode, body)
+fn node(number: u64, mode: u32, content: InodeContent) -> Arc<Inode> {
+    Inode::numbered(number, FileSystem::Processes, mode, content)
 }
 
-fn directory(number: u64, directory: Box<dyn DynamicDirectory>) -> Arc<Node> {
-    node(number, DIRECTORY, Body::Dynamic(directory))
+fn directory(number: u64, directory: Box<dyn DynamicDirectory>) -> Arc<Inode> {
+    node(number, DIRECTORY, InodeContent::Dynamic(directory))
 }
 
 impl Entry {
@@ -115,24 +115,24 @@ impl Entry {
         }
     }
 
-    fn node(&self, number: u64) -> Arc<Node> {
-        let body = match &self.content {
-            Content::Text(write) => Body::Text(written(*write)),
+    fn node(&self, number: u64) -> Arc<Inode> {
+        let content = match &self.content {
+            Content::Text(write) => InodeContent::Text(written(*write)),
             Content::Setting(_, show, store) => setting(written(*show), Box::new(*store)),
             Content::Trigger(store) => setting(Box::new(|| Err(Errno::EIO)), Box::new(*store)),
-            Content::Link(target) => Body::DynamicLink(Box::new(*target)),
-            Content::Directory(make) => Body::Dynamic(make()),
+            Content::Link(target) => InodeContent::DynamicLink(Box::new(*target)),
+            Content::Directory(make) => InodeContent::Dynamic(make()),
         };
-        node(number, self.mode(), body)
+        node(number, self.mode(), content)
     }
 }
 
-fn setting(show: Generate, store: Store) -> Body {
-    Body::Setting(show, store)
+fn setting(show: Generate, store: Store) -> InodeContent {
+    InodeContent::Setting(show, store)
 }
 
 /// The entry with a name, and its number.
-fn find_entry(entries: &'static [Entry], class: Class, name: &[u8]) -> Option<Arc<Node>> {
+fn find_entry(entries: &'static [Entry], class: Class, name: &[u8]) -> Option<Arc<Inode>> {
     let (index, entry) = entries.iter().enumerate().find(|(_, e)| e.name.as_bytes() == name)?;
     Some(entry.node(inode::number(0, class, index + 2)))
 }
@@ -158,7 +158,7 @@ fn number(name: &[u8]) -> Option<u32> {
 }
 
 impl DynamicDirectory for Root {
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         if let Some(node) = find_entry(ENTRIES, Class::Machine, name) {
             return Ok(node);
         }

@@ -7,7 +7,7 @@ use super::{Content, Each, Entry, find_entry, inode::Class, list_entries, text};
 use crate::{
     drivers::network,
     errno::{Errno, Result},
-    fs::node::{DynamicDirectory, Node},
+    fs::inode::{DynamicDirectory, Inode},
 };
 
 /// The directory.
@@ -21,7 +21,7 @@ static ENTRIES: &[Entry] = &[
 ];
 
 impl DynamicDirectory for Net {
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         find_entry(ENTRIES, Class::Network, name).ok_or(Errno::ENOENT)
     }
 

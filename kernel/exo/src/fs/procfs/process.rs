@@ -27,7 +27,7 @@ use crate::{
     fallible,
     fs::{
         FileTable,
-        node::{Body, DynamicDirectory, Each, Node, kind},
+        inode::{DynamicDirectory, Each, Inode, InodeContent, kind},
         path::Path,
         text::collect,
     },
@@ -118,7 +118,7 @@ impl Subject {
     }
 
     /// Gives a file to the user that the process acts as; one that shows its memory to nobody is the superuser's.
-    pub(super) fn own(&self, node: &Node) {
+    pub(super) fn own(&self, node: &Inode) {
         let thread = self.thread.clone().or_else(|| self.process.any_thread());
         let Some(thread) = thread.filter(|_| self.process.dumpable.load(Ordering::Relaxed) == 1) else {
             return;
@@ -126,7 +126,7 @@ impl Subject {
         let ids = &thread.credentials;
         let (uid, gid) = (ids.id(Which::EffectiveUser), ids.id(Which::EffectiveGroup));
         if (uid, gid) != (0, 0) {
-            node.change(|meta| (meta.uid, meta.gid) = (uid, gid));
+            node.change(|metadata| (metadata.uid, metadata.gid) = (uid, gid));
         }
     }
 
@@ -218,7 +218,7 @@ pub(super) fn inode_of_thread(tid: u32) -> u64 {
 }
 
 /// A file or directory of a subject's, given to whom it belongs.
-pub(super) fn made(of: &Reference, node: Arc<Node>) -> Arc<Node> {
+pub(super) fn made(of: &Reference, node: Arc<Inode>) -> Arc<Inode> {
     if let Ok(subject) = of.get() {
         subject.own(&node);
     }
@@ -226,18 +226,18 @@ pub(super) fn made(of: &Reference, node: Arc<Node>) -> Arc<Node> {
 }
 
 /// The directory of a process.
-pub(super) fn directory(process: &Arc<Process>) -> Arc<Node> {
+pub(super) fn directory(process: &Arc<Process>) -> Arc<Inode> {
     let of = Reference::to_process(process);
     made(&of, super::directory(inode_of(process.pid), Box::new(Of(of.clone()))))
 }
 
 /// The directory of a thread, by its own number.
-pub(super) fn directory_of_thread(thread: &Arc<Task>) -> Arc<Node> {
+pub(super) fn directory_of_thread(thread: &Arc<Task>) -> Arc<Inode> {
     thread_directory(Reference::to_process(&thread.process).to_thread(thread), thread.tid())
 }
 
 /// The directory of a thread.
-pub(super) fn thread_directory(of: Reference, tid: u32) -> Arc<Node> {
+pub(super) fn thread_directory(of: Reference, tid: u32) -> Arc<Inode> {
     made(&of, super::directory(inode_of_thread(tid), Box::new(Of(of.clone()))))
 }
 
@@ -252,11 +252,11 @@ impl Of {
 }
 
 impl DynamicDirectory for Of {
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let subject = self.0.get().map_err(|_| Errno::ENOENT)?;
         let (index, entry) =
             self.entries().find(|(_, entry)| entry.name.as_bytes() == name).ok_or(Errno::ENOENT)?;
-        let node = node(self.0.inode(index), entry.mode(), entry.content.body(self.0.clone()));
+        let node = node(self.0.inode(index), entry.mode(), entry.content.content(self.0.clone()));
         subject.own(&node);
         Ok(node)
     }
@@ -291,13 +291,13 @@ impl Content {
         }
     }
 
-    fn body(&'static self, of: Reference) -> Body {
+    fn content(&'static self, of: Reference) -> InodeContent {
         match self {
-            Self::Text(write) => Body::Text(Box::new(move || {
+            Self::Text(write) => InodeContent::Text(Box::new(move || {
                 let subject = of.get()?;
                 collect(|out| write(&subject, out))
             })),
-            Self::Bytes(make) => Body::Text(Box::new(move || Ok(make(&of.get()?)?.into()))),
+            Self::Bytes(make) => InodeContent::Text(Box::new(move || Ok(make(&of.get()?)?.into()))),
             Self::Setting(show, store) => {
                 let shown = of.clone();
                 super::setting(
@@ -305,8 +305,8 @@ impl Content {
                     Box::new(move |value| store(&of.get()?, value)),
                 )
             }
-            Self::PlaceLink(target) => Body::PlaceLink(Box::new(move || target(&of.get()?))),
-            Self::Directory(make) => Body::Dynamic(make(of)),
+            Self::PlaceLink(target) => InodeContent::PlaceLink(Box::new(move || target(&of.get()?))),
+            Self::Directory(make) => InodeContent::Dynamic(make(of)),
         }
     }
 }

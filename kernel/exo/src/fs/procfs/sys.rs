@@ -16,7 +16,7 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         device,
-        node::{DynamicDirectory, Node, kind},
+        inode::{DynamicDirectory, Inode, kind},
     },
     mm, random,
     syscall::info,
@@ -121,7 +121,7 @@ impl Settings {
 }
 
 impl DynamicDirectory for Settings {
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let found = self.names().find(|found| found.name.as_bytes() == name).ok_or(Errno::ENOENT)?;
         let entry = ENTRIES.get(found.index).ok_or(Errno::ENOENT)?;
         if !found.is_directory {

@@ -6,14 +6,14 @@ use alloc::{format, sync::Arc};
 use super::{number, process, process::Reference};
 use crate::{
     errno::{Errno, Result},
-    fs::node::{DynamicDirectory, Each, Node, kind},
+    fs::inode::{DynamicDirectory, Each, Inode, kind},
 };
 
 /// A process's threads.
 pub(super) struct Threads(pub(super) Reference);
 
 impl DynamicDirectory for Threads {
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let subject = self.0.get().map_err(|_| Errno::ENOENT)?;
         let tid = number(name).ok_or(Errno::ENOENT)?;
         let thread = subject.process.threads.lock().get(&tid).cloned();

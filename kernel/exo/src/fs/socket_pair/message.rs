@@ -9,7 +9,7 @@ use super::Sender;
 use crate::{
     errno::{Errno, Result},
     fallible,
-    fs::{OpenFile, node::Body},
+    fs::{OpenFile, inode::InodeContent},
 };
 
 /// Most files of a message, as on Linux.
@@ -23,7 +23,7 @@ static IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
 pub fn may_be_sent(file: &OpenFile) -> bool {
     file.file().socket().is_none()
         && file.file().io_ring().is_none()
-        && !matches!(file.node.body, Body::DescriptorLink(_))
+        && !matches!(file.node.content, InodeContent::DescriptorLink(_))
 }
 
 /// Files on their way.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Nodes: files, directories, links, devices. All live in memory; a node exists as long as a name or an open file refers to it.
+//! Inodes: files, directories, links, devices. All live in memory; an inode exists as long as a name or an open file refers to it.
 //! What directories do with their entries is in [`directory`](super::directory).
 
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -46,9 +46,9 @@ pub mod kind {
 /// Longest name in bytes, as on Linux.
 pub const NAME_MAX: usize = 255;
 
-/// What can be changed about a node.
+/// What can be changed about an inode.
 #[derive(Clone, Copy, Debug)]
-pub struct Meta {
+pub struct Metadata {
     /// Type and permission bits.
     pub mode: u32,
     /// Owner.
@@ -63,7 +63,7 @@ pub struct Meta {
     pub accessed: u64,
     /// Last change of the content.
     pub modified: u64,
-    /// Last change of the node.
+    /// Last change of the inode.
     pub changed: u64,
     /// When it was made.
     pub born: u64,
@@ -71,8 +71,8 @@ pub struct Meta {
 
 /// A directory whose entries are made when they are looked up.
 pub trait DynamicDirectory: Send + Sync {
-    /// The node with a name.
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>>;
+    /// The inode with a name.
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>>;
     /// Calls `each` for the entries behind position `after`, in the order of their positions, until it says false. The first entry's
     /// position is 1 or more, and an entry keeps its own as long as it is there.
     fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()>;
@@ -93,8 +93,8 @@ pub type Store = Box<dyn Fn(&[u8]) -> Result<()> + Send + Sync>;
 /// Finds where a link leads.
 pub type Find = Box<dyn Fn() -> Result<Path> + Send + Sync>;
 
-/// What a node is.
-pub enum Body {
+/// What an inode is.
+pub enum InodeContent {
     /// A file.
     File(Arc<Pages>),
     /// A directory.
@@ -124,21 +124,21 @@ pub enum Body {
     Other,
 }
 
-/// Where a node has its name. A file with several has one of them here.
+/// Where an inode has its name. A file with several has one of them here.
 #[derive(Default)]
 pub(super) struct Place {
     /// The directory.
-    pub(super) parent: Weak<Node>,
+    pub(super) parent: Weak<Inode>,
     /// The directory, if nobody else keeps it: it is made on demand, or the name was removed.
-    kept: Option<Arc<Node>>,
+    kept: Option<Arc<Inode>>,
     /// The name.
     pub(super) name: Vec<u8>,
     /// It was there, and is no more.
     pub(super) removed: bool,
 }
 
-/// A node.
-pub struct Node {
+/// An inode.
+pub struct Inode {
     /// Its number.
     pub number: u64,
     /// The type of its file system.
@@ -146,8 +146,8 @@ pub struct Node {
     /// Its file system.
     pub superblock: Arc<SuperBlock>,
     /// What it is.
-    pub body: Body,
-    pub(super) meta: SpinLock<Meta>,
+    pub content: InodeContent,
+    pub(super) metadata: SpinLock<Metadata>,
     pub(super) place: SpinLock<Place>,
     /// How many mounts cover it, each in another mount of its file system.
     mounts: AtomicU32,
@@ -157,34 +157,39 @@ pub struct Node {
     pub locks: LockSlot,
     /// Its extended attributes.
     pub(super) attributes: Attributes,
-    /// The next in a list of nodes to be dropped.
-    next_dead: SpinLock<Option<Arc<Node>>>,
+    /// The next in a list of inodes to be dropped.
+    next_dead: SpinLock<Option<Arc<Inode>>>,
 }
 
-static ROOT: Once<Arc<Node>> = Once::new();
+static ROOT: Once<Arc<Inode>> = Once::new();
 
 /// The root directory of the root file system.
-pub fn root() -> Arc<Node> {
+pub fn root() -> Arc<Inode> {
     ROOT.get().unwrap_or_else(|| unreachable!("set at boot")).clone()
 }
 
 /// Makes the root directory.
 pub fn init() {
     super::superblock::init();
-    let root = Node::directory(FileSystem::Root, 0o755);
+    let root = Inode::directory(FileSystem::Root, 0o755);
     ROOT.set(root.clone());
     super::mount::init(root);
 }
 
-impl Node {
-    /// A node without a name. `mode` has the type bits too.
-    pub fn new(system: impl Into<Arc<SuperBlock>>, mode: u32, body: Body) -> Arc<Self> {
+impl Inode {
+    /// An inode without a name. `mode` has the type bits too.
+    pub fn new(system: impl Into<Arc<SuperBlock>>, mode: u32, content: InodeContent) -> Arc<Self> {
         let superblock = system.into();
-        Self::numbered(superblock.next_inode(), superblock, mode, body)
+        Self::numbered(superblock.next_inode(), superblock, mode, content)
     }
 
     /// As [`new`](Self::new), with a number that its file system gives.
-    pub fn numbered(number: u64, system: impl Into<Arc<SuperBlock>>, mode: u32, body: Body) -> Arc<Self> {
+    pub fn numbered(
+        number: u64,
+        system: impl Into<Arc<SuperBlock>>,
+        mode: u32,
+        content: InodeContent,
+    ) -> Arc<Self> {
         let superblock = system.into();
         let now = time::wall_ns();
         let links = if mode & kind::MASK == kind::DIRECTORY { 2 } else { 1 };
@@ -193,8 +198,8 @@ impl Node {
             number,
             system: superblock.system,
             superblock,
-            body,
-            meta: SpinLock::new(Meta {
+            content,
+            metadata: SpinLock::new(Metadata {
                 mode,
                 uid: 0,
                 gid: 0,
@@ -218,41 +223,41 @@ impl Node {
     pub fn directory(system: impl Into<Arc<SuperBlock>>, permissions: u32) -> Arc<Self> {
         // A rename holds two, the one nearer to the root first.
         let entries = SpinLock::nested(Entries::default());
-        Self::new(system, kind::DIRECTORY | permissions, Body::Directory(entries))
+        Self::new(system, kind::DIRECTORY | permissions, InodeContent::Directory(entries))
     }
 
     /// An empty file of file system `system`, whose pages count there.
     pub fn file(system: impl Into<Arc<SuperBlock>>, permissions: u32) -> Arc<Self> {
         let superblock = system.into();
-        let body = Body::File(Arc::new(Pages::charged_to(superblock.quota.clone())));
-        Self::new(superblock, kind::REGULAR | permissions, body)
+        let content = InodeContent::File(Arc::new(Pages::charged_to(superblock.quota.clone())));
+        Self::new(superblock, kind::REGULAR | permissions, content)
     }
 
     /// What can be changed about it.
-    pub fn meta(&self) -> Meta {
-        *self.meta.lock()
+    pub fn metadata(&self) -> Metadata {
+        *self.metadata.lock()
     }
 
     /// Changes it.
-    pub fn change(&self, with: impl FnOnce(&mut Meta)) {
-        let mut meta = self.meta.lock();
-        with(&mut meta);
-        meta.changed = time::wall_ns();
+    pub fn change(&self, with: impl FnOnce(&mut Metadata)) {
+        let mut metadata = self.metadata.lock();
+        with(&mut metadata);
+        metadata.changed = time::wall_ns();
     }
 
     /// Whether it has a name, as far as that is known without waiting.
     pub fn is_named(&self) -> bool {
-        self.meta.try_lock().is_none_or(|meta| meta.links > 0)
+        self.metadata.try_lock().is_none_or(|metadata| metadata.links > 0)
     }
 
     /// Notes that the content changed.
     pub fn touch(&self) {
         let now = time::wall_ns();
-        let mut meta = self.meta.lock();
-        meta.modified = now;
-        meta.changed = now;
-        if meta.mode & (abi::S_ISUID | abi::S_ISGID) != 0 && meta.mode & kind::MASK == kind::REGULAR {
-            drop(meta);
+        let mut metadata = self.metadata.lock();
+        metadata.modified = now;
+        metadata.changed = now;
+        if metadata.mode & (abi::S_ISUID | abi::S_ISGID) != 0 && metadata.mode & kind::MASK == kind::REGULAR {
+            drop(metadata);
             self.stop_acting_as_another();
         }
     }
@@ -263,35 +268,35 @@ impl Node {
         if capable(capability::FSETID) {
             return;
         }
-        let mut meta = self.meta.lock();
-        meta.mode &= !abi::S_ISUID;
-        if meta.mode & abi::S_IXGRP != 0 {
-            meta.mode &= !abi::S_ISGID;
+        let mut metadata = self.metadata.lock();
+        metadata.mode &= !abi::S_ISUID;
+        if metadata.mode & abi::S_IXGRP != 0 {
+            metadata.mode &= !abi::S_ISGID;
         }
     }
 
     /// Notes that the content was read, as MS_RELATIME says: once after each change, and once a day.
     pub fn note_access(&self, always: bool) {
         const DAY_NS: u64 = 24 * 3600 * 1_000_000_000;
-        let mut meta = self.meta.lock();
-        if always || meta.accessed <= meta.modified.max(meta.changed) {
-            meta.accessed = time::wall_ns();
+        let mut metadata = self.metadata.lock();
+        if always || metadata.accessed <= metadata.modified.max(metadata.changed) {
+            metadata.accessed = time::wall_ns();
         } else {
             let now = time::wall_ns();
-            if now.saturating_sub(meta.accessed) >= DAY_NS {
-                meta.accessed = now;
+            if now.saturating_sub(metadata.accessed) >= DAY_NS {
+                metadata.accessed = now;
             }
         }
     }
 
     /// The type bits.
     pub fn kind(&self) -> u32 {
-        self.meta.lock().mode & kind::MASK
+        self.metadata.lock().mode & kind::MASK
     }
 
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
-        matches!(self.body, Body::Directory(_) | Body::Dynamic(_))
+        matches!(self.content, InodeContent::Directory(_) | InodeContent::Dynamic(_))
     }
 
     /// The locks that programs have on it, to add one. ENOLCK if there is no memory.
@@ -301,57 +306,57 @@ impl Node {
 
     /// Whether anybody may execute it.
     pub fn is_executable(&self) -> bool {
-        self.meta.lock().mode & 0o111 != 0
+        self.metadata.lock().mode & 0o111 != 0
     }
 
     /// Whether writing to it changes its file system: not so for devices and pipes.
     pub fn is_stored(&self) -> bool {
-        !matches!(self.body, Body::Device(..) | Body::Fifo(_) | Body::Socket)
+        !matches!(self.content, InodeContent::Device(..) | InodeContent::Fifo(_) | InodeContent::Socket)
     }
 
     /// Bytes.
     pub fn size(&self) -> u64 {
-        match &self.body {
-            Body::File(pages) => pages.size(),
-            Body::Link(target) => target.len() as u64,
+        match &self.content {
+            InodeContent::File(pages) => pages.size(),
+            InodeContent::Link(target) => target.len() as u64,
             // As on Linux.
-            Body::DescriptorLink(_) => 64,
-            Body::Directory(entries) => entries.lock().count() as u64 * 20 + 40,
+            InodeContent::DescriptorLink(_) => 64,
+            InodeContent::Directory(entries) => entries.lock().count() as u64 * 20 + 40,
             _ => 0,
         }
     }
 
     /// Target of a symbolic link.
     pub fn read_link(&self) -> Result<Vec<u8>> {
-        match &self.body {
-            Body::Link(target) => Ok(target.clone()),
-            Body::DynamicLink(generate) => generate(),
-            Body::DescriptorLink(file) => Ok(file.upgrade().ok_or(Errno::ENOENT)?.description()),
-            Body::PlaceLink(find) => Ok(find()?.path()),
+        match &self.content {
+            InodeContent::Link(target) => Ok(target.clone()),
+            InodeContent::DynamicLink(generate) => generate(),
+            InodeContent::DescriptorLink(file) => Ok(file.upgrade().ok_or(Errno::ENOENT)?.description()),
+            InodeContent::PlaceLink(find) => Ok(find()?.path()),
             _ => Err(Errno::EINVAL),
         }
     }
 
     /// The directory that it is in.
-    pub fn parent(&self) -> Option<Arc<Node>> {
+    pub fn parent(&self) -> Option<Arc<Inode>> {
         let place = self.place.lock();
         place.kept.clone().or_else(|| place.parent.upgrade())
     }
 
     /// Notes that this directory is in `parent` under a name.
-    pub fn put_into(&self, parent: &Arc<Node>, name: &[u8]) {
+    pub fn put_into(&self, parent: &Arc<Inode>, name: &[u8]) {
         *self.place.lock() =
             Place { parent: Arc::downgrade(parent), name: name.to_vec(), ..Place::default() };
     }
 
     /// Notes that this file has no name, and what its path shows instead.
-    pub fn put_into_removed(&self, parent: &Arc<Node>, name: &[u8]) {
+    pub fn put_into_removed(&self, parent: &Arc<Inode>, name: &[u8]) {
         self.put_into(parent, name);
         self.place.lock().removed = true;
     }
 
     /// As [`put_into`](Self::put_into), and keeps `parent`, which is made on demand too.
-    pub(super) fn put_into_made(&self, parent: &Arc<Node>, name: &[u8]) {
+    pub(super) fn put_into_made(&self, parent: &Arc<Inode>, name: &[u8]) {
         let old = core::mem::replace(
             &mut *self.place.lock(),
             Place { kept: Some(parent.clone()), name: name.to_vec(), ..Place::default() },
@@ -360,7 +365,7 @@ impl Node {
     }
 
     /// Keeps the directory that it was in, if that is the place that it remembers.
-    pub(super) fn keep_parent(&self, parent: &Arc<Node>) {
+    pub(super) fn keep_parent(&self, parent: &Arc<Inode>) {
         let mut place = self.place.lock();
         if place.removed && place.parent.as_ptr() == Arc::as_ptr(parent) {
             place.kept = Some(parent.clone());
@@ -368,9 +373,9 @@ impl Node {
     }
 
     /// Remembers under which name a file was found, for its path. Directories know their place.
-    pub fn remember_file_place(&self, directory: &Arc<Node>, name: &[u8]) {
+    pub fn remember_file_place(&self, directory: &Arc<Inode>, name: &[u8]) {
         // Links of /proc lead to files that are somewhere else, and so does what is mounted on a file.
-        let is_in = matches!(directory.body, Body::Directory(_))
+        let is_in = matches!(directory.content, InodeContent::Directory(_))
             && Arc::ptr_eq(&directory.superblock, &self.superblock);
         if self.is_directory() || !is_in {
             return;
@@ -392,7 +397,7 @@ impl Node {
     }
 
     /// Appends its name and the slash before it, the last byte first; the directory that it is in.
-    pub(super) fn push_name_reversed(&self, out: &mut Vec<u8>) -> Option<Arc<Node>> {
+    pub(super) fn push_name_reversed(&self, out: &mut Vec<u8>) -> Option<Arc<Inode>> {
         let place = self.place.lock();
         let parent = place.kept.clone().or_else(|| place.parent.upgrade())?;
         out.extend(place.name.iter().rev());
@@ -426,8 +431,8 @@ impl Node {
 
     /// Notes that something is mounted on it; ENOENT if its name was removed, and none will be until it is uncovered.
     pub(super) fn cover(&self) -> Result<()> {
-        match &self.body {
-            Body::Directory(entries) => {
+        match &self.content {
+            InodeContent::Directory(entries) => {
                 let entries = entries.lock();
                 if entries.is_removed() {
                     return Err(Errno::ENOENT);
@@ -475,13 +480,13 @@ impl Node {
         self.writers.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Whether dropping it would drop other nodes.
+    /// Whether dropping it would drop other inodes.
     fn leads_on(&self) -> bool {
-        matches!(&self.body, Body::Directory(entries) if entries.lock().count() > 0)
+        matches!(&self.content, InodeContent::Directory(entries) if entries.lock().count() > 0)
     }
 }
 
-impl Drop for Node {
+impl Drop for Inode {
     /// Trees of any depth are taken apart in a loop, and without memory: a directory that dies waits in a list for its turn.
     fn drop(&mut self) {
         self.superblock.inodes.fetch_sub(1, Ordering::Relaxed);
@@ -490,9 +495,9 @@ impl Drop for Node {
         while let Some(mut node) = above.take().and_then(Arc::into_inner) {
             above = node.place.get_mut().kept.take();
         }
-        let Body::Directory(entries) = &mut self.body else { return };
+        let InodeContent::Directory(entries) = &mut self.content else { return };
         let mut entries = core::mem::take(entries.get_mut());
-        let mut dead: Option<Arc<Node>> = None;
+        let mut dead: Option<Arc<Inode>> = None;
         loop {
             while let Some(node) = entries.take_first() {
                 // Nobody else can find it any more.
@@ -504,7 +509,7 @@ impl Drop for Node {
             }
             let Some(node) = dead.take() else { break };
             dead = node.next_dead.lock().take();
-            if let Body::Directory(inner) = &node.body {
+            if let InodeContent::Directory(inner) = &node.content {
                 entries = core::mem::take(&mut *inner.lock());
             }
         }
