@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the core promises, tried on the machine of `exo-hal-fake`. On one CPU each test takes the same course in each run; those with two
+//! say so, and hold in any order.
+
+mod support;
+
+mod locking;
+mod order;
+mod timers;
+mod waiting;
