@@ -4,7 +4,13 @@
 
 mod support;
 
+mod errors;
+mod figures;
 mod locking;
+mod memory;
 mod order;
+mod priorities;
+mod several_cpus;
 mod timers;
+mod user_memory;
 mod waiting;

@@ -13,6 +13,7 @@ use exo_core::sched::{
     },
 };
 use exo_hal::time;
+use parking_lot::Mutex;
 
 use crate::support::{Log, MS, TestTask, compute, machine, nice, shared, sleep, task};
 
@@ -38,13 +39,12 @@ impl Gate {
     }
 }
 
+/// What came of a wait.
+type Outcome = &'static Mutex<Option<Result<(), Ended>>>;
+
 /// A task that waits with these arguments for a gate, and what came of it.
-fn waiter(
-    gate: &'static Gate,
-    deadline: Option<u64>,
-    interruptible: bool,
-) -> (Arc<TestTask>, &'static parking_lot::Mutex<Option<Result<(), Ended>>>) {
-    let result = shared(parking_lot::Mutex::new(None));
+fn waiter(gate: &'static Gate, deadline: Option<u64>, interruptible: bool) -> (Arc<TestTask>, Outcome) {
+    let result = shared(Mutex::new(None));
     let task = task("waiter").start(move || {
         let came = wait_on(&[&gate.queue], deadline, interruptible, || gate.look());
         *result.lock() = Some(came);
@@ -276,7 +276,7 @@ fn a_wait_for_a_wall_time_ends_by_condition_and_signal_too() {
     machine(1, || {
         set_wall_clock(1000 * MS);
         let open = shared(AtomicBool::new(false));
-        let results = shared(parking_lot::Mutex::new(Vec::new()));
+        let results = shared(Mutex::new(Vec::new()));
         let waiter = task("waiter").start(move || {
             for _ in 0..2 {
                 let look = || open.load(Ordering::SeqCst).then_some(());
