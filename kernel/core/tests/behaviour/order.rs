@@ -162,6 +162,56 @@ fn fifo_tasks_of_one_priority_do_not_take_turns() {
 }
 
 #[test]
+fn who_comes_later_goes_behind_its_equals_and_before_those_that_are_worse() {
+    machine(1, || {
+        let log = Log::new();
+        let policies = [("a", fifo(5)), ("fair", nice(0)), ("b", fifo(5)), ("best", fifo(6)), ("c", fifo(5))];
+        let tasks = policies.map(|(name, policy)| task(name).policy(policy).start(move || log.note(name)));
+        tasks.iter().for_each(|task| task.join());
+        assert_eq!(log.notes(), ["best", "a", "b", "c", "fair"]);
+    });
+}
+
+#[test]
+fn a_fifo_task_that_was_interrupted_by_a_better_one_goes_on_before_its_equals() {
+    machine(1, || {
+        let log = Log::new();
+        let run = move |name| {
+            move || {
+                compute(10 * MS);
+                log.note(name);
+            }
+        };
+        let better = task("better").policy(fifo(9)).start(move || {
+            sleep(5 * MS);
+            log.note("better");
+        });
+        let tasks = ["a", "b"].map(|name| task(name).policy(fifo(5)).start(run(name)));
+        better.join();
+        tasks.iter().for_each(|task| task.join());
+        assert_eq!(log.times(), [("better", 5 * MS), ("a", 10 * MS), ("b", 20 * MS)]);
+    });
+}
+
+#[test]
+fn a_task_that_gives_way_goes_behind_its_equals() {
+    machine(1, || {
+        let log = Log::new();
+        let run = move |name| {
+            move || {
+                for _ in 0..2 {
+                    log.note(name);
+                    sched::give_way();
+                }
+            }
+        };
+        let tasks = ["a", "b"].map(|name| task(name).policy(fifo(5)).start(run(name)));
+        tasks.iter().for_each(|task| task.join());
+        assert_eq!(log.notes(), ["a", "b", "a", "b"]);
+    });
+}
+
+#[test]
 fn round_robin_tasks_take_turns_of_100_ms() {
     machine(1, || {
         let log = Log::new();
@@ -171,9 +221,9 @@ fn round_robin_tasks_take_turns_of_100_ms() {
                 log.note(name);
             }
         };
-        let tasks = ["a", "b"].map(|name| task(name).policy(round_robin(5)).start(run(name)));
+        let tasks = ["a", "b", "c"].map(|name| task(name).policy(round_robin(5)).start(run(name)));
         tasks.iter().for_each(|task| task.join());
-        assert_eq!(log.times(), [("a", 450 * MS), ("b", 500 * MS)]);
+        assert_eq!(log.times(), [("a", 650 * MS), ("b", 700 * MS), ("c", 750 * MS)]);
     });
 }
 

@@ -4,7 +4,7 @@
 use exo_core::{
     sched::{
         self,
-        policy::{BEGINNING, FAIR, Policy, Schedule},
+        policy::{BEGINNING, FAIR, PREEMPTION_NS, Policy, Schedule},
     },
     thread::running,
 };
@@ -13,7 +13,7 @@ use exo_logic::inheritance::NOTHING;
 use linux_raw_sys::general as abi;
 
 use crate::support::{
-    Log, MS, compute, compute_until, fifo, machine, nice, return_to_user, round_robin, task,
+    Log, MS, compute, compute_until, fifo, machine, nice, return_to_user, round_robin, sleep, task,
 };
 
 #[test]
@@ -168,7 +168,7 @@ fn a_policy_that_changes_on_the_way_counts_from_then_on() {
         let start = time::now_ns();
         let end = start + 20_000 * MS;
         let tasks = ["a", "b"].map(|name| task(name).start(move || compute_until(end)));
-        crate::support::sleep(10_000 * MS);
+        sleep(10_000 * MS);
         let half = tasks[0].cpu_ns();
         assert!(half.abs_diff(5_000 * MS) <= 2 * sched::SLICE_NS, "{half}");
         sched::set_policy(&tasks[0], nice(5));
@@ -176,5 +176,29 @@ fn a_policy_that_changes_on_the_way_counts_from_then_on() {
         let fair = 10_000 * MS * 335 / (1024 + 335);
         let got = tasks[0].cpu_ns() - half;
         assert!(got.abs_diff(fair) <= 3 * sched::SLICE_NS, "{got} of {fair} ns");
+    });
+}
+
+#[test]
+fn what_a_task_is_ahead_by_is_counted_by_its_new_weight() {
+    machine(1, || {
+        // At the second tick, which says how far the queue has come.
+        compute(20 * MS);
+        let beginning = running().schedule.key_after(sched::running_ns());
+        let ahead = task("ahead").start(|| {
+            compute(5 * MS);
+            sleep(100 * MS);
+        });
+        sleep(6 * MS);
+        let ahead_by = || ahead.schedule.key_after(0) - beginning;
+        assert_eq!(ahead_by(), 5 * MS);
+        // The queue has come on by what the last wake-up was charged.
+        sched::set_policy(&ahead, nice(5));
+        assert!(ahead_by().abs_diff(5 * MS * 1024 / 335) <= 3 * PREEMPTION_NS, "{}", ahead_by());
+        sched::set_policy(&ahead, fifo(5));
+        sched::set_policy(&ahead, nice(5));
+        assert!(ahead_by().abs_diff(5 * MS * 1024 / 335) <= 3 * PREEMPTION_NS, "{}", ahead_by());
+        sched::set_policy(&ahead, nice(0));
+        assert!(ahead_by().abs_diff(5 * MS) <= 3 * PREEMPTION_NS, "{}", ahead_by());
     });
 }

@@ -140,6 +140,7 @@ fn an_idle_cpu_takes_work_from_a_busy_one_at_its_tick() {
             cpu::interrupt_window();
         };
         await_other_cpu(|| at.load(Ordering::SeqCst) == 1, tick);
+        assert_eq!(queued.cpu.load(Ordering::Relaxed), 1, "others find it there");
     });
 }
 

@@ -33,6 +33,7 @@ use exo_hal::{
     time,
     trap::Regs,
 };
+use exo_logic::sleep::RunState;
 use linux_raw_sys::general as abi;
 use parking_lot::Mutex;
 
@@ -163,9 +164,9 @@ impl TestTask {
         let _ = wait_on(&[&self.end], None, false, || self.has_ended().then_some(()));
     }
 
-    /// Whether it sleeps.
+    /// Whether it sleeps, and has left its CPU.
     pub(crate) fn sleeps(&self) -> bool {
-        !self.state.is_runnable() && !self.machine.is_running()
+        self.state.get() == RunState::Sleeping && !self.machine.is_running()
     }
 
     /// Gives it a signal that it handles.

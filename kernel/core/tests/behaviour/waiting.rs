@@ -6,16 +6,19 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
-use exo_core::sched::{
-    self,
-    wait::{
-        Deadline, Ended, Observer, WaitQueue, set_wall_clock, sleep_until, wait_for, wait_on, wait_until,
+use exo_core::{
+    account::Event,
+    sched::{
+        self, spans,
+        wait::{
+            Deadline, Ended, Observer, WaitQueue, set_wall_clock, sleep_until, wait_for, wait_on, wait_until,
+        },
     },
 };
 use exo_hal::time;
 use parking_lot::Mutex;
 
-use crate::support::{Log, MS, TestTask, compute, machine, nice, shared, sleep, task};
+use crate::support::{Log, MS, TestTask, compute, fifo, machine, nice, shared, sleep, task};
 
 /// A condition and who waits for it.
 #[derive(Default)]
@@ -105,13 +108,15 @@ fn a_deadline_that_has_passed_ends_a_wait_at_once() {
 fn a_wait_with_a_deadline_that_ends_before_leaves_no_timer() {
     machine(1, || {
         let (gate, start) = (Gate::new(), time::now_ns());
-        let (waiter, _) = waiter(gate, Some(start + 1000 * MS), true);
+        let waiter = task("waiter").start(move || {
+            wait_on(&[&gate.queue], Some(start + 1000 * MS), true, || gate.look()).unwrap();
+            sleep_until(Some(Deadline::Boot(start + 2000 * MS)));
+        });
         sleep(MS);
         gate.open();
         waiter.join();
-        // A timer that is left would wake the task that has ended.
-        sleep_until(Some(Deadline::Boot(start + 2000 * MS)));
-        assert_eq!(waiter.account.get().get(exo_core::account::Event::Wait), 2, "its wait and its end");
+        // A timer that is left would wake it once more in its second wait.
+        assert_eq!(waiter.account.get().get(Event::Wait), 3, "its two waits and its end");
     });
 }
 
@@ -201,6 +206,81 @@ fn one_that_waits_on_many_queues_lets_others_in() {
         let end = time::now_ns() + 5 * MS;
         assert_eq!(wait_on(&queues, Some(end), true, || None::<()>), Err(Ended::TimedOut));
         assert_eq!(time::now_ns(), end);
+    });
+}
+
+/// What another CPU does at the worst time is done in the look itself.
+#[test]
+fn a_wake_up_between_look_and_sleep_is_not_lost() {
+    machine(1, || {
+        let (gate, mut looks) = (Gate::new(), 0);
+        let look_too_early = || {
+            looks += 1;
+            let found = gate.look();
+            // The first look is before anything is prepared.
+            if looks == 2 {
+                gate.open();
+            }
+            found
+        };
+        assert_eq!(wait_for(&gate.queue, look_too_early), Ok(()));
+        assert_eq!(looks, 3);
+    });
+}
+
+#[test]
+fn a_wake_up_by_another_cpu_between_look_and_sleep_is_not_lost() {
+    machine(2, || {
+        for _ in 0..50 {
+            let (gate, has_looked) = (Gate::new(), shared(AtomicU32::new(0)));
+            let opener = task("opener").on(2).start(|| {
+                while has_looked.load(Ordering::SeqCst) < 2 {
+                    std::thread::yield_now();
+                }
+                gate.open();
+            });
+            let look_too_early = || {
+                let found = gate.look();
+                if has_looked.fetch_add(1, Ordering::SeqCst) == 1 {
+                    while gate.look().is_none() {
+                        std::thread::yield_now();
+                    }
+                    // So that it has most likely woken those in the queue too.
+                    std::thread::sleep(std::time::Duration::from_micros(50));
+                }
+                found
+            };
+            assert_eq!(wait_for(&gate.queue, look_too_early), Ok(()));
+            opener.join();
+        }
+    });
+}
+
+/// Nobody would wake it.
+#[test]
+fn a_look_that_passes_a_preemption_point_does_not_fall_asleep_there() {
+    machine(1, || {
+        let (gate, log) = (Gate::new(), Log::new());
+        let better = task("better").policy(fifo(1)).start(move || {
+            wait_for(&gate.queue, || gate.look()).unwrap();
+            log.note("better");
+        });
+        sleep(MS);
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            if looks < 2 {
+                return None;
+            }
+            gate.open();
+            time::advance(MS);
+            assert!(sched::should_reschedule() && !spans::point());
+            log.note("looked");
+            Some(())
+        };
+        assert_eq!(wait_on(&[], Some(time::now_ns() + 9 * MS), true, look), Ok(()));
+        better.join();
+        assert_eq!(log.notes(), ["looked", "better"]);
     });
 }
 
