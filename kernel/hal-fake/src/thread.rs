@@ -132,8 +132,10 @@ impl Turns {
         if !self.has_started.swap(true, Ordering::Relaxed) {
             assert!(!self.is_idle, "an idle task that no CPU has adopted");
             let own = self.clone();
+            // Before it runs: everything may be over by the time that this thread of the host goes on.
+            let mut started = STARTED.lock();
             let thread = std::thread::spawn(move || own.live());
-            STARTED.lock().push((self.clone(), thread));
+            started.push((self.clone(), thread));
         }
     }
 

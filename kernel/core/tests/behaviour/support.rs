@@ -259,7 +259,7 @@ static PANIC: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
 /// Runs `first` as the first task of a fresh machine, and returns when all tasks have ended.
 ///
 /// # Panics
-/// When a task panics, or there are tasks that wait for what never comes.
+/// When a task panics, there are tasks that wait for what never comes, or somebody keeps one that has ended.
 pub(crate) fn machine(cpus: usize, first: impl FnOnce() + Send + 'static) {
     let _one_at_a_time = ONE_AT_A_TIME.lock();
     assert!(
@@ -274,11 +274,14 @@ pub(crate) fn machine(cpus: usize, first: impl FnOnce() + Send + 'static) {
     await_rest();
     end_those_that_wait();
     thread::end_threads();
-    TASKS.lock().clear();
+    let tasks = std::mem::take(&mut *TASKS.lock());
     if let Some(panic) = PANIC.lock().take() {
         resume_unwind(panic);
     }
     assert_eq!(sched::runnable_count(), 0, "tasks in run queues when all have ended");
+    for task in tasks {
+        assert_eq!(Arc::strong_count(&task), 1, "somebody keeps task {}, which has ended", task.name);
+    }
 }
 
 fn await_rest() {
