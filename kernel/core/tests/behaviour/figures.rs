@@ -87,6 +87,15 @@ fn cpu_time_has_the_turn_so_far_in_it() {
 }
 
 #[test]
+fn time_in_user_mode_is_no_more_than_all_cpu_time() {
+    machine(1, || {
+        compute(3 * MS);
+        running().user_cycles.store(u64::MAX, Ordering::Relaxed);
+        assert_eq!(running().user_ns(), running().cpu_ns());
+    });
+}
+
+#[test]
 fn those_that_can_run_are_counted() {
     machine(1, || {
         assert_eq!(sched::runnable_count(), 1);

@@ -70,6 +70,13 @@ fn virtual_time_runs_by_weight() {
 }
 
 #[test]
+fn a_turn_of_more_than_eight_seconds_counts_as_that() {
+    let schedule = Schedule::new(nice(19), BEGINNING);
+    assert_eq!(schedule.key_after(u64::MAX), schedule.key_after(1 << 33));
+    assert!(schedule.key_after(1 << 33) > schedule.key_after((1 << 33) - MS));
+}
+
+#[test]
 fn a_key_says_whether_a_task_is_real_time() {
     assert!(Schedule::new(nice(19), 0).key_after(0) >= FAIR);
     assert!(Schedule::new(fifo(1), BEGINNING).key_after(0) < FAIR);

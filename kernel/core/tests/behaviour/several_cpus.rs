@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,7 +20,9 @@ use exo_hal::{cpu, cpu::percpu::cpu_index, time};
 use exo_logic::inheritance::NOTHING;
 use parking_lot::Mutex;
 
-use crate::support::{MS, TestTask, compute, fifo, machine, nice, return_to_user, shared, sleep, task};
+use crate::support::{
+    MS, TestTask, compute, compute_until, fifo, machine, nice, return_to_user, shared, sleep, task,
+};
 
 /// No CPU yet.
 const NOWHERE: usize = usize::MAX;
@@ -234,6 +236,25 @@ fn a_worse_policy_for_one_that_runs_elsewhere_lets_another_go_before_it() {
         await_other_cpu(|| stop.load(Ordering::SeqCst), || ());
         busy.join();
         waits.join();
+    });
+}
+
+/// Each CPU has a virtual time of its own, and this task's is that of a CPU that has been busy for seconds.
+#[test]
+fn a_task_that_moves_gets_its_share_where_it_comes_to() {
+    machine(2, || {
+        let (queue, end) = (shared(WaitQueue::new()), shared(AtomicU64::new(0)));
+        let when = || Some(end.load(Ordering::SeqCst)).filter(|end| *end > 0);
+        let local = task("local").on(2).start(move || compute_until(wait_for(queue, when).unwrap()));
+        sleep(MS);
+        compute(3000 * MS);
+        running().affinity.store(2, Ordering::Relaxed);
+        sched::migrate(&running().counted());
+        end.store(time::now_ns() + 1000 * MS, Ordering::SeqCst);
+        queue.wake_all();
+        compute_until(end.load(Ordering::SeqCst));
+        local.join();
+        assert!(local.cpu_ns().abs_diff(500 * MS) <= 3 * sched::SLICE_NS, "{}", local.cpu_ns());
     });
 }
 
