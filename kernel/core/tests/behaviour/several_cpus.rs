@@ -244,14 +244,20 @@ fn a_worse_policy_for_one_that_runs_elsewhere_lets_another_go_before_it() {
 fn a_task_that_moves_gets_its_share_where_it_comes_to() {
     machine(2, || {
         let (queue, end) = (shared(WaitQueue::new()), shared(AtomicU64::new(0)));
-        let when = || Some(end.load(Ordering::SeqCst)).filter(|end| *end > 0);
-        let local = task("local").on(2).start(move || compute_until(wait_for(queue, when).unwrap()));
+        let runs = shared(AtomicBool::new(false));
+        let local = task("local").on(2).start(move || {
+            let end = wait_for(queue, || Some(end.load(Ordering::SeqCst)).filter(|end| *end > 0)).unwrap();
+            runs.store(true, Ordering::SeqCst);
+            await_other_cpu(sched::has_waiting, || ());
+            compute_until(end);
+        });
         sleep(MS);
         compute(3000 * MS);
-        running().affinity.store(2, Ordering::Relaxed);
-        sched::migrate(&running().counted());
         end.store(time::now_ns() + 1000 * MS, Ordering::SeqCst);
         queue.wake_all();
+        await_other_cpu(|| runs.load(Ordering::SeqCst), || ());
+        running().affinity.store(2, Ordering::Relaxed);
+        sched::migrate(&running().counted());
         compute_until(end.load(Ordering::SeqCst));
         local.join();
         assert!(local.cpu_ns().abs_diff(500 * MS) <= 3 * sched::SLICE_NS, "{}", local.cpu_ns());
