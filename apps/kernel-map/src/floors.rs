@@ -32,8 +32,8 @@ pub(crate) const FLOORS: &[Floor] = &[
     Floor { name: "the kernel", packages: &["exo-kernel"] },
 ];
 
-/// Packages of the workspace that are not in the kernel: tools for the host.
-const TOOLS: &[&str] = &["exo-symbols"];
+/// Packages of the workspace that are not in the kernel: tools for the host, and the machine that tests run on there.
+const TOOLS: &[&str] = &["exo-hal-fake", "exo-symbols"];
 
 impl Floor {
     fn has(&self, package: &str) -> bool {
@@ -87,10 +87,12 @@ pub(crate) fn members(workspace: &Path) -> anyhow::Result<Vec<Member>> {
 }
 
 fn on_floors(packages: Vec<Package>) -> anyhow::Result<Vec<Member>> {
-    let names: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
+    let is_tool = |name: &str| TOOLS.contains(&name);
+    let names: Vec<String> =
+        packages.iter().map(|package| package.name.clone()).filter(|name| !is_tool(name)).collect();
     let mut members = Vec::new();
     for Package { name, dependencies } in packages {
-        if TOOLS.contains(&name.as_str()) {
+        if is_tool(&name) {
             continue;
         }
         let Some(floor) = FLOORS.iter().position(|floor| floor.has(&name)) else {
@@ -169,6 +171,14 @@ mod tests {
                 "{section}"
             );
         }
+    }
+
+    #[test]
+    fn a_crate_for_tests_alone_is_on_no_floor() {
+        let uses_fake = "[dependencies]\nexo-hal-fake = { path = \"../exo-hal-fake\" }";
+        let members = planted(&[("exo-core", uses_fake), ("exo-hal-fake", "")]).unwrap();
+        assert_eq!(members.len(), 1);
+        assert_eq!(members[0].uses, [""; 0]);
     }
 
     #[test]

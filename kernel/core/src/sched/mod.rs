@@ -320,7 +320,9 @@ fn take(from: usize, steal: bool, stays: Option<&Thread>) -> Option<ThreadRef> {
     let entry = if !is_real_time(first.key) && !is_real_time(stays) && fit(first) {
         queue.pop_front()?
     } else {
-        take_other(&mut queue, fit, stays, CPUS[from].real_time_is_used_up(0))?
+        // A real-time task that goes on has not been charged for its turn so far.
+        let uncounted = if is_real_time(stays) { running_ns() } else { 0 };
+        take_other(&mut queue, fit, stays, CPUS[from].real_time_is_used_up(uncounted))?
     };
     CPUS[from].length.store(queue.len(), Ordering::Relaxed);
     let task = entry.task;

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the core promises, tried on the machine of `exo-hal-fake`. On one CPU each test takes the same course in each run; those with two
+//! say so, and hold in any order.
+
+mod support;
+
+mod errors;
+mod figures;
+mod locking;
+mod memory;
+mod order;
+mod priorities;
+mod several_cpus;
+mod timers;
+mod user_memory;
+mod waiting;

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the machine calls: on bare metal functions that the kernel defines, here those that a test hands over.
+
+use std::sync::OnceLock;
+
+/// The functions, named as `exo-hal`'s hooks are.
+#[derive(Clone, Copy)]
+pub struct Hooks {
+    /// Runs once on each CPU, with its number from [`cpu_index`](crate::cpu::percpu::cpu_index).
+    pub cpu_main: fn() -> !,
+    /// The first thing that a new thread runs. It ends by switching away for good.
+    pub thread_start: fn() -> !,
+    /// The timer's interrupt.
+    pub timer: fn(),
+    /// Whether an allocation that may fail has to. Asked after [`let_allocations_fail`](crate::mm::frame::let_allocations_fail) alone.
+    pub refuses_allocation: fn() -> bool,
+}
+
+static HOOKS: OnceLock<Hooks> = OnceLock::new();
+
+/// Sets them, once for all tests of a process; those that come later are ignored.
+pub fn set(hooks: Hooks) {
+    HOOKS.get_or_init(|| hooks);
+}
+
+pub(crate) fn get() -> Hooks {
+    *HOOKS.get().expect("a test sets the hooks before it starts a machine")
+}

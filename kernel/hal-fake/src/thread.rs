@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Threads: each is a thread of the host that runs while it has a CPU, which it gets from, and gives to, another one.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    marker::PhantomData,
+    ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::{cpu::percpu, hooks, machine, mm::NoMemory, sync, trap::Regs};
+
+/// The test's task type. What the scheduler knows of a task is its head.
+///
+/// # Safety
+/// Implemented by exactly one type. That is `repr(C)`, and its first field is its head.
+#[expect(unsafe_code, reason = "the same promise as on bare metal")]
+pub unsafe trait TaskType: Send + Sync + 'static {
+    /// What the scheduler knows of a task.
+    type Head: Head;
+}
+
+/// The beginning of a task, of which each has one [`Thread`].
+///
+/// # Safety
+/// Implemented by one type, the [`TaskType`]'s head. The function gives the same thread for ever, one that was made for that type of task.
+#[expect(unsafe_code, reason = "the same promise as on bare metal")]
+pub unsafe trait Head: Send + Sync + Sized + 'static {
+    /// The task's hardware side.
+    fn thread(&self) -> &Thread;
+}
+
+type AnyTask = dyn Any + Send + Sync;
+
+/// A counted reference to a task of which only the head is known.
+pub struct TaskRef<H: Head> {
+    task: Arc<AnyTask>,
+    head: fn(&AnyTask) -> &H,
+}
+
+fn head_of<T: TaskType>(task: &AnyTask) -> &T::Head {
+    let task: &T = task.downcast_ref().expect("made of this type");
+    #[expect(unsafe_code, reason = "what `TaskType` promises")]
+    // SAFETY: a task begins with its head, and is borrowed as long as this.
+    unsafe {
+        &*std::ptr::from_ref(task).cast()
+    }
+}
+
+impl<H: Head> TaskRef<H> {
+    /// Whether `head` is that of this task.
+    pub fn is(&self, head: &H) -> bool {
+        std::ptr::eq(&raw const **self, head)
+    }
+
+    /// The whole task.
+    ///
+    /// # Panics
+    /// If it is of another type.
+    pub fn whole<T: TaskType<Head = H>>(&self) -> &T {
+        self.task.downcast_ref().expect("there is one type of tasks")
+    }
+}
+
+impl<T: TaskType> From<Arc<T>> for TaskRef<T::Head> {
+    fn from(task: Arc<T>) -> Self {
+        Self { task, head: head_of::<T> }
+    }
+}
+
+impl<H: Head> Clone for TaskRef<H> {
+    fn clone(&self) -> Self {
+        Self { task: self.task.clone(), head: self.head }
+    }
+}
+
+impl<H: Head> Deref for TaskRef<H> {
+    type Target = H;
+
+    fn deref(&self) -> &H {
+        (self.head)(&*self.task)
+    }
+}
+
+/// What a switch needs.
+pub struct Thread(Arc<Turns>);
+
+/// How a thread of the host gets a CPU.
+struct Turns {
+    is_idle: bool,
+    has_started: AtomicBool,
+    running: AtomicBool,
+    next: Mutex<Option<Turn>>,
+    came: Condvar,
+}
+
+enum Turn {
+    /// It has this CPU, and runs this task. The task that had it before has left it.
+    Run { cpu: usize, task: Arc<AnyTask>, before: Option<(Arc<Turns>, Arc<AnyTask>)> },
+    /// The machine is at rest, and the thread of the host has to end.
+    End,
+}
+
+/// What a thread of the host that has to end unwinds with.
+struct Ends;
+
+thread_local! {
+    /// The running task: a [`TaskRef`] of the one type there is.
+    static CURRENT: RefCell<Option<Arc<AnyTask>>> = const { RefCell::new(None) };
+}
+
+/// Threads of the host that have begun.
+static STARTED: Mutex<Vec<(Arc<Turns>, JoinHandle<()>)>> = Mutex::new(Vec::new());
+
+impl Turns {
+    fn new(is_idle: bool) -> Arc<Self> {
+        let (has_started, running) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { is_idle, has_started, running, next: Mutex::new(None), came: Condvar::new() })
+    }
+
+    fn give(self: &Arc<Self>, turn: Turn) {
+        *self.next.lock() = Some(turn);
+        self.came.notify_one();
+        if !self.has_started.swap(true, Ordering::Relaxed) {
+            assert!(!self.is_idle, "an idle task that no CPU has adopted");
+            let own = self.clone();
+            // Before it runs: everything may be over by the time that this thread of the host goes on.
+            let mut started = STARTED.lock();
+            let thread = std::thread::spawn(move || own.live());
+            started.push((self.clone(), thread));
+        }
+    }
+
+    /// Waits for a CPU, and is on that when it returns.
+    fn await_turn(&self) {
+        let mut next = self.next.lock();
+        let turn = loop {
+            match next.take() {
+                Some(turn) => break turn,
+                None => self.came.wait(&mut next),
+            }
+        };
+        drop(next);
+        match turn {
+            Turn::Run { cpu, task, before } => {
+                percpu::set_cpu_index(cpu);
+                CURRENT.set(Some(task));
+                if let Some((turns, task)) = before {
+                    turns.running.store(false, Ordering::Release);
+                    drop(task);
+                }
+            }
+            Turn::End => resume_unwind(Box::new(Ends)),
+        }
+    }
+
+    fn live(&self) {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+            self.await_turn();
+            (hooks::get().thread_start)()
+        }));
+        if !panic.is::<Ends>() {
+            machine::report_panic(panic);
+        }
+    }
+}
+
+impl Thread {
+    /// The thread of a task of type `T`. It calls the hook `thread_start`.
+    ///
+    /// # Errors
+    /// None here.
+    pub fn new<T: TaskType>(_regs: &Regs) -> Result<Self, NoMemory> {
+        Ok(Self(Turns::new(false)))
+    }
+
+    /// That of a CPU's idle task, which [`adopt`] makes of what runs.
+    pub fn idle<T: TaskType>() -> Self {
+        Self(Turns::new(true))
+    }
+
+    /// Whether some CPU runs the thread, or has not quite left it.
+    pub fn is_running(&self) -> bool {
+        self.0.running.load(Ordering::Acquire)
+    }
+}
+
+/// Makes `task`, whose thread is an [idle](Thread::idle) one, this CPU's running task without a switch, for ever.
+///
+/// # Panics
+/// When this CPU has a running task, or the thread belongs to another CPU or is no idle one.
+pub fn adopt<H: Head>(task: TaskRef<H>) {
+    let turns = task.thread().0.clone();
+    assert!(!has_current() && turns.is_idle, "a CPU adopts its own idle task, once");
+    assert!(!turns.running.swap(true, Ordering::AcqRel), "the idle task belongs to another CPU");
+    turns.has_started.store(true, Ordering::Relaxed);
+    CURRENT.set(Some(Arc::new(task)));
+}
+
+/// Switches from the running task to `next`, which this CPU keeps alive as long as it runs. Returns when something switches back;
+/// the task that ran here before is let go of then.
+///
+/// # Panics
+/// When `next` runs already, nothing runs here yet, or a spin lock is held.
+pub fn switch<H: Head>(next: TaskRef<H>) {
+    sync::may_sleep();
+    let from = running::<H>().thread().0.clone();
+    let to = next.thread().0.clone();
+    assert!(!to.running.swap(true, Ordering::AcqRel), "the task runs on another CPU");
+    let before = CURRENT.take().map(|task| (from.clone(), task));
+    to.give(Turn::Run { cpu: percpu::cpu_index(), task: Arc::new(next), before });
+    from.await_turn();
+}
+
+/// For tests: ends the threads of the host that tasks ran on, when the machine is [at rest](machine::wait_until_at_rest) and all tasks
+/// have ended.
+pub fn end_threads() {
+    let threads = std::mem::take(&mut *STARTED.lock());
+    for (turns, thread) in threads {
+        turns.give(Turn::End);
+        // Its panic was reported.
+        let _ = thread.join();
+    }
+}
+
+/// The head of the running task. Not to be sent to other threads.
+pub struct Running<H: Head> {
+    task: Arc<TaskRef<H>>,
+    _of_this_thread: PhantomData<*const H>,
+}
+
+/// The head of the running task.
+///
+/// # Panics
+/// When there is none: on a CPU that has adopted none yet, and outside of the machine.
+#[track_caller]
+pub fn running<H: Head>() -> Running<H> {
+    let task = CURRENT.with_borrow(Clone::clone).expect("no task runs here");
+    let task = task.downcast().expect("there is one type of tasks");
+    Running { task, _of_this_thread: PhantomData }
+}
+
+impl<H: Head> Running<H> {
+    /// A counted reference.
+    pub fn counted(&self) -> TaskRef<H> {
+        TaskRef::clone(&self.task)
+    }
+}
+
+impl<H: Head> Deref for Running<H> {
+    type Target = H;
+
+    fn deref(&self) -> &H {
+        &self.task
+    }
+}
+
+/// The running task. Not to be sent to other threads.
+pub struct Current<T: TaskType> {
+    task: Arc<TaskRef<T::Head>>,
+    _of_this_thread: PhantomData<*const T>,
+}
+
+/// The running task.
+///
+/// # Panics
+/// As [`running`].
+#[track_caller]
+pub fn current<T: TaskType>() -> Current<T> {
+    Current { task: running::<T::Head>().task, _of_this_thread: PhantomData }
+}
+
+impl<T: TaskType> Deref for Current<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.task.whole()
+    }
+}
+
+/// Whether there is a running task yet.
+pub fn has_current() -> bool {
+    CURRENT.with_borrow(Option::is_some)
+}
