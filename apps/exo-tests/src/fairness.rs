@@ -4,7 +4,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exo_user::Endpoint;
 
@@ -51,10 +51,44 @@ pub(crate) fn run() -> Outcome {
             short += &format!("; beside {name} it got {:.0} %", share * 100.0);
         }
     }
+    short += &beside_real_time(counted, alone)?;
     counter.kill()?;
     let _ = counter.wait()?;
     short += &lent_weight(counted, alone)?;
     if short.is_empty() { Ok(()) } else { Err(failed(format!("a counter starves{short}"))) }
+}
+
+/// A program with a real-time priority that never waits leaves others a twentieth of each second. What they got otherwise.
+fn beside_real_time(
+    counted: &AtomicU64,
+    alone: f64,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    // Two periods. It ends by itself, should nobody else come to end it.
+    let time = Duration::from_secs(2);
+    let mut real_time = fork(|| {
+        let parameters = libc::sched_param { sched_priority: 1 };
+        // SAFETY: the kernel reads the structure.
+        if unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) } != 0 {
+            return 1;
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < time {}
+        0
+    })?;
+    let (begin, before) = (Instant::now(), counted.load(Ordering::Relaxed));
+    let end = real_time.wait()?;
+    if end != Ok(0) {
+        return Ok(format!("; one with a real-time priority ended with {end:?}"));
+    }
+    let windows = begin.elapsed().as_secs_f64() / WINDOW.as_secs_f64();
+    let share = (counted.load(Ordering::Relaxed) - before) as f64 / alone / windows;
+    println!("beside one with a real-time priority: {:.1} % of the CPU", share * 100.0);
+    // A twentieth less what this process took of it, and a period may have begun before.
+    if share < 0.02 {
+        Ok(format!("; beside one with a real-time priority it got {:.1} %", share * 100.0))
+    } else {
+        Ok(String::new())
+    }
 }
 
 /// A program with the least weight holds a lock and counts beside another: it gets next to nothing until somebody waits for the lock. What
