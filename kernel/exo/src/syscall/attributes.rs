@@ -9,7 +9,7 @@ use exo_hal::time;
 use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
-use super::status::node_at;
+use super::lookup::node_at;
 use crate::{
     errno::{Errno, Result},
     fs::{

@@ -15,6 +15,7 @@ mod identity;
 mod ipcs;
 mod lean;
 mod locks;
+mod lookup;
 mod memory;
 mod mounts;
 mod names;

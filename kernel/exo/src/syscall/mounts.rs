@@ -7,7 +7,7 @@ use exo_hal::PAGE_SIZE;
 use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
-use super::status::{node_at, node_at_unused};
+use super::lookup::{node_at, node_at_unused};
 use crate::{
     errno::{Errno, Result},
     fs::{

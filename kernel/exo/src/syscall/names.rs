@@ -6,10 +6,7 @@ use alloc::{sync::Arc, vec::Vec};
 use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
-use super::{
-    open::{masked, start},
-    status::node_at,
-};
+use super::lookup::{check_inodes, give_name, masked, node_at, start};
 use crate::{
     errno::{Errno, Result},
     fallible,
@@ -35,17 +32,6 @@ pub(super) fn mkdirat(directory: i32, path: usize, mode: u32) -> Result {
     let mode = masked(mode & 0o1777);
     check_inodes(&parent)?;
     give_name(&parent, &name, &Inode::directory(parent.superblock.clone(), mode))
-}
-
-/// ENOSPC if the file system may have no more inodes.
-pub(super) fn check_inodes(parent: &Inode) -> Result<()> {
-    if parent.superblock.has_room_for_inode() { Ok(()) } else { Err(Errno::ENOSPC) }
-}
-
-/// Enters something new, which belongs to the caller.
-pub(super) fn give_name(parent: &Arc<Inode>, name: &[u8], node: &Arc<Inode>) -> Result {
-    permission::set_first_owner(node, Some(parent));
-    parent.add(name, node).map(|()| 0)
 }
 
 pub(super) fn mknod(path: usize, mode: u32, device: u64) -> Result {

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! open and its family.
 
-use core::sync::atomic::Ordering;
-
 use alloc::sync::Arc;
 
 use exo_hal::PAGE_SIZE;
 use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::names::{check_inodes, give_name};
-
+use super::lookup::{check_inodes, give_name, masked, start};
 use crate::{
     errno::{Errno, Result},
     fs::{
@@ -52,23 +49,6 @@ const RESOLVE_FLAGS: u32 = abi::RESOLVE_NO_XDEV
     | abi::RESOLVE_BENEATH
     | abi::RESOLVE_IN_ROOT
     | abi::RESOLVE_CACHED;
-
-/// The directory that a relative path starts from: none for the working directory.
-pub(super) fn start(directory: i32, path: &[u8]) -> Result<Option<Path>> {
-    if directory == abi::AT_FDCWD || path.first() == Some(&b'/') {
-        return Ok(None);
-    }
-    let file = current().files.get(directory)?;
-    if !file.node.is_directory() && !path.is_empty() {
-        return Err(Errno::ENOTDIR);
-    }
-    Ok(Some(file.path()))
-}
-
-/// Permission bits for something new.
-pub(super) fn masked(mode: u32) -> u32 {
-    mode & 0o7777 & !current().process.fs.umask.load(Ordering::Relaxed)
-}
 
 pub(super) fn open(path: usize, flags: u32, mode: u32) -> Result {
     openat(abi::AT_FDCWD, path, flags, mode)

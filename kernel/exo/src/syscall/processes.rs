@@ -10,7 +10,7 @@ use exo_logic::credentials::{Ids, capability};
 use linux_raw_sys::general as abi;
 use zerocopy::{Immutable, IntoBytes};
 
-use super::open::start;
+use super::lookup::start;
 use crate::{
     errno::{Errno, Result},
     fs::path::Follow,

@@ -3,7 +3,7 @@
 
 use linux_raw_sys::general as abi;
 
-use super::{attributes::opened, status::node_at};
+use super::{attributes::opened, lookup::node_at};
 use crate::{
     errno::{Errno, Result},
     fs::{

@@ -3,18 +3,16 @@
 
 use core::sync::atomic::Ordering;
 
-use alloc::vec::Vec;
-
 use exo_hal::{PAGE_SIZE, mm::frame};
 use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::open::start;
+use super::lookup::{node_at, node_at_as};
 use crate::{
     errno::{Errno, Result},
     fs::{
         inode::{FileSystem, Inode, InodeContent, NAME_MAX, kind},
-        path::{self, Follow, Path},
+        path::Path,
         permission::{self, Caller},
     },
     task::current,
@@ -79,35 +77,6 @@ fn stat_of(node: &Inode) -> Stat {
         changed: TimeSpec::from_ns(metadata.changed),
         ..Stat::default()
     }
-}
-
-/// What (directory, path, AT_ flags) names. With AT_EMPTY_PATH no path is an empty one.
-pub(super) fn node_at(directory: i32, path: usize, flags: u32) -> Result<Path> {
-    let found = node_at_unused(directory, path, flags)?;
-    found.mount.note_use();
-    Ok(found)
-}
-
-/// As [`node_at`], for umount, which is no use of a mount.
-pub(super) fn node_at_unused(directory: i32, path: usize, flags: u32) -> Result<Path> {
-    node_at_as(Caller::current(), directory, path, flags)
-}
-
-fn node_at_as(caller: Caller, directory: i32, path: usize, flags: u32) -> Result<Path> {
-    let is_empty_allowed = flags & abi::AT_EMPTY_PATH != 0;
-    let path = if path == 0 && is_empty_allowed { Vec::new() } else { user::read_path(path)? };
-    if path.is_empty() {
-        if flags & abi::AT_EMPTY_PATH == 0 {
-            return Err(Errno::ENOENT);
-        }
-        if directory == abi::AT_FDCWD {
-            return Ok(current().process.fs.directory.lock().clone());
-        }
-        return Ok(current().files.get(directory)?.path());
-    }
-    let follow = if flags & abi::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
-    let last = path::walk_as(caller, start(directory, &path)?.as_ref(), &path, follow, 0)?;
-    last.found.ok_or(Errno::ENOENT)
 }
 
 pub(super) fn stat(path: usize, to: usize) -> Result {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use linux_raw_sys::general as abi;
 
-use super::{attributes::opened, status::node_at};
+use super::{attributes::opened, lookup::node_at};
 use crate::{
     errno::{Errno, Result},
     fallible,

@@ -3,7 +3,7 @@
 
 use core::fmt::{Result, Write};
 
-use super::process::Subject;
+use super::subject::Subject;
 use crate::task::account::{Counts, Event};
 
 /// Those of the thread, or of all threads of the process.

@@ -9,7 +9,7 @@ use linux_raw_sys::general as abi;
 
 use super::{
     TEXT, node, number,
-    process::{Reference, made},
+    subject::{Reference, made},
 };
 use crate::{
     errno::{Errno, Result},

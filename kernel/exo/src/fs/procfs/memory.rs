@@ -11,7 +11,7 @@ use exo_logic::{
     credentials::capability,
 };
 
-use super::process::Subject;
+use super::subject::Subject;
 use crate::{
     errno::{Errno, Result},
     mm::{AddressSpace, Backing},

@@ -14,6 +14,7 @@ mod net;
 mod process;
 mod stat;
 mod status;
+mod subject;
 mod sys;
 mod threads;
 

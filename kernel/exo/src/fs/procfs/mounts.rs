@@ -3,7 +3,7 @@
 
 use core::fmt::Write;
 
-use super::process::Subject;
+use super::subject::Subject;
 use crate::fs::mount_list;
 
 /// The same with the numbers of mounts and file systems.

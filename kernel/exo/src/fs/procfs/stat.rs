@@ -8,8 +8,8 @@ use exo_hal::{cpu::percpu::cpu_count, time};
 use super::{
     TICK_NS,
     accounts::counts,
-    process::{Subject, state},
     status::{Signals, name},
+    subject::{Subject, state},
 };
 use crate::{
     sched::{self, policy::Policy},

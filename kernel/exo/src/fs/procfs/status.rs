@@ -9,7 +9,7 @@ use core::{
 use exo_hal::cpu::percpu::cpu_count;
 use exo_logic::credentials::{Capabilities, Ids};
 
-use super::process::{Subject, state};
+use super::subject::{Subject, state};
 use crate::{
     signal::{SignalSet, number},
     task::{

@@ -3,7 +3,7 @@
 
 use alloc::{format, sync::Arc};
 
-use super::{number, process, process::Reference};
+use super::{number, process, subject::Reference};
 use crate::{
     errno::{Errno, Result},
     fs::inode::{DynamicDirectory, Each, Inode, kind},
