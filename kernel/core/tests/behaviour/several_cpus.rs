@@ -283,13 +283,13 @@ fn do_all_kinds_of_things(seed: u64, tasks: &'static Mutex<Vec<Arc<TestTask>>>) 
             2 => sleep(number % MS),
             3 => sched::give_way(),
             4 => {
-                running().affinity.store(number >> 16 & 2 | 1 << (number & 1), Ordering::Relaxed);
+                running().affinity.store(((number >> 16) & 2) | (1 << (number & 1)), Ordering::Relaxed);
                 sched::migrate(&running().counted());
             }
             5 => sched::set_policy(&running(), nice((number >> 16) as i32 % 20)),
             _ => {
                 let Some(other) = other else { continue };
-                match number >> 16 & 7 {
+                match (number >> 16) & 7 {
                     0 => sched::set_policy(&other, fifo(1 + number as u32 % 9)),
                     1 => sched::set_policy(&other, nice(5)),
                     2 => sched::lend(&other, 90),
