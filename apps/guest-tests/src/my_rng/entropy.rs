@@ -114,7 +114,7 @@ fn io_uring_is_not_held_up(options: &Options) -> Result<(), Stop> {
     with_the_smallest_queue(options, |device| {
         // Many times what the queue holds, and not more: when poll and a read that may not wait have disagreed 128 times, io_uring leaves
         // the read to a thread of its own, which waits for all of it, 128 bytes at a time.
-        submit_often(device, 64 << 10).map(drop)
+        submit_often(device, 16 << 10).map(drop)
     })
 }
 
