@@ -35,6 +35,8 @@ pub mod index {
     pub const AS: usize = 9;
     /// Queued signals of the user.
     pub const SIGPENDING: usize = 11;
+    /// Bytes in message queues; kept only.
+    pub const MSGQUEUE: usize = 12;
     /// How far below 19 nice values may be made, from 0.
     pub const NICE: usize = 13;
     /// The highest real-time priority.
@@ -61,10 +63,10 @@ pub fn initial() -> Limits {
     limits[index::CORE] = Limit { soft: 0, hard: INFINITY };
     limits[index::NPROC] = Limit { soft: 4096, hard: 4096 };
     limits[index::NOFILE] = Limit { soft: 1024, hard: 4096 };
-    limits[8] = Limit { soft: 8 << 20, hard: 8 << 20 };
-    limits[11] = Limit { soft: 4096, hard: 4096 };
-    limits[12] = Limit { soft: 819_200, hard: 819_200 };
-    limits[13] = Limit { soft: 0, hard: 0 };
-    limits[14] = Limit { soft: 0, hard: 0 };
+    limits[index::MEMLOCK] = Limit { soft: 8 << 20, hard: 8 << 20 };
+    limits[index::SIGPENDING] = Limit { soft: 4096, hard: 4096 };
+    limits[index::MSGQUEUE] = Limit { soft: 819_200, hard: 819_200 };
+    limits[index::NICE] = Limit { soft: 0, hard: 0 };
+    limits[index::RTPRIO] = Limit { soft: 0, hard: 0 };
     limits
 }

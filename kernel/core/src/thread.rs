@@ -85,7 +85,8 @@ pub fn running() -> Running {
 }
 
 /// Whether the running task is to handle a signal, so that a wait must end.
-pub fn has_signal(task: &Running) -> bool {
+pub fn has_signal() -> bool {
+    let task = running();
     let work = task.work.load(Ordering::Acquire);
     work & (work::EXIT | work::STOP) != 0 || work & work::SIGNAL != 0 && (task.calls.has_deliverable_signal)()
 }
@@ -173,10 +174,8 @@ pub struct Thread {
     pub user_cycles: AtomicU64,
     /// Its place in the order of those that want to run.
     pub schedule: Schedule,
-    /// Runs when a CPU has nothing else.
-    pub is_idle: bool,
-    /// It never comes to user mode.
-    pub is_of_kernel: bool,
+    /// What it runs.
+    pub kind: Kind,
     /// See [`work`].
     pub work: AtomicU32,
     /// Frames for which there was no room in the running call.
@@ -209,13 +208,18 @@ impl Thread {
             run_ns: AtomicU64::new(0),
             user_cycles: AtomicU64::new(0),
             schedule,
-            is_idle: kind == Kind::Idle,
-            is_of_kernel: kind != Kind::Program,
+            kind,
             work: AtomicU32::new(0),
             frames_wanted: AtomicUsize::new(0),
             account: Account::default(),
             fail_nth: AtomicU32::new(0),
         }
+    }
+
+    /// Whether it runs when a CPU has nothing else.
+    #[inline(always)]
+    pub fn is_idle(&self) -> bool {
+        self.kind == Kind::Idle
     }
 
     /// Whether the thread must end whatever it waits for.

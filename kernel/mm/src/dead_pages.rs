@@ -12,7 +12,7 @@ use exo_hal::{sync::SpinLock, thread};
 use super::page_map::PageMap;
 use exo_core::{
     sched::spans,
-    thread::{running, work},
+    thread::{Kind, running, work},
 };
 
 /// With no more pages it is not worth it.
@@ -27,7 +27,7 @@ pub(super) fn lay_aside(pages: PageMap) {
     }
     let task = running();
     // A thread of the kernel's never gets there.
-    if task.is_of_kernel {
+    if task.kind != Kind::Program {
         return;
     }
     let mut dead = DEAD.lock();

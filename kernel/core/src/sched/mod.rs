@@ -440,10 +440,10 @@ fn switch_to(next: ThreadRef, task: &Running, place: Option<Place>) {
     this.switches.fetch_add(1, Ordering::Relaxed);
     task.account.count(if place.is_some() { Event::Preemption } else { Event::Wait }, 1);
     this.runs_next(&next);
-    if !next.is_idle {
+    if !next.is_idle() {
         thread::activate_memory(&next);
     }
-    if let Some(place) = place.filter(|_| !task.is_idle) {
+    if let Some(place) = place.filter(|_| !task.is_idle()) {
         let own = task.affinity.load(Ordering::Relaxed) & (1 << cpu_index()) != 0;
         enqueue(task.counted(), if own { cpu_index() } else { least_busy(task) }, place);
     }
@@ -464,9 +464,9 @@ impl Cpu {
     }
 
     fn runs_next(&self, next: &Thread) {
-        let key = if next.is_idle { u64::MAX } else { next.schedule.key() };
+        let key = if next.is_idle() { u64::MAX } else { next.schedule.key() };
         self.running_key.store(key, Ordering::Relaxed);
-        if key > self.virtual_now.load(Ordering::Relaxed) && !next.is_idle {
+        if key > self.virtual_now.load(Ordering::Relaxed) && !next.is_idle() {
             self.virtual_now.store(key, Ordering::Relaxed);
         }
     }
@@ -490,7 +490,7 @@ pub fn tick() {
     let this = this_cpu();
     let task = running();
     let ran = running_ns();
-    if !task.is_idle {
+    if !task.is_idle() {
         thread::tick(&task);
         // Who wakes up or is new counts from here, also while nobody else has run for long.
         let key = task.schedule.key_after(ran);

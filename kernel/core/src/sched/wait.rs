@@ -171,7 +171,7 @@ pub fn wait_after_look<T>(
         if let Some(value) = condition() {
             break Ok(value);
         }
-        if task.is_killed() || interruptible && has_signal(&task) {
+        if task.is_killed() || interruptible && has_signal() {
             break Err(Ended::Interrupted);
         }
         if deadline.is_some_and(|at| time::now_ns() >= at) {

@@ -125,7 +125,7 @@ fn a_stop_and_an_end_are_to_be_handled_and_a_signal_if_it_is_not_blocked() {
     machine(1, || {
         let with = |bits| {
             running().work.store(bits, Ordering::Relaxed);
-            has_signal(&running())
+            has_signal()
         };
         assert!(!with(0) && with(work::STOP) && with(work::EXIT));
         assert!(!with(work::SIGNAL) && !with(work::RESTORE_MASK | work::OUT_OF_MEMORY | work::DEAD_PAGES));

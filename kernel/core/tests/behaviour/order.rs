@@ -149,12 +149,7 @@ fn a_real_time_task_takes_the_cpu_the_moment_it_wakes_up() {
 fn fifo_tasks_of_one_priority_do_not_take_turns() {
     machine(1, || {
         let log = Log::new();
-        let run = move |name| {
-            move || {
-                compute(250 * MS);
-                log.note(name);
-            }
-        };
+        let run = |name| log.computes(250 * MS, name);
         let tasks = ["a", "b"].map(|name| task(name).policy(fifo(5)).start(run(name)));
         tasks.iter().for_each(|task| task.join());
         assert_eq!(log.times(), [("a", 250 * MS), ("b", 500 * MS)]);
@@ -176,12 +171,7 @@ fn who_comes_later_goes_behind_its_equals_and_before_those_that_are_worse() {
 fn a_fifo_task_that_was_interrupted_by_a_better_one_goes_on_before_its_equals() {
     machine(1, || {
         let log = Log::new();
-        let run = move |name| {
-            move || {
-                compute(10 * MS);
-                log.note(name);
-            }
-        };
+        let run = |name| log.computes(10 * MS, name);
         let better = task("better").policy(fifo(9)).start(move || {
             sleep(5 * MS);
             log.note("better");
@@ -215,12 +205,7 @@ fn a_task_that_gives_way_goes_behind_its_equals() {
 fn round_robin_tasks_take_turns_of_100_ms() {
     machine(1, || {
         let log = Log::new();
-        let run = move |name| {
-            move || {
-                compute(250 * MS);
-                log.note(name);
-            }
-        };
+        let run = |name| log.computes(250 * MS, name);
         let tasks = ["a", "b", "c"].map(|name| task(name).policy(round_robin(5)).start(run(name)));
         tasks.iter().for_each(|task| task.join());
         assert_eq!(log.times(), [("a", 650 * MS), ("b", 700 * MS), ("c", 750 * MS)]);

@@ -115,12 +115,7 @@ fn a_running_task_that_gets_a_worse_policy_loses_the_cpu() {
 fn who_is_lent_a_priority_goes_before_those_that_are_worse() {
     machine(1, || {
         let log = Log::new();
-        let run = move |name| {
-            move || {
-                compute(5 * MS);
-                log.note(name);
-            }
-        };
+        let run = |name| log.computes(5 * MS, name);
         let owner = task("owner").policy(nice(19)).start(run("owner"));
         task("middle").policy(fifo(10)).start(run("middle"));
         // That of one with FIFO 20 which waits for the owner.

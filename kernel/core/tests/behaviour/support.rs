@@ -141,7 +141,7 @@ impl New {
 
     /// Starts it, as a child of the running task if there is one.
     pub(crate) fn start(self, main: impl FnOnce() + Send + 'static) -> Arc<TestTask> {
-        let is_in_task = thread::has_current() && !thread::running::<Thread>().is_idle;
+        let is_in_task = thread::has_current() && !thread::running::<Thread>().is_idle();
         let key = is_in_task.then(|| thread::running::<Thread>().schedule.key_after(sched::running_ns()));
         let schedule = Schedule::new(self.policy, key.unwrap_or(0));
         let machine = thread::Thread::new::<TestTask>(&Regs::of_call(0)).unwrap();
@@ -250,6 +250,14 @@ impl Log {
     /// Notes it with the time.
     pub(crate) fn note(&self, what: &'static str) {
         self.0.lock().push((what, time::now_ns() % ROUND_NS));
+    }
+
+    /// What a task does that computes for `ns` nanoseconds and notes `what` then.
+    pub(crate) fn computes(&'static self, ns: u64, what: &'static str) -> impl FnOnce() + Send + 'static {
+        move || {
+            compute(ns);
+            self.note(what);
+        }
     }
 
     /// What was noted.

@@ -26,7 +26,7 @@ use crate::{
         timer::{self, Action},
         wait::{Ended, WaitQueue, wait_on},
     },
-    task::current,
+    task::has_signal,
     user,
 };
 
@@ -164,7 +164,7 @@ impl HwRng {
             if let Some(awaited) = source.device.await_bytes(length)? {
                 Self::wait(&source, awaited)?;
             }
-            if current().has_signal() {
+            if has_signal() {
                 return Err(Errno::RESTART);
             }
         }

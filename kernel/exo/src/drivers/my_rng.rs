@@ -39,7 +39,7 @@ use crate::{
         timer::{self, Action},
         wait::{Ended, WaitQueue, wait_on},
     },
-    task::current,
+    task::has_signal,
     user,
 };
 
@@ -237,7 +237,7 @@ impl RngFile {
                 }
                 (bytes, _) => return Ok(bytes),
             }
-            if current().has_signal() {
+            if has_signal() {
                 return Err(Errno::RESTART);
             }
         }
@@ -255,7 +255,7 @@ impl RngFile {
                     }
                 }
             }
-            if current().has_signal() {
+            if has_signal() {
                 return Err(Errno::RESTART);
             }
         }
@@ -295,7 +295,7 @@ impl File for RngFile {
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
             }
-            if current().has_signal() {
+            if has_signal() {
                 break;
             }
             cpu::interrupt_window();

@@ -11,7 +11,7 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{OpenFile, inode::kind, pipe::Pipe},
-    task::{current, kernel_thread},
+    task::{current, has_signal, kernel_thread},
     user,
 };
 
@@ -83,7 +83,7 @@ fn writable(fd: i32) -> Result<Arc<OpenFile>> {
 /// Whether the call is to go on with its next piece.
 fn goes_on() -> bool {
     kernel_thread::pause();
-    !current().has_signal()
+    !has_signal()
 }
 
 /// Does `step(done, bytes)` in pieces until one is not done in full: the bytes done, or the error of the first.

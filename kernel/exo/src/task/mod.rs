@@ -35,7 +35,10 @@ use crate::{
 };
 
 pub use credentials::Credentials;
-pub use exo_core::{account, limits, thread::work};
+pub use exo_core::{
+    account, limits,
+    thread::{has_signal, work},
+};
 pub use process::{Process, Status};
 
 /// The alternate signal stack.
@@ -228,13 +231,6 @@ impl Task {
     /// The memory of its process.
     pub fn memory(&self) -> Arc<AddressSpace> {
         self.process.memory.lock().clone()
-    }
-
-    /// Whether a signal is to be handled, so that a wait must end.
-    pub fn has_signal(&self) -> bool {
-        self.work.load(Ordering::Acquire) & (work::SIGNAL | work::EXIT | work::STOP) != 0
-            && (self.work.load(Ordering::Acquire) & (work::EXIT | work::STOP) != 0
-                || signal::is_deliverable(self))
     }
 
     /// A wait until `deadline` has been interrupted; if it goes on, then with the time that is left.

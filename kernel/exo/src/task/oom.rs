@@ -12,7 +12,7 @@ use crate::{
     fs::FileTable,
     sched::wait,
     signal::{Info, number},
-    task::{Process, current, exit, table, work},
+    task::{Process, current, exit, has_signal, table, work},
 };
 
 /// Who was chosen last, and when.
@@ -220,7 +220,7 @@ pub fn make_room(frames: usize) -> bool {
         } else {
             return frame::available(frames);
         }
-        if current().has_signal() || time::now_ns() > until {
+        if has_signal() || time::now_ns() > until {
             return frame::available(frames);
         }
     }
