@@ -93,7 +93,8 @@ pub fn wake_address(address: usize, count: usize) {
     }
 }
 
-/// Wakes some that wait for the word and lets others wait for another word instead.
+/// Wakes some that wait for the word and lets others wait for another word instead; returns how many were found, woken or moved. (The
+/// manual says that FUTEX_REQUEUE counts only those that were woken; Linux counts both.)
 pub fn requeue(
     from: usize,
     to: usize,
@@ -109,8 +110,7 @@ pub fn requeue(
         }
     }
     let woken = wake_key(from_key, wake_count, u32::MAX)?;
-    let count = waiters::requeue(from_key, to_key, move_count)?;
-    Ok(woken + if expected.is_some() { count } else { 0 })
+    Ok(woken + waiters::requeue(from_key, to_key, move_count)?)
 }
 
 /// FUTEX_WAKE_OP: changes the second word atomically, wakes on the first, and on the second if its old value compares.

@@ -73,7 +73,8 @@ struct Bucket {
     many: BTreeMap<Place, Arc<Waiter>>,
 }
 
-static TABLE: [SpinLock<Bucket>; BUCKETS] = [const { SpinLock::new(Bucket::new()) }; BUCKETS];
+/// Of two that are locked at a time, the one with the lower index is first.
+static TABLE: [SpinLock<Bucket>; BUCKETS] = [const { SpinLock::nested(Bucket::new()) }; BUCKETS];
 
 /// The number of the last who has entered.
 static LAST: AtomicU64 = AtomicU64::new(0);
