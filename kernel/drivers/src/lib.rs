@@ -24,12 +24,12 @@ pub mod virtio_blk;
 pub mod virtio_net;
 pub mod virtio_rng;
 
-use core::fmt;
+use core::{fmt, ops::RangeInclusive};
 
 use alloc::{sync::Arc, vec::Vec};
 
 use block::{DeviceName, Requests};
-use bus::DriverInfo;
+use bus::{DriverInfo, Found};
 use character::CharDevice;
 use network::NetworkDevice;
 use random::RandomDevice;
@@ -219,4 +219,31 @@ pub trait Driver: Send + Sync {
     /// The device was pulled out: whatever is under way ends with an error now. No register may be trusted. Calls of `shutdown`
     /// follow.
     fn removed(&self) {}
+
+    /// The buses behind this driver's slot, if somebody has asked since the last call for what is in it. The manager asks after each
+    /// [`tick`](Driver::tick), stops the drivers of all devices on those buses, and calls [`release`](Driver::release).
+    fn wanted_out(&self) -> Option<Buses> {
+        None
+    }
+
+    /// The drivers behind this one's slot are stopped, and no device there uses memory any more: they may go.
+    fn release(&self) {}
+}
+
+/// Buses that follow each other in a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buses {
+    /// The segment.
+    pub segment: u16,
+    /// The numbers of the buses.
+    pub numbers: RangeInclusive<u8>,
+}
+
+impl Buses {
+    /// Whether a device is on one of them.
+    pub fn contain(&self, found: &Found) -> bool {
+        let Found::Pci(function) = found else { return false };
+        let address = function.address();
+        address.segment == self.segment && self.numbers.contains(&address.bus)
+    }
 }

@@ -13,7 +13,7 @@ use alloc::{
 use exo_platform::SpinLock;
 
 use crate::{
-    Device, Driver, DriverError, DriverType,
+    Buses, Device, Driver, DriverError, DriverType,
     bus::{DriverInfo, Found},
 };
 
@@ -333,6 +333,22 @@ impl DriverManager {
     pub fn remove(&self, id: DriverId) -> Result<(), DriverError> {
         let driver = self.get(id).ok_or(DriverError::NotFound)?;
         driver.removed();
+        self.take_out(id, &*driver);
+        Ok(())
+    }
+
+    /// Somebody wants a driver's device out, which still answers: what is under way is finished, as in [`stop`](Self::stop), and the
+    /// driver goes with its devices. Those that depend on it are stopped.
+    ///
+    /// # Errors
+    /// [`DriverError::NotFound`].
+    pub fn eject(&self, id: DriverId) -> Result<(), DriverError> {
+        let driver = self.get(id).ok_or(DriverError::NotFound)?;
+        self.take_out(id, &*driver);
+        Ok(())
+    }
+
+    fn take_out(&self, id: DriverId, driver: &dyn Driver) {
         let dependents: Vec<DriverId> = {
             let inner = self.inner.lock();
             let needs =
@@ -350,13 +366,28 @@ impl DriverManager {
             let at = inner.entries.iter().position(|e| e.id == id);
             at.map(|at| inner.entries.remove(at))
         };
-        drop(gone);
-        self.note(driver.name(), &DriverError::Removed);
-        Ok(())
+        // Two may have taken it out at once.
+        if gone.is_some() {
+            self.note(driver.name(), &DriverError::Removed);
+        }
     }
 
-    /// What a timer calls a few times a second: looks for devices that were pulled out, for disks that came or went, and for requests
-    /// that take too long.
+    /// Ejects what is behind a driver's slot, the last that was found first.
+    fn empty(&self, slot: &dyn Driver, buses: &Buses) {
+        let mut behind: Vec<DriverId> = {
+            let inner = self.inner.lock();
+            let is_behind = |e: &&Entry| e.found.as_ref().is_some_and(|found| buses.contain(found));
+            inner.entries.iter().filter(is_behind).map(|e| e.id).collect()
+        };
+        while let Some(id) = behind.pop() {
+            // One that was pulled out meanwhile is out.
+            let _ = self.eject(id);
+        }
+        slot.release();
+    }
+
+    /// What a timer calls a few times a second: looks for devices that were pulled out or that somebody wants out, for disks that came or
+    /// went, and for requests that take too long.
     pub fn tick(&self, now_ns: u64) {
         let running: Vec<(DriverId, Arc<dyn Driver>, bool)> = {
             let inner = self.inner.lock();
@@ -372,6 +403,9 @@ impl DriverManager {
                 continue;
             }
             driver.tick(now_ns);
+            if let Some(buses) = driver.wanted_out() {
+                self.empty(&*driver, &buses);
+            }
             for device in driver.devices() {
                 if let Device::Block(block) = device {
                     block.check_timeouts(now_ns);

@@ -28,6 +28,8 @@ struct Recorder {
     /// The manager that loses its device while it starts.
     pulled_out_of: Mutex<Option<Arc<DriverManager>>>,
     disks: Mutex<Vec<Arc<dyn Requests>>>,
+    /// It is a slot, and what is on these buses is wanted out.
+    wanted_out: Mutex<Option<Buses>>,
 }
 
 impl Recorder {
@@ -39,6 +41,7 @@ impl Recorder {
             fails: AtomicBool::new(false),
             pulled_out_of: Mutex::default(),
             disks: Mutex::default(),
+            wanted_out: Mutex::default(),
         })
     }
 
@@ -76,6 +79,12 @@ impl Driver for Recorder {
     }
     fn removed(&self) {
         self.write("pull out");
+    }
+    fn wanted_out(&self) -> Option<Buses> {
+        self.wanted_out.lock().unwrap().take()
+    }
+    fn release(&self) {
+        self.write("release");
     }
 }
 
@@ -213,9 +222,49 @@ impl FakeDevice for Plug {
 }
 
 fn function(plug: &Arc<Plug>) -> Found {
+    function_at(plug, 0)
+}
+
+fn function_at(plug: &Arc<Plug>, bus: u8) -> Found {
     let identity =
         pci::Identity { vendor: 0x1234, device: 0xcafe, class: 0, subclass: 0xff, ..Default::default() };
-    Found::Pci(pci::Function::fake(pci::Address::default(), identity, plug.clone(), Wires::new()))
+    let address = pci::Address { bus, ..Default::default() };
+    Found::Pci(pci::Function::fake(address, identity, plug.clone(), Wires::new()))
+}
+
+#[test]
+fn what_somebody_wants_out_of_a_slot_is_stopped_before_the_slot_lets_it_go() {
+    let (manager, log) = (DriverManager::new(), Log::default());
+    manager.observe(Arc::new(Watcher(log.clone())));
+    let (slot, plug) = (Recorder::new("slot", &[], &log), Arc::default());
+    manager.register(slot.clone(), Some(function_at(&plug, 0))).unwrap();
+    for (name, bus) in [("a", 3), ("b", 4), ("other", 5)] {
+        let driver = Recorder::new(name, &[], &log);
+        let disk = GenericBlockDevice::new(&format!("{name}0"), 8, 512, 1).unwrap();
+        driver.disks.lock().unwrap().push(Arc::new(disk));
+        manager.register(driver, Some(function_at(&plug, bus))).unwrap();
+    }
+    manager.register(Recorder::new("user", &["a"], &log), None).unwrap();
+    manager.start_all();
+    manager.tick(0);
+    taken(&log);
+    *slot.wanted_out.lock().unwrap() = Some(Buses { segment: 0, numbers: 3..=4 });
+    manager.tick(1);
+    let happened = taken(&log);
+    let order = [
+        "gone b0",
+        "stop b",
+        "b: the device was removed",
+        "stop user",
+        "gone a0",
+        "stop a",
+        "a: the device was removed",
+        "release slot",
+    ];
+    assert_eq!(happened, order);
+    manager.tick(2);
+    assert_eq!(taken(&log), [""; 0]);
+    assert!(manager.find("a").is_none() && manager.find("other").is_some());
 }
 
 #[test]

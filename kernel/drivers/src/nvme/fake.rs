@@ -42,6 +42,8 @@ struct Inner {
     completions: BTreeMap<u16, Completions>,
     is_paused: bool,
     misdeed: Option<Misdeed>,
+    /// Every I/O command ends because its queue is deleted.
+    gives_up: bool,
     /// Commands that were aborted, for the tests.
     aborted: Vec<(u16, u16)>,
     resets: usize,
@@ -65,6 +67,7 @@ pub(super) struct FakeNvme {
 }
 
 const READY: u32 = 1;
+const QUEUE_DELETED: u16 = 0x08;
 const LBA_OUT_OF_RANGE: u16 = 0x80;
 const INVALID_OPCODE: u16 = 0x01;
 const INVALID_QUEUE: u16 = 0x101;
@@ -84,6 +87,11 @@ impl FakeNvme {
     /// From now on it makes no queue but its own.
     pub(super) fn refuse_queues(&self) {
         self.inner().refuses_queues = true;
+    }
+
+    /// From now on no I/O command is carried out: each ends as those do whose queue is deleted.
+    pub(super) fn give_up(&self) {
+        self.inner().gives_up = true;
     }
 
     pub(super) fn aborted(&self) -> Vec<(u16, u16)> {
@@ -175,8 +183,11 @@ impl FakeNvme {
                 assert!(dma::device_read(at, &mut command), "the queue is not memory");
                 let word = |n: usize| u32::from_le_bytes(command[4 * n..4 * n + 4].try_into().unwrap());
                 let words: [u32; 16] = std::array::from_fn(word);
-                let (result, status) =
-                    if number == 0 { self.administer(inner, &words) } else { (0, self.transfer(&words)) };
+                let (result, status) = match number {
+                    0 => self.administer(inner, &words),
+                    _ if inner.gives_up => (0, QUEUE_DELETED),
+                    _ => (0, self.transfer(&words)),
+                };
                 self.complete(inner, number, (words[0] >> 16) as u16, result, status);
             }
         }

@@ -309,10 +309,11 @@ impl Inner {
                 continue;
             };
             self.completed = self.completed.wrapping_add(1);
-            // An abort that worked is a time-out for whoever waits.
+            // An abort that worked is a time-out for whoever waits. One that nobody asked for is a controller's that is going away.
             let result = match status.cause() {
                 None => Ok(()),
                 Some(Cause::Cancelled) if content.extra.is_aborting => Err(Cause::TimedOut),
+                Some(Cause::Cancelled) => Err(Cause::NotReady),
                 Some(cause) => Err(cause),
             };
             return Some((content.request, content.extra.namespace, result));

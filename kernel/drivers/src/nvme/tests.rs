@@ -164,6 +164,17 @@ fn a_controller_that_makes_no_queues_loses_its_memory_before_that_is_freed() {
 }
 
 #[test]
+fn what_a_controller_gives_up_by_itself_was_not_cancelled_by_anybody() {
+    let rig = start(FakeDisk::new(100, 512));
+    let sink = Arc::<Collector>::default();
+    rig.fake.give_up();
+    rig.device().submit(0, write(&sink, 0, 1)).unwrap();
+    rig.device().ring(0);
+    rig.deliver();
+    assert_eq!(sink.take()[0].result.unwrap_err().cause, Cause::NotReady);
+}
+
+#[test]
 fn nothing_can_be_taken_back_from_a_controller_that_does_not_stop() {
     fake::cpu::set_clock(0);
     let rig = start(FakeDisk::new(100, 512));

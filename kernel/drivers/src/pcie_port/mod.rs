@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ports of PCI Express with a slot that devices can be pulled out of. Somebody who wants a device out presses the slot's attention
-//! button (a virtual machine does so for `device_del`); this driver then switches the slot's power off. The device's own driver
-//! finds that it does not answer any more, and ends what is under way. Source: PCI Express Base Specification 5.0, sections 6.7
-//! and 7.5.3.
+//! button (a virtual machine does so for `device_del`); the manager then stops the drivers of what is behind the slot, and only then
+//! does this one switch the slot's power off: a device that is in the middle of a transfer must not vanish (QEMU's AHCI controller goes
+//! on with it in memory that is freed). Source: PCI Express Base Specification 5.0, sections 6.7 and 7.5.3; PCI-to-PCI Bridge
+//! Architecture Specification 1.2, section 3.2.5.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,13 +12,17 @@ use alloc::sync::Arc;
 use exo_platform::pci::{Config as _, Function, capability};
 
 use crate::{
-    Driver, DriverError, DriverType,
+    Buses, Driver, DriverError, DriverType,
     block::DeviceName,
     bus::{DriverInfo, Found, Match, Names},
 };
 
 /// A bridge from PCI to PCI (PCI Code and ID Assignment 1.11, D.7).
 const CLASS: Match = Match::PciClass { class: 0x06, subclass: 0x04, interface: None };
+
+/// A bridge's register with the number of the bus behind it, and the one with the last of those that are reached through it.
+const SECONDARY_BUS: u16 = 0x19;
+const SUBORDINATE_BUS: u16 = 0x1a;
 
 /// Registers of the PCI Express capability, from its beginning.
 mod register {
@@ -56,8 +61,8 @@ fn probe(found: &Found) -> Result<Arc<dyn Driver>, DriverError> {
         return Err(DriverError::Declined("a slot whose device stays"));
     }
     let (name, function) = (NAMES.next(), function.clone());
-    let port = Port { name, function, base, is_running: AtomicBool::new(false) };
-    Ok(Arc::new(port))
+    let (is_running, is_pressed) = (AtomicBool::new(false), AtomicBool::new(false));
+    Ok(Arc::new(Port { name, function, base, is_running, is_pressed }))
 }
 
 /// A port with a slot.
@@ -67,6 +72,8 @@ struct Port {
     /// Where the capability is in configuration space.
     base: u16,
     is_running: AtomicBool,
+    /// The button was, and the manager does not know yet.
+    is_pressed: AtomicBool,
 }
 
 impl Driver for Port {
@@ -101,6 +108,18 @@ impl Driver for Port {
             return;
         }
         self.function.config().write16(self.base + register::SLOT_STATUS, BUTTON_PRESSED);
+        self.is_pressed.store(true, Ordering::Relaxed);
+    }
+
+    fn wanted_out(&self) -> Option<Buses> {
+        let config = self.function.config();
+        self.is_pressed.swap(false, Ordering::Relaxed).then(|| Buses {
+            segment: self.function.address().segment,
+            numbers: config.read8(SECONDARY_BUS)..=config.read8(SUBORDINATE_BUS),
+        })
+    }
+
+    fn release(&self) {
         let control = self.function.config().read16(self.base + register::SLOT_CONTROL);
         let off = control | POWER_INDICATOR_OFF | POWER_OFF;
         self.function.config().write16(self.base + register::SLOT_CONTROL, off);
@@ -161,8 +180,15 @@ mod tests {
         function.config().write16(CONTROL, 0x0100);
         port.tick(0);
         assert_eq!(function.config().read16(CONTROL), 0x0100);
+        assert_eq!(port.wanted_out(), None);
+        function.config().write8(SECONDARY_BUS, 3);
+        function.config().write8(SUBORDINATE_BUS, 5);
         function.config().write16(STATUS, BUTTON_PRESSED);
         port.tick(1);
+        assert_eq!(port.wanted_out(), Some(Buses { segment: 0, numbers: 3..=5 }));
+        assert_eq!(port.wanted_out(), None, "once for each time");
+        assert_eq!(function.config().read16(CONTROL), 0x0100, "what is behind it is not stopped yet");
+        port.release();
         assert_eq!(function.config().read16(CONTROL), 0x0700);
     }
 

@@ -13,6 +13,9 @@ use crate::{InterruptHandler, InterruptKind};
 
 /// Where the fake's capabilities stand in configuration space.
 const CAPABILITIES: u16 = 0x40;
+/// Where the class is, and that of bridges.
+const CLASS: usize = 0x0b;
+const BRIDGE: u8 = 6;
 
 /// Configuration space, of which a driver may write the command register and the capabilities. The base address registers are
 /// assigned and read as 0.
@@ -37,7 +40,9 @@ impl Space {
     fn put(&self, offset: u16, size: usize, value: u32) {
         let mut bytes = self.bytes.lock();
         for (from, at) in value.to_le_bytes().into_iter().take(size).zip(usize::from(offset)..) {
-            let writable = (0x04..0x06).contains(&at) || at >= usize::from(CAPABILITIES);
+            // The command, of a bridge its buses' numbers, and whatever is a capability's.
+            let is_bus = bytes[CLASS] == BRIDGE && (0x18..0x1b).contains(&at);
+            let writable = (0x04..0x06).contains(&at) || is_bus || at >= usize::from(CAPABILITIES);
             if let Some(to) = bytes.get_mut(at).filter(|_| writable) {
                 *to = from;
             }
