@@ -10,6 +10,7 @@
 extern crate alloc;
 
 pub mod account;
+pub mod credentials;
 pub mod errno;
 pub mod fallible;
 pub mod limits;

@@ -16,6 +16,7 @@ use exo_logic::sleep::State;
 
 use crate::{
     account::Account,
+    credentials::{self, Credentials},
     sched::{self, policy::Schedule},
 };
 
@@ -43,6 +44,8 @@ pub trait Task: TaskType<Head = Thread> {
     fn activate_memory(&self);
     /// A tick has come while it ran.
     fn tick(&self);
+    /// Sends it a signal, as if it had sent that itself.
+    fn signal(&self, number: u32);
     /// A resource limit of the process it runs for, by its number in [`limits::index`](crate::limits::index).
     fn soft_limit(&self, which: usize) -> u64;
     /// The same for who cannot wait; none if the limits are locked at the moment.
@@ -54,6 +57,7 @@ struct Calls {
     has_deliverable_signal: fn() -> bool,
     activate_memory: fn(&ThreadRef),
     tick: fn(),
+    signal: fn(u32),
     soft_limit: fn(usize) -> u64,
     soft_limit_now: fn(usize) -> Option<u64>,
 }
@@ -65,6 +69,7 @@ impl Calls {
                 has_deliverable_signal: || machine::current::<T>().has_deliverable_signal(),
                 activate_memory: |task| task.whole::<T>().activate_memory(),
                 tick: || machine::current::<T>().tick(),
+                signal: |number| machine::current::<T>().signal(number),
                 soft_limit: |which| machine::current::<T>().soft_limit(which),
                 soft_limit_now: |which| machine::current::<T>().soft_limit_now(which),
             }
@@ -102,6 +107,11 @@ pub(crate) fn tick(task: &Running) {
     (task.calls.tick)();
 }
 
+/// Sends the running task a signal that its own call has caused, as Linux does: as if it had sent that itself.
+pub fn signal_self(number: u32) {
+    (running().calls.signal)(number);
+}
+
 /// A resource limit of the process that runs, by its number in [`limits::index`](crate::limits::index).
 pub fn soft_limit(which: usize) -> u64 {
     (running().calls.soft_limit)(which)
@@ -110,6 +120,11 @@ pub fn soft_limit(which: usize) -> u64 {
 /// The same for who cannot wait, as it may have the limits locked itself; none if they are locked.
 pub fn soft_limit_now(which: usize) -> Option<u64> {
     (running().calls.soft_limit_now)(which)
+}
+
+/// Whether the running thread has a capability in force.
+pub fn capable(capability: u32) -> bool {
+    running().credentials.get().has(capability)
 }
 
 /// What the scheduler can wake: a reference to a task, whether all of it is known or only its thread.
@@ -184,6 +199,8 @@ pub struct Thread {
     pub account: Account,
     /// Which of its next allocations that may fail does: see [`fallible::fail_nth`](crate::fallible::fail_nth).
     pub fail_nth: AtomicU32,
+    /// For whom it acts.
+    pub credentials: credentials::Cell,
 }
 
 #[expect(unsafe_code, reason = "the promise that the scheduler has one type of threads")]
@@ -197,7 +214,13 @@ unsafe impl Head for Thread {
 
 impl Thread {
     /// The thread of a task of type `T`; it does not run yet, and may run on the CPUs of `affinity`.
-    pub fn new<T: Task>(machine: machine::Thread, affinity: u64, schedule: Schedule, kind: Kind) -> Self {
+    pub fn new<T: Task>(
+        machine: machine::Thread,
+        affinity: u64,
+        schedule: Schedule,
+        kind: Kind,
+        credentials: Arc<Credentials>,
+    ) -> Self {
         Self {
             machine,
             calls: Calls::of::<T>(),
@@ -213,6 +236,7 @@ impl Thread {
             frames_wanted: AtomicUsize::new(0),
             account: Account::default(),
             fail_nth: AtomicU32::new(0),
+            credentials: credentials::Cell::new(credentials),
         }
     }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a machine that works to the first program.
 
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
-
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{
@@ -11,9 +9,7 @@ use exo_hal::{
     log,
     mm::{frame, paging},
     power::{self, Exit},
-    smp,
-    sync::SpinLock,
-    time,
+    smp, time,
     trap::Regs,
 };
 use exo_logic::{boot_options::Options, cpio::Archive};
@@ -23,9 +19,10 @@ use crate::{
     drivers,
     errno::{Errno, Result},
     fs::{
-        Files, FsContext, file,
+        Files, context,
         inode::{self, FileSystem, Inode, InodeContent, kind},
         mount_options,
+        open::open_path,
         path::{self, Follow},
         pipe::Pipe,
         sysfs, sysfs_cpus, tty,
@@ -34,14 +31,12 @@ use crate::{
     sched::{
         self,
         policy::{Policy, Schedule},
-        wait::WaitQueue,
     },
-    signal::{Actions, Pending, SignalSet, stop::Stop},
+    signal::SignalSet,
     task::{
-        Credentials, Name, Process, Seed, Status, Task,
+        Credentials, Name, Process, Seed, Task,
         exec::{self, Strings},
-        exit::NOT_ENDING,
-        limits, process, table,
+        exit, file_context, table,
     },
 };
 
@@ -59,6 +54,7 @@ pub fn main() -> ! {
     log!("{} CPUs, {} MHz cycle counter", cpu_count(), time::cycles_khz() / 1000);
     sysfs_cpus::init();
     drivers::start();
+    exit::at_the_end(drivers::stop);
     match first_task() {
         Ok(task) => sched::start(task),
         Err(error) => {
@@ -75,56 +71,11 @@ pub fn other_cpu() -> ! {
 }
 
 fn idle_process() -> Arc<Process> {
-    new_process(0)
-}
-
-/// A process without threads, memory and files.
-pub fn new_process(pid: u32) -> Arc<Process> {
-    Arc::new(Process {
-        pid,
-        started: time::now_ns(),
-        parent: SpinLock::default(),
-        children: SpinLock::default(),
-        threads: SpinLock::default(),
-        memory: SpinLock::new(AddressSpace::none()),
-        fs: Arc::new(FsContext::new()),
-        actions: SpinLock::new(Arc::new(Actions::new())),
-        pending: SpinLock::new(Pending::default()),
-        group: AtomicU32::new(pid),
-        session: AtomicU32::new(pid),
-        terminal: SpinLock::default(),
-        status: SpinLock::new(Status::Running),
-        stop: SpinLock::new(Stop::default()),
-        group_exit: AtomicU64::new(NOT_ENDING),
-        all_told: AtomicBool::new(false),
-        exec_thread: AtomicU32::new(0),
-        has_execed: AtomicBool::new(false),
-        is_subreaper: AtomicBool::new(false),
-        parent_thread: AtomicU32::new(0),
-        last_user: AtomicU32::new(0),
-        dumpable: AtomicU32::new(1),
-        auxiliary: SpinLock::default(),
-        dump_filter: AtomicU32::new(crate::task::core_dump::DEFAULT_FILTER),
-        core_dump: SpinLock::default(),
-        child_changed: WaitQueue::new(),
-        continued: WaitQueue::new(),
-        limits: SpinLock::new(limits::initial()),
-        alarm: SpinLock::new(process::Alarm::default()),
-        ended_ns: AtomicU64::new(0),
-        ended_user_ns: AtomicU64::new(0),
-        cpu_timers: SpinLock::default(),
-        posix_timers: Default::default(),
-        ended_account: Default::default(),
-        children_usage: SpinLock::new(process::Usage::default()),
-        executable: SpinLock::new(None),
-        exit_signal: AtomicU32::new(0),
-        first_name: SpinLock::new(None),
-        strings: SpinLock::default(),
-        oom_adjust: AtomicI32::new(0),
-    })
+    Process::empty(0)
 }
 
 fn prepare() -> Result<()> {
+    context::set_current(&file_context::Running);
     inode::init();
     sysfs::init();
     mm::init()?;
@@ -206,7 +157,7 @@ fn unpack(bytes: &[u8]) -> Result<usize> {
 /// The first process's thread: it begins in the kernel, in [`first_program`].
 fn first_task() -> Result<Arc<Task>> {
     let pid = table::new_number().ok_or(Errno::EAGAIN)?;
-    let process = new_process(pid);
+    let process = Process::empty(pid);
     *process.memory.lock() = AddressSpace::new()?;
     let task = Task::new(Seed {
         tid: pid,
@@ -231,7 +182,7 @@ pub fn first_program(regs: &mut Regs) {
     let options = Options::parse(exo_hal::boot::info().command_line);
     let task = crate::task::current();
     let console =
-        path::resolve(None, b"/dev/console", Follow::Yes).and_then(|found| file::open(&found, abi::O_RDWR));
+        path::resolve(None, b"/dev/console", Follow::Yes).and_then(|found| open_path(&found, abi::O_RDWR));
     if let Ok(console) = console {
         for fd in 0..3 {
             let _ = task.files.replace(fd, console.clone(), false);

@@ -11,6 +11,7 @@ use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_hal::sync::SpinLock;
 
+pub use crate::task::message::{Message, WORDS};
 use crate::{
     errno::{Errno, Result},
     fallible,
@@ -22,18 +23,6 @@ use crate::{
     sched::{self, wait::wait_on},
     task::{Task, current},
 };
-
-/// Words of a message.
-pub const WORDS: usize = 3;
-
-/// A message, and who waits for the answer.
-#[derive(Clone, Debug)]
-pub struct Message {
-    /// The words.
-    pub words: [u64; WORDS],
-    /// Number of the task that waits for an answer, or 0.
-    pub caller: u32,
-}
 
 struct Sender {
     task: Arc<Task>,
@@ -54,10 +43,11 @@ pub struct Endpoint {
 
 struct Handle(Endpoint);
 
-impl File for Handle {
-    fn endpoint(&self) -> Option<&Endpoint> {
-        Some(&self.0)
-    }
+impl File for Handle {}
+
+/// The endpoint behind an open file, if it is one.
+pub fn of(file: &OpenFile) -> Option<&Endpoint> {
+    file.file().downcast::<Handle>().map(|handle| &handle.0)
 }
 
 /// Makes an endpoint: an open file without a name.

@@ -19,8 +19,8 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{
+        events::Events,
         file::{File, Io},
-        poll::Events,
     },
     sched::wait::{Ended, WaitQueue, wait_on},
     task::credentials::capable,

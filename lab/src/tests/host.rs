@@ -40,7 +40,19 @@ pub(crate) fn run_kernel(context: &Context, report: &mut Report) -> anyhow::Resu
         let deny = ["--", "-D", "warnings"];
         let mut bare = workshop.bare_cargo(
             Profile::Optimised,
-            &["clippy", "-p", "exo-kernel", "-p", "exo-mm", "-p", "exo-core", "-p", "exo-hal"],
+            &[
+                "clippy",
+                "-p",
+                "exo-kernel",
+                "-p",
+                "exo-mm",
+                "-p",
+                "exo-vfs",
+                "-p",
+                "exo-core",
+                "-p",
+                "exo-hal",
+            ],
         )?;
         run_lines(bare.args(deny), |line| step.message(line))?;
         let mut hosted = workshop.cargo(&["clippy", "--all-targets"])?;

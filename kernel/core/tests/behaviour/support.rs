@@ -13,6 +13,7 @@ use std::{
 };
 
 use exo_core::{
+    credentials::Credentials,
     fallible,
     limits::{self, Limits},
     sched::{
@@ -60,6 +61,8 @@ pub(crate) struct TestTask {
     pub(crate) is_deliverable: AtomicBool,
     /// Ticks that came while it ran.
     pub(crate) ticks: AtomicU32,
+    /// Signals that its own calls have caused.
+    pub(crate) signals: SpinLock<Vec<u32>>,
     /// How often its page tables were loaded.
     pub(crate) loads: AtomicU32,
     /// Its resource limits.
@@ -91,6 +94,10 @@ impl Task for TestTask {
 
     fn tick(&self) {
         self.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn signal(&self, number: u32) {
+        self.signals.lock().push(number);
     }
 
     fn soft_limit(&self, which: usize) -> u64 {
@@ -145,7 +152,7 @@ impl New {
         let key = is_in_task.then(|| thread::running::<Thread>().schedule.key_after(sched::running_ns()));
         let schedule = Schedule::new(self.policy, key.unwrap_or(0));
         let machine = thread::Thread::new::<TestTask>(&Regs::of_call(0)).unwrap();
-        let thread = Thread::new::<TestTask>(machine, self.affinity, schedule, Kind::Program);
+        let thread = Thread::new::<TestTask>(machine, self.affinity, schedule, Kind::Program, root());
         let task = Arc::new(TestTask::new(self.name, thread, Some(Box::new(main))));
         TASKS.lock().push(task.clone());
         sched::start(task.clone());
@@ -163,6 +170,7 @@ impl TestTask {
             end: WaitQueue::new(),
             is_deliverable: AtomicBool::new(false),
             ticks: AtomicU32::new(0),
+            signals: SpinLock::new(Vec::new()),
             loads: AtomicU32::new(0),
             limits: SpinLock::new(limits::initial()),
         }
@@ -347,7 +355,7 @@ fn note_panic(panic: Box<dyn Any + Send>) {
 fn cpu_main() -> ! {
     let schedule = Schedule::new(Policy::DEFAULT, 0);
     let machine = thread::Thread::idle::<TestTask>();
-    let thread = Thread::new::<TestTask>(machine, 1 << cpu_index(), schedule, Kind::Idle);
+    let thread = Thread::new::<TestTask>(machine, 1 << cpu_index(), schedule, Kind::Idle, root());
     sched::run_cpu(Arc::new(TestTask::new("idle", thread, None)))
 }
 
@@ -383,4 +391,9 @@ fn a_wait_for_what_never_comes_fails_the_test() {
         });
         child.join();
     });
+}
+
+/// The superuser's credentials.
+fn root() -> Arc<Credentials> {
+    Arc::new(Credentials::root())
 }

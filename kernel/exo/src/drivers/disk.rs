@@ -27,6 +27,7 @@ use super::transfer::{self, Pace, Transfer, WINDOW};
 use crate::{
     errno::{Errno, Result},
     fs::{
+        OpenFile,
         device::{self, Opener},
         file::{File, Io},
         inode::kind,
@@ -424,6 +425,11 @@ impl Disk {
     }
 }
 
+/// The disk behind an open file, if it is one's.
+pub fn of(file: &OpenFile) -> Option<&Arc<Disk>> {
+    file.file().downcast::<DiskFile>().map(|file| &file.0)
+}
+
 impl File for DiskFile {
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
         let count = self.0.read(io.offset, to, length)?;
@@ -443,10 +449,6 @@ impl File for DiskFile {
 
     fn sync(&self) -> Result<()> {
         self.0.flush()
-    }
-
-    fn disk(&self) -> Option<&Arc<Disk>> {
-        Some(&self.0)
     }
 
     fn ioctl(&self, number: u32, argument: usize) -> Result {

@@ -64,7 +64,7 @@ impl Observer for Asynchronous {
 impl Asynchronous {
     fn is_of(&self, file: &OpenFile) -> bool {
         let slot = file.asynchronous.lock();
-        slot.as_ref().is_some_and(|own| core::ptr::eq(Arc::as_ptr(own), self))
+        slot.as_ref().is_some_and(|own| core::ptr::addr_eq(Arc::as_ptr(own), self))
     }
 }
 

@@ -11,6 +11,7 @@ use linux_raw_sys::general as abi;
 use super::{
     device,
     inode::{FileSystem, Inode, kind},
+    memory_devices,
     mount::{self, Mount, Path},
     procfs,
     superblock::SuperBlock,
@@ -18,25 +19,17 @@ use super::{
 };
 use crate::errno::{Errno, Result};
 
-static DEVICES: Once<Arc<Inode>> = Once::new();
 static PROCESSES: Once<Arc<Inode>> = Once::new();
 
 /// Fills the file systems that exist once.
 pub fn init() -> Result<()> {
-    let devices = Inode::directory(FileSystem::Devices, 0o755);
-    device::populate(&devices)?;
-    DEVICES.set(devices);
+    memory_devices::init()?;
     PROCESSES.set(procfs::root());
     Ok(())
 }
 
-fn set_at_boot(once: &Once<Arc<Inode>>) -> Arc<Inode> {
-    once.get().unwrap_or_else(|| unreachable!("set at boot")).clone()
-}
-
-/// The root of /dev.
-pub fn devices() -> Arc<Inode> {
-    set_at_boot(&DEVICES)
+fn processes() -> Arc<Inode> {
+    PROCESSES.get().unwrap_or_else(|| unreachable!("set at boot")).clone()
 }
 
 /// Mounts a file system of type `kind` on a directory of the root.
@@ -124,10 +117,10 @@ pub fn mount_new(source: &[u8], at: Path, kind: &[u8], flags: u32, data: &[u8]) 
         b"ramfs" => temporary(data, false)?,
         b"devtmpfs" => {
             parse(data)?;
-            devices()
+            device::root()
         }
         b"proc" | b"sysfs" if !data.is_empty() => return Err(Errno::EINVAL),
-        b"proc" => set_at_boot(&PROCESSES),
+        b"proc" => processes(),
         b"sysfs" => sysfs::root(),
         _ => return Err(Errno::ENODEV),
     };

@@ -16,10 +16,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use self::message::{InFlight, Inbox, Message};
 pub use self::message::{MOST_FILES, may_be_sent};
 use super::{
+    events::Events,
     file::{File, Io, OpenFile},
     inode::{FileSystem, Inode, InodeContent, kind},
     permission,
-    poll::Events,
 };
 use crate::{
     errno::{Errno, Result},
@@ -500,6 +500,10 @@ impl File for Socket {
         Some(&self.pair.changed)
     }
 
+    fn holds_files(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, request: u32, argument: usize) -> Result {
         match request {
             linux_raw_sys::ioctl::FIONREAD => user::write(argument, &(self.readable() as i32)).map(|()| 0),
@@ -509,9 +513,5 @@ impl File for Socket {
             }
             _ => Err(Errno::ENOTTY),
         }
-    }
-
-    fn socket(&self) -> Option<&Socket> {
-        Some(self)
     }
 }

@@ -16,8 +16,9 @@ use linux_raw_sys::general as abi;
 pub use self::source::last_words;
 use self::{ioctl::WindowSize, source::Source};
 use super::{
+    device::{self, SERIAL_MINOR, major},
+    events::Events,
     file::{File, Io},
-    poll::Events,
 };
 use crate::{
     errno::{Errno, Result},
@@ -61,6 +62,8 @@ static CONSOLE: Once<Arc<dyn CharDevice>> = Once::new();
 
 /// Makes the terminals.
 pub fn init() {
+    device::register(major::TTY, open_serial);
+    device::register(major::CONSOLE, open_console);
     let make = |index| {
         Arc::new(Terminal {
             index,
@@ -118,7 +121,7 @@ impl ByteListener for Terminal {
 }
 
 /// Opens the terminal of a serial port.
-pub fn open(index: usize, flags: u32) -> Result<Box<dyn File>> {
+fn open(index: usize, flags: u32) -> Result<Box<dyn File>> {
     let terminal = TERMINALS.get().and_then(|t| t.get(index)).ok_or(Errno::ENXIO)?;
     terminal.port().ok_or(Errno::ENXIO)?;
     let task = current();
@@ -133,10 +136,21 @@ pub fn open(index: usize, flags: u32) -> Result<Box<dyn File>> {
     Ok(Box::new(Handle(terminal.clone())))
 }
 
-/// Opens the running process's own terminal.
-pub fn open_current(_flags: u32) -> Result<Box<dyn File>> {
-    let terminal = current().process.terminal.lock().clone();
-    Ok(Box::new(Handle(terminal.ok_or(Errno::ENXIO)?)))
+fn open_serial(_major: u32, minor: u32, flags: u32) -> Result<Box<dyn File>> {
+    open(minor.checked_sub(SERIAL_MINOR).ok_or(Errno::ENXIO)? as usize, flags)
+}
+
+/// Opens /dev/tty, the terminal of the process, or /dev/console.
+fn open_console(_major: u32, minor: u32, flags: u32) -> Result<Box<dyn File>> {
+    match minor {
+        0 => {
+            let terminal = current().process.terminal.lock().clone();
+            Ok(Box::new(Handle(terminal.ok_or(Errno::ENXIO)?)))
+        }
+        // As on Linux, the console does not become anybody's controlling terminal by being opened.
+        1 => open(0, flags | abi::O_NOCTTY),
+        _ => Err(Errno::ENXIO),
+    }
 }
 
 impl Terminal {

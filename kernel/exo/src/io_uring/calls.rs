@@ -12,14 +12,14 @@ use linux_raw_sys::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
-    resources::{self, Buffer, MOST_BUFFERS, MOST_FILES, Resources},
+    resources::{Buffer, MOST_BUFFERS, MOST_FILES, Resources},
     ring::{self, Ring, RingFile, Settings},
 };
 use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{
-        OpenFile,
+        FileTable, OpenFile,
         inode::{FileSystem, Inode, InodeContent},
     },
     sched::wait::wait_for,
@@ -308,7 +308,7 @@ fn register_files(ring: &Ring, at: usize, count: usize) -> Result {
     let table = current().files.arc();
     let mut files = fallible::list(count)?;
     for index in 0..count {
-        files.push(resources::file(&table, descriptor(at, index)?)?);
+        files.push(file_to_register(&table, descriptor(at, index)?)?);
     }
     let mut resources = ring.resources.lock();
     if resources.files.is_some() {
@@ -344,7 +344,7 @@ fn update_files(ring: &Ring, at: usize, count: usize) -> Result {
     for index in 0..count {
         let step = descriptor(update.descriptors as usize, index).and_then(|fd| match fd {
             abi::IORING_REGISTER_FILES_SKIP => Ok(()),
-            fd => replace_file(ring, start + index, resources::file(&table, fd)?),
+            fd => replace_file(ring, start + index, file_to_register(&table, fd)?),
         });
         match step {
             Ok(()) => {}
@@ -353,6 +353,16 @@ fn update_files(ring: &Ring, at: usize, count: usize) -> Result {
         }
     }
     Ok(count)
+}
+
+/// The file behind a descriptor that is to be registered; -1 leaves a place empty.
+fn file_to_register(files: &FileTable, fd: i32) -> Result<Option<Arc<OpenFile>>> {
+    if fd == -1 {
+        return Ok(None);
+    }
+    let file = files.get(fd)?;
+    // Rings that hold each other, or themselves, would never be let go.
+    if ring::is_ring(&file) || file.is_path_only() { Err(Errno::EBADF) } else { Ok(Some(file)) }
 }
 
 fn replace_file(ring: &Ring, place: usize, file: Option<Arc<OpenFile>>) -> Result<()> {

@@ -27,4 +27,3 @@ mod ring;
 mod worker;
 
 pub use calls::{enter, register, setup};
-pub use ring::Ring;

@@ -8,8 +8,12 @@ use exo_logic::uring::{
     entry::{Memory, Target, Transfer},
 };
 
-use super::{job::Job, ring::Ring};
+use super::{
+    job::Job,
+    ring::{Ring, is_ring},
+};
 use crate::{
+    drivers::disk,
     errno::{Errno, Result},
     fs::poll::{self, Events},
     user,
@@ -54,7 +58,7 @@ impl Ring {
     /// Tries to do what a request asks for; `first` tells the first time from a later one.
     pub fn attempt(self: &Arc<Self>, mut job: Job, first: bool) -> Step {
         if let Operation::Transfer(_) | Operation::Sync = job.operation {
-            if let Some(disk) = job.file.as_ref().and_then(|file| file.file().disk()).cloned() {
+            if let Some(disk) = job.file.as_deref().and_then(disk::of).cloned() {
                 return self.start_on_disk(job, &disk);
             }
         }
@@ -147,7 +151,7 @@ fn number(result: Result) -> i32 {
 
 fn poll(job: &Job, events: u16) -> Option<Result> {
     let Some(file) = &job.file else { return Some(Err(Errno::EBADF)) };
-    if file.file().io_ring().is_some() {
+    if is_ring(file) {
         return Some(Err(Errno::EOPNOTSUPP));
     }
     let ready = poll::ready(file, Events::from_bits_truncate(events));

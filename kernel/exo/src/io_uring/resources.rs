@@ -11,7 +11,7 @@ use exo_hal::{
 use crate::{
     errno::{Errno, Result},
     fallible,
-    fs::{FileTable, OpenFile},
+    fs::OpenFile,
     mm::AddressSpace,
     user::IoVec,
 };
@@ -70,16 +70,6 @@ pub struct Resources {
     pub buffers: Option<Vec<Option<Buffer>>>,
     /// The files; empty places have none.
     pub files: Option<Vec<Option<Arc<OpenFile>>>>,
-}
-
-/// The file behind a descriptor that is to be registered; -1 leaves a place empty.
-pub fn file(files: &FileTable, fd: i32) -> Result<Option<Arc<OpenFile>>> {
-    if fd == -1 {
-        return Ok(None);
-    }
-    let file = files.get(fd)?;
-    // Rings that hold each other, or themselves, would never be let go.
-    if file.file().io_ring().is_some() || file.is_path_only() { Err(Errno::EBADF) } else { Ok(Some(file)) }
 }
 
 impl Resources {

@@ -182,7 +182,7 @@ impl Ring {
             self.resources.lock().file(entry.fd)
         } else {
             // A request that waits, perhaps for ever, must not keep its own ring open, nor one that keeps another.
-            files.get(entry.fd).ok().filter(|file| !file.is_path_only() && file.file().io_ring().is_none())
+            files.get(entry.fd).ok().filter(|file| !file.is_path_only() && !is_ring(file))
         };
         Some(Job::new(&entry, file))
     }
@@ -395,8 +395,8 @@ impl File for RingFile {
         0
     }
 
-    fn io_ring(&self) -> Option<&Arc<Ring>> {
-        Some(&self.0)
+    fn holds_files(&self) -> bool {
+        true
     }
 
     /// The rings, and the pages of registered buffers that the program no longer has mapped.
@@ -409,5 +409,10 @@ impl File for RingFile {
 
 /// The ring behind an open file.
 pub fn of(file: &OpenFile) -> Result<Arc<Ring>> {
-    file.file().io_ring().cloned().ok_or(Errno::EOPNOTSUPP)
+    file.file().downcast::<RingFile>().map(|file| file.0.clone()).ok_or(Errno::EOPNOTSUPP)
+}
+
+/// Whether there is one.
+pub fn is_ring(file: &OpenFile) -> bool {
+    file.file().downcast::<RingFile>().is_some()
 }

@@ -8,7 +8,7 @@ use linux_raw_sys::{general as abi, ioctl as requests};
 
 use crate::{
     errno::{Errno, Result},
-    fs::{OpenFile, inode::kind, pipe as pipes},
+    fs::{OpenFile, inode::kind, pipe::end::new_pair},
     task::{credentials::capable, current},
     user,
 };
@@ -47,7 +47,7 @@ pub(super) fn pipe2(to: usize, flags: u32) -> Result {
         return Err(Errno::EINVAL);
     }
     let close_on_exec = flags & abi::O_CLOEXEC != 0;
-    let (read, write) = pipes::new_pair(flags & (abi::O_NONBLOCK | abi::O_DIRECT))?;
+    let (read, write) = new_pair(flags & (abi::O_NONBLOCK | abi::O_DIRECT))?;
     give_two([read, write], close_on_exec, to)
 }
 

@@ -10,7 +10,7 @@ use linux_raw_sys::general as abi;
 use super::{locks, seals};
 use crate::{
     errno::{Errno, Result},
-    fs::{FileTable, OpenFile, asynchronous, file::Owner, inode::kind},
+    fs::{FileTable, OpenFile, asynchronous, file::Owner, inode::kind, pipe::end},
     task::{current, limits::index, table},
     user,
 };
@@ -52,8 +52,8 @@ pub(super) fn fcntl(fd: i32, command: u32, argument: usize) -> Result {
         abi::F_GETSIG => Ok(file.signal() as usize),
         abi::F_GETLEASE => Ok(abi::F_UNLCK as usize),
         abi::F_NOTIFY if !file.node.is_directory() => Err(Errno::ENOTDIR),
-        abi::F_GETPIPE_SZ => Ok(file.file().pipe().ok_or(Errno::EBADF)?.capacity()),
-        abi::F_SETPIPE_SZ => file.file().pipe().ok_or(Errno::EBADF)?.set_capacity(argument as u32),
+        abi::F_GETPIPE_SZ => Ok(end::of(&file).ok_or(Errno::EBADF)?.capacity()),
+        abi::F_SETPIPE_SZ => end::of(&file).ok_or(Errno::EBADF)?.set_capacity(argument as u32),
         abi::F_GET_SEALS => seals::get(&file),
         abi::F_ADD_SEALS => seals::add(&file, argument as u32),
         _ if locks::is_lock_command(command) => locks::range(files, fd, &file, command, argument),

@@ -17,7 +17,7 @@ pub(super) fn create() -> Result {
 
 fn with<R>(fd: u64, with: impl FnOnce(&Endpoint) -> Result<R>) -> Result<R> {
     let file: alloc::sync::Arc<OpenFile> = current().files.get(fd as i32)?;
-    with(file.file().endpoint().ok_or(Errno::EINVAL)?)
+    with(ipc::of(&file).ok_or(Errno::EINVAL)?)
 }
 
 fn words(regs: &Regs) -> [u64; ipc::WORDS] {
@@ -49,12 +49,15 @@ pub(super) fn call(regs: &mut Regs) -> Result {
 
 pub(super) fn reply_receive(regs: &mut Regs) -> Result {
     let token = u32::try_from(regs.r8).map_err(|_| Errno::EINVAL)?;
-    // The caller may have been killed while it waited; the next message comes all the same.
-    if token != 0 {
-        match with(regs.rdi, |endpoint| endpoint.reply(token, words(regs))) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => return Err(error),
+    let message = with(regs.rdi, |endpoint| {
+        if token != 0 {
+            // The caller may have been killed while it waited; the next message comes all the same.
+            match endpoint.reply(token, words(regs)) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(error) => return Err(error),
+            }
         }
-    }
-    receive(regs)
+        endpoint.receive()
+    })?;
+    answer(regs, &message)
 }

@@ -131,7 +131,7 @@ pub(super) fn range(files: &FileTable, fd: i32, file: &Arc<OpenFile>, command: u
     let locks = file.node.file_locks()?;
     let lock = Lock { owner, pid: current().pid as i32, mode, span };
     if matches!(command, abi::F_SETLKW | abi::F_OFD_SETLKW) {
-        locks.wait_and_set(lock)?;
+        locks.wait_and_set(lock, current().tid())?;
     } else {
         locks.set(lock)?;
     }
@@ -164,7 +164,8 @@ pub(super) fn flock(fd: i32, operation: u32) -> Result {
     }
     match mode {
         Some(mode) => {
-            file.node.file_locks()?.flock(file.id(), mode, operation & operation::NO_WAIT == 0)?;
+            let waits = operation & operation::NO_WAIT == 0;
+            file.node.file_locks()?.flock(file.id(), current().pid, mode, waits)?;
         }
         None => {
             if let Some(locks) = file.node.locks.get() {

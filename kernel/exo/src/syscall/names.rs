@@ -11,8 +11,11 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{
-        directory::{MustBeDirectory, Rename},
-        inode::{Inode, InodeContent, kind},
+        inode::{
+            Inode, InodeContent,
+            directory::{MustBeDirectory, Rename},
+            kind,
+        },
         path::{self, Follow, Last, Path},
         permission,
         pipe::Pipe,

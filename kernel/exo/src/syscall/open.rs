@@ -11,9 +11,10 @@ use super::lookup::{check_inodes, give_name, masked, start};
 use crate::{
     errno::{Errno, Result},
     fs::{
-        OpenFile, file,
+        OpenFile,
         inode::{Inode, InodeContent},
         mount::Writing,
+        open::open_path,
         path::{self, Follow, Path},
         permission::{self, Caller},
     },
@@ -168,7 +169,7 @@ fn open_within(directory: i32, path: usize, flags: u32, mode: u32, resolve: u32)
         InodeContent::File(_) if truncates && !writes => Some(Writing::new(&found)?),
         _ => None,
     };
-    let opened = match file::open(&found, kept(flags)) {
+    let opened = match open_path(&found, kept(flags)) {
         Ok(opened) => opened,
         Err(error) => return Err(give_up(error, is_new, &last.directory, &last.name, &found)),
     };
@@ -258,5 +259,5 @@ fn open_temporary(directory: &Path, flags: u32, mode: u32) -> Result<Arc<OpenFil
         metadata.linkable = flags & abi::O_EXCL == 0;
     });
     node.put_into_removed(directory, alloc::format!("#{}", node.number).as_bytes());
-    file::open(&directory.with(node), kept(flags))
+    open_path(&directory.with(node), kept(flags))
 }

@@ -8,7 +8,7 @@ use linux_raw_sys::general as abi;
 use super::{attributes::opened, sockets};
 use crate::{
     errno::{Errno, Result},
-    fs::{OpenFile, inode::kind},
+    fs::{OpenFile, inode::kind, socket_pair::Socket},
     task::current,
     user,
 };
@@ -60,7 +60,7 @@ pub(super) fn pwrite64(fd: i32, from: usize, length: usize, offset: i64) -> Resu
 pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
     let parts = user::read_vector(vector, count)?;
-    if let Some(socket) = file.file().socket() {
+    if let Some(socket) = file.file().downcast::<Socket>() {
         return has_read(sockets::read_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts));
     }
     has_read(user::each_part(&parts, |base, length, _| file.read(base, length)))
@@ -69,7 +69,7 @@ pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
 pub(super) fn writev(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
     let parts = user::read_vector(vector, count)?;
-    if let Some(socket) = file.file().socket() {
+    if let Some(socket) = file.file().downcast::<Socket>() {
         return has_written(sockets::write_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts));
     }
     has_written(file.write_vector(file.appends(), None, &parts))

@@ -8,9 +8,10 @@ use linux_raw_sys::general as abi;
 use crate::{
     errno::{Errno, Result},
     fs::{
-        OpenFile, file,
+        OpenFile,
         inode::{FileSystem, Inode, InodeContent, kind},
         mount,
+        open::open_nameless,
         path::Path,
         permission,
     },
@@ -52,7 +53,7 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
     // It never has a name.
     node.change(|metadata| metadata.links = 0);
     let path = Path { mount: mount::anonymous(), node };
-    let opened = file::open_nameless(&path, &pages, abi::O_RDWR | super::open::LARGE_FILE)?;
+    let opened = open_nameless(&path, &pages, abi::O_RDWR | super::open::LARGE_FILE)?;
     current().files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }
 

@@ -65,7 +65,7 @@ pub(super) fn with<T>(fd: i32, with: impl FnOnce(&Socket, bool) -> Result<T>) ->
         return Err(Errno::EBADF);
     }
     let no_wait = file.flags() & abi::O_NONBLOCK != 0;
-    with(file.file().socket().ok_or(Errno::ENOTSOCK)?, no_wait)
+    with(file.file().downcast::<Socket>().ok_or(Errno::ENOTSOCK)?, no_wait)
 }
 
 /// Copies between a program's buffers and `bytes`, `place` bytes behind their start.

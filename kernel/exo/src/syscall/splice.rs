@@ -10,7 +10,11 @@ use linux_raw_sys::general as abi;
 use crate::{
     errno::{Errno, Result},
     fallible,
-    fs::{OpenFile, inode::kind, pipe::Pipe},
+    fs::{
+        OpenFile,
+        inode::kind,
+        pipe::{Pipe, end},
+    },
     task::{current, has_signal, kernel_thread},
     user,
 };
@@ -156,7 +160,7 @@ pub(super) fn sendfile(out: i32, input: i32, offset: usize, count: usize) -> Res
     if !from.places {
         return Err(Errno::EINVAL);
     }
-    let done = match file.file().pipe() {
+    let done = match end::of(&file) {
         Some(pipe) => file_to_pipe(&from, pipe, length, file.flags() & abi::O_NONBLOCK != 0)?,
         None => {
             if file.flags() & abi::O_APPEND != 0 {
@@ -234,7 +238,7 @@ pub(super) fn splice(
     let (input, out) = (readable(input)?, writable(out)?);
     let is_nonblocking = |file: &OpenFile| file.flags() & abi::O_NONBLOCK != 0;
     let no_wait = flags & flag::NONBLOCK != 0;
-    match (input.file().pipe(), out.file().pipe()) {
+    match (end::of(&input), end::of(&out)) {
         (Some(_), _) if from_at != 0 => Err(Errno::ESPIPE),
         (_, Some(_)) if to_at != 0 => Err(Errno::ESPIPE),
         (Some(from), Some(to)) if Arc::ptr_eq(from, to) => Err(Errno::EINVAL),
@@ -271,7 +275,7 @@ pub(super) fn tee(input: i32, out: i32, length: usize, flags: u32) -> Result {
     }
     let (input, out) = (readable(input)?, writable(out)?);
     let no_wait = flags & flag::NONBLOCK != 0 || (input.flags() | out.flags()) & abi::O_NONBLOCK != 0;
-    match (input.file().pipe(), out.file().pipe()) {
+    match (end::of(&input), end::of(&out)) {
         (Some(from), Some(to)) if !Arc::ptr_eq(from, to) => from.move_to(to, length, true, no_wait),
         _ => Err(Errno::EINVAL),
     }
@@ -286,7 +290,7 @@ pub(super) fn vmsplice(fd: i32, vector: usize, count: usize, flags: u32) -> Resu
     if !file.can_read() && !file.can_write() {
         return Err(Errno::EBADF);
     }
-    let pipe = file.file().pipe().ok_or(Errno::EBADF)?;
+    let pipe = end::of(&file).ok_or(Errno::EBADF)?;
     let parts = user::read_vector(vector, count)?;
     let no_wait = flags & flag::NONBLOCK != 0;
     let mut buffer = buffer()?;

@@ -10,7 +10,9 @@ use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
 use super::{
-    Process, Seed, Status, Task, current, exit::NOT_ENDING, limits::index, process::Alarm, process::Usage,
+    Process, Seed, Status, Task, current,
+    limits::index,
+    process::{Alarm, NOT_ENDING, Usage},
     table,
 };
 use crate::{

@@ -15,7 +15,7 @@ use exo_logic::{
     core_file::{self as layout, Ids, ProcessSummary, Range, ThreadStatus, kind},
 };
 
-use super::{Current, Process, Task, exit, limits};
+use super::{Current, Process, Task, exit, limits, process};
 use crate::{
     errno::{Errno, Result},
     fallible,
@@ -109,7 +109,7 @@ pub fn end_process(task: &Current, info: &Info, regs: &Regs) {
 /// Takes the end of the process for `signal`; false if another thread has it.
 fn claim(process: &Process, signal: u32) -> bool {
     let claimed = process.group_exit.compare_exchange(
-        exit::NOT_ENDING,
+        process::NOT_ENDING,
         u64::from(signal),
         Ordering::AcqRel,
         Ordering::Relaxed,

@@ -8,19 +8,29 @@ use core::sync::atomic::Ordering;
 
 use alloc::sync::Arc;
 
-use exo_hal::power::{self, Exit};
+use exo_hal::{
+    once::Once,
+    power::{self, Exit},
+};
 
-use super::{Current, Process, Status, Task, credentials::Which, current, session, table, work};
+use super::{
+    Current, Process, Status, Task, credentials::Which, current, process::NOT_ENDING, session, table, work,
+};
 use crate::{
-    drivers::{self, procmon},
+    drivers::procmon,
     futex,
     sched::{self, spans},
     signal::{self, IGNORE, Info, SignalSet, action_flag, code, number},
     user,
 };
 
-/// What [`Process::group_exit`] holds while nobody has ended the process as a whole.
-pub const NOT_ENDING: u64 = u64::MAX;
+/// What is done when the first program has ended, before the machine is switched off.
+static AT_THE_END: Once<fn()> = Once::new();
+
+/// Sets that.
+pub fn at_the_end(stop: fn()) {
+    AT_THE_END.set(stop);
+}
 
 /// Threads that are told at once, with their list locked.
 const AT_ONCE: usize = 16;
@@ -256,7 +266,9 @@ fn give_children_away(process: &Arc<Process>) {
 fn end_process(process: &Arc<Process>, status: u32) {
     if process.pid == 1 {
         exo_hal::log!("the first program ended with status {status:#x}: switching off");
-        drivers::stop();
+        if let Some(switch_off) = AT_THE_END.get() {
+            switch_off();
+        }
         power::power_off(Exit::PowerOff);
     }
     process.set_alarm(0, 0);

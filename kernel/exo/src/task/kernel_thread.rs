@@ -16,7 +16,6 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::Files,
-    init,
     sched::{
         self,
         policy::{Policy, Schedule},
@@ -33,7 +32,7 @@ pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: M
     if RUNNING.lock().len() >= MOST || !frame::available(FRAMES) {
         return Err(Errno::EAGAIN);
     }
-    let process = init::new_process(0);
+    let process = Process::empty(0);
     if let Some(other) = on_behalf_of {
         *process.memory.lock() = other.memory.lock().clone();
         *process.terminal.lock() = other.terminal.lock().clone();

@@ -7,7 +7,9 @@ pub mod cpu_timers;
 pub mod credentials;
 pub mod exec;
 pub mod exit;
+pub mod file_context;
 pub mod kernel_thread;
+pub mod message;
 pub mod oom;
 pub mod posix_timers;
 pub mod process;
@@ -88,8 +90,6 @@ pub struct Task {
     pub name: SpinLock<Name>,
     /// What its parent waits for after vfork.
     pub vfork: SpinLock<Option<Arc<clone::Completion>>>,
-    /// For whom it acts.
-    pub credentials: credentials::Cell,
     /// The signal that it gets when the thread that made its process ends, or 0 (PR_SET_PDEATHSIG).
     pub death_signal: AtomicU32,
     /// No program that it starts gives it more privileges (PR_SET_NO_NEW_PRIVS).
@@ -105,7 +105,7 @@ pub struct Task {
     /// What a kernel thread does, until it has begun.
     pub main: SpinLock<Option<kernel_thread::Main>>,
     /// A message of an IPC endpoint that is on its way to the task.
-    pub ipc: SpinLock<Option<crate::ipc::Message>>,
+    pub ipc: SpinLock<Option<message::Message>>,
 }
 
 /// A short name; zero bytes at the end do not count.
@@ -181,7 +181,7 @@ impl Task {
             pid: seed.process.pid,
             process: seed.process,
             files: seed.files,
-            thread: Thread::new::<Self>(machine, seed.affinity, seed.schedule, kind),
+            thread: Thread::new::<Self>(machine, seed.affinity, seed.schedule, kind, seed.credentials),
             me: me.clone(),
             restart_deadline: AtomicU64::new(0),
             blocked: AtomicU64::new(seed.blocked.0),
@@ -194,7 +194,6 @@ impl Task {
             owns_nothing: AtomicBool::new(false),
             name: SpinLock::new(seed.name),
             vfork: SpinLock::new(None),
-            credentials: credentials::Cell::new(seed.credentials),
             death_signal: AtomicU32::new(0),
             no_new_privileges: AtomicBool::new(false),
             personality: AtomicU32::new(0),
@@ -266,6 +265,10 @@ impl scheduled::Task for Task {
 
     fn tick(&self) {
         self.process.check_cpu_time();
+    }
+
+    fn signal(&self, number: u32) {
+        signal::send_to_self(number);
     }
 
     fn soft_limit(&self, which: usize) -> u64 {

@@ -14,10 +14,10 @@ use exo_hal::{sync::SpinLock, time};
 use super::{
     Name, Task,
     account::{Account, Counts},
-    core_dump::CoreDump,
+    core_dump::{self, CoreDump},
     cpu_timers::CpuTimers,
     credentials::Which,
-    limits::Limits,
+    limits::{self, Limits},
     posix_timers::PosixTimers,
 };
 use crate::{
@@ -30,6 +30,9 @@ use crate::{
     },
     signal::{self, Actions, Info, Pending, number, stop::Stop},
 };
+
+/// What [`Process::group_exit`] holds while nobody has ended the process as a whole.
+pub const NOT_ENDING: u64 = u64::MAX;
 
 /// What has become of a process, for its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +190,52 @@ impl TimerTarget for Process {
 }
 
 impl Process {
+    /// A process without threads, memory and files.
+    pub fn empty(pid: u32) -> Arc<Self> {
+        Arc::new(Self {
+            pid,
+            started: time::now_ns(),
+            parent: SpinLock::default(),
+            children: SpinLock::default(),
+            threads: SpinLock::default(),
+            memory: SpinLock::new(AddressSpace::none()),
+            fs: Arc::new(FsContext::new()),
+            actions: SpinLock::new(Arc::new(Actions::new())),
+            pending: SpinLock::new(Pending::default()),
+            group: AtomicU32::new(pid),
+            session: AtomicU32::new(pid),
+            terminal: SpinLock::default(),
+            status: SpinLock::new(Status::Running),
+            stop: SpinLock::new(Stop::default()),
+            group_exit: AtomicU64::new(NOT_ENDING),
+            all_told: AtomicBool::new(false),
+            exec_thread: AtomicU32::new(0),
+            has_execed: AtomicBool::new(false),
+            is_subreaper: AtomicBool::new(false),
+            parent_thread: AtomicU32::new(0),
+            last_user: AtomicU32::new(0),
+            dumpable: AtomicU32::new(1),
+            auxiliary: SpinLock::default(),
+            dump_filter: AtomicU32::new(core_dump::DEFAULT_FILTER),
+            core_dump: SpinLock::default(),
+            child_changed: WaitQueue::new(),
+            continued: WaitQueue::new(),
+            limits: SpinLock::new(limits::initial()),
+            alarm: SpinLock::new(Alarm::default()),
+            ended_ns: AtomicU64::new(0),
+            ended_user_ns: AtomicU64::new(0),
+            cpu_timers: SpinLock::default(),
+            posix_timers: Default::default(),
+            ended_account: Default::default(),
+            children_usage: SpinLock::new(Usage::default()),
+            executable: SpinLock::new(None),
+            exit_signal: AtomicU32::new(0),
+            first_name: SpinLock::new(None),
+            strings: SpinLock::default(),
+            oom_adjust: AtomicI32::new(0),
+        })
+    }
+
     /// Sends a signal to the process as a whole. Only one that queues can be lost: its queue may be full.
     pub fn signal(&self, info: Info) {
         let _ = signal::send_to_process(self, info);

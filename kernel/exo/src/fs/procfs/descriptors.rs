@@ -3,7 +3,12 @@
 
 use core::fmt::Write;
 
-use alloc::{boxed::Box, format, sync::Arc};
+use alloc::{
+    boxed::Box,
+    format,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 
 use linux_raw_sys::general as abi;
 
@@ -15,7 +20,8 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
-        inode::{DynamicDirectory, Each, Inode, InodeContent, kind},
+        inode::{DynamicDirectory, Each, Inode, InodeContent, MagicLink, kind},
+        mount::Path,
         text::collect,
     },
 };
@@ -49,6 +55,30 @@ fn list(of: &Reference, information: bool, after: u64, each: &mut Each<'_>) -> R
     Ok(())
 }
 
+/// A link to an open file.
+struct Link(Weak<OpenFile>);
+
+impl Link {
+    fn file(&self) -> Result<Arc<OpenFile>> {
+        self.0.upgrade().ok_or(Errno::ENOENT)
+    }
+}
+
+impl MagicLink for Link {
+    fn target(&self) -> Result<Path> {
+        Ok(self.file()?.path())
+    }
+
+    fn text(&self) -> Result<Vec<u8>> {
+        Ok(self.file()?.description())
+    }
+
+    /// As on Linux.
+    fn size(&self) -> u64 {
+        64
+    }
+}
+
 impl DynamicDirectory for Descriptors {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let (fd, file) = file(&self.0, name)?;
@@ -57,7 +87,7 @@ impl DynamicDirectory for Descriptors {
         let number = self.0.descriptor_inode(fd.unsigned_abs() as usize, false);
         Ok(made(
             &self.0,
-            node(number, kind::LINK | access, InodeContent::DescriptorLink(Arc::downgrade(&file))),
+            node(number, kind::LINK | access, InodeContent::Magic(Box::new(Link(Arc::downgrade(&file))))),
         ))
     }
 

@@ -19,7 +19,7 @@ use super::TICK_NS;
 use crate::{
     drivers,
     errno::{self, Errno},
-    fs::device,
+    fs::{device, memory_devices},
     sched,
     syscall::info,
     task::{credentials::capable, table},
@@ -35,7 +35,7 @@ pub(super) fn filesystems(out: &mut dyn Write) -> Result {
 
 pub(super) fn devices(out: &mut dyn Write) -> Result {
     out.write_str("Character devices:\n")?;
-    device::MAJORS.iter().try_for_each(|(major, name)| writeln!(out, "{major:3} {name}"))?;
+    memory_devices::MAJORS.iter().try_for_each(|(major, name)| writeln!(out, "{major:3} {name}"))?;
     out.write_str("\nBlock devices:\n")?;
     writeln!(out, "{:3} disk", device::LOCAL_MAJOR)
 }

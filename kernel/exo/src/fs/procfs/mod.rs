@@ -24,8 +24,8 @@ use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 
 use self::inode::Class;
 use super::{
-    inode::{DynamicDirectory, Each, FileSystem, Generate, Inode, InodeContent, Store, kind},
-    text::{Writer, written},
+    inode::{DynamicDirectory, Each, FileSystem, Inode, InodeContent, Store, kind},
+    text::{Generate, Writer, written},
 };
 use crate::{
     errno::{Errno, Result},

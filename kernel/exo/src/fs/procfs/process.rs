@@ -21,7 +21,7 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{
-        inode::{DynamicDirectory, Each, Inode, InodeContent, kind},
+        inode::{DynamicDirectory, Each, Inode, InodeContent, MagicLink, kind},
         path::Path,
         text::collect,
     },
@@ -35,8 +35,27 @@ enum Content {
     Text(fn(&Subject, &mut dyn Write) -> core::fmt::Result),
     Bytes(fn(&Subject) -> Result<Vec<u8>>),
     Setting(fn(&Subject) -> Result<Vec<u8>>, fn(&Subject, &[u8]) -> Result<()>),
-    PlaceLink(fn(&Subject) -> Result<Path>),
+    PlaceLink(Target),
     Directory(fn(Reference) -> Box<dyn DynamicDirectory>),
+}
+
+/// Where a link of a process leads.
+type Target = fn(&Subject) -> Result<Path>;
+
+/// A link of a process to a place.
+struct Link {
+    of: Reference,
+    target: Target,
+}
+
+impl MagicLink for Link {
+    fn target(&self) -> Result<Path> {
+        (self.target)(&self.of.get()?)
+    }
+
+    fn text(&self) -> Result<Vec<u8>> {
+        Ok(self.target()?.path())
+    }
 }
 
 struct Entry {
@@ -190,7 +209,7 @@ impl Content {
                     Box::new(move |value| store(&of.get()?, value)),
                 )
             }
-            Self::PlaceLink(target) => InodeContent::PlaceLink(Box::new(move || target(&of.get()?))),
+            Self::PlaceLink(target) => InodeContent::Magic(Box::new(Link { of, target: *target })),
             Self::Directory(make) => InodeContent::Dynamic(make(of)),
         }
     }

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     fs::{
-        device,
         inode::{DynamicDirectory, Inode, kind},
+        memory_devices,
     },
     mm, random,
     syscall::info,
@@ -60,7 +60,7 @@ static ENTRIES: &[Entry] = &[
         }
         writeln!(out, "{}", BOOT_ID.get().map_or("", |id| id))
     }),
-    text("kernel/random/entropy_avail", |out| writeln!(out, "{}", device::ENTROPY_BITS)),
+    text("kernel/random/entropy_avail", |out| writeln!(out, "{}", memory_devices::ENTROPY_BITS)),
     text("kernel/random/poolsize", |out| out.write_str("256\n")),
     text("kernel/random/uuid", |out| writeln!(out, "{}", new_uuid())),
     text("kernel/randomize_va_space", |out| out.write_str("0\n")),

@@ -9,7 +9,7 @@ use super::Sender;
 use crate::{
     errno::{Errno, Result},
     fallible,
-    fs::{OpenFile, inode::InodeContent},
+    fs::OpenFile,
 };
 
 /// Most files of a message, as on Linux.
@@ -21,9 +21,7 @@ static IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether a file may travel: what may hold files itself, may not, as two that hold each other would stay for ever.
 pub fn may_be_sent(file: &OpenFile) -> bool {
-    file.file().socket().is_none()
-        && file.file().io_ring().is_none()
-        && !matches!(file.node.content, InodeContent::DescriptorLink(_))
+    !file.file().holds_files()
 }
 
 /// Files on their way.

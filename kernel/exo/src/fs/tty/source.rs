@@ -18,7 +18,7 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
-        pipe::{Outlet, Pipe},
+        pipe::{Outlet, Pipe, end},
         sysfs,
     },
     sched::timer::{self, Action},
@@ -69,7 +69,7 @@ impl Terminal {
     fn set_source(self: &Arc<Self>, text: &str) -> Result<()> {
         let fd = text.parse().map_err(|_| Errno::EINVAL)?;
         let end = current().files.get(fd)?;
-        let pipe = end.file().pipe().filter(|_| end.can_read()).ok_or(Errno::EINVAL)?.clone();
+        let pipe = end::of(&end).filter(|_| end.can_read()).ok_or(Errno::EINVAL)?.clone();
         if self.discipline.lock().settings.output & mode::OPOST != 0 {
             // Bytes go out as they are.
             return Err(Errno::EINVAL);

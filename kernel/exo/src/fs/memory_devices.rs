@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Character devices: null, zero, full, random, urandom, the terminals. Numbers as in Linux's devices.txt.
+//! Character devices without a device: null, zero, full, random, urandom, kmsg; and what /dev has at first.
 
-use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
+use alloc::{boxed::Box, sync::Arc};
 
-use exo_hal::{dev::serial, sync::SpinLock};
-use linux_raw_sys::general as abi;
+use exo_hal::dev::serial;
 
 use super::{
+    device::{self, SERIAL_MINOR, major},
     file::{File, Io},
     inode::{FileSystem, Inode, InodeContent, kind},
-    mount_options,
     table::Stateless,
-    tty,
 };
 use crate::{
     errno::{Errno, Result},
@@ -22,24 +20,9 @@ use crate::{
     user,
 };
 
-/// Major numbers.
-mod major {
-    pub(super) const MEMORY: u32 = 1;
-    pub(super) const TTY: u32 = 4;
-    pub(super) const CONSOLE: u32 = 5;
-    /// The first of those for local use.
-    pub(super) const LOCAL: u32 = 240;
-}
-
 /// Majors of character devices and what they are called in /proc/devices.
 pub const MAJORS: [(u32, &str); 4] =
     [(major::MEMORY, "mem"), (major::TTY, "ttyS"), (major::CONSOLE, "console"), (major::LOCAL, "exo")];
-
-/// The major number of what drivers announce.
-pub const LOCAL_MAJOR: u32 = major::LOCAL;
-
-/// First minor of the serial terminals.
-const SERIAL_MINOR: u32 = 64;
 
 struct Null;
 
@@ -190,76 +173,28 @@ impl File for Random {
     }
 }
 
-/// Opens a driver's device.
-pub trait Opener: Send + Sync {
-    /// A file for a program that opens it with the `O_` bits `flags`.
-    fn open(&self, flags: u32) -> Result<Box<dyn File>>;
+/// Makes /dev with what is always there.
+pub fn init() -> Result<()> {
+    device::register(major::MEMORY, open);
+    let root = Inode::directory(FileSystem::Devices, 0o755);
+    populate(&root)?;
+    device::set_root(root);
+    Ok(())
 }
 
-/// What drivers have announced, by type bits and minor number under [`major::LOCAL`].
-static ANNOUNCED: SpinLock<BTreeMap<(u32, u32), Announced>> = SpinLock::new(BTreeMap::new());
-
-struct Announced {
-    name: String,
-    opener: Arc<dyn Opener>,
-}
-
-/// Makes `/dev/NAME` with permission bits: a device of type `kind` (type bits) that `opener` opens.
-pub fn announce(name: &str, kind: u32, permissions: u32, opener: Arc<dyn Opener>) -> Result<()> {
-    let minor = {
-        let mut announced = ANNOUNCED.lock();
-        let minor = (0..).find(|minor| !announced.contains_key(&(kind, *minor))).ok_or(Errno::ENOSPC)?;
-        announced.insert((kind, minor), Announced { name: name.into(), opener });
-        minor
-    };
-    let node = Inode::new(FileSystem::Devices, kind | permissions, InodeContent::Device(major::LOCAL, minor));
-    mount_options::devices().add(name.as_bytes(), &node)
-}
-
-/// The number of the block device that is announced as `name`.
-pub fn block_number(name: &str) -> Option<(u32, u32)> {
-    let announced = ANNOUNCED.lock();
-    let mut keys = announced.iter().filter(|((kind, _), a)| *kind == kind::BLOCK && a.name == name);
-    keys.next().map(|((_, minor), _)| (major::LOCAL, *minor))
-}
-
-/// Takes `/dev/NAME` away. Files that are open stay so; what they can still do is the driver's business.
-pub fn withdraw(name: &str) {
-    let gone = {
-        let mut announced = ANNOUNCED.lock();
-        let key = announced.iter().find(|(_, a)| a.name == name).map(|(key, _)| *key);
-        key.and_then(|key| announced.remove(&key))
-    };
-    drop(gone);
-    // A program may have removed the name already.
-    let _ = mount_options::devices().unlink(name.as_bytes());
-}
-
-/// Opens the device with a number.
-pub fn open(major: u32, minor: u32, kind: u32, flags: u32) -> Result<Box<dyn File>> {
-    if major == major::LOCAL {
-        let opener = ANNOUNCED.lock().get(&(kind, minor)).map(|a| a.opener.clone()).ok_or(Errno::ENXIO)?;
-        return opener.open(flags);
-    }
-    if kind != kind::CHARACTER {
-        return Err(Errno::ENXIO);
-    }
-    Ok(match (major, minor) {
-        (major::MEMORY, 3) => Box::new(Null),
-        (major::MEMORY, 5) => Box::new(Zero),
-        (major::MEMORY, 7) => Box::new(Full),
-        (major::MEMORY, 8 | 9) => Box::new(Random),
-        (major::MEMORY, 11) => kernel_log::open(),
-        (major::CONSOLE, 0) => tty::open_current(flags)?,
-        // As on Linux, the console does not become anybody's controlling terminal by being opened.
-        (major::CONSOLE, 1) => tty::open(0, flags | abi::O_NOCTTY)?,
-        (major::TTY, minor) if minor >= SERIAL_MINOR => tty::open((minor - SERIAL_MINOR) as usize, flags)?,
+fn open(_major: u32, minor: u32, _flags: u32) -> Result<Box<dyn File>> {
+    Ok(match minor {
+        3 => Box::new(Null),
+        5 => Box::new(Zero),
+        7 => Box::new(Full),
+        8 | 9 => Box::new(Random),
+        11 => kernel_log::open(),
         _ => return Err(Errno::ENXIO),
     })
 }
 
 /// Fills a /dev directory.
-pub fn populate(directory: &Arc<Inode>) -> Result<()> {
+fn populate(directory: &Arc<Inode>) -> Result<()> {
     let add = |name: &str, major, minor, permissions| {
         let node = Inode::new(
             FileSystem::Devices,

@@ -370,17 +370,6 @@ impl Path {
         out.reverse();
         Ok((out, is_below))
     }
-
-    /// Its path as the running program sees it, with ` (deleted)` if it has no name any more; what is longer than a path may be is
-    /// not shown.
-    pub fn path(&self) -> Vec<u8> {
-        let root = crate::task::current().process.fs.root.lock().clone();
-        let Ok((mut out, _)) = self.names_below(&root) else { return b"(too long)".to_vec() };
-        if self.node.is_removed() {
-            out.extend(b" (deleted)");
-        }
-        out
-    }
 }
 
 /// Attaches a mount at a place: on top of what is mounted there.

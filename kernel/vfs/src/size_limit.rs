@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! RLIMIT_FSIZE: the largest file that a process may write.
 
-use crate::{
-    errno::{Errno, Result},
-    signal::{self, Info},
-    task::{current, limits::index},
+use exo_core::{
+    limits::index,
+    thread::{signal_self, soft_limit},
 };
+use linux_raw_sys::general as abi;
+
+use crate::errno::{Errno, Result};
 
 fn soft() -> u64 {
-    current().process.limits.lock().get(index::FSIZE).map_or(u64::MAX, |limit| limit.soft)
+    soft_limit(index::FSIZE)
 }
 
 fn refuse() -> Errno {
-    // A signal of the kernel's always finds room.
-    let _ = signal::send_to_task(&current().arc(), Info::kernel(signal::number::SIGXFSZ));
+    signal_self(abi::SIGXFSZ);
     Errno::EFBIG
 }
 

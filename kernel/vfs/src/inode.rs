@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Inodes: files, directories, links, devices. All live in memory; an inode exists as long as a name or an open file refers to it.
-//! What directories do with their entries is in [`directory`](super::directory).
+//! What directories do with their entries is in [`directory`].
+
+pub mod directory;
 
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
@@ -10,36 +12,43 @@ use alloc::{
     vec::Vec,
 };
 
+use exo_core::thread::capable;
 use exo_hal::{once::Once, sync::SpinLock, time};
 use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
+use self::directory::Entries;
 pub use super::superblock::FileSystem;
 use super::{
-    OpenFile,
-    directory::Entries,
+    attributes::Attributes,
     locks::{FileLocks, LockSlot},
     mount::Path,
     pipe::Pipe,
     superblock::SuperBlock,
-    text::Text,
-    xattr::Attributes,
+    text::Generate,
 };
 use crate::{
     errno::{Errno, Result},
     mm::Pages,
-    task::credentials::capable,
 };
 
 /// `S_IF` bits.
 pub mod kind {
+    /// All of them.
     pub const MASK: u32 = 0o170000;
+    /// A pipe.
     pub const FIFO: u32 = 0o010000;
+    /// A character device.
     pub const CHARACTER: u32 = 0o020000;
+    /// A directory.
     pub const DIRECTORY: u32 = 0o040000;
+    /// A block device.
     pub const BLOCK: u32 = 0o060000;
+    /// A file.
     pub const REGULAR: u32 = 0o100000;
+    /// A symbolic link.
     pub const LINK: u32 = 0o120000;
+    /// A socket.
     pub const SOCKET: u32 = 0o140000;
 }
 
@@ -81,17 +90,24 @@ pub trait DynamicDirectory: Send + Sync {
 /// Takes an entry of a directory: name, type bits, number of the inode, position. False when it takes no more.
 pub type Each<'a> = dyn FnMut(&[u8], u32, u64, u64) -> bool + 'a;
 
-/// Makes the content of a file.
-pub type Generate = Box<dyn Fn() -> Result<Text> + Send + Sync>;
-
 /// Makes the target of a link.
 pub type Target = Box<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
 
 /// Takes what is written to a setting.
 pub type Store = Box<dyn Fn(&[u8]) -> Result<()> + Send + Sync>;
 
-/// Finds where a link leads.
-pub type Find = Box<dyn Fn() -> Result<Path> + Send + Sync>;
+/// A link that leads to a place or an open file, whatever its name is now. It does not keep an open file open: links to links would be
+/// a chain of any length.
+pub trait MagicLink: Send + Sync {
+    /// Where it leads.
+    fn target(&self) -> Result<Path>;
+    /// What readlink shows.
+    fn text(&self) -> Result<Vec<u8>>;
+    /// Its size, as stat shows it.
+    fn size(&self) -> u64 {
+        0
+    }
+}
 
 /// What an inode is.
 pub enum InodeContent {
@@ -115,11 +131,8 @@ pub enum InodeContent {
     Setting(Generate, Store),
     /// A link whose target is made when it is read.
     DynamicLink(Target),
-    /// A link that leads to what a descriptor stands for, whether that has a name or not. It does not keep the file open: links to
-    /// links would be a chain of any length.
-    DescriptorLink(Weak<OpenFile>),
-    /// A link that leads to a place, whatever its name is now.
-    PlaceLink(Find),
+    /// A link that leads to a place, not to a path.
+    Magic(Box<dyn MagicLink>),
     /// Something without a name (an endpoint, an event).
     Other,
 }
@@ -319,8 +332,7 @@ impl Inode {
         match &self.content {
             InodeContent::File(pages) => pages.size(),
             InodeContent::Link(target) => target.len() as u64,
-            // As on Linux.
-            InodeContent::DescriptorLink(_) => 64,
+            InodeContent::Magic(link) => link.size(),
             InodeContent::Directory(entries) => entries.lock().count() as u64 * 20 + 40,
             _ => 0,
         }
@@ -331,8 +343,7 @@ impl Inode {
         match &self.content {
             InodeContent::Link(target) => Ok(target.clone()),
             InodeContent::DynamicLink(generate) => generate(),
-            InodeContent::DescriptorLink(file) => Ok(file.upgrade().ok_or(Errno::ENOENT)?.description()),
-            InodeContent::PlaceLink(find) => Ok(find()?.path()),
+            InodeContent::Magic(link) => link.text(),
             _ => Err(Errno::EINVAL),
         }
     }

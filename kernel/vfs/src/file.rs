@@ -1,48 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Open files: what a descriptor stands for.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
-use exo_hal::{PAGE_SIZE, mm::paging::NoMemory, sync::SpinLock};
+use exo_core::{credentials::Credentials, thread::running};
+use exo_hal::{mm::paging::NoMemory, sync::SpinLock};
 use exo_logic::areas::Flags;
 use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
-    asynchronous::Asynchronous,
+    events::Events,
     inode::{FileSystem, Inode, InodeContent},
     mount::{self, Mount, Path, Writing},
-    poll::Events,
-    size_limit,
-    text::Generated,
 };
 use crate::{
-    drivers::disk::Disk,
     errno::{Errno, Result},
     fallible,
-    io_uring::Ring,
-    ipc::Endpoint,
     mm::Pages,
     sched::{mutex::Mutex, wait::WaitQueue},
-    task::{Credentials, current},
     user::{self, IoVec},
 };
 
 /// `O_` bits that can change on an open file.
 pub const CHANGEABLE: u32 = abi::FASYNC | abi::O_APPEND | abi::O_NONBLOCK | abi::O_NOATIME | abi::O_DIRECT;
 
-/// How a read or write is to be done.
-#[derive(Clone, Copy, Debug)]
-pub struct Io {
-    /// Where in the file, if it has places.
-    pub offset: u64,
-    /// Fail with EAGAIN rather than wait.
-    pub no_wait: bool,
-    /// O_DIRECT: a pipe takes each write as a packet.
-    pub direct: bool,
-}
+pub use super::io::Io;
 
 /// A mapping that a program asks for.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +43,27 @@ pub struct MapRequest {
     pub area: Flags,
 }
 
+/// What can be asked of which type it is.
+pub trait AsAny {
+    /// The thing itself.
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<T: Any> AsAny for T {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl dyn File {
+    /// The file, if it is of the type `T`: for calls that are of use for one kind of files alone, as those of sockets are.
+    pub fn downcast<T: File + 'static>(&self) -> Option<&T> {
+        self.as_any().downcast_ref()
+    }
+}
+
 /// What can be done with an open file. `to` and `from` are addresses in the running program.
-pub trait File: Send + Sync {
+pub trait File: AsAny + Send + Sync {
     /// Reads up to `length` bytes.
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
         let _ = (io, to, length);
@@ -147,11 +154,6 @@ pub trait File: Send + Sync {
         offset
     }
 
-    /// The io_uring behind it.
-    fn io_ring(&self) -> Option<&Arc<Ring>> {
-        None
-    }
-
     /// Whether a write leaves the file's own offset where it is.
     fn writes_anywhere(&self) -> bool {
         false
@@ -173,24 +175,9 @@ pub trait File: Send + Sync {
         Err(Errno::EINVAL)
     }
 
-    /// The disk behind it.
-    fn disk(&self) -> Option<&Arc<Disk>> {
-        None
-    }
-
-    /// The IPC endpoint behind it.
-    fn endpoint(&self) -> Option<&Endpoint> {
-        None
-    }
-
-    /// The pipe behind it.
-    fn pipe(&self) -> Option<&Arc<super::pipe::Pipe>> {
-        None
-    }
-
-    /// The socket behind it.
-    fn socket(&self) -> Option<&super::socket_pair::Socket> {
-        None
+    /// Whether it may keep other files open: two that did so to each other would never go.
+    fn holds_files(&self) -> bool {
+        false
     }
 
     /// Bytes of the kernel's memory that closing it would free; asked when memory is out, by whoever may hold a lock of the file.
@@ -228,7 +215,7 @@ pub struct OpenFile {
     /// Whom signals about it are for, and who said so.
     owner: SpinLock<(Owner, Option<Arc<Credentials>>)>,
     /// While its owner is told of changes (O_ASYNC).
-    pub(super) asynchronous: SpinLock<Option<Arc<Asynchronous>>>,
+    pub asynchronous: SpinLock<Option<Arc<dyn Any + Send + Sync>>>,
     /// Which signal that is; 0 for SIGIO.
     signal: AtomicU32,
     /// Held by who reads or writes at the file's own offset, until that has moved.
@@ -292,7 +279,7 @@ impl OpenFile {
     }
 
     /// The file itself.
-    pub fn file(&self) -> &dyn File {
+    pub fn file(&self) -> &(dyn File + 'static) {
         &*self.file
     }
 
@@ -336,7 +323,7 @@ impl OpenFile {
 
     /// Sets that.
     pub fn set_owner(&self, owner: Owner) {
-        let by = (owner.number != 0).then(|| current().credentials.get());
+        let by = (owner.number != 0).then(|| running().credentials.get());
         let old = core::mem::replace(&mut *self.owner.lock(), (owner, by));
         drop(old);
     }
@@ -613,137 +600,4 @@ impl Drop for OpenFile {
             locks.end_open_file(self.id());
         }
     }
-}
-
-/// A file in memory.
-struct Regular {
-    node: Arc<Inode>,
-    pages: Arc<Pages>,
-}
-
-impl Regular {
-    /// Writes to `offset`, or to the end.
-    fn write_parts(&self, offset: Option<u64>, parts: &[IoVec]) -> Result<(u64, usize)> {
-        let length = parts.iter().map(|part| part.length).sum();
-        let written = self.pages.write_user(offset, parts, |offset| size_limit::clip(offset, length))?;
-        if written.1 > 0 {
-            self.node.touch();
-        }
-        Ok(written)
-    }
-}
-
-impl File for Regular {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        self.pages.read_user(io.offset, to, length)
-    }
-
-    fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
-        Ok(self.pages.read(io.offset, to))
-    }
-
-    fn write_bytes(&self, io: Io, from: &[u8]) -> Result {
-        let clip = |offset| size_limit::clip(offset, from.len());
-        let (_, count) = self.pages.write_bytes(Some(io.offset), from, clip)?;
-        self.node.touch();
-        Ok(count)
-    }
-
-    fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        self.write_parts(Some(io.offset), &[IoVec { base: from, length }]).map(|(_, count)| count)
-    }
-
-    fn append(&self, _io: Io, from: usize, length: usize) -> Result<(u64, usize)> {
-        self.write_parts(None, &[IoVec { base: from, length }])
-    }
-
-    fn write_vector(&self, offset: Option<u64>, parts: &[IoVec]) -> Option<Result<(u64, usize)>> {
-        Some(self.write_parts(offset, parts))
-    }
-
-    fn sync(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn sparse_pages(&self) -> Option<&Pages> {
-        Some(&self.pages)
-    }
-
-    fn seek_size(&self) -> Option<u64> {
-        Some(self.pages.size())
-    }
-
-    fn pages(&self) -> Result<Option<Arc<Pages>>> {
-        Ok(Some(self.pages.clone()))
-    }
-
-    /// Of a file without a name, what only its descriptors keep.
-    fn kernel_memory(&self) -> usize {
-        if self.node.is_named() { 0 } else { self.pages.resident() * PAGE_SIZE }
-    }
-}
-
-/// A directory; whether it is one that keeps files.
-struct Directory(bool);
-
-impl File for Directory {
-    fn read(&self, _io: Io, _to: usize, _length: usize) -> Result {
-        Err(Errno::EISDIR)
-    }
-
-    fn sync(&self) -> Result<()> {
-        if self.0 { Ok(()) } else { Err(Errno::EINVAL) }
-    }
-
-    fn seek_size(&self) -> Option<u64> {
-        Some(0)
-    }
-}
-
-/// What is opened for its place only (O_PATH).
-struct PathOnly;
-
-impl File for PathOnly {
-    fn read(&self, _io: Io, _to: usize, _length: usize) -> Result {
-        Err(Errno::EBADF)
-    }
-}
-
-/// Opens a file without a name that was just made. As on Linux, who has made it may both write and start it.
-///
-/// # Errors
-/// ENOMEM.
-pub fn open_nameless(path: &Path, pages: &Arc<Pages>, flags: u32) -> Result<Arc<OpenFile>> {
-    let file = fallible::boxed(Regular { node: path.node.clone(), pages: pages.clone() })?;
-    Ok(OpenFile::at(file, path.clone(), flags, None)?)
-}
-
-/// Opens what is at a place.
-pub fn open(path: &Path, flags: u32) -> Result<Arc<OpenFile>> {
-    let node = &path.node;
-    let writes = flags & abi::O_ACCMODE != abi::O_RDONLY && flags & abi::O_PATH == 0;
-    let writing = match &node.content {
-        InodeContent::File(_) if writes => Some(Writing::new(path)?),
-        _ if writes && node.is_stored() => path.check_writable().map(|()| None)?,
-        _ => None,
-    };
-    let file: Box<dyn File> = match &node.content {
-        _ if flags & abi::O_PATH != 0 => fallible::boxed(PathOnly)?,
-        InodeContent::File(pages) => fallible::boxed(Regular { node: node.clone(), pages: pages.clone() })?,
-        InodeContent::Directory(_) | InodeContent::Dynamic(_) => {
-            fallible::boxed(Directory(path.system.holds_files()))?
-        }
-        InodeContent::Link(_)
-        | InodeContent::DynamicLink(_)
-        | InodeContent::DescriptorLink(_)
-        | InodeContent::PlaceLink(_) => {
-            return Err(Errno::ELOOP);
-        }
-        InodeContent::Text(_) | InodeContent::Setting(..) => fallible::boxed(Generated::new(node.clone()))?,
-        InodeContent::Fifo(pipe) => return super::pipe::open_named(pipe, path, flags),
-        InodeContent::Device(..) if path.mount.has(abi::MS_NODEV) => return Err(Errno::EACCES),
-        InodeContent::Device(major, minor) => super::device::open(*major, *minor, node.kind(), flags)?,
-        InodeContent::Socket | InodeContent::Other => return Err(Errno::ENXIO),
-    };
-    Ok(OpenFile::at(file, path.clone(), flags & !abi::O_NOCTTY, writing)?)
 }

@@ -20,7 +20,6 @@ use exo_logic::range_locks::{Lock, Mode, RangeLocks, Refused, Span, WaitGraph};
 use crate::{
     errno::{Errno, Result},
     sched::wait::{WaitQueue, wait_for},
-    task::current,
 };
 
 /// The last byte that a lock can cover; a lock up to there is one to the end of the file.
@@ -154,9 +153,8 @@ impl FileLocks {
         Ok(())
     }
 
-    /// Sets a range lock as soon as no other is in the way. EDEADLK if its holder waits for this owner.
-    pub fn wait_and_set(&self, lock: Lock<Owner>) -> Result<()> {
-        let tid = current().tid();
+    /// Sets a range lock for the thread `tid` as soon as no other is in the way. EDEADLK if its holder waits for this owner.
+    pub fn wait_and_set(&self, lock: Lock<Owner>, tid: u32) -> Result<()> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let result = wait_for(&self.released, || {
             let mut held = self.held.lock();
@@ -205,9 +203,9 @@ impl FileLocks {
         self.held.lock().ranges.held(owner, span).copied()
     }
 
-    /// Locks the whole file for an open file; EAGAIN if another is in the way. A lock of the other mode is given up first, as on
+    /// Locks the whole file for an open file, on behalf of the process `pid`; EAGAIN if another is in the way. A lock of the other mode is given up first, as on
     /// Linux, even if the new one is not had then.
-    pub fn flock(&self, open_file: usize, mode: Mode, wait: bool) -> Result<()> {
+    pub fn flock(&self, open_file: usize, pid: u32, mode: Mode, wait: bool) -> Result<()> {
         match self.convert(open_file, mode) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
@@ -217,7 +215,7 @@ impl FileLocks {
                 }
             }
         }
-        let whole = Whole { open_file, pid: current().pid as i32, mode };
+        let whole = Whole { open_file, pid: pid as i32, mode };
         if !wait {
             return self.try_flock(whole).unwrap_or(Err(Errno::EAGAIN));
         }

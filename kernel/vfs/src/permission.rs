@@ -4,6 +4,10 @@
 
 use alloc::sync::Arc;
 
+use exo_core::{
+    credentials::{Credentials, Which},
+    thread::{capable, running},
+};
 use exo_logic::{
     credentials::{Capabilities, capability},
     permissions::{self, Class},
@@ -13,14 +17,7 @@ use linux_raw_sys::general as abi;
 pub use exo_logic::permissions::{EXECUTE, READ, WRITE};
 
 use super::inode::{Inode, Metadata, kind};
-use crate::{
-    errno::{Errno, Result},
-    task::{
-        Credentials,
-        credentials::{Which, capable},
-        current,
-    },
-};
+use crate::errno::{Errno, Result};
 
 /// As whom files are used.
 pub struct Caller {
@@ -32,13 +29,13 @@ impl Caller {
     /// The running thread.
     #[inline]
     pub fn current() -> Self {
-        let credentials = &current().credentials;
+        let credentials = &running().credentials;
         Self { limited: if credentials.overrides_permissions() { None } else { Some(credentials.get()) } }
     }
 
     /// The running thread as its real user, for access(2).
     pub fn real() -> Self {
-        let own = current().credentials.get();
+        let own = running().credentials.get();
         let (mut users, mut groups) = (own.users, own.groups);
         users.fs = users.real;
         groups.fs = groups.real;
@@ -103,12 +100,12 @@ pub fn is_owner(node: &Inode) -> bool {
 }
 
 fn is_user(uid: u32) -> bool {
-    current().credentials.id(Which::FileUser) == uid
+    running().credentials.id(Which::FileUser) == uid
 }
 
 /// Whether the running thread is in a group.
 pub fn is_in_group(group: u32) -> bool {
-    is_member(&current().credentials.get(), group)
+    is_member(&running().credentials.get(), group)
 }
 
 /// Whether a name may be made in a directory.
@@ -131,7 +128,7 @@ pub fn check_old_name(directory: &Inode, node: &Inode) -> Result<()> {
 /// Who a new file belongs to: the running thread's user and group, and in a directory with the set-group-id bit the directory's group;
 /// a directory inherits the bit then.
 pub fn set_first_owner(node: &Inode, directory: Option<&Inode>) {
-    let credentials = &current().credentials;
+    let credentials = &running().credentials;
     let (uid, mut gid) = (credentials.id(Which::FileUser), credentials.id(Which::FileGroup));
     let above = directory.map(Inode::metadata).filter(|above| above.mode & abi::S_ISGID != 0);
     if let Some(above) = above {

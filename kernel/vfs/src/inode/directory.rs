@@ -10,7 +10,7 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use exo_hal::sync::{SpinGuard, SpinLock};
 use exo_logic::name::Name;
 
-use super::inode::{Inode, InodeContent, NAME_MAX, kind};
+use super::{Inode, InodeContent, NAME_MAX, kind};
 use crate::{
     errno::{Errno, Result},
     room,

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use alloc::sync::Arc;
 
 use arrayvec::ArrayVec;
+use exo_core::{limits::index, thread::soft_limit};
 use exo_hal::{PAGE_SIZE, mm::heap, sync::SpinLock};
 use exo_logic::slots::Slots;
 
@@ -14,7 +15,6 @@ use crate::{
     errno::{Errno, Result},
     room,
     sched::spans,
-    task::{current, limits::index},
 };
 
 /// Descriptors that are looked at with the table locked.
@@ -65,6 +65,12 @@ pub struct FileTable {
 }
 
 static NUMBER: AtomicU64 = AtomicU64::new(1);
+
+impl Default for FileTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl FileTable {
     /// No descriptors.
@@ -201,8 +207,7 @@ impl FileTable {
     }
 
     fn limit() -> usize {
-        let limit = current().process.limits.lock()[index::NOFILE].soft;
-        usize::try_from(limit).unwrap_or(usize::MAX)
+        usize::try_from(soft_limit(index::NOFILE)).unwrap_or(usize::MAX)
     }
 
     /// Enters a file at the lowest free descriptor from `from` on.

@@ -7,13 +7,11 @@ use linux_raw_sys::general as abi;
 
 pub use super::mount::Path;
 use super::{
+    context::current,
     inode::{Inode, InodeContent, NAME_MAX},
     permission::{self, Caller},
 };
-use crate::{
-    errno::{Errno, Result},
-    task::current,
-};
+use crate::errno::{Errno, Result};
 
 /// Symbolic links followed in one path, as on Linux.
 const MAX_LINKS: usize = 40;
@@ -80,21 +78,20 @@ pub fn walk_as<'p>(
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let task = current();
     let is_absolute = path.first() == Some(&b'/');
     let bounded = resolve & (abi::RESOLVE_BENEATH | abi::RESOLVE_IN_ROOT) != 0;
     let (at, root) = if bounded {
         if is_absolute && resolve & abi::RESOLVE_BENEATH != 0 {
             return Err(Errno::EXDEV);
         }
-        let at = start.cloned().unwrap_or_else(|| task.process.fs.directory.lock().clone());
+        let at = start.cloned().unwrap_or_else(|| current().directory());
         (at.clone(), at)
     } else {
-        let root = task.process.fs.root.lock().clone();
+        let root = current().root();
         let at = match start {
             _ if is_absolute => root.clone(),
             Some(start) => start.clone(),
-            None => task.process.fs.directory.lock().clone(),
+            None => current().directory(),
         };
         (at, root)
     };
@@ -172,8 +169,7 @@ impl Walk {
     /// Where a link leads that is not a path, if the inode is such a link.
     fn magic(&self, node: &Inode) -> Option<Result<Path>> {
         let found = match &node.content {
-            InodeContent::DescriptorLink(file) => file.upgrade().map(|file| file.path()).ok_or(Errno::ENOENT),
-            InodeContent::PlaceLink(find) => find(),
+            InodeContent::Magic(link) => link.target(),
             _ => return None,
         };
         if self.wants(abi::RESOLVE_NO_MAGICLINKS | abi::RESOLVE_NO_SYMLINKS) {

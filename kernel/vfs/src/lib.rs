@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Names and files: inodes (what has a name), open files (what has a descriptor), paths between the two, and the mounts that make one
+//! tree of several file systems.
+//!
+//! Nothing here knows a process, a driver or a particular file system. What depends on the running program comes from the core (its
+//! credentials and limits) and from [`context`] (where its process is in the tree); devices register with [`device`]; files of other
+//! kinds implement [`file::File`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod attributes;
+pub mod context;
+pub mod device;
+pub mod events;
+pub mod file;
+pub mod files;
+pub mod inode;
+pub mod io;
+pub mod locks;
+pub mod mount;
+pub mod open;
+pub mod path;
+pub mod permission;
+pub mod pipe;
+pub mod poll;
+pub mod size_limit;
+pub mod superblock;
+pub mod table;
+pub mod text;
+mod text_file;
+pub mod xattr;
+
+use exo_core::{errno, fallible, room, sched, user};
+use exo_mm as mm;
+
+pub use context::FsContext;
+pub use file::OpenFile;
+pub use files::Files;
+pub use table::FileTable;
