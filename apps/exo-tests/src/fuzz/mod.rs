@@ -14,7 +14,8 @@ mod processes;
 mod shared;
 mod signals;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -110,6 +111,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     std::fs::create_dir_all(PLAYGROUND)?;
     orphans::adopt()?;
     let free_before = free_memory()?;
+    let devices = names_in_dev()?;
     mount_playground()?;
     let shared = Shared::new()?;
     let (mut started, mut waited) = (0_u64, BTreeMap::<u64, u64>::new());
@@ -169,6 +171,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         return Err(failed("the processes have removed the shell"));
     }
     works()?;
+    clean_dev(&devices)?;
     memory_is_back(free_before)
 }
 
@@ -200,6 +203,31 @@ fn unmount_playground() {
             return;
         }
     }
+}
+
+fn names_in_dev() -> std::io::Result<BTreeSet<OsString>> {
+    std::fs::read_dir("/dev")?.map(|entry| Ok(entry?.file_name())).collect()
+}
+
+/// Removes what attackers have made in /dev: a devtmpfs that one of them mounts in the playground is this very one.
+fn clean_dev(before: &BTreeSet<OsString>) -> std::io::Result<()> {
+    // One of them may have made it read-only.
+    // SAFETY: changes a mount's flags; nothing of this program's memory is touched.
+    if unsafe {
+        libc::mount(std::ptr::null(), c"/dev".as_ptr(), std::ptr::null(), libc::MS_REMOUNT, std::ptr::null())
+    } != 0
+    {
+        return Err(std::io::Error::last_os_error());
+    }
+    for name in names_in_dev()?.difference(before) {
+        let path = Path::new("/dev").join(name);
+        if path.symlink_metadata()?.is_dir() {
+            std::fs::remove_dir_all(path)?;
+        } else {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// KiB that nobody uses.
