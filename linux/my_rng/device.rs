@@ -304,12 +304,7 @@ impl Device<'_> {
     ) -> Result<bool> {
         let queue = self.queues()?.entropy.queue_to_wait_on()?;
         register(queue.wait_queue());
-        let is_ready = {
-            let mut reader = queue.reader().lock();
-            queue
-                .ask_for_interrupt(&mut reader, 0, &self.hardware)?
-                .is_none()
-        };
+        let is_ready = queue.is_ready_or_asks(&self.hardware)?;
         if !is_ready {
             self.check_alive_ratelimited()?;
         }

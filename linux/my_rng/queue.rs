@@ -217,6 +217,19 @@ impl<T: Unpin + 'static> Queue<T> {
         }
     }
 
+    /// For `poll(2)`: whether something is there. If not, an interrupt comes when there is.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] when the queue has failed.
+    pub(crate) fn is_ready_or_asks(&self, hardware: &Hardware<'_>) -> Result<bool> {
+        match self.ask_for_interrupt(&mut self.reader.lock(), 0, hardware)? {
+            // What came before the device saw that an interrupt is wanted came without one.
+            Some(count) => Ok(ring::is_reached(&self.pages, count)),
+            None => Ok(true),
+        }
+    }
+
     /// Sleeps until the completion for which an interrupt was asked, or until `leave`.
     ///
     /// # Errors
