@@ -24,14 +24,19 @@ use crate::{
 /// fill meanwhile included: a program whose fault finds none is ended if nobody else can be.
 pub const LEFT_FOR_FAULTS: usize = (1 << 20) / PAGE_SIZE;
 
-/// An empty list with room for `count` elements. What is smaller than a page is served as all else that a call needs.
+/// Frames of a list for which somebody is ended rather than that the call fails, as on Linux for up to 8 pages
+/// (`PAGE_ALLOC_COSTLY_ORDER`): who asks for so few can hardly do with fewer.
+pub const SMALL: usize = 8;
+
+/// An empty list with room for `count` elements. Less than a page is served as all else that a call needs.
 ///
 /// # Errors
-/// ENOMEM if there is not as much to spare. Nobody is ended for it: the caller is told, and what others need for a page fault is left.
+/// ENOMEM if there is not as much to spare. Nobody is ended for more than [`SMALL`] frames: the caller is told, and what others need for a
+/// page fault is left.
 #[inline]
 pub fn list<T>(count: usize) -> Result<Vec<T>> {
     let frames = count.saturating_mul(size_of::<T>()) / PAGE_SIZE;
-    if frames > 0 && !frame::available(frames.saturating_add(LEFT_FOR_FAULTS)) {
+    if frames > SMALL && !frame::available(frames.saturating_add(LEFT_FOR_FAULTS)) {
         return Err(Errno::ENOMEM);
     }
     Ok(heap::try_list(count)?)

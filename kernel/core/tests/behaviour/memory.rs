@@ -11,7 +11,7 @@ use std::{
 
 use exo_core::{
     errno::Errno,
-    fallible::{self, LEFT_FOR_FAULTS},
+    fallible::{self, LEFT_FOR_FAULTS, SMALL},
     limits::index,
     room,
     thread::{running, soft_limit, soft_limit_now, work},
@@ -36,6 +36,15 @@ fn a_list_of_less_than_a_page_comes_from_the_reserve() {
         frame::set_free(0);
         assert!(fallible::list::<u64>(PAGE_SIZE / 8 - 1).is_ok());
         assert_eq!(fallible::list::<u64>(PAGE_SIZE / 8), Err(Errno::ENOMEM));
+    });
+}
+
+#[test]
+fn a_small_list_needs_no_more_than_it_takes() {
+    machine(1, || {
+        frame::set_free(SMALL);
+        assert!(fallible::list::<u8>(SMALL * PAGE_SIZE).is_ok());
+        assert_eq!(fallible::list::<u8>((SMALL + 1) * PAGE_SIZE), Err(Errno::ENOMEM));
     });
 }
 
