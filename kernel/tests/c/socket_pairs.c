@@ -190,6 +190,8 @@ static void passing(void)
 	header->cmsg_level = SOL_SOCKET, header->cmsg_type = SCM_RIGHTS, header->cmsg_len = CMSG_LEN(4);
 	memcpy(CMSG_DATA(header), &(int){ 999 }, 4);
 	told("a bad descriptor", sendmsg(s[0], &message, 0));
+	memcpy(CMSG_DATA(header), &(int){ open("/proc/self/fd/0", O_PATH | O_NOFOLLOW) }, 4);
+	told("a link of /proc", sendmsg(s[0], &message, 0));
 	header->cmsg_len = 4;
 	told("a bad length", sendmsg(s[0], &message, 0));
 }

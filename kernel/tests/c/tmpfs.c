@@ -107,12 +107,13 @@ static void space(void)
 	unlink("space");
 }
 
-static volatile int signals;
+static volatile int signals, from_itself;
 
-static void count(int signal)
+static void count(int signal, siginfo_t *info, void *context)
 {
-	(void)signal;
+	(void)signal, (void)context;
 	signals++;
+	from_itself += info->si_code == SI_USER && info->si_pid == getpid();
 }
 
 static void limits(void)
@@ -121,7 +122,7 @@ static void limits(void)
 	static char bytes[200];
 	int fd = open("limited", O_RDWR | O_CREAT | O_TRUNC, 0600), end = open("limited", O_RDWR | O_APPEND);
 
-	signal(SIGXFSZ, count);
+	sigaction(SIGXFSZ, &(struct sigaction){ .sa_sigaction = count, .sa_flags = SA_SIGINFO | SA_RESTART }, NULL);
 	setrlimit(RLIMIT_FSIZE, &limit);
 	TRY(pwrite(fd, bytes, 10, 4096));
 	TRY(pwrite(fd, bytes, 0, 4096));
@@ -131,7 +132,7 @@ static void limits(void)
 	TRY(truncate("limited", 4097));
 	TRY(fallocate(fd, 0, 0, 8192));
 	TRY(fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 8192));
-	printf("SIGXFSZ %d\n", signals);
+	printf("SIGXFSZ %d, from itself %d\n", signals, from_itself);
 	limit.rlim_cur = RLIM_INFINITY;
 	setrlimit(RLIMIT_FSIZE, &limit);
 	close(fd);
