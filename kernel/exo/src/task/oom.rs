@@ -172,7 +172,14 @@ pub fn at_the_end_of(regs: &mut Regs, call: fn(&mut Regs)) {
         relieve();
         let frames = task.frames_wanted.swap(0, Ordering::Relaxed).max(frame::SPARE);
         let has_failed = regs.is_system_call() && regs.rax == -i64::from(Errno::ENOMEM.0) as u64;
-        if !has_failed || !make_room(frames) {
+        if !has_failed {
+            return;
+        }
+        if !make_room(frames) {
+            if has_signal() {
+                // It has ended the wait. Once it is handled, the call is done again, as a fork on Linux.
+                regs.rax = -i64::from(Errno::RESTART_ALWAYS.0) as u64;
+            }
             return;
         }
         call(regs);
