@@ -386,6 +386,10 @@ impl DriverManager {
         slot.release();
     }
 
+    fn is_running(&self, id: DriverId) -> bool {
+        self.inner.lock().entry(id).is_ok_and(|e| e.state == State::Running)
+    }
+
     /// What a timer calls a few times a second: looks for devices that were pulled out or that somebody wants out, for disks that came or
     /// went, and for requests that take too long.
     pub fn tick(&self, now_ns: u64) {
@@ -400,6 +404,10 @@ impl DriverManager {
             if !is_present {
                 // Somebody else may have removed it already.
                 let _ = self.remove(id);
+                continue;
+            }
+            // One before it may have taken it along: it depends on that one, or was in its slot.
+            if !self.is_running(id) {
                 continue;
             }
             driver.tick(now_ns);

@@ -25,6 +25,7 @@ struct Recorder {
     needs: Vec<&'static str>,
     log: Log,
     fails: AtomicBool,
+    is_stopped: AtomicBool,
     /// The manager that loses its device while it starts.
     pulled_out_of: Mutex<Option<Arc<DriverManager>>>,
     disks: Mutex<Vec<Arc<dyn Requests>>>,
@@ -39,6 +40,7 @@ impl Recorder {
             needs: needs.to_vec(),
             log: log.clone(),
             fails: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
             pulled_out_of: Mutex::default(),
             disks: Mutex::default(),
             wanted_out: Mutex::default(),
@@ -58,13 +60,18 @@ impl Driver for Recorder {
         &self.name
     }
     fn init(&self) -> Result<(), DriverError> {
+        self.is_stopped.store(false, Ordering::Relaxed);
         self.write("start");
         if let Some(manager) = self.pulled_out_of.lock().unwrap().take() {
             manager.remove(manager.find(&self.name).unwrap()).unwrap();
         }
         if self.fails.load(Ordering::Relaxed) { Err(DriverError::Device("broken")) } else { Ok(()) }
     }
+    fn tick(&self, _now_ns: u64) {
+        assert!(!self.is_stopped.load(Ordering::Relaxed), "{} does not run", self.name);
+    }
     fn shutdown(&self) -> Result<(), DriverError> {
+        self.is_stopped.store(true, Ordering::Relaxed);
         self.write("stop");
         Ok(())
     }

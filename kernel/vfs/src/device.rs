@@ -19,7 +19,7 @@ pub mod major {
     pub const TTY: u32 = 4;
     /// The terminal of whoever asks.
     pub const CONSOLE: u32 = 5;
-    /// The first of those for local use.
+    /// The first of those for local use: what drivers announce.
     pub const LOCAL: u32 = 240;
 }
 
@@ -27,9 +27,6 @@ const MAJORS: usize = major::LOCAL as usize;
 
 /// First minor of the serial terminals.
 pub const SERIAL_MINOR: u32 = 64;
-
-/// The major number of what drivers announce.
-pub const LOCAL_MAJOR: u32 = major::LOCAL;
 
 /// Opens a driver's device.
 pub trait Opener: Send + Sync {

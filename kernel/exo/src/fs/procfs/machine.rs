@@ -37,7 +37,7 @@ pub(super) fn devices(out: &mut dyn Write) -> Result {
     out.write_str("Character devices:\n")?;
     memory_devices::MAJORS.iter().try_for_each(|(major, name)| writeln!(out, "{major:3} {name}"))?;
     out.write_str("\nBlock devices:\n")?;
-    writeln!(out, "{:3} disk", device::LOCAL_MAJOR)
+    writeln!(out, "{:3} disk", device::major::LOCAL)
 }
 
 pub(super) fn partitions(out: &mut dyn Write) -> Result {
