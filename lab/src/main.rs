@@ -26,6 +26,7 @@ mod machine;
 mod process;
 mod programs;
 mod sandbox;
+mod silence;
 mod tests;
 mod toolroot;
 mod ui;

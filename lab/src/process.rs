@@ -4,16 +4,18 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::fcntl::OFlag;
 
 use crate::interrupt::{self, Ending, Registration};
 use crate::sandbox;
-use crate::ui::{self, Step};
+use crate::silence::{self, Patient};
+use crate::ui::{self, Step, humane};
 
 /// Lines of output that an error repeats.
 const LAST_WORDS: usize = 30;
@@ -94,6 +96,25 @@ pub(crate) fn run_lines(command: &mut Command, each: impl FnMut(&str)) -> anyhow
 pub(crate) fn run_lines_from(
     command: &mut Command,
     input: Stdio,
+    each: impl FnMut(&str),
+) -> anyhow::Result<()> {
+    run_patiently(command, input, None, each)
+}
+
+/// The same for a program that runs others, such as `cargo test`. Of those, who says nothing for `patience` is ended, so that the next one gets
+/// its turn. The error then tells who it was, and what each of its threads waited for.
+pub(crate) fn run_lines_of_others(
+    command: &mut Command,
+    patience: Duration,
+    each: impl FnMut(&str),
+) -> anyhow::Result<()> {
+    run_patiently(command, Stdio::null(), Some(patience), each)
+}
+
+fn run_patiently(
+    command: &mut Command,
+    input: Stdio,
+    patience: Option<Duration>,
     mut each: impl FnMut(&str),
 ) -> anyhow::Result<()> {
     let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
@@ -104,17 +125,40 @@ pub(crate) fn run_lines_from(
     // The command keeps its ends of the pipes open; the loop below ends when the last writer has gone.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut last: VecDeque<String> = VecDeque::new();
-    for line in LossyLines(BufReader::new(File::from(reader))) {
+    let (mut hanging, mut silences) = (String::new(), 0);
+    let mut lines = LossyLines::new(Patient::new(File::from(reader), patience));
+    loop {
+        let line = match lines.read() {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                let ended = silence::end_writers(lines.stream.get_ref().pipe(), running.child.id());
+                hanging += &ended;
+                silences += 1;
+                // Nobody could be found, or somebody waits in the kernel where no signal reaches.
+                if ended.is_empty() || silences == 3 {
+                    running.kill();
+                    break;
+                }
+                continue;
+            }
+            Err(error) => return Err(error).context("cannot read the output"),
+        };
         if ui::verbose() {
             eprintln!("  {line}");
         }
         each(&line);
+        silences = 0;
         if last.len() == LAST_WORDS {
             last.pop_front();
         }
         last.push_back(line);
     }
     let status = running.wait()?;
+    if !hanging.is_empty() {
+        let patience = humane(patience.unwrap_or_default());
+        bail!("`{line_shown}` said nothing for {patience}, so that these were ended:\n{}", indent(&hanging));
+    }
     if !status.success() {
         let last: Vec<String> = last.into();
         bail!("`{line_shown}` failed ({status}); the end of its output:\n{}", indent(&last.join("\n")));
@@ -149,8 +193,8 @@ pub(crate) fn run_apart_from(
         to(&line);
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| LossyLines(BufReader::new(errors)).for_each(|line| each(line, &mut stderr)));
-        LossyLines(BufReader::new(output)).for_each(|line| each(line, &mut stdout));
+        scope.spawn(|| LossyLines::new(errors).for_each(|line| each(line, &mut stderr)));
+        LossyLines::new(output).for_each(|line| each(line, &mut stdout));
     });
     running.wait()
 }
@@ -184,17 +228,33 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// The lines of a byte stream, whatever bytes they have.
-struct LossyLines<R>(BufReader<R>);
+struct LossyLines<R> {
+    stream: BufReader<R>,
+    /// The part of the next line that was read.
+    line: Vec<u8>,
+}
+
+impl<R: Read> LossyLines<R> {
+    fn new(stream: R) -> Self {
+        Self { stream: BufReader::new(stream), line: Vec::new() }
+    }
+
+    /// The next line, or nothing at the end. After an error that time mends, it can be asked again.
+    fn read(&mut self) -> io::Result<Option<String>> {
+        if self.stream.read_until(b'\n', &mut self.line)? == 0 && self.line.is_empty() {
+            return Ok(None);
+        }
+        let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
+        self.line.clear();
+        Ok(Some(line))
+    }
+}
 
 impl<R: Read> Iterator for LossyLines<R> {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
-        let mut line = Vec::new();
-        match self.0.read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => None,
-            Ok(_) => Some(String::from_utf8_lossy(&line).trim_end().to_owned()),
-        }
+        self.read().ok().flatten()
     }
 }
 
@@ -249,6 +309,28 @@ mod tests {
         let text = format!("{error:#}");
         assert!(text.contains("sh -c 'echo one; echo two >&2; exit 3'"), "{text}");
         assert!(text.contains("exit status: 3") && text.contains("  one\n  two"), "{text}");
+    }
+
+    #[test]
+    fn who_hangs_is_named_and_ended_and_what_comes_next_runs() {
+        let mut said = Vec::new();
+        let line = "echo one; sleep 1000; echo two; sleep 1001 & exit 3";
+        let error =
+            run_lines_of_others(Command::new("sh").args(["-c", line]), Duration::from_millis(300), |line| {
+                said.push(line.to_owned())
+            })
+            .unwrap_err();
+        let text = format!("{error:#}");
+        // The shell says between them that it was killed.
+        assert_eq!([said.first(), said.last()], [Some(&"one".to_owned()), Some(&"two".to_owned())]);
+        let named = ["sleep 1000", "sleep 1001"].map(|command| text.contains(&format!(": {command}\n")));
+        assert!(named == [true, true] && text.contains("  thread sleep (S) in "), "{text}");
+        let patient = run_lines_of_others(
+            Command::new("sh").args(["-c", "sleep 0.2; echo one; sleep 0.2"]),
+            Duration::from_secs(100),
+            |_| {},
+        );
+        assert!(patient.is_ok(), "{patient:?}");
     }
 
     #[test]

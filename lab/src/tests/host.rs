@@ -3,14 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use super::Report;
 use crate::context::Context;
 use crate::exo_kernel::{self, Profile};
-use crate::process::{output, run_lines};
+use crate::process::{output, run_lines, run_lines_of_others};
 use crate::programs::cargo;
 use crate::toolroot::Toolroot;
 use crate::ui::Step;
@@ -19,6 +19,10 @@ use crate::ui::Step;
 pub(crate) const KERNEL: &str = "host::kernel";
 /// The name of the test of what would be published.
 pub(crate) const PACKAGES: &str = "host::packages_compile_from_their_tarballs";
+
+/// How long a program of tests may say nothing before it counts as hanging. The longest pause of one that works is a build of a large crate, or
+/// a test of half a minute.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What of Exo-Kernel needs no machine: its tests on the host, and its sources' order.
 pub(crate) fn run_kernel(context: &Context, report: &mut Report) -> anyhow::Result<()> {
@@ -167,7 +171,7 @@ fn run_tests(mut command: Command, group: &str, what: &str, report: &mut Report)
     let (mut passed, mut failed) = (0, Vec::new());
     let mut details = String::new();
     let mut in_details = false;
-    let ended = run_lines(&mut command, |line| {
+    let ended = run_lines_of_others(&mut command, PATIENCE, |line| {
         step.message(line);
         if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             failed.push(name.to_owned());
@@ -188,7 +192,7 @@ fn run_tests(mut command: Command, group: &str, what: &str, report: &mut Report)
         report.fail(&format!("{group}::{name}"), "its output is below");
     }
     if let Err(error) = ended {
-        let why = if details.is_empty() { format!("{error:#}") } else { details };
+        let why = if details.is_empty() { format!("{error:#}") } else { format!("{details}{error:#}") };
         report.fail(&format!("{group}::cargo test"), &why);
     } else if passed == 0 {
         report.fail(&format!("{group}::cargo test"), "no test was run");
