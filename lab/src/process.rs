@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use nix::fcntl::OFlag;
@@ -15,10 +15,14 @@ use nix::fcntl::OFlag;
 use crate::interrupt::{self, Ending, Registration};
 use crate::sandbox;
 use crate::silence::{self, Patient};
-use crate::ui::{self, Step, humane};
+use crate::ui::{self, Step};
 
 /// Lines of output that an error repeats.
 const LAST_WORDS: usize = 30;
+/// How long what a program has started may go on saying something when the program itself has ended.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(5);
+/// How often the reader of a silent program looks whether that has ended.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// A child that is killed when dropped, when the user stops the run, and by the kernel should this process die.
 #[derive(Debug)]
@@ -50,6 +54,27 @@ impl Running {
         self.waited = true;
         interrupt::check()?;
         Ok(status)
+    }
+
+    /// Waits for the end, which comes within `time`: otherwise it is ended, and that is an error.
+    pub(crate) fn wait_at_most(&mut self, time: Duration) -> anyhow::Result<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.ended()? {
+                interrupt::check()?;
+                return Ok(status);
+            }
+            if start.elapsed() > time {
+                self.kill();
+                bail!("{} did not end within {}", self.name, ui::humane(time));
+            }
+            std::thread::sleep(GLANCE.min(time));
+        }
+    }
+
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The status, if it has ended.
@@ -102,7 +127,7 @@ pub(crate) fn run_lines_from(
 }
 
 /// The same for a program that runs others, such as `cargo test`. Of those, who says nothing for `patience` is ended, so that the next one gets
-/// its turn. The error then tells who it was, and what each of its threads waited for.
+/// its turn, and so is who is still there when the program has ended. The error then tells who it was, and what each of its threads waited for.
 pub(crate) fn run_lines_of_others(
     command: &mut Command,
     patience: Duration,
@@ -125,16 +150,23 @@ fn run_patiently(
     // The command keeps its ends of the pipes open; the loop below ends when the last writer has gone.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut last: VecDeque<String> = VecDeque::new();
-    let (mut hanging, mut silences) = (String::new(), 0);
-    let mut lines = LossyLines::new(Patient::new(File::from(reader), patience));
+    let mut hanging = String::new();
+    let (mut silent_since, mut silences) = (Instant::now(), 0);
+    let mut lines = LossyLines::new(Patient::new(File::from(reader), GLANCE));
     loop {
         let line = match lines.read() {
             Ok(Some(line)) => line,
             Ok(None) => break,
             Err(error) if error.kind() == ErrorKind::TimedOut => {
-                let ended = silence::end_writers(lines.stream.get_ref().pipe(), running.child.id());
+                let has_ended = running.ended()?.is_some();
+                let patience = if has_ended { Some(LAST_WORDS_TIME) } else { patience };
+                if patience.is_none_or(|patience| silent_since.elapsed() < patience) {
+                    continue;
+                }
+                let ended = silence::end_writers(lines.stream.get_ref().pipe(), running.pid());
                 hanging += &ended;
                 silences += 1;
+                silent_since = Instant::now();
                 // Nobody could be found, or somebody waits in the kernel where no signal reaches.
                 if ended.is_empty() || silences == 3 {
                     running.kill();
@@ -148,7 +180,7 @@ fn run_patiently(
             eprintln!("  {line}");
         }
         each(&line);
-        silences = 0;
+        (silent_since, silences) = (Instant::now(), 0);
         if last.len() == LAST_WORDS {
             last.pop_front();
         }
@@ -156,8 +188,7 @@ fn run_patiently(
     }
     let status = running.wait()?;
     if !hanging.is_empty() {
-        let patience = humane(patience.unwrap_or_default());
-        bail!("`{line_shown}` said nothing for {patience}, so that these were ended:\n{}", indent(&hanging));
+        bail!("`{line_shown}` left or started programs that hung and were ended:\n{}", indent(&hanging));
     }
     if !status.success() {
         let last: Vec<String> = last.into();

@@ -21,10 +21,9 @@ pub(crate) struct Patient {
 }
 
 impl Patient {
-    /// Without `patience`, and with one of more than three weeks, reads wait for ever.
-    pub(crate) fn new(pipe: File, patience: Option<Duration>) -> Self {
-        let patience = patience.and_then(|time| PollTimeout::try_from(time).ok());
-        Self { pipe, patience: patience.unwrap_or(PollTimeout::NONE) }
+    /// With a `patience` of more than three weeks reads wait for ever.
+    pub(crate) fn new(pipe: File, patience: Duration) -> Self {
+        Self { pipe, patience: PollTimeout::try_from(patience).unwrap_or(PollTimeout::NONE) }
     }
 
     /// What it reads from.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::client::{BAR0, CONFIG, Client, DMA_MAP, dma_map};
 use common::control::Setup;
-use common::program::{PATIENCE, Program, sockets, text};
+use common::program::{Owned, PATIENCE, Program, sockets, text};
 use my_rng_abi::{queue, registers};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -158,12 +158,9 @@ fn the_status_is_printed_as_table_json_and_metrics() {
 fn a_watched_status_comes_again_until_the_program_ends() {
     let mut setup = Setup::with_two_devices(&[]);
     let arguments = ["status", "--control", text(&setup.control), "--format", "json", "--watch", "1"];
-    let mut watch = Command::new(env!("CARGO_BIN_EXE_my-rng-device"))
-        .args(arguments)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_my-rng-device"));
+    command.args(arguments).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let mut watch = Owned(command.spawn().unwrap());
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
     let mut uptime = || {
         let status: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();

@@ -6,10 +6,10 @@ mod common;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::program::{PATIENCE, Program, sockets, text};
+use common::program::{Owned, PATIENCE, Program, sockets, text};
 use rustix::process::Signal;
 
 const CLASSIC: [u32; 5] = [1_804_289_383, 846_930_886, 1_681_692_777, 1_714_636_915, 1_957_747_793];
@@ -213,16 +213,8 @@ fn nobody_needs_to_read_its_output() {
     // A pipe whose reader is gone before anything is written.
     let (reader, writer) = UnixStream::pair().unwrap();
     drop(reader);
-    let child =
-        command.args(["--socket", text(&path)]).stdout(std::os::fd::OwnedFd::from(writer)).spawn().unwrap();
-    struct Kill(Child);
-    impl Drop for Kill {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-    let _child = Kill(child);
+    command.args(["--socket", text(&path)]).stdout(std::os::fd::OwnedFd::from(writer));
+    let _child = Owned(command.spawn().unwrap());
     let start = Instant::now();
     while UnixStream::connect(&path).is_err() {
         assert!(start.elapsed() < PATIENCE, "it never listens");
@@ -284,7 +276,8 @@ fn a_service_manager_is_told_when_it_is_ready_and_when_it_ends() {
     let manager = std::os::unix::net::UnixDatagram::bind(&place).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_my-rng-device"));
-    let mut child = command.args(["--socket", text(&path)]).env("NOTIFY_SOCKET", &place).spawn().unwrap();
+    command.args(["--socket", text(&path)]).env("NOTIFY_SOCKET", &place);
+    let mut child = Owned(command.spawn().unwrap());
     let hear = || {
         let mut bytes = [0; 256];
         let length = manager.recv(&mut bytes).unwrap();
@@ -305,15 +298,18 @@ fn sockets_can_come_from_a_service_manager_and_stay() {
     let mut command = Command::new("systemd-socket-activate");
     command.arg("-l").arg(&path).arg("-l").arg(&control).args(["--fdname=device:control"]);
     let spawned = command.arg(env!("CARGO_BIN_EXE_my-rng-device")).arg("--activated").spawn();
-    let Ok(mut child) = spawned else {
+    let Ok(mut child) = spawned.map(Owned) else {
         return eprintln!("there is no systemd-socket-activate: nothing to test");
     };
     let start = Instant::now();
-    while UnixStream::connect(&path).is_err() {
-        assert!(start.elapsed() < PATIENCE, "nobody listens");
+    // The manager makes one socket after the other, and may be between the two.
+    let status = loop {
+        match my_rng_device::control::client::status(&control) {
+            Ok(status) => break status,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "the control socket is not served: {error}"),
+        }
         std::thread::sleep(Duration::from_millis(5));
-    }
-    let status = my_rng_device::control::client::status(&control).expect("the control socket is served");
+    };
     assert_eq!(status.devices[0].socket, text(&path));
     assert_eq!(Client::connect(&path).five(), CLASSIC);
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();

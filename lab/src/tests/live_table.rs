@@ -118,7 +118,7 @@ pub(super) fn the_live_table_works_over_a_serial_line(lab: &Lab) -> anyhow::Resu
     terminal.press("q")?;
     terminal.wait_for("prompt after the table", |text| has_prompt(text) && !text.contains("kthreadd"))?;
     terminal.press("exit\r")?;
-    let status = shell.wait()?;
+    let status = shell.wait_at_most(PATIENCE)?;
     ensure!(status.success(), "the shell ended with {status}:\n{}", terminal.text());
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::Lab;
 use crate::machine::{
     self, Captured, Config, Machine, Output, STATUS_MACHINE_FAILED, STATUS_TIMED_OUT, System,
 };
+use crate::process::Running;
 use crate::sandbox::OWN_PROGRAM;
 
 /// Runs a shell line in a machine; its status and output.
@@ -142,15 +143,12 @@ pub(super) fn modules_can_be_left_out(lab: &Lab) -> anyhow::Result<()> {
 pub(super) fn an_interrupted_run_leaves_nothing(lab: &Lab) -> anyhow::Result<()> {
     for milliseconds in [100, 700, 2500] {
         let temporary = tempfile::tempdir().context("cannot make a folder")?;
-        let mut child = exo(lab, &["vm", "--", "sleep", "1000"])?
-            .env("TMPDIR", temporary.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start")?;
+        let mut command = exo(lab, &["vm", "--", "sleep", "1000"])?;
+        command.env("TMPDIR", temporary.path()).stdin(Stdio::null()).stderr(Stdio::null());
+        let mut child = Running::start(&mut command)?;
         std::thread::sleep(Duration::from_millis(milliseconds));
-        kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT).context("cannot interrupt")?;
-        let status = child.wait().context("cannot wait")?;
+        kill(Pid::from_raw(i32::try_from(child.pid())?), Signal::SIGINT).context("cannot interrupt")?;
+        let status = child.wait_at_most(Duration::from_secs(60))?;
         // Before it has a handler for the signal, it has made nothing either.
         let ended = status.code() == Some(130) || status.signal() == Some(Signal::SIGINT as i32);
         ensure!(ended, "after {milliseconds} ms: {status}, expected 130");

@@ -27,7 +27,7 @@ use my_rng_device::control::protocol::Status;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::client::{CONFIG, Client, REGION_READ, access};
-use crate::common::program::{PATIENCE, Program, sockets, text};
+use crate::common::program::{Owned, PATIENCE, Program, sockets, text};
 
 /// Longest that an access of the other machine may take.
 const ACCESS: Duration = Duration::from_millis(50);
@@ -60,7 +60,7 @@ pub(crate) struct Setup {
     _directory: tempfile::TempDir,
     pub(crate) a: PathBuf,
     control: PathBuf,
-    pub(crate) program: Child,
+    pub(crate) program: Owned,
     /// A program that nobody attacks, for comparison.
     calm: Program,
     stop: Arc<AtomicBool>,
@@ -79,7 +79,7 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_my-rng-device"));
         command.args(["--socket", text(&a), "--socket", text(&b), "--control", text(&control)]);
         command.args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(error);
-        let mut program = command.spawn().unwrap();
+        let mut program = Owned(command.spawn().unwrap());
         let mut line = String::new();
         BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
@@ -133,8 +133,6 @@ impl Setup {
 impl Drop for Setup {
     fn drop(&mut self) {
         self.stop_watching();
-        let _ = self.program.kill();
-        let _ = self.program.wait();
     }
 }
 

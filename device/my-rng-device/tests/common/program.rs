@@ -11,10 +11,35 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Nothing in these tests takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The program, killed if a test fails.
+/// The program.
 pub(crate) struct Program {
-    pub(crate) child: Child,
+    pub(crate) child: Owned,
     pub(crate) out: BufReader<ChildStdout>,
+}
+
+/// A process that ends with its test, however that ends. One that is left holds the tests' own output open, and whoever reads that to its
+/// end waits for ever.
+pub(crate) struct Owned(pub(crate) Child);
+
+impl std::ops::Deref for Owned {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Owned {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// How the program ended.
@@ -28,7 +53,7 @@ impl Program {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_my-rng-device"));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = Owned(command.spawn().unwrap());
         let out = BufReader::new(child.stdout.take().unwrap());
         Self { child, out }
     }
@@ -64,13 +89,6 @@ impl Program {
             .map(|line| format!("{line}\n"))
             .collect();
         End { code: status.code(), error }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use super::super::vm::{self, exo, succeed};
 use super::Both;
 use crate::machine::Config;
+use crate::process::Running;
 
 /// Part of the prompt that guest-init gives the shell.
 const PROMPT: &str = "exo:";
@@ -55,13 +56,10 @@ pub(super) fn every_program_of_this_project_starts(both: &Both<'_>) -> anyhow::R
 
 /// A person at the console: the interactive shell, an editor that wants a terminal, and `exit`.
 pub(super) fn vi_edits_over_the_serial_line(both: &Both<'_>) -> anyhow::Result<()> {
-    let mut child = exo(both.linux, &["shell", "--kernel", "exo"])?
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start")?;
-    let mut keys = child.stdin.take().context("no stdin")?;
-    let mut terminal = child.stdout.take().context("no stdout")?;
+    let mut command = exo(both.linux, &["shell", "--kernel", "exo"])?;
+    let mut shell = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+    let mut keys = shell.child().stdin.take().context("no stdin")?;
+    let mut terminal = shell.child().stdout.take().context("no stdout")?;
     let (shown, seen) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         let mut part = [0; 4096];
@@ -91,7 +89,7 @@ pub(super) fn vi_edits_over_the_serial_line(both: &Both<'_>) -> anyhow::Result<(
         keys.write_all(text.as_bytes()).context("cannot type")?;
         std::thread::sleep(Duration::from_millis(pause));
     }
-    let status = child.wait().context("cannot wait")?;
+    let status = shell.wait_at_most(PATIENCE)?;
     text.extend(seen.into_iter().flatten());
     reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?;
     let text = String::from_utf8_lossy(&text).replace('\r', "");
