@@ -19,11 +19,17 @@ struct Client(UnixStream);
 
 impl Client {
     fn connect(path: &Path) -> Self {
-        let socket = UnixStream::connect(path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut client = Self(socket);
-        client.request(1, &[0, 0, 1, 0]).expect("the versions agree");
-        client
+        let start = Instant::now();
+        loop {
+            let socket = UnixStream::connect(path).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut client = Self(socket);
+            if client.request(1, &[0, 0, 1, 0]).is_some() {
+                return client;
+            }
+            // The client before may not be quite gone.
+            assert!(start.elapsed() < PATIENCE, "it is turned away");
+        }
     }
 
     /// The payload of the answer; `None`: the connection was closed.

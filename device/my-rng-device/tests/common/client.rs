@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
@@ -62,13 +62,20 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and agrees on a version.
     pub(crate) fn connect(path: &Path) -> Self {
-        let socket = UnixStream::connect(path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE)).unwrap();
-        let mut client = Self { socket, next_id: 0 };
-        let answer = client.request(VERSION, &[0, 0, 1, 0], &[]);
-        assert_eq!((answer.flags, answer.error), (REPLY, 0));
-        client
+        let start = Instant::now();
+        loop {
+            let mut client = Self::over(UnixStream::connect(path).unwrap());
+            client.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.socket.set_write_timeout(Some(PATIENCE)).unwrap();
+            if client.send_bytes(&[&header(1, VERSION, 4, 0, 0)[..], &[0, 0, 1, 0]].concat(), &[])
+                && let Some(answer) = client.receive()
+            {
+                assert_eq!((answer.flags, answer.error), (REPLY, 0));
+                return client;
+            }
+            // The client before may not be quite gone.
+            assert!(start.elapsed() < PATIENCE, "it is turned away");
+        }
     }
 
     /// A client that has only connected.
