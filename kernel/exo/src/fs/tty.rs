@@ -4,7 +4,10 @@
 mod ioctl;
 mod source;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::{
+    ptr,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
@@ -24,7 +27,7 @@ use crate::{
     errno::{Errno, Result},
     sched::wait::{Ended, WaitQueue, wait_on},
     signal::{IGNORE, Info, number},
-    task::{current, session, table},
+    task::{controlling_tty::ControllingTty, current, session, table},
     user,
 };
 
@@ -145,7 +148,7 @@ fn open_console(_major: u32, minor: u32, flags: u32) -> Result<Box<dyn File>> {
     match minor {
         0 => {
             let terminal = current().process.terminal.lock().clone();
-            Ok(Box::new(Handle(terminal.ok_or(Errno::ENXIO)?)))
+            Ok(terminal.ok_or(Errno::ENXIO)?.open())
         }
         // As on Linux, the console does not become anybody's controlling terminal by being opened.
         1 => open(0, flags | abi::O_NOCTTY),
@@ -153,20 +156,31 @@ fn open_console(_major: u32, minor: u32, flags: u32) -> Result<Box<dyn File>> {
     }
 }
 
-impl Terminal {
-    /// The name in /dev, and the device number as /proc/PID/stat has it.
-    pub fn device_number(&self) -> u32 {
-        (4 << 8) | (64 + self.index as u32)
+impl ControllingTty for Terminal {
+    fn device_number(&self) -> u32 {
+        (major::TTY << 8) | (SERIAL_MINOR + self.index as u32)
     }
 
-    /// The group in the foreground.
-    pub fn foreground(&self) -> u32 {
+    fn foreground(&self) -> u32 {
         self.foreground.load(Ordering::Relaxed)
     }
 
+    fn release(&self, session: u32) {
+        if self.session.compare_exchange(session, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.foreground.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn open(self: Arc<Self>) -> Box<dyn File> {
+        Box::new(Handle(self))
+    }
+}
+
+impl Terminal {
     /// Whether it is the running process's terminal.
-    fn is_own(self: &Arc<Self>) -> bool {
-        current().process.terminal.lock().as_ref().is_some_and(|own| Arc::ptr_eq(own, self))
+    fn is_own(&self) -> bool {
+        let terminal = current().process.terminal.lock().clone();
+        terminal.is_some_and(|own| ptr::addr_eq(Arc::as_ptr(&own), self))
     }
 
     fn make_controlling(self: &Arc<Self>) {
@@ -175,13 +189,6 @@ impl Terminal {
         self.session.store(process.session.load(Ordering::Relaxed), Ordering::Relaxed);
         self.foreground.store(process.group.load(Ordering::Relaxed), Ordering::Relaxed);
         *process.terminal.lock() = Some(self.clone());
-    }
-
-    /// The session's leader is gone or has let go.
-    pub fn release(&self, session: u32) {
-        if self.session.compare_exchange(session, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            self.foreground.store(0, Ordering::Relaxed);
-        }
     }
 
     fn port(&self) -> Option<Arc<dyn CharDevice>> {

@@ -12,8 +12,9 @@ use linux_raw_sys::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
+    file::{self, RingFile},
     resources::{Buffer, MOST_BUFFERS, MOST_FILES, Resources},
-    ring::{self, Ring, RingFile, Settings},
+    ring::{Ring, Settings},
 };
 use crate::{
     errno::{Errno, Result},
@@ -167,7 +168,7 @@ pub fn enter(fd: i32, to_submit: u32, min_complete: u32, flags: u32, argument: u
         return Err(Errno::EINVAL);
     }
     let files = current().files.arc();
-    let ring = ring::of(&*files.get(fd)?)?;
+    let ring = file::of(&*files.get(fd)?)?;
     let submitted = if ring.is_polled() {
         if flags & abi::IORING_ENTER_SQ_WAKEUP != 0 {
             ring.wake_worker();
@@ -249,7 +250,7 @@ pub fn register(fd: i32, operation: u32, argument: usize, count: u32) -> Result 
     const NO_FILES: u32 = number(register_op::IORING_UNREGISTER_FILES);
     const FILES_UPDATE: u32 = number(register_op::IORING_REGISTER_FILES_UPDATE);
     const PROBE: u32 = number(register_op::IORING_REGISTER_PROBE);
-    let ring = ring::of(&*current().files.get(fd)?)?;
+    let ring = file::of(&*current().files.get(fd)?)?;
     ring.check_issuer(abi::IORING_SETUP_SINGLE_ISSUER)?;
     let count = count as usize;
     match operation {
@@ -362,7 +363,7 @@ fn file_to_register(files: &FileTable, fd: i32) -> Result<Option<Arc<OpenFile>>>
     }
     let file = files.get(fd)?;
     // Rings that hold each other, or themselves, would never be let go.
-    if ring::is_ring(&file) || file.is_path_only() { Err(Errno::EBADF) } else { Ok(Some(file)) }
+    if file::is_ring(&file) || file.is_path_only() { Err(Errno::EBADF) } else { Ok(Some(file)) }
 }
 
 fn replace_file(ring: &Ring, place: usize, file: Option<Arc<OpenFile>>) -> Result<()> {

@@ -12,7 +12,11 @@ use exo_logic::uring::{
 };
 use exo_platform::{Buffer, Pages};
 
-use super::{job::Job, perform::Step, ring::Ring};
+use super::{
+    flights::{Flight, Used},
+    job::{Job, Step},
+    ring::Ring,
+};
 use crate::{
     drivers::disk::Disk,
     errno::{Errno, Result},
@@ -28,70 +32,6 @@ const MOST_POLLED: usize = 8;
 /// How long who waits for completions polls the devices before it sleeps, in nanoseconds. Sleeping and being woken by an
 /// interrupt costs about as much.
 const POLL_NS: u64 = 50_000;
-
-/// A request on its way in a device, in one or several parts.
-struct Flight {
-    job: Job,
-    /// Parts that have not ended.
-    left: usize,
-    /// The part with an error that comes first: its byte in the request, and the error.
-    error: Option<(u64, Errno)>,
-    /// The request's first byte on the device.
-    start: u64,
-    /// Bytes of a sector.
-    sector_size: u32,
-    /// Bytes in all.
-    bytes: usize,
-}
-
-/// What is on its way in devices.
-#[derive(Default)]
-pub struct Flights {
-    /// By token; free places have none.
-    places: Vec<Option<Flight>>,
-    free: Vec<usize>,
-}
-
-impl Flights {
-    fn add(&mut self, flight: Flight) -> usize {
-        match self.free.pop() {
-            Some(place) => {
-                if let Some(slot) = self.places.get_mut(place) {
-                    *slot = Some(flight);
-                }
-                place
-            }
-            None => {
-                self.places.push(Some(flight));
-                self.places.len() - 1
-            }
-        }
-    }
-
-    fn remove(&mut self, place: usize) -> Option<Flight> {
-        let flight = self.places.get_mut(place)?.take()?;
-        self.free.push(place);
-        Some(flight)
-    }
-
-    /// Whether requests are on their way.
-    fn is_empty(&self) -> bool {
-        self.places.len() == self.free.len()
-    }
-
-    /// Whether a request that matches is on its way.
-    pub fn any(&self, matches: impl Fn(&Job) -> bool) -> bool {
-        self.places.iter().flatten().any(|flight| matches(&flight.job))
-    }
-}
-
-/// A disk that a ring has given requests to, from a CPU.
-pub struct Used {
-    disk: Arc<Disk>,
-    cpu: usize,
-    /// Since the last doorbell.
-    has_news: bool,
-}
 
 /// Where the data of a request is.
 enum Data<'a> {

@@ -114,6 +114,18 @@ impl Job {
     }
 }
 
+/// How far a request has come.
+pub enum Step {
+    /// It has ended with this result.
+    Done(Job, i32),
+    /// It has to wait for its file, or a time.
+    Wait(Job),
+    /// A device has it.
+    Started,
+    /// A device's file can do it, but only as a system call does.
+    Blocking(Job),
+}
+
 /// A timeout's time in nanoseconds. As Linux has it, only negative numbers are wrong, and more than a second of nanoseconds is fine.
 fn span(time: TimeSpec) -> Result<u64> {
     let [seconds, ns] = [time.seconds, time.nanoseconds].map(u64::try_from);

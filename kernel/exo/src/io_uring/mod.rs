@@ -19,11 +19,15 @@
 
 mod calls;
 mod disk;
+mod file;
+mod flights;
 mod job;
 mod memory;
+mod parked;
 mod perform;
 mod resources;
 mod ring;
+mod submit;
 mod worker;
 
 pub use calls::{enter, register, setup};

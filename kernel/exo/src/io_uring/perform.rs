@@ -9,8 +9,9 @@ use exo_logic::uring::{
 };
 
 use super::{
-    job::Job,
-    ring::{Ring, is_ring},
+    file::is_ring,
+    job::{Job, Step},
+    ring::Ring,
 };
 use crate::{
     drivers::disk,
@@ -18,18 +19,6 @@ use crate::{
     fs::poll::{self, Events},
     user,
 };
-
-/// How far a request has come.
-pub enum Step {
-    /// It has ended with this result.
-    Done(Job, i32),
-    /// It has to wait for its file, or a time.
-    Wait(Job),
-    /// A device has it.
-    Started,
-    /// A device's file can do it, but only as a system call does.
-    Blocking(Job),
-}
 
 impl Ring {
     /// Runs a request and those linked behind it, as far as they come without waiting. With `result`, the first has ended.

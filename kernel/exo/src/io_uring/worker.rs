@@ -1,46 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What waits, and the kernel thread that tries it again.
+//! The kernel thread that tries again what waits.
 
 use core::{ops::Range, sync::atomic::Ordering};
 
-use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use exo_hal::time;
 use exo_logic::uring::{Operation, entry::flag, layout::offset};
 use linux_raw_sys::io_uring as abi;
 
-use super::{job::Job, perform::Step, ring::Ring};
+use super::{
+    job::{Job, Step},
+    parked::{has_counted, is_due, may_go_on},
+    ring::Ring,
+};
 use crate::{
     errno::{Errno, Result},
-    fs::poll::{self, Events},
     mm::AddressSpace,
     sched::wait::{WaitQueue, wait_on},
     task::{current, kernel_thread},
 };
-
-/// Requests that wait.
-#[derive(Default)]
-pub struct Parked {
-    /// For a file or a time. An empty place is that of one that the worker has in hand, or that of one that has gone.
-    jobs: Vec<Option<Job>>,
-    /// The worker tries one of them at this moment.
-    is_trying: bool,
-    /// For all that was submitted before to end, and what came after such a one.
-    pub drained: VecDeque<Job>,
-    /// There is a worker.
-    has_worker: bool,
-}
-
-impl Parked {
-    /// Whether a timeout waits for the `tail`th completion, or an earlier one.
-    pub fn counts_to(&self, tail: u32) -> bool {
-        self.waiting().any(|job| has_counted(job, tail))
-    }
-
-    fn waiting(&self) -> impl Iterator<Item = &Job> {
-        self.jobs.iter().flatten()
-    }
-}
 
 /// What the worker does with a request.
 enum Turn {
@@ -48,31 +27,6 @@ enum Turn {
     Try(Job),
     /// It is a timeout that has ended with this result.
     End(Job, i32),
-}
-
-fn has_counted(job: &Job, tail: u32) -> bool {
-    job.target.is_some_and(|target| tail.wrapping_sub(target) as i32 >= 0)
-}
-
-/// Whether trying again may help, for a request that waits for its file.
-fn may_go_on(job: &Job) -> bool {
-    let Some(file) = &job.file else { return false };
-    let asked = match job.operation {
-        Operation::Transfer(transfer) if transfer.write => Events::OUT,
-        Operation::Transfer(_) => Events::IN,
-        Operation::Poll { events } => Events::from_bits_truncate(events),
-        _ => return false,
-    };
-    !poll::ready(file, asked).is_empty()
-}
-
-/// Whether the worker has to do something about a request that waits; the ring has come to the `tail`th completion.
-fn is_due(job: &Job, tail: u32, now: u64) -> bool {
-    match job.operation {
-        Operation::Timeout { .. } => has_counted(job, tail) || job.deadline <= now,
-        Operation::Transfer(_) | Operation::Poll { .. } => job.is_untried || may_go_on(job),
-        _ => true,
-    }
 }
 
 impl Ring {
@@ -104,12 +58,6 @@ impl Ring {
         }
     }
 
-    /// Has the worker look at everything.
-    pub fn wake_worker(&self) {
-        self.news.store(true, Ordering::Release);
-        self.work.wake_all();
-    }
-
     /// Starts the worker if there is none yet.
     pub fn start_worker(self: &Arc<Self>) -> Result<()> {
         if core::mem::replace(&mut self.parked.lock().has_worker, true) {
@@ -138,11 +86,6 @@ impl Ring {
         drop(released);
         self.wake_worker();
         self.taken.wake_all();
-    }
-
-    /// Whether its file is closed.
-    pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
     }
 
     /// Ends waiting requests that match: one, or all; how many. ENOENT for none.

@@ -7,10 +7,12 @@ use core::sync::atomic::Ordering;
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
-use super::{Info, SYNCHRONOUS, SignalSet, code, number};
+use exo_core::credentials::User;
+
+use super::{Info, SignalSet, code, number, set::SYNCHRONOUS};
 use crate::{
     errno::{Errno, Result},
-    task::{Task, credentials::User, limits, posix_timers::PosixTimer},
+    task::posix_timers::PosixTimer,
 };
 
 /// Most queued signals of a user, whatever the limit says: they are let go of with interrupts off.
@@ -45,15 +47,14 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// For a signal to `task`.
-    pub fn of(task: &Task) -> Self {
-        let limit = task.process.limits.lock()[limits::index::SIGPENDING].soft;
-        Self { user: task.credentials.get().user.clone(), limit: limit.min(MOST_QUEUED) }
+    /// `limit` is RLIMIT_SIGPENDING.
+    pub fn new(user: Arc<User>, limit: u64) -> Self {
+        Self { user, limit: limit.min(MOST_QUEUED) }
     }
 }
 
 /// Signals that have been sent and not been handled.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Pending {
     set: SignalSet,
     /// What is known of standard signals: one of each number at most.
@@ -167,7 +168,7 @@ impl Pending {
             (Some(queued), _) => Taken::Signal(queued.info),
             (None, Some(at)) => Taken::Timer(self.timers.remove(at)),
             // What was not queued looks as if nobody in particular had sent it.
-            (None, None) => Taken::Signal(Info { code: code::USER, ..Info::kernel(signal) }),
+            (None, None) => Taken::Signal(Info::sent_by(0, 0, signal, code::USER)),
         };
         if !more && !self.timers.iter().any(is_timers) {
             self.set.0 &= !SignalSet::of(signal).0;

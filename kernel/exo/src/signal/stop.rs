@@ -2,30 +2,25 @@
 //! Stop and continue. A process is stopped when each of its threads has come to the edge to user mode and waits there; its parent is
 //! told then. A SIGCONT ends that, also one that comes between a stop signal's delivery and the stop.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 
 use alloc::sync::Arc;
 
-use super::{STOPPING, code, number};
+use super::{code, number, set::STOPPING, stop_state::Stop};
 use crate::{
-    sched::{self, wait},
-    task::{Process, Status, Task, exit, work},
+    sched,
+    task::{Process, Status, Task, kill, work},
 };
 
-/// How far a process is with stopping.
-#[derive(Debug, Default)]
-pub struct Stop {
-    /// The signal that stops it; 0 while it runs.
-    signal: u32,
-    /// Threads that have still to stop.
-    left: usize,
-    /// SIGCONTs that it has been sent.
-    continues: u32,
+/// What a parent is told: CLD_STOPPED or CLD_CONTINUED, and the signal that did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the parent is to be told"]
+pub struct Change {
+    /// si_code.
+    pub code: i32,
+    /// si_status.
+    pub signal: u32,
 }
-
-/// A thread's part in the stop of its process: whether the others still wait for it.
-#[derive(Debug, Default)]
-pub struct Owed(AtomicBool);
 
 /// The number of SIGCONTs that a process has had, to be handed to [`begin`].
 pub fn continues(process: &Process) -> u32 {
@@ -35,7 +30,7 @@ pub fn continues(process: &Process) -> u32 {
 /// Begins to stop a process, unless it has been continued since `seen` SIGCONTs.
 pub fn begin(process: &Process, signal: u32, seen: u32) {
     let mut stop = process.stop.lock();
-    if stop.continues != seen || stop.signal != 0 || exit::is_ending(process) {
+    if stop.continues != seen || stop.signal != 0 || kill::is_ending(process) {
         return;
     }
     stop.signal = signal;
@@ -60,40 +55,26 @@ pub fn add_thread(process: &Process, task: &Arc<Task>) {
     }
 }
 
-/// The thread has stopped, or ends instead.
-pub fn arrive(task: &Task) {
+/// The thread has stopped, or ends instead. With the last one its process has stopped.
+pub(super) fn arrive(task: &Task) -> Option<Change> {
     if !task.stop_owed.0.load(Ordering::Acquire) {
-        return;
+        return None;
     }
     let process = &task.process;
-    let signal = {
-        let mut stop = process.stop.lock();
-        if !task.stop_owed.0.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        stop.left = stop.left.saturating_sub(1);
-        if stop.left > 0 || stop.signal == 0 || exit::is_ending(process) {
-            return;
-        }
-        *process.status.lock() = Status::Stopped { signal: stop.signal, told: false };
-        stop.signal
-    };
-    exit::tell_parent(process, code::CLD_STOPPED, signal);
-}
-
-/// Waits at the edge to user mode until the process goes on.
-pub fn wait_until_continued(task: &Task) {
-    let is_stopped = || task.work.load(Ordering::Acquire) & work::STOP != 0;
-    while is_stopped() && !task.is_killed() {
-        arrive(task);
-        // A stop that follows at once finds the thread here, and has to be told so.
-        let changed = || (!is_stopped() || task.stop_owed.0.load(Ordering::Acquire)).then_some(());
-        let _ = wait::wait_on(&[&task.process.continued], None, false, changed);
+    let mut stop = process.stop.lock();
+    if !task.stop_owed.0.swap(false, Ordering::AcqRel) {
+        return None;
     }
+    stop.left = stop.left.saturating_sub(1);
+    if stop.left > 0 || stop.signal == 0 || kill::is_ending(process) {
+        return None;
+    }
+    *process.status.lock() = Status::Stopped { signal: stop.signal, told: false };
+    Some(Change { code: code::CLD_STOPPED, signal: stop.signal })
 }
 
 /// A SIGCONT has been sent: the process goes on, whatever becomes of the signal.
-pub fn end(process: &Process) {
+pub(super) fn end(process: &Process) -> Option<Change> {
     process.pending.lock().remove(STOPPING);
     for task in process.threads.lock().values() {
         task.pending.lock().remove(STOPPING);
@@ -116,9 +97,11 @@ pub fn end(process: &Process) {
     };
     process.continued.wake_all();
     if was_stopped {
-        exit::tell_parent(process, code::CLD_CONTINUED, number::SIGCONT);
+        Some(Change { code: code::CLD_CONTINUED, signal: number::SIGCONT })
     } else if was_stopping != 0 {
-        exit::tell_parent(process, code::CLD_STOPPED, was_stopping);
+        Some(Change { code: code::CLD_STOPPED, signal: was_stopping })
+    } else {
+        None
     }
 }
 

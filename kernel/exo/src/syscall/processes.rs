@@ -23,7 +23,7 @@ use crate::{
         credentials::capable,
         current,
         exec::{self, Strings},
-        exit as exiting,
+        kill,
         limits::{self, Limit},
         process::Usage,
         table,
@@ -182,12 +182,12 @@ pub(super) fn execveat(regs: &mut Regs) -> Result {
 }
 
 pub(super) fn exit(status: u32) -> Result {
-    exiting::exit_thread(&current(), (status & 0xff) << 8);
+    kill::exit_thread(&current(), (status & 0xff) << 8);
     Ok(0)
 }
 
 pub(super) fn exit_group(status: u32) -> Result {
-    exiting::exit_process(&current(), (status & 0xff) << 8);
+    kill::exit_process(&current(), (status & 0xff) << 8);
     Ok(0)
 }
 

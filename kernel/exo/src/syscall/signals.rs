@@ -134,7 +134,7 @@ fn kill_group(group: u32, signal: u32) -> Result {
         if spans::point() {
             break;
         }
-        let sent = send(&process, signal, || Info::from_user(signal, code::USER));
+        let sent = send(&process, signal, || signal::from_running(signal, code::USER));
         if result.is_err() {
             result = sent.map(|()| 0);
         }
@@ -150,7 +150,7 @@ fn kill_all(signal: u32) -> Result {
         if spans::point() {
             break;
         }
-        match send(&process, signal, || Info::from_user(signal, code::USER)) {
+        match send(&process, signal, || signal::from_running(signal, code::USER)) {
             Err(Errno::EPERM) => result = result.or(Ok(0)),
             sent => result = sent.map(|()| 0),
         }
@@ -162,7 +162,7 @@ pub(super) fn kill(pid: i32, signal: u32) -> Result {
     match pid {
         1.. => {
             let process = table::process_of(pid as u32).ok_or(Errno::ESRCH)?;
-            send(&process, signal, || Info::from_user(signal, code::USER)).map(|()| 0)
+            send(&process, signal, || signal::from_running(signal, code::USER)).map(|()| 0)
         }
         0 => kill_group(current().process.group.load(Ordering::Relaxed), signal),
         -1 => kill_all(signal),
@@ -189,14 +189,14 @@ pub(super) fn tkill(tid: u32, signal: u32) -> Result {
     if tid as i32 <= 0 {
         return Err(Errno::EINVAL);
     }
-    send_to_thread(None, tid, signal, || Info::from_user(signal, code::TKILL))
+    send_to_thread(None, tid, signal, || signal::from_running(signal, code::TKILL))
 }
 
 pub(super) fn tgkill(pid: u32, tid: u32, signal: u32) -> Result {
     if tid as i32 <= 0 || pid as i32 <= 0 {
         return Err(Errno::EINVAL);
     }
-    send_to_thread(Some(pid), tid, signal, || Info::from_user(signal, code::TKILL))
+    send_to_thread(Some(pid), tid, signal, || signal::from_running(signal, code::TKILL))
 }
 
 /// What a program says about a signal that it sends to process or thread `target`.

@@ -11,10 +11,9 @@ use crate::{
     errno::{Errno, Result},
     signal::{self, number},
     task::{
-        Task,
         credentials::capable,
-        current,
-        posix_timers::{Clock, Notice, PosixTimers, kind},
+        current, limits,
+        posix_timers::{self, Clock, Notice, Receiver, kind},
         table,
     },
     user::{self, TimeSpec},
@@ -54,40 +53,49 @@ fn clock_of(id: i32) -> Result<Clock> {
         // Clocks that nobody can wait for.
         4..=6 => return Err(Errno::EOPNOTSUPP),
         _ => match times::cpu_clock(id)? {
-            CpuClock::Process(process) => Clock::Process(Arc::downgrade(&process)),
-            CpuClock::Thread(thread) => Clock::Thread(Arc::downgrade(&thread)),
+            CpuClock::Process(process) => {
+                let process: Arc<dyn posix_timers::CpuClock> = process;
+                Clock::Process(Arc::downgrade(&process))
+            }
+            CpuClock::Thread(thread) => {
+                let thread: Arc<dyn posix_timers::CpuClock> = thread;
+                Clock::Thread(Arc::downgrade(&thread))
+            }
         },
     })
 }
 
-/// What happens, and to which thread if it is one.
-fn notice_of(event: &Event) -> Result<(Notice, Option<Arc<Task>>)> {
-    let thread = match event.notify {
+/// What happens, and to whom.
+fn notice_of(event: &Event) -> Result<(Notice, Arc<dyn Receiver>)> {
+    let receiver: Arc<dyn Receiver> = match event.notify {
         kind::THREAD_ID => {
             let thread = table::task(event.thread as u32).ok_or(Errno::EINVAL)?;
             if !Arc::ptr_eq(&thread.process, &current().process) {
                 return Err(Errno::EINVAL);
             }
-            Some(thread)
+            thread
         }
-        kind::SIGNAL | kind::THREAD | kind::NONE => None,
+        kind::SIGNAL | kind::THREAD | kind::NONE => current().process.clone(),
         _ => return Err(Errno::EINVAL),
     };
     if event.notify != kind::NONE && !signal::is_valid(event.signal as u32) {
         return Err(Errno::EINVAL);
     }
-    Ok((Notice { kind: event.notify, signal: event.signal as u32, value: Some(event.value) }, thread))
+    Ok((Notice { kind: event.notify, signal: event.signal as u32, value: Some(event.value) }, receiver))
 }
 
 pub(super) fn timer_create(clock: i32, event: usize, to: usize) -> Result {
-    let (notice, thread) = match event {
-        0 => (Notice { kind: kind::SIGNAL, signal: number::SIGALRM, value: None }, None),
+    let task = current();
+    let (notice, receiver): (_, Arc<dyn Receiver>) = match event {
+        0 => (Notice { kind: kind::SIGNAL, signal: number::SIGALRM, value: None }, task.process.clone()),
         at => notice_of(&user::read(at)?)?,
     };
-    let task = current();
-    let timer = PosixTimers::create(&task, (clock, clock_of(clock)?), notice, thread)?;
+    let limit = task.process.limits.lock()[limits::index::SIGPENDING].soft;
+    let user = task.credentials.get().user.clone();
+    let timers = &task.process.posix_timers;
+    let timer = timers.create((clock, clock_of(clock)?), notice, &receiver, (user, limit))?;
     if let Err(error) = user::write(to, &timer.id) {
-        task.process.posix_timers.delete(timer.id)?;
+        timers.delete(timer.id)?;
         return Err(error);
     }
     Ok(0)

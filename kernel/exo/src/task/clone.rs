@@ -10,13 +10,13 @@ use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
 use super::{
-    Process, Seed, Status, Task, current,
+    Process, Seed, Status, Task, current, kill,
     limits::index,
+    observer,
     process::{Alarm, NOT_ENDING, Usage},
     table,
 };
 use crate::{
-    drivers::procmon,
     errno::{Errno, Result},
     fallible,
     fs::Files,
@@ -26,10 +26,7 @@ use crate::{
         policy::Schedule,
         wait::{WaitQueue, wait_on},
     },
-    signal::{
-        Pending, SignalSet,
-        stop::{self, Stop},
-    },
+    signal::{Pending, SignalSet, Stop, stop},
     user,
 };
 
@@ -201,14 +198,14 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
     table::add_task(&task);
     if has(flags, abi::CLONE_THREAD) {
         // The process may have been told to end while we were at it: the new thread ends with it.
-        let status = if super::exit::is_ending(&process) {
+        let status = if kill::is_ending(&process) {
             Some(process.group_exit.load(Ordering::Acquire) as u32)
         } else {
             (parent.is_killed() || process.exec_thread.load(Ordering::Acquire) != 0)
                 .then(|| parent.exit_status.load(Ordering::Relaxed))
         };
         if let Some(status) = status {
-            super::exit::tell_to_exit(&task, status);
+            kill::tell_to_exit(&task, status);
         }
     } else {
         let parent_thread = match has(flags, abi::CLONE_PARENT) {
@@ -219,7 +216,7 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
         *process.parent.lock() = Arc::downgrade(&parent_process);
         parent_process.children.lock().insert(process.pid, process.clone());
         table::add_process(&process);
-        procmon::on_fork(&parent, &process);
+        observer::tell(|observer| observer.forked(&parent, &process));
     }
     task.cpu.store(cpu_index(), Ordering::Relaxed);
     sched::start(task);

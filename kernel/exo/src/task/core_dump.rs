@@ -5,6 +5,8 @@
 //! The thread that got the signal claims the process's end, so that no other status counts, and writes when the others have ended. Each of
 //! them leaves its registers on its way out.
 
+pub mod state;
+
 use core::sync::atomic::Ordering;
 
 use alloc::{sync::Arc, vec::Vec};
@@ -15,7 +17,8 @@ use exo_logic::{
     core_file::{self as layout, Ids, ProcessSummary, Range, ThreadStatus, kind},
 };
 
-use super::{Current, Process, Task, exit, limits, process};
+use self::state::ThreadState;
+use super::{Current, Process, Task, kill, limits, process};
 use crate::{
     errno::{Errno, Result},
     fallible,
@@ -53,23 +56,8 @@ mod filter {
     pub(super) const FILE_SHARED: u32 = 8;
     pub(super) const ELF_HEADERS: u32 = 16;
 }
-/// What it is unless a program changes it, as on Linux; the bits for huge pages and DAX mean nothing here.
-pub const DEFAULT_FILTER: u32 = 0x33;
 /// The most that the list of mapped files may take.
 const FILES_MOST: usize = 1 << 20;
-
-/// The registers of a thread that has ended for a core file.
-pub struct ThreadState {
-    status: ThreadStatus,
-    floating_point: Vec<u8>,
-}
-
-/// A process's part in a core file.
-#[derive(Default)]
-pub struct CoreDump {
-    /// A core file is about to be written: threads that end leave their registers here.
-    threads: Option<Vec<ThreadState>>,
-}
 
 /// Whether this signal ends a process with a core file.
 pub fn is_dumping(signal: u32) -> bool {
@@ -103,7 +91,7 @@ pub fn end_process(task: &Current, info: &Info, regs: &Regs) {
     if may && collect_threads(task) && write(task, info, regs, limit).is_ok() {
         process.group_exit.store(u64::from(signal | DUMPED), Ordering::Release);
     }
-    exit::exit_process(task, signal);
+    kill::exit_process(task, signal);
 }
 
 /// Takes the end of the process for `signal`; false if another thread has it.
@@ -124,7 +112,7 @@ fn claim(process: &Process, signal: u32) -> bool {
 
 /// Ends the other threads, and waits until they are gone; false if the process is killed meanwhile.
 fn collect_threads(task: &Current) -> bool {
-    exit::tell_others_to_exit(task, 0);
+    kill::tell_others_to_exit(task, 0);
     let alone = || (task.process.threads.lock().len() == 1).then_some(());
     wait::wait_on(&[&task.process.continued], None, false, alone).is_ok()
 }

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use alloc::sync::Arc;
 
 pub use exo_core::{
-    credentials::{Credentials, GROUPS_MAX, User, Which},
+    credentials::{Credentials, GROUPS_MAX, Which},
     thread::capable,
 };
 

@@ -13,9 +13,11 @@ use exo_logic::{
 use linux_raw_sys::{auxvec as abi, general as abi_mount};
 use zerocopy::IntoBytes;
 
-use super::{AltStack, Credentials, Current, Name, credentials, current, exit, limits, process, table, work};
+use super::{
+    AltStack, Credentials, Current, Name, credentials, current, exit, kill, limits, observer, process, table,
+    work,
+};
 use crate::{
-    drivers::procmon,
     errno::{Errno, Result},
     fallible,
     fs::{
@@ -334,7 +336,7 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     let base = map(&memory, &plan, pages, executing.path())?;
     let (sp, places, vector) = push_strings(&memory, &strings, &plan, base, path, &credentials)?;
 
-    if !exit::end_other_threads(&task) {
+    if !kill::end_other_threads(&task) {
         return Err(Errno::EAGAIN);
     }
     task.files.unshare()?;
@@ -368,7 +370,7 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     task.machine.set_segment_bases(0, 0);
     task.machine.set_fpu(None);
     task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel);
-    procmon::on_exec(&task.process, task.tid());
+    observer::tell(|observer| observer.executes(&task.process, task.tid()));
     *regs = Regs::at_start(base.wrapping_add(plan.entry), sp as u64);
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! The end of threads and processes.
 //!
 //! A thread ends only at the edge to user mode, where nothing of the kernel's is on its stack any more: whoever wants it
-//! to end sets [`work::EXIT`] and wakes it.
+//! to end says so ([`super::kill`]) and wakes it.
 
 use core::sync::atomic::Ordering;
 
@@ -14,10 +14,15 @@ use exo_hal::{
 };
 
 use super::{
-    Current, Process, Status, Task, credentials::Which, current, process::NOT_ENDING, session, table, work,
+    Current, Process, Status,
+    credentials::Which,
+    current,
+    kill::{is_ending, tell_others_to_exit},
+    observer,
+    process::NOT_ENDING,
+    session, table,
 };
 use crate::{
-    drivers::procmon,
     futex,
     sched::{self, spans},
     signal::{self, IGNORE, Info, SignalSet, action_flag, code, number},
@@ -30,85 +35,6 @@ static AT_THE_END: Once<fn()> = Once::new();
 /// Sets that.
 pub fn at_the_end(stop: fn()) {
     AT_THE_END.set(stop);
-}
-
-/// Threads that are told at once, with their list locked.
-const AT_ONCE: usize = 16;
-
-/// Tells a thread to end; `status` is the process's if it is the last.
-pub fn tell_to_exit(task: &Arc<Task>, status: u32) {
-    task.exit_status.store(status, Ordering::Release);
-    task.work.fetch_or(work::EXIT, Ordering::AcqRel);
-    task.work.fetch_and(!work::STOP, Ordering::AcqRel);
-    sched::prod(task);
-}
-
-/// The running thread is to end before it reaches user mode.
-pub fn exit_thread(task: &Current, status: u32) {
-    task.exit_status.store(status, Ordering::Release);
-    task.work.fetch_or(work::EXIT, Ordering::AcqRel);
-}
-
-/// Whether a process as a whole was told to end.
-pub fn is_ending(process: &Process) -> bool {
-    process.group_exit.load(Ordering::Acquire) != NOT_ENDING
-}
-
-/// Ends all threads of a process. Who says so first gives the status.
-pub fn kill(process: &Process, status: u32) {
-    let _ = process.group_exit.compare_exchange(
-        NOT_ENDING,
-        u64::from(status),
-        Ordering::AcqRel,
-        Ordering::Relaxed,
-    );
-    // However many there are: the first of them to end tells the others, with interrupts let in on the way.
-    for thread in process.threads.lock().values().take(AT_ONCE) {
-        tell_to_exit(thread, status);
-    }
-    process.continued.wake_all();
-}
-
-/// Tells all other threads of the running process to end, and those that they make meanwhile.
-pub fn tell_others_to_exit(task: &Task, status: u32) {
-    task.process.each_thread(|thread| {
-        if thread.tid() != task.tid() {
-            tell_to_exit(thread, status);
-        }
-    });
-}
-
-/// All threads of the running process are to end.
-pub fn exit_process(task: &Current, status: u32) {
-    kill(&task.process, status);
-    exit_thread(task, status);
-}
-
-/// Ends all other threads of the running process and waits until they are gone (for exec); false if the process is to end itself, or
-/// another of its threads is about to do the same.
-pub fn end_other_threads(task: &Current) -> bool {
-    let own = &task.process.exec_thread;
-    if is_ending(&task.process)
-        || own.compare_exchange(0, task.tid(), Ordering::AcqRel, Ordering::Relaxed).is_err()
-    {
-        return false;
-    }
-    tell_others_to_exit(task, 0);
-    let _ = crate::sched::wait::wait_on(&[&task.process.continued], None, false, || {
-        (task.process.threads.lock().len() == 1).then_some(())
-    });
-    own.store(0, Ordering::Release);
-    !task.is_killed()
-}
-
-/// SIGCHLD about a child that has stopped or goes on, and a wake-up for a parent that waits.
-pub fn tell_parent(process: &Process, code: i32, status: u32) {
-    let Some(parent) = process.parent.lock().upgrade() else { return };
-    let action = parent.actions().get(number::SIGCHLD);
-    if action.flags & action_flag::NOCLDSTOP == 0 && action.handler != IGNORE {
-        parent.signal(Info::child(process.pid, process.user_id(), code, status));
-    }
-    parent.child_changed.wake_all();
 }
 
 /// SIGCHLD, or whatever was chosen, about a child that has ended. A parent that does not care for its children never waits for them.
@@ -167,7 +93,7 @@ fn tell_children(task: &Current) {
             .values()
             .fold(0, |all, thread| all | SignalSet::of(thread.death_signal.load(Ordering::Relaxed)).0);
         for signal in (1..=number::LAST).filter(|signal| SignalSet(signals).has(*signal)) {
-            child.signal(Info::from_user(signal, code::USER));
+            child.signal(signal::from_running(signal, code::USER));
         }
     });
 }
@@ -209,7 +135,7 @@ fn leave() {
         end_process(process, status);
         crate::mm::dead_pages::give_back();
     } else {
-        signal::stop::arrive(&task);
+        signal::has_stopped(&task);
         signal::hand_on(&task, SignalSet(!task.blocked.load(Ordering::Acquire)));
         process.continued.wake_all();
     }
@@ -273,7 +199,7 @@ fn end_process(process: &Arc<Process>, status: u32) {
     }
     process.set_alarm(0, 0);
     process.posix_timers.delete_all();
-    procmon::on_exit(process, status);
+    observer::tell(|observer| observer.ended(process, status));
     // Unless another process shares them, its places are given up: their mounts are not in use any more.
     if Arc::strong_count(&process.fs) == 1 {
         process.fs.leave();

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tasks (threads) and processes (thread groups).
 
+pub mod alarm;
 pub mod clone;
+pub mod controlling_tty;
 pub mod core_dump;
+mod cpu_time;
 pub mod cpu_timers;
 pub mod credentials;
 pub mod exec;
 pub mod exit;
 pub mod file_context;
 pub mod kernel_thread;
+pub mod kill;
 pub mod message;
+pub mod observer;
 pub mod oom;
 pub mod posix_timers;
 pub mod process;
+mod scheduled;
 pub mod session;
 pub mod table;
 pub mod wait;
@@ -24,16 +30,15 @@ use core::{
 
 use alloc::sync::{Arc, Weak};
 
-use exo_core::thread::{self as scheduled, Kind, Thread};
+use exo_core::thread::{Kind, Thread};
 use exo_hal::{mm::heap, sync::SpinLock, thread, trap::Regs};
 
 use crate::{
-    drivers::procmon,
     errno::Result,
     fs::Files,
     mm::AddressSpace,
     sched::policy::{Policy, Schedule},
-    signal::{self, Pending, SignalSet, stop::Owed},
+    signal::{Owed, Pending, SignalSet},
 };
 
 pub use credentials::Credentials;
@@ -216,12 +221,6 @@ impl Task {
         self.number.store(tid, Ordering::Relaxed);
     }
 
-    /// Gives it another name.
-    pub fn rename(&self, name: Name) {
-        *self.name.lock() = name;
-        procmon::on_rename(self, name);
-    }
-
     /// A counted reference.
     pub fn arc(&self) -> Arc<Task> {
         self.me.upgrade().unwrap_or_else(|| unreachable!("a task that runs is referenced by the scheduler"))
@@ -250,33 +249,6 @@ impl Deref for Task {
     #[inline(always)]
     fn deref(&self) -> &Thread {
         &self.thread
-    }
-}
-
-impl scheduled::Task for Task {
-    fn has_deliverable_signal(&self) -> bool {
-        signal::is_deliverable(self)
-    }
-
-    #[inline]
-    fn activate_memory(&self) {
-        self.process.memory.lock().activate();
-    }
-
-    fn tick(&self) {
-        self.process.check_cpu_time();
-    }
-
-    fn signal(&self, number: u32) {
-        signal::send_to_self(number);
-    }
-
-    fn soft_limit(&self, which: usize) -> u64 {
-        self.process.limits.lock().get(which).map_or(limits::INFINITY, |limit| limit.soft)
-    }
-
-    fn soft_limit_now(&self, which: usize) -> Option<u64> {
-        self.process.limits.try_lock()?.get(which).map(|limit| limit.soft)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     fs::FileTable,
     sched::wait,
     signal::{Info, number},
-    task::{Process, current, exit, has_signal, table, work},
+    task::{Process, current, has_signal, kill, table, work},
 };
 
 /// Who was chosen last, and when.
@@ -210,7 +210,7 @@ pub fn relieve() {
         // Nobody is left to end but the first program.
         Relief::Nobody => {
             log!("out of memory: process {} is killed, there is nobody else to end", task.pid);
-            exit::exit_process(&task, number::SIGKILL);
+            kill::exit_process(&task, number::SIGKILL);
         }
     }
 }
@@ -247,6 +247,6 @@ pub fn resolve_from_reserve(address: usize, write: bool) -> bool {
         return true;
     }
     log!("out of memory: process {} is killed, whose call needs more than the reserve", task.pid);
-    exit::exit_process(&task, number::SIGKILL);
+    kill::exit_process(&task, number::SIGKILL);
     false
 }

@@ -15,7 +15,8 @@ use alloc::{
 
 use exo_hal::{sync::SpinLock, time};
 
-use super::{Current, Process, Task, credentials::User, limits, table};
+use exo_core::credentials::User;
+
 use crate::{
     errno::{Errno, Result},
     fallible,
@@ -23,7 +24,7 @@ use crate::{
         spans,
         timer::{self, Action, TimerTarget},
     },
-    signal::{self, Info},
+    signal::Info,
 };
 
 /// Most timers of a user, whatever RLIMIT_SIGPENDING says: each may be due in the same moment.
@@ -33,17 +34,37 @@ const MOST_BY_CPU_TIME: usize = 1000;
 /// How many of these a tick lets run out; others wait for the next.
 const DUE_IN_A_TICK: usize = 16;
 
+/// Whose CPU time a timer goes by: a process, or a thread.
+pub trait CpuClock: Send + Sync {
+    /// The CPU time that it has had, in nanoseconds.
+    fn cpu_ns(&self) -> u64;
+    /// Has the timer looked at at each tick in which the process runs ([`PosixTimers::check_cpu_time`]).
+    fn watch(&self, timer: &Arc<PosixTimer>) -> Result<()>;
+}
+
+/// Who gets a timer's signal: a process, or a thread.
+pub trait Receiver: Send + Sync {
+    /// Sends it; false if it is ignored.
+    fn send(&self, timer: &Arc<PosixTimer>) -> bool;
+    /// Whether a signal is ignored.
+    fn ignores(&self, signal: u32) -> bool;
+    /// Makes room for the signals of `count` timers; EAGAIN if there is no memory.
+    fn reserve(&self, count: usize) -> Result<()>;
+    /// Its number.
+    fn number(&self) -> u32;
+}
+
 /// What a timer goes by.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Clock {
     /// The time since boot.
     Boot,
     /// The time since 1970, which may be set.
     Wall,
     /// A process's CPU time.
-    Process(Weak<Process>),
+    Process(Weak<dyn CpuClock>),
     /// A thread's CPU time.
-    Thread(Weak<Task>),
+    Thread(Weak<dyn CpuClock>),
 }
 
 /// What happens when a timer runs out (`struct sigevent`).
@@ -90,7 +111,6 @@ struct State {
 }
 
 /// A timer.
-#[derive(Debug)]
 pub struct PosixTimer {
     /// Its number in its process.
     pub id: u32,
@@ -99,15 +119,14 @@ pub struct PosixTimer {
     clock: Clock,
     /// What happens when it runs out.
     pub notice: Notice,
-    thread: Option<Weak<Task>>,
-    process: Weak<Process>,
+    receiver: Weak<dyn Receiver>,
     /// Who is charged for it, as for a queued signal.
     user: Arc<User>,
     state: SpinLock<State>,
 }
 
 /// Timers by number.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Table {
     timers: BTreeMap<u32, Arc<PosixTimer>>,
     /// The number to try for the next one.
@@ -132,7 +151,7 @@ fn after(id: u32) -> u32 {
 }
 
 /// A process's timers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct PosixTimers {
     table: SpinLock<Table>,
     /// Timers of anybody that go by the process's CPU time or by that of its threads.
@@ -159,8 +178,7 @@ impl PosixTimer {
         match &self.clock {
             Clock::Boot | Clock::Wall => 0,
             // Of who has ended the time stands still: no timer of it runs out.
-            Clock::Process(process) => process.upgrade().map_or(0, |process| process.cpu_ns()),
-            Clock::Thread(thread) => thread.upgrade().map_or(0, |thread| thread.cpu_ns()),
+            Clock::Process(who) | Clock::Thread(who) => who.upgrade().map_or(0, |who| who.cpu_ns()),
         }
     }
 
@@ -273,30 +291,30 @@ impl PosixTimer {
         if self.notice.kind == kind::NONE {
             return;
         }
-        let Some(process) = self.process.upgrade() else { return };
-        let sent = match &self.thread {
-            Some(thread) => thread.upgrade().is_none_or(|thread| signal::send_timer_to_task(&thread, self)),
-            None => signal::send_timer_to_process(&process, self),
-        };
-        if !sent {
+        let Some(receiver) = self.receiver.upgrade() else { return };
+        while !receiver.send(self) {
             self.state.lock().is_ignored = true;
-            // It may be ignored no more since.
-            process.posix_timers.not_ignored(&process, self.notice.signal);
+            // It may be ignored no more since; somebody else may have seen that.
+            if receiver.ignores(self.notice.signal) || !self.take_ignored() {
+                return;
+            }
         }
     }
 
+    /// Whether it ran out while its signal was ignored; whoever is told so sends that.
+    fn take_ignored(&self) -> bool {
+        core::mem::take(&mut self.state.lock().is_ignored)
+    }
+
     /// What /proc/PID/timers says of it.
-    pub fn describe(&self, pid: u32, out: &mut dyn Write) -> core::fmt::Result {
+    pub fn describe(&self, out: &mut dyn Write) -> core::fmt::Result {
         let kind = match self.notice.kind & !kind::THREAD_ID {
             kind::SIGNAL => "signal",
             kind::NONE => "none",
             _ => "thread",
         };
-        let whom = if self.thread.is_some() { "tid" } else { "pid" };
-        let number = match &self.thread {
-            Some(thread) => thread.upgrade().map_or(0, |thread| thread.tid()),
-            None => pid,
-        };
+        let whom = if self.notice.kind & kind::THREAD_ID != 0 { "tid" } else { "pid" };
+        let number = self.receiver.upgrade().map_or(0, |receiver| receiver.number());
         let value = self.notice.value.unwrap_or(u64::from(self.id));
         writeln!(out, "ID: {}\nsignal: {}/{value:016x}", self.id, self.notice.signal)?;
         writeln!(out, "notify: {kind}/{whom}.{number}\nClockID: {}", self.clock_id)
@@ -355,40 +373,36 @@ impl PosixTimer {
 }
 
 impl PosixTimers {
-    /// Makes a timer of the running process's, which tells `thread` if there is one; EAGAIN if its user has too many.
+    /// Makes a timer that tells `receiver`; EAGAIN if its user has too many. `limit` is the user's RLIMIT_SIGPENDING.
     pub fn create(
-        task: &Current,
+        &self,
         (clock_id, clock): (i32, Clock),
         notice: Notice,
-        thread: Option<Arc<Task>>,
+        receiver: &Arc<dyn Receiver>,
+        (user, limit): (Arc<User>, u64),
     ) -> Result<Arc<PosixTimer>> {
-        let process = &task.process;
-        let limit = process.limits.lock()[limits::index::SIGPENDING].soft.min(MOST_TIMERS);
-        let user = task.credentials.get().user.clone();
-        let this = &process.posix_timers;
-        let id = this.table.lock().new_number();
+        let id = self.table.lock().new_number();
         let count = user.signals.fetch_add(1, Ordering::Relaxed) as u64 + 1;
+        let receiver_of_it = Arc::downgrade(receiver);
         let timer = fallible::arc(PosixTimer {
             id,
             clock_id,
             clock,
-            thread: thread.as_ref().map(Arc::downgrade),
             notice,
-            process: Arc::downgrade(process),
+            receiver: receiver_of_it,
             user,
             state: SpinLock::default(),
         })?;
-        if count > limit {
+        if count > limit.min(MOST_TIMERS) {
             return Err(Errno::EAGAIN);
         }
         // Room for its signal, so that none is lost when it runs out.
-        let most = this.table.lock().timers.len() + 1;
-        match &thread {
-            Some(thread) => thread.pending.lock().reserve_timers(most)?,
-            None => process.pending.lock().reserve_timers(most)?,
+        let most = self.table.lock().timers.len() + 1;
+        receiver.reserve(most)?;
+        if let Clock::Process(who) | Clock::Thread(who) = &timer.clock {
+            who.upgrade().ok_or(Errno::EINVAL)?.watch(&timer)?;
         }
-        timer.watch()?;
-        this.table.lock().timers.insert(id, timer.clone());
+        self.table.lock().timers.insert(id, timer.clone());
         Ok(timer)
     }
 
@@ -437,26 +451,29 @@ impl PosixTimers {
         }
     }
 
-    /// A signal may be ignored no more: those timers send it that ran out while it was.
-    pub fn not_ignored(&self, process: &Process, signal: u32) {
-        if process.actions().ignores(signal) {
-            return;
-        }
+    /// A signal is ignored no more: those timers send it that ran out while it was.
+    pub fn not_ignored(&self, signal: u32) {
         self.each(|timer| {
-            let was_ignored =
-                timer.notice.signal == signal && core::mem::take(&mut timer.state.lock().is_ignored);
-            if was_ignored {
+            if timer.notice.signal == signal && timer.take_ignored() {
                 timer.send();
             }
         });
     }
 
-    /// A tick has come while one of the process's threads ran.
-    pub fn check_cpu_time(&self, process: &Process) {
+    /// The wall clock was set: timers that wait for a time of it wait anew.
+    pub fn wall_clock_was_set(&self) {
+        self.each(|timer| {
+            timer.clock_was_set();
+            let _ = spans::point();
+        });
+    }
+
+    /// A tick has come while one of the process's threads ran; `cpu_ns` gives the CPU time that it has had.
+    pub fn check_cpu_time(&self, cpu_ns: impl FnOnce() -> u64) {
         if !self.is_watched.load(Ordering::Relaxed) {
             return;
         }
-        let now = process.cpu_ns();
+        let now = cpu_ns();
         let mut due: [Option<Arc<PosixTimer>>; DUE_IN_A_TICK] = Default::default();
         {
             let watchers = self.watchers.lock();
@@ -466,7 +483,8 @@ impl PosixTimers {
         due.into_iter().flatten().for_each(|timer| timer.run_out());
     }
 
-    fn add_watcher(&self, timer: &Arc<PosixTimer>) -> Result<()> {
+    /// Has the timer looked at at each tick, by the CPU time of this process or of one of its threads.
+    pub fn watch(&self, timer: &Arc<PosixTimer>) -> Result<()> {
         let mut watchers = self.watchers.lock();
         watchers.retain(|watcher| watcher.strong_count() > 0);
         if watchers.len() >= MOST_BY_CPU_TIME {
@@ -476,27 +494,5 @@ impl PosixTimers {
         watchers.push(Arc::downgrade(timer));
         self.is_watched.store(true, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-impl PosixTimer {
-    /// Has the process whose time it goes by look at it at each tick.
-    fn watch(self: &Arc<Self>) -> Result<()> {
-        let process = match &self.clock {
-            Clock::Boot | Clock::Wall => return Ok(()),
-            Clock::Process(process) => process.upgrade(),
-            Clock::Thread(thread) => thread.upgrade().map(|thread| thread.process.clone()),
-        };
-        process.ok_or(Errno::EINVAL)?.posix_timers.add_watcher(self)
-    }
-}
-
-/// The wall clock was set: timers that wait for a time of it wait anew.
-pub fn wall_clock_was_set() {
-    for process in table::walk() {
-        process.posix_timers.each(|timer| {
-            timer.clock_was_set();
-            let _ = spans::point();
-        });
     }
 }

@@ -11,24 +11,23 @@ use alloc::{
 
 use exo_hal::{sync::SpinLock, time};
 
+use exo_core::{credentials::Which, thread::Thread};
+
 use super::{
     Name, Task,
     account::{Account, Counts},
-    core_dump::{self, CoreDump},
+    controlling_tty::ControllingTty,
+    core_dump::state::{CoreDump, DEFAULT_FILTER},
     cpu_timers::CpuTimers,
-    credentials::Which,
     limits::{self, Limits},
-    posix_timers::PosixTimers,
+    posix_timers::{CpuClock, PosixTimer, PosixTimers},
 };
 use crate::{
-    fs::{FileTable, FsContext, mount::Executing, tty::Terminal},
+    errno::Result,
+    fs::{FileTable, FsContext, mount::Executing},
     mm::AddressSpace,
-    sched::{
-        spans,
-        timer::{self, Action, TimerTarget},
-        wait::WaitQueue,
-    },
-    signal::{self, Actions, Info, Pending, number, stop::Stop},
+    sched::{spans, timer, wait::WaitQueue},
+    signal::{Actions, Pending, Stop},
 };
 
 /// What [`Process::group_exit`] holds while nobody has ended the process as a whole.
@@ -59,7 +58,7 @@ pub struct Alarm {
     pub deadline: u64,
     /// After how many nanoseconds it runs out again; 0 for once.
     pub interval: u64,
-    key: Option<timer::Key>,
+    pub(super) key: Option<timer::Key>,
 }
 
 /// Resources that the process's ended children (and theirs) used.
@@ -113,7 +112,7 @@ pub struct Process {
     /// Session.
     pub session: AtomicU32,
     /// The session's terminal.
-    pub terminal: SpinLock<Option<Arc<Terminal>>>,
+    pub terminal: SpinLock<Option<Arc<dyn ControllingTty>>>,
     /// What has become of it.
     pub status: SpinLock<Status>,
     /// How far it is with stopping.
@@ -183,9 +182,24 @@ fn each_of<T>(list: &SpinLock<BTreeMap<u32, Arc<T>>>, mut each: impl FnMut(&Arc<
     }
 }
 
-impl TimerTarget for Process {
-    fn expired(self: Arc<Self>) {
-        self.alarm_expired();
+/// Whose CPU time timers go by.
+impl CpuClock for Process {
+    fn cpu_ns(&self) -> u64 {
+        self.cpu_ns()
+    }
+
+    fn watch(&self, timer: &Arc<PosixTimer>) -> Result<()> {
+        self.posix_timers.watch(timer)
+    }
+}
+
+impl CpuClock for Task {
+    fn cpu_ns(&self) -> u64 {
+        Thread::cpu_ns(self)
+    }
+
+    fn watch(&self, timer: &Arc<PosixTimer>) -> Result<()> {
+        self.process.posix_timers.watch(timer)
     }
 }
 
@@ -216,7 +230,7 @@ impl Process {
             last_user: AtomicU32::new(0),
             dumpable: AtomicU32::new(1),
             auxiliary: SpinLock::default(),
-            dump_filter: AtomicU32::new(core_dump::DEFAULT_FILTER),
+            dump_filter: AtomicU32::new(DEFAULT_FILTER),
             core_dump: SpinLock::default(),
             child_changed: WaitQueue::new(),
             continued: WaitQueue::new(),
@@ -234,11 +248,6 @@ impl Process {
             strings: SpinLock::default(),
             oom_adjust: AtomicI32::new(0),
         })
-    }
-
-    /// Sends a signal to the process as a whole. Only one that queues can be lost: its queue may be full.
-    pub fn signal(&self, info: Info) {
-        let _ = signal::send_to_process(self, info);
     }
 
     /// What it does on signals.
@@ -295,62 +304,6 @@ impl Process {
         let mut counts = self.ended_account.get();
         self.threads.lock().values().for_each(|thread| counts.add(&thread.account.get()));
         counts
-    }
-
-    /// Sets the interval timer; the old one's remaining time and interval.
-    pub fn set_alarm(self: &Arc<Self>, delay: u64, interval: u64) -> (u64, u64) {
-        let mut alarm = self.alarm.lock();
-        let now = time::now_ns();
-        let old = (alarm.deadline.saturating_sub(now), alarm.interval);
-        let was_set = alarm.deadline != 0;
-        if let Some(key) = alarm.key.take() {
-            timer::cancel(key);
-        }
-        *alarm = Alarm::default();
-        if delay > 0 {
-            let deadline = now.saturating_add(delay);
-            let key = timer::add(deadline, self.alarm_action());
-            *alarm = Alarm { deadline, interval, key: Some(key) };
-        }
-        // A timer that is about to run out is not off yet: 0 would say that.
-        if was_set { (old.0.max(1), old.1) } else { (0, 0) }
-    }
-
-    /// The remaining time and the interval of the interval timer.
-    pub fn alarm(&self) -> (u64, u64) {
-        let alarm = self.alarm.lock();
-        let left = alarm.deadline.saturating_sub(time::now_ns());
-        if alarm.deadline == 0 { (0, 0) } else { (left.max(1), alarm.interval) }
-    }
-
-    fn alarm_action(self: &Arc<Self>) -> Action {
-        let target: Weak<dyn TimerTarget> = Arc::<Self>::downgrade(self);
-        Action::Tell(target)
-    }
-
-    /// The interval timer ran out. One that repeats begins anew when its signal is taken, as on Linux: whatever its interval, it
-    /// costs no more than the program's own handling of it.
-    fn alarm_expired(&self) {
-        {
-            let mut alarm = self.alarm.lock();
-            alarm.key = None;
-            if alarm.interval == 0 {
-                alarm.deadline = 0;
-            }
-        }
-        self.signal(Info::kernel(number::SIGALRM));
-    }
-
-    /// A SIGALRM was taken: the timer that sent it, if it repeats, runs out at the next multiple of its interval.
-    pub fn alarm_taken(self: &Arc<Self>) {
-        let mut alarm = self.alarm.lock();
-        if alarm.deadline == 0 || alarm.interval == 0 || alarm.key.is_some() {
-            return;
-        }
-        let late = time::now_ns().saturating_sub(alarm.deadline);
-        let turns = late.checked_div(alarm.interval).unwrap_or(0).saturating_add(1);
-        alarm.deadline = alarm.deadline.saturating_add(turns.saturating_mul(alarm.interval));
-        alarm.key = Some(timer::add(alarm.deadline, self.alarm_action()));
     }
 
     /// Its real user, as its first thread has it.

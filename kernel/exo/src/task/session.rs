@@ -4,13 +4,12 @@
 //! A group is orphaned when none of its members has a parent in another group of the same session: no shell is left that could
 //! continue it. Such a group is not stopped by a terminal, and when it becomes orphaned while stopped, it is hung up and continued.
 
-use core::sync::atomic::Ordering;
+use core::{ptr, sync::atomic::Ordering};
 
 use alloc::sync::Arc;
 
-use super::{Process, table};
+use super::{Process, controlling_tty::ControllingTty, table};
 use crate::{
-    fs::tty::Terminal,
     sched::spans,
     signal::{Info, number, stop},
 };
@@ -71,7 +70,7 @@ pub fn parted(process: &Arc<Process>, parent: &Process, is_ending: bool) {
 
 /// The leader of a session ends, or gives its terminal up: those in the foreground are hung up, and nobody of the session has the
 /// terminal any more.
-pub fn give_up_terminal(process: &Process, terminal: &Arc<Terminal>) {
+pub fn give_up_terminal(process: &Process, terminal: &dyn ControllingTty) {
     let session = session_of(process);
     let foreground = terminal.foreground();
     if foreground != 0 {
@@ -81,12 +80,12 @@ pub fn give_up_terminal(process: &Process, terminal: &Arc<Terminal>) {
 }
 
 /// Nobody of a session has the terminal any more.
-pub fn take_terminal(session: u32, terminal: &Arc<Terminal>) {
+pub fn take_terminal(session: u32, terminal: &dyn ControllingTty) {
     terminal.release(session);
     for member in table::walk().filter(|p| session_of(p) == session) {
         let _ = spans::point();
         let mut slot = member.terminal.lock();
-        if slot.as_ref().is_some_and(|own| Arc::ptr_eq(own, terminal)) {
+        if slot.as_ref().is_some_and(|own| ptr::addr_eq(Arc::as_ptr(own), terminal)) {
             *slot = None;
         }
     }
@@ -101,7 +100,7 @@ pub fn is_leader(process: &Process) -> bool {
 pub fn end_of(process: &Arc<Process>, parent: Option<&Arc<Process>>) {
     let terminal = process.terminal.lock().clone();
     if let Some(terminal) = terminal.filter(|_| is_leader(process)) {
-        give_up_terminal(process, &terminal);
+        give_up_terminal(process, &*terminal);
     }
     if let Some(parent) = parent {
         parted(process, parent, true);

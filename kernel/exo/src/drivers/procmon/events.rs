@@ -34,7 +34,7 @@ use crate::{
     },
     mm::{Pages, Sharing},
     sched::wait::{Deadline, WaitQueue, sleep_until, wait_for},
-    task::{Name, Process, Task},
+    task::{Name, Process, Task, observer::ProcessObserver},
     user,
 };
 
@@ -159,34 +159,35 @@ fn record(kind: u32, process: &Process, pid: u32, name: Name, detail: u64) {
     events.bell.wake_all();
 }
 
-/// A process was made. It is in the table of processes, and does not run yet.
-pub fn on_fork(maker: &Task, child: &Process) {
-    COUNTERS[cpu_index()].forks.fetch_add(1, Ordering::Relaxed);
-    if filter::on_fork(&maker.process, child) {
-        record(FORK, child, child.pid, child.name(), u64::from(maker.tid()));
-    }
-}
+/// Counts what happens to processes, and records it for those who follow.
+pub(super) struct Recorder;
 
-/// A process runs another program from here on; `caller` asked for it.
-pub fn on_exec(process: &Process, caller: u32) {
-    COUNTERS[cpu_index()].execs.fetch_add(1, Ordering::Relaxed);
-    if filter::follows(process) {
-        record(EXEC, process, process.pid, process.name(), u64::from(caller));
+impl ProcessObserver for Recorder {
+    fn forked(&self, maker: &Task, child: &Process) {
+        COUNTERS[cpu_index()].forks.fetch_add(1, Ordering::Relaxed);
+        if filter::on_fork(&maker.process, child) {
+            record(FORK, child, child.pid, child.name(), u64::from(maker.tid()));
+        }
     }
-}
 
-/// The last thread of a process has ended, and its parent does not know yet.
-pub fn on_exit(process: &Process, status: u32) {
-    COUNTERS[cpu_index()].exits.fetch_add(1, Ordering::Relaxed);
-    if filter::on_exit(process) {
-        record(EXIT, process, process.pid, process.name(), u64::from(status));
+    fn executes(&self, process: &Process, caller: u32) {
+        COUNTERS[cpu_index()].execs.fetch_add(1, Ordering::Relaxed);
+        if filter::follows(process) {
+            record(EXEC, process, process.pid, process.name(), u64::from(caller));
+        }
     }
-}
 
-/// A thread was given another name.
-pub fn on_rename(thread: &Task, name: Name) {
-    if filter::follows(&thread.process) {
-        record(COMM, &thread.process, thread.tid(), name, 0);
+    fn ended(&self, process: &Process, status: u32) {
+        COUNTERS[cpu_index()].exits.fetch_add(1, Ordering::Relaxed);
+        if filter::on_exit(process) {
+            record(EXIT, process, process.pid, process.name(), u64::from(status));
+        }
+    }
+
+    fn renamed(&self, thread: &Task, name: Name) {
+        if filter::follows(&thread.process) {
+            record(COMM, &thread.process, thread.tid(), name, 0);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod operations;
 mod sampler;
 mod settings;
 mod snapshot;
+mod sysfs_files;
 
 use alloc::{boxed::Box, sync::Arc};
 
@@ -30,9 +31,8 @@ use crate::{
         file::File,
         inode::kind,
     },
+    task::observer,
 };
-
-pub use events::{on_exec, on_exit, on_fork, on_rename};
 
 /// Permissions of the nodes. What they tell is told by /proc too, but not so cheaply; and the message and the filter are one for
 /// all.
@@ -57,9 +57,10 @@ pub fn start() {
 
 fn make() -> Result<()> {
     events::init()?;
+    observer::set(&events::Recorder);
     device::announce("procmon", kind::CHARACTER, NODE_MODE, Arc::new(Monitor))?;
     device::announce("procmon_events", kind::CHARACTER, NODE_MODE, Arc::new(events::Inode))?;
-    settings::add();
+    sysfs_files::add();
     sampler::start();
     Ok(())
 }

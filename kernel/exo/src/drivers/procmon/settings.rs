@@ -1,25 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The files in /sys: statistics and settings, where Linux's module and a module that is built into Linux have them. `ring_events` is set
-//! by `procmon.ring_events=N` on the kernel's command line.
+//! What can be set. `ring_events` is set by `procmon.ring_events=N` on the kernel's command line.
 
-use core::{
-    fmt::Write,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use alloc::{format, string::String};
 
 use exo_logic::boot_options;
-use procmon_abi::rates::{Milli, WINDOWS};
 
-use super::{events, filter, operations, sampler};
-use crate::{
-    errno::{Errno, Result},
-    fs::sysfs,
-};
+use crate::errno::{Errno, Result};
 
 /// A setting in whole numbers.
-struct Number {
+pub(super) struct Number {
     value: AtomicUsize,
     least: usize,
     most: usize,
@@ -34,23 +25,25 @@ impl Number {
         self.value.load(Ordering::Relaxed)
     }
 
-    fn set(&self, text: &str) -> Result<()> {
+    /// EINVAL for what is no number within the bounds.
+    pub(super) fn set(&self, text: &str) -> Result<()> {
         let value = text.parse().ok().filter(|value| (self.least..=self.most).contains(value));
         self.value.store(value.ok_or(Errno::EINVAL)?, Ordering::Relaxed);
         Ok(())
     }
 
-    fn show(&self) -> String {
+    /// As its file has it.
+    pub(super) fn show(&self) -> String {
         format!("{}\n", self.get())
     }
 }
 
 /// Longest message in bytes.
-static BUFFER_SIZE: Number = Number::new(1024, 1, 1 << 20);
+pub(super) static BUFFER_SIZE: Number = Number::new(1024, 1, 1 << 20);
 /// Milliseconds between two samples.
-static INTERVAL: Number = Number::new(1000, 10, 60_000);
+pub(super) static INTERVAL: Number = Number::new(1000, 10, 60_000);
 /// Events in each CPU's ring: a power of two.
-static RING_EVENTS: Number = Number::new(4096, 64, 1 << 20);
+pub(super) static RING_EVENTS: Number = Number::new(4096, 64, 1 << 20);
 
 /// Longest message in bytes.
 pub(super) fn buffer_size() -> usize {
@@ -69,42 +62,4 @@ pub(super) fn ring_events() -> Result {
         RING_EVENTS.set(value)?;
     }
     if RING_EVENTS.get().is_power_of_two() { Ok(RING_EVENTS.get()) } else { Err(Errno::EINVAL) }
-}
-
-/// Adds the files.
-pub(super) fn add() {
-    sysfs::add_text("class/procmon/procmon/stats", stats);
-    for path in ["class/procmon/procmon/buffer_size", "module/procmon/parameters/buffer_size"] {
-        sysfs::add_setting(path, || BUFFER_SIZE.show(), |text| BUFFER_SIZE.set(text));
-    }
-    let interval = "module/procmon/parameters/interval_ms";
-    sysfs::add_setting(interval, || INTERVAL.show(), |text| INTERVAL.set(text));
-    sysfs::add_text("module/procmon/parameters/ring_events", || RING_EVENTS.show());
-}
-
-fn stats() -> String {
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = write_stats(&mut out);
-    out
-}
-
-fn write_stats(out: &mut String) -> core::fmt::Result {
-    let totals = operations::totals();
-    writeln!(out, "opens: {}", totals.opens)?;
-    writeln!(out, "reads: {}", totals.reads)?;
-    writeln!(out, "writes: {}", totals.writes)?;
-    writeln!(out, "ioctls: {}", totals.ioctls)?;
-    writeln!(out, "per_cpu_ops: {}", totals.all())?;
-    writeln!(out, "filter_pid: {}", filter::number())?;
-    writeln!(out, "event_readers: {}", events::readers())?;
-    writeln!(out, "events: {}", events::recorded())?;
-    for seconds in WINDOWS {
-        let rates = sampler::rates(seconds);
-        writeln!(out, "forks_per_second_{seconds}s: {}", Milli(rates.forks))?;
-        writeln!(out, "execs_per_second_{seconds}s: {}", Milli(rates.execs))?;
-        writeln!(out, "exits_per_second_{seconds}s: {}", Milli(rates.exits))?;
-        writeln!(out, "runnable_{seconds}s: {}", Milli(rates.runnable))?;
-    }
-    Ok(())
 }

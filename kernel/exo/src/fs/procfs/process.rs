@@ -224,7 +224,7 @@ fn personality(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
 fn timers(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {
     let mut last = u32::MAX;
     while let Some(timer) = of.process.posix_timers.before(last) {
-        timer.describe(of.process.pid, out)?;
+        timer.describe(out)?;
         last = timer.id;
     }
     Ok(())

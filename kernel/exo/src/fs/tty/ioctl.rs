@@ -14,7 +14,7 @@ use super::Terminal;
 use crate::{
     errno::{Errno, Result},
     signal::number,
-    task::{Process, credentials::capable, current, session, table},
+    task::{Process, controlling_tty::ControllingTty as _, credentials::capable, current, session, table},
     user,
 };
 
@@ -95,7 +95,7 @@ impl Terminal {
             return Err(Errno::EPERM);
         }
         if owner != 0 {
-            session::take_terminal(owner, self);
+            session::take_terminal(owner, &**self);
         }
         self.make_controlling();
         Ok(0)
@@ -142,7 +142,7 @@ impl Terminal {
             ioctl::TIOCNOTTY if !self.is_own() => Err(Errno::ENOTTY),
             ioctl::TIOCNOTTY => {
                 if session::is_leader(process) {
-                    session::give_up_terminal(process, self);
+                    session::give_up_terminal(process, &**self);
                 } else {
                     *process.terminal.lock() = None;
                 }

@@ -11,7 +11,7 @@ use super::clock_ns;
 use crate::{
     errno::{Errno, Result},
     sched::wait::set_wall_clock,
-    task::{credentials::capable, posix_timers},
+    task::{credentials::capable, table},
     user::{self, TimeSpec},
 };
 
@@ -45,7 +45,7 @@ fn set(ns: u64) -> Result {
         return Err(Errno::EINVAL);
     }
     set_wall_clock(ns);
-    posix_timers::wall_clock_was_set();
+    table::walk().for_each(|process| process.posix_timers.wall_clock_was_set());
     Ok(0)
 }
 

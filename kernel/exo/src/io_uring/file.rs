@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The file that programs know a ring by.
+
+use alloc::{boxed::Box, sync::Arc};
+
+use super::ring::Ring;
+use crate::{
+    errno::{Errno, Result},
+    fs::{
+        OpenFile,
+        file::{File, MapRequest},
+        poll::Events,
+    },
+    mm::Pages,
+    sched::wait::WaitQueue,
+};
+
+/// The ring's file. Closing it ends what is on its way.
+pub struct RingFile(Arc<Ring>);
+
+impl RingFile {
+    /// A ring's file, for an open file to hold.
+    pub fn boxed(ring: Arc<Ring>) -> Box<dyn File> {
+        Box::new(Self(ring))
+    }
+}
+
+impl Drop for RingFile {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl File for RingFile {
+    fn events(&self) -> Events {
+        let mut events = Events::empty();
+        events.set(Events::IN, self.0.ready() > 0);
+        events.set(Events::OUT, self.0.waiting() < self.0.layout.submissions);
+        events
+    }
+
+    fn queue(&self) -> Option<&WaitQueue> {
+        Some(&self.0.completed)
+    }
+
+    fn map(&self, wish: MapRequest) -> Result<Option<Arc<Pages>>> {
+        self.0.part(wish.offset, wish.length).map(Some)
+    }
+
+    /// The offset names a part of the ring; each has pages of its own.
+    fn mapped_from(&self, _offset: u64) -> u64 {
+        0
+    }
+
+    fn holds_files(&self) -> bool {
+        true
+    }
+
+    /// The rings, and the pages of registered buffers that the program no longer has mapped.
+    fn kernel_memory(&self) -> usize {
+        let layout = &self.0.layout;
+        let buffers = self.0.resources.lock().unmapped_bytes();
+        layout.ring_bytes() + layout.entries_bytes() + buffers
+    }
+}
+
+/// The ring behind an open file.
+pub fn of(file: &OpenFile) -> Result<Arc<Ring>> {
+    file.file().downcast::<RingFile>().map(|file| file.0.clone()).ok_or(Errno::EOPNOTSUPP)
+}
+
+/// Whether there is one.
+pub fn is_ring(file: &OpenFile) -> bool {
+    file.file().downcast::<RingFile>().is_some()
+}
