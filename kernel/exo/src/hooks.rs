@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the hardware layer calls the kernel, and the one place of this crate with unsafe code: the names that the hardware layer
-//! expects, and the task type that it hands back.
-#![expect(unsafe_code, reason = "unmangled names and the promise that `Task` is the only task type")]
+//! expects.
+#![expect(unsafe_code, reason = "unmangled names")]
 
 use core::{fmt::Write, sync::atomic::Ordering};
 
-use exo_core::thread::Thread;
 use exo_hal::{
     boot::BootInfo,
     hooks::LeanCall,
     log,
     mm::frame,
-    thread::{self, TaskType},
+    thread,
     trap::{Fault, LEAN_ENTRIES, Regs},
 };
 
@@ -22,13 +21,8 @@ use crate::{
     sched::{self, spans, timer},
     signal::{self, Info, code, number},
     syscall,
-    task::{self, Task, account::Event, current, oom, work},
+    task::{self, account::Event, current, oom, work},
 };
-
-// SAFETY: the only type that implements it, in the order of C, with its thread first.
-unsafe impl TaskType for Task {
-    type Head = Thread;
-}
 
 #[unsafe(no_mangle)]
 fn exo_main(_boot: &'static BootInfo) -> ! {

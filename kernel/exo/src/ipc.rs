@@ -84,7 +84,7 @@ impl Endpoint {
             let mut state = self.state.lock();
             let receiver = state.receivers.pop_front();
             if receiver.is_none() {
-                let sender = Sender { task: current().arc(), message: message.clone() };
+                let sender = Sender { task: current().arc(), message };
                 fallible::push_back(&mut state.senders, sender)?;
             }
             receiver

@@ -12,16 +12,13 @@ extern crate alloc;
 mod crash;
 mod drivers;
 mod fs;
-mod futex;
 mod hooks;
 mod init;
 mod io_uring;
 mod ipc;
 mod kernel_log;
-mod random;
-mod signal;
 mod syscall;
-mod task;
 
-use exo_core::{errno, fallible, room, sched, user};
+use exo_core::{errno, fallible, random, room, sched, user};
 use exo_mm as mm;
+use exo_process::{futex, signal, task};

@@ -53,6 +53,8 @@ pub(crate) fn run_kernel(context: &Context, report: &mut Report) -> anyhow::Resu
                 "-p",
                 "exo-vfs",
                 "-p",
+                "exo-process",
+                "-p",
                 "exo-core",
                 "-p",
                 "exo-hal",

@@ -10,6 +10,7 @@ mod locking;
 mod memory;
 mod order;
 mod priorities;
+mod random_bytes;
 mod several_cpus;
 mod timers;
 mod user_memory;

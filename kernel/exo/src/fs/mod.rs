@@ -12,6 +12,6 @@ pub mod sysfs_cpus;
 pub mod tty;
 
 pub use exo_vfs::{
-    FileTable, Files, FsContext, OpenFile, context, device, events, file, inode, locks, mount, open, path,
-    permission, pipe, poll, size_limit, superblock, table, text, xattr,
+    FileTable, Files, OpenFile, context, device, events, file, inode, locks, mount, open, path, permission,
+    pipe, poll, size_limit, superblock, table, text, xattr,
 };

@@ -17,3 +17,8 @@ pub fn interrupt_window() {
     sync::may_be_interrupted();
     machine::take_interrupts(percpu::cpu_index());
 }
+
+/// Random bits from the CPU: this one has no RDRAND.
+pub fn hardware_random() -> Option<u64> {
+    None
+}

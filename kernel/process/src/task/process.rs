@@ -214,7 +214,7 @@ impl Process {
             threads: SpinLock::default(),
             memory: SpinLock::new(AddressSpace::none()),
             fs: Arc::new(FsContext::new()),
-            actions: SpinLock::new(Arc::new(Actions::new())),
+            actions: SpinLock::new(Arc::new(Actions::default())),
             pending: SpinLock::new(Pending::default()),
             group: AtomicU32::new(pid),
             session: AtomicU32::new(pid),

@@ -222,6 +222,7 @@ impl Task {
     }
 
     /// A counted reference.
+    #[inline]
     pub fn arc(&self) -> Arc<Task> {
         self.me.upgrade().unwrap_or_else(|| unreachable!("a task that runs is referenced by the scheduler"))
     }

@@ -224,6 +224,7 @@ pub fn force(task: &Current, info: Info) {
 }
 
 /// Whether a signal of `task` waits that is not blocked.
+#[inline]
 pub fn is_deliverable(task: &Task) -> bool {
     let blocked = task.blocked.load(Ordering::Acquire);
     (task.pending.lock().set().0 | task.process.pending.lock().set().0) & !blocked != 0

@@ -98,6 +98,7 @@ pub fn remove_process(pid: u32) {
 }
 
 /// The task with a number.
+#[inline]
 pub fn task(tid: u32) -> Option<Arc<Task>> {
     TABLES.lock().tasks.get(&tid).and_then(Weak::upgrade)
 }

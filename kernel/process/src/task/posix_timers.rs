@@ -80,9 +80,13 @@ pub struct Notice {
 
 /// Values of [`Notice::kind`] (`SIGEV_`).
 pub mod kind {
+    /// A signal to the process.
     pub const SIGNAL: u32 = 0;
+    /// Nothing: the program looks by itself.
     pub const NONE: u32 = 1;
+    /// The C library starts a thread: for the kernel a signal.
     pub const THREAD: u32 = 2;
+    /// A bit: the signal goes to one thread.
     pub const THREAD_ID: u32 = 4;
 }
 

@@ -2,11 +2,13 @@
 //! What the scheduler, and all that knows threads only, asks of a thread of this kernel.
 
 use exo_core::{limits, thread};
+use exo_hal::thread::TaskType;
 
 use super::Task;
 use crate::signal;
 
 impl thread::Task for Task {
+    #[inline]
     fn has_deliverable_signal(&self) -> bool {
         signal::is_deliverable(self)
     }
@@ -31,4 +33,10 @@ impl thread::Task for Task {
     fn soft_limit_now(&self, which: usize) -> Option<u64> {
         self.process.limits.try_lock()?.get(which).map(|limit| limit.soft)
     }
+}
+
+#[expect(unsafe_code, reason = "the promise that the machine has one type of tasks")]
+// SAFETY: the only type that implements it, in the order of C, with its thread first.
+unsafe impl TaskType for Task {
+    type Head = thread::Thread;
 }

@@ -28,12 +28,14 @@ pub const IGNORE: u64 = 1;
 /// What a process does on each signal.
 pub struct Actions(pub SpinLock<[Action; number::LAST as usize]>);
 
-impl Actions {
-    /// All default.
-    pub fn new() -> Self {
+/// All default.
+impl Default for Actions {
+    fn default() -> Self {
         Self(SpinLock::new([Action::default(); number::LAST as usize]))
     }
+}
 
+impl Actions {
     /// A copy for a new process.
     pub fn duplicate(&self) -> Self {
         Self(SpinLock::new(*self.0.lock()))

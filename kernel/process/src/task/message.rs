@@ -5,7 +5,7 @@
 pub const WORDS: usize = 3;
 
 /// A message, and who waits for the answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Message {
     /// The words.
     pub words: [u64; WORDS],
