@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod errno;
 pub mod fallible;
 pub mod limits;
+pub mod names;
 pub mod random;
 pub mod room;
 pub mod sched;

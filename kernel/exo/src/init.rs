@@ -3,6 +3,7 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
+use exo_core::names::RELEASE;
 use exo_hal::{
     boot,
     cpu::percpu::cpu_count,
@@ -16,7 +17,7 @@ use exo_logic::{boot_options::Options, cpio::Archive};
 use linux_raw_sys::general as abi;
 
 use crate::{
-    drivers,
+    disk, drivers,
     errno::{Errno, Result},
     fs::{
         Files, context,
@@ -36,13 +37,13 @@ use crate::{
     task::{
         Credentials, Name, Process, Seed, Task,
         exec::{self, Strings},
-        exit, file_context, table,
+        file_context, table,
     },
 };
 
 /// Boots: everything that needs one CPU, then the others, then the first program.
 pub fn main() -> ! {
-    log!("Exo-Kernel {}: {} KiB of memory", crate::syscall::info::RELEASE, frame::totals().0 * 4);
+    log!("Exo-Kernel {}: {} KiB of memory", RELEASE, frame::totals().0 * 4);
     let bad = paging::count_writable_and_executable();
     assert!(bad == 0, "{bad} kernel pages are both writable and executable");
     if let Err(error) = prepare() {
@@ -54,7 +55,7 @@ pub fn main() -> ! {
     log!("{} CPUs, {} MHz cycle counter", cpu_count(), time::cycles_khz() / 1000);
     sysfs_cpus::init();
     drivers::start();
-    exit::at_the_end(drivers::stop);
+    crate::power::set_stop_devices(drivers::stop);
     match first_task() {
         Ok(task) => sched::start(task),
         Err(error) => {
@@ -178,7 +179,7 @@ fn first_task() -> Result<Arc<Task>> {
 
 /// Starts the first program in the running task.
 pub fn first_program(regs: &mut Regs) {
-    drivers::disk::wait_for_partitions();
+    disk::wait_for_partitions();
     let options = Options::parse(exo_hal::boot::info().command_line);
     let task = crate::task::current();
     let console =

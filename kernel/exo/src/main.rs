@@ -16,9 +16,10 @@ mod hooks;
 mod init;
 mod io_uring;
 mod ipc;
-mod kernel_log;
 mod syscall;
 
 use exo_core::{errno, fallible, random, room, sched, user};
+use exo_fs::{disk, kernel_log};
 use exo_mm as mm;
-use exo_process::{futex, signal, task};
+use exo_net as net;
+use exo_process::{futex, power, signal, task};

@@ -10,6 +10,7 @@
 extern crate alloc;
 
 pub mod futex;
+pub mod power;
 pub mod signal;
 pub mod task;
 

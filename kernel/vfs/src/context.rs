@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a process is in the tree of files. Files know no processes; the floor above says through [`CurrentTask`] where the one is that
+//! Who runs, and where its process is in the tree of files. Files know no processes; the floor above says through [`CurrentTask`] where the one is that
 //! runs.
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +16,8 @@ pub trait CurrentTask: Sync {
     fn root(&self) -> Path;
     /// The working directory of its process.
     fn directory(&self) -> Path;
+    /// The number of its process.
+    fn process(&self) -> u32;
 }
 
 static CURRENT: Once<&'static dyn CurrentTask> = Once::new();

@@ -8,6 +8,7 @@ mod errors;
 mod figures;
 mod locking;
 mod memory;
+mod names;
 mod order;
 mod priorities;
 mod random_bytes;

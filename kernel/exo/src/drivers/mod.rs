@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Drivers, as programs see them: their files in /dev and /sys, and how their calls wait.
 
-pub mod disk;
 mod hwrng;
 mod my_rng;
-pub mod network;
 pub mod procmon;
-mod transfer;
 
 use alloc::sync::Arc;
 
@@ -24,7 +21,10 @@ use exo_hal::{
 use exo_logic::boot_options::Options;
 use exo_platform::InterruptLine;
 
+use exo_net::interfaces as network;
+
 use crate::{
+    disk,
     fs::tty,
     kernel_log,
     sched::timer::{self, Action},

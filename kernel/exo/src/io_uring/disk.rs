@@ -18,7 +18,7 @@ use super::{
     ring::Ring,
 };
 use crate::{
-    drivers::disk::Disk,
+    disk::Disk,
     errno::{Errno, Result},
     fallible,
     mm::AddressSpace,

@@ -4,7 +4,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::job::Job;
-use crate::{drivers::disk::Disk, errno::Errno};
+use crate::{disk::Disk, errno::Errno};
 
 /// A request on its way in a device, in one or several parts.
 pub(super) struct Flight {

@@ -14,7 +14,7 @@ use super::{
     ring::Ring,
 };
 use crate::{
-    drivers::disk,
+    disk,
     errno::{Errno, Result},
     fs::poll::{self, Events},
     user,

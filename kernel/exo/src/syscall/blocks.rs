@@ -5,7 +5,7 @@ use exo_abi::block::{LENGTH_UNIT, MAX_LENGTH};
 use exo_hal::USER_END;
 
 use crate::{
-    drivers::disk::{self, Disk},
+    disk::{self, Disk},
     errno::{Errno, Result},
 };
 

@@ -1,50 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! About the system: uname, sysinfo, random numbers, switching off.
 
-use core::{fmt, sync::atomic::Ordering};
+use core::sync::atomic::Ordering;
 
-use alloc::{string::String, vec::Vec};
-
-use exo_hal::{
-    PAGE_SIZE,
-    cpu::percpu,
-    mm::frame,
-    power::{self, Exit},
-    sync::SpinLock,
-    time,
-};
+use exo_core::names::{DOMAIN, HOST, NAME_MAX, Name, RELEASE, VERSION};
+use exo_hal::{PAGE_SIZE, cpu::percpu, mm::frame, time};
 use exo_logic::credentials::capability;
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
-    drivers,
     errno::{Errno, Result},
-    random,
+    power, random,
     task::{credentials::capable, table},
     user,
 };
 
-/// The release as uname gives it. Programs (the C library among them) compare it with Linux versions: it says which Linux the calls
-/// are modelled on.
-pub const RELEASE: &str = "6.12.0-exo";
-
-/// The version as uname gives it: which kernel it is.
-pub const VERSION: &str = "Exo-Kernel";
-
-static HOST_NAME: SpinLock<Vec<u8>> = SpinLock::new(Vec::new());
-static DOMAIN_NAME: SpinLock<Vec<u8>> = SpinLock::new(Vec::new());
-
-/// Longest name (`__NEW_UTS_LEN`).
-const NAME_MAX: usize = 64;
-
-/// What nobody has named is called.
-const NO_NAME: &[u8] = b"(none)";
-
 pub(super) fn uname(to: usize) -> Result {
     const FIELD: usize = 65;
-    let (host, domain) = (HOST_NAME.lock().clone(), DOMAIN_NAME.lock().clone());
-    let named = |name: &'_ [u8]| if name.is_empty() { NO_NAME.to_vec() } else { name.to_vec() };
-    let (host, domain) = (named(&host), named(&domain));
+    let (host, domain) = (HOST.get()?, DOMAIN.get()?);
     let mut out = [0u8; 6 * FIELD];
     let fields: [&[u8]; 6] = [b"Linux", &host, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", &domain];
     for (field, text) in out.chunks_exact_mut(FIELD).zip(fields) {
@@ -56,59 +29,23 @@ pub(super) fn uname(to: usize) -> Result {
     Ok(0)
 }
 
-fn set_name(of: &SpinLock<Vec<u8>>, name: usize, length: i32) -> Result {
+pub(super) fn sethostname(name: usize, length: i32) -> Result {
+    set_name(&HOST, name, length)
+}
+
+pub(super) fn setdomainname(name: usize, length: i32) -> Result {
+    set_name(&DOMAIN, name, length)
+}
+
+fn set_name(of: &Name, name: usize, length: i32) -> Result {
     if !capable(capability::SYS_ADMIN) {
         return Err(Errno::EPERM);
     }
     let length = usize::try_from(length).ok().filter(|length| *length <= NAME_MAX).ok_or(Errno::EINVAL)?;
-    let mut bytes = alloc::vec![0; length];
-    user::copy_in(&mut bytes, name)?;
-    *of.lock() = bytes;
-    Ok(0)
-}
-
-fn show_name(of: &SpinLock<Vec<u8>>, out: &mut dyn fmt::Write) -> fmt::Result {
-    let name = of.lock().clone();
-    let name = if name.is_empty() { NO_NAME } else { &*name };
-    writeln!(out, "{}", String::from_utf8_lossy(name))
-}
-
-fn store_name(of: &SpinLock<Vec<u8>>, value: &[u8]) -> Result<()> {
-    if !capable(capability::SYS_ADMIN) {
-        return Err(Errno::EPERM);
-    }
-    let name = value.split(|b| matches!(b, b'\n' | 0)).next().unwrap_or_default();
-    let name = name.get(..name.len().min(NAME_MAX)).unwrap_or_default().to_vec();
-    *of.lock() = name;
-    Ok(())
-}
-
-/// For /proc/sys/kernel/hostname.
-pub fn show_host_name(out: &mut dyn fmt::Write) -> fmt::Result {
-    show_name(&HOST_NAME, out)
-}
-
-/// The same, when it is written.
-pub fn store_host_name(value: &[u8]) -> Result<()> {
-    store_name(&HOST_NAME, value)
-}
-
-/// For /proc/sys/kernel/domainname.
-pub fn show_domain_name(out: &mut dyn fmt::Write) -> fmt::Result {
-    show_name(&DOMAIN_NAME, out)
-}
-
-/// The same, when it is written.
-pub fn store_domain_name(value: &[u8]) -> Result<()> {
-    store_name(&DOMAIN_NAME, value)
-}
-
-pub(super) fn sethostname(name: usize, length: i32) -> Result {
-    set_name(&HOST_NAME, name, length)
-}
-
-pub(super) fn setdomainname(name: usize, length: i32) -> Result {
-    set_name(&DOMAIN_NAME, name, length)
+    let mut bytes = [0; NAME_MAX];
+    let bytes = bytes.get_mut(..length).unwrap_or_default();
+    user::copy_in(bytes, name)?;
+    of.set(bytes).map(|()| 0)
 }
 
 /// `struct sysinfo`.
@@ -159,7 +96,7 @@ pub(super) fn getcpu(cpu: usize, node: usize) -> Result {
 
 /// All files are in memory.
 pub(super) fn sync() -> Result {
-    crate::drivers::disk::flush_all();
+    crate::disk::flush_all();
     Ok(0)
 }
 
@@ -178,14 +115,8 @@ pub(super) fn reboot(magic: u32, magic2: u32, command: u32) -> Result {
         return Err(Errno::EINVAL);
     }
     match command {
-        POWER_OFF | HALT => {
-            drivers::stop();
-            power::power_off(Exit::PowerOff)
-        }
-        RESTART => {
-            drivers::stop();
-            power::reset()
-        }
+        POWER_OFF | HALT => power::switch_off(),
+        RESTART => power::restart(),
         CAD_ON | CAD_OFF => Ok(0),
         _ => Err(Errno::EINVAL),
     }

@@ -8,7 +8,8 @@ use linux_raw_sys::general as abi;
 use super::{attributes::opened, sockets};
 use crate::{
     errno::{Errno, Result},
-    fs::{OpenFile, inode::kind, socket_pair::Socket},
+    fs::{OpenFile, inode::kind},
+    net::socket_pair::Socket,
     task::current,
     user,
 };

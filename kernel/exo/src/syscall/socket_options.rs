@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 use super::sockets::with;
 use crate::{
     errno::{Errno, Result},
-    fs::socket_pair::{Kind, Socket},
+    net::socket_pair::{Kind, Socket},
     user::{self, TimeVal},
 };
 

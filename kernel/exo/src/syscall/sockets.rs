@@ -14,10 +14,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::descriptors::give_two;
 use crate::{
     errno::{Errno, Result},
-    fs::{
-        OpenFile,
-        socket_pair::{self, Kind, MOST_FILES, Options, Received, Sender, Socket, direction, may_be_sent},
-    },
+    fs::OpenFile,
+    net::socket_pair::{self, Kind, MOST_FILES, Options, Received, Sender, Socket, direction, may_be_sent},
     task::current,
     user::{self, IoVec},
 };

@@ -8,11 +8,6 @@ use core::sync::atomic::Ordering;
 
 use alloc::sync::Arc;
 
-use exo_hal::{
-    once::Once,
-    power::{self, Exit},
-};
-
 use super::{
     Current, Process, Status,
     credentials::Which,
@@ -23,19 +18,11 @@ use super::{
     session, table,
 };
 use crate::{
-    futex,
+    futex, power,
     sched::{self, spans},
     signal::{self, IGNORE, Info, SignalSet, action_flag, code, number},
     user,
 };
-
-/// What is done when the first program has ended, before the machine is switched off.
-static AT_THE_END: Once<fn()> = Once::new();
-
-/// Sets that.
-pub fn at_the_end(stop: fn()) {
-    AT_THE_END.set(stop);
-}
 
 /// SIGCHLD, or whatever was chosen, about a child that has ended. A parent that does not care for its children never waits for them.
 fn tell_parent_of_end(process: &Arc<Process>, status: u32) {
@@ -192,10 +179,7 @@ fn give_children_away(process: &Arc<Process>) {
 fn end_process(process: &Arc<Process>, status: u32) {
     if process.pid == 1 {
         exo_hal::log!("the first program ended with status {status:#x}: switching off");
-        if let Some(switch_off) = AT_THE_END.get() {
-            switch_off();
-        }
-        power::power_off(Exit::PowerOff);
+        power::switch_off();
     }
     process.set_alarm(0, 0);
     process.posix_timers.delete_all();

@@ -15,4 +15,8 @@ impl CurrentTask for Running {
     fn directory(&self) -> Path {
         current().process.fs.directory.lock().clone()
     }
+
+    fn process(&self) -> u32 {
+        current().pid
+    }
 }

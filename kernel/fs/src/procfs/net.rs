@@ -4,8 +4,9 @@
 use alloc::sync::Arc;
 
 use super::{Content, Each, Entry, find_entry, inode::Class, list_entries, text};
+use exo_net::interfaces as network;
+
 use crate::{
-    drivers::network,
     errno::{Errno, Result},
     fs::inode::{DynamicDirectory, Inode},
 };

@@ -10,24 +10,25 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use alloc::{sync::Arc, vec::Vec};
 
+use exo_core::thread;
 use exo_hal::{sync::SpinLock, time};
+use linux_raw_sys::general::SIGPIPE;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use self::message::{InFlight, Inbox, Message};
 pub use self::message::{MOST_FILES, may_be_sent};
-use super::{
-    events::Events,
-    file::{File, Io, OpenFile},
-    inode::{FileSystem, Inode, InodeContent, kind},
-    permission,
-};
 use crate::{
     errno::{Errno, Result},
     fallible,
     sched::wait::{Ended, WaitQueue, wait_on},
-    signal::{self, number},
-    task::current,
     user,
+};
+use exo_vfs::{
+    context,
+    events::Events,
+    file::{File, Io, OpenFile},
+    inode::{FileSystem, Inode, InodeContent, kind},
+    permission,
 };
 
 /// Bytes on their way to each side, unless a program changes it, as on Linux.
@@ -65,15 +66,15 @@ pub struct Sender {
 impl Sender {
     /// The running process with its effective ids.
     fn effective() -> Self {
-        let credentials = current().credentials.get();
+        let credentials = thread::running().credentials.get();
         let (uid, gid) = (credentials.users.effective, credentials.groups.effective);
-        Self { pid: current().pid, uid, gid }
+        Self { pid: context::current().process(), uid, gid }
     }
 
     /// The running process with its real ids.
     pub fn real() -> Self {
-        let credentials = current().credentials.get();
-        Self { pid: current().pid, uid: credentials.users.real, gid: credentials.groups.real }
+        let credentials = thread::running().credentials.get();
+        Self { pid: context::current().process(), uid: credentials.users.real, gid: credentials.groups.real }
     }
 }
 
@@ -326,7 +327,7 @@ impl Socket {
 
     fn no_reader(&self, options: Options) -> Errno {
         if options.signal && self.pair.kind == Kind::Stream {
-            signal::send_to_self(number::SIGPIPE);
+            thread::signal_self(SIGPIPE);
         }
         Errno::EPIPE
     }

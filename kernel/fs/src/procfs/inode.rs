@@ -5,7 +5,7 @@
 /// What a number belongs to; each has numbers of its own.
 #[derive(Clone, Copy)]
 #[repr(u8)]
-pub enum Class {
+pub(super) enum Class {
     /// A name in the root, or below it where no process is meant.
     Machine = 0,
     /// A name in /proc/PID.
@@ -27,9 +27,9 @@ pub enum Class {
 }
 
 /// The number of entry `detail` (below 2^24) of a process or thread `owner`, 0 for the machine.
-pub fn number(owner: u32, class: Class, detail: usize) -> u64 {
+pub(super) fn number(owner: u32, class: Class, detail: usize) -> u64 {
     (u64::from(owner) << 32) | (u64::from(class as u8) << 24) | (detail as u64 & 0xff_ffff)
 }
 
 /// The root of /proc.
-pub const ROOT: u64 = 1;
+pub(super) const ROOT: u64 = 1;

@@ -11,6 +11,8 @@
 //! | `ioctl` | `BLKGETSIZE64`, `BLKGETSIZE`, `BLKSSZGET`, `BLKPBSZGET`, `BLKROGET`, `BLKFLSBUF`, `BLKDISCARD`, `BLKRRPART` |
 //! | `lseek` | `SEEK_END` is the size |
 
+mod transfer;
+
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use alloc::{boxed::Box, sync::Arc};
@@ -23,7 +25,7 @@ use exo_hal::{log, sync::SpinLock, time};
 use exo_platform::Buffer;
 use linux_raw_sys::general as abi;
 
-use super::transfer::{self, Pace, Transfer, WINDOW};
+use self::transfer::{Pace, Transfer, WINDOW};
 use crate::{
     errno::{Errno, Result},
     fs::{

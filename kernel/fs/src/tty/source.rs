@@ -19,9 +19,9 @@ use crate::{
     fs::{
         OpenFile,
         pipe::{Outlet, Pipe, end},
-        sysfs,
     },
     sched::timer::{self, Action},
+    sysfs,
     task::current,
 };
 

@@ -6,22 +6,22 @@ use core::{
     sync::atomic::Ordering,
 };
 
+use exo_core::names::{RELEASE, VERSION};
 use exo_drivers::block::registry::registry;
 use exo_hal::{
     boot, cpu,
     cpu::percpu::cpu_count,
     mm::{frame, heap},
-    power, time,
+    time,
 };
 use exo_logic::credentials::capability;
 
 use super::TICK_NS;
 use crate::{
-    drivers,
+    disk,
     errno::{self, Errno},
-    fs::{device, memory_devices},
-    sched,
-    syscall::info,
+    fs::device,
+    memory_devices, power, sched,
     task::{credentials::capable, table},
 };
 
@@ -52,7 +52,7 @@ pub(super) fn partitions(out: &mut dyn Write) -> Result {
 }
 
 pub(super) fn version(out: &mut dyn Write) -> Result {
-    writeln!(out, "Linux version {} (exo@exo) (rustc) {}", info::RELEASE, info::VERSION)
+    writeln!(out, "Linux version {} (exo@exo) (rustc) {}", RELEASE, VERSION)
 }
 
 pub(super) fn vmstat(out: &mut dyn Write) -> Result {
@@ -129,13 +129,11 @@ pub(super) fn sysrq(keys: &[u8]) -> errno::Result<()> {
     }
     match keys.first() {
         Some(b'c') => panic!("asked for by /proc/sysrq-trigger"),
-        Some(b'b') => power::reset(),
-        Some(b'o') => {
-            drivers::stop();
-            power::power_off(power::Exit::PowerOff)
-        }
+        // At once: whoever asks for that has no use for devices at rest.
+        Some(b'b') => exo_hal::power::reset(),
+        Some(b'o') => power::switch_off(),
         Some(b's') => {
-            drivers::disk::flush_all();
+            disk::flush_all();
             Ok(())
         }
         _ => Err(Errno::EINVAL),

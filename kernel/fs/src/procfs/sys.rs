@@ -5,6 +5,7 @@ use core::fmt::Write;
 
 use alloc::{boxed::Box, string::String, sync::Arc};
 
+use exo_core::names::{DOMAIN, HOST, NAME_MAX, Name, RELEASE, VERSION};
 use exo_hal::{mm::frame, once::Once};
 
 use super::{
@@ -14,12 +15,8 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
-    fs::{
-        inode::{DynamicDirectory, Inode, kind},
-        memory_devices,
-    },
-    mm, random,
-    syscall::info,
+    fs::inode::{DynamicDirectory, Inode, kind},
+    memory_devices, mm, random,
     task::{limits, table},
 };
 
@@ -45,11 +42,11 @@ static ENTRIES: &[Entry] = &[
     text("kernel/core_pattern", |out| out.write_str("core\n")),
     text("kernel/core_uses_pid", |out| out.write_str("0\n")),
     text("kernel/dmesg_restrict", |out| out.write_str("0\n")),
-    setting("kernel/domainname", info::show_domain_name, info::store_domain_name),
-    setting("kernel/hostname", info::show_host_name, info::store_host_name),
+    setting("kernel/domainname", |out| show_name(&DOMAIN, out), |value| store_name(&DOMAIN, value)),
+    setting("kernel/hostname", |out| show_name(&HOST, out), |value| store_name(&HOST, value)),
     text("kernel/kptr_restrict", |out| out.write_str("2\n")),
     text("kernel/ngroups_max", |out| out.write_str("65536\n")),
-    text("kernel/osrelease", |out| writeln!(out, "{}", info::RELEASE)),
+    text("kernel/osrelease", |out| writeln!(out, "{}", RELEASE)),
     text("kernel/ostype", |out| out.write_str("Linux\n")),
     text("kernel/overflowgid", |out| out.write_str("65534\n")),
     text("kernel/overflowuid", |out| out.write_str("65534\n")),
@@ -67,7 +64,7 @@ static ENTRIES: &[Entry] = &[
     text("kernel/sched_child_runs_first", |out| out.write_str("0\n")),
     text("kernel/tainted", |out| out.write_str("0\n")),
     text("kernel/threads-max", |out| writeln!(out, "{}", frame::totals().0 / 8)),
-    text("kernel/version", |out| writeln!(out, "{}", info::VERSION)),
+    text("kernel/version", |out| writeln!(out, "{}", VERSION)),
     text("vm/legacy_va_layout", |out| out.write_str("0\n")),
     text("vm/max_map_count", |out| writeln!(out, "{}", mm::MAX_AREAS)),
     text("vm/mmap_min_addr", |out| writeln!(out, "{}", mm::LOWEST)),
@@ -75,6 +72,17 @@ static ENTRIES: &[Entry] = &[
     // A mapping is never refused because others could need as much.
     text("vm/overcommit_memory", |out| out.write_str("1\n")),
 ];
+
+fn show_name(of: &Name, out: &mut dyn Write) -> core::fmt::Result {
+    let name = of.get().map_err(|_| core::fmt::Error)?;
+    writeln!(out, "{}", String::from_utf8_lossy(&name))
+}
+
+/// The first line is the name, cut off where it is too long.
+fn store_name(of: &Name, value: &[u8]) -> Result<()> {
+    let name = value.split(|b| matches!(b, b'\n' | 0)).next().unwrap_or_default();
+    of.set(name.get(..name.len().min(NAME_MAX)).unwrap_or_default())
+}
 
 static BOOT_ID: Once<String> = Once::new();
 

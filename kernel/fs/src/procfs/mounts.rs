@@ -4,7 +4,7 @@
 use core::fmt::Write;
 
 use super::subject::Subject;
-use crate::fs::mount_list;
+use crate::mount_list;
 
 /// The same with the numbers of mounts and file systems.
 pub(super) fn mount_info(of: &Subject, out: &mut dyn Write) -> core::fmt::Result {

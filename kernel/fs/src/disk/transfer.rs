@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Requests of one call that are under way at once.
-pub const WINDOW: usize = 8;
+pub(super) const WINDOW: usize = 8;
 /// A device whose answers take longer on average is not polled: a switch to another task and back costs less.
 const QUICK_NS: u64 = 30_000;
 
@@ -56,7 +56,7 @@ static SPARE: [SpinLock<Vec<Arc<Waiter>>>; MAX_CPUS] = [const { SpinLock::new(Ve
 const KEEP: usize = 16;
 
 /// One call's requests to one device.
-pub struct Transfer<'a> {
+pub(super) struct Transfer<'a> {
     device: &'a dyn Requests,
     pace: &'a Pace,
     cpu: usize,
@@ -68,7 +68,7 @@ pub struct Transfer<'a> {
 
 /// How quick a device is.
 #[derive(Default)]
-pub struct Pace {
+pub(super) struct Pace {
     average_ns: AtomicU64,
 }
 
@@ -81,20 +81,20 @@ impl Pace {
 
 impl<'a> Transfer<'a> {
     /// A call that has no requests yet.
-    pub fn new(device: &'a dyn Requests, pace: &'a Pace) -> Self {
+    pub(super) fn new(device: &'a dyn Requests, pace: &'a Pace) -> Self {
         let cpu = cpu_index();
         let spare = SPARE.get(cpu).and_then(|spare| spare.lock().pop());
         Self { device, pace, cpu, waiter: spare.unwrap_or_default(), busy: 0, since_ns: 0 }
     }
 
     /// How many requests are under way.
-    pub fn under_way(&self) -> usize {
+    pub(super) fn under_way(&self) -> usize {
         self.busy.count_ones() as usize
     }
 
     /// Submits a request. The device learns of it with [`wait`](Self::wait) at the latest. If it is refused, the buffer comes back; with
     /// [`Cause::QueueFull`], this call's own requests have to end first.
-    pub fn submit(
+    pub(super) fn submit(
         &mut self,
         operation: Operation,
         sector: u64,
@@ -117,7 +117,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Waits until one of the requests has ended. It must not be called with none under way.
-    pub fn wait(&mut self) -> Result<Completion> {
+    pub(super) fn wait(&mut self) -> Result<Completion> {
         self.device.ring(self.cpu);
         let completion = match self.poll() {
             Some(completion) => completion,
@@ -180,7 +180,7 @@ impl Waiter {
 }
 
 /// Carries out one request without data, or with a buffer of the kernel's, and waits for its end.
-pub fn run(
+pub(super) fn run(
     device: &dyn Requests,
     pace: &Pace,
     operation: Operation,
@@ -205,7 +205,7 @@ pub fn run(
 }
 
 /// The queue is full of others' requests: waits a moment.
-pub fn make_room(device: &dyn Requests, transfer: &Transfer<'_>) -> Result<()> {
+pub(super) fn make_room(device: &dyn Requests, transfer: &Transfer<'_>) -> Result<()> {
     device.ring(transfer.cpu);
     device.poll(transfer.cpu);
     let soon = time::now_ns() + QUICK_NS;

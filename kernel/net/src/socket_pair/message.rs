@@ -5,11 +5,12 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
+use exo_vfs::OpenFile;
+
 use super::Sender;
 use crate::{
     errno::{Errno, Result},
     fallible,
-    fs::OpenFile,
 };
 
 /// Most files of a message, as on Linux.

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! File systems that show what there is (/proc, /sys), and files of devices that every machine has: memory devices, terminals, disks, the log.
+//!
+//! They lie above programs, since they show them: /proc has a directory for each, and a terminal belongs to a session.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod disk;
+pub mod kernel_log;
+pub mod memory_devices;
+pub mod mount_list;
+pub mod mount_options;
+pub mod procfs;
+pub mod sysfs;
+pub mod sysfs_cpus;
+pub mod tty;
+
+use exo_core::{errno, fallible, random, sched, user};
+use exo_mm as mm;
+use exo_process::{power, signal, task};
+use exo_vfs as fs;
+use exo_vfs::{device, events, file, inode, mount, superblock, table, text};
