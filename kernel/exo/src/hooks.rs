@@ -13,14 +13,14 @@ use exo_hal::{
     thread,
     trap::{Fault, LEAN_ENTRIES, Regs},
 };
+use exo_syscall as syscall;
 
 use crate::{
-    fallible, fs, init,
+    fallible, init,
     mm::{dead_pages, fault::Unresolved},
     room,
     sched::{self, spans, timer},
     signal::{self, Info, code, number},
-    syscall,
     task::{self, account::Event, current, oom, work},
 };
 
@@ -148,7 +148,7 @@ fn exo_user_fault(regs: &mut Regs, fault: Fault) {
 
 #[unsafe(no_mangle)]
 fn exo_last_words() {
-    fs::tty::last_words();
+    exo_fs::tty::last_words();
 }
 
 #[unsafe(no_mangle)]

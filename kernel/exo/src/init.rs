@@ -4,6 +4,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_core::names::RELEASE;
+use exo_fs::{mount_options, sysfs, sysfs_cpus, tty};
 use exo_hal::{
     boot,
     cpu::percpu::cpu_count,
@@ -22,11 +23,9 @@ use crate::{
     fs::{
         Files, context,
         inode::{self, FileSystem, Inode, InodeContent, kind},
-        mount_options,
         open::open_path,
         path::{self, Follow},
         pipe::Pipe,
-        sysfs, sysfs_cpus, tty,
     },
     mm::{self, AddressSpace, Pages},
     sched::{

@@ -11,15 +11,11 @@ extern crate alloc;
 
 mod crash;
 mod drivers;
-mod fs;
 mod hooks;
 mod init;
-mod io_uring;
-mod ipc;
-mod syscall;
 
 use exo_core::{errno, fallible, random, room, sched, user};
-use exo_fs::{disk, kernel_log};
+use exo_fs::disk;
 use exo_mm as mm;
-use exo_net as net;
-use exo_process::{futex, power, signal, task};
+use exo_process::{power, signal, task};
+use exo_vfs as fs;

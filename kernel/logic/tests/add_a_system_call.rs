@@ -7,7 +7,7 @@ const PAGE: &str = "docs/add-a-system-call.md";
 
 #[test]
 fn the_page_shows_what_is_in_the_tree() {
-    let places = ["../abi/exo-abi/src/lib.rs", "exo/src/syscall/times.rs", "exo/src/syscall/dispatch.rs"];
+    let places = ["../abi/exo-abi/src/lib.rs", "syscall/src/times.rs", "syscall/src/dispatch.rs"];
     pages::check_pieces(PAGE, &places);
 }
 

@@ -10,6 +10,7 @@ use exo_drivers::{
     my_rng::MyRng,
     random::{Awaited, Listener, RandomDevice},
 };
+use exo_fs::sysfs;
 use exo_hal::{sync::SpinLock, time};
 
 use super::my_rng::{FEED_NS, LOOK_AFTER_NS, feed_from};
@@ -19,7 +20,6 @@ use crate::{
         device::{self, Opener},
         file::{File, Io},
         inode::kind,
-        sysfs,
     },
     sched::{
         spans,

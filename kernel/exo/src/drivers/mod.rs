@@ -21,12 +21,11 @@ use exo_hal::{
 use exo_logic::boot_options::Options;
 use exo_platform::InterruptLine;
 
+use exo_fs::{kernel_log, tty};
 use exo_net::interfaces as network;
 
 use crate::{
     disk,
-    fs::tty,
-    kernel_log,
     sched::timer::{self, Action},
 };
 

@@ -16,6 +16,7 @@ use exo_drivers::{
     my_rng::{Delivery, MyRng, OwnQueue, OwnState, Statistics},
     random::{Awaited, Listener, RandomDevice},
 };
+use exo_fs::sysfs;
 use exo_hal::{PAGE_SIZE, cpu, mm::user::frame_to_user, sync::SpinLock, time};
 use exo_logic::areas::Flags;
 use my_rng_abi::ioctl::{
@@ -31,7 +32,6 @@ use crate::{
         file::{File, Io, MapRequest},
         inode::kind,
         poll::Events,
-        sysfs,
     },
     mm::{Pages, Sharing},
     random,

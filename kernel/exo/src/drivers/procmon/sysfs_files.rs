@@ -11,7 +11,7 @@ use super::{
     events, filter, operations, sampler,
     settings::{BUFFER_SIZE, INTERVAL, RING_EVENTS},
 };
-use crate::fs::sysfs;
+use exo_fs::sysfs;
 
 /// Adds the files.
 pub(super) fn add() {

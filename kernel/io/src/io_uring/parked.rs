@@ -10,20 +10,20 @@ use crate::fs::poll::{self, Events};
 
 /// Requests that wait.
 #[derive(Default)]
-pub struct Parked {
+pub(super) struct Parked {
     /// For a file or a time. An empty place is that of one that the worker has in hand, or that of one that has gone.
     pub(super) jobs: Vec<Option<Job>>,
     /// The worker tries one of them at this moment.
     pub(super) is_trying: bool,
     /// For all that was submitted before to end, and what came after such a one.
-    pub drained: VecDeque<Job>,
+    pub(super) drained: VecDeque<Job>,
     /// There is a worker.
     pub(super) has_worker: bool,
 }
 
 impl Parked {
     /// Whether a timeout waits for the `tail`th completion, or an earlier one.
-    pub fn counts_to(&self, tail: u32) -> bool {
+    pub(super) fn counts_to(&self, tail: u32) -> bool {
         self.waiting().any(|job| has_counted(job, tail))
     }
 

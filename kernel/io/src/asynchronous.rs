@@ -15,13 +15,13 @@ use alloc::{
 use exo_hal::sync::SpinLock;
 use linux_raw_sys::general as abi;
 
-use super::{OpenFile, poll::Events};
 use crate::{
     errno::{Errno, Result},
     sched::wait::{Observer, WaitQueue, wait_on},
     signal::{self, Info, number},
     task::{Credentials, Task, kernel_thread, table},
 };
+use exo_vfs::{OpenFile, poll::Events};
 
 /// What is kept of a file that its owner is told about.
 pub struct Asynchronous {

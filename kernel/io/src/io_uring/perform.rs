@@ -22,7 +22,7 @@ use crate::{
 
 impl Ring {
     /// Runs a request and those linked behind it, as far as they come without waiting. With `result`, the first has ended.
-    pub fn run_from(self: &Arc<Self>, job: Job, result: Option<i32>) {
+    pub(super) fn run_from(self: &Arc<Self>, job: Job, result: Option<i32>) {
         self.go_on(match result {
             Some(result) => Step::Done(job, result),
             None => self.attempt(job, true),
@@ -30,7 +30,7 @@ impl Ring {
     }
 
     /// Goes on from a step.
-    pub fn go_on(self: &Arc<Self>, mut step: Step) {
+    pub(super) fn go_on(self: &Arc<Self>, mut step: Step) {
         loop {
             match step {
                 Step::Started => return,
@@ -45,7 +45,7 @@ impl Ring {
     }
 
     /// Tries to do what a request asks for; `first` tells the first time from a later one.
-    pub fn attempt(self: &Arc<Self>, mut job: Job, first: bool) -> Step {
+    pub(super) fn attempt(self: &Arc<Self>, mut job: Job, first: bool) -> Step {
         if let Operation::Transfer(_) | Operation::Sync = job.operation {
             if let Some(disk) = job.file.as_deref().and_then(disk::of).cloned() {
                 return self.start_on_disk(job, &disk);

@@ -8,11 +8,12 @@ use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
 use super::lookup::{node_at, node_at_unused};
+use exo_fs::mount_options;
+
 use crate::{
     errno::{Errno, Result},
     fs::{
         mount::{self, KEPT},
-        mount_options,
         path::{self, Follow, Path},
     },
     task::credentials::capable,

@@ -45,25 +45,25 @@ fn most_held(layout: &Layout) -> usize {
 
 /// How a ring was set up.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub(super) struct Settings {
     /// `IORING_SETUP_` flags.
-    pub flags: u32,
+    pub(super) flags: u32,
     /// How long a polling worker looks for submissions before it sleeps, in nanoseconds.
-    pub idle_ns: u64,
+    pub(super) idle_ns: u64,
     /// The CPUs of the worker, a bit each.
-    pub affinity: u64,
+    pub(super) affinity: u64,
     /// The thread that made it: with IORING_SETUP_SINGLE_ISSUER the only one that may submit.
-    pub issuer: u32,
+    pub(super) issuer: u32,
 }
 
 /// An io_uring.
-pub struct Ring {
+pub(super) struct Ring {
     /// Sizes.
-    pub layout: Layout,
+    pub(super) layout: Layout,
     /// How it was set up.
-    pub settings: Settings,
+    pub(super) settings: Settings,
     /// Both rings' memory.
-    pub shared: Area,
+    pub(super) shared: Area,
     /// The submission entries' memory.
     pub(super) entries: Area,
     pub(super) submissions: SpinLock<Submissions>,
@@ -71,32 +71,32 @@ pub struct Ring {
     /// Woken by each completion.
     pub(super) completed: WaitQueue,
     /// Woken when the worker has taken submissions.
-    pub taken: WaitQueue,
+    pub(super) taken: WaitQueue,
     /// What is registered.
-    pub resources: SpinLock<Resources>,
+    pub(super) resources: SpinLock<Resources>,
     /// What waits.
-    pub parked: SpinLock<Parked>,
+    pub(super) parked: SpinLock<Parked>,
     /// What is on its way in devices.
-    pub flights: SpinLock<Flights>,
+    pub(super) flights: SpinLock<Flights>,
     /// The disks that were given requests.
-    pub used: SpinLock<Vec<Used>>,
+    pub(super) used: SpinLock<Vec<Used>>,
     /// Requests that were taken and have not ended.
     pub(super) in_flight: AtomicUsize,
     /// The descriptors of the process that made it, for a worker that takes submissions.
-    pub files: Weak<FileTable>,
+    pub(super) files: Weak<FileTable>,
     /// Something is there for the worker to look at.
-    pub news: AtomicBool,
+    pub(super) news: AtomicBool,
     /// Where the worker sleeps.
-    pub work: WaitQueue,
+    pub(super) work: WaitQueue,
     /// Woken when the worker has nothing in hand any more.
-    pub tried: WaitQueue,
+    pub(super) tried: WaitQueue,
     /// The ring's file is closed.
-    pub closing: AtomicBool,
+    pub(super) closing: AtomicBool,
 }
 
 impl Ring {
     /// A new one.
-    pub fn new(layout: Layout, settings: Settings) -> Result<Arc<Self>> {
+    pub(super) fn new(layout: Layout, settings: Settings) -> Result<Arc<Self>> {
         let ring = Self {
             layout,
             settings,
@@ -122,34 +122,34 @@ impl Ring {
     }
 
     /// Whether its worker takes submissions by itself.
-    pub fn is_polled(&self) -> bool {
+    pub(super) fn is_polled(&self) -> bool {
         self.settings.flags & abi::IORING_SETUP_SQPOLL != 0
     }
 
     /// EEXIST if the ring is another thread's alone.
-    pub fn check_issuer(&self, flag: u32) -> Result<()> {
+    pub(super) fn check_issuer(&self, flag: u32) -> Result<()> {
         let is_others = self.settings.flags & flag != 0 && self.settings.issuer != current().tid();
         if is_others { Err(Errno::EEXIST) } else { Ok(()) }
     }
 
     /// Has the worker look at everything.
-    pub fn wake_worker(&self) {
+    pub(super) fn wake_worker(&self) {
         self.news.store(true, Ordering::Release);
         self.work.wake_all();
     }
 
     /// Whether its file is closed.
-    pub fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 
     /// Submissions that wait to be taken.
-    pub fn waiting(&self) -> u32 {
+    pub(super) fn waiting(&self) -> u32 {
         self.submissions.lock().waiting(&self.shared)
     }
 
     /// Requests on their way.
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 
@@ -173,7 +173,7 @@ impl Ring {
     }
 
     /// Ends a request; the next one of its chain, which is to be run now. If the chain breaks here, the rest ends, too.
-    pub fn finish(&self, mut job: Job, result: i32) -> Option<Job> {
+    pub(super) fn finish(&self, mut job: Job, result: i32) -> Option<Job> {
         let mut rest = core::mem::take(&mut job.rest);
         let breaks = job.has_failed(result) && job.flags & flag::HARD_LINK == 0;
         self.end(&job, result);
@@ -192,17 +192,17 @@ impl Ring {
     }
 
     /// The completion count so far.
-    pub fn tail(&self) -> u32 {
+    pub(super) fn tail(&self) -> u32 {
         self.completions.lock().tail()
     }
 
     /// Completions that the program can take.
-    pub fn ready(&self) -> u32 {
+    pub(super) fn ready(&self) -> u32 {
         self.completions.lock().ready(&self.shared)
     }
 
     /// Shows completions that were held back, as far as there is room.
-    pub fn flush(&self) {
+    pub(super) fn flush(&self) {
         let mut completions = self.completions.lock();
         if completions.held() > 0 && completions.flush(&self.shared) {
             self.shared.change(offset::SQ_FLAGS, abi::IORING_SQ_CQ_OVERFLOW, false);

@@ -17,14 +17,14 @@ use crate::{
 };
 
 /// Most buffers, as on Linux.
-pub const MOST_BUFFERS: usize = 1 << 14;
+pub(super) const MOST_BUFFERS: usize = 1 << 14;
 /// Most bytes of a buffer, as on Linux.
 const MOST_BYTES: usize = 1 << 30;
 /// Most files, as many as descriptors on Linux by default.
-pub const MOST_FILES: usize = 1 << 15;
+pub(super) const MOST_FILES: usize = 1 << 15;
 
 /// A registered buffer: the program's memory, held.
-pub struct Buffer {
+pub(super) struct Buffer {
     address: usize,
     length: usize,
     frames: Vec<Pinned>,
@@ -32,7 +32,7 @@ pub struct Buffer {
 
 impl Buffer {
     /// Takes hold of the program's memory; all of it must be writable.
-    pub fn new(memory: &AddressSpace, vector: &IoVec) -> Result<Self> {
+    pub(super) fn new(memory: &AddressSpace, vector: &IoVec) -> Result<Self> {
         if vector.length == 0 || vector.length > MOST_BYTES {
             return Err(Errno::EFAULT);
         }
@@ -47,17 +47,17 @@ impl Buffer {
     }
 
     /// Where the page with its first byte begins.
-    pub fn first_page(&self) -> usize {
+    pub(super) fn first_page(&self) -> usize {
         self.address - self.address % PAGE_SIZE
     }
 
     /// A page of it.
-    pub fn frame(&self, index: usize) -> Option<&Frame> {
+    pub(super) fn frame(&self, index: usize) -> Option<&Frame> {
         self.frames.get(index).map(Pinned::frame)
     }
 
     /// Whether `length` bytes at `address` are part of it.
-    pub fn contains(&self, address: usize, length: usize) -> bool {
+    pub(super) fn contains(&self, address: usize, length: usize) -> bool {
         let start = address.checked_sub(self.address);
         start.and_then(|start| start.checked_add(length)).is_some_and(|end| end <= self.length)
     }
@@ -65,27 +65,27 @@ impl Buffer {
 
 /// What is registered.
 #[derive(Default)]
-pub struct Resources {
+pub(super) struct Resources {
     /// The buffers; empty places have none.
-    pub buffers: Option<Vec<Option<Buffer>>>,
+    pub(super) buffers: Option<Vec<Option<Buffer>>>,
     /// The files; empty places have none.
-    pub files: Option<Vec<Option<Arc<OpenFile>>>>,
+    pub(super) files: Option<Vec<Option<Arc<OpenFile>>>>,
 }
 
 impl Resources {
     /// Bytes of buffers that are mapped nowhere any more: what only the registration keeps.
-    pub fn unmapped_bytes(&self) -> usize {
+    pub(super) fn unmapped_bytes(&self) -> usize {
         let buffers = self.buffers.iter().flatten().flatten();
         buffers.flat_map(|buffer| &buffer.frames).filter(|page| page.is_last()).count() * PAGE_SIZE
     }
 
     /// The registered file `index`.
-    pub fn file(&self, index: i32) -> Option<Arc<OpenFile>> {
+    pub(super) fn file(&self, index: i32) -> Option<Arc<OpenFile>> {
         self.files.as_ref()?.get(usize::try_from(index).ok()?)?.clone()
     }
 
     /// The registered buffer `index`.
-    pub fn buffer(&self, index: u16) -> Option<&Buffer> {
+    pub(super) fn buffer(&self, index: u16) -> Option<&Buffer> {
         self.buffers.as_ref()?.get(usize::from(index))?.as_ref()
     }
 }

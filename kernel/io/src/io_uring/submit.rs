@@ -60,7 +60,7 @@ impl Ring {
     }
 
     /// Takes up to `limit` submissions and begins them; how many. What the program adds meanwhile is left: it could go on for ever.
-    pub fn submit(self: &Arc<Self>, limit: u32, files: &FileTable) -> Result {
+    pub(super) fn submit(self: &Arc<Self>, limit: u32, files: &FileTable) -> Result {
         let result = self.take_and_begin(limit.min(self.waiting()), files);
         self.ring_doorbells();
         result
@@ -149,7 +149,7 @@ impl Ring {
     }
 
     /// Waits until `count` completions are there, `deadline`, or a signal.
-    pub fn wait(&self, count: u32, deadline: Option<u64>) -> Result<()> {
+    pub(super) fn wait(&self, count: u32, deadline: Option<u64>) -> Result<()> {
         let count = count.min(self.layout.completions);
         self.poll_until(|| self.ready() >= count);
         let enough = || {

@@ -14,14 +14,14 @@ use crate::{
 };
 
 /// Page frames that the program may map, and the kernel's own way to them, which no change of the mapping touches.
-pub struct Area {
+pub(super) struct Area {
     pages: Arc<Pages>,
     frames: Vec<Frame>,
 }
 
 impl Area {
     /// Zeros, `bytes` of them rounded up to whole pages.
-    pub fn new(bytes: usize) -> Result<Self> {
+    pub(super) fn new(bytes: usize) -> Result<Self> {
         let bytes = page_up(bytes).ok_or(Errno::ENOMEM)?;
         let pages = Arc::new(Pages::new(bytes as u64));
         let frames = (0..bytes / PAGE_SIZE).map(|index| pages.frame(index).ok_or(Errno::ENOMEM));
@@ -29,7 +29,7 @@ impl Area {
     }
 
     /// The pages to map, if the area has `length` bytes.
-    pub fn pages(&self, length: usize) -> Result<Arc<Pages>> {
+    pub(super) fn pages(&self, length: usize) -> Result<Arc<Pages>> {
         let fits = page_up(length).is_some_and(|length| length as u64 <= self.pages.size());
         if fits { Ok(self.pages.clone()) } else { Err(Errno::EINVAL) }
     }
@@ -39,7 +39,7 @@ impl Area {
     }
 
     /// Sets or clears bits of a word that the kernel alone writes.
-    pub fn change(&self, offset: u32, bits: u32, on: bool) {
+    pub(super) fn change(&self, offset: u32, bits: u32, on: bool) {
         if let Some(word) = self.frame(offset).and_then(|(frame, at)| frame.word32(at)) {
             if on {
                 word.fetch_or(bits, Ordering::SeqCst);

@@ -46,6 +46,7 @@ struct Handle(Endpoint);
 impl File for Handle {}
 
 /// The endpoint behind an open file, if it is one.
+#[inline]
 pub fn of(file: &OpenFile) -> Option<&Endpoint> {
     file.file().downcast::<Handle>().map(|handle| &handle.0)
 }
@@ -125,6 +126,7 @@ impl Endpoint {
     }
 
     /// Sends and waits for the answer.
+    #[inline]
     pub fn call(&self, words: [u64; WORDS]) -> Result<Message> {
         let task = current();
         *task.ipc.lock() = None;
@@ -147,6 +149,7 @@ impl Endpoint {
 
     /// Answers the task that waits in [`call`](Self::call) on this very endpoint; the token is what its message came with. Who
     /// has no such endpoint can answer nobody.
+    #[inline]
     pub fn reply(&self, token: u32, words: [u64; WORDS]) -> Result<()> {
         let task = crate::task::table::task(token).ok_or(Errno::ESRCH)?;
         let waits = task.awaiting.compare_exchange(self.address(), 0, Ordering::AcqRel, Ordering::Relaxed);
@@ -160,6 +163,7 @@ impl Endpoint {
     }
 
     /// Receives.
+    #[inline]
     pub fn receive(&self) -> Result<Message> {
         let sender = {
             let mut state = self.state.lock();

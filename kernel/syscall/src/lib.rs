@@ -2,8 +2,12 @@
 //! System calls: one file for each group, one line for each call in [`dispatch`]'s table. How to add one: see
 //! docs/add-a-system-call.md.
 
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
 pub mod dispatch;
-pub mod info;
 
 mod attributes;
 mod blocks;
@@ -12,6 +16,7 @@ mod descriptors;
 mod fcntl;
 mod futexes;
 mod identity;
+mod info;
 mod ipcs;
 mod lean;
 mod locks;
@@ -35,6 +40,14 @@ mod status;
 mod timers;
 mod times;
 mod xattrs;
+
+use exo_core::{errno, fallible, random, room, sched, user};
+use exo_fs::{disk, kernel_log};
+use exo_io::{asynchronous, io_uring, ipc};
+use exo_mm as mm;
+use exo_net as net;
+use exo_process::{futex, power, signal, task};
+use exo_vfs as fs;
 
 /// A register as the type that a handler wants; as in C, the upper half of a narrower type does not count.
 pub trait Argument {

@@ -16,11 +16,11 @@ use crate::{
 };
 
 /// The ring's file. Closing it ends what is on its way.
-pub struct RingFile(Arc<Ring>);
+pub(super) struct RingFile(Arc<Ring>);
 
 impl RingFile {
     /// A ring's file, for an open file to hold.
-    pub fn boxed(ring: Arc<Ring>) -> Box<dyn File> {
+    pub(super) fn boxed(ring: Arc<Ring>) -> Box<dyn File> {
         Box::new(Self(ring))
     }
 }
@@ -65,11 +65,11 @@ impl File for RingFile {
 }
 
 /// The ring behind an open file.
-pub fn of(file: &OpenFile) -> Result<Arc<Ring>> {
+pub(super) fn of(file: &OpenFile) -> Result<Arc<Ring>> {
     file.file().downcast::<RingFile>().map(|file| file.0.clone()).ok_or(Errno::EOPNOTSUPP)
 }
 
 /// Whether there is one.
-pub fn is_ring(file: &OpenFile) -> bool {
+pub(super) fn is_ring(file: &OpenFile) -> bool {
     file.file().downcast::<RingFile>().is_some()
 }

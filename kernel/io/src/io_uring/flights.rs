@@ -23,7 +23,7 @@ pub(super) struct Flight {
 
 /// What is on its way in devices.
 #[derive(Default)]
-pub struct Flights {
+pub(super) struct Flights {
     /// By token; free places have none.
     pub(super) places: Vec<Option<Flight>>,
     free: Vec<usize>,
@@ -59,13 +59,13 @@ impl Flights {
     }
 
     /// Whether a request that matches is on its way.
-    pub fn any(&self, matches: impl Fn(&Job) -> bool) -> bool {
+    pub(super) fn any(&self, matches: impl Fn(&Job) -> bool) -> bool {
         self.places.iter().flatten().any(|flight| matches(&flight.job))
     }
 }
 
 /// A disk that a ring has given requests to, from a CPU.
-pub struct Used {
+pub(super) struct Used {
     pub(super) disk: Arc<Disk>,
     pub(super) cpu: usize,
     /// Requests since the last doorbell.

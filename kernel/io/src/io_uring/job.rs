@@ -17,34 +17,34 @@ use crate::{
 };
 
 /// A request.
-pub struct Job {
+pub(super) struct Job {
     /// What its completion has, too.
-    pub user_data: u64,
+    pub(super) user_data: u64,
     /// `IOSQE_` flags.
-    pub flags: u8,
+    pub(super) flags: u8,
     /// What is to be done.
-    pub operation: Operation,
+    pub(super) operation: Operation,
     /// Its file, if it names one and that is open.
-    pub file: Option<Arc<OpenFile>>,
+    pub(super) file: Option<Arc<OpenFile>>,
     /// The program's buffers, if there are several.
-    pub parts: Vec<IoVec>,
+    pub(super) parts: Vec<IoVec>,
     /// Bytes that are to be moved; fewer break a link.
-    pub expected: usize,
+    pub(super) expected: usize,
     /// When a timeout's time is up, in nanoseconds since boot.
-    pub deadline: u64,
+    pub(super) deadline: u64,
     /// The ring's count of completions at which a timeout ends, if it waits for any.
-    pub target: Option<u32>,
+    pub(super) target: Option<u32>,
     /// The memory that its addresses belong to, once it has to wait.
-    pub memory: Option<Arc<AddressSpace>>,
+    pub(super) memory: Option<Arc<AddressSpace>>,
     /// What comes after it, the next one last.
-    pub rest: Vec<Job>,
+    pub(super) rest: Vec<Job>,
     /// Nobody has tried it yet, whatever its file says.
-    pub is_untried: bool,
+    pub(super) is_untried: bool,
 }
 
 impl Job {
     /// Looks at an entry. An error stands for a request that cannot even be begun; the job then only carries it.
-    pub fn new(entry: &Entry, file: Option<Arc<OpenFile>>) -> (Self, Result<()>) {
+    pub(super) fn new(entry: &Entry, file: Option<Arc<OpenFile>>) -> (Self, Result<()>) {
         let mut job = Self {
             user_data: entry.user_data,
             flags: entry.flags,
@@ -95,17 +95,17 @@ impl Job {
     }
 
     /// Requests in its chain, itself among them.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         1 + self.rest.len()
     }
 
     /// Whether the next one waits for this one.
-    pub fn is_linked(&self) -> bool {
+    pub(super) fn is_linked(&self) -> bool {
         self.flags & (flag::LINK | flag::HARD_LINK) != 0
     }
 
     /// Whether `result` is a failure, for links and for completions that are left out after success.
-    pub fn has_failed(&self, result: i32) -> bool {
+    pub(super) fn has_failed(&self, result: i32) -> bool {
         match self.operation {
             Operation::Timeout { is_success: true, .. } if result == -Errno::ETIME.0 => false,
             Operation::Transfer(_) => usize::try_from(result) != Ok(self.expected),
@@ -115,7 +115,7 @@ impl Job {
 }
 
 /// How far a request has come.
-pub enum Step {
+pub(super) enum Step {
     /// It has ended with this result.
     Done(Job, i32),
     /// It has to wait for its file, or a time.

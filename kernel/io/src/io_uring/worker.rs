@@ -31,7 +31,7 @@ enum Turn {
 
 impl Ring {
     /// Leaves a request to the worker.
-    pub fn park(self: &Arc<Self>, mut job: Job) {
+    pub(super) fn park(self: &Arc<Self>, mut job: Job) {
         if job.memory.is_none() {
             job.memory = Some(current().memory());
         }
@@ -45,13 +45,13 @@ impl Ring {
     }
 
     /// Leaves a request that can be begun to the worker, which is there already.
-    pub fn leave_to_worker(&self, job: Job) {
+    pub(super) fn leave_to_worker(&self, job: Job) {
         self.parked.lock().jobs.push(Some(Job { is_untried: true, ..job }));
         self.wake_worker();
     }
 
     /// There is no worker that could ever begin them.
-    pub fn refuse_drained(&self) {
+    pub(super) fn refuse_drained(&self) {
         let drained = core::mem::take(&mut self.parked.lock().drained);
         for job in drained {
             self.finish(Job { flags: job.flags & !flag::HARD_LINK, ..job }, -Errno::ENOMEM.0);
@@ -59,7 +59,7 @@ impl Ring {
     }
 
     /// Starts the worker if there is none yet.
-    pub fn start_worker(self: &Arc<Self>) -> Result<()> {
+    pub(super) fn start_worker(self: &Arc<Self>) -> Result<()> {
         if core::mem::replace(&mut self.parked.lock().has_worker, true) {
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl Ring {
     }
 
     /// The ring's file is closed: what waits is forgotten, the worker ends.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Release);
         let forgotten = {
             let mut parked = self.parked.lock();
@@ -89,7 +89,7 @@ impl Ring {
     }
 
     /// Ends waiting requests that match: one, or all; how many. ENOENT for none.
-    pub fn cancel(&self, all: bool, matches: impl Fn(&Job) -> bool) -> Result {
+    pub(super) fn cancel(&self, all: bool, matches: impl Fn(&Job) -> bool) -> Result {
         let find = || {
             let mut parked = self.parked.lock();
             if parked.is_trying {

@@ -9,8 +9,9 @@ use linux_raw_sys::general as abi;
 
 use super::{locks, seals};
 use crate::{
+    asynchronous,
     errno::{Errno, Result},
-    fs::{FileTable, OpenFile, asynchronous, file::Owner, inode::kind, pipe::end},
+    fs::{FileTable, OpenFile, file::Owner, inode::kind, pipe::end},
     task::{current, limits::index, table},
     user,
 };

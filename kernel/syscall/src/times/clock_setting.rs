@@ -61,7 +61,7 @@ fn may_set() -> Result<()> {
     if capable(capability::SYS_TIME) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
-pub(in crate::syscall) fn clock_settime(id: i32, from: usize) -> Result {
+pub(crate) fn clock_settime(id: i32, from: usize) -> Result {
     match id {
         0 => {}
         // Somebody's CPU time.
@@ -74,7 +74,7 @@ pub(in crate::syscall) fn clock_settime(id: i32, from: usize) -> Result {
     set(ns)
 }
 
-pub(in crate::syscall) fn settimeofday(from: usize, zone: usize) -> Result {
+pub(crate) fn settimeofday(from: usize, zone: usize) -> Result {
     let time = if from == 0 {
         None
     } else {
@@ -170,7 +170,7 @@ impl Adjustment {
     }
 }
 
-pub(in crate::syscall) fn clock_adjtime(id: i32, at: usize) -> Result {
+pub(crate) fn clock_adjtime(id: i32, at: usize) -> Result {
     let wanted: Adjustment = user::read(at)?;
     if id != 0 {
         // A clock that nobody can adjust, or none at all.
@@ -198,6 +198,6 @@ pub(in crate::syscall) fn clock_adjtime(id: i32, at: usize) -> Result {
     Ok(TIME_ERROR)
 }
 
-pub(in crate::syscall) fn adjtimex(at: usize) -> Result {
+pub(crate) fn adjtimex(at: usize) -> Result {
     clock_adjtime(0, at)
 }

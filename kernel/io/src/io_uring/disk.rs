@@ -48,7 +48,7 @@ fn is_direct(geometry: &Geometry, offset: u64, parts: &[IoVec]) -> bool {
 impl Ring {
     /// Gives a transfer or flush to the disk behind the request's file. What is no whole sector, reaches beyond the disk's end or uses the
     /// file's own offset is not for its queue.
-    pub fn start_on_disk(self: &Arc<Self>, job: Job, disk: &Arc<Disk>) -> Step {
+    pub(super) fn start_on_disk(self: &Arc<Self>, job: Job, disk: &Arc<Disk>) -> Step {
         let geometry = disk.requests().geometry();
         let Operation::Transfer(transfer) = job.operation else { return self.flush_disk(job, disk) };
         let result = match job.file.as_ref() {
@@ -231,7 +231,7 @@ impl Ring {
     }
 
     /// Tells the devices of all that was submitted: one doorbell each.
-    pub fn ring_doorbells(&self) {
+    pub(super) fn ring_doorbells(&self) {
         let mut polled = false;
         for used in self.used.lock().iter_mut() {
             if !core::mem::take(&mut used.has_news) {
@@ -246,7 +246,7 @@ impl Ring {
     }
 
     /// Has the devices tell of what has ended; how much that was.
-    pub fn poll_disks(&self) -> usize {
+    pub(super) fn poll_disks(&self) -> usize {
         if self.flights.lock().is_empty() {
             return 0;
         }
@@ -255,7 +255,7 @@ impl Ring {
     }
 
     /// Polls the devices for a while, until `enough`.
-    pub fn poll_until(&self, enough: impl Fn() -> bool) {
+    pub(super) fn poll_until(&self, enough: impl Fn() -> bool) {
         let end = time::now_ns() + POLL_NS;
         while !enough() && !self.flights.lock().is_empty() {
             if self.poll_disks() == 0 {

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What programs build on files: io_uring, endpoints for messages between processes, and signals about files that are ready.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod asynchronous;
+pub mod io_uring;
+pub mod ipc;
+
+use exo_core::{errno, fallible, sched, user};
+use exo_fs::disk;
+use exo_mm as mm;
+use exo_process::{signal, task};
+use exo_vfs as fs;
