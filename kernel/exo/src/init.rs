@@ -4,7 +4,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_core::names::RELEASE;
-use exo_fs::{mount_options, sysfs, sysfs_cpus, tty};
+use exo_fs::{sysfs_cpus, tty};
 use exo_hal::{
     boot,
     cpu::percpu::cpu_count,
@@ -15,14 +15,16 @@ use exo_hal::{
     trap::Regs,
 };
 use exo_logic::{boot_options::Options, cpio::Archive};
+use exo_vfs::superblock;
 use linux_raw_sys::general as abi;
 
 use crate::{
     disk, drivers,
     errno::{Errno, Result},
     fs::{
-        Files, context,
-        inode::{self, FileSystem, Inode, InodeContent, kind},
+        Files, context, file_system,
+        inode::{self, Inode, InodeContent, kind},
+        mount,
         open::open_path,
         path::{self, Follow},
         pipe::Pipe,
@@ -77,16 +79,16 @@ fn idle_process() -> Arc<Process> {
 fn prepare() -> Result<()> {
     context::set_current(&file_context::Running);
     inode::init();
-    sysfs::init();
+    exo_fs::init()?;
     mm::init()?;
     tty::init();
-    mount_options::init()?;
     let count = unpack(&boot::take_initrd().ok_or(Errno::ENOENT)?)?;
     log!("{count} files from the initial RAM disk");
     for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("sys", "sysfs"), ("tmp", "tmpfs")] {
         let directory = make_directories(&inode::root(), name.as_bytes())?;
         if name != "tmp" {
-            mount_options::mount_at_boot(kind.as_bytes(), directory)?;
+            let at = mount::root().with(directory);
+            file_system::mount(kind.as_bytes(), at, kind.as_bytes(), abi::MS_RELATIME, &[])?;
         }
     }
     Ok(())
@@ -99,7 +101,7 @@ fn make_directories(root: &Arc<Inode>, path: &[u8]) -> Result<Arc<Inode>> {
         at = match at.lookup(name) {
             Ok(node) => node,
             Err(Errno::ENOENT) => {
-                let new = Inode::directory(FileSystem::Root, 0o755);
+                let new = Inode::directory(&superblock::ROOT, 0o755);
                 at.add(name, &new)?;
                 new
             }
@@ -139,7 +141,7 @@ fn unpack(bytes: &[u8]) -> Result<usize> {
             kind::FIFO => InodeContent::Fifo(Pipe::new()?),
             _ => continue,
         };
-        let node = Inode::new(FileSystem::Root, entry.mode, content);
+        let node = Inode::new(&superblock::ROOT, entry.mode, content);
         let ns = u64::from(entry.mtime) * 1_000_000_000;
         node.change(|metadata| {
             (metadata.uid, metadata.gid) = (entry.uid, entry.gid);

@@ -11,14 +11,28 @@ pub mod disk;
 pub mod kernel_log;
 pub mod memory_devices;
 pub mod mount_list;
-pub mod mount_options;
 pub mod procfs;
 pub mod sysfs;
 pub mod sysfs_cpus;
+pub mod tmpfs;
 pub mod tty;
 
 use exo_core::{errno, fallible, random, sched, user};
 use exo_mm as mm;
 use exo_process::{power, signal, task};
 use exo_vfs as fs;
-use exo_vfs::{device, events, file, inode, mount, superblock, table, text};
+use exo_vfs::{device, events, file, file_system, inode, mount, table, text};
+
+use errno::Result;
+
+/// Makes the file systems known, and those that exist once.
+pub fn init() -> Result<()> {
+    sysfs::init();
+    procfs::init();
+    memory_devices::init()?;
+    file_system::register(&sysfs::Sysfs)?;
+    file_system::register(&tmpfs::Tmpfs)?;
+    file_system::register(&procfs::Proc)?;
+    file_system::register(&memory_devices::Devtmpfs)?;
+    file_system::register(&tmpfs::Ramfs)
+}

@@ -4,11 +4,15 @@
 use alloc::{boxed::Box, sync::Arc};
 
 use exo_hal::dev::serial;
+use exo_vfs::{
+    file_system::FileSystem,
+    superblock::{Single, SuperBlock},
+};
 
 use super::{
     device::{self, SERIAL_MINOR, major},
     file::{File, Io},
-    inode::{FileSystem, Inode, InodeContent, kind},
+    inode::{Inode, InodeContent, kind},
     table::Stateless,
 };
 use crate::{
@@ -17,7 +21,7 @@ use crate::{
     mm::Pages,
     random,
     sched::spans,
-    user,
+    tmpfs, user,
 };
 
 /// Majors of character devices and what they are called in /proc/devices.
@@ -173,10 +177,43 @@ impl File for Random {
     }
 }
 
+/// The file system of /dev. Drivers enter their devices there.
+static DEVTMPFS: Single = Single::new(&Devtmpfs, 3);
+
+pub(crate) struct Devtmpfs;
+
+impl FileSystem for Devtmpfs {
+    fn name(&self) -> &'static str {
+        "devtmpfs"
+    }
+
+    fn magic(&self) -> i64 {
+        0x0102_1994
+    }
+
+    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
+        tmpfs::parse(data)?;
+        Ok(device::root())
+    }
+
+    fn remount(&self, _instance: &SuperBlock, data: &[u8]) -> Result<()> {
+        tmpfs::parse(data).map(drop)
+    }
+
+    fn holds_files(&self) -> bool {
+        true
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
 /// Makes /dev with what is always there.
-pub fn init() -> Result<()> {
+pub(crate) fn init() -> Result<()> {
+    DEVTMPFS.init();
     device::register(major::MEMORY, open);
-    let root = Inode::directory(FileSystem::Devices, 0o755);
+    let root = Inode::directory(&DEVTMPFS, 0o755);
     populate(&root)?;
     device::set_root(root);
     Ok(())
@@ -196,11 +233,7 @@ fn open(_major: u32, minor: u32, _flags: u32) -> Result<Box<dyn File>> {
 /// Fills a /dev directory.
 fn populate(directory: &Arc<Inode>) -> Result<()> {
     let add = |name: &str, major, minor, permissions| {
-        let node = Inode::new(
-            FileSystem::Devices,
-            kind::CHARACTER | permissions,
-            InodeContent::Device(major, minor),
-        );
+        let node = Inode::new(&DEVTMPFS, kind::CHARACTER | permissions, InodeContent::Device(major, minor));
         directory.add(name.as_bytes(), &node)
     };
     add("null", major::MEMORY, 3, 0o666)?;
@@ -229,12 +262,8 @@ fn populate(directory: &Arc<Inode>) -> Result<()> {
     ] {
         directory.add(
             name.as_bytes(),
-            &Inode::new(
-                FileSystem::Devices,
-                kind::LINK | 0o777,
-                InodeContent::Link(target.as_bytes().to_vec()),
-            ),
+            &Inode::new(&DEVTMPFS, kind::LINK | 0o777, InodeContent::Link(target.as_bytes().to_vec())),
         )?;
     }
-    directory.add(b"shm", &Inode::directory(FileSystem::Devices, 0o1777))
+    directory.add(b"shm", &Inode::directory(&DEVTMPFS, 0o1777))
 }

@@ -7,11 +7,7 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 
 use linux_raw_sys::general as abi;
 
-use super::{
-    mount::{self, Mount, Path},
-    mount_options,
-    superblock::FileSystem,
-};
+use super::mount::{self, Mount, Path};
 
 /// A mount as the running program sees it.
 pub struct Visible {
@@ -50,15 +46,7 @@ impl Visible {
 
     /// The type of its file system.
     pub fn kind(&self) -> &'static str {
-        match self.mount.superblock.system {
-            FileSystem::Root => "rootfs",
-            FileSystem::Temporary if self.mount.superblock.quota.limit() == 0 => "ramfs",
-            FileSystem::Temporary => "tmpfs",
-            FileSystem::Devices => "devtmpfs",
-            FileSystem::Processes => "proc",
-            FileSystem::System => "sysfs",
-            FileSystem::Anonymous => "none",
-        }
+        self.mount.superblock.system.name()
     }
 
     /// Its own options, without `rw` or `ro`, each with a comma before it.
@@ -87,7 +75,8 @@ impl Visible {
         while let Some(parent) = root.parent() {
             root = parent;
         }
-        let shown = mount_options::shown(&self.mount.superblock, &root);
+        let superblock = &self.mount.superblock;
+        let shown = superblock.system.options(superblock, &root);
         String::from_utf8_lossy(&shown).into_owned()
     }
 }

@@ -6,7 +6,9 @@ use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::V
 
 use exo_hal::{once::Once, sync::SpinLock};
 
-use super::inode::{DynamicDirectory, Each, FileSystem, Inode, InodeContent, Store, kind};
+use exo_vfs::{file_system::FileSystem, superblock::Single};
+
+use super::inode::{DynamicDirectory, Each, Inode, InodeContent, Store, kind};
 use crate::errno::{Errno, Result};
 
 /// A directory's names. The inode and the directory behind it share them.
@@ -47,24 +49,43 @@ impl DynamicDirectory for Directory {
 
 static ROOT: Once<(Arc<Inode>, Names)> = Once::new();
 
+static SYSFS: Single = Single::new(&Sysfs, 6);
+
+/// The type of /sys.
+pub(crate) struct Sysfs;
+
+impl FileSystem for Sysfs {
+    fn name(&self) -> &'static str {
+        "sysfs"
+    }
+
+    fn magic(&self) -> i64 {
+        0x6265_6572
+    }
+
+    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
+        if data.is_empty() { Ok(tree().0.clone()) } else { Err(Errno::EINVAL) }
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
 /// Makes the root directory.
-pub fn init() {
+pub(crate) fn init() {
+    SYSFS.init();
     ROOT.set(directory());
 }
 
 fn directory() -> (Arc<Inode>, Names) {
     let names = Names::default();
     let content = InodeContent::Dynamic(Box::new(Directory(names.clone())));
-    (Inode::new(FileSystem::System, kind::DIRECTORY | 0o755, content), names)
+    (Inode::new(&SYSFS, kind::DIRECTORY | 0o755, content), names)
 }
 
 fn tree() -> &'static (Arc<Inode>, Names) {
     ROOT.get().unwrap_or_else(|| unreachable!("set at boot"))
-}
-
-/// The root, to be mounted.
-pub fn root() -> Arc<Inode> {
-    tree().0.clone()
 }
 
 fn add(path: &str, content: InodeContent, permissions: u32) {
@@ -82,7 +103,7 @@ fn add(path: &str, content: InodeContent, permissions: u32) {
             }
         };
     }
-    let node = Inode::new(FileSystem::System, kind::REGULAR | permissions, content);
+    let node = Inode::new(&SYSFS, kind::REGULAR | permissions, content);
     names.lock().insert(name.into(), Entry::File(node));
 }
 

@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering;
 use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_hal::sync::SpinLock;
+use exo_vfs::superblock::ANONYMOUS;
 
 pub use crate::task::message::{Message, WORDS};
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     fs::{
         OpenFile,
         file::File,
-        inode::{FileSystem, Inode, InodeContent},
+        inode::{Inode, InodeContent},
     },
     sched::{self, wait::wait_on},
     task::{Task, current},
@@ -56,7 +57,7 @@ pub fn of(file: &OpenFile) -> Option<&Endpoint> {
 /// # Errors
 /// ENOMEM.
 pub fn create() -> Result<Arc<OpenFile>> {
-    let node = Inode::new(FileSystem::Anonymous, 0o600, InodeContent::Other);
+    let node = Inode::new(&ANONYMOUS, 0o600, InodeContent::Other);
     let file = fallible::boxed(Handle(Endpoint::default()))?;
     Ok(OpenFile::new(file, node, linux_raw_sys::general::O_RDWR)?)
 }

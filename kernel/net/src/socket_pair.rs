@@ -12,6 +12,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use exo_core::thread;
 use exo_hal::{sync::SpinLock, time};
+use exo_vfs::superblock::ANONYMOUS;
 use linux_raw_sys::general::SIGPIPE;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -27,7 +28,7 @@ use exo_vfs::{
     context,
     events::Events,
     file::{File, Io, OpenFile},
-    inode::{FileSystem, Inode, InodeContent, kind},
+    inode::{Inode, InodeContent, kind},
     permission,
 };
 
@@ -150,7 +151,7 @@ pub fn new_pair(kind: Kind, flags: u32) -> Result<[Arc<OpenFile>; 2]> {
         maker: Sender::effective(),
     })?;
     let end = |is_second| -> Result<Arc<OpenFile>> {
-        let node = Inode::new(FileSystem::Anonymous, kind::SOCKET | 0o777, InodeContent::Socket);
+        let node = Inode::new(&ANONYMOUS, kind::SOCKET | 0o777, InodeContent::Socket);
         permission::set_first_owner(&node, None);
         let socket = Socket {
             pair: pair.clone(),

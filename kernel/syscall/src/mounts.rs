@@ -8,11 +8,10 @@ use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
 use super::lookup::{node_at, node_at_unused};
-use exo_fs::mount_options;
-
 use crate::{
     errno::{Errno, Result},
     fs::{
+        file_system,
         mount::{self, KEPT},
         path::{self, Follow, Path},
     },
@@ -74,7 +73,7 @@ pub(super) fn mount(source: usize, target: usize, kind: usize, flags: u64, data:
         if flags & abi::MS_BIND != 0 {
             at.mount.set_flags(kept(flags))?;
         } else {
-            mount_options::remount(&at.mount, kept(flags), &data)?;
+            file_system::remount(&at.mount, kept(flags), &data)?;
         }
     } else if flags & abi::MS_BIND != 0 {
         mount::bind(&place(&given)?, at, flags & abi::MS_REC != 0)?;
@@ -87,7 +86,7 @@ pub(super) fn mount(source: usize, target: usize, kind: usize, flags: u64, data:
             return Err(Errno::EINVAL);
         }
         let source = if source == 0 { b"none" } else { &given[..] };
-        mount_options::mount_new(source, at, &kind_text, kept(flags), &data)?;
+        file_system::mount(source, at, &kind_text, kept(flags), &data)?;
     }
     Ok(0)
 }

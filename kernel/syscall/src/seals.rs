@@ -3,13 +3,14 @@
 
 use alloc::sync::Arc;
 
+use exo_vfs::superblock::ANONYMOUS;
 use linux_raw_sys::general as abi;
 
 use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
-        inode::{FileSystem, Inode, InodeContent, kind},
+        inode::{Inode, InodeContent, kind},
         mount,
         open::open_nameless,
         path::Path,
@@ -48,7 +49,7 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
         pages.seals.add(abi::F_SEAL_EXEC);
     }
     let pages = Arc::new(pages);
-    let node = Inode::new(FileSystem::Anonymous, kind::REGULAR | mode, InodeContent::File(pages.clone()));
+    let node = Inode::new(&ANONYMOUS, kind::REGULAR | mode, InodeContent::File(pages.clone()));
     permission::set_first_owner(&node, None);
     // It never has a name.
     node.change(|metadata| metadata.links = 0);

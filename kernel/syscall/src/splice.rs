@@ -200,7 +200,7 @@ pub(super) fn copy_file_range(
     if !input.can_read() || !out.can_write() || out.flags() & abi::O_APPEND != 0 {
         return Err(Errno::EBADF);
     }
-    if input.node.system != out.node.system {
+    if input.node.system.name() != out.node.system.name() {
         return Err(Errno::EXDEV);
     }
     let wraps = |offset: u64| offset.checked_add(length as u64).is_none();

@@ -11,7 +11,7 @@ use super::lookup::{node_at, node_at_as};
 use crate::{
     errno::{Errno, Result},
     fs::{
-        inode::{FileSystem, Inode, InodeContent, NAME_MAX, kind},
+        inode::{Inode, InodeContent, NAME_MAX, kind},
         path::Path,
         permission::{self, Caller},
     },
@@ -258,10 +258,10 @@ fn write_statfs(path: &Path, to: usize) -> Result {
     let superblock = &path.superblock;
     let (total, free) = frame::totals();
     let limit = superblock.quota.limit();
-    let (blocks, left) = match superblock.system {
-        FileSystem::Processes | FileSystem::System | FileSystem::Anonymous => (0, 0),
-        _ if limit > 0 => (limit, limit.saturating_sub(superblock.quota.used())),
-        _ => (total, free),
+    let (blocks, left) = match superblock.system.holds_files() {
+        false => (0, 0),
+        true if limit > 0 => (limit, limit.saturating_sub(superblock.quota.used())),
+        true => (total, free),
     };
     let inodes = superblock.inode_limit.load(Ordering::Relaxed);
     let status = StatFs {

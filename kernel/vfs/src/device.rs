@@ -7,7 +7,7 @@ use exo_hal::{once::Once, sync::SpinLock};
 
 use super::{
     file::File,
-    inode::{FileSystem, Inode, InodeContent, kind},
+    inode::{Inode, InodeContent, kind},
 };
 use crate::errno::{Errno, Result};
 
@@ -70,7 +70,8 @@ pub fn announce(name: &str, kind: u32, permissions: u32, opener: Arc<dyn Opener>
         announced.insert((kind, minor), Announced { name: name.into(), opener });
         minor
     };
-    let node = Inode::new(FileSystem::Devices, kind | permissions, InodeContent::Device(major::LOCAL, minor));
+    let node =
+        Inode::new(root().superblock.clone(), kind | permissions, InodeContent::Device(major::LOCAL, minor));
     root().add(name.as_bytes(), &node)
 }
 

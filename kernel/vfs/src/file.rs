@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
     events::Events,
-    inode::{FileSystem, Inode, InodeContent},
+    inode::{Inode, InodeContent},
     mount::{self, Mount, Path, Writing},
 };
 use crate::{
@@ -270,8 +270,8 @@ impl OpenFile {
     /// What /proc/PID/fd shows: the path, or what kind of thing it is.
     pub fn description(&self) -> Vec<u8> {
         let kind = match &self.node.content {
-            InodeContent::Fifo(_) if self.node.system == FileSystem::Anonymous => "pipe",
-            InodeContent::Socket if self.node.system == FileSystem::Anonymous => "socket",
+            InodeContent::Fifo(_) if !self.node.system.has_names() => "pipe",
+            InodeContent::Socket if !self.node.system.has_names() => "socket",
             InodeContent::Other => "anon_inode",
             _ => return self.path().path(),
         };

@@ -18,13 +18,13 @@ use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
 use self::directory::Entries;
-pub use super::superblock::FileSystem;
 use super::{
     attributes::Attributes,
+    file_system::FileSystem,
     locks::{FileLocks, LockSlot},
     mount::Path,
     pipe::Pipe,
-    superblock::SuperBlock,
+    superblock::{self, SuperBlock},
     text::Generate,
 };
 use crate::{
@@ -155,7 +155,7 @@ pub struct Inode {
     /// Its number.
     pub number: u64,
     /// The type of its file system.
-    pub system: FileSystem,
+    pub system: &'static dyn FileSystem,
     /// Its file system.
     pub superblock: Arc<SuperBlock>,
     /// What it is.
@@ -183,8 +183,9 @@ pub fn root() -> Arc<Inode> {
 
 /// Makes the root directory.
 pub fn init() {
-    super::superblock::init();
-    let root = Inode::directory(FileSystem::Root, 0o755);
+    superblock::ROOT.init();
+    superblock::ANONYMOUS.init();
+    let root = Inode::directory(&superblock::ROOT, 0o755);
     ROOT.set(root.clone());
     super::mount::init(root);
 }
@@ -451,7 +452,7 @@ impl Inode {
                 self.mounts.fetch_add(1, Ordering::AcqRel);
             }
             // Nobody would find it again.
-            _ if self.system == FileSystem::Processes && self.parent().is_some() => {
+            _ if !self.system.keeps_inodes() && self.parent().is_some() => {
                 return Err(Errno::EINVAL);
             }
             _ => {

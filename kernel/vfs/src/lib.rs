@@ -15,6 +15,7 @@ pub mod context;
 pub mod device;
 pub mod events;
 pub mod file;
+pub mod file_system;
 pub mod files;
 pub mod inode;
 pub mod io;

@@ -18,7 +18,7 @@ use linux_raw_sys::general as abi;
 
 use super::{
     inode::Inode,
-    superblock::{FileSystem, SuperBlock},
+    superblock::{self, SuperBlock},
 };
 use crate::{
     errno::{Errno, Result},
@@ -152,7 +152,7 @@ pub fn init(root: Arc<Inode>) {
     let root = Mount::new(root, b"rootfs".to_vec(), abi::MS_RELATIME);
     TABLE.lock().by_id.insert(root.id, root.clone());
     ROOT.set(root);
-    let nothing = Inode::directory(FileSystem::Anonymous, 0o755);
+    let nothing = Inode::directory(&superblock::ANONYMOUS, 0o755);
     ANONYMOUS.set(Mount::new(nothing, b"none".to_vec(), 0));
 }
 

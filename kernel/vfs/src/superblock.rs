@@ -10,47 +10,15 @@ use exo_hal::{once::Once, sync::SpinLock};
 
 use crate::{
     errno::{Errno, Result},
+    file_system::FileSystem,
+    inode::Inode,
     mm::Quota,
 };
-
-/// The type of a file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileSystem {
-    /// The root, from the initial RAM disk.
-    Root = 1,
-    /// A tmpfs or ramfs.
-    Temporary = 2,
-    /// /dev.
-    Devices = 3,
-    /// /proc.
-    Processes = 4,
-    /// What has no name: pipes, sockets, memory files.
-    Anonymous = 5,
-    /// /sys.
-    System = 6,
-}
-
-impl FileSystem {
-    /// Its magic number, from Linux's magic.h.
-    pub fn magic(self) -> i64 {
-        match self {
-            Self::Processes => 0x9fa0,
-            Self::System => 0x6265_6572,
-            Self::Anonymous => 0x5049_5045,
-            Self::Root | Self::Temporary | Self::Devices => 0x0102_1994,
-        }
-    }
-
-    /// Whether files can be made in it.
-    pub fn holds_files(self) -> bool {
-        matches!(self, Self::Root | Self::Temporary | Self::Devices)
-    }
-}
 
 /// A file system instance.
 pub struct SuperBlock {
     /// Its type.
-    pub system: FileSystem,
+    pub system: &'static dyn FileSystem,
     /// The minor number of `st_dev`; the major number is 0.
     pub device: u32,
     /// Nothing in it may be changed.
@@ -66,39 +34,89 @@ pub struct SuperBlock {
     numbers: AtomicU64,
 }
 
-/// Minor numbers in use. Those of the file systems that exist once are their place in [`FileSystem`].
+/// Minor numbers in use, besides those of file systems that exist once.
 static DEVICES: SpinLock<BTreeSet<u32>> = SpinLock::new(BTreeSet::new());
 const FIRST_DEVICE: u32 = 16;
 /// Minor numbers have 20 bits.
 const LAST_DEVICE: u32 = (1 << 20) - 1;
 
-static SINGLE: [Once<Arc<SuperBlock>>; 7] = [const { Once::new() }; 7];
+/// A file system that exists once.
+pub struct Single {
+    system: &'static dyn FileSystem,
+    device: u32,
+    superblock: Once<Arc<SuperBlock>>,
+}
 
-/// Makes the superblocks that exist once.
-pub fn init() {
-    for system in [
-        FileSystem::Root,
-        FileSystem::Temporary,
-        FileSystem::Devices,
-        FileSystem::Processes,
-        FileSystem::Anonymous,
-        FileSystem::System,
-    ] {
-        if let Some(once) = SINGLE.get(system as usize) {
-            once.set(Arc::new(SuperBlock::with_device(system, system as u32)));
-        }
+impl Single {
+    /// `device` is the minor number of `st_dev`: below 16, and no other's.
+    pub const fn new(system: &'static dyn FileSystem, device: u32) -> Self {
+        Self { system, device, superblock: Once::new() }
+    }
+
+    /// Makes its superblock, at boot.
+    pub fn init(&self) {
+        self.superblock.set(Arc::new(SuperBlock::with_device(self.system, self.device)));
     }
 }
 
-impl From<FileSystem> for Arc<SuperBlock> {
-    /// The instance of a file system that exists once.
-    fn from(system: FileSystem) -> Self {
-        SINGLE.get(system as usize).and_then(Once::get).unwrap_or_else(|| unreachable!("set at boot")).clone()
+impl From<&'static Single> for Arc<SuperBlock> {
+    fn from(single: &'static Single) -> Self {
+        single.superblock.get().unwrap_or_else(|| unreachable!("made at boot")).clone()
+    }
+}
+
+/// The root, from the initial RAM disk.
+pub static ROOT: Single = Single::new(&Root, 1);
+/// What has no name: pipes, sockets, memory files.
+pub static ANONYMOUS: Single = Single::new(&Anonymous, 5);
+
+struct Root;
+
+impl FileSystem for Root {
+    fn name(&self) -> &'static str {
+        "rootfs"
+    }
+
+    fn magic(&self) -> i64 {
+        0x0102_1994
+    }
+
+    fn mount(&self, _data: &[u8]) -> Result<Arc<Inode>> {
+        Err(Errno::ENODEV)
+    }
+
+    /// As on Linux, it takes any option and heeds none.
+    fn remount(&self, _instance: &SuperBlock, _data: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn holds_files(&self) -> bool {
+        true
+    }
+}
+
+struct Anonymous;
+
+impl FileSystem for Anonymous {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn magic(&self) -> i64 {
+        0x5049_5045
+    }
+
+    fn mount(&self, _data: &[u8]) -> Result<Arc<Inode>> {
+        Err(Errno::ENODEV)
+    }
+
+    fn has_names(&self) -> bool {
+        false
     }
 }
 
 impl SuperBlock {
-    fn with_device(system: FileSystem, device: u32) -> Self {
+    fn with_device(system: &'static dyn FileSystem, device: u32) -> Self {
         Self {
             system,
             device,
@@ -112,7 +130,7 @@ impl SuperBlock {
     }
 
     /// Another instance, with a device number of its own.
-    pub fn new(system: FileSystem) -> Result<Self> {
+    pub fn new(system: &'static dyn FileSystem) -> Result<Self> {
         let mut devices = DEVICES.lock();
         let mut free = FIRST_DEVICE;
         for used in devices.iter() {

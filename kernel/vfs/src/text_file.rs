@@ -7,7 +7,7 @@ use exo_hal::{PAGE_SIZE, sync::SpinLock};
 
 use super::{
     file::{File, Io},
-    inode::{FileSystem, Inode, InodeContent},
+    inode::{Inode, InodeContent},
     text::Text,
 };
 use crate::{
@@ -106,6 +106,6 @@ impl File for Generated {
     }
 
     fn has_end(&self) -> bool {
-        self.node.system != FileSystem::Processes
+        self.node.system.has_ends()
     }
 }

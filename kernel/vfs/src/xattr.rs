@@ -10,7 +10,7 @@ use linux_raw_sys::general as abi;
 pub use super::attributes::When;
 use super::{
     attributes::Attributes,
-    inode::{FileSystem, Inode, kind},
+    inode::{Inode, kind},
     mount::Path,
     permission,
 };
@@ -60,8 +60,7 @@ fn check_permission(node: &Inode, name: &[u8], writes: bool) -> Result<()> {
 
 /// The attributes of a file whose file system has the one named; EOPNOTSUPP if it has none such.
 fn find<'a>(node: &'a Inode, name: &[u8]) -> Result<&'a Attributes> {
-    let is_ramfs = node.system == FileSystem::Temporary && node.superblock.quota.limit() == 0;
-    if !node.system.holds_files() || is_ramfs {
+    if !node.system.holds_attributes() {
         return Err(Errno::EOPNOTSUPP);
     }
     let dot = name.iter().position(|byte| *byte == b'.').ok_or(Errno::EOPNOTSUPP)?;

@@ -20,7 +20,7 @@ use super::TICK_NS;
 use crate::{
     disk,
     errno::{self, Errno},
-    fs::device,
+    fs::{device, file_system},
     memory_devices, power, sched,
     task::{credentials::capable, table},
 };
@@ -30,7 +30,9 @@ pub(super) fn command_line(out: &mut dyn Write) -> Result {
 }
 
 pub(super) fn filesystems(out: &mut dyn Write) -> Result {
-    out.write_str("nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tramfs\n")
+    let mut result = Ok(());
+    file_system::each(|system| result = result.and_then(|()| writeln!(out, "nodev\t{}", system.name())));
+    result
 }
 
 pub(super) fn devices(out: &mut dyn Write) -> Result {

@@ -22,9 +22,12 @@ use core::ops::ControlFlow;
 
 use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 
+use exo_hal::once::Once;
+use exo_vfs::{file_system::FileSystem, superblock::Single};
+
 use self::inode::Class;
 use super::{
-    inode::{DynamicDirectory, Each, FileSystem, Inode, InodeContent, Store, kind},
+    inode::{DynamicDirectory, Each, Inode, InodeContent, Store, kind},
     text::{Generate, Writer, written},
 };
 use crate::{
@@ -92,13 +95,49 @@ static ENTRIES: &[Entry] = &[
 /// The directory itself.
 struct Root;
 
-/// The root of a new mount of it.
-pub fn root() -> Arc<Inode> {
-    node(inode::ROOT, DIRECTORY, InodeContent::Dynamic(Box::new(Root)))
+static PROC: Single = Single::new(&Proc, 4);
+static ROOT: Once<Arc<Inode>> = Once::new();
+
+/// The type of /proc.
+pub(crate) struct Proc;
+
+impl FileSystem for Proc {
+    fn name(&self) -> &'static str {
+        "proc"
+    }
+
+    fn magic(&self) -> i64 {
+        0x9fa0
+    }
+
+    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
+        if !data.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        Ok(ROOT.get().unwrap_or_else(|| unreachable!("made at boot")).clone())
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn keeps_inodes(&self) -> bool {
+        false
+    }
+
+    fn has_ends(&self) -> bool {
+        false
+    }
+}
+
+/// Makes the root.
+pub(crate) fn init() {
+    PROC.init();
+    ROOT.set(node(inode::ROOT, DIRECTORY, InodeContent::Dynamic(Box::new(Root))));
 }
 
 fn node(number: u64, mode: u32, content: InodeContent) -> Arc<Inode> {
-    Inode::numbered(number, FileSystem::Processes, mode, content)
+    Inode::numbered(number, &PROC, mode, content)
 }
 
 fn directory(number: u64, directory: Box<dyn DynamicDirectory>) -> Arc<Inode> {

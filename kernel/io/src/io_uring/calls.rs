@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use exo_hal::{cpu::percpu::cpu_count, time};
 use exo_logic::uring::{Layout, entry::SUPPORTED, layout::offset};
+use exo_vfs::superblock::ANONYMOUS;
 use linux_raw_sys::{
     general::O_RDWR,
     io_uring::{self as abi, io_uring_register_op as register_op},
@@ -21,7 +22,7 @@ use crate::{
     fallible,
     fs::{
         FileTable, OpenFile,
-        inode::{FileSystem, Inode, InodeContent},
+        inode::{Inode, InodeContent},
     },
     sched::wait::wait_for,
     signal::{self, SignalSet},
@@ -138,7 +139,7 @@ pub fn setup(entries: u32, at: usize) -> Result {
     ];
     let ring = Ring::new(layout, settings)?;
     user::write(at, &params)?;
-    let node = Inode::new(FileSystem::Anonymous, 0o600, InodeContent::Other);
+    let node = Inode::new(&ANONYMOUS, 0o600, InodeContent::Other);
     let file = OpenFile::new(RingFile::boxed(ring.clone()), node, O_RDWR)?;
     if ring.is_polled() {
         ring.start_worker()?;

@@ -13,10 +13,11 @@ use crate::{
     events::Events,
     fallible,
     file::{File, Io, OpenFile},
-    inode::{FileSystem, Inode, InodeContent, kind},
+    inode::{Inode, InodeContent, kind},
     mount::Path,
     permission,
     sched::wait::{Ended, WaitQueue, wait_for},
+    superblock::ANONYMOUS,
     user,
 };
 
@@ -120,7 +121,7 @@ impl File for End {
 pub fn new_pair(flags: u32) -> Result<(Arc<OpenFile>, Arc<OpenFile>)> {
     let pipe = Pipe::new()?;
     let (read, write) = (End::new(&pipe, true, false)?, End::new(&pipe, false, true)?);
-    let node = Inode::new(FileSystem::Anonymous, kind::FIFO | 0o600, InodeContent::Fifo(pipe));
+    let node = Inode::new(&ANONYMOUS, kind::FIFO | 0o600, InodeContent::Fifo(pipe));
     permission::set_first_owner(&node, None);
     Ok((
         OpenFile::new(read, node.clone(), abi::O_RDONLY | flags)?,
@@ -136,7 +137,7 @@ pub fn open_named(pipe: &Arc<Pipe>, path: &Path, flags: u32) -> Result<Arc<OpenF
         _ => (true, true),
     };
     // A pipe without a name is opened again through /proc/PID/fd: its other end may be gone for good.
-    let no_wait = flags & abi::O_NONBLOCK != 0 || path.system == FileSystem::Anonymous;
+    let no_wait = flags & abi::O_NONBLOCK != 0 || !path.system.has_names();
     if flags & abi::O_NONBLOCK != 0 && !reads && pipe.readers.load(Ordering::Acquire) == 0 {
         return Err(Errno::ENXIO);
     }
