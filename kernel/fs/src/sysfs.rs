@@ -5,7 +5,6 @@
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
 use exo_hal::{once::Once, sync::SpinLock};
-
 use exo_vfs::{file_system::FileSystem, superblock::Single};
 
 use super::inode::{DynamicDirectory, Each, Inode, InodeContent, Store, kind};

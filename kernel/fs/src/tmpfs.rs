@@ -90,12 +90,16 @@ impl FileSystem for Ramfs {
         0x8584_58f6
     }
 
+    /// As on Linux, it has the option `mode` alone, and heeds no other.
     fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
-        Ok(root(SuperBlock::new(&Self)?, &parse(data)?))
+        let mut options = data.split(|byte| *byte == b',');
+        let mode = options.rfind(|option| option.starts_with(b"mode="));
+        let mode = parse(mode.unwrap_or_default())?.mode.or(Some(0o755));
+        Ok(root(SuperBlock::new(&Self)?, &Options { mode, ..Options::default() }))
     }
 
-    fn remount(&self, _instance: &SuperBlock, data: &[u8]) -> Result<()> {
-        parse(data).map(drop)
+    fn remount(&self, _instance: &SuperBlock, _data: &[u8]) -> Result<()> {
+        Ok(())
     }
 
     fn options(&self, _instance: &SuperBlock, root: &Inode) -> Vec<u8> {

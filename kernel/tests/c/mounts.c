@@ -223,6 +223,32 @@ static void chains(void)
 	TRY(rmdir("a"));
 }
 
+/// Each type says what it is, and what it thinks of options that it has not.
+static void types(void)
+{
+	static const char *const names[] = {"tmpfs", "ramfs", "proc", "sysfs", "devtmpfs"};
+	struct stat status_of_root;
+	struct statfs status;
+
+	mkdir("e", 0755);
+	for (int i = 0; i < 5; i++) {
+		TRY(mount("x", "e", names[i], 0, 0));
+		statfs("e", &status);
+		printf("%s: type %lx\n", names[i], (long)status.f_type);
+		TRY(mount("x", "e", 0, MS_REMOUNT, "nonsense=1"));
+		TRY(umount("e"));
+		TRY(mount("x", "e", names[i], 0, "nonsense=1"));
+		TRY(umount("e"));
+	}
+	TRY(mount("x", "e", "ramfs", 0, "size=1k,mode=700,uid=5"));
+	TRY(mount("x", "e", 0, MS_REMOUNT, "mode=711"));
+	stat("e", &status_of_root);
+	printf("mode %o owner %d\n", status_of_root.st_mode & 07777, status_of_root.st_uid);
+	TRY(umount("e"));
+	TRY(mount("x", "e", "ramfs", 0, "mode=9"));
+	TRY(mount("x", "e", "nosuchfs", 0, 0));
+}
+
 int main(void)
 {
 	setvbuf(stdout, 0, _IONBF, 0);
@@ -240,6 +266,7 @@ int main(void)
 	flags();
 	binds();
 	chains();
+	types();
 	TRY(umount2("b", 0));
 	TRY(chdir("/"));
 	TRY(umount2("/tmp/mounts", 0));
