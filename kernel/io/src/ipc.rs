@@ -44,7 +44,11 @@ pub struct Endpoint {
 
 struct Handle(Endpoint);
 
-impl File for Handle {}
+impl File for Handle {
+    fn anonymous_name(&self) -> Option<&'static str> {
+        Some("endpoint")
+    }
+}
 
 /// The endpoint behind an open file, if it is one.
 #[inline]

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What programs build on files: io_uring, endpoints for messages between processes, and signals about files that are ready.
+//! What programs build on files: io_uring, eventfd, timerfd, endpoints for messages between processes, and signals about files that are ready.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod asynchronous;
+pub mod event_fd;
 pub mod io_uring;
 pub mod ipc;
+pub mod timer_fd;
 
 use exo_core::{errno, fallible, sched, user};
 use exo_fs::disk;

@@ -19,8 +19,8 @@ use exo_hal::{
 use exo_logic::seen::Seen;
 
 use super::{
-    Argument, attributes, blocks, credentials, descriptors, fcntl, futexes, identity, info, ipcs,
-    lean as lean_calls, locks, memory, mounts, names, open, polling, prctl, processes, read_write,
+    Argument, attributes, blocks, credentials, descriptors, event_files, fcntl, futexes, identity, info,
+    ipcs, lean as lean_calls, locks, memory, mounts, names, open, polling, prctl, processes, read_write,
     scheduling, seals, signals, sizes, socket_options, sockets, splice, status, timers, times, xattrs,
 };
 use crate::{
@@ -285,8 +285,13 @@ system_calls! {
     277 plain sync_file_range => read_write::sync_file_range(4);
     278 plain vmsplice => splice::vmsplice(4);
     280 plain utimensat => attributes::utimensat(4);
+    283 plain timerfd_create => event_files::timerfd_create(2);
+    284 plain eventfd => event_files::eventfd(1);
     285 plain fallocate => sizes::fallocate(4);
+    286 plain timerfd_settime => event_files::timerfd_settime(4);
+    287 plain timerfd_gettime => event_files::timerfd_gettime(2);
     288 plain accept4 => sockets::listen(1);
+    290 plain eventfd2 => event_files::eventfd2(2);
     292 plain dup3 => descriptors::dup3(3);
     293 plain pipe2 => descriptors::pipe2(2);
     295 plain preadv => read_write::preadv(4);

@@ -13,6 +13,7 @@ mod attributes;
 mod blocks;
 mod credentials;
 mod descriptors;
+mod event_files;
 mod fcntl;
 mod futexes;
 mod identity;

@@ -36,9 +36,9 @@ struct Event {
 /// `struct itimerspec`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
-struct Setting {
-    interval: TimeSpec,
-    value: TimeSpec,
+pub(super) struct ItimerSpec {
+    pub(super) interval: TimeSpec,
+    pub(super) value: TimeSpec,
 }
 
 fn clock_of(id: i32) -> Result<Clock> {
@@ -102,7 +102,7 @@ pub(super) fn timer_create(clock: i32, event: usize, to: usize) -> Result {
 }
 
 fn write_setting(to: usize, (left, interval): (u64, u64)) -> Result {
-    let setting = Setting { interval: TimeSpec::from_ns(interval), value: TimeSpec::from_ns(left) };
+    let setting = ItimerSpec { interval: TimeSpec::from_ns(interval), value: TimeSpec::from_ns(left) };
     user::write_optional(to, &setting).map(|()| 0)
 }
 
@@ -110,7 +110,7 @@ pub(super) fn timer_settime(id: u32, flags: u32, from: usize, old: usize) -> Res
     if from == 0 {
         return Err(Errno::EINVAL);
     }
-    let new: Setting = user::read(from)?;
+    let new: ItimerSpec = user::read(from)?;
     let (value, interval) = (new.value.to_ns()?, new.interval.to_ns()?);
     let timer = current().process.posix_timers.get(id)?;
     write_setting(old, timer.set(value, interval, flags & ABSOLUTE != 0))

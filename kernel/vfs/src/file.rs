@@ -3,6 +3,7 @@
 
 use core::{
     any::Any,
+    fmt,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -127,6 +128,11 @@ pub trait File: AsAny + Send + Sync {
         Events::IN | Events::OUT
     }
 
+    /// Whether it tells normal data from other (POLLRDNORM and POLLWRNORM are said with POLLIN and POLLOUT).
+    fn has_bands(&self) -> bool {
+        true
+    }
+
     /// Who is woken when that changes.
     fn queue(&self) -> Option<&WaitQueue> {
         None
@@ -178,6 +184,17 @@ pub trait File: AsAny + Send + Sync {
     /// Whether it may keep other files open: two that did so to each other would never go.
     fn holds_files(&self) -> bool {
         false
+    }
+
+    /// For a file without a name: what it is, as /proc/PID/fd shows it.
+    fn anonymous_name(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What /proc/PID/fdinfo tells of it, besides what it does of all files.
+    fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let _ = out;
+        Ok(())
     }
 
     /// Bytes of the kernel's memory that closing it would free; asked when memory is out, by whoever may hold a lock of the file.
@@ -272,7 +289,10 @@ impl OpenFile {
         let kind = match &self.node.content {
             InodeContent::Fifo(_) if !self.node.system.has_names() => "pipe",
             InodeContent::Socket if !self.node.system.has_names() => "socket",
-            InodeContent::Other => "anon_inode",
+            InodeContent::Other => {
+                let name = self.file.anonymous_name().unwrap_or("unknown");
+                return alloc::format!("anon_inode:[{name}]").into_bytes();
+            }
             _ => return self.path().path(),
         };
         alloc::format!("{kind}:[{}]", self.node.number).into_bytes()

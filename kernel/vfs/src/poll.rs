@@ -31,11 +31,9 @@ fn answer(question: &Question) -> Events {
 /// Which of `asked` are possible on a file now, and what is always reported.
 pub fn ready(file: &OpenFile, asked: Events) -> Events {
     let mut now = file.file().events();
-    if now.contains(Events::IN) {
-        now |= Events::RDNORM;
-    }
-    if now.contains(Events::OUT) {
-        now |= Events::WRNORM;
+    if now.intersects(Events::IN | Events::OUT) && file.file().has_bands() {
+        now.set(Events::RDNORM, now.contains(Events::IN));
+        now.set(Events::WRNORM, now.contains(Events::OUT));
     }
     now & (asked | Events::ERR | Events::HUP | Events::NVAL)
 }

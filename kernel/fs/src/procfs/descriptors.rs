@@ -126,5 +126,6 @@ fn describe(file: &OpenFile, close_on_exec: bool, out: &mut dyn Write) -> core::
     let on_exec = if close_on_exec { abi::O_CLOEXEC } else { 0 };
     let flags = file.flags() & !abi::O_CLOEXEC | large | on_exec;
     writeln!(out, "pos:\t{}\nflags:\t0{flags:o}", file.position())?;
-    writeln!(out, "mnt_id:\t{}\nino:\t{}", file.mount.id, file.node.number)
+    writeln!(out, "mnt_id:\t{}\nino:\t{}", file.mount.id, file.node.number)?;
+    file.file().describe(out)
 }

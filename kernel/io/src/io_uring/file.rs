@@ -52,6 +52,10 @@ impl File for RingFile {
         0
     }
 
+    fn anonymous_name(&self) -> Option<&'static str> {
+        Some("io_uring")
+    }
+
     fn holds_files(&self) -> bool {
         true
     }

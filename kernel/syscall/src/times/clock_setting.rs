@@ -46,6 +46,7 @@ fn set(ns: u64) -> Result {
     }
     set_wall_clock(ns);
     table::walk().for_each(|process| process.posix_timers.wall_clock_was_set());
+    exo_io::timer_fd::wall_clock_was_set();
     Ok(0)
 }
 

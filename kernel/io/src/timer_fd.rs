@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! timerfd: a timer that is read, and that can be waited for. One that repeats begins anew when it is read, and counts then what it
+//! missed: whatever its interval, it costs no more than the program's own reading of it.
+
+use core::fmt::{self, Write};
+
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+
+use exo_hal::{sync::SpinLock, time};
+use exo_vfs::{
+    events::Events,
+    file::{File, Io, OpenFile},
+    inode::{Inode, InodeContent},
+    superblock::ANONYMOUS,
+};
+use linux_raw_sys::general as abi;
+
+use crate::{
+    errno::{Errno, Result},
+    fallible,
+    sched::{
+        timer::{self, Action, TimerTarget},
+        wait::{WaitQueue, wait_for},
+    },
+    user,
+};
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// Bytes of what is read.
+const SIZE: usize = size_of::<u64>();
+
+/// What a timer is set to. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setting {
+    /// After how long it runs out, or at which time of its clock; 0 for never.
+    pub value: u64,
+    /// After how long it runs out again; 0 for once.
+    pub interval: u64,
+    /// `TFD_TIMER_` bits.
+    pub flags: u32,
+}
+
+#[derive(Default)]
+struct State {
+    setting: Setting,
+    /// When it runs out, by its clock; 0 if it is off.
+    deadline: u64,
+    /// The deadline is one of the clock that may be set, and moves with it.
+    follows_wall: bool,
+    /// The clock was set, which the program wants to know (TFD_TIMER_CANCEL_ON_SET).
+    is_cancelled: bool,
+    /// It has run out since it was read, and will not do so again before.
+    has_expired: bool,
+    /// How often it has run out since it was read.
+    ticks: u64,
+    /// Its place among the CPU's timers, while it has one.
+    key: Option<timer::Key>,
+}
+
+/// A timer.
+pub struct TimerFd {
+    /// The number of its clock.
+    pub clock: i32,
+    /// Its clock is the one that may be set.
+    is_wall: bool,
+    state: SpinLock<State>,
+    changed: WaitQueue,
+}
+
+/// Timers with a deadline of the clock that may be set, and some that are gone.
+static FOLLOWING: SpinLock<Vec<Weak<TimerFd>>> = SpinLock::new(Vec::new());
+
+struct Handle(Arc<TimerFd>);
+
+/// Makes a timer that goes by the clock with this number; `is_wall` says whether that may be set. Of the `O_` bits `flags`, O_NONBLOCK counts.
+///
+/// # Errors
+/// ENOMEM.
+pub fn create(clock: i32, is_wall: bool, flags: u32) -> Result<Arc<OpenFile>> {
+    let node = Inode::new(&ANONYMOUS, 0o600, InodeContent::Other);
+    let new = TimerFd { clock, is_wall, state: SpinLock::default(), changed: WaitQueue::new() };
+    let file = fallible::boxed(Handle(fallible::arc(new)?))?;
+    Ok(OpenFile::new(file, node, abi::O_RDWR | flags & abi::O_NONBLOCK)?)
+}
+
+/// The timer behind an open file; EINVAL if it is none.
+pub fn of(file: &OpenFile) -> Result<&Arc<TimerFd>> {
+    file.file().downcast::<Handle>().map(|handle| &handle.0).ok_or(Errno::EINVAL)
+}
+
+/// The clock was set: timers that wait for a time of it wait anew, and programs that asked for it are told.
+pub fn wall_clock_was_set() {
+    let following = core::mem::take(&mut *FOLLOWING.lock());
+    let mut kept = Vec::new();
+    for timer in following {
+        if let Some(alive) = timer.upgrade() {
+            if alive.clock_was_set() && kept.try_reserve(1).is_ok() {
+                kept.push(timer);
+            }
+        }
+    }
+    // Those that were set meanwhile are there already.
+    let mut list = FOLLOWING.lock();
+    if list.try_reserve(kept.len()).is_ok() {
+        list.append(&mut kept);
+    }
+}
+
+impl State {
+    fn now(&self) -> u64 {
+        if self.follows_wall { time::wall_ns() } else { time::now_ns() }
+    }
+
+    fn left(&self) -> u64 {
+        if self.deadline == 0 { 0 } else { self.deadline.saturating_sub(self.now()) }
+    }
+
+    fn disarm(&mut self) {
+        if let Some(key) = self.key.take() {
+            timer::cancel(key);
+        }
+    }
+}
+
+impl TimerTarget for TimerFd {
+    fn expired(self: Arc<Self>) {
+        {
+            let mut state = self.state.lock();
+            if state.key.is_none() || state.deadline == 0 {
+                // It was set to something else meanwhile.
+                return;
+            }
+            state.key = None;
+            if state.now() < state.deadline {
+                // The clock was set back.
+                self.arm(&mut state);
+                return;
+            }
+            state.has_expired = true;
+            state.ticks += 1;
+        }
+        self.changed.wake_all();
+    }
+}
+
+impl TimerFd {
+    /// Starts it towards its deadline.
+    fn arm(self: &Arc<Self>, state: &mut State) {
+        let mut at = state.deadline;
+        if state.follows_wall {
+            at = time::now_ns().saturating_add(at.saturating_sub(time::wall_ns()));
+        }
+        let target: Weak<dyn TimerTarget> = Arc::<Self>::downgrade(self);
+        state.key = Some(timer::add(at, Action::Tell(target)));
+    }
+
+    /// Of one that repeats and has run out: counts what was missed, and lets it begin anew.
+    fn go_on(self: &Arc<Self>, state: &mut State) {
+        let interval = state.setting.interval;
+        if !state.has_expired || interval == 0 || state.deadline == 0 {
+            return;
+        }
+        let turns = state.now().saturating_sub(state.deadline) / interval + 1;
+        state.ticks = state.ticks.saturating_add(turns - 1);
+        state.deadline = state.deadline.saturating_add(turns.saturating_mul(interval));
+        state.has_expired = false;
+        self.arm(state);
+    }
+
+    /// Sets it; the old one's remaining time and interval.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn set(self: &Arc<Self>, new: Setting) -> Result<(u64, u64)> {
+        let is_absolute = new.flags & abi::TFD_TIMER_ABSTIME != 0;
+        let follows_wall = self.is_wall && is_absolute;
+        if follows_wall {
+            let mut following = FOLLOWING.lock();
+            following.retain(|other| other.strong_count() > 0 && !core::ptr::eq(other.as_ptr(), &**self));
+            following.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            following.push(Arc::downgrade(self));
+        }
+        let mut state = self.state.lock();
+        self.go_on(&mut state);
+        let old = (state.left(), state.setting.interval);
+        state.disarm();
+        *state = State { setting: new, follows_wall, ..State::default() };
+        if new.value > 0 {
+            let from = if is_absolute { 0 } else { state.now() };
+            state.deadline = from.saturating_add(new.value);
+            self.arm(&mut state);
+        }
+        Ok(old)
+    }
+
+    /// The remaining time and the interval.
+    pub fn setting(self: &Arc<Self>) -> (u64, u64) {
+        let mut state = self.state.lock();
+        self.go_on(&mut state);
+        (state.left(), state.setting.interval)
+    }
+
+    /// Whether it still follows the clock.
+    fn clock_was_set(self: &Arc<Self>) -> bool {
+        {
+            let mut state = self.state.lock();
+            if !state.follows_wall {
+                return false;
+            }
+            state.is_cancelled = state.setting.flags & abi::TFD_TIMER_CANCEL_ON_SET != 0;
+            if state.key.is_some() {
+                state.disarm();
+                self.arm(&mut state);
+            }
+            if !state.is_cancelled {
+                return true;
+            }
+        }
+        self.changed.wake_all();
+        true
+    }
+
+    /// How often it has run out, or that the clock was set; none if there is nothing to tell.
+    fn take(self: &Arc<Self>) -> Option<Result<u64>> {
+        let mut state = self.state.lock();
+        if core::mem::take(&mut state.is_cancelled) {
+            (state.ticks, state.has_expired) = (0, false);
+            return Some(Err(Errno::ECANCELED));
+        }
+        if state.ticks == 0 {
+            return None;
+        }
+        self.go_on(&mut state);
+        state.has_expired = false;
+        Some(Ok(core::mem::take(&mut state.ticks)))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.state.lock().disarm();
+    }
+}
+
+impl File for Handle {
+    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+        if length < SIZE {
+            return Err(Errno::EINVAL);
+        }
+        let ticks = match self.0.take() {
+            Some(ticks) => ticks,
+            None if io.no_wait => return Err(Errno::EAGAIN),
+            None => wait_for(&self.0.changed, || self.0.take()).map_err(|_| Errno::RESTART)?,
+        };
+        user::write(to, &ticks?).map(|()| SIZE)
+    }
+
+    fn events(&self) -> Events {
+        let state = self.0.state.lock();
+        if state.ticks > 0 || state.is_cancelled { Events::IN } else { Events::empty() }
+    }
+
+    fn has_bands(&self) -> bool {
+        false
+    }
+
+    fn seek_result(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn queue(&self) -> Option<&WaitQueue> {
+        Some(&self.0.changed)
+    }
+
+    fn anonymous_name(&self) -> Option<&'static str> {
+        Some("timerfd")
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        let (ticks, flags) = {
+            let state = self.0.state.lock();
+            (state.ticks, state.setting.flags)
+        };
+        let (left, interval) = self.0.setting();
+        let shown = |ns: u64| (ns / SECOND_NS, ns % SECOND_NS);
+        writeln!(out, "clockid: {}\nticks: {ticks}\nsettime flags: 0{flags:o}", self.0.clock)?;
+        writeln!(out, "it_value: {:?}\nit_interval: {:?}", shown(left), shown(interval))
+    }
+}
