@@ -12,6 +12,11 @@ pub struct Hooks {
     pub thread_start: fn() -> !,
     /// The timer's interrupt.
     pub timer: fn(),
+    /// A page fault of the kernel in a copy to or from the memory of a program whose tables are loaded, at this address, to write if true;
+    /// true if the access may be tried again.
+    pub copy_fault: fn(usize, bool) -> bool,
+    /// A program's frame was wanted, and there is none.
+    pub out_of_memory: fn(),
     /// Whether an allocation that may fail has to. Asked after [`let_allocations_fail`](crate::mm::frame::let_allocations_fail) alone.
     pub refuses_allocation: fn() -> bool,
 }

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A machine for tests on the host: the part of `exo-hal` that `exo-core` uses, with the same names and signatures.
+//! A machine for tests on the host: the part of `exo-hal` that `exo-core`, `exo-mm` and `exo-vfs` use, with the same names and signatures.
 //!
 //! - A **task** is a thread of the host that runs only while it has a CPU: [`thread::switch`] gives the CPU to the next task's thread and
 //!   waits until somebody gives one back. With one CPU, everything happens in the same order in each run.
 //! - **Time** stands still while code runs. It moves when all CPUs wait, to the next timer, and when a test says so
 //!   ([`time::advance`], [`time::compute`]). A cycle is a nanosecond. There is one clock: what a task computes passes on all CPUs.
 //! - **Interrupts** are taken where the kernel takes them: when an idle CPU waits, and in [`cpu::interrupt_window`].
-//! - **A program's memory** is what a test maps with [`mm::user::map`], and **frames** are a number that a test sets.
+//! - **Frames** are pages of the host's memory, as many as a test allows, and counted, so that it sees whether one is lost.
+//! - **A program's memory** is what the page tables show that its CPU has loaded; without any, what a test maps with [`mm::user::map`].
 //! - [`sync::SpinLock`] finds out who sleeps, lets interrupts in or touches a program's memory with one held.
 //!
-//! What belongs to tests alone is in [`machine`], [`hooks`], [`time`], [`mm::user`], [`mm::frame`] and [`trap`]. The CPUs start with the first
+//! What belongs to tests alone is in [`machine`], [`hooks`], [`time`], [`mm`] and [`trap`]. The CPUs start with the first
 //! machine that has them and stay as long as the process, since what the core knows of them is in statics; so machines run one after another.
 #![deny(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod hooks;
 pub mod machine;
 pub mod mm;
 pub mod once;
+pub mod replaceable;
 pub mod sync;
 pub mod thread;
 pub mod time;

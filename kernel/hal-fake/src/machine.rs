@@ -158,6 +158,7 @@ pub(crate) fn report_panic(panic: Box<dyn Any + Send>) {
 /// which has come to rest, moved on to a full number of `round_ns` nanoseconds.
 pub fn power_on(cpus: usize, round_ns: u64) {
     assert!((1..=MAX_CPUS).contains(&cpus), "1 to {MAX_CPUS} CPUs");
+    mm::paging::unload();
     mm::frame::reset();
     mm::user::reset();
     let mut state = STATE.lock();

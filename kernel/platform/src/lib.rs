@@ -20,7 +20,7 @@ pub mod fake;
 #[cfg(not(target_os = "none"))]
 pub use fake::{
     ConnectedLine, InterruptLine,
-    buffer::Buffer,
+    buffer::{Buffer, Pages},
     cpu::{cpu_count, cpu_index, memory_barrier, node_of_cpu, now_ns, spin_for_ns},
     dma::Dma,
     page::SharedPage,

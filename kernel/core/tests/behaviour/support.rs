@@ -295,7 +295,15 @@ pub(crate) fn machine(cpus: usize, first: impl FnOnce() + Send + 'static) {
         !IS_BROKEN.load(Ordering::SeqCst),
         "the machine of an earlier test has not come to rest: see there, or run this alone"
     );
-    hooks::set(Hooks { cpu_main, thread_start, timer: timer::expire, refuses_allocation: fallible::is_nth });
+    hooks::set(Hooks {
+        cpu_main,
+        thread_start,
+        timer: timer::expire,
+        // The core loads no tables and gives no frames.
+        copy_fault: |_, _| false,
+        out_of_memory: || {},
+        refuses_allocation: fallible::is_nth,
+    });
     machine::power_on(cpus, ROUND_NS);
     await_rest();
     machine::interrupt(0, spans::reset);

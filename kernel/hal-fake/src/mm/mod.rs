@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory: a number of frames, allocations that may fail, and a program's memory.
+//! Memory: frames, allocations that may fail, page tables, and the running program's memory.
 
+mod contents;
 pub mod frame;
 pub mod heap;
 pub mod paging;

@@ -1,14 +1,65 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Data of one request.
 
+use arrayvec::ArrayVec;
+use exo_hal::mm::frame::Pinned;
+
 use super::dma::Dma;
 use crate::{MAX_TRANSFER, NoMemory, PAGE_SIZE, Segment};
 
-/// Data of one request: moved into the request, it comes back with the completion. In the kernel it is memory of the kernel or
-/// pinned pages of a program; here it is always the former, in as many pieces as a test wants.
+/// The pages that [`Buffer::MAX`] bytes can touch.
+const MOST_PAGES: usize = Buffer::MAX / PAGE_SIZE;
+
+/// Page frames of a program that a request holds on to. They stay the program's own if it forks meanwhile.
+pub type Pages = ArrayVec<Pinned, MOST_PAGES>;
+
+/// A piece of a buffer.
+#[derive(Debug)]
+enum Part {
+    Kernel(Dma),
+    /// Bytes of a program's page. Fake devices cannot reach them by their address.
+    Page {
+        page: Pinned,
+        offset: usize,
+        length: usize,
+    },
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match self {
+            Self::Kernel(dma) => dma.len(),
+            Self::Page { length, .. } => *length,
+        }
+    }
+
+    fn address(&self) -> u64 {
+        match self {
+            Self::Kernel(dma) => dma.address(),
+            Self::Page { page, offset, .. } => page.frame().physical() + *offset as u64,
+        }
+    }
+
+    fn read_bytes(&self, at: usize, out: &mut [u8]) {
+        match self {
+            Self::Kernel(dma) => dma.read_bytes(at, out),
+            Self::Page { page, offset, .. } => page.frame().read(offset + at, out),
+        }
+    }
+
+    fn write_bytes(&self, at: usize, bytes: &[u8]) {
+        match self {
+            Self::Kernel(dma) => dma.write_bytes(at, bytes),
+            Self::Page { page, offset, .. } => page.frame().write(offset + at, bytes),
+        }
+    }
+}
+
+/// Data of one request: moved into the request, it comes back with the completion. It is memory of the kernel, here in as many pieces as a
+/// test wants, or pinned pages of a program.
 #[derive(Debug)]
 pub struct Buffer {
-    parts: Vec<Dma>,
+    parts: Vec<Part>,
     length: usize,
 }
 
@@ -33,8 +84,27 @@ impl Buffer {
         if length > Self::MAX {
             return Err(NoMemory);
         }
-        let parts = sizes.iter().map(|size| Dma::new(*size, PAGE_SIZE, None)).collect::<Result<_, _>>()?;
+        let part = |size: &usize| Dma::new(*size, PAGE_SIZE, None).map(Part::Kernel);
+        let parts = sizes.iter().map(part).collect::<Result<_, _>>()?;
         Ok(Self { parts, length })
+    }
+
+    /// `length` bytes from `offset` in the first of `pages` on; none if they are not all there.
+    pub fn pages(pages: Pages, offset: usize, length: usize) -> Option<Self> {
+        let fits = length > 0
+            && offset < PAGE_SIZE
+            && offset.checked_add(length).is_some_and(|end| end.div_ceil(PAGE_SIZE) == pages.len());
+        if !fits {
+            return None;
+        }
+        let (mut offset, mut left) = (offset, length);
+        let parts = pages.into_iter().map(|page| {
+            let part = Part::Page { page, offset, length: left.min(PAGE_SIZE - offset) };
+            left -= part.len();
+            offset = 0;
+            part
+        });
+        Some(Self { parts: parts.collect(), length })
     }
 
     /// Bytes.
@@ -45,12 +115,12 @@ impl Buffer {
 
     /// Where its bytes are, in order.
     pub fn segments(&self) -> impl Iterator<Item = Segment> + '_ {
-        self.parts.iter().map(|p| Segment { address: p.address(), length: p.len() as u32 })
+        self.parts.iter().map(|part| Segment { address: part.address(), length: part.len() as u32 })
     }
 
     /// Calls `each` with the part of every piece that is in `offset..offset + length`: the piece, the offset in it, how many bytes
     /// were before it and how many are there.
-    fn each_part(&self, offset: usize, length: usize, mut each: impl FnMut(&Dma, usize, usize, usize)) {
+    fn each_part(&self, offset: usize, length: usize, mut each: impl FnMut(&Part, usize, usize, usize)) {
         let (mut skip, mut done) = (offset, 0);
         for part in &self.parts {
             if skip >= part.len() {
