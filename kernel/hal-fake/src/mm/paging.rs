@@ -81,16 +81,18 @@ impl Tables {
 
     fn leaf_or_create(&mut self, address: usize) -> Result<&mut Leaf, NoMemory> {
         assert!(address < USER_END);
-        if !self.leaves.contains_key(&(address >> LEAF)) {
-            for bits in UPPER.into_iter().rev() {
-                if let Entry::Vacant(place) = self.upper.entry((bits, address >> bits)) {
-                    place.insert(Frame::allocate_zeroed().ok_or(NoMemory)?);
+        match self.leaves.entry(address >> LEAF) {
+            Entry::Occupied(leaf) => Ok(leaf.into_mut()),
+            Entry::Vacant(leaf) => {
+                for bits in UPPER.into_iter().rev() {
+                    if let Entry::Vacant(place) = self.upper.entry((bits, address >> bits)) {
+                        place.insert(Frame::allocate_zeroed().ok_or(NoMemory)?);
+                    }
                 }
+                let frame = Frame::allocate_zeroed().ok_or(NoMemory)?;
+                Ok(leaf.insert(Leaf { _frame: frame, entries: BTreeMap::new() }))
             }
-            let leaf = Leaf { _frame: Frame::allocate_zeroed().ok_or(NoMemory)?, entries: BTreeMap::new() };
-            self.leaves.insert(address >> LEAF, leaf);
         }
-        self.leaves.get_mut(&(address >> LEAF)).ok_or(NoMemory)
     }
 
     /// The addresses of the first pages of a range, and where the next piece starts.
