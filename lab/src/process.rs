@@ -19,8 +19,9 @@ use crate::ui::{self, Step};
 
 /// Lines of output that an error repeats.
 const LAST_WORDS: usize = 30;
-/// How long what a program has started may go on saying something when the program itself has ended.
-const LAST_WORDS_TIME: Duration = Duration::from_secs(5);
+/// How long what a program has started may be there without a word when the program itself has ended, and how long at all.
+const SILENT_AFTER_END: Duration = Duration::from_secs(5);
+const THERE_AFTER_END: Duration = Duration::from_secs(60);
 /// How often the reader of a silent program looks whether that has ended.
 const GLANCE: Duration = Duration::from_millis(200);
 
@@ -151,50 +152,69 @@ fn run_patiently(
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut last: VecDeque<String> = VecDeque::new();
     let mut hanging = String::new();
-    let (mut silent_since, mut silences) = (Instant::now(), 0);
+    let (mut silent_since, mut silences, mut ended_at) = (Instant::now(), 0, None);
     let mut lines = LossyLines::new(Patient::new(File::from(reader), GLANCE));
     loop {
         let line = match lines.read() {
-            Ok(Some(line)) => line,
+            Ok(Some(line)) => Some(line),
             Ok(None) => break,
-            Err(error) if error.kind() == ErrorKind::TimedOut => {
-                let has_ended = running.ended()?.is_some();
-                let patience = if has_ended { Some(LAST_WORDS_TIME) } else { patience };
-                if patience.is_none_or(|patience| silent_since.elapsed() < patience) {
-                    continue;
-                }
-                let ended = silence::end_writers(lines.stream.get_ref().pipe(), running.pid());
-                hanging += &ended;
-                silences += 1;
-                silent_since = Instant::now();
-                // Nobody could be found, or somebody waits in the kernel where no signal reaches.
-                if ended.is_empty() || silences == 3 {
-                    running.kill();
-                    break;
-                }
-                continue;
-            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => None,
             Err(error) => return Err(error).context("cannot read the output"),
         };
-        if ui::verbose() {
-            eprintln!("  {line}");
+        // A part of a line is a word, too.
+        if line.is_some() || lines.has_grown() {
+            (silent_since, silences) = (Instant::now(), 0);
         }
-        each(&line);
-        (silent_since, silences) = (Instant::now(), 0);
-        if last.len() == LAST_WORDS {
-            last.pop_front();
+        if let Some(line) = line {
+            if ui::verbose() {
+                eprintln!("  {line}");
+            }
+            each(&line);
+            if last.len() == LAST_WORDS {
+                last.pop_front();
+            }
+            last.push_back(line);
         }
-        last.push_back(line);
+        if ended_at.is_none() && running.ended()?.is_some() {
+            ended_at = Some(Instant::now());
+        }
+        let is_patient = match (ended_at, patience) {
+            (Some(end), _) => end.elapsed() < THERE_AFTER_END && silent_since.elapsed() < SILENT_AFTER_END,
+            (None, Some(patience)) => silent_since.elapsed() < patience,
+            (None, None) => true,
+        };
+        if is_patient {
+            continue;
+        }
+        let ended = silence::end_writers(lines.stream.get_ref().pipe(), running.pid());
+        hanging += if ended.is_empty() { "somebody who cannot be seen holds its output\n" } else { &ended };
+        (silent_since, silences) = (Instant::now(), silences + 1);
+        // Nobody could be found, or somebody waits in the kernel where no signal reaches.
+        if ended.is_empty() || silences == 3 {
+            running.kill();
+            break;
+        }
+        ended_at = ended_at.map(|_| Instant::now());
     }
     let status = running.wait()?;
+    if status.success() && hanging.is_empty() {
+        return Ok(());
+    }
+    let mut error = String::new();
     if !hanging.is_empty() {
-        bail!("`{line_shown}` left or started programs that hung and were ended:\n{}", indent(&hanging));
+        error += &format!(
+            "`{line_shown}` left or started programs that hung and were ended:\n{}\n",
+            indent(&hanging)
+        );
     }
     if !status.success() {
         let last: Vec<String> = last.into();
-        bail!("`{line_shown}` failed ({status}); the end of its output:\n{}", indent(&last.join("\n")));
+        error += &format!(
+            "`{line_shown}` failed ({status}); the end of its output:\n{}",
+            indent(&last.join("\n"))
+        );
     }
-    Ok(())
+    bail!("{}", error.trim_end())
 }
 
 /// Runs a program to its end with each line of its stdout and stderr handed over apart. How it ended is for the caller to judge.
@@ -263,11 +283,18 @@ struct LossyLines<R> {
     stream: BufReader<R>,
     /// The part of the next line that was read.
     line: Vec<u8>,
+    /// How long that was when it was asked for last.
+    seen: usize,
 }
 
 impl<R: Read> LossyLines<R> {
     fn new(stream: R) -> Self {
-        Self { stream: BufReader::new(stream), line: Vec::new() }
+        Self { stream: BufReader::new(stream), line: Vec::new(), seen: 0 }
+    }
+
+    /// Whether more of the next line has come since this was asked last.
+    fn has_grown(&mut self) -> bool {
+        std::mem::replace(&mut self.seen, self.line.len()) < self.line.len()
     }
 
     /// The next line, or nothing at the end. After an error that time mends, it can be asked again.

@@ -7,11 +7,15 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+/// How long reading about a process may take.
+const DESCRIPTION_TIME: Duration = Duration::from_secs(5);
 
 /// The reading end of a pipe. A read fails with [`ErrorKind::TimedOut`] when nothing comes for too long.
 #[derive(Debug)]
@@ -55,7 +59,11 @@ pub(crate) fn end_writers(pipe: &File, starter: u32) -> String {
     }
     let mut text = String::new();
     for pid in writers {
-        text += &description(pid);
+        // Of one that hangs in the kernel not all can be read: whoever reads hangs with it.
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || tell.send(description(pid)));
+        let described = told.recv_timeout(DESCRIPTION_TIME);
+        text += &described.unwrap_or_else(|_| format!("process {pid}, of which nothing can be read\n"));
         // It may have ended by itself.
         let _ = i32::try_from(pid).map(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL));
     }
@@ -65,7 +73,15 @@ pub(crate) fn end_writers(pipe: &File, starter: u32) -> String {
 fn holds(pid: u32, pipe: &Path) -> bool {
     let folder = PathBuf::from(format!("/proc/{pid}/fd"));
     // Of a process that has ended, or is somebody else's, there is nothing to read.
-    names(&folder).any(|name| fs::read_link(folder.join(name)).is_ok_and(|link| link == pipe))
+    let is_it = |name: &String| fs::read_link(folder.join(name)).is_ok_and(|link| link == pipe);
+    names(&folder).filter(is_it).any(|name| can_write(&PathBuf::from(format!("/proc/{pid}/fdinfo/{name}"))))
+}
+
+/// Whether a descriptor is for writing: a child of this process has the reading end until it begins its program.
+fn can_write(information: &Path) -> bool {
+    let text = fs::read_to_string(information).unwrap_or_default();
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).map(str::trim);
+    flags.is_some_and(|flags| flags.ends_with('1') || flags.ends_with('2'))
 }
 
 /// Its command, and of each thread the name (in Rust's tests the test's), the state and where in the kernel it waits.
