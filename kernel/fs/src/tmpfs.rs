@@ -69,7 +69,16 @@ impl FileSystem for Tmpfs {
         if inodes > 0 && inodes != half {
             out += &format!(",nr_inodes={inodes}");
         }
-        out += &owner_and_mode(root);
+        let metadata = root.metadata();
+        if metadata.mode & 0o7777 != 0o1777 {
+            out += &format!(",mode={:03o}", metadata.mode & 0o7777);
+        }
+        if metadata.uid != 0 {
+            out += &format!(",uid={}", metadata.uid);
+        }
+        if metadata.gid != 0 {
+            out += &format!(",gid={}", metadata.gid);
+        }
         out.into_bytes()
     }
 
@@ -90,20 +99,20 @@ impl FileSystem for Ramfs {
         0x8584_58f6
     }
 
-    /// As on Linux, it has the option `mode` alone, and heeds no other.
     fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
-        let mut options = data.split(|byte| *byte == b',');
-        let mode = options.rfind(|option| option.starts_with(b"mode="));
-        let mode = parse(mode.unwrap_or_default())?.mode.or(Some(0o755));
+        let mode = mode_of(data)?.or(Some(0o755));
         Ok(root(SuperBlock::new(&Self)?, &Options { mode, ..Options::default() }))
     }
 
-    fn remount(&self, _instance: &SuperBlock, _data: &[u8]) -> Result<()> {
-        Ok(())
+    fn remount(&self, _instance: &SuperBlock, data: &[u8]) -> Result<()> {
+        mode_of(data).map(drop)
     }
 
     fn options(&self, _instance: &SuperBlock, root: &Inode) -> Vec<u8> {
-        owner_and_mode(root).into_bytes()
+        match root.metadata().mode & 0o7777 {
+            0o755 => Vec::new(),
+            mode => format!(",mode={mode:o}").into_bytes(),
+        }
     }
 
     fn holds_files(&self) -> bool {
@@ -113,6 +122,14 @@ impl FileSystem for Ramfs {
     fn holds_attributes(&self) -> bool {
         false
     }
+}
+
+/// The option that a ramfs has; as on Linux, it heeds no other.
+fn mode_of(data: &[u8]) -> Result<Option<u32>> {
+    let options = data.split(|byte| *byte == b',').filter(|option| option.starts_with(b"mode="));
+    options
+        .map(|option| parse(option).map(|parsed| parsed.mode))
+        .try_fold(None, |last, mode| Ok(mode?.or(last)))
 }
 
 /// In pages.
@@ -129,22 +146,6 @@ fn root(instance: SuperBlock, options: &Options) -> Arc<Inode> {
         metadata.gid = options.gid.unwrap_or(0);
     });
     root
-}
-
-/// What of the root differs from the usual, as options.
-fn owner_and_mode(root: &Inode) -> String {
-    let metadata = root.metadata();
-    let mut out = String::new();
-    if metadata.mode & 0o7777 != 0o1777 {
-        out += &format!(",mode={:03o}", metadata.mode & 0o7777);
-    }
-    if metadata.uid != 0 {
-        out += &format!(",uid={}", metadata.uid);
-    }
-    if metadata.gid != 0 {
-        out += &format!(",gid={}", metadata.gid);
-    }
-    out
 }
 
 /// Options of a tmpfs. What is not given stays.

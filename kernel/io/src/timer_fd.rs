@@ -5,8 +5,8 @@
 use core::fmt::{self, Write};
 
 use alloc::{
+    collections::BTreeMap,
     sync::{Arc, Weak},
-    vec::Vec,
 };
 
 use exo_hal::{sync::SpinLock, time};
@@ -22,6 +22,7 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     sched::{
+        spans,
         timer::{self, Action, TimerTarget},
         wait::{WaitQueue, wait_for},
     },
@@ -70,8 +71,8 @@ pub struct TimerFd {
     changed: WaitQueue,
 }
 
-/// Timers with a deadline of the clock that may be set, and some that are gone.
-static FOLLOWING: SpinLock<Vec<Weak<TimerFd>>> = SpinLock::new(Vec::new());
+/// Timers with a deadline of the clock that may be set, by their addresses. Locked before any of them.
+static FOLLOWING: SpinLock<BTreeMap<usize, Weak<TimerFd>>> = SpinLock::new(BTreeMap::new());
 
 struct Handle(Arc<TimerFd>);
 
@@ -91,21 +92,19 @@ pub fn of(file: &OpenFile) -> Result<&Arc<TimerFd>> {
     file.file().downcast::<Handle>().map(|handle| &handle.0).ok_or(Errno::EINVAL)
 }
 
-/// The clock was set: timers that wait for a time of it wait anew, and programs that asked for it are told.
+/// The clock was set: timers that wait for a time of it wait anew, and programs that asked for it are told. A timer that is set meanwhile is
+/// set by the new time.
 pub fn wall_clock_was_set() {
-    let following = core::mem::take(&mut *FOLLOWING.lock());
-    let mut kept = Vec::new();
-    for timer in following {
-        if let Some(alive) = timer.upgrade() {
-            if alive.clock_was_set() && kept.try_reserve(1).is_ok() {
-                kept.push(timer);
-            }
+    let mut from = 0;
+    loop {
+        let next = FOLLOWING.lock().range(from..).next().map(|(address, timer)| (*address, timer.upgrade()));
+        let Some((address, timer)) = next else { return };
+        if let Some(timer) = timer {
+            timer.clock_was_set();
         }
-    }
-    // Those that were set meanwhile are there already.
-    let mut list = FOLLOWING.lock();
-    if list.try_reserve(kept.len()).is_ok() {
-        list.append(&mut kept);
+        from = address + 1;
+        // To the end, also when the task is to end.
+        let _ = spans::point();
     }
 }
 
@@ -129,16 +128,11 @@ impl TimerTarget for TimerFd {
     fn expired(self: Arc<Self>) {
         {
             let mut state = self.state.lock();
-            if state.key.is_none() || state.deadline == 0 {
-                // It was set to something else meanwhile.
+            if state.key.is_none() || state.now() < state.deadline {
+                // It was set to something else meanwhile, or the clock was set, for which it has been or will be started anew.
                 return;
             }
-            state.key = None;
-            if state.now() < state.deadline {
-                // The clock was set back.
-                self.arm(&mut state);
-                return;
-            }
+            state.disarm();
             state.has_expired = true;
             state.ticks += 1;
         }
@@ -173,27 +167,32 @@ impl TimerFd {
     /// Sets it; the old one's remaining time and interval.
     ///
     /// # Errors
-    /// ENOMEM.
+    /// ECANCELED if the program wanted to know that the clock is set, and it was since the timer was set last; it is set all the same.
     pub fn set(self: &Arc<Self>, new: Setting) -> Result<(u64, u64)> {
         let is_absolute = new.flags & abi::TFD_TIMER_ABSTIME != 0;
         let follows_wall = self.is_wall && is_absolute;
-        if follows_wall {
-            let mut following = FOLLOWING.lock();
-            following.retain(|other| other.strong_count() > 0 && !core::ptr::eq(other.as_ptr(), &**self));
-            following.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-            following.push(Arc::downgrade(self));
-        }
+        let place = Arc::as_ptr(self).addr();
+        // Over all of it: the clock may be set meanwhile.
+        let mut following = self.is_wall.then(|| FOLLOWING.lock());
         let mut state = self.state.lock();
         self.go_on(&mut state);
         let old = (state.left(), state.setting.interval);
+        let was_cancelled = state.is_cancelled;
         state.disarm();
         *state = State { setting: new, follows_wall, ..State::default() };
-        if new.value > 0 {
-            let from = if is_absolute { 0 } else { state.now() };
-            state.deadline = from.saturating_add(new.value);
-            self.arm(&mut state);
+        match &mut following {
+            Some(following) if follows_wall => drop(following.insert(place, Arc::downgrade(self))),
+            Some(following) => drop(following.remove(&place)),
+            None => {}
         }
-        Ok(old)
+        if new.value == 0 {
+            return Ok(old);
+        }
+        let from = if is_absolute { 0 } else { state.now() };
+        state.deadline = from.saturating_add(new.value);
+        self.arm(&mut state);
+        let wants_to_know = follows_wall && new.flags & abi::TFD_TIMER_CANCEL_ON_SET != 0;
+        if was_cancelled && wants_to_know { Err(Errno::ECANCELED) } else { Ok(old) }
     }
 
     /// The remaining time and the interval.
@@ -203,24 +202,22 @@ impl TimerFd {
         (state.left(), state.setting.interval)
     }
 
-    /// Whether it still follows the clock.
-    fn clock_was_set(self: &Arc<Self>) -> bool {
+    fn clock_was_set(self: &Arc<Self>) {
         {
             let mut state = self.state.lock();
             if !state.follows_wall {
-                return false;
+                return;
             }
-            state.is_cancelled = state.setting.flags & abi::TFD_TIMER_CANCEL_ON_SET != 0;
             if state.key.is_some() {
                 state.disarm();
                 self.arm(&mut state);
             }
-            if !state.is_cancelled {
-                return true;
+            if state.setting.flags & abi::TFD_TIMER_CANCEL_ON_SET == 0 {
+                return;
             }
+            state.is_cancelled = true;
         }
         self.changed.wake_all();
-        true
     }
 
     /// How often it has run out, or that the clock was set; none if there is nothing to tell.
@@ -241,6 +238,10 @@ impl TimerFd {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if self.0.is_wall {
+            let gone = FOLLOWING.lock().remove(&Arc::as_ptr(&self.0).addr());
+            drop(gone);
+        }
         self.0.state.lock().disarm();
     }
 }
@@ -280,11 +281,10 @@ impl File for Handle {
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
-        let (ticks, flags) = {
+        let (ticks, flags, left, interval) = {
             let state = self.0.state.lock();
-            (state.ticks, state.setting.flags)
+            (state.ticks, state.setting.flags, state.left(), state.setting.interval)
         };
-        let (left, interval) = self.0.setting();
         let shown = |ns: u64| (ns / SECOND_NS, ns % SECOND_NS);
         writeln!(out, "clockid: {}\nticks: {ticks}\nsettime flags: 0{flags:o}", self.0.clock)?;
         writeln!(out, "it_value: {:?}\nit_interval: {:?}", shown(left), shown(interval))

@@ -246,6 +246,22 @@ static void types(void)
 	printf("mode %o owner %d\n", status_of_root.st_mode & 07777, status_of_root.st_uid);
 	TRY(umount("e"));
 	TRY(mount("x", "e", "ramfs", 0, "mode=9"));
+	TRY(mount("x", "e", "ramfs", 0, "mode=9,mode=700"));
+	for (int i = 0; i < 3; i++) {
+		static const char *const given[] = {0, "mode=1777", "mode=700,uid=3"};
+		char line[200];
+		FILE *mounts;
+
+		TRY(mount("ram", "e", "ramfs", 0, given[i]));
+		mounts = fopen("/proc/mounts", "r");
+		while (fgets(line, sizeof(line), mounts))
+			if (!strncmp(line, "ram ", 4))
+				printf("%s", line);
+		fclose(mounts);
+		TRY(mount("x", "e", 0, MS_REMOUNT | MS_RDONLY, "mode=9"));
+		printf("writable %d\n", access("e", W_OK) == 0);
+		TRY(umount("e"));
+	}
 	TRY(mount("x", "e", "nosuchfs", 0, 0));
 }
 

@@ -144,6 +144,13 @@ static void set_clock(void)
 	TRY(take(fd));
 	TRY(take(other));
 	TRY(take(relative));
+	// Nobody has read that it was set.
+	TRY(set(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, now(CLOCK_REALTIME) + 1000000 * MS, 0));
+	clock_gettime(CLOCK_REALTIME, &at);
+	TRY(clock_settime(CLOCK_REALTIME, &at));
+	TRY(set(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, now(CLOCK_REALTIME) + 5 * MS, 0));
+	printf("readable %x\n", is_readable(fd, -1));
+	TRY(take(fd));
 	at.tv_sec -= 2000;
 	TRY(clock_settime(CLOCK_REALTIME, &at));
 	close(fd);

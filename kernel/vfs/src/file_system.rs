@@ -125,12 +125,19 @@ pub fn mount(source: &[u8], at: Path, kind: &[u8], flags: u32, data: &[u8]) -> R
 /// # Errors
 /// EBUSY if it is to be read-only and files are open for writing, and what [`FileSystem::remount`] says.
 pub fn remount(mount: &Mount, flags: u32, data: &[u8]) -> Result<()> {
-    let before = mount.superblock.read_only.load(Ordering::SeqCst);
-    mount.set_read_only(flags & abi::MS_RDONLY != 0)?;
-    if let Err(error) = mount.superblock.system.remount(&mount.superblock, data) {
-        // If somebody writes by now, it stays writable.
-        let _ = mount.set_read_only(before);
-        return Err(error);
+    let instance = &mount.superblock;
+    let set_options = || instance.system.remount(instance, data);
+    if flags & abi::MS_RDONLY == 0 {
+        set_options()?;
+        mount.set_read_only(false)?;
+    } else {
+        // First what others may stand in the way of; what is undone then cannot fail.
+        let was_read_only = instance.read_only.load(Ordering::SeqCst);
+        mount.set_read_only(true)?;
+        if let Err(error) = set_options() {
+            mount.set_read_only(was_read_only)?;
+            return Err(error);
+        }
     }
     mount.set_flags(flags & !abi::MS_RDONLY)
 }

@@ -85,9 +85,16 @@ impl FileSystem for Root {
         Err(Errno::ENODEV)
     }
 
-    /// As on Linux, it takes any option and heeds none.
-    fn remount(&self, _instance: &SuperBlock, _data: &[u8]) -> Result<()> {
-        Ok(())
+    /// It has the options of a tmpfs, as on Linux, and no limit that they could change.
+    fn remount(&self, _instance: &SuperBlock, data: &[u8]) -> Result<()> {
+        const NAMES: [&[u8]; 8] =
+            [b"size", b"nr_blocks", b"nr_inodes", b"mode", b"uid", b"gid", b"inode64", b"huge"];
+        let mut options = data.split(|byte| *byte == b',').filter(|option| !option.is_empty());
+        let is_known = |option: &[u8]| {
+            let name = option.split(|byte| *byte == b'=').next().unwrap_or_default();
+            NAMES.contains(&name)
+        };
+        if options.all(is_known) { Ok(()) } else { Err(Errno::EINVAL) }
     }
 
     fn holds_files(&self) -> bool {

@@ -54,7 +54,14 @@ impl Process {
     fn alarm_expired(&self) {
         {
             let mut alarm = self.alarm.lock();
-            alarm.key = None;
+            if alarm.key.is_none() || time::now_ns() < alarm.deadline {
+                // It was set to something else meanwhile.
+                return;
+            }
+            if let Some(key) = alarm.key.take() {
+                // This entry is gone from the list already, unless it is that of a newer setting which is due as well.
+                timer::cancel(key);
+            }
             if alarm.interval == 0 {
                 alarm.deadline = 0;
             }
