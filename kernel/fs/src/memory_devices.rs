@@ -127,7 +127,11 @@ impl File for Full {
     }
 }
 
-struct Random;
+/// /dev/random and /dev/urandom.
+struct Random {
+    /// It can be watched: /dev/random, as on Linux, though it never makes anybody wait.
+    can_be_polled: bool,
+}
 
 /// RNDGETENTCNT of Linux's `linux/random.h`.
 const GET_ENTROPY: u32 = 0x8004_5200;
@@ -135,6 +139,10 @@ const GET_ENTROPY: u32 = 0x8004_5200;
 pub const ENTROPY_BITS: i32 = 256;
 
 impl File for Random {
+    fn can_be_polled(&self) -> bool {
+        self.can_be_polled
+    }
+
     fn ioctl(&self, request: u32, argument: usize) -> Result {
         match request {
             GET_ENTROPY => user::write(argument, &ENTROPY_BITS).map(|()| 0),
@@ -224,7 +232,7 @@ fn open(_major: u32, minor: u32, _flags: u32) -> Result<Box<dyn File>> {
         3 => Box::new(Null),
         5 => Box::new(Zero),
         7 => Box::new(Full),
-        8 | 9 => Box::new(Random),
+        8 | 9 => Box::new(Random { can_be_polled: minor == 8 }),
         11 => kernel_log::open(),
         _ => return Err(Errno::ENXIO),
     })

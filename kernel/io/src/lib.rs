@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What programs build on files: io_uring, eventfd, timerfd, endpoints for messages between processes, and signals about files that are ready.
+//! What programs build on files: io_uring, epoll, eventfd, timerfd, endpoints for messages between processes, and signals about files that are ready.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod asynchronous;
+pub mod epoll;
 pub mod event_fd;
 pub mod io_uring;
 pub mod ipc;

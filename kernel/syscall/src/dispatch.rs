@@ -246,6 +246,7 @@ system_calls! {
     202 plain futex => futexes::futex(6);
     203 plain sched_setaffinity => processes::sched_setaffinity(3);
     204 plain sched_getaffinity => processes::sched_getaffinity(3);
+    213 plain epoll_create => event_files::epoll_create(1);
     217 plain getdents64 => names::getdents64(3);
     218 plain set_tid_address => processes::set_tid_address(1);
     221 plain fadvise64 => read_write::fadvise64(4);
@@ -259,6 +260,8 @@ system_calls! {
     229 plain clock_getres => times::clock_getres(2);
     230 plain clock_nanosleep => times::clock_nanosleep(4);
     231 plain exit_group => processes::exit_group(1);
+    232 plain epoll_wait => event_files::epoll_wait(4);
+    233 plain epoll_ctl => event_files::epoll_ctl(4);
     234 plain tgkill => signals::tgkill(3);
     235 plain utimes => attributes::utimes(2);
     247 plain waitid => processes::waitid(5);
@@ -285,6 +288,7 @@ system_calls! {
     277 plain sync_file_range => read_write::sync_file_range(4);
     278 plain vmsplice => splice::vmsplice(4);
     280 plain utimensat => attributes::utimensat(4);
+    281 plain epoll_pwait => event_files::epoll_pwait(6);
     283 plain timerfd_create => event_files::timerfd_create(2);
     284 plain eventfd => event_files::eventfd(1);
     285 plain fallocate => sizes::fallocate(4);
@@ -292,6 +296,7 @@ system_calls! {
     287 plain timerfd_gettime => event_files::timerfd_gettime(2);
     288 plain accept4 => sockets::listen(1);
     290 plain eventfd2 => event_files::eventfd2(2);
+    291 plain epoll_create1 => event_files::epoll_create1(1);
     292 plain dup3 => descriptors::dup3(3);
     293 plain pipe2 => descriptors::pipe2(2);
     295 plain preadv => read_write::preadv(4);
@@ -319,6 +324,7 @@ system_calls! {
     436 plain close_range => descriptors::close_range(3);
     437 plain openat2 => open::openat2(4);
     439 plain faccessat2 => status::faccessat2(4);
+    441 plain epoll_pwait2 => event_files::epoll_pwait2(6);
     449 plain futex_waitv => futexes::futex_waitv(5);
     452 plain fchmodat2 => attributes::fchmodat2(4);
     own:

@@ -84,7 +84,7 @@ pub(super) fn poll(list: usize, count: usize, timeout: i32) -> Result {
 }
 
 /// Waits with another signal mask, if one is given.
-fn with_mask(mask: usize, size: usize, wait: impl FnOnce() -> Result) -> Result {
+pub(super) fn with_mask(mask: usize, size: usize, wait: impl FnOnce() -> Result) -> Result {
     if mask != 0 {
         if size != 8 {
             return Err(Errno::EINVAL);

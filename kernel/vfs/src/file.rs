@@ -133,6 +133,11 @@ pub trait File: AsAny + Send + Sync {
         true
     }
 
+    /// Whether it can be watched by epoll: not what is ready at all times, as files on disks are.
+    fn can_be_polled(&self) -> bool {
+        self.queue().is_some()
+    }
+
     /// Who is woken when that changes.
     fn queue(&self) -> Option<&WaitQueue> {
         None
@@ -282,6 +287,11 @@ impl OpenFile {
     /// Where it was found.
     pub fn path(&self) -> Path {
         Path { mount: self.mount.clone(), node: self.node.clone() }
+    }
+
+    /// Whether it can be watched by epoll.
+    pub fn can_be_polled(&self) -> bool {
+        self.file.can_be_polled()
     }
 
     /// What /proc/PID/fd shows: the path, or what kind of thing it is.

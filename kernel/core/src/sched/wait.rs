@@ -81,6 +81,18 @@ impl WaitQueue {
         }
     }
 
+    /// An empty queue whose changes are told to observers while others that were made at the same place tell of theirs: they watch one
+    /// another, in no circle.
+    #[track_caller]
+    pub const fn nested() -> Self {
+        Self {
+            tasks: SpinLock::nested(VecDeque::new()),
+            observers: SpinLock::nested(Vec::new()),
+            waiting: Waiters::new(),
+            observing: Waiters::new(),
+        }
+    }
+
     /// Wakes all who wait, after the caller has made their condition true.
     #[inline]
     pub fn wake_all(&self) {

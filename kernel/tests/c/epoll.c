@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// On Linux it prints: two threads took 20000 of 20000
+// epoll: level, edge and once, what is watched and what is not, files that are closed, epolls in one another, and who waits.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "said.h"
+
+/// An address that nothing is at.
+static void *volatile nowhere = (void *)8;
+
+static int ctl(int epoll, int operation, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event event = {.events = events, .data.u64 = data};
+
+	return epoll_ctl(epoll, operation, fd, &event);
+}
+
+/// Prints what has happened, in the order of the data.
+static void happened(const char *when, int epoll, int most, int timeout)
+{
+	struct epoll_event events[16];
+	int count = epoll_wait(epoll, events, most, timeout);
+
+	printf("%s: %s", when, said(count));
+	for (uint64_t data = 0; data < 100; data++)
+		for (int i = 0; i < count; i++)
+			if (events[i].data.u64 == data)
+				printf(" [%lu: %x]", (unsigned long)data, events[i].events);
+	printf("\n");
+}
+
+static void add(int fd, uint64_t value)
+{
+	if (write(fd, &value, sizeof(value)) != sizeof(value))
+		perror("write");
+}
+
+static void take(int fd)
+{
+	uint64_t value;
+
+	if (read(fd, &value, sizeof(value)) != sizeof(value))
+		perror("read");
+}
+
+static void level_and_edge(void)
+{
+	int epoll = epoll_create1(EPOLL_CLOEXEC), level = eventfd(0, 0), edge = eventfd(0, 0), once = eventfd(0, 0);
+
+	happened("nothing is watched", epoll, 16, 0);
+	TRY(ctl(epoll, EPOLL_CTL_ADD, level, EPOLLIN, 1));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, edge, EPOLLIN | EPOLLET, 2));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, once, EPOLLIN | EPOLLONESHOT, 3));
+	happened("nothing", epoll, 16, 0);
+	add(level, 1);
+	add(edge, 1);
+	add(once, 1);
+	happened("all", epoll, 16, -1);
+	happened("level alone", epoll, 16, -1);
+	add(edge, 1);
+	add(once, 1);
+	happened("an edge again", epoll, 16, -1);
+	TRY(ctl(epoll, EPOLL_CTL_MOD, once, EPOLLIN | EPOLLONESHOT, 4));
+	happened("once again", epoll, 16, -1);
+	TRY(ctl(epoll, EPOLL_CTL_MOD, edge, EPOLLIN | EPOLLOUT | EPOLLET, 5));
+	happened("asked anew", epoll, 16, -1);
+	happened("and told", epoll, 16, -1);
+	take(level);
+	happened("level is over", epoll, 16, 0);
+	TRY(ctl(epoll, EPOLL_CTL_MOD, level, EPOLLOUT, 6));
+	happened("room", epoll, 16, 0);
+	TRY(ctl(epoll, EPOLL_CTL_MOD, level, 0, 6));
+	happened("nothing asked", epoll, 16, 0);
+	TRY(ctl(epoll, EPOLL_CTL_DEL, level, 0, 0));
+	TRY(ctl(epoll, EPOLL_CTL_DEL, level, 0, 0));
+	TRY(ctl(epoll, EPOLL_CTL_MOD, level, EPOLLIN, 0));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, edge, EPOLLIN, 0));
+	// What is true before it is watched is told.
+	add(level, 1);
+	TRY(ctl(epoll, EPOLL_CTL_ADD, level, EPOLLIN | EPOLLET, 7));
+	happened("true already", epoll, 16, 0);
+	close(level);
+	close(edge);
+	close(once);
+	happened("all closed", epoll, 16, 0);
+	close(epoll);
+}
+
+static void in_turns(void)
+{
+	int epoll = epoll_create(1), fds[4], seen[4] = {0};
+	struct epoll_event event;
+
+	for (int i = 0; i < 4; i++) {
+		fds[i] = eventfd(1, 0);
+		ctl(epoll, EPOLL_CTL_ADD, fds[i], EPOLLIN, i);
+	}
+	for (int i = 0; i < 8; i++) {
+		epoll_wait(epoll, &event, 1, -1);
+		seen[event.data.u64]++;
+	}
+	printf("in turns: %d %d %d %d\n", seen[0], seen[1], seen[2], seen[3]);
+	for (int i = 0; i < 4; i++)
+		close(fds[i]);
+	close(epoll);
+}
+
+static void pipes_and_sockets(void)
+{
+	int epoll = epoll_create1(0), ends[2], pair[2], timer = timerfd_create(CLOCK_MONOTONIC, 0);
+	struct itimerspec soon = {{0, 0}, {0, 5000000}};
+
+	TRY(pipe(ends));
+	TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	ctl(epoll, EPOLL_CTL_ADD, ends[0], EPOLLIN | EPOLLRDHUP, 1);
+	ctl(epoll, EPOLL_CTL_ADD, ends[1], EPOLLOUT | EPOLLET, 2);
+	ctl(epoll, EPOLL_CTL_ADD, pair[0], EPOLLIN | EPOLLRDHUP, 3);
+	ctl(epoll, EPOLL_CTL_ADD, timer, EPOLLIN, 4);
+	happened("room in a pipe", epoll, 16, 0);
+	TRY(write(ends[1], "x", 1));
+	happened("something in it", epoll, 16, 0);
+	TRY(write(pair[1], "x", 1));
+	happened("and in a socket", epoll, 16, 0);
+	close(ends[1]);
+	happened("no writer", epoll, 16, 0);
+	close(ends[0]);
+	shutdown(pair[1], SHUT_WR);
+	happened("half closed", epoll, 16, 0);
+	close(pair[1]);
+	happened("closed", epoll, 16, 0);
+	close(pair[0]);
+	timerfd_settime(timer, 0, &soon, 0);
+	happened("a timer", epoll, 16, -1);
+	close(timer);
+	close(epoll);
+}
+
+static void descriptors(void)
+{
+	int epoll = epoll_create1(0), first = eventfd(1, 0), second, third;
+
+	// A file is watched by each descriptor, until the last of them is closed.
+	TRY(ctl(epoll, EPOLL_CTL_ADD, first, EPOLLIN, 1));
+	second = dup(first);
+	TRY(ctl(epoll, EPOLL_CTL_ADD, second, EPOLLIN, 2));
+	happened("by both", epoll, 16, 0);
+	close(first);
+	happened("one is closed", epoll, 16, 0);
+	TRY(ctl(epoll, EPOLL_CTL_DEL, first, 0, 0));
+	close(second);
+	happened("both are", epoll, 16, 0);
+	// Another file gets the number.
+	third = eventfd(1, 0);
+	printf("the same number: %d\n", third == first);
+	TRY(ctl(epoll, EPOLL_CTL_ADD, third, EPOLLIN, 3));
+	happened("another file", epoll, 16, 0);
+	// Closed ones do not pile up.
+	for (int i = 0; i < 5000; i++) {
+		int fd = eventfd(1, 0);
+		if (ctl(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, 4))
+			perror("add");
+		if (i % 2 && ctl(epoll, EPOLL_CTL_DEL, fd, 0, 0))
+			perror("delete");
+		close(fd);
+	}
+	happened("many came and went", epoll, 16, 0);
+	close(third);
+	close(epoll);
+}
+
+static void nested(void)
+{
+	int outer = epoll_create1(0), inner = epoll_create1(0), event = eventfd(0, 0), chain[7];
+	struct pollfd asked = {outer, POLLIN, 0};
+
+	TRY(ctl(outer, EPOLL_CTL_ADD, inner, EPOLLIN, 1));
+	TRY(ctl(inner, EPOLL_CTL_ADD, event, EPOLLIN, 2));
+	happened("nothing inside", outer, 16, 0);
+	TRY(poll(&asked, 1, 0));
+	add(event, 1);
+	TRY(poll(&asked, 1, -1));
+	happened("something inside", outer, 16, -1);
+	happened("the inner one", inner, 16, -1);
+	take(event);
+	happened("over", outer, 16, 0);
+	TRY(poll(&asked, 1, 0));
+	TRY(ctl(inner, EPOLL_CTL_ADD, outer, EPOLLIN, 3));
+	TRY(ctl(inner, EPOLL_CTL_ADD, inner, EPOLLIN, 3));
+	close(outer);
+	close(inner);
+	close(event);
+	// How deep they may lie in one another, from the innermost outwards and from the outermost inwards.
+	for (int order = 0; order < 2; order++) {
+		for (int i = 0; i < 7; i++)
+			chain[i] = epoll_create1(0);
+		for (int i = 0; i < 6; i++) {
+			int at = order ? 5 - i : i;
+			printf("%d in %d: %s\n", at + 1, at, said(ctl(chain[at], EPOLL_CTL_ADD, chain[at + 1], EPOLLIN, 0)));
+		}
+		for (int i = 0; i < 7; i++)
+			close(chain[i]);
+	}
+}
+
+static void refused(void)
+{
+	int epoll = epoll_create1(0), file = open("/tmp/epoll", O_RDWR | O_CREAT, 0600), directory = open("/", O_RDONLY);
+	int null = open("/dev/null", O_RDWR), zero = open("/dev/zero", O_RDWR), dice = open("/dev/random", O_RDONLY);
+	int more_dice = open("/dev/urandom", O_RDONLY);
+	int event = eventfd(1, 0), path = open("/dev/null", O_PATH);
+	struct epoll_event one;
+	struct timespec none = {0, 0}, bad = {0, 1000000000};
+
+	TRY(epoll_create(0));
+	TRY(epoll_create1(1));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, file, EPOLLIN, 0));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, directory, EPOLLIN, 0));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, null, EPOLLIN, 0));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, zero, EPOLLIN, 0));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, more_dice, EPOLLIN, 9));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, dice, EPOLLIN, 9));
+	happened("always", epoll, 16, 0);
+	TRY(ctl(epoll, EPOLL_CTL_DEL, dice, 0, 0));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, path, EPOLLIN, 0));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, 99, EPOLLIN, 0));
+	TRY(ctl(99, EPOLL_CTL_ADD, event, EPOLLIN, 0));
+	TRY(ctl(event, EPOLL_CTL_ADD, epoll, EPOLLIN, 0));
+	TRY(ctl(event, EPOLL_CTL_ADD, 99, EPOLLIN, 0));
+	TRY(ctl(epoll, 4, event, EPOLLIN, 0));
+	TRY(ctl(epoll, 0, event, EPOLLIN, 0));
+	TRY(epoll_ctl(epoll, EPOLL_CTL_ADD, event, nowhere));
+	TRY(epoll_ctl(epoll, EPOLL_CTL_DEL, event, nowhere));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, event, EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT, 0));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, event, EPOLLIN | EPOLLEXCLUSIVE | EPOLLRDHUP, 0));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, event, EPOLLIN | EPOLLEXCLUSIVE | EPOLLET, 8));
+	TRY(ctl(epoll, EPOLL_CTL_MOD, event, EPOLLIN, 0));
+	happened("for one of several", epoll, 16, 0);
+	TRY(ctl(epoll, EPOLL_CTL_DEL, event, 0, 0));
+	TRY(ctl(epoll, EPOLL_CTL_ADD, event, EPOLLIN, 1));
+	TRY(ctl(epoll, EPOLL_CTL_MOD, event, EPOLLIN | EPOLLEXCLUSIVE, 0));
+	TRY(epoll_wait(epoll, &one, 0, 0));
+	TRY(syscall(SYS_epoll_wait, epoll, &one, -1, 0));
+	TRY(syscall(SYS_epoll_wait, epoll, &one, 0x7fffffff, 0));
+	TRY(epoll_wait(99, &one, 1, 0));
+	TRY(epoll_wait(event, &one, 1, 0));
+	TRY(syscall(SYS_epoll_wait, epoll, nowhere, 1, 0));
+	TRY(epoll_wait(epoll, &one, 1, 0));
+	TRY(epoll_pwait2(epoll, &one, 1, &none, 0));
+	TRY(epoll_pwait2(epoll, &one, 1, &bad, 0));
+	TRY(syscall(SYS_epoll_pwait, epoll, &one, 1, 0, &one, 7));
+	TRY(read(epoll, &one, sizeof(one)));
+	TRY(write(epoll, &one, sizeof(one)));
+	TRY(lseek(epoll, 0, SEEK_SET));
+	close(epoll);
+	close(file);
+	unlink("/tmp/epoll");
+	close(directory);
+	close(null);
+	close(zero);
+	close(dice);
+	close(more_dice);
+	close(event);
+	close(path);
+}
+
+static void nothing(int signal)
+{
+	(void)signal;
+}
+
+static int shared, numbers;
+static int taken;
+
+static void *serve(void *unused)
+{
+	struct epoll_event event;
+
+	(void)unused;
+	for (;;) {
+		uint64_t value;
+
+		if (epoll_wait(shared, &event, 1, -1) < 1)
+			continue;
+		if (event.data.u64)
+			return 0;
+		if (read(numbers, &value, sizeof(value)) == sizeof(value))
+			__atomic_add_fetch(&taken, (int)value, __ATOMIC_RELAXED);
+	}
+}
+
+static void waiting(void)
+{
+	int end = eventfd(0, 0), status;
+	pthread_t threads[2];
+	pid_t child;
+
+	shared = epoll_create1(0);
+	numbers = eventfd(0, EFD_NONBLOCK);
+	ctl(shared, EPOLL_CTL_ADD, numbers, EPOLLIN | EPOLLET, 0);
+	ctl(shared, EPOLL_CTL_ADD, end, EPOLLIN, 1);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&threads[i], 0, serve, 0);
+	for (int i = 0; i < 20000; i++)
+		add(numbers, 1);
+	// The last edge may be seen by either, and then all is taken.
+	while (__atomic_load_n(&taken, __ATOMIC_RELAXED) < 20000)
+		usleep(1000);
+	add(end, 1);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], 0);
+	printf("two threads took %d of 20000\n", taken);
+
+	// A child has the same epoll, and a signal ends its wait.
+	take(end);
+	child = fork();
+	if (!child) {
+		struct epoll_event event;
+
+		signal(SIGALRM, SIG_IGN);
+		_exit(epoll_wait(shared, &event, 1, 20) + 10 * epoll_wait(shared, &event, 1, 0));
+	}
+	waitpid(child, &status, 0);
+	printf("nothing in time: %d\n", WEXITSTATUS(status));
+	child = fork();
+	if (!child) {
+		struct epoll_event event;
+		struct sigaction action = {.sa_handler = nothing, .sa_flags = SA_RESTART};
+
+		sigaction(SIGALRM, &action, 0);
+		alarm(1);
+		_exit(epoll_wait(shared, &event, 1, -1) < 0 && errno == EINTR);
+	}
+	waitpid(child, &status, 0);
+	printf("a handler ends the wait: %d\n", WEXITSTATUS(status));
+	// What a child adds is told here.
+	child = fork();
+	if (!child) {
+		usleep(20000);
+		add(end, 1);
+		_exit(0);
+	}
+	happened("from the child", shared, 1, -1);
+	waitpid(child, &status, 0);
+	close(shared);
+	close(numbers);
+	close(end);
+}
+
+int main(void)
+{
+	setvbuf(stdout, 0, _IONBF, 0);
+	level_and_edge();
+	in_turns();
+	pipes_and_sockets();
+	descriptors();
+	nested();
+	refused();
+	waiting();
+	return 0;
+}
