@@ -332,7 +332,7 @@ impl OpenFile {
     /// Whether it may be written.
     pub fn can_write(&self) -> bool {
         let flags = self.flags();
-        flags & abi::O_ACCMODE != abi::O_RDONLY && flags & abi::O_PATH == 0
+        matches!(flags & abi::O_ACCMODE, abi::O_WRONLY | abi::O_RDWR) && flags & abi::O_PATH == 0
     }
 
     /// Whether it was opened for its place only (O_PATH).
