@@ -41,6 +41,11 @@ impl<T> SpinLock<T> {
     pub const fn held_over_faults(value: T) -> Self {
         Self { over_faults: true, value: Mutex::new(value) }
     }
+
+    /// Both [`nested`](Self::nested) and [`held_over_faults`](Self::held_over_faults).
+    pub const fn nested_over_faults(value: T) -> Self {
+        Self::held_over_faults(value)
+    }
 }
 
 impl<T: ?Sized> SpinLock<T> {

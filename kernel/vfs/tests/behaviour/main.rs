@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What names and files promise, tried on the machine of `exo-hal-fake`. Each test has a file system of its own as its root, and fails when
+//! anything of it is still there at the end.
+
+mod support;
+
+mod attributes;
+mod descriptors;
+mod devices;
+mod links;
+mod locks;
+mod mounts;
+mod names;
+mod offsets;
+mod opening;
+mod paths;
+mod permissions;
+mod pipes;
+mod polling;
+mod texts;

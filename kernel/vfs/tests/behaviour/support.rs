@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs for tests: tasks with a place in a tree of files, on a machine with one CPU, and what the system calls make of this crate.
+
+use std::{
+    any::Any,
+    ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc, Once,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use exo_core::{
+    credentials::Credentials,
+    errno::Errno,
+    fallible,
+    limits::{self, Limits},
+    sched::{
+        self,
+        policy::{Policy, Schedule},
+        spans, timer,
+        wait::{Deadline, WaitQueue, sleep_until, wait_on},
+    },
+    thread::{Kind, Task, Thread, running, work},
+};
+use exo_hal::{
+    PAGE_SIZE,
+    hooks::{self, Hooks},
+    machine::{self, Failure},
+    mm::{frame, user},
+    sync::SpinLock,
+    thread::{self, TaskType, current},
+    time,
+    trap::Regs,
+};
+use exo_logic::credentials::Ids;
+use exo_mm::dead_pages;
+use exo_vfs::{
+    FsContext, OpenFile,
+    context::{self, CurrentTask},
+    device,
+    inode::{self, FileSystem, Inode, InodeContent, kind},
+    mount::{self, Mount},
+    open::open_path,
+    path::{self, Follow, Path},
+    superblock::SuperBlock,
+};
+use parking_lot::Mutex;
+
+/// Machines start at a multiple of this time.
+const ROUND_NS: u64 = 1_000_000_000_000;
+/// How long a machine may take on a busy host before its test fails.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Pages that the file system of a test may have.
+const MOST_PAGES: usize = 4096;
+/// The program's memory: so many bytes from here on.
+pub(crate) const MEMORY: usize = 0x10_0000;
+pub(crate) const MEMORY_SIZE: usize = 128 * PAGE_SIZE;
+
+type Main = Box<dyn FnOnce() + Send>;
+
+/// A thread of a program.
+#[repr(C)]
+pub(crate) struct TestTask {
+    thread: Thread,
+    fs: FsContext,
+    process: u32,
+    main: Mutex<Option<Main>>,
+    has_ended: AtomicBool,
+    end: WaitQueue,
+    is_deliverable: AtomicBool,
+    /// Signals that its own calls have caused.
+    pub(crate) signals: SpinLock<Vec<u32>>,
+    pub(crate) limits: SpinLock<Limits>,
+}
+
+#[expect(unsafe_code, reason = "the promise that `TestTask` is the only task type")]
+// SAFETY: the only type that implements it, in the order of C, with its thread first.
+unsafe impl TaskType for TestTask {
+    type Head = Thread;
+}
+
+impl Deref for TestTask {
+    type Target = Thread;
+
+    fn deref(&self) -> &Thread {
+        &self.thread
+    }
+}
+
+impl Task for TestTask {
+    fn has_deliverable_signal(&self) -> bool {
+        self.is_deliverable.load(Ordering::Relaxed)
+    }
+
+    fn activate_memory(&self) {}
+
+    fn tick(&self) {}
+
+    fn signal(&self, number: u32) {
+        self.signals.lock().push(number);
+    }
+
+    fn soft_limit(&self, which: usize) -> u64 {
+        self.limits.lock()[which].soft
+    }
+
+    fn soft_limit_now(&self, which: usize) -> Option<u64> {
+        Some(self.limits.try_lock()?.get(which)?.soft)
+    }
+}
+
+/// Where the running task is in the tree of files.
+struct Here;
+
+impl CurrentTask for Here {
+    fn root(&self) -> Path {
+        current::<TestTask>().fs.root.lock().clone()
+    }
+
+    fn directory(&self) -> Path {
+        current::<TestTask>().fs.directory.lock().clone()
+    }
+
+    fn process(&self) -> u32 {
+        current::<TestTask>().process
+    }
+}
+
+impl TestTask {
+    fn new(thread: Thread, fs: FsContext, main: Option<Main>) -> Arc<Self> {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        Arc::new(Self {
+            thread,
+            fs,
+            process: LAST.fetch_add(1, Ordering::Relaxed) as u32 + 1,
+            main: Mutex::new(main),
+            has_ended: AtomicBool::new(false),
+            end: WaitQueue::new(),
+            is_deliverable: AtomicBool::new(false),
+            signals: SpinLock::new(Vec::new()),
+            limits: SpinLock::new(limits::initial()),
+        })
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn join(&self) {
+        let _ = wait_on(&[&self.end], None, false, || self.has_ended().then_some(()));
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::SeqCst)
+    }
+
+    /// Gives it a signal that it handles.
+    pub(crate) fn interrupt(self: &Arc<Self>) {
+        self.is_deliverable.store(true, Ordering::Relaxed);
+        self.work.fetch_or(work::SIGNAL, Ordering::AcqRel);
+        sched::prod(self);
+    }
+}
+
+fn start_at(fs: FsContext, main: Main) -> Arc<TestTask> {
+    let machine = thread::Thread::new::<TestTask>(&Regs::of_call(0)).unwrap();
+    let schedule = Schedule::new(Policy::DEFAULT, 0);
+    let thread = Thread::new::<TestTask>(machine, 1, schedule, Kind::Program, Arc::new(Credentials::root()));
+    let task = TestTask::new(thread, fs, Some(main));
+    TASKS.lock().push(task.clone());
+    sched::start(task.clone());
+    task
+}
+
+/// Starts another process at the same place. It runs when this one waits.
+pub(crate) fn start(main: impl FnOnce() + Send + 'static) -> Arc<TestTask> {
+    start_at(current::<TestTask>().fs.duplicate(), Box::new(main))
+}
+
+/// Lets the other tasks run until they wait or have ended.
+pub(crate) fn let_others_run() {
+    // Time passes when all of them wait.
+    sleep_until(Some(Deadline::Boot(time::now_ns() + 1_000_000)));
+}
+
+/// A value that tasks share, and that is never given back.
+pub(crate) fn shared<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+/// The running task is killed, and comes to a preemption point as soon as it looks for one.
+pub(crate) fn kill_self() {
+    running().work.fetch_or(work::EXIT, Ordering::AcqRel);
+    time::advance(1_000_000);
+}
+
+/// Sets a resource limit of the running program.
+pub(crate) fn set_limit(which: usize, soft: u64) {
+    current::<TestTask>().limits.lock()[which].soft = soft;
+}
+
+/// The signals that the running program has sent itself since it was asked.
+pub(crate) fn take_signals() -> Vec<u32> {
+    std::mem::take(&mut *current::<TestTask>().signals.lock())
+}
+
+/// Does `step` as a user with groups, the first of which is its own.
+pub(crate) fn acting_as<T>(user: u32, groups: &[u32], step: impl FnOnce() -> T) -> T {
+    let ids = |id| Ids { real: id, effective: id, saved: id, fs: id };
+    let supplementary = Arc::new(groups[1..].to_vec());
+    let root = Credentials { groups: ids(groups[0]), supplementary, ..Credentials::root() };
+    let before = running().credentials.replace(Arc::new(root.with_users(ids(user))));
+    let result = step();
+    running().credentials.replace(before);
+    result
+}
+
+/// The working directory becomes another.
+pub(crate) fn change_directory(path: &str) {
+    let path = at(path);
+    let old = std::mem::replace(&mut *current::<TestTask>().fs.directory.lock(), path);
+    drop(old);
+}
+
+/// The root directory becomes another.
+pub(crate) fn change_root(path: &str) {
+    let path = at(path);
+    let old = std::mem::replace(&mut *current::<TestTask>().fs.root.lock(), path);
+    drop(old);
+}
+
+/// What a path names, which is there.
+#[track_caller]
+pub(crate) fn at(path: &str) -> Path {
+    resolve(path).unwrap_or_else(|error| panic!("{path}: {error:?}"))
+}
+
+/// What a path names.
+pub(crate) fn resolve(path: &str) -> Result<Path, Errno> {
+    path::resolve(None, path.as_bytes(), Follow::Yes)
+}
+
+/// What a path names, which may be a symbolic link.
+#[track_caller]
+pub(crate) fn at_link(path: &str) -> Path {
+    path::resolve(None, path.as_bytes(), Follow::No).unwrap_or_else(|error| panic!("{path}: {error:?}"))
+}
+
+/// Whether a path leads to anything.
+pub(crate) fn exists(path: &str) -> bool {
+    resolve(path).is_ok()
+}
+
+/// Gives an inode a name, as the calls do that make one.
+pub(crate) fn make(path: &str, node: impl FnOnce(&Path) -> Arc<Inode>) -> Result<(), Errno> {
+    let is_directory = path.ends_with('/');
+    let (parent, name) = path::resolve_new(None, path.as_bytes(), is_directory)?;
+    let node = node(&parent);
+    exo_vfs::permission::set_first_owner(&node, Some(&parent));
+    parent.add(&name, &node)
+}
+
+#[track_caller]
+pub(crate) fn make_directory(path: &str) {
+    make(path, |parent| Inode::directory(parent.superblock.clone(), 0o755)).unwrap();
+}
+
+#[track_caller]
+pub(crate) fn make_file(path: &str) {
+    make(path, |parent| Inode::file(parent.superblock.clone(), 0o644)).unwrap();
+}
+
+#[track_caller]
+pub(crate) fn make_link(target: &str, path: &str) {
+    make_with(path, kind::LINK | 0o777, InodeContent::Link(target.into())).unwrap();
+}
+
+/// Gives a file another name, as link does.
+pub(crate) fn give_name(node: &Arc<Inode>, path: &str) -> Result<(), Errno> {
+    let (parent, name) = path::resolve_new(None, path.as_bytes(), false)?;
+    node.change(|metadata| metadata.links += 1);
+    parent.link(&name, node)
+}
+
+/// Makes something of another kind.
+pub(crate) fn make_with(path: &str, mode: u32, content: InodeContent) -> Result<(), Errno> {
+    make(path, |parent| Inode::new(parent.superblock.clone(), mode, content))
+}
+
+/// Changes the permission bits and the owner.
+pub(crate) fn change(path: &str, permissions: u32, user: u32, group: u32) {
+    at(path).change(|metadata| {
+        metadata.mode = metadata.mode & kind::MASK | permissions;
+        metadata.uid = user;
+        metadata.gid = group;
+    });
+}
+
+/// Opens a file that is there.
+pub(crate) fn try_open(path: &str, flags: u32) -> Result<Arc<OpenFile>, Errno> {
+    open_path(&resolve(path)?, flags)
+}
+
+#[track_caller]
+pub(crate) fn open(path: &str, flags: u32) -> Arc<OpenFile> {
+    try_open(path, flags).unwrap_or_else(|error| panic!("{path}: {error:?}"))
+}
+
+/// Makes a file and opens it to be read and written.
+#[track_caller]
+pub(crate) fn create(path: &str) -> Arc<OpenFile> {
+    make_file(path);
+    open(path, linux_raw_sys::general::O_RDWR)
+}
+
+/// Puts bytes at the start of the program's memory.
+pub(crate) fn fill(bytes: &[u8]) {
+    user::copy_out(MEMORY, bytes).unwrap();
+}
+
+/// The first bytes of the program's memory.
+pub(crate) fn memory(count: usize) -> Vec<u8> {
+    let mut out = vec![0; count];
+    user::copy_in(&mut out, MEMORY).unwrap();
+    out
+}
+
+/// The program writes to an open file.
+pub(crate) fn write(file: &OpenFile, bytes: &[u8]) -> Result<usize, Errno> {
+    fill(bytes);
+    file.write(MEMORY, bytes.len())
+}
+
+/// The program reads from an open file.
+pub(crate) fn read(file: &OpenFile, count: usize) -> Result<Vec<u8>, Errno> {
+    file.read(MEMORY, count).map(memory)
+}
+
+/// What a file has in it.
+pub(crate) fn content(path: &str) -> Vec<u8> {
+    let file = open(path, linux_raw_sys::general::O_RDONLY);
+    let mut out = vec![0; file.node.size() as usize];
+    file.read_bytes(0, &mut out, false).unwrap();
+    out
+}
+
+/// The names in a directory.
+pub(crate) fn names(path: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let each = |name: &[u8], _, _, _| {
+        names.push(String::from_utf8(name.to_vec()).unwrap());
+        true
+    };
+    at(path).list(0, each).unwrap();
+    names
+}
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static INIT: Once = Once::new();
+static TASKS: Mutex<Vec<Arc<TestTask>>> = Mutex::new(Vec::new());
+static PANIC: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
+
+fn init() {
+    inode::init();
+    device::set_root(Inode::directory(FileSystem::Devices, 0o755));
+    context::set_current(&Here);
+}
+
+/// Mounts a new file system, for a test to have as its root.
+fn mount_new_root() -> Arc<Mount> {
+    let superblock = Arc::new(SuperBlock::new(FileSystem::Temporary).unwrap());
+    superblock.quota.set_limit(MOST_PAGES).unwrap();
+    let mount = Mount::new(Inode::directory(superblock, 0o755), b"test".to_vec(), 0);
+    mount::attach(&mount, mount::root()).unwrap();
+    mount
+}
+
+/// Runs `first` as the superuser's program in an empty file system on a fresh machine, and returns when all tasks have ended.
+///
+/// # Panics
+/// When a task panics, one waits for what never comes, or something of the file system stays.
+pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
+    let _one_at_a_time = ONE_AT_A_TIME.lock();
+    hooks::set(Hooks {
+        cpu_main,
+        thread_start,
+        timer: timer::expire,
+        copy_fault: |_, _| false,
+        out_of_memory: || {},
+        refuses_allocation: fallible::is_nth,
+    });
+    INIT.call_once(init);
+    machine::power_on(1, ROUND_NS);
+    await_rest();
+    user::map(MEMORY, MEMORY_SIZE / PAGE_SIZE);
+    let (frames, mounts) = (frame::in_use(), mount::list().len());
+    let mount = mount_new_root();
+    let superblock = Arc::downgrade(&mount.superblock);
+    let root = Path::root_of(mount);
+    let fs = FsContext::new();
+    *fs.root.lock() = root.clone();
+    *fs.directory.lock() = root.clone();
+    machine::interrupt(0, spans::reset);
+    machine::interrupt(0, || drop(start_at(fs, Box::new(first))));
+    await_rest();
+    let waiting = TASKS.lock().iter().filter(|task| !task.has_ended()).count();
+    if waiting == 0 {
+        thread::end_threads();
+    }
+    TASKS.lock().clear();
+    mount::unmount(root, true, false).unwrap();
+    if let Some(panic) = PANIC.lock().take() {
+        resume_unwind(panic);
+    }
+    assert_eq!(waiting, 0, "tasks that wait for what never comes");
+    assert_eq!(mount::list().len(), mounts, "mounts after the test and before");
+    assert_eq!(superblock.strong_count(), 0, "something of the file system is left");
+    assert_eq!(frame::in_use(), frames, "frames in use after the test and before");
+}
+
+fn await_rest() {
+    match machine::wait_until_at_rest(LIMIT) {
+        Ok(()) => {}
+        Err(Failure::Panicked(panic)) => resume_unwind(panic),
+        Err(Failure::Busy) => panic!("the machine is busy after {LIMIT:?}"),
+    }
+}
+
+fn cpu_main() -> ! {
+    let machine = thread::Thread::idle::<TestTask>();
+    let schedule = Schedule::new(Policy::DEFAULT, 0);
+    let thread = Thread::new::<TestTask>(machine, 1, schedule, Kind::Idle, Arc::new(Credentials::root()));
+    sched::run_cpu(TestTask::new(thread, FsContext::new(), None))
+}
+
+fn thread_start() -> ! {
+    sched::finish_switch();
+    let task = thread::current::<TestTask>();
+    let main = task.main.lock().take().expect("a task starts once");
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(main)) {
+        PANIC.lock().get_or_insert(panic);
+    }
+    dead_pages::give_back();
+    task.fs.leave();
+    task.has_ended.store(true, Ordering::SeqCst);
+    task.end.wake_all();
+    drop(task);
+    sched::end_current()
+}
+
+/// What a text says that is made when it is read.
+pub(crate) fn content_of_text(path: &str) -> Vec<u8> {
+    let file = open(path, linux_raw_sys::general::O_RDONLY);
+    let mut out = vec![0; 4096];
+    let count = file.read_bytes(0, &mut out, false).unwrap();
+    out.truncate(count);
+    out
+}
