@@ -4,7 +4,8 @@
 use exo_core::errno::Errno;
 use exo_hal::mm::frame;
 use exo_vfs::{
-    inode::{FileSystem, Inode, InodeContent, kind},
+    file_system::FileSystem,
+    inode::{Inode, InodeContent, kind},
     mount::{self, Mount, Path},
     superblock::SuperBlock,
     xattr::{self, When},
@@ -12,7 +13,7 @@ use exo_vfs::{
 use linux_raw_sys::general as abi;
 
 use crate::support::{
-    acting_as, at, at_link, change, machine, make_directory, make_file, make_link, make_with,
+    SHOWN, acting_as, at, at_link, change, machine, make_directory, make_file, make_link, make_with,
 };
 
 const USER: u32 = 1000;
@@ -149,10 +150,34 @@ fn nothing_is_set_on_a_read_only_mount() {
 }
 
 #[test]
-fn file_systems_without_a_limit_or_without_files_have_none() {
+fn file_systems_without_attributes_or_without_files_have_none() {
+    /// Holds files, and no attributes, as ramfs.
+    struct Plain;
+
+    impl FileSystem for Plain {
+        fn name(&self) -> &'static str {
+            "plain"
+        }
+
+        fn magic(&self) -> i64 {
+            3
+        }
+
+        fn mount(&self, _data: &[u8]) -> Result<std::sync::Arc<Inode>, Errno> {
+            Err(Errno::ENODEV)
+        }
+
+        fn holds_files(&self) -> bool {
+            true
+        }
+
+        fn holds_attributes(&self) -> bool {
+            false
+        }
+    }
+
     machine(|| {
-        let unlimited = SuperBlock::new(FileSystem::Temporary).unwrap();
-        for system in [unlimited.into(), FileSystem::Processes.into()] {
+        for system in [SuperBlock::new(&Plain).unwrap().into(), (&SHOWN).into()] {
             let superblock: std::sync::Arc<SuperBlock> = system;
             let node = Inode::directory(superblock, 0o755);
             let path = Path::root_of(Mount::new(node, Vec::new(), 0));

@@ -6,20 +6,21 @@ use std::sync::Arc;
 use exo_core::errno::Errno;
 use exo_mm::MappedFile;
 use exo_vfs::{
-    inode::{FileSystem, Inode},
+    file_system,
+    inode::Inode,
     mount::{self, Executing, Mount, Path, Writing},
     superblock::SuperBlock,
 };
 use linux_raw_sys::general as abi;
 
 use crate::support::{
-    at, change_root, content, create, exists, machine, make_directory, make_file, names, open, try_open,
-    write,
+    Stored, at, change_root, content, create, exists, machine, make_directory, make_file, names, open,
+    try_open, write,
 };
 
 /// Mounts an empty file system.
 fn mount_new(path: &str) -> Arc<Mount> {
-    let superblock = SuperBlock::new(FileSystem::Temporary).unwrap();
+    let superblock = SuperBlock::new(&Stored).unwrap();
     let mount = Mount::new(Inode::directory(Arc::new(superblock), 0o755), b"new".to_vec(), 0);
     mount::attach(&mount, at(path)).unwrap();
     mount
@@ -78,9 +79,6 @@ fn file_systems_have_numbers_of_their_own() {
         unmount("/a").unwrap();
         let again = mount_new("/a");
         assert_eq!(number(&again), before, "a number that is free is used again");
-        assert_eq!(FileSystem::Temporary.magic(), 0x0102_1994);
-        assert_eq!((FileSystem::Processes.magic(), FileSystem::System.magic()), (0x9fa0, 0x6265_6572));
-        assert!(!FileSystem::Anonymous.holds_files() && FileSystem::Anonymous.magic() != 0);
         assert_eq!(MappedFile::numbers(&at("/a")), (again.superblock.device, at("/a").number));
         assert_eq!(MappedFile::path(&at("/a")), b"/a");
     });
@@ -346,5 +344,43 @@ fn names_are_told_from_where_one_is() {
         assert_eq!(inside.names_below(&at("/")).unwrap(), (b"/a/b".to_vec(), true));
         let (_, is_below) = outside.names_below(&at("/")).unwrap();
         assert!(!is_below);
+    });
+}
+
+#[test]
+fn types_are_known_by_their_names_and_mounted_with_their_options() {
+    machine(|| {
+        make_directory("/a");
+        let mount = |kind: &[u8], data: &[u8]| file_system::mount(b"none", at("/a"), kind, 0, data);
+        assert_eq!(mount(b"no-such-type", b""), Err(Errno::ENODEV));
+        assert_eq!(mount(b"stored", b"nonsense"), Err(Errno::EINVAL));
+        assert_eq!(file_system::register(&Stored), Err(Errno::EBUSY), "there is one of that name");
+        let mut names = Vec::new();
+        file_system::each(|system| names.push(system.name()));
+        assert_eq!(names, ["stored"]);
+        mount(b"stored", b"").unwrap();
+        assert_eq!(at("/a").mount.superblock.system.name(), "stored");
+        unmount("/a").unwrap();
+    });
+}
+
+#[test]
+fn a_remount_that_fails_changes_nothing() {
+    machine(|| {
+        make_directory("/a");
+        file_system::mount(b"none", at("/a"), b"stored", abi::MS_RDONLY, b"").unwrap();
+        let mount = at("/a").mount;
+        assert_eq!(file_system::remount(&mount, 0, b"nonsense"), Err(Errno::EINVAL));
+        assert!(mount.is_read_only());
+        file_system::remount(&mount, 0, b"").unwrap();
+        assert_eq!(file_system::remount(&mount, abi::MS_RDONLY, b"nonsense"), Err(Errno::EINVAL));
+        assert!(!mount.is_read_only());
+        let file = create("/a/file");
+        assert_eq!(file_system::remount(&mount, abi::MS_RDONLY, b""), Err(Errno::EBUSY));
+        drop(file);
+        file_system::remount(&mount, abi::MS_RDONLY, b"").unwrap();
+        assert!(mount.is_read_only());
+        drop(mount);
+        unmount("/a").unwrap();
     });
 }

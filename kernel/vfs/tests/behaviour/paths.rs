@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use exo_core::{errno::Errno, user::PATH_MAX};
 use exo_vfs::{
-    inode::{DynamicDirectory, Each, FileSystem, Inode, InodeContent, MagicLink, NAME_MAX, kind},
+    inode::{DynamicDirectory, Each, Inode, InodeContent, MagicLink, NAME_MAX, kind},
     mount::{self, Mount},
     path::{self, Follow, Path},
 };
 use linux_raw_sys::general as abi;
 
 use crate::support::{
-    at, at_link, change_directory, change_root, content_of_text, exists, machine, make_directory, make_file,
-    make_link, make_with, names, resolve,
+    SHOWN, at, at_link, change_directory, change_root, content_of_text, exists, machine, make_directory,
+    make_file, make_link, make_with, names, resolve,
 };
 
 fn error(path: &str) -> Option<Errno> {
@@ -267,11 +267,11 @@ impl DynamicDirectory for Digits {
             [digit @ b'0'..=b'9'] => {
                 let text = vec![*digit];
                 let content = InodeContent::Text(Box::new(move || Ok(text.clone().into())));
-                Ok(Inode::new(FileSystem::Processes, kind::REGULAR | 0o444, content))
+                Ok(Inode::new(&SHOWN, kind::REGULAR | 0o444, content))
             }
             b"self" => {
                 let content = InodeContent::DynamicLink(Box::new(|| Ok(b"7".to_vec())));
-                Ok(Inode::new(FileSystem::Processes, kind::LINK | 0o777, content))
+                Ok(Inode::new(&SHOWN, kind::LINK | 0o777, content))
             }
             _ => Err(Errno::ENOENT),
         }
@@ -292,7 +292,7 @@ fn a_directory_may_be_made_when_it_is_looked_at() {
     machine(|| {
         make_directory("/digits");
         let content = InodeContent::Dynamic(Box::new(Digits));
-        let root = Inode::new(FileSystem::Processes, kind::DIRECTORY | 0o555, content);
+        let root = Inode::new(&SHOWN, kind::DIRECTORY | 0o555, content);
         mount::attach(&Mount::new(root, b"digits".to_vec(), 0), at("/digits")).unwrap();
         assert_eq!(content_of_text("/digits/7"), b"7");
         assert_eq!(content_of_text("/digits/self"), b"7");
@@ -300,7 +300,7 @@ fn a_directory_may_be_made_when_it_is_looked_at() {
         assert_eq!(at("/digits/3").names_in_file_system(), b"/3");
         assert_eq!((error("/digits/x"), names("/digits").len()), (Some(Errno::ENOENT), 10));
         assert_eq!(at("/digits").unlink(b"3"), Err(Errno::EPERM));
-        let file = Inode::file(FileSystem::Processes, 0o644);
+        let file = Inode::file(&SHOWN, 0o644);
         assert_eq!(at("/digits").add(b"new", &file), Err(Errno::EPERM));
     });
 }

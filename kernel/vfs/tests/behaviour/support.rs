@@ -41,11 +41,12 @@ use exo_vfs::{
     FsContext, OpenFile,
     context::{self, CurrentTask},
     device,
-    inode::{self, FileSystem, Inode, InodeContent, kind},
+    file_system::{self, FileSystem},
+    inode::{self, Inode, InodeContent, kind},
     mount::{self, Mount},
     open::open_path,
     path::{self, Follow, Path},
-    superblock::SuperBlock,
+    superblock::{Single, SuperBlock},
 };
 use parking_lot::Mutex;
 
@@ -360,15 +361,72 @@ static INIT: Once = Once::new();
 static TASKS: Mutex<Vec<Arc<TestTask>>> = Mutex::new(Vec::new());
 static PANIC: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
 
+/// A type of file system in which programs make files.
+pub(crate) struct Stored;
+
+impl FileSystem for Stored {
+    fn name(&self) -> &'static str {
+        "stored"
+    }
+
+    fn magic(&self) -> i64 {
+        1
+    }
+
+    /// It has no options.
+    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>, Errno> {
+        if data.is_empty() {
+            Ok(Inode::directory(Arc::new(SuperBlock::new(&Self)?), 0o755))
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
+    fn holds_files(&self) -> bool {
+        true
+    }
+}
+
+/// One that shows what the kernel makes, as /proc does.
+struct Shown;
+
+impl FileSystem for Shown {
+    fn name(&self) -> &'static str {
+        "shown"
+    }
+
+    fn magic(&self) -> i64 {
+        2
+    }
+
+    fn mount(&self, _data: &[u8]) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    fn keeps_inodes(&self) -> bool {
+        false
+    }
+
+    fn has_ends(&self) -> bool {
+        false
+    }
+}
+
+static DEVICES: Single = Single::new(&Stored, 3);
+pub(crate) static SHOWN: Single = Single::new(&Shown, 4);
+
 fn init() {
     inode::init();
-    device::set_root(Inode::directory(FileSystem::Devices, 0o755));
+    DEVICES.init();
+    SHOWN.init();
+    file_system::register(&Stored).unwrap();
+    device::set_root(Inode::directory(&DEVICES, 0o755));
     context::set_current(&Here);
 }
 
 /// Mounts a new file system, for a test to have as its root.
 fn mount_new_root() -> Arc<Mount> {
-    let superblock = Arc::new(SuperBlock::new(FileSystem::Temporary).unwrap());
+    let superblock = Arc::new(SuperBlock::new(&Stored).unwrap());
     superblock.quota.set_limit(MOST_PAGES).unwrap();
     let mount = Mount::new(Inode::directory(superblock, 0o755), b"test".to_vec(), 0);
     mount::attach(&mount, mount::root()).unwrap();

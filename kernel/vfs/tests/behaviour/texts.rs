@@ -9,7 +9,7 @@ use std::sync::{
 use exo_core::errno::Errno;
 use exo_hal::{PAGE_SIZE, mm::frame};
 use exo_vfs::{
-    inode::{FileSystem, Inode, InodeContent, kind},
+    inode::{Inode, InodeContent, kind},
     open::open_path,
     text::{self, Text},
 };
@@ -17,7 +17,7 @@ use linux_raw_sys::general as abi;
 use parking_lot::Mutex;
 
 use crate::support::{
-    MEMORY, MEMORY_SIZE, at, content_of_text, fill, kill_self, machine, make_with, open, read, shared,
+    MEMORY, MEMORY_SIZE, SHOWN, at, content_of_text, fill, kill_self, machine, make_with, open, read, shared,
     try_open, write,
 };
 
@@ -144,7 +144,7 @@ fn a_text_is_not_written() {
 fn a_text_of_proc_has_no_end() {
     machine(|| {
         let content = InodeContent::Text(Box::new(|| Ok(b"text".to_vec().into())));
-        let node = Inode::new(FileSystem::Processes, kind::REGULAR | 0o444, content);
+        let node = Inode::new(&SHOWN, kind::REGULAR | 0o444, content);
         let file = open_path(&at("/").with(Arc::clone(&node)), abi::O_RDONLY).unwrap();
         assert_eq!(file.seek(0, abi::SEEK_END), Err(Errno::EINVAL));
         assert_eq!(file.seek(2, abi::SEEK_SET), Ok(2));
