@@ -9,8 +9,8 @@ use exo_mm::{Backing, MappedFile, Pages, Quota, fault::Unresolved, map::Place};
 use linux_raw_sys::general::F_SEAL_WRITE;
 
 use crate::support::{
-    BASE, PAGE, READ, WRITE, anonymous, areas, backing, can_read, can_write, file, get, kill_self, machine,
-    map_file, put, space, within,
+    BASE, PAGE, READ, WRITE, anonymous, anonymous_at, areas, backing, can_read, can_write, file, get,
+    kill_self, machine, map_file, put, space, within,
 };
 
 fn content(pages: &Pages, count: usize) -> Vec<u8> {
@@ -87,6 +87,19 @@ fn neighbours_of_a_page_come_along_if_they_are_in_memory() {
         assert_eq!(pages.resident(), 5, "holes are no neighbours");
         put(at, b"private");
         assert_eq!(content(&pages, 1), b"x");
+    });
+}
+
+#[test]
+fn neighbours_outside_of_the_mapping_are_left_alone() {
+    machine(|| {
+        let pages = file(&[7; 16 * PAGE]);
+        let middle = backing(&pages, 4 * PAGE as u64, false);
+        let at = space().map(Place::Fixed(BASE), 4 * PAGE, READ, middle, false).unwrap();
+        let (below, above) = (anonymous_at(BASE - PAGE, 1), anonymous_at(BASE + 4 * PAGE, 1));
+        get(at + PAGE, 1);
+        assert_eq!(space().resident_pages(), 4);
+        assert_eq!((get(below, 1), get(above, 1)), (vec![0], vec![0]));
     });
 }
 

@@ -65,6 +65,19 @@ fn mappings_without_a_wish_lie_below_each_other_and_fill_gaps() {
 }
 
 #[test]
+fn a_gap_is_found_behind_any_number_of_mappings() {
+    machine(|| {
+        let top = anonymous(1000);
+        for page in (1..1000).step_by(2) {
+            space().unmap(top + page * PAGE, PAGE).unwrap();
+        }
+        assert_eq!(map(Place::Hint(0), 2 * PAGE), Ok(top - 2 * PAGE), "no gap above is so large");
+        assert_eq!(map(Place::Hint(0), PAGE), Ok(top + 999 * PAGE));
+        assert_eq!(map(Place::Hint(0), USER_END - LOWEST - PAGE), Err(Errno::ENOMEM));
+    });
+}
+
+#[test]
 fn a_fixed_mapping_replaces_what_is_there() {
     machine(|| {
         anonymous_at(BASE, 3);

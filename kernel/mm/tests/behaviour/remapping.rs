@@ -88,6 +88,7 @@ fn a_mapping_moves_to_a_wished_place_and_replaces_what_is_there() {
         // Shorter than it was.
         assert_eq!(remap(ELSEWHERE, 3, 1, true, Some(BASE + 8 * PAGE)), Ok(BASE + 8 * PAGE));
         assert_eq!((first_bytes(BASE + 8 * PAGE, 1), can_read(ELSEWHERE + PAGE)), (vec![2], false));
+        assert_eq!((can_read(BASE + 9 * PAGE), space().resident_pages()), (false, 3));
     });
 }
 

@@ -112,7 +112,11 @@ impl TestTask {
 
     /// Waits until it has ended.
     pub(crate) fn join(&self) {
-        let _ = wait_on(&[&self.end], None, false, || self.has_ended.load(Ordering::SeqCst).then_some(()));
+        let _ = wait_on(&[&self.end], None, false, || self.has_ended().then_some(()));
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::SeqCst)
     }
 }
 
@@ -215,6 +219,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 static INIT: Once = Once::new();
 static TASKS: Mutex<Vec<Arc<TestTask>>> = Mutex::new(Vec::new());
 static PANIC: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
+/// A machine did not come to rest, so that there can be no other.
+static IS_BROKEN: AtomicBool = AtomicBool::new(false);
 
 /// Runs `first` as a program with an empty address space on a fresh machine, and returns when all tasks have ended.
 ///
@@ -222,6 +228,10 @@ static PANIC: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
 /// When a task panics, one waits for what never comes, or a frame is lost.
 pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
     let _one_at_a_time = ONE_AT_A_TIME.lock();
+    assert!(
+        !IS_BROKEN.load(Ordering::SeqCst),
+        "the machine of an earlier test has not come to rest: see there, or run this alone"
+    );
     hooks::set(Hooks {
         cpu_main,
         thread_start,
@@ -237,24 +247,46 @@ pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
     machine::interrupt(0, spans::reset);
     machine::interrupt(0, || drop(start(AddressSpace::new().unwrap(), first)));
     await_rest();
+    let waiting = end_those_that_wait();
     thread::end_threads();
     paging::unload();
-    let tasks = std::mem::take(&mut *TASKS.lock());
-    let all_have_ended = tasks.iter().all(|task| task.has_ended.load(Ordering::SeqCst));
-    drop(tasks);
+    TASKS.lock().clear();
     if let Some(panic) = PANIC.lock().take() {
         resume_unwind(panic);
     }
-    assert!(all_have_ended, "a task waits for what never comes");
+    assert_eq!(waiting, 0, "tasks that wait for what never comes");
     assert_eq!(frame::in_use(), frames, "frames in use after the test and before");
 }
 
 fn await_rest() {
-    match machine::wait_until_at_rest(LIMIT) {
-        Ok(()) => {}
-        Err(Failure::Panicked(panic)) => resume_unwind(panic),
-        Err(Failure::Busy) => panic!("the machine is busy after {LIMIT:?}"),
+    let Err(failure) = machine::wait_until_at_rest(LIMIT) else { return };
+    IS_BROKEN.store(true, Ordering::SeqCst);
+    match failure {
+        Failure::Panicked(panic) => resume_unwind(panic),
+        Failure::Busy => panic!("the machine is busy after {LIMIT:?}"),
     }
+}
+
+/// All CPUs wait, so who has not ended never will: how many those are. They are killed.
+fn end_those_that_wait() -> usize {
+    let waiting = || {
+        let tasks = TASKS.lock();
+        tasks.iter().filter(|task| !task.has_ended()).cloned().collect::<Vec<_>>()
+    };
+    let tasks = waiting();
+    let count = tasks.len();
+    machine::interrupt(0, move || {
+        for task in tasks {
+            task.work.fetch_or(work::EXIT, Ordering::AcqRel);
+            sched::prod(&task);
+        }
+    });
+    await_rest();
+    if !waiting().is_empty() {
+        IS_BROKEN.store(true, Ordering::SeqCst);
+        panic!("a task that is killed does not end");
+    }
+    count
 }
 
 fn cpu_main() -> ! {
@@ -284,4 +316,25 @@ fn thread_start() -> ! {
 /// The superuser's credentials.
 fn root() -> Arc<Credentials> {
     Arc::new(Credentials::root())
+}
+
+#[test]
+#[should_panic(expected = "frames in use after the test and before")]
+fn a_frame_that_is_lost_fails_the_test() {
+    machine(|| std::mem::forget(frame::Frame::allocate()));
+}
+
+#[test]
+#[should_panic(expected = "tasks that wait for what never comes")]
+fn a_wait_for_what_never_comes_fails_the_test() {
+    machine(|| {
+        let never: &'static WaitQueue = Box::leak(Box::new(WaitQueue::new()));
+        let _ = wait_on(&[never], None, false, || None::<()>);
+    });
+}
+
+#[test]
+#[should_panic(expected = "a task's own")]
+fn a_panic_in_a_task_fails_the_test() {
+    machine(|| start(space(), || panic!("a task's own")).join());
 }

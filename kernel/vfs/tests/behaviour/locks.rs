@@ -118,6 +118,29 @@ fn who_would_wait_for_each_other_for_ever_is_told() {
 }
 
 #[test]
+fn who_has_given_up_waiting_keeps_nobody_waiting() {
+    machine(|| {
+        let (f, g) = (locks_of("/f"), locks_of("/g"));
+        f.set(lock(1, Mode::Write, 0, 0)).unwrap();
+        g.set(lock(2, Mode::Write, 0, 0)).unwrap();
+        let other = start(move || {
+            assert_eq!(f.wait_and_set(lock(2, Mode::Write, 0, 0), 2), Err(Errno::RESTART));
+        });
+        let_others_run();
+        other.interrupt();
+        other.join();
+        let waits = {
+            let g = g.clone();
+            start(move || assert_eq!(g.wait_and_set(lock(1, Mode::Write, 0, 0), 1), Ok(())))
+        };
+        let_others_run();
+        assert!(!waits.has_ended(), "this is no deadlock");
+        g.clear_owner(Owner::Table(2));
+        waits.join();
+    });
+}
+
+#[test]
 fn nobody_says_that_an_open_file_waits() {
     machine(|| {
         let locks = locks_of("/f");

@@ -14,8 +14,8 @@ use exo_vfs::{
 use linux_raw_sys::general as abi;
 
 use crate::support::{
-    Stored, at, change_root, content, create, exists, machine, make_directory, make_file, names, open,
-    try_open, write,
+    Stored, at, change_directory, change_root, content, create, exists, machine, make_directory, make_file,
+    names, open, try_open, write,
 };
 
 /// Mounts an empty file system.
@@ -62,6 +62,18 @@ fn mounts_lie_on_top_of_each_other() {
         assert_eq!(names("/m"), ["first"]);
         unmount("/m").unwrap();
         assert_eq!(unmount("/m"), Err(Errno::EINVAL), "it is no root of a mount");
+    });
+}
+
+#[test]
+fn the_way_up_leads_to_what_is_mounted_there() {
+    machine(|| {
+        make_directory("/a");
+        make_directory("/a/b");
+        change_directory("/a/b");
+        let mount = mount_new("/a");
+        assert!(at("..").is(&Path::root_of(mount)));
+        assert!(at(".").is_within(&at("/")) && !exists("/a/b"));
     });
 }
 

@@ -218,6 +218,19 @@ fn a_pipe_becomes_larger_and_smaller() {
 }
 
 #[test]
+fn a_writer_that_waits_uses_the_room_of_a_larger_pipe() {
+    machine(|| {
+        let (reader, writer) = end::new_pair(0).unwrap();
+        let task = start(move || assert_eq!(writer.write(MEMORY, CAPACITY + 10), Ok(CAPACITY + 10)));
+        let_others_run();
+        assert!(!task.has_ended());
+        end::of(&reader).unwrap().set_capacity(2 * CAPACITY as u32).unwrap();
+        task.join();
+        assert_eq!(end::of(&reader).unwrap().fill(), (CAPACITY + 10, true));
+    });
+}
+
+#[test]
 fn a_pipe_that_finds_no_memory_takes_nothing() {
     machine(|| {
         let (_reader, writer) = end::new_pair(abi::O_NONBLOCK).unwrap();

@@ -360,6 +360,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 static INIT: Once = Once::new();
 static TASKS: Mutex<Vec<Arc<TestTask>>> = Mutex::new(Vec::new());
 static PANIC: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
+/// A machine did not come to rest, so that there can be no other.
+static IS_BROKEN: AtomicBool = AtomicBool::new(false);
 
 /// A type of file system in which programs make files.
 pub(crate) struct Stored;
@@ -439,6 +441,10 @@ fn mount_new_root() -> Arc<Mount> {
 /// When a task panics, one waits for what never comes, or something of the file system stays.
 pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
     let _one_at_a_time = ONE_AT_A_TIME.lock();
+    assert!(
+        !IS_BROKEN.load(Ordering::SeqCst),
+        "the machine of an earlier test has not come to rest: see there, or run this alone"
+    );
     hooks::set(Hooks {
         cpu_main,
         thread_start,
@@ -461,10 +467,8 @@ pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
     machine::interrupt(0, spans::reset);
     machine::interrupt(0, || drop(start_at(fs, Box::new(first))));
     await_rest();
-    let waiting = TASKS.lock().iter().filter(|task| !task.has_ended()).count();
-    if waiting == 0 {
-        thread::end_threads();
-    }
+    let waiting = end_those_that_wait();
+    thread::end_threads();
     TASKS.lock().clear();
     mount::unmount(root, true, false).unwrap();
     if let Some(panic) = PANIC.lock().take() {
@@ -477,11 +481,34 @@ pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
 }
 
 fn await_rest() {
-    match machine::wait_until_at_rest(LIMIT) {
-        Ok(()) => {}
-        Err(Failure::Panicked(panic)) => resume_unwind(panic),
-        Err(Failure::Busy) => panic!("the machine is busy after {LIMIT:?}"),
+    let Err(failure) = machine::wait_until_at_rest(LIMIT) else { return };
+    IS_BROKEN.store(true, Ordering::SeqCst);
+    match failure {
+        Failure::Panicked(panic) => resume_unwind(panic),
+        Failure::Busy => panic!("the machine is busy after {LIMIT:?}"),
     }
+}
+
+/// All CPUs wait, so who has not ended never will: how many those are. They are killed.
+fn end_those_that_wait() -> usize {
+    let waiting = || {
+        let tasks = TASKS.lock();
+        tasks.iter().filter(|task| !task.has_ended()).cloned().collect::<Vec<_>>()
+    };
+    let tasks = waiting();
+    let count = tasks.len();
+    machine::interrupt(0, move || {
+        for task in tasks {
+            task.work.fetch_or(work::EXIT, Ordering::AcqRel);
+            sched::prod(&task);
+        }
+    });
+    await_rest();
+    if !waiting().is_empty() {
+        IS_BROKEN.store(true, Ordering::SeqCst);
+        panic!("a task that is killed does not end");
+    }
+    count
 }
 
 fn cpu_main() -> ! {
@@ -513,4 +540,25 @@ pub(crate) fn content_of_text(path: &str) -> Vec<u8> {
     let count = file.read_bytes(0, &mut out, false).unwrap();
     out.truncate(count);
     out
+}
+
+#[test]
+#[should_panic(expected = "something of the file system is left")]
+fn an_inode_that_is_lost_fails_the_test() {
+    machine(|| std::mem::forget(at("/").node));
+}
+
+#[test]
+#[should_panic(expected = "tasks that wait for what never comes")]
+fn a_wait_for_what_never_comes_fails_the_test() {
+    machine(|| {
+        let never: &'static WaitQueue = shared(WaitQueue::new());
+        let _ = wait_on(&[never], None, false, || None::<()>);
+    });
+}
+
+#[test]
+#[should_panic(expected = "a task's own")]
+fn a_panic_in_a_task_fails_the_test() {
+    machine(|| start(|| panic!("a task's own")).join());
 }
