@@ -22,9 +22,9 @@ use crate::{
     disk, drivers,
     errno::{Errno, Result},
     fs::{
-        Files, context, file_system,
+        Files, context,
         inode::{self, Inode, InodeContent, kind},
-        mount,
+        mount, mounting,
         open::open_path,
         path::{self, Follow},
         pipe::Pipe,
@@ -88,7 +88,7 @@ fn prepare() -> Result<()> {
         let directory = make_directories(&inode::root(), name.as_bytes())?;
         if name != "tmp" {
             let at = mount::root().with(directory);
-            file_system::mount(kind.as_bytes(), at, kind.as_bytes(), abi::MS_RELATIME, &[])?;
+            mounting::mount(kind.as_bytes(), at, kind.as_bytes(), abi::MS_RELATIME, &[])?;
         }
     }
     Ok(())

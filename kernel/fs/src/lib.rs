@@ -21,7 +21,7 @@ use exo_core::{errno, fallible, random, sched, user};
 use exo_mm as mm;
 use exo_process::{power, signal, task};
 use exo_vfs as fs;
-use exo_vfs::{device, events, file, file_system, inode, mount, table, text};
+use exo_vfs::{device, events, file, inode, mount, mounting, table, text};
 
 use errno::Result;
 
@@ -30,9 +30,9 @@ pub fn init() -> Result<()> {
     sysfs::init();
     procfs::init();
     memory_devices::init()?;
-    file_system::register(&sysfs::Sysfs)?;
-    file_system::register(&tmpfs::Tmpfs)?;
-    file_system::register(&procfs::Proc)?;
-    file_system::register(&memory_devices::Devtmpfs)?;
-    file_system::register(&tmpfs::Ramfs)
+    mounting::register(&sysfs::Sysfs)?;
+    mounting::register(&tmpfs::Tmpfs)?;
+    mounting::register(&procfs::Proc)?;
+    mounting::register(&memory_devices::Devtmpfs)?;
+    mounting::register(&tmpfs::Ramfs)
 }

@@ -6,6 +6,7 @@ use alloc::{boxed::Box, sync::Arc};
 use exo_hal::dev::serial;
 use exo_vfs::{
     file_system::FileSystem,
+    mounting::Mountable,
     superblock::{Single, SuperBlock},
 };
 
@@ -199,6 +200,12 @@ impl FileSystem for Devtmpfs {
         0x0102_1994
     }
 
+    fn holds_files(&self) -> bool {
+        true
+    }
+}
+
+impl Mountable for Devtmpfs {
     fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
         tmpfs::parse(data)?;
         Ok(device::root())
@@ -206,10 +213,6 @@ impl FileSystem for Devtmpfs {
 
     fn remount(&self, _instance: &SuperBlock, data: &[u8]) -> Result<()> {
         tmpfs::parse(data).map(drop)
-    }
-
-    fn holds_files(&self) -> bool {
-        true
     }
 
     fn is_shared(&self) -> bool {

@@ -7,6 +7,8 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 
 use linux_raw_sys::general as abi;
 
+use exo_vfs::mounting;
+
 use super::mount::{self, Mount, Path};
 
 /// A mount as the running program sees it.
@@ -75,8 +77,7 @@ impl Visible {
         while let Some(parent) = root.parent() {
             root = parent;
         }
-        let superblock = &self.mount.superblock;
-        let shown = superblock.system.options(superblock, &root);
+        let shown = mounting::options(&self.mount.superblock, &root);
         String::from_utf8_lossy(&shown).into_owned()
     }
 }

@@ -5,7 +5,7 @@
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
 use exo_hal::{once::Once, sync::SpinLock};
-use exo_vfs::{file_system::FileSystem, superblock::Single};
+use exo_vfs::{file_system::FileSystem, mounting::Mountable, superblock::Single};
 
 use super::inode::{DynamicDirectory, Each, Inode, InodeContent, Store, kind};
 use crate::errno::{Errno, Result};
@@ -61,7 +61,9 @@ impl FileSystem for Sysfs {
     fn magic(&self) -> i64 {
         0x6265_6572
     }
+}
 
+impl Mountable for Sysfs {
     fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
         if data.is_empty() { Ok(tree().0.clone()) } else { Err(Errno::EINVAL) }
     }

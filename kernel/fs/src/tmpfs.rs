@@ -12,6 +12,7 @@ use exo_hal::{PAGE_SIZE, mm::frame};
 use exo_vfs::{
     file_system::FileSystem,
     inode::{Inode, kind},
+    mounting::Mountable,
     superblock::SuperBlock,
 };
 
@@ -29,6 +30,12 @@ impl FileSystem for Tmpfs {
         0x0102_1994
     }
 
+    fn holds_files(&self) -> bool {
+        true
+    }
+}
+
+impl Mountable for Tmpfs {
     fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
         let options = parse(data)?;
         let instance = SuperBlock::new(&Self)?;
@@ -81,10 +88,6 @@ impl FileSystem for Tmpfs {
         }
         out.into_bytes()
     }
-
-    fn holds_files(&self) -> bool {
-        true
-    }
 }
 
 /// Files in memory, without limits and attributes.
@@ -99,6 +102,16 @@ impl FileSystem for Ramfs {
         0x8584_58f6
     }
 
+    fn holds_files(&self) -> bool {
+        true
+    }
+
+    fn holds_attributes(&self) -> bool {
+        false
+    }
+}
+
+impl Mountable for Ramfs {
     fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
         let mode = mode_of(data)?.or(Some(0o755));
         Ok(root(SuperBlock::new(&Self)?, &Options { mode, ..Options::default() }))
@@ -113,14 +126,6 @@ impl FileSystem for Ramfs {
             0o755 => Vec::new(),
             mode => format!(",mode={mode:o}").into_bytes(),
         }
-    }
-
-    fn holds_files(&self) -> bool {
-        true
-    }
-
-    fn holds_attributes(&self) -> bool {
-        false
     }
 }
 

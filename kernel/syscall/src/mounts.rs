@@ -11,8 +11,8 @@ use super::lookup::{node_at, node_at_unused};
 use crate::{
     errno::{Errno, Result},
     fs::{
-        file_system,
         mount::{self, KEPT},
+        mounting,
         path::{self, Follow, Path},
     },
     task::credentials::capable,
@@ -73,7 +73,7 @@ pub(super) fn mount(source: usize, target: usize, kind: usize, flags: u64, data:
         if flags & abi::MS_BIND != 0 {
             at.mount.set_flags(kept(flags))?;
         } else {
-            file_system::remount(&at.mount, kept(flags), &data)?;
+            mounting::remount(&at.mount, kept(flags), &data)?;
         }
     } else if flags & abi::MS_BIND != 0 {
         mount::bind(&place(&given)?, at, flags & abi::MS_REC != 0)?;
@@ -86,7 +86,7 @@ pub(super) fn mount(source: usize, target: usize, kind: usize, flags: u64, data:
             return Err(Errno::EINVAL);
         }
         let source = if source == 0 { b"none" } else { &given[..] };
-        file_system::mount(source, at, &kind_text, kept(flags), &data)?;
+        mounting::mount(source, at, &kind_text, kept(flags), &data)?;
     }
     Ok(0)
 }

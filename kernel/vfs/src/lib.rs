@@ -21,6 +21,7 @@ pub mod inode;
 pub mod io;
 pub mod locks;
 pub mod mount;
+pub mod mounting;
 pub mod open;
 pub mod path;
 pub mod permission;

@@ -11,7 +11,6 @@ use exo_hal::{once::Once, sync::SpinLock};
 use crate::{
     errno::{Errno, Result},
     file_system::FileSystem,
-    inode::Inode,
     mm::Quota,
 };
 
@@ -81,22 +80,6 @@ impl FileSystem for Root {
         0x0102_1994
     }
 
-    fn mount(&self, _data: &[u8]) -> Result<Arc<Inode>> {
-        Err(Errno::ENODEV)
-    }
-
-    /// It has the options of a tmpfs, as on Linux, and no limit that they could change.
-    fn remount(&self, _instance: &SuperBlock, data: &[u8]) -> Result<()> {
-        const NAMES: [&[u8]; 8] =
-            [b"size", b"nr_blocks", b"nr_inodes", b"mode", b"uid", b"gid", b"inode64", b"huge"];
-        let mut options = data.split(|byte| *byte == b',').filter(|option| !option.is_empty());
-        let is_known = |option: &[u8]| {
-            let name = option.split(|byte| *byte == b'=').next().unwrap_or_default();
-            NAMES.contains(&name)
-        };
-        if options.all(is_known) { Ok(()) } else { Err(Errno::EINVAL) }
-    }
-
     fn holds_files(&self) -> bool {
         true
     }
@@ -111,10 +94,6 @@ impl FileSystem for Anonymous {
 
     fn magic(&self) -> i64 {
         0x5049_5045
-    }
-
-    fn mount(&self, _data: &[u8]) -> Result<Arc<Inode>> {
-        Err(Errno::ENODEV)
     }
 
     fn has_names(&self) -> bool {

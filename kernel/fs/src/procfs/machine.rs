@@ -20,7 +20,7 @@ use super::TICK_NS;
 use crate::{
     disk,
     errno::{self, Errno},
-    fs::{device, file_system},
+    fs::{device, mounting},
     memory_devices, power, sched,
     task::{credentials::capable, table},
 };
@@ -31,7 +31,7 @@ pub(super) fn command_line(out: &mut dyn Write) -> Result {
 
 pub(super) fn filesystems(out: &mut dyn Write) -> Result {
     let mut result = Ok(());
-    file_system::each(|system| result = result.and_then(|()| writeln!(out, "nodev\t{}", system.name())));
+    mounting::each(|system| result = result.and_then(|()| writeln!(out, "nodev\t{}", system.name())));
     result
 }
 

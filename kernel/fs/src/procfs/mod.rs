@@ -23,7 +23,7 @@ use core::ops::ControlFlow;
 use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 
 use exo_hal::once::Once;
-use exo_vfs::{file_system::FileSystem, superblock::Single};
+use exo_vfs::{file_system::FileSystem, mounting::Mountable, superblock::Single};
 
 use self::inode::Class;
 use super::{
@@ -110,6 +110,16 @@ impl FileSystem for Proc {
         0x9fa0
     }
 
+    fn keeps_inodes(&self) -> bool {
+        false
+    }
+
+    fn has_ends(&self) -> bool {
+        false
+    }
+}
+
+impl Mountable for Proc {
     fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
         if !data.is_empty() {
             return Err(Errno::EINVAL);
@@ -119,14 +129,6 @@ impl FileSystem for Proc {
 
     fn is_shared(&self) -> bool {
         true
-    }
-
-    fn keeps_inodes(&self) -> bool {
-        false
-    }
-
-    fn has_ends(&self) -> bool {
-        false
     }
 }
 

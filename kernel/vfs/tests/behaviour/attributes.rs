@@ -163,10 +163,6 @@ fn file_systems_without_attributes_or_without_files_have_none() {
             3
         }
 
-        fn mount(&self, _data: &[u8]) -> Result<std::sync::Arc<Inode>, Errno> {
-            Err(Errno::ENODEV)
-        }
-
         fn holds_files(&self) -> bool {
             true
         }

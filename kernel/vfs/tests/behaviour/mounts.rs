@@ -6,9 +6,9 @@ use std::sync::Arc;
 use exo_core::errno::Errno;
 use exo_mm::MappedFile;
 use exo_vfs::{
-    file_system,
     inode::Inode,
     mount::{self, Executing, Mount, Path, Writing},
+    mounting,
     superblock::SuperBlock,
 };
 use linux_raw_sys::general as abi;
@@ -363,12 +363,12 @@ fn names_are_told_from_where_one_is() {
 fn types_are_known_by_their_names_and_mounted_with_their_options() {
     machine(|| {
         make_directory("/a");
-        let mount = |kind: &[u8], data: &[u8]| file_system::mount(b"none", at("/a"), kind, 0, data);
+        let mount = |kind: &[u8], data: &[u8]| mounting::mount(b"none", at("/a"), kind, 0, data);
         assert_eq!(mount(b"no-such-type", b""), Err(Errno::ENODEV));
         assert_eq!(mount(b"stored", b"nonsense"), Err(Errno::EINVAL));
-        assert_eq!(file_system::register(&Stored), Err(Errno::EBUSY), "there is one of that name");
+        assert_eq!(mounting::register(&Stored), Err(Errno::EBUSY), "there is one of that name");
         let mut names = Vec::new();
-        file_system::each(|system| names.push(system.name()));
+        mounting::each(|system| names.push(system.name()));
         assert_eq!(names, ["stored"]);
         mount(b"stored", b"").unwrap();
         assert_eq!(at("/a").mount.superblock.system.name(), "stored");
@@ -380,17 +380,17 @@ fn types_are_known_by_their_names_and_mounted_with_their_options() {
 fn a_remount_that_fails_changes_nothing() {
     machine(|| {
         make_directory("/a");
-        file_system::mount(b"none", at("/a"), b"stored", abi::MS_RDONLY, b"").unwrap();
+        mounting::mount(b"none", at("/a"), b"stored", abi::MS_RDONLY, b"").unwrap();
         let mount = at("/a").mount;
-        assert_eq!(file_system::remount(&mount, 0, b"nonsense"), Err(Errno::EINVAL));
+        assert_eq!(mounting::remount(&mount, 0, b"nonsense"), Err(Errno::EINVAL));
         assert!(mount.is_read_only());
-        file_system::remount(&mount, 0, b"").unwrap();
-        assert_eq!(file_system::remount(&mount, abi::MS_RDONLY, b"nonsense"), Err(Errno::EINVAL));
+        mounting::remount(&mount, 0, b"").unwrap();
+        assert_eq!(mounting::remount(&mount, abi::MS_RDONLY, b"nonsense"), Err(Errno::EINVAL));
         assert!(!mount.is_read_only());
         let file = create("/a/file");
-        assert_eq!(file_system::remount(&mount, abi::MS_RDONLY, b""), Err(Errno::EBUSY));
+        assert_eq!(mounting::remount(&mount, abi::MS_RDONLY, b""), Err(Errno::EBUSY));
         drop(file);
-        file_system::remount(&mount, abi::MS_RDONLY, b"").unwrap();
+        mounting::remount(&mount, abi::MS_RDONLY, b"").unwrap();
         assert!(mount.is_read_only());
         drop(mount);
         unmount("/a").unwrap();

@@ -41,9 +41,10 @@ use exo_vfs::{
     FsContext, OpenFile,
     context::{self, CurrentTask},
     device,
-    file_system::{self, FileSystem},
+    file_system::FileSystem,
     inode::{self, Inode, InodeContent, kind},
     mount::{self, Mount},
+    mounting::{self, Mountable},
     open::open_path,
     path::{self, Follow, Path},
     superblock::{Single, SuperBlock},
@@ -375,6 +376,12 @@ impl FileSystem for Stored {
         1
     }
 
+    fn holds_files(&self) -> bool {
+        true
+    }
+}
+
+impl Mountable for Stored {
     /// It has no options.
     fn mount(&self, data: &[u8]) -> Result<Arc<Inode>, Errno> {
         if data.is_empty() {
@@ -382,10 +389,6 @@ impl FileSystem for Stored {
         } else {
             Err(Errno::EINVAL)
         }
-    }
-
-    fn holds_files(&self) -> bool {
-        true
     }
 }
 
@@ -399,10 +402,6 @@ impl FileSystem for Shown {
 
     fn magic(&self) -> i64 {
         2
-    }
-
-    fn mount(&self, _data: &[u8]) -> Result<Arc<Inode>, Errno> {
-        Err(Errno::ENODEV)
     }
 
     fn keeps_inodes(&self) -> bool {
@@ -421,7 +420,7 @@ fn init() {
     inode::init();
     DEVICES.init();
     SHOWN.init();
-    file_system::register(&Stored).unwrap();
+    mounting::register(&Stored).unwrap();
     device::set_root(Inode::directory(&DEVICES, 0o755));
     context::set_current(&Here);
 }
