@@ -88,7 +88,7 @@ pub fn begin(file: &Arc<OpenFile>, fd: i32) -> Result<()> {
         is_due: AtomicBool::new(false),
     });
     let observer: Arc<dyn Observer> = new.clone();
-    queue.observe(&observer).map_err(|_| Errno::ENOMEM)?;
+    queue.observe(&observer)?;
     *slot = Some(new);
     Ok(())
 }

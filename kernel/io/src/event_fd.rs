@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use exo_hal::sync::SpinLock;
 use exo_vfs::{
     events::Events,
-    file::{File, Io, OpenFile},
+    file::{File, Io, Numbers, OpenFile},
     inode::{Inode, InodeContent},
     superblock::ANONYMOUS,
 };
@@ -82,13 +82,15 @@ impl EventFd {
     }
 }
 
+impl Numbers for EventFd {
+    fn take_number(&self, no_wait: bool) -> Result<u64> {
+        self.perform(no_wait, || self.take())
+    }
+}
+
 impl File for EventFd {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        if length < SIZE {
-            return Err(Errno::EINVAL);
-        }
-        let taken = self.perform(io.no_wait, || self.take())?;
-        user::write(to, &taken).map(|()| SIZE)
+    fn numbers(&self) -> Option<&dyn Numbers> {
+        Some(self)
     }
 
     fn write(&self, io: Io, from: usize, length: usize) -> Result {

@@ -12,7 +12,7 @@ use alloc::{
 use exo_hal::{sync::SpinLock, time};
 use exo_vfs::{
     events::Events,
-    file::{File, Io, OpenFile},
+    file::{File, Numbers, OpenFile},
     inode::{Inode, InodeContent},
     superblock::ANONYMOUS,
 };
@@ -26,12 +26,9 @@ use crate::{
         timer::{self, Action, TimerTarget},
         wait::{WaitQueue, wait_for},
     },
-    user,
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// Bytes of what is read.
-const SIZE: usize = size_of::<u64>();
 
 /// What a timer is set to. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -246,17 +243,19 @@ impl Drop for Handle {
     }
 }
 
-impl File for Handle {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        if length < SIZE {
-            return Err(Errno::EINVAL);
-        }
-        let ticks = match self.0.take() {
+impl Numbers for Handle {
+    fn take_number(&self, no_wait: bool) -> Result<u64> {
+        match self.0.take() {
             Some(ticks) => ticks,
-            None if io.no_wait => return Err(Errno::EAGAIN),
+            None if no_wait => Err(Errno::EAGAIN),
             None => wait_for(&self.0.changed, || self.0.take()).map_err(|_| Errno::RESTART)?,
-        };
-        user::write(to, &ticks?).map(|()| SIZE)
+        }
+    }
+}
+
+impl File for Handle {
+    fn numbers(&self) -> Option<&dyn Numbers> {
+        Some(self)
     }
 
     fn events(&self) -> Events {

@@ -64,7 +64,7 @@ pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
     if let Some(socket) = file.file().downcast::<Socket>() {
         return has_read(sockets::read_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts));
     }
-    has_read(user::each_part(&parts, |base, length, _| file.read(base, length)))
+    has_read(file.read_vector(&parts))
 }
 
 pub(super) fn writev(fd: i32, vector: usize, count: usize) -> Result {

@@ -202,6 +202,13 @@ static void nested(void)
 	take(event);
 	happened("over", outer, 16, 0);
 	TRY(poll(&asked, 1, 0));
+	// By a second descriptor, and again after it was taken out.
+	int again = dup(inner);
+	TRY(ctl(outer, EPOLL_CTL_ADD, again, EPOLLIN, 4));
+	TRY(ctl(outer, EPOLL_CTL_DEL, again, 0, 0));
+	TRY(ctl(outer, EPOLL_CTL_DEL, inner, 0, 0));
+	TRY(ctl(outer, EPOLL_CTL_ADD, inner, EPOLLIN, 1));
+	close(again);
 	TRY(ctl(inner, EPOLL_CTL_ADD, outer, EPOLLIN, 3));
 	TRY(ctl(inner, EPOLL_CTL_ADD, inner, EPOLLIN, 3));
 	close(outer);

@@ -83,6 +83,18 @@ static void numbers(void)
 	TRY(ftruncate(fd, 0));
 	TRY(fsync(fd));
 	TRY(mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0);
+	// Each read takes one number, however its buffer is cut up.
+	struct iovec halves[3] = {{bytes, 4}, {bytes + 8, 0}, {bytes + 16, 4}}, twice[2] = {{bytes, 8}, {bytes + 8, 8}};
+	TRY(fcntl(fd, F_SETFL, 0));
+	TRY(add(fd, 0x1122334455667788));
+	memset(bytes, 0, sizeof(bytes));
+	TRY(readv(fd, halves, 3));
+	printf("in halves: %x %x\n", *(unsigned *)bytes, *(unsigned *)(bytes + 16));
+	TRY(readv(fd, halves, 2));
+	TRY(add(fd, 5));
+	memset(bytes, 0, sizeof(bytes));
+	TRY(readv(fd, twice, 2));
+	printf("once: %lx %lx\n", *(long *)bytes, *(long *)(bytes + 8));
 	close(fd);
 
 	fd = eventfd(3, EFD_SEMAPHORE | EFD_NONBLOCK);

@@ -63,12 +63,26 @@ impl dyn File {
     }
 }
 
+/// A file of which each read takes one number of 64 bits, however the program's buffer is cut up.
+pub trait Numbers {
+    /// Takes it, or waits until there is one.
+    ///
+    /// # Errors
+    /// EAGAIN if none is there and `no_wait`.
+    fn take_number(&self, no_wait: bool) -> Result<u64>;
+}
+
 /// What can be done with an open file. `to` and `from` are addresses in the running program.
 pub trait File: AsAny + Send + Sync {
     /// Reads up to `length` bytes.
     fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        let _ = (io, to, length);
-        Err(Errno::EINVAL)
+        let numbers = self.numbers().filter(|_| length >= size_of::<u64>()).ok_or(Errno::EINVAL)?;
+        user::write(to, &numbers.take_number(io.no_wait)?).map(|()| size_of::<u64>())
+    }
+
+    /// For a file that gives numbers, what they are taken from.
+    fn numbers(&self) -> Option<&dyn Numbers> {
+        None
     }
 
     /// Writes up to `length` bytes.
@@ -415,6 +429,27 @@ impl OpenFile {
         *self.offset.lock() = start.saturating_add(count as u64);
         self.note_access();
         Ok(count)
+    }
+
+    /// Reads into all of `parts`, one behind the other.
+    pub fn read_vector(&self, parts: &[IoVec]) -> Result {
+        let Some(numbers) = self.file.numbers() else {
+            return user::each_part(parts, |base, length, _| self.read(base, length));
+        };
+        if !self.can_read() {
+            return Err(Errno::EBADF);
+        }
+        if parts.iter().map(|part| part.length).sum::<usize>() < size_of::<u64>() {
+            return Err(Errno::EINVAL);
+        }
+        let number = numbers.take_number(self.io(0).no_wait)?.to_ne_bytes();
+        let mut left = &number[..];
+        for part in parts {
+            let (now, rest) = left.split_at(part.length.min(left.len()));
+            user::copy_out(part.base, now)?;
+            left = rest;
+        }
+        Ok(number.len())
     }
 
     /// Notes that the content was read, as far as the mount wants to know.

@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use alloc::{
-    collections::{TryReserveError, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -17,7 +17,10 @@ use super::{
     timer::{self, Action},
     wake,
 };
-use crate::thread::{Thread, ThreadRef, has_signal, running};
+use crate::{
+    errno::Errno,
+    thread::{Thread, ThreadRef, has_signal, running},
+};
 
 /// Why a wait ended without its condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,9 @@ pub trait Observer: Send + Sync {
     /// Called with locks held that are not known here: it notes what has happened, and leaves the rest to others.
     fn changed(&self);
 }
+
+/// Most that are told of a queue's changes: that is done with interrupts off, and each may wake somebody.
+const MOST_OBSERVERS: usize = 128;
 
 /// Tasks that wait for the same thing.
 pub struct WaitQueue {
@@ -119,10 +125,16 @@ impl WaitQueue {
     }
 
     /// Tells `observer` of changes, as long as somebody keeps it.
-    pub fn observe(&self, observer: &Arc<dyn Observer>) -> Result<(), TryReserveError> {
+    ///
+    /// # Errors
+    /// ENOSPC if there are too many, ENOMEM.
+    pub fn observe(&self, observer: &Arc<dyn Observer>) -> Result<(), Errno> {
         let mut observers = self.observers.lock();
         observers.retain(|observer| observer.strong_count() > 0);
-        observers.try_reserve(1)?;
+        if observers.len() >= MOST_OBSERVERS {
+            return Err(Errno::ENOSPC);
+        }
+        observers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         observers.push(Arc::downgrade(observer));
         self.observing.set(observers.len());
         Ok(())

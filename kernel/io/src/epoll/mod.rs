@@ -42,6 +42,10 @@ use crate::{
     },
 };
 
+/// Most files that one epoll watches: it looks through those that have changed with interrupts off when one is taken out. Linux has a bound for
+/// each user (`max_user_watches`).
+const MOST_WATCHED: usize = 16384;
+
 /// What a program asks about a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
@@ -67,6 +71,8 @@ struct Interest {
     fd: i32,
     file: Weak<OpenFile>,
     asked: SpinLock<Asked>,
+    /// It is an epoll itself.
+    is_epoll: bool,
     /// It was told, and is not to be told again until it is asked for (EPOLLONESHOT).
     is_done: AtomicBool,
     /// It is in the table no more.
@@ -104,8 +110,8 @@ struct Table {
 pub struct Epoll {
     table: SpinLock<Table>,
     ready: Arc<Ready>,
-    /// Epolls that watch this one, and some that did.
-    outers: SpinLock<Vec<Weak<OpenFile>>>,
+    /// The epoll that watches this one, or did.
+    outer: SpinLock<Weak<OpenFile>>,
 }
 
 /// What has happened, and what the program wanted to hear with it.
@@ -126,7 +132,7 @@ pub fn create() -> Result<Arc<OpenFile>> {
     // One epoll may watch another, which is told in between.
     let ready = Ready { list: SpinLock::default(), changed: WaitQueue::nested() };
     let epoll =
-        Epoll { table: SpinLock::default(), ready: fallible::arc(ready)?, outers: SpinLock::default() };
+        Epoll { table: SpinLock::default(), ready: fallible::arc(ready)?, outer: SpinLock::new(Weak::new()) };
     Ok(OpenFile::new(fallible::boxed(epoll)?, node, abi::O_RDWR)?)
 }
 
@@ -149,7 +155,8 @@ impl Observer for Interest {
 }
 
 impl Interest {
-    /// Enters the list; false if it is there already, or nothing is to be told of it.
+    /// Enters the list, unless it is there already or nothing is to be told of it. True if that was empty: nobody sleeps while it is not, so
+    /// that those who wait are woken for the first alone.
     fn enter(&self) -> bool {
         if !self.is_wanted() || self.is_listed.swap(true, Ordering::AcqRel) {
             return false;
@@ -158,12 +165,13 @@ impl Interest {
         let mut list = self.ready.list.lock();
         // There is room for each that is in the table.
         let may = !list.is_closed && self.is_wanted() && list.interests.len() < list.interests.capacity();
+        let is_first = list.interests.is_empty();
         if may {
             list.interests.push_back(me);
         } else {
             self.is_listed.store(false, Ordering::Release);
         }
-        may
+        may && is_first
     }
 
     fn is_wanted(&self) -> bool {
@@ -190,6 +198,17 @@ impl Ready {
         Some(interest)
     }
 
+    /// Takes out the first, if it is this one still. It may enter the list again from here on.
+    fn take_out(&self, first: &Arc<Interest>) -> bool {
+        let mut list = self.list.lock();
+        let is_it = list.interests.front().is_some_and(|front| Arc::ptr_eq(front, first));
+        if is_it {
+            list.interests.pop_front();
+            first.is_listed.store(false, Ordering::Release);
+        }
+        is_it
+    }
+
     fn count(&self) -> usize {
         self.list.lock().interests.len()
     }
@@ -199,7 +218,7 @@ impl Epoll {
     /// Watches a file; EEXIST if it is watched by this descriptor.
     ///
     /// # Errors
-    /// ELOOP if the two would watch each other, or too many one another; ENOMEM.
+    /// ELOOP if the two would watch each other, or too many one another; ENOSPC for too many files, or too many that watch this one; ENOMEM.
     pub fn add(&self, own: &Arc<OpenFile>, fd: i32, file: &Arc<OpenFile>, asked: Asked) -> Result<()> {
         let _nesting = of(file).is_ok().then(|| nesting::check(own, file)).transpose()?;
         self.prune();
@@ -209,6 +228,7 @@ impl Epoll {
             fd,
             file: Arc::downgrade(file),
             asked: SpinLock::new(asked),
+            is_epoll: of(file).is_ok(),
             is_done: AtomicBool::new(false),
             is_removed: AtomicBool::new(false),
             is_listed: AtomicBool::new(false),
@@ -221,6 +241,9 @@ impl Epoll {
                 return Err(Errno::EEXIST);
             }
             let count = table.interests.len() + 1;
+            if count > MOST_WATCHED {
+                return Err(Errno::ENOSPC);
+            }
             let mut list = self.ready.list.lock();
             let more = count.saturating_sub(list.interests.len());
             list.interests.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
@@ -229,9 +252,9 @@ impl Epoll {
         }
         if let Some(queue) = file.file().queue() {
             let observer: Arc<dyn Observer> = interest.clone();
-            if queue.observe(&observer).is_err() {
+            if let Err(error) = queue.observe(&observer) {
                 self.remove(fd, file)?;
-                return Err(Errno::ENOMEM);
+                return Err(error);
             }
         }
         // What is true already is told, too.
@@ -364,27 +387,42 @@ impl Epoll {
     pub fn put_back(&self, untold: &[Told]) {
         for told in untold {
             told.interest.is_done.store(false, Ordering::Release);
-            told.interest.enter();
+            told.interest.changed();
         }
     }
 
-    /// Whether something has happened. What has not is listed no more.
+    /// Whether something has happened. What has stays listed; what has not, does not.
     fn has_news(&self) -> bool {
         for _ in 0..self.ready.count() {
-            let Some(interest) = self.ready.next() else { return false };
-            if interest.now().is_some() {
-                interest.enter();
+            let Some(first) = self.ready.list.lock().interests.front().cloned() else { return false };
+            if first.now().is_some() {
+                return true;
+            }
+            if self.ready.take_out(&first) && first.now().is_some() {
+                // It has changed in between, and was listed still.
+                first.changed();
                 return true;
             }
         }
         false
     }
 
-    /// The epolls that are watched.
-    fn inner(&self) -> Vec<Arc<OpenFile>> {
+    /// Whether a file is watched, by whatever descriptor.
+    fn watches(&self, file: &Arc<OpenFile>) -> bool {
+        let address = Arc::as_ptr(file).addr();
+        self.table.lock().interests.keys().any(|(_, of)| *of == address)
+    }
+
+    /// The epolls that are watched; ENOMEM.
+    fn inner(&self) -> Result<Vec<Arc<OpenFile>>> {
+        let mut found = Vec::new();
         let table = self.table.lock();
-        let files = table.interests.values().filter_map(|interest| interest.file.upgrade());
-        files.filter(|file| of(file).is_ok()).collect()
+        for interest in table.interests.values().filter(|interest| interest.is_epoll) {
+            found.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            // Let go of by the caller: it may be the last reference, and the table is locked.
+            found.extend(interest.file.upgrade());
+        }
+        Ok(found)
     }
 }
 
