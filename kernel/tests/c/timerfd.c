@@ -114,7 +114,6 @@ static void again(void)
 	long ticks = take(fd);
 	printf("an interval of 1 ms, read after 50: %s\n", ticks >= 50 ? "50 or more" : "too few");
 	printf("and again: %d\n", take(fd) >= 1);
-	show("it goes on", fd, 1 * MS);
 	TRY(set(fd, 0, 1, 1000000 * MS));
 	TRY(take(fd));
 	show("the next is far", fd, 1000000 * MS);
