@@ -13,7 +13,10 @@ use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{polling::with_mask, timers::ItimerSpec};
+use super::{
+    polling::with_mask,
+    timers::{ItimerSpec, write_setting},
+};
 use crate::{
     errno::{Errno, Result},
     task::{credentials::capable, current},
@@ -59,11 +62,6 @@ pub(super) fn timerfd_create(clock: i32, flags: u32) -> Result {
     check_alarm(clock)?;
     let file = timer_fd::create(clock, matches!(clock, 0 | 8), flags)?;
     current().files.arc().add(file, flags & abi::O_CLOEXEC != 0, 0)
-}
-
-fn write_setting(to: usize, (left, interval): (u64, u64)) -> Result {
-    let setting = ItimerSpec { interval: TimeSpec::from_ns(interval), value: TimeSpec::from_ns(left) };
-    user::write_optional(to, &setting).map(|()| 0)
 }
 
 pub(super) fn timerfd_settime(fd: i32, flags: u32, from: usize, old: usize) -> Result {

@@ -3,6 +3,7 @@
 
 use alloc::sync::Arc;
 
+use exo_core::thread::soft_limit;
 use exo_logic::credentials::capability;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -90,7 +91,7 @@ pub(super) fn timer_create(clock: i32, event: usize, to: usize) -> Result {
         0 => (Notice { kind: kind::SIGNAL, signal: number::SIGALRM, value: None }, task.process.clone()),
         at => notice_of(&user::read(at)?)?,
     };
-    let limit = task.process.limits.lock()[limits::index::SIGPENDING].soft;
+    let limit = soft_limit(limits::index::SIGPENDING);
     let user = task.credentials.get().user.clone();
     let timers = &task.process.posix_timers;
     let timer = timers.create((clock, clock_of(clock)?), notice, &receiver, (user, limit))?;
@@ -101,7 +102,7 @@ pub(super) fn timer_create(clock: i32, event: usize, to: usize) -> Result {
     Ok(0)
 }
 
-fn write_setting(to: usize, (left, interval): (u64, u64)) -> Result {
+pub(super) fn write_setting(to: usize, (left, interval): (u64, u64)) -> Result {
     let setting = ItimerSpec { interval: TimeSpec::from_ns(interval), value: TimeSpec::from_ns(left) };
     user::write_optional(to, &setting).map(|()| 0)
 }

@@ -14,6 +14,7 @@ mod nesting;
 
 use core::{
     fmt::{self, Write},
+    ops::Bound,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -300,6 +301,17 @@ impl Epoll {
         self.table.lock().interests.get(&key(fd, file)).cloned()
     }
 
+    /// The first interest, or the next behind `place`.
+    fn after(&self, place: Option<Key>) -> Option<(Key, Arc<Interest>)> {
+        let from = place.map_or(Bound::Unbounded, Bound::Excluded);
+        let table = self.table.lock();
+        table
+            .interests
+            .range((from, Bound::Unbounded))
+            .next()
+            .map(|(place, interest)| (*place, interest.clone()))
+    }
+
     /// Forgets closed files, if the table has doubled since that was done last.
     fn prune(&self) {
         {
@@ -309,16 +321,8 @@ impl Epoll {
             }
         }
         let mut at = None;
-        loop {
-            let next = {
-                let table = self.table.lock();
-                let mut from = at.map_or(table.interests.range(..), |at: Key| {
-                    table.interests.range((core::ops::Bound::Excluded(at), core::ops::Bound::Unbounded))
-                });
-                from.next().map(|(place, interest)| (*place, interest.file.strong_count() > 0))
-            };
-            let Some((place, is_open)) = next else { break };
-            if !is_open {
+        while let Some((place, interest)) = self.after(at) {
+            if interest.file.strong_count() == 0 {
                 self.forget(place);
             }
             at = Some(place);
@@ -464,15 +468,7 @@ impl File for Epoll {
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
         let mut at = None;
-        loop {
-            let next = {
-                let table = self.table.lock();
-                let mut from = at.map_or(table.interests.range(..), |at: Key| {
-                    table.interests.range((core::ops::Bound::Excluded(at), core::ops::Bound::Unbounded))
-                });
-                from.next().map(|(place, interest)| (*place, interest.clone()))
-            };
-            let Some((place, interest)) = next else { return Ok(()) };
+        while let Some((place, interest)) = self.after(at) {
             at = Some(place);
             let asked = *interest.asked.lock();
             if let Some(file) = interest.file.upgrade() {
@@ -481,5 +477,6 @@ impl File for Epoll {
                 writeln!(out, " ino:{:x} sdev:{:x}", file.node.number, file.node.superblock.device)?;
             }
         }
+        Ok(())
     }
 }
