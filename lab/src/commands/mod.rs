@@ -10,13 +10,13 @@ mod side_by_side;
 mod test;
 mod vm;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use crate::cli::{Cli, Command, KernelKind, MachineArgs};
 use crate::context::Context;
 use crate::exo_kernel::Profile;
 use crate::kernel::{Choice, Kernel, checked};
-use crate::machine::{CHECKED_MEMORY, Config, Linux, Parts, System};
+use crate::machine::{CHECKED_MEMORY, Config, Linux, Parts, System, disk};
 use crate::programs::{self, GuestPrograms};
 use crate::toolroot::Toolroot;
 use crate::{disk_space, exo_kernel, interrupt, kmod as kmod_builder, sandbox, ui};
@@ -120,7 +120,7 @@ fn with_programs(context: &Context, toolroot: Toolroot, system: System) -> anyho
     Ok(Parts { context: context.clone(), toolroot, system, programs, device })
 }
 
-/// The machine that the command line describes, and the kernel that it runs.
+/// The machine that the command line describes, and the kernel that it runs. What is wrong with it is said before anything is built.
 fn machine(args: MachineArgs) -> anyhow::Result<(Wanted, Config)> {
     let build = match args.kernel {
         KernelKind::Linux => {
@@ -144,6 +144,10 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Wanted, Config)> {
             })
         }
     };
+    disk::check(&args.disks)?;
+    for (host, _) in &args.files {
+        std::fs::metadata(host).with_context(|| format!("--file: cannot copy {}", host.display()))?;
+    }
     let is_checked_linux = build == Build::Checked;
     let config = Config {
         accel: args.accel,
@@ -187,6 +191,16 @@ mod tests {
         let (wanted, config) = described(&["--checked"]).unwrap();
         assert!(wanted.build == Build::Checked && config.final_check);
         assert!(described(&["--kernel", "exo", "--checked", "--optimised"]).is_err());
+    }
+
+    #[test]
+    fn files_that_are_not_there_are_named_at_once() {
+        for words in [["--disk", "nvme=/no/such.img"], ["--file", "/no/such:/there"]] {
+            let error = format!("{:#}", described(&words).unwrap_err());
+            assert!(error.contains("/no/such"), "{error}");
+        }
+        let error = described(&["--disk=ahci=/dev/null"]).unwrap_err();
+        assert!(error.to_string().contains("it is no file"), "{error}");
     }
 
     #[test]

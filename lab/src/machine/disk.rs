@@ -89,17 +89,40 @@ impl FromStr for Disk {
     }
 }
 
+/// What is wrong with the disks, as far as it can be said without a machine.
+pub(crate) fn check(disks: &[Disk]) -> anyhow::Result<()> {
+    let mut ports = 0;
+    for disk in disks {
+        if let Disk::Image { driver, path, .. } = disk {
+            escaped(&whole_path(path)?)?;
+            ports += usize::from(*driver == DiskDriver::Ahci);
+        }
+    }
+    ensure!(ports <= AHCI_PORTS, "the machine's AHCI controller has {AHCI_PORTS} ports, no more");
+    Ok(())
+}
+
+/// Where an image is, from the root.
+fn whole_path(path: &Path) -> anyhow::Result<PathBuf> {
+    let path = path.canonicalize().with_context(|| format!("cannot use {} as a disk", path.display()))?;
+    ensure!(path.is_file(), "cannot use {} as a disk: it is no file", path.display());
+    Ok(path)
+}
+
 /// Puts the disks into QEMU's command line. With `removable`, each controller sits behind a port that it can be unplugged
 /// from, under the id `controller<number>`; disks themselves are `disk<number>`.
 pub(super) fn add(qemu: &mut Command, disks: &[Disk], removable: bool) -> anyhow::Result<()> {
+    // Without them, each has a controller of its own.
+    if !removable {
+        check(disks)?;
+    }
     let mut ports = 0;
     let images = disks.iter().filter_map(|disk| match disk {
         Disk::Image { driver, path, serial } => Some((driver, path, serial)),
         Disk::Ram { .. } => None,
     });
     for (number, (driver, path, serial)) in images.enumerate() {
-        let path = path.canonicalize().with_context(|| format!("cannot use {} as a disk", path.display()))?;
-        ensure!(path.is_file(), "cannot use {} as a disk: it is no file", path.display());
+        let path = whole_path(path)?;
         let mut drive = OsString::from(format!("if=none,id=drive{number},format=raw,file="));
         drive.push(escaped(&path)?);
         qemu.arg("-drive").arg(drive);
@@ -119,7 +142,6 @@ pub(super) fn add(qemu: &mut Command, disks: &[Disk], removable: bool) -> anyhow
                 format!("ide-hd,id=disk{number},bus=controller{number}.0,{common}")
             }
             DiskDriver::Ahci => {
-                ensure!(ports < AHCI_PORTS, "the machine's AHCI controller has {AHCI_PORTS} ports, no more");
                 let port = ports;
                 ports += 1;
                 format!("ide-hd,id=disk{number},bus=ide.{port},{common}")
@@ -242,12 +264,9 @@ mod tests {
         assert_eq!(words[3], "pcie-root-port,id=diskport0,chassis=64");
         assert!(words[5].starts_with("ich9-ahci,") && words[7].contains("bus=controller0.0"));
         assert!(arguments(&vec![disk(DiskDriver::Ahci); 7], false).is_err());
-        assert!(
-            arguments(
-                &[Disk::Image { driver: DiskDriver::Nvme, path: "/nothing".into(), serial: None }],
-                false
-            )
-            .is_err()
-        );
+        let missing = Disk::Image { driver: DiskDriver::Nvme, path: "/nothing".into(), serial: None };
+        assert!(arguments(std::slice::from_ref(&missing), false).is_err());
+        assert!(arguments(std::slice::from_ref(&missing), true).is_err());
+        assert!(check(&[disk(DiskDriver::Nvme)]).is_ok() && check(&[missing]).is_err());
     }
 }

@@ -7,7 +7,7 @@ mod channels;
 mod console;
 mod contents;
 mod device;
-mod disk;
+pub(crate) mod disk;
 mod kvm_probe;
 mod qemu;
 mod qmp;
