@@ -2,6 +2,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -214,6 +215,10 @@ pub(crate) struct TestArgs {
     /// filter
     #[arg(long)]
     pub(crate) long: bool,
+
+    /// How many tests have their machines at the same time; by default one for each processor, at most 4
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
 
     /// Name the tests and stop
     #[arg(long)]

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo exo test`: every test there is.
 
+use std::num::NonZeroUsize;
+
 use super::{Build, find_checked, prepare};
 use crate::cli::TestArgs;
 use crate::context::Context;
@@ -15,7 +17,8 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
     }
     let smoke: Vec<String> = tests::SMOKE.iter().map(|name| (*name).to_owned()).collect();
     let mut report = Report::new(if args.smoke { &smoke } else { &args.filter });
-    let lab = |parts, checked| tests::Lab { parts, accel: args.accel, checked, long: args.long };
+    let jobs = args.jobs.map_or_else(tests::usual_jobs, NonZeroUsize::get);
+    let lab = |parts, checked| tests::Lab { parts, accel: args.accel, checked, long: args.long, jobs };
     if args.series {
         let parts = prepare(context, Build::Stock)?;
         tests::series::run(&lab(parts, args.checked), &mut report)?;

@@ -345,7 +345,7 @@ impl Stage<'_> {
         };
         let mut parts = parts.clone();
         parts.system = System::Linux(Linux { kernel, modules: Vec::new() });
-        let lab = Lab { parts, accel: self.lab.accel, checked: false, long: false };
+        let lab = Lab { parts, accel: self.lab.accel, checked: false, long: false, jobs: self.lab.jobs };
         let (_folder, module) = self.machine.module(name, release)?;
         let config = Config { more_modules: vec![module], rng, load_modules: false, ..lab.config() };
         let line = format!("uname -r && insmod /lib/modules/exo/{name}.ko && {line} && rmmod {name}");

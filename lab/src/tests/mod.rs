@@ -21,6 +21,7 @@ mod module_life;
 mod ordinary_user;
 mod power;
 mod quality;
+mod queue;
 pub(crate) mod series;
 mod slow_to_stop;
 mod snapshot;
@@ -35,6 +36,9 @@ use crate::exo_kernel::{self, Profile};
 use crate::machine::{Accel, CHECKED_MEMORY, Config, Parts, System};
 use crate::{interrupt, ui};
 
+use queue::Case;
+pub(crate) use queue::usual_jobs;
+
 /// All that tests in machines start from.
 #[derive(Debug)]
 pub(crate) struct Lab {
@@ -46,6 +50,8 @@ pub(crate) struct Lab {
     pub(crate) checked: bool,
     /// Whether what comes and goes does so a thousand times.
     pub(crate) long: bool,
+    /// How many tests have their machines at a time.
+    pub(crate) jobs: usize,
 }
 
 /// No test's machine may take longer than this.
@@ -151,6 +157,15 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),
 ];
 
+/// Those that have the host for themselves: they show how long something takes, or what happens in a time that a busy host stretches.
+const ALONE: &[&str] = &[
+    "vm::a_boot_that_stands_still_starts_again",
+    "my_rng::unbinding_waits_once",
+    "my_rng::a_queue_that_stops_late_is_used_again",
+    "exo::long_calls_and_busy_neighbours_hold_up_nobody",
+    "exo::disks::a_disk_that_does_not_answer_holds_no_processor",
+];
+
 /// Those that `--smoke` runs: a user who passes these can work. What an ordinary user may not have, a module that is built and loaded, machines with
 /// output, input, and the device.
 pub(crate) const SMOKE: &[&str] = &[
@@ -180,7 +195,7 @@ impl Lab {
     fn with_exo(&self, profile: Profile) -> anyhow::Result<Self> {
         let kernel = exo_kernel::build(&self.parts.context, &self.parts.toolroot, profile)?;
         let parts = Parts { system: System::Exo(kernel), ..self.parts.clone() };
-        Ok(Self { parts, accel: self.accel, checked: false, long: self.long })
+        Ok(Self { parts, accel: self.accel, checked: false, long: self.long, jobs: self.jobs })
     }
 }
 
@@ -195,17 +210,17 @@ pub(crate) fn names() -> Vec<&'static str> {
 
 /// Runs the tests that need machines.
 pub(crate) fn run_in_machines(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
+    // Both have their machines at the same time.
+    let lanes = [inside::start(lab, report, INSIDE)?, inside::start_behind_iommu(lab, report, IOMMU)?];
+    for lane in lanes {
+        inside::finish(lane, lab, report)?;
+    }
+    let both = if report.wants_any(exo::names()) { Some(exo::Both::new(lab)?) } else { None };
     let long_tests = LONG_TESTS.iter().filter(|_| lab.long);
-    for (name, test) in MACHINE_TESTS.iter().chain(long_tests) {
-        if report.wants(name) {
-            report.case(name, || test(lab))?;
-        }
-    }
-    if report.wants_any(exo::names()) {
-        exo::run(lab, report)?;
-    }
-    inside::run(lab, report, INSIDE)?;
-    inside::run_behind_iommu(lab, report, IOMMU)
+    let cases =
+        MACHINE_TESTS.iter().chain(long_tests).map(|&(name, test)| Case::new(name, move || test(lab)));
+    let cases: Vec<Case<'_>> = cases.chain(both.iter().flat_map(exo::Both::cases)).collect();
+    queue::run(cases, ALONE, lab.jobs, report)
 }
 
 /// What passed and what failed.
@@ -272,11 +287,16 @@ impl Report {
         let result = test();
         // A test that was interrupted says nothing about what it tests.
         interrupt::check()?;
+        self.note(name, result, started.elapsed());
+        Ok(())
+    }
+
+    /// Notes how a test ended.
+    fn note(&mut self, name: &str, result: anyhow::Result<()>, time: Duration) {
         match result {
-            Ok(()) => self.pass(name, Some(started.elapsed())),
+            Ok(()) => self.pass(name, Some(time)),
             Err(error) => self.fail(name, &format!("{error:#}")),
         }
-        Ok(())
     }
 
     /// Notes a test that passed.

@@ -100,5 +100,6 @@ fn with_kernel(lab: &Lab, linux: Linux) -> Lab {
         accel: lab.accel,
         checked: lab.checked,
         long: lab.long,
+        jobs: lab.jobs,
     }
 }

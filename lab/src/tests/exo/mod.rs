@@ -14,12 +14,13 @@ mod lines;
 mod network;
 mod programs;
 
+use super::queue::{self, Case};
 use super::{Lab, Report};
 use crate::exo_kernel::Profile;
 
 /// The machines of a test: with Exo-Kernel, and with Linux to compare.
 #[derive(Debug)]
-struct Both<'a> {
+pub(super) struct Both<'a> {
     linux: &'a Lab,
     exo: Lab,
 }
@@ -116,15 +117,16 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     TESTS.iter().map(|(name, _)| *name)
 }
 
-/// Builds the kernel and runs them.
-pub(super) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    let both = Both { linux: lab, exo: lab.with_exo(Profile::Optimised)? };
-    for (name, test) in TESTS {
-        if report.wants(name) {
-            report.case(name, || test(&both))?;
-        }
+impl<'a> Both<'a> {
+    /// Builds the kernel.
+    pub(super) fn new(linux: &'a Lab) -> anyhow::Result<Self> {
+        Ok(Self { linux, exo: linux.with_exo(Profile::Optimised)? })
     }
-    Ok(())
+
+    /// All tests.
+    pub(super) fn cases(&self) -> impl Iterator<Item = Case<'_>> {
+        TESTS.iter().map(move |&(name, test)| Case::new(name, move || test(self)))
+    }
 }
 
 /// Those that count instructions, and so say nothing of a kernel with checks.
@@ -155,10 +157,7 @@ pub(crate) fn wants_checked(report: &Report) -> bool {
 /// Builds that kernel and runs them.
 pub(crate) fn run_checked(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     let both = Both { linux: lab, exo: lab.with_exo(Profile::Checked)? };
-    for (name, test) in checked_tests() {
-        if report.wants(&name) {
-            report.case(&name, || test(&both))?;
-        }
-    }
-    Ok(())
+    let both = &both;
+    let cases = checked_tests().map(|(name, test)| Case::new(name, move || test(both)));
+    queue::run(cases.collect(), &[], lab.jobs, report)
 }
