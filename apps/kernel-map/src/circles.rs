@@ -84,6 +84,16 @@ mod tests {
     const THREE: (&str, &str) = ("lib.rs", "mod a; mod b; mod c;");
 
     #[test]
+    fn a_file_may_be_elsewhere() {
+        let files = [
+            ("lib.rs", "mod a; #[path = \"far/away.rs\"] mod b;"),
+            ("a.rs", "use crate::b::f; pub fn f() {}"),
+            ("far/away.rs", "use crate::a::f; pub fn f() {}"),
+        ];
+        assert_eq!(circles_of(&files), ["a, b"]);
+    }
+
+    #[test]
     fn a_circle_of_three_is_found() {
         let files = [
             THREE,

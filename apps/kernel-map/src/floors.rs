@@ -32,8 +32,8 @@ pub(crate) const FLOORS: &[Floor] = &[
     Floor { name: "the kernel", packages: &["exo-kernel"] },
 ];
 
-/// Packages of the workspace that are not in the kernel: tools for the host, and the machine that tests run on there.
-const TOOLS: &[&str] = &["exo-hal-fake", "exo-symbols"];
+/// Packages of the workspace that are not in the kernel: tools for the host, and the machine that tests run on there, with its programs.
+const TOOLS: &[&str] = &["exo-hal-fake", "exo-symbols", "exo-test-support"];
 
 impl Floor {
     fn has(&self, package: &str) -> bool {

@@ -30,6 +30,15 @@ pub(crate) struct Crate {
     names: Vec<(ModulePath, ModulePath)>,
 }
 
+/// Where the file of a module is that says so (`#[path = "…"]`), from the folder of the `mod.rs` or `lib.rs` that it stands in.
+fn path_of(attributes: &[Attribute]) -> Option<String> {
+    let value = attributes.iter().find(|it| it.path().is_ident("path"))?.meta.require_name_value().ok()?;
+    match &value.value {
+        syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
+        _ => None,
+    }
+}
+
 impl Crate {
     /// Reads the crate whose root is this file.
     pub(crate) fn read(root: &Path) -> anyhow::Result<Self> {
@@ -138,6 +147,9 @@ impl Crate {
         let inside = folder.join(&name);
         if let Some((_, items)) = &item.content {
             return self.read_items(items, &inside, &path, file);
+        }
+        if let Some(elsewhere) = path_of(&item.attrs) {
+            return self.read_file(&folder.join(elsewhere), &inside, path);
         }
         let candidates = [folder.join(format!("{name}.rs")), inside.join("mod.rs")];
         let found: Option<&PathBuf> = candidates.iter().find(|path| path.is_file());

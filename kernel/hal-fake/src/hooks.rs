@@ -3,13 +3,39 @@
 
 use std::sync::OnceLock;
 
+use crate::trap::Regs;
+
+/// A system call on the short path: first three arguments and the number in, no lock, no allocation, no switch.
+pub type LeanCall = extern "C" fn(u64, u64, u64, u64) -> LeanResult;
+
+/// What a [`LeanCall`] says.
+#[repr(C)]
+pub struct LeanResult {
+    /// The value for the program, if `handled`.
+    pub value: i64,
+    /// Zero: not handled here, take the full path.
+    pub handled: u64,
+}
+
+impl LeanResult {
+    /// A call that was answered.
+    pub fn done(value: i64) -> Self {
+        Self { value, handled: 1 }
+    }
+
+    /// A call that needs the full path after all.
+    pub fn full() -> Self {
+        Self { value: 0, handled: 0 }
+    }
+}
+
 /// The functions, named as `exo-hal`'s hooks are.
 #[derive(Clone, Copy)]
 pub struct Hooks {
     /// Runs once on each CPU, with its number from [`cpu_index`](crate::cpu::percpu::cpu_index).
     pub cpu_main: fn() -> !,
-    /// The first thing that a new thread runs. It ends by switching away for good.
-    pub thread_start: fn() -> !,
+    /// The first thing that a new thread runs, with the registers that it was made with. It ends by switching away for good.
+    pub thread_start: fn(&mut Regs) -> !,
     /// The timer's interrupt.
     pub timer: fn(),
     /// A page fault of the kernel in a copy to or from the memory of a program whose tables are loaded, at this address, to write if true;

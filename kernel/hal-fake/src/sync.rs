@@ -5,6 +5,7 @@ use std::{
     cell::Cell,
     fmt,
     ops::{Deref, DerefMut},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -79,6 +80,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for SpinLock<T> {
 
 impl<'a, T: ?Sized> SpinGuard<'a, T> {
     fn new(value: MutexGuard<'a, T>, over_faults: bool) -> Self {
+        LOCKS.fetch_add(1, Ordering::Relaxed);
         let (usual, over) = HELD.get();
         HELD.set(if over_faults { (usual, over + 1) } else { (usual + 1, over) });
         Self { over_faults, value }
@@ -104,6 +106,13 @@ impl<T: ?Sized> DerefMut for SpinGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
+}
+
+/// How often a lock was taken, by anybody.
+static LOCKS: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn locks() -> u64 {
+    LOCKS.load(Ordering::Relaxed)
 }
 
 /// To be called by what sleeps, or may.

@@ -9,14 +9,21 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
 };
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{cpu::percpu, hooks, machine, mm::NoMemory, sync, trap::Regs};
+use crate::{
+    USER_END,
+    cpu::{fpu, percpu},
+    hooks, machine,
+    mm::{NoMemory, heap},
+    sync,
+    trap::Regs,
+};
 
 /// The test's task type. What the scheduler knows of a task is its head.
 ///
@@ -90,13 +97,21 @@ impl<H: Head> Deref for TaskRef<H> {
     }
 }
 
-/// What a switch needs.
-pub struct Thread(Arc<Turns>);
+/// What a switch needs, and what belongs to the program: its floating-point state and two segment bases.
+pub struct Thread {
+    turns: Arc<Turns>,
+    fs_base: AtomicU64,
+    gs_base: AtomicU64,
+}
 
 /// How a thread of the host gets a CPU.
 struct Turns {
     is_idle: bool,
     has_started: AtomicBool,
+    /// What it starts with.
+    regs: Regs,
+    /// None for a CPU's idle thread.
+    fpu: Option<Mutex<Vec<u8>>>,
     running: AtomicBool,
     next: Mutex<Option<Turn>>,
     came: Condvar,
@@ -115,15 +130,24 @@ struct Ends;
 thread_local! {
     /// The running task: a [`TaskRef`] of the one type there is.
     static CURRENT: RefCell<Option<Arc<AnyTask>>> = const { RefCell::new(None) };
+    /// The thread that this thread of the host is there for.
+    static RUNS: RefCell<Option<Arc<Turns>>> = const { RefCell::new(None) };
 }
 
 /// Threads of the host that have begun.
 static STARTED: Mutex<Vec<(Arc<Turns>, JoinHandle<()>)>> = Mutex::new(Vec::new());
 
 impl Turns {
-    fn new(is_idle: bool) -> Arc<Self> {
-        let (has_started, running) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { is_idle, has_started, running, next: Mutex::new(None), came: Condvar::new() })
+    fn new(is_idle: bool, regs: Regs) -> Arc<Self> {
+        Arc::new(Self {
+            is_idle,
+            has_started: AtomicBool::new(false),
+            regs,
+            fpu: (!is_idle).then(|| Mutex::new(fpu::initial())),
+            running: AtomicBool::new(false),
+            next: Mutex::new(None),
+            came: Condvar::new(),
+        })
     }
 
     fn give(self: &Arc<Self>, turn: Turn) {
@@ -162,34 +186,101 @@ impl Turns {
         }
     }
 
-    fn live(&self) {
+    fn live(self: &Arc<Self>) {
+        RUNS.set(Some(self.clone()));
         let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
             self.await_turn();
-            (hooks::get().thread_start)()
+            let mut regs = self.regs;
+            (hooks::get().thread_start)(&mut regs)
         }));
-        if !panic.is::<Ends>() {
+        if !ends_thread(&*panic) {
             machine::report_panic(panic);
         }
     }
+}
+
+/// For tests: whether this, which unwinds a thread of the host, does so because the machine is at rest and the thread has to end. Who
+/// catches it lets it go on.
+pub fn ends_thread(panic: &(dyn Any + Send)) -> bool {
+    panic.is::<Ends>()
+}
+
+/// Gives back the memory of stacks that are kept for threads to come: none here.
+pub fn release_stacks() -> usize {
+    0
 }
 
 impl Thread {
     /// The thread of a task of type `T`. It calls the hook `thread_start`.
     ///
     /// # Errors
-    /// None here.
-    pub fn new<T: TaskType>(_regs: &Regs) -> Result<Self, NoMemory> {
-        Ok(Self(Turns::new(false)))
+    /// When [the heap](crate::mm::heap) has no room for it.
+    pub fn new<T: TaskType>(regs: &Regs) -> Result<Self, NoMemory> {
+        heap::may_keep(fpu::state_size())?;
+        Ok(Self::with(Turns::new(false, *regs)))
+    }
+
+    fn with(turns: Arc<Turns>) -> Self {
+        Self { turns, fs_base: AtomicU64::new(0), gs_base: AtomicU64::new(0) }
     }
 
     /// That of a CPU's idle task, which [`adopt`] makes of what runs.
     pub fn idle<T: TaskType>() -> Self {
-        Self(Turns::new(true))
+        Self::with(Turns::new(true, Regs::in_kernel()))
     }
 
     /// Whether some CPU runs the thread, or has not quite left it.
     pub fn is_running(&self) -> bool {
-        self.0.running.load(Ordering::Acquire)
+        self.turns.running.load(Ordering::Acquire)
+    }
+
+    /// The bases of the user's FS and GS segments.
+    pub fn segment_bases(&self) -> (u64, u64) {
+        (self.fs_base.load(Ordering::Relaxed), self.gs_base.load(Ordering::Relaxed))
+    }
+
+    /// Sets the bases. What is no user address becomes 0.
+    pub fn set_segment_bases(&self, fs: u64, gs: u64) {
+        let valid = |base: u64| if base < USER_END as u64 { base } else { 0 };
+        self.fs_base.store(valid(fs), Ordering::Relaxed);
+        self.gs_base.store(valid(gs), Ordering::Relaxed);
+    }
+
+    /// Whether this is the thread that runs here.
+    fn is_this(&self) -> bool {
+        RUNS.with_borrow(|runs| runs.as_ref().is_some_and(|turns| Arc::ptr_eq(turns, &self.turns)))
+    }
+
+    /// Copies the running thread's floating-point state to this one, which is new: nothing happens if it runs.
+    pub fn inherit_fpu(&self) {
+        let running = RUNS.with_borrow(Clone::clone);
+        let (Some(own), Some(other)) =
+            (&self.turns.fpu, running.as_ref().and_then(|turns| turns.fpu.as_ref()))
+        else {
+            return;
+        };
+        if !self.is_running() {
+            let bytes = other.lock().clone();
+            *own.lock() = bytes;
+        }
+    }
+
+    /// Calls `with` with this thread's floating-point state as bytes; none if it is not the one that runs.
+    pub fn with_fpu_bytes<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
+        match self.turns.fpu.as_ref().filter(|_| self.is_this()) {
+            Some(state) => {
+                let bytes = state.lock().clone();
+                with(&bytes)
+            }
+            None => with(&[]),
+        }
+    }
+
+    /// Sets this thread's floating-point state, `None` for the initial one, if it is the one that runs.
+    pub fn set_fpu(&self, bytes: Option<&[u8]>) {
+        if let Some(state) = self.turns.fpu.as_ref().filter(|_| self.is_this()) {
+            *state.lock() = bytes.map_or_else(fpu::initial, <[u8]>::to_vec);
+        }
     }
 }
 
@@ -198,10 +289,11 @@ impl Thread {
 /// # Panics
 /// When this CPU has a running task, or the thread belongs to another CPU or is no idle one.
 pub fn adopt<H: Head>(task: TaskRef<H>) {
-    let turns = task.thread().0.clone();
+    let turns = task.thread().turns.clone();
     assert!(!has_current() && turns.is_idle, "a CPU adopts its own idle task, once");
     assert!(!turns.running.swap(true, Ordering::AcqRel), "the idle task belongs to another CPU");
     turns.has_started.store(true, Ordering::Relaxed);
+    RUNS.set(Some(turns));
     CURRENT.set(Some(Arc::new(task)));
 }
 
@@ -212,8 +304,8 @@ pub fn adopt<H: Head>(task: TaskRef<H>) {
 /// When `next` runs already, nothing runs here yet, or a spin lock is held.
 pub fn switch<H: Head>(next: TaskRef<H>) {
     sync::may_sleep();
-    let from = running::<H>().thread().0.clone();
-    let to = next.thread().0.clone();
+    let from = running::<H>().thread().turns.clone();
+    let to = next.thread().turns.clone();
     assert!(!to.running.swap(true, Ordering::AcqRel), "the task runs on another CPU");
     let before = CURRENT.take().map(|task| (from.clone(), task));
     to.give(Turn::Run { cpu: percpu::cpu_index(), task: Arc::new(next), before });

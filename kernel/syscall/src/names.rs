@@ -73,7 +73,7 @@ pub(super) fn mknodat(directory: i32, path: usize, mode: u32, device: u64) -> Re
 }
 
 /// The last component of a path whose name is to go.
-fn last_of(directory: i32, path: &[u8]) -> Result<Last> {
+fn last_of(directory: i32, path: &[u8]) -> Result<Last<'_>> {
     path::walk(start(directory, path)?.as_ref(), path, Follow::Name)
 }
 

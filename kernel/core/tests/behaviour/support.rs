@@ -367,7 +367,7 @@ fn cpu_main() -> ! {
     sched::run_cpu(Arc::new(TestTask::new("idle", thread, None)))
 }
 
-fn thread_start() -> ! {
+fn thread_start(_regs: &mut Regs) -> ! {
     sched::finish_switch();
     let task = thread::current::<TestTask>();
     let main = task.main.lock().take().expect("a task starts once");

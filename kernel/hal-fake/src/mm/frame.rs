@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Page frames: counted references to pages of the host's memory, of which there are as many as a test says.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
 };
 
 use exo_logic::frame_count::FrameCount;
@@ -27,6 +30,11 @@ static FREE: AtomicUsize = AtomicUsize::new(PLENTY);
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static MAY_FAIL: AtomicBool = AtomicBool::new(false);
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: Vec::new(), next: 1 });
+
+thread_local! {
+    /// What runs on this thread of the host, and cannot be switched away from meanwhile, may have the reserve.
+    static USES_RESERVE: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The numbers of frames that are free: those that somebody had, and all from `next` on.
 struct Numbers {
@@ -56,6 +64,14 @@ pub fn free_for_programs() -> usize {
 /// Whether programs may have another `frames` frames.
 pub fn available(frames: usize) -> bool {
     FREE.load(Ordering::Relaxed) >= frames.saturating_add(RESERVE)
+}
+
+/// Does `work` with frames for programs taken from the reserve too.
+pub fn with_reserve<T>(work: impl FnOnce() -> T) -> T {
+    let before = USES_RESERVE.replace(true);
+    let result = work();
+    USES_RESERVE.set(before);
+    result
 }
 
 /// From now on the kernel is asked at each allocation that may fail whether it does.
@@ -94,6 +110,22 @@ pub(super) fn refuses() -> bool {
     MAY_FAIL.load(Ordering::Relaxed) && (hooks::get().refuses_allocation)()
 }
 
+/// A 64-bit word of a frame. On the real machine it is an atomic one; here it is two halves, for tests on one CPU.
+pub struct Word64<'a>(&'a [AtomicU32]);
+
+impl Word64<'_> {
+    /// Its value.
+    pub fn load(&self, order: Ordering) -> u64 {
+        self.0.iter().rev().fold(0, |value, half| value << 32 | u64::from(half.load(order)))
+    }
+
+    /// Changes it.
+    pub fn store(&self, value: u64, order: Ordering) {
+        self.0[0].store(value as u32, order);
+        self.0[1].store((value >> 32) as u32, order);
+    }
+}
+
 /// A counted reference to one page frame.
 #[derive(Debug)]
 pub struct Frame(Arc<Inner>);
@@ -120,7 +152,8 @@ impl Frame {
         if refuses() {
             return None;
         }
-        let one_less = |free: usize| free.checked_sub(1).filter(|left| *left >= RESERVE);
+        let kept = if USES_RESERVE.get() { 0 } else { RESERVE };
+        let one_less = |free: usize| free.checked_sub(1).filter(|left| *left >= kept);
         if FREE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err() {
             (hooks::get().out_of_memory)();
             return None;
@@ -169,6 +202,12 @@ impl Frame {
     /// The 32-bit word at `offset`, a multiple of 4 inside the frame.
     pub fn word32(&self, offset: usize) -> Option<&AtomicU32> {
         if offset % 4 == 0 { self.words32().get(offset / 4) } else { None }
+    }
+
+    /// The 64-bit word at `offset`, a multiple of 8 inside the frame.
+    pub fn word64(&self, offset: usize) -> Option<Word64<'_>> {
+        let halves = if offset % 8 == 0 { self.words32().get(offset / 4..offset / 4 + 2) } else { None };
+        halves.map(Word64)
     }
 
     /// The frame as halves of words.

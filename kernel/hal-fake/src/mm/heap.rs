@@ -20,6 +20,16 @@ pub fn try_arc_with<T>(make: impl FnOnce() -> T) -> Result<Arc<T>, NoMemory> {
     Ok(Arc::new(make()))
 }
 
+/// Whether an `Arc<T>` may be made, by something that cannot say that it failed.
+pub fn room_for_arc<T>() -> Result<(), NoMemory> {
+    may_keep(size_of::<T>())
+}
+
+/// Bytes of the kernel's heap: the host's is not counted.
+pub fn heap_bytes() -> usize {
+    0
+}
+
 /// `Box::new`, if there is memory for it.
 pub fn try_box<T>(value: T) -> Result<Box<T>, NoMemory> {
     may_keep(size_of::<T>())?;

@@ -2,6 +2,7 @@
 //! Memory: frames, allocations that may fail, page tables, and the running program's memory.
 
 mod contents;
+pub mod dma;
 pub mod frame;
 pub mod heap;
 pub mod paging;

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the network is to programs, on a machine of the host: see `exo-test-support`.
+
+mod ancillary;
+mod ends;
+mod interfaces;
+mod options;
+mod rooms;
+mod streams_and_messages;
+mod support;
