@@ -80,15 +80,16 @@ pub fn wake(address: usize, private: bool, count: usize, mask: u32) -> Result {
     wake_key(Key::of(address, private)?, count, mask)
 }
 
-/// Wakes up to `count`, however they named the word.
+/// Wakes up to `count`, however they named the word. In private memory both names may mean the same.
 pub fn wake_address(address: usize, count: usize) {
     if nobody_waits() {
         return;
     }
+    let mut left = count;
     for private in [true, false] {
         if let Ok(key) = Key::of(address, private) {
             // Whatever else waits there is not concerned.
-            let _ = wake_key(key, count, u32::MAX);
+            left -= wake_key(key, left, u32::MAX).unwrap_or(0).min(left);
         }
     }
 }
