@@ -7,6 +7,7 @@ use std::{
     marker::PhantomData,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    ptr::NonNull,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -323,10 +324,18 @@ pub fn end_threads() {
     }
 }
 
-/// The head of the running task. Not to be sent to other threads.
+/// The head of the running task. Not to be sent to other threads. As on bare metal this is no counted reference: whoever waits for the last
+/// one of a task that has ended does not wait for what lies on that task's stack.
 pub struct Running<H: Head> {
-    task: Arc<TaskRef<H>>,
+    head: NonNull<H>,
     _of_this_thread: PhantomData<*const H>,
+}
+
+/// The task that runs on this thread of the host.
+#[track_caller]
+fn current_ref<H: Head>() -> Arc<TaskRef<H>> {
+    let task = CURRENT.with_borrow(Clone::clone).expect("no task runs here");
+    task.downcast().expect("there is one type of tasks")
 }
 
 /// The head of the running task.
@@ -335,15 +344,13 @@ pub struct Running<H: Head> {
 /// When there is none: on a CPU that has adopted none yet, and outside of the machine.
 #[track_caller]
 pub fn running<H: Head>() -> Running<H> {
-    let task = CURRENT.with_borrow(Clone::clone).expect("no task runs here");
-    let task = task.downcast().expect("there is one type of tasks");
-    Running { task, _of_this_thread: PhantomData }
+    Running { head: NonNull::from(&**current_ref::<H>()), _of_this_thread: PhantomData }
 }
 
 impl<H: Head> Running<H> {
     /// A counted reference.
     pub fn counted(&self) -> TaskRef<H> {
-        TaskRef::clone(&self.task)
+        TaskRef::clone(&current_ref())
     }
 }
 
@@ -351,13 +358,18 @@ impl<H: Head> Deref for Running<H> {
     type Target = H;
 
     fn deref(&self) -> &H {
-        &self.task
+        #[expect(unsafe_code, reason = "what bare metal rests on, too")]
+        // SAFETY: this thread of the host has kept the task since it got the CPU, and does until it gives it away; it goes on only with the same
+        // task, which whoever switches to it keeps.
+        unsafe {
+            self.head.as_ref()
+        }
     }
 }
 
 /// The running task. Not to be sent to other threads.
 pub struct Current<T: TaskType> {
-    task: Arc<TaskRef<T::Head>>,
+    task: NonNull<T>,
     _of_this_thread: PhantomData<*const T>,
 }
 
@@ -367,14 +379,18 @@ pub struct Current<T: TaskType> {
 /// As [`running`].
 #[track_caller]
 pub fn current<T: TaskType>() -> Current<T> {
-    Current { task: running::<T::Head>().task, _of_this_thread: PhantomData }
+    Current { task: NonNull::from(current_ref::<T::Head>().whole::<T>()), _of_this_thread: PhantomData }
 }
 
 impl<T: TaskType> Deref for Current<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.task.whole()
+        #[expect(unsafe_code, reason = "what bare metal rests on, too")]
+        // SAFETY: as for `Running`.
+        unsafe {
+            self.task.as_ref()
+        }
     }
 }
 

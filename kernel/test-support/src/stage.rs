@@ -3,8 +3,12 @@
 
 use std::{
     any::Any,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::atomic::{AtomicBool, Ordering},
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook},
+    sync::{
+        Once,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +29,21 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 static IS_BROKEN: AtomicBool = AtomicBool::new(false);
 static PANIC: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
 
+static HOOK: Once = Once::new();
+
+thread_local! {
+    /// Where this thread has panicked, and with what.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+fn keep_places() {
+    let before = take_hook();
+    set_hook(Box::new(move |info| {
+        PLACE.set(Some(info.to_string()));
+        before(info);
+    }));
+}
+
 /// A machine that a test has for itself.
 pub struct Stage {
     _alone: MutexGuard<'static, ()>,
@@ -42,6 +61,7 @@ impl Stage {
             "the machine of an earlier test has not come to rest: see there, or run this alone"
         );
         hooks::set(hooks);
+        HOOK.call_once(keep_places);
         Self { _alone: alone }
     }
 
@@ -77,9 +97,7 @@ impl Stage {
     /// Always; with what a task has panicked with, if one has.
     pub fn give_up(&self, why: &str) -> ! {
         IS_BROKEN.store(true, Ordering::SeqCst);
-        if let Some(panic) = PANIC.lock().take() {
-            resume_unwind(panic);
-        }
+        self.check();
         panic!("{why}")
     }
 
@@ -93,8 +111,10 @@ impl Stage {
     /// # Panics
     /// With what it has panicked with.
     pub fn check(&self) {
-        if let Some(panic) = PANIC.lock().take() {
-            resume_unwind(panic);
+        let Some(panic) = PANIC.lock().take() else { return };
+        match panic.downcast::<String>() {
+            Ok(text) => panic!("{text}"),
+            Err(panic) => resume_unwind(panic),
         }
     }
 }
@@ -105,7 +125,8 @@ pub fn watch(main: impl FnOnce()) -> bool {
     if thread::ends_thread(&*panic) {
         resume_unwind(panic);
     }
-    note_panic(panic);
+    // With its place: what the thread itself has printed belongs to no test.
+    note_panic(PLACE.take().map_or(panic, |place| Box::new(place)));
     false
 }
 

@@ -151,21 +151,21 @@ pub fn tid() -> usize {
 
 /// A child that does `code`, and ends with status 0 then.
 #[track_caller]
-pub fn fork(code: impl FnOnce() + Send + 'static) -> usize {
+pub fn fork<R>(code: impl FnOnce() -> R + Send + 'static) -> usize {
     try_fork(code).unwrap()
 }
 
 /// The same if it works.
-pub fn try_fork(code: impl FnOnce() + Send + 'static) -> Result {
+pub fn try_fork<R>(code: impl FnOnce() -> R + Send + 'static) -> Result {
     clone(abi::SIGCHLD.into(), 0, [0; 3], code)
 }
 
 /// clone, with flags and signal, stack pointer, and the addresses for the parent's and the child's number and the segment base.
-pub fn clone(
+pub fn clone<R>(
     flags: u64,
     stack: usize,
     [parent_tid, child_tid, tls]: [usize; 3],
-    code: impl FnOnce() + Send + 'static,
+    code: impl FnOnce() -> R + Send + 'static,
 ) -> Result {
     let arguments = [flags, stack as u64, parent_tid as u64, child_tid as u64, tls as u64, 0];
     match user::raw_with(abi::__NR_clone, arguments, user::once(code)) {
@@ -180,7 +180,7 @@ pub const THREAD: u32 =
 
 /// Another thread of the process, with a stack of its own.
 #[track_caller]
-pub fn thread(code: impl FnOnce() + Send + 'static) -> usize {
+pub fn thread<R>(code: impl FnOnce() -> R + Send + 'static) -> usize {
     let stack = map(STACK_SIZE).unwrap() + STACK_SIZE - 64;
     clone(THREAD.into(), stack, [0; 3], code).unwrap()
 }

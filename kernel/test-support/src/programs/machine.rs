@@ -38,7 +38,7 @@ use parking_lot::Mutex;
 
 use super::{
     calls::{self, Result},
-    memory::{DATA, DATA_SIZE, STACK, STACK_SIZE, string},
+    memory::{self, STACK, STACK_SIZE, string},
     user,
 };
 use crate::{call, stage, stage::Stage};
@@ -71,6 +71,7 @@ pub fn machine(first: impl FnOnce() + Send + 'static) {
     });
     INIT.call_once(init);
     stage.power_on(1);
+    memory::reset();
     let main: Main = Box::new(first);
     let slot = Arc::new(Mutex::new(Some(main)));
     stage.run(move || {
@@ -154,10 +155,9 @@ fn start_first(main: impl FnOnce() + Send + 'static) {
 
 /// Maps what each program has, and runs the test; ends when it has no children any more.
 fn first_program(main: Main) {
-    for (at, bytes) in [(DATA, DATA_SIZE), (STACK, STACK_SIZE)] {
-        let flags = abi::MAP_PRIVATE | abi::MAP_ANONYMOUS | abi::MAP_FIXED;
-        call!(abi::__NR_mmap, at, bytes, abi::PROT_READ | abi::PROT_WRITE, flags, -1, 0).unwrap();
-    }
+    memory::map_data();
+    let flags = abi::MAP_PRIVATE | abi::MAP_ANONYMOUS | abi::MAP_FIXED;
+    call!(abi::__NR_mmap, STACK, STACK_SIZE, abi::PROT_READ | abi::PROT_WRITE, flags, -1, 0).unwrap();
     for _ in 0..3 {
         calls::open("/dev/null", abi::O_RDWR).unwrap();
     }

@@ -2,8 +2,11 @@
 //! A program's memory: what it reads and writes itself, and a place for what it hands to the kernel.
 
 use exo_hal::mm::user;
+use linux_raw_sys::general as abi;
 use parking_lot::Mutex;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::call;
 
 /// Where a program's data is, which each has from the start, and its bytes.
 pub const DATA: usize = 0x20_0000;
@@ -15,6 +18,18 @@ pub const STACK: usize = 0x7000_0000;
 pub const STACK_SIZE: usize = 256 << 10;
 
 static NEXT: Mutex<usize> = Mutex::new(0);
+
+/// Maps the program's data.
+pub(super) fn map_data() {
+    let (access, flags) =
+        (abi::PROT_READ | abi::PROT_WRITE, abi::MAP_PRIVATE | abi::MAP_ANONYMOUS | abi::MAP_FIXED);
+    call!(abi::__NR_mmap, DATA, DATA_SIZE, access, flags, -1, 0).expect("memory for data");
+}
+
+/// From now on the data is given out from its start again.
+pub(super) fn reset() {
+    *NEXT.lock() = 0;
+}
 
 /// Bytes of the program's data that nobody else uses soon, not set to anything, at a multiple of 64. The same in a child of fork.
 pub fn reserve(bytes: usize) -> usize {

@@ -68,8 +68,8 @@ fn place(code: Code) -> u64 {
 }
 
 /// The address of code that is run once, and ends its thread when it returns.
-pub fn once(code: impl FnOnce() + Send + 'static) -> u64 {
-    place(Code::Once(Box::new(code)))
+pub fn once<R>(code: impl FnOnce() -> R + Send + 'static) -> u64 {
+    place(Code::Once(Box::new(|| drop(code()))))
 }
 
 /// The address of a program, which ends its process when it returns.
@@ -157,6 +157,8 @@ fn run_until(regs: &mut Regs, end: Option<u64>) {
         };
         drop(code);
         set_regs(*regs);
+        // As the start of a C program makes itself at home.
+        super::memory::map_data();
         text();
         exit(regs);
     }
