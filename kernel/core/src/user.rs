@@ -14,7 +14,7 @@ use crate::{
     sched::spans,
 };
 
-pub use exo_hal::mm::user::{compare_exchange_u32, copy_in, copy_out, load_u32};
+pub use exo_hal::mm::user::{compare_exchange_u32, copy_in, copy_out, load_u32, now, without_waiting};
 
 /// Longest path, with its end, as on Linux.
 pub const PATH_MAX: usize = 4096;
@@ -35,6 +35,39 @@ pub fn read<T: FromBytes + IntoBytes>(address: usize) -> Result<T> {
 #[inline]
 pub fn write<T: IntoBytes + Immutable>(address: usize, value: &T) -> Result<()> {
     Ok(user::copy_out(address, value.as_bytes())?)
+}
+
+/// Touches each page of a range, so that it is there then and can be read by [`now`]'s functions, unless it is taken away again.
+///
+/// # Errors
+/// EFAULT at a page that the program cannot read itself, EINTR if the task is killed meanwhile.
+pub fn make_present(address: usize, length: usize) -> Result<()> {
+    each_page(address, length, |at| Ok(load_u32(at).map(drop)?))
+}
+
+/// The same as a write does, but that the bytes stay as they are.
+///
+/// # Errors
+/// EFAULT at a page that the program cannot write to itself, EINTR if the task is killed meanwhile.
+pub fn make_writable(address: usize, length: usize) -> Result<()> {
+    each_page(address, length, |at| {
+        let word = load_u32(at)?;
+        Ok(compare_exchange_u32(at, word, word).map(drop)?)
+    })
+}
+
+/// Calls `touch` with the address of a word in each page of a range.
+fn each_page(address: usize, length: usize, touch: impl Fn(usize) -> Result<()>) -> Result<()> {
+    let end = address.checked_add(length).ok_or(Errno::EFAULT)?;
+    let mut at = address & !3;
+    while at < end {
+        touch(at)?;
+        at = (at | (PAGE_SIZE - 1)).checked_add(1).ok_or(Errno::EFAULT)?;
+        if spans::point() {
+            return Err(Errno::EINTR);
+        }
+    }
+    Ok(())
 }
 
 /// Writes a value unless `address` is 0.

@@ -93,15 +93,21 @@ fn exo_interrupt(line: u8) {
 const PLENTY: usize = 64;
 
 #[unsafe(no_mangle)]
-fn exo_copy_fault(address: usize, write: bool) -> bool {
-    match current().memory().handle_fault(address, write, false) {
+fn exo_copy_fault(address: usize, write: bool, may_wait: bool) -> bool {
+    let memory = current().memory();
+    let resolved = if may_wait {
+        memory.handle_fault(address, write, false)
+    } else {
+        memory.handle_fault_now(address, write, false)
+    };
+    match resolved {
         Ok(()) => {
             current().account.count(Event::Fault, 1);
             true
         }
         // There is some again; the access is tried once more.
         Err(Unresolved::NoMemory) if frame::available(PLENTY) => true,
-        Err(Unresolved::NoMemory) => oom::resolve_from_reserve(address, write),
+        Err(Unresolved::NoMemory) => oom::resolve_from_reserve(address, write, may_wait),
         Err(_) => false,
     }
 }
@@ -120,11 +126,15 @@ fn exo_user_fault(regs: &mut Regs, fault: Fault) {
                     // If somebody else ends, this access is tried again.
                     return;
                 }
+                // It ends on its way back.
+                Err(Unresolved::Killed) => return,
                 // What another thread changes right now is looked at when it is done.
                 Err(Unresolved::NotMapped | Unresolved::NotAllowed) if memory.await_change() => return,
                 Err(Unresolved::NotMapped) => Info::fault(number::SIGSEGV, code::SEGV_MAPERR, address),
                 Err(Unresolved::NotAllowed) => Info::fault(number::SIGSEGV, code::SEGV_ACCERR, address),
-                Err(Unresolved::BeyondEnd) => Info::fault(number::SIGBUS, code::BUS_ADRERR, address),
+                Err(Unresolved::BeyondEnd | Unresolved::Failed | Unresolved::MustWait) => {
+                    Info::fault(number::SIGBUS, code::BUS_ADRERR, address)
+                }
             }
         }
         Fault::Exception { vector, .. } => {

@@ -45,8 +45,9 @@ unsafe extern "Rust" {
     pub safe fn exo_syscall(regs: &mut Regs);
     /// A fault in user mode.
     pub safe fn exo_user_fault(regs: &mut Regs, fault: Fault);
-    /// A page fault of the kernel inside a copy to or from user memory; true if the access may be tried again.
-    pub safe fn exo_copy_fault(address: usize, write: bool) -> bool;
+    /// A page fault of the kernel inside a copy to or from user memory; true if the access may be tried again. It sleeps only if it
+    /// `may_wait`.
+    pub safe fn exo_copy_fault(address: usize, write: bool, may_wait: bool) -> bool;
     /// The timer's interrupt.
     pub safe fn exo_timer();
     /// An interrupt line of the IO-APIC.

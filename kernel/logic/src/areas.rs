@@ -2,7 +2,10 @@
 //! The areas of an address space: which ranges are mapped, how, and from what. Page-aligned byte addresses throughout;
 //! ranges are half open.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 bitflags::bitflags! {
     /// What a program may do in an area, and how the area behaves.
@@ -68,6 +71,10 @@ pub trait Backing: Clone {
     fn advance(&self, bytes: usize) -> Self;
     /// Whether `next` goes on where `bytes` of this one end, so that two areas can be one.
     fn continues(&self, bytes: usize, next: &Self) -> bool;
+    /// Which object its pages are of, by a number that no two objects have at once; none for an area's own memory.
+    fn object(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// One mapped range.
@@ -87,6 +94,8 @@ pub struct Area<B> {
 #[derive(Clone, Debug)]
 pub struct Areas<B> {
     map: BTreeMap<usize, Area<B>>,
+    /// The areas that show an object: which, and where they start.
+    showing: BTreeSet<(usize, usize)>,
     /// What former searches for free ranges have found, the last one first.
     full: [Full; FULL],
 }
@@ -103,7 +112,11 @@ const FULL: usize = 4;
 
 impl<B> Default for Areas<B> {
     fn default() -> Self {
-        Self { map: BTreeMap::new(), full: [Full { bytes: 0, above: usize::MAX }; FULL] }
+        Self {
+            map: BTreeMap::new(),
+            showing: BTreeSet::new(),
+            full: [Full { bytes: 0, above: usize::MAX }; FULL],
+        }
     }
 }
 
@@ -184,25 +197,60 @@ impl<B: Backing> Areas<B> {
         at >= end
     }
 
+    /// Enters an area, joined with nothing.
+    fn put(&mut self, area: Area<B>) {
+        if let Some(object) = area.backing.object() {
+            self.showing.insert((object, area.start));
+        }
+        self.map.insert(area.start, area);
+    }
+
+    /// Takes out the area that starts at `start`.
+    fn pick(&mut self, start: usize) -> Option<Area<B>> {
+        let area = self.map.remove(&start)?;
+        if let Some(object) = area.backing.object() {
+            self.showing.remove(&(object, start));
+        }
+        Some(area)
+    }
+
+    /// The first area that shows `object` and ends above `address`.
+    pub fn find_showing(&self, object: usize, address: usize) -> Option<&Area<B>> {
+        let before = self.showing.range((object, 0)..=(object, address)).next_back();
+        let at = |key: &(usize, usize)| self.map.get(&key.1);
+        before.and_then(at).filter(|area| address < area.end).or_else(|| {
+            self.showing
+                .range((object, address)..=(object, usize::MAX))
+                .find_map(at)
+                .filter(|a| address < a.end)
+        })
+    }
+
+    /// Whether an area shows `object`.
+    pub fn shows(&self, object: usize) -> bool {
+        self.showing.range((object, 0)..).next().is_some_and(|first| first.0 == object)
+    }
+
     /// Adds an area where there is none; joins it with its neighbours if they are alike.
     pub fn insert(&mut self, mut area: Area<B>) {
-        if let Some((_, before)) = self.map.range(..area.start).next_back() {
+        let continued = self.map.get(&area.end).is_some_and(|after| {
+            after.flags == area.flags && area.backing.continues(area.end - area.start, &after.backing)
+        });
+        if continued {
+            if let Some(after) = self.pick(area.end) {
+                area.end = after.end;
+            }
+        }
+        if let Some((_, before)) = self.map.range_mut(..area.start).next_back() {
             if before.end == area.start
                 && before.flags == area.flags
                 && before.backing.continues(before.end - before.start, &area.backing)
             {
-                area = Area { start: before.start, backing: before.backing.clone(), ..area };
-                self.map.remove(&area.start);
+                before.end = area.end;
+                return;
             }
         }
-        if let Some(after) = self.map.get(&area.end) {
-            if after.flags == area.flags && area.backing.continues(area.end - area.start, &after.backing) {
-                let start = area.end;
-                area.end = after.end;
-                self.map.remove(&start);
-            }
-        }
-        self.map.insert(area.start, area);
+        self.put(area);
     }
 
     /// Cuts the area around `address` in two there.
@@ -218,7 +266,7 @@ impl<B: Backing> Areas<B> {
         if let Some(low) = self.map.get_mut(&start) {
             low.end = address;
         }
-        self.map.insert(address, high);
+        self.put(high);
     }
 
     /// Removes everything in `start..end` and hands it over.
@@ -244,7 +292,7 @@ impl<B: Backing> Areas<B> {
         self.split(start);
         self.split(end);
         let keys: Vec<usize> = self.map.range(start..end.max(start)).map(|(&k, _)| k).collect();
-        keys.iter().filter_map(|k| self.map.remove(k)).collect()
+        keys.iter().filter_map(|k| self.pick(*k)).collect()
     }
 
     /// Gives everything in `start..end` the protection `protection`; false, and nothing changed, if there is a gap.
@@ -282,8 +330,8 @@ impl<B: Backing> Areas<B> {
 
     /// Moves the start of the area at `start` down to `new_start`, for a stack.
     pub fn grow_down(&mut self, start: usize, new_start: usize) {
-        if let Some(area) = self.map.remove(&start) {
-            self.map.insert(new_start, Area { start: new_start, ..area });
+        if let Some(area) = self.pick(start) {
+            self.put(Area { start: new_start, ..area });
         }
     }
 
@@ -332,147 +380,4 @@ impl<B: Backing> Areas<B> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    struct At(Option<usize>);
-
-    impl Backing for At {
-        fn advance(&self, bytes: usize) -> Self {
-            At(self.0.map(|o| o + bytes))
-        }
-        fn continues(&self, bytes: usize, next: &Self) -> bool {
-            self.advance(bytes) == *next
-        }
-    }
-
-    fn area(start: usize, end: usize, offset: Option<usize>) -> Area<At> {
-        Area { start, end, flags: Flags::READ, backing: At(offset) }
-    }
-
-    fn ranges(areas: &Areas<At>) -> Vec<(usize, usize)> {
-        areas.iter().map(|a| (a.start, a.end)).collect()
-    }
-
-    #[test]
-    fn neighbours_join_only_if_alike() {
-        let mut areas = Areas::new();
-        areas.insert(area(0x1000, 0x2000, None));
-        areas.insert(area(0x3000, 0x4000, None));
-        areas.insert(area(0x2000, 0x3000, None));
-        assert_eq!(ranges(&areas), [(0x1000, 0x4000)]);
-        areas.insert(area(0x4000, 0x5000, Some(0)));
-        areas.insert(area(0x5000, 0x6000, Some(0x1000)));
-        areas.insert(area(0x6000, 0x7000, Some(0x9000)));
-        assert_eq!(ranges(&areas), [(0x1000, 0x4000), (0x4000, 0x6000), (0x6000, 0x7000)]);
-    }
-
-    #[test]
-    fn a_hole_splits_and_keeps_offsets() {
-        let mut areas = Areas::new();
-        areas.insert(area(0x1000, 0x9000, Some(0)));
-        let removed = areas.remove(0x3000, 0x5000);
-        assert_eq!(removed, [area(0x3000, 0x5000, Some(0x2000))]);
-        assert_eq!(areas.find(0x5000).unwrap().backing, At(Some(0x4000)));
-        assert!(areas.find(0x4fff).is_none() && areas.find(0x2fff).is_some());
-        assert!(!areas.covers(0x2000, 0x6000) && areas.covers(0x5000, 0x9000));
-    }
-
-    #[test]
-    fn protect_needs_no_gap() {
-        let mut areas = Areas::new();
-        areas.insert(area(0x1000, 0x4000, None));
-        assert!(!areas.protect(0x3000, 0x5000, Flags::WRITE));
-        assert!(areas.protect(0x2000, 0x3000, Flags::WRITE));
-        assert_eq!(ranges(&areas), [(0x1000, 0x2000), (0x2000, 0x3000), (0x3000, 0x4000)]);
-        assert!(areas.protect(0x2000, 0x3000, Flags::READ));
-        assert_eq!(ranges(&areas), [(0x1000, 0x4000)]);
-    }
-
-    #[test]
-    fn free_space_is_found_from_the_top() {
-        let mut areas = Areas::new();
-        assert_eq!(areas.find_free(0x1000, 0x1000, 0x10000), Some(0xf000));
-        areas.insert(area(0xe000, 0x10000, None));
-        assert_eq!(areas.find_free(0x1000, 0x1000, 0x10000), Some(0xd000));
-        areas.insert(area(0x1000, 0x8000, None));
-        assert_eq!(areas.find_free(0x6000, 0x1000, 0x10000), Some(0x8000));
-        assert_eq!(areas.find_free(0x7000, 0x1000, 0x10000), None);
-        assert_eq!(areas.find_free(usize::MAX, 0x1000, 0x10000), None);
-    }
-
-    #[test]
-    fn what_an_area_may_become_is_kept_with_it() {
-        let shared = Flags::READ | Flags::SHARED | Flags::MAY_EXECUTE;
-        assert!(shared.may_become(Flags::READ | Flags::EXECUTE) && !shared.may_become(Flags::WRITE));
-        assert!((Flags::READ | MAY_ALL).may_become(PROTECTION) && Flags::READ.may_become(Flags::empty()));
-    }
-
-    #[test]
-    fn a_stack_keeps_its_distance_and_its_limit() {
-        let mut areas = Areas::new();
-        areas.insert(Area { flags: Flags::READ | Flags::GROWS_DOWN, ..area(0x80_0000, 0x80_1000, None) });
-        assert!(
-            areas.growing(0x70_0000, 0x10_1000).is_some() && areas.growing(0x70_0000, 0x10_0fff).is_none()
-        );
-        areas.insert(area(0x60_0000, 0x60_1000, None));
-        assert!(areas.growing(0x70_1000, u64::MAX).is_some() && areas.growing(0x70_0000, u64::MAX).is_none());
-        assert_eq!(areas.find_free(0x1000, 0, 0x80_1000), Some(0x6f_f000));
-    }
-
-    #[test]
-    fn flags_change_where_something_is_mapped() {
-        let mut areas = Areas::new();
-        areas.insert(area(0x1000, 0x3000, None));
-        areas.insert(area(0x4000, 0x5000, None));
-        areas.change(0x2000, 0x6000, |flags| flags | Flags::LOCKED);
-        assert_eq!(ranges(&areas), [(0x1000, 0x2000), (0x2000, 0x3000), (0x4000, 0x5000)]);
-    }
-
-    #[test]
-    fn stack_grows() {
-        let mut areas = Areas::new();
-        areas.insert(area(0x8000, 0x9000, None));
-        areas.grow_down(0x8000, 0x5000);
-        assert_eq!(ranges(&areas), [(0x5000, 0x9000)]);
-    }
-
-    /// Areas and free ranges at random, against a search that remembers nothing.
-    #[test]
-    fn what_is_remembered_of_searches_is_true() {
-        const HIGH: usize = 0x40_0000;
-        let mut areas = Areas::new();
-        let mut seed = 1_u64;
-        let mut random = |below: usize| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (seed >> 33) as usize % below
-        };
-        for _ in 0..20_000 {
-            let bytes = 0x1000 * (1 + random(12));
-            let at = 0x1000 * random(HIGH / 0x1000 - 12);
-            match random(4) {
-                0 | 1 => {
-                    let afresh =
-                        Areas { map: areas.map.clone(), ..Areas::default() }.find_free(bytes, 0x1000, HIGH);
-                    let mut search = areas.search(bytes, 0x1000, HIGH);
-                    let found = loop {
-                        match areas.search_on(&mut search, 3) {
-                            Found::NotYet => {}
-                            Found::At(start) => break Some(start),
-                            Found::Nothing => break None,
-                        }
-                    };
-                    assert_eq!(found, afresh);
-                    if let Some(start) = found {
-                        let flags = if random(10) == 0 { Flags::GROWS_DOWN } else { Flags::READ };
-                        areas.insert(Area { flags, ..area(start, start + bytes, None) });
-                    }
-                }
-                2 => drop(areas.remove(at, at + bytes)),
-                _ => areas.change(at, at + bytes, |flags| flags ^ Flags::WRITE),
-            }
-        }
-        assert!(areas.len() > 10);
-    }
-}
+mod tests;

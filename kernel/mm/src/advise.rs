@@ -4,7 +4,7 @@
 use exo_hal::PAGE_SIZE;
 use exo_logic::areas::{Area, Flags};
 
-use super::{AddressSpace, Backing, Killed, fault::Unresolved, pages::Sharing};
+use super::{AddressSpace, Backing, Killed, fault::Unresolved, map, object::Sharing};
 use exo_core::{
     errno::{Errno, Result},
     sched::spans,
@@ -76,7 +76,10 @@ impl AddressSpace {
         let _changes = self.changes.lock()?;
         self.in_parts(start, end, Killed::Stops, |inner, start, end| {
             inner.note_peak();
-            Ok(inner.table.unmap(start, end))
+            let Some(area) = inner.areas.find_above(start).filter(|area| area.start < end) else {
+                return Ok(end);
+            };
+            Ok(map::unmap(&mut inner.table, area, area.start.max(start), area.end.min(end)))
         })
     }
 
@@ -92,7 +95,7 @@ impl AddressSpace {
 
     /// Whether a child must not have it, or it is the kernel's own.
     pub fn is_special(area: &Area<Backing>) -> bool {
-        matches!(&area.backing, Backing::File { pages, .. } if pages.sharing() != Sharing::Free)
+        matches!(&area.backing, Backing::File { object, .. } if object.sharing() != Sharing::Free)
     }
 
     /// Gives memory to all pages of a range that is mapped, for writing if it is private and can be written, or as `write` says.
@@ -114,7 +117,8 @@ impl AddressSpace {
                 Unresolved::NoMemory => Errno::EAGAIN,
                 Unresolved::NotAllowed => Errno::EINVAL,
                 Unresolved::NotMapped => Errno::ENOMEM,
-                Unresolved::BeyondEnd => Errno::EFAULT,
+                Unresolved::BeyondEnd | Unresolved::MustWait | Unresolved::Failed => Errno::EFAULT,
+                Unresolved::Killed => Errno::EINTR,
             })?;
         }
         Ok(())
@@ -139,9 +143,9 @@ impl AddressSpace {
             let page = start + index * PAGE_SIZE;
             let area = inner.areas.find(page).ok_or(Errno::ENOMEM)?;
             let in_file = || match &area.backing {
-                Backing::File { pages, offset, .. } => {
+                Backing::File { object, offset, .. } => {
                     let byte = offset.saturating_add((page - area.start) as u64);
-                    pages.existing((byte / PAGE_SIZE as u64) as usize).is_some()
+                    object.resident_page(byte / PAGE_SIZE as u64).is_some()
                 }
                 Backing::Anonymous => false,
             };

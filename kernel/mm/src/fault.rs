@@ -4,14 +4,18 @@
 use exo_hal::{
     PAGE_SIZE, USER_END,
     mm::{
-        frame::{self, Frame},
-        paging::{Access, Page},
+        frame::Frame,
+        paging::{Access, Page, UserTable},
     },
+    sync::may_sleep,
 };
 use exo_logic::areas::{Area, Flags};
 
-use super::{AddressSpace, Backing, Inner, access, pages::Pages};
-use exo_core::{errno::Errno, limits::index, thread::soft_limit_now};
+use super::{
+    AddressSpace, Backing, Inner, access,
+    object::{GetPage, VmObject, Wanted},
+};
+use exo_core::{errno::Errno, limits::index, sched::spans, thread::soft_limit_now};
 
 /// Why a fault cannot be resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +28,21 @@ pub enum Unresolved {
     BeyondEnd,
     /// Memory is used up.
     NoMemory,
+    /// The page is not there yet, and who asked may not sleep.
+    MustWait,
+    /// The page could not be had from where it is kept.
+    Failed,
+    /// The task is to end, and did not wait for the page.
+    Killed,
 }
 
 impl From<Unresolved> for Errno {
     fn from(why: Unresolved) -> Self {
-        if why == Unresolved::NoMemory { Self::ENOMEM } else { Self::EFAULT }
+        match why {
+            Unresolved::NoMemory => Self::ENOMEM,
+            Unresolved::Killed => Self::EINTR,
+            _ => Self::EFAULT,
+        }
     }
 }
 
@@ -41,9 +55,58 @@ const MOST_STACK: u64 = 256 << 20;
 /// there after a few faults instead of one for each page.
 const AROUND: usize = 16;
 
+/// The page that an address is in, of a file's or other object's.
+fn index_of(area: &Area<Backing>, offset: u64, page: usize) -> u64 {
+    offset.saturating_add((page - area.start) as u64) / PAGE_SIZE as u64
+}
+
+/// What a fault wants of the object that an area shows: to write to its page, unless that is copied.
+fn wanted(write: bool, shared: bool) -> Wanted {
+    if write && shared { Wanted::Write } else { Wanted::Read }
+}
+
+fn ask(object: &dyn VmObject, index: u64, wanted: Wanted) -> Result<(Frame, bool), Unresolved> {
+    match object.get_page(index, wanted) {
+        GetPage::Ready { frame, writable } => Ok((frame, writable)),
+        GetPage::Wait => Err(Unresolved::MustWait),
+        GetPage::BeyondEnd => Err(Unresolved::BeyondEnd),
+        GetPage::NoMemory => Err(Unresolved::NoMemory),
+    }
+}
+
 impl AddressSpace {
-    /// Resolves a fault at `address`.
+    /// Resolves a fault at `address`. If the page is not there yet it sleeps, until it is or the task is killed: called with no spin lock
+    /// held.
     pub fn handle_fault(&self, address: usize, write: bool, execute: bool) -> Result<(), Unresolved> {
+        may_sleep();
+        loop {
+            match self.handle_fault_now(address, write, execute) {
+                Err(Unresolved::MustWait) => self.await_page(address, write)?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Waits for the page at `address`. What is mapped there may be something else by now, or afterwards: the caller looks again.
+    #[cold]
+    fn await_page(&self, address: usize, write: bool) -> Result<(), Unresolved> {
+        let page = address & !(PAGE_SIZE - 1);
+        let (object, index, wanted) = {
+            let inner = self.inner.lock();
+            let Some(area) = inner.areas.find(page) else { return Ok(()) };
+            let Backing::File { object, offset, shared, .. } = &area.backing else { return Ok(()) };
+            (object.clone(), index_of(area, *offset, page), wanted(write, *shared))
+        };
+        object.await_page(index, wanted).map_err(|error| match error {
+            Errno::EINTR => Unresolved::Killed,
+            Errno::ENOMEM => Unresolved::NoMemory,
+            _ => Unresolved::Failed,
+        })?;
+        if spans::point() { Err(Unresolved::Killed) } else { Ok(()) }
+    }
+
+    /// As [`handle_fault`](Self::handle_fault), but [`Unresolved::MustWait`] if that had to sleep.
+    pub fn handle_fault_now(&self, address: usize, write: bool, execute: bool) -> Result<(), Unresolved> {
         if address >= USER_END {
             return Err(Unresolved::NotMapped);
         }
@@ -51,10 +114,10 @@ impl AddressSpace {
         let inner = &mut *inner;
         let page = address & !(PAGE_SIZE - 1);
         let area = match inner.areas.find(page) {
-            Some(area) => area.clone(),
+            Some(area) => area,
             None => {
                 inner.grow_stack(page)?;
-                inner.areas.find(page).ok_or(Unresolved::NotMapped)?.clone()
+                inner.areas.find(page).ok_or(Unresolved::NotMapped)?
             }
         };
         let needed = match (write, execute) {
@@ -68,16 +131,17 @@ impl AddressSpace {
             return Err(Unresolved::NotAllowed);
         }
         let allowed = access(area.flags);
-        match inner.table.get(page) {
-            None => inner.first_touch(&area, page, write, allowed),
-            Some(found) if write && !found.writable => inner.make_writable(&area, page, found, allowed),
+        let table = &mut inner.table;
+        match table.get(page) {
+            None => first_touch(table, area, page, write, allowed),
+            Some(found) if write && !found.writable => make_writable(table, area, page, found, allowed),
             Some(found) => {
                 // Another thread was faster, or protection was raised since.
                 let keep = Access { write: found.writable, ..allowed };
                 if !found.present {
-                    inner.table.set_access(page, keep);
+                    table.set_access(page, keep);
                 }
-                inner.table.flush(page, page + PAGE_SIZE);
+                table.flush(page, page + PAGE_SIZE);
                 Ok(())
             }
         }
@@ -99,83 +163,86 @@ impl Inner {
         self.areas.grow_down(start, page);
         Ok(())
     }
+}
 
-    fn set(&mut self, page: usize, frame: Frame, allowed: Access) -> Result<(), Unresolved> {
-        self.table.set(page, frame, allowed).map_err(|_| Unresolved::NoMemory)
+fn set(table: &mut UserTable, page: usize, frame: Frame, allowed: Access) -> Result<(), Unresolved> {
+    table.set(page, frame, allowed).map_err(|_| Unresolved::NoMemory)
+}
+
+fn first_touch(
+    table: &mut UserTable,
+    area: &Area<Backing>,
+    page: usize,
+    write: bool,
+    allowed: Access,
+) -> Result<(), Unresolved> {
+    let (object, offset, shared) = match &area.backing {
+        Backing::Anonymous => {
+            let frame = Frame::allocate_zeroed().ok_or(Unresolved::NoMemory)?;
+            return set(table, page, frame, allowed);
+        }
+        Backing::File { object, offset, shared, .. } => (&**object, *offset, *shared),
+    };
+    let index = index_of(area, offset, page);
+    let (frame, writable) = ask(object, index, wanted(write, shared))?;
+    if shared {
+        return set(table, page, frame, Access { write: allowed.write && writable, ..allowed });
     }
+    if write {
+        let copy = frame.duplicate().ok_or(Unresolved::NoMemory)?;
+        return set(table, page, copy, allowed);
+    }
+    set(table, page, frame, Access { write: false, ..allowed })?;
+    map_around(table, area, page, index, object, allowed);
+    Ok(())
+}
 
-    fn first_touch(
-        &mut self,
-        area: &Area<Backing>,
-        page: usize,
-        write: bool,
-        allowed: Access,
-    ) -> Result<(), Unresolved> {
-        let (pages, offset, shared) = match &area.backing {
-            Backing::Anonymous => {
-                let frame = Frame::allocate_zeroed().ok_or(Unresolved::NoMemory)?;
-                return self.set(page, frame, allowed);
+/// Maps the neighbours of a file page that are in memory and not mapped yet.
+fn map_around(
+    table: &mut UserTable,
+    area: &Area<Backing>,
+    page: usize,
+    index: u64,
+    object: &dyn VmObject,
+    allowed: Access,
+) {
+    let before = (index % AROUND as u64) as usize * PAGE_SIZE;
+    let first = page.saturating_sub(before).max(area.start);
+    let mut frames = [const { None }; AROUND];
+    object.resident_pages(index - ((page - first) / PAGE_SIZE) as u64, &mut frames);
+    for (at, frame) in (first..area.end).step_by(PAGE_SIZE).zip(frames) {
+        let Some(frame) = frame else { continue };
+        if at == page || table.get(at).is_some() {
+            continue;
+        }
+        // Without it, the page faults by itself later.
+        if set(table, at, frame, Access { write: false, ..allowed }).is_err() {
+            return;
+        }
+    }
+}
+
+fn make_writable(
+    table: &mut UserTable,
+    area: &Area<Backing>,
+    page: usize,
+    found: Page,
+    allowed: Access,
+) -> Result<(), Unresolved> {
+    match &area.backing {
+        Backing::File { object, offset, shared: true, .. } => {
+            let (frame, _) = ask(&**object, index_of(area, *offset, page), Wanted::Write)?;
+            if frame.number() != found.frame.number() {
+                return set(table, page, frame, allowed);
             }
-            Backing::File { pages, offset, shared, .. } => (pages, *offset, *shared),
-        };
-        let index = (offset.saturating_add((page - area.start) as u64) / PAGE_SIZE as u64) as usize;
-        if index as u64 * PAGE_SIZE as u64 >= pages.size() {
-            return Err(Unresolved::BeyondEnd);
         }
-        // What a file may not have is not there, however much memory is free.
-        let short =
-            || if frame::available(frame::SPARE) { Unresolved::BeyondEnd } else { Unresolved::NoMemory };
-        let frame = pages.frame(index).ok_or_else(short)?;
-        if shared {
-            return self.set(page, frame, allowed);
+        _ if !found.exclusive => {
+            let copy = found.frame.duplicate().ok_or(Unresolved::NoMemory)?;
+            return set(table, page, copy, allowed);
         }
-        if write {
-            let copy = frame.duplicate().ok_or(Unresolved::NoMemory)?;
-            return self.set(page, copy, allowed);
-        }
-        self.set(page, frame, Access { write: false, ..allowed })?;
-        self.map_around(area, page, index, pages, allowed);
-        Ok(())
+        _ => {}
     }
-
-    /// Maps the neighbours of a file page that are in memory and not mapped yet.
-    fn map_around(
-        &mut self,
-        area: &Area<Backing>,
-        page: usize,
-        index: usize,
-        pages: &Pages,
-        allowed: Access,
-    ) {
-        let first = page.saturating_sub((index % AROUND) * PAGE_SIZE).max(area.start);
-        let first_index = index - (page - first) / PAGE_SIZE;
-        let end = (first + AROUND * PAGE_SIZE).min(area.end);
-        for (step, at) in (first..end).step_by(PAGE_SIZE).enumerate() {
-            if at == page || self.table.get(at).is_some() {
-                continue;
-            }
-            let Some(frame) = pages.existing(first_index + step) else { continue };
-            // Without it, the page faults by itself later.
-            if self.table.set(at, frame, Access { write: false, ..allowed }).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn make_writable(
-        &mut self,
-        area: &Area<Backing>,
-        page: usize,
-        found: Page,
-        allowed: Access,
-    ) -> Result<(), Unresolved> {
-        let shared = matches!(area.backing, Backing::File { shared: true, .. });
-        if shared || found.exclusive {
-            self.table.set_access(page, allowed);
-            self.table.flush(page, page + PAGE_SIZE);
-            return Ok(());
-        }
-        let copy = found.frame.duplicate().ok_or(Unresolved::NoMemory)?;
-        self.set(page, copy, allowed)
-    }
+    table.set_access(page, allowed);
+    table.flush(page, page + PAGE_SIZE);
+    Ok(())
 }

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use exo_hal::{PAGE_SIZE, USER_END};
 use exo_logic::areas::{Area, Flags};
 
-use super::{AddressSpace, Backing, pages::Sharing};
+use super::{AddressSpace, Backing, object::Sharing};
 use exo_core::{
     errno::{Errno, Result},
     room,
@@ -51,6 +51,10 @@ impl AddressSpace {
         Ok(())
     }
 
+    fn is_of_one_process(area: &Area<Backing>) -> bool {
+        matches!(&area.backing, Backing::File { object, .. } if object.sharing() == Sharing::OneProcess)
+    }
+
     /// Copies what comes first from `at` on; where to go on.
     fn copy_piece(&self, child: &Self, at: usize) -> Result<usize> {
         /// Areas that are copied at once.
@@ -63,13 +67,15 @@ impl AddressSpace {
         for _ in 0..MOST {
             let Some(area) = inner.areas.find_above(at) else { return Ok(USER_END) };
             let from = area.start.max(at);
-            let own = matches!(&area.backing, Backing::File { pages, .. } if pages.sharing() == Sharing::OneProcess);
-            if own || area.flags.contains(Flags::DONT_FORK) {
+            if AddressSpace::is_of_one_process(area) || area.flags.contains(Flags::DONT_FORK) {
                 at = area.end;
                 continue;
             }
             if from == area.start {
                 new.mapped += area.end - area.start;
+                if let Backing::File { object, .. } = &area.backing {
+                    object.mappings().add(new.number);
+                }
                 // Locks are not inherited.
                 new.areas.insert(Area { flags: area.flags.difference(Flags::LOCKED), ..area.clone() });
             }

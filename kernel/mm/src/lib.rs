@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Address spaces: what is mapped where, and the page tables that follow from it as pages are touched.
 //!
-//! Lock order: a file's pages, then an address space, then the frame allocator. No copy to or from user memory happens
-//! with an address space locked, since its page faults lock it.
+//! Lock order: an address space, then what an object has locked when it is asked for a page, then the object's mappings, then the frame
+//! allocator ([`object`]). No copy to or from user memory happens with an address space locked, since its page faults lock it.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -13,13 +13,15 @@ pub mod dead_pages;
 pub mod fault;
 mod fork;
 pub mod map;
+pub mod mappings;
+pub mod object;
+pub mod page_cache;
 mod page_map;
 pub mod pages;
 mod pin;
 mod quota;
 mod remap;
 mod seals;
-mod spaces;
 pub mod usage;
 
 use alloc::{sync::Arc, vec::Vec};
@@ -41,7 +43,8 @@ use exo_core::{
     sched::{mutex::Mutex, spans},
 };
 
-pub use pages::{MAX_SIZE, Pages, Sharing};
+pub use object::{Sharing, VmObject};
+pub use pages::{MAX_SIZE, Pages};
 pub use quota::Quota;
 
 /// Mappings start above this.
@@ -66,8 +69,8 @@ pub enum Backing {
     Anonymous,
     /// A file, or memory shared by several.
     File {
-        /// Its pages.
-        pages: Arc<Pages>,
+        /// Whose pages.
+        object: Arc<dyn VmObject>,
         /// The byte that the area's start shows.
         offset: u64,
         /// Writes go to the file.
@@ -81,8 +84,8 @@ impl areas::Backing for Backing {
     fn advance(&self, bytes: usize) -> Self {
         match self {
             Self::Anonymous => Self::Anonymous,
-            Self::File { pages, offset, shared, file } => Self::File {
-                pages: pages.clone(),
+            Self::File { object, offset, shared, file } => Self::File {
+                object: object.clone(),
                 offset: offset.wrapping_add(bytes as u64),
                 shared: *shared,
                 file: file.clone(),
@@ -93,15 +96,29 @@ impl areas::Backing for Backing {
     fn continues(&self, bytes: usize, next: &Self) -> bool {
         match (self, next) {
             (Self::Anonymous, Self::Anonymous) => true,
-            (Self::File { pages, offset, shared, .. }, Self::File { pages: p, offset: o, shared: s, .. }) => {
-                Arc::ptr_eq(pages, p) && shared == s && offset.wrapping_add(bytes as u64) == *o
+            (
+                Self::File { object, offset, shared, .. },
+                Self::File { object: other, offset: o, shared: s, .. },
+            ) => {
+                core::ptr::addr_eq(Arc::as_ptr(object), Arc::as_ptr(other))
+                    && shared == s
+                    && offset.wrapping_add(bytes as u64) == *o
             }
             _ => false,
+        }
+    }
+
+    fn object(&self) -> Option<usize> {
+        match self {
+            Self::Anonymous => None,
+            Self::File { object, .. } => Some(object.mappings().key()),
         }
     }
 }
 
 struct Inner {
+    /// As the address space's.
+    number: u64,
     areas: Areas<Backing>,
     table: UserTable,
     heap_start: usize,
@@ -161,7 +178,9 @@ impl AddressSpace {
     pub fn new() -> Result<Arc<Self>> {
         let table = UserTable::new()?;
         let handle = table.handle();
+        let number = mappings::next_number();
         let inner = Inner {
+            number,
             areas: Areas::new(),
             table,
             heap_start: 0,
@@ -174,12 +193,12 @@ impl AddressSpace {
         };
         let this = fallible::arc(Self {
             handle,
-            number: spaces::next_number(),
+            number,
             // A fork takes the parent's, whose number is smaller, and then the child's.
             inner: SpinLock::nested(inner),
             changes: Mutex::new(),
         })?;
-        spaces::add(&this)?;
+        mappings::enter(&this)?;
         Ok(this)
     }
 
@@ -265,23 +284,20 @@ impl AddressSpace {
         inner.table.get(address & !(PAGE_SIZE - 1)).map(|page| (page.frame, shared))
     }
 
-    /// A frame of this address space that may be written by the kernel on the program's behalf, loaded or not.
-    fn frame_for_writing(&self, address: usize) -> Result<Frame> {
-        self.handle_fault(address, true, false)?;
-        let page = self.inner.lock().table.get(address & !(PAGE_SIZE - 1)).ok_or(Errno::EFAULT)?;
-        if page.writable { Ok(page.frame) } else { Err(Errno::EFAULT) }
-    }
-
-    /// The frame at `address` as memory that a device may write to, until it is let go.
+    /// The frame at `address` as memory that a device, or the kernel on the program's behalf, may write to until it is let go. The address
+    /// space need not be the loaded one. An object that is told of writes counts the page as written as long as it is pinned.
     pub fn pin_for_writing(&self, address: usize) -> Result<Pinned> {
-        self.handle_fault(address, true, false)?;
-        // Pinned before the lock is given back: a fork sees it, or has been seen.
-        let inner = self.inner.lock();
-        let page = inner.table.get(address & !(PAGE_SIZE - 1)).ok_or(Errno::EFAULT)?;
-        if !page.writable {
-            return Err(Errno::EFAULT);
+        loop {
+            self.handle_fault(address, true, false)?;
+            // Pinned before the lock is given back: a fork sees it, or has been seen.
+            let inner = self.inner.lock();
+            match inner.table.get(address & !(PAGE_SIZE - 1)) {
+                Some(page) if page.writable => return Pinned::new(page.frame).ok_or(Errno::ENOMEM),
+                // It was taken again already.
+                _ => drop(inner),
+            }
+            advise::preemption_point()?;
         }
-        Pinned::new(page.frame).ok_or(Errno::ENOMEM)
     }
 
     /// Calls `with` with each page of `start..start + bytes`, the offset in it and the number of bytes there.
@@ -296,7 +312,7 @@ impl AddressSpace {
         while at < end {
             let offset = at % PAGE_SIZE;
             let count = (PAGE_SIZE - offset).min(end - at);
-            with(&self.frame_for_writing(at)?, offset, count);
+            with(self.pin_for_writing(at)?.frame(), offset, count);
             at += count;
         }
         Ok(())

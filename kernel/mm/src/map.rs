@@ -3,7 +3,11 @@
 
 use alloc::vec::Vec;
 
-use exo_hal::{PAGE_SIZE, USER_END, mm::frame, sync::SpinGuard};
+use exo_hal::{
+    PAGE_SIZE, USER_END,
+    mm::{frame, paging::UserTable},
+    sync::SpinGuard,
+};
 use exo_logic::areas::{Area, Flags, Found, MAY_ALL};
 
 use super::{AT_ONCE, AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, page_up};
@@ -38,6 +42,17 @@ pub(super) fn check(start: usize, length: usize) -> Result<usize> {
     }
 }
 
+/// Removes the pages of the first piece of `start..end`, which are `area`'s; where the next piece starts. What has been written to an object
+/// that is not told of writes before them is noted.
+pub(super) fn unmap(table: &mut UserTable, area: &Area<Backing>, start: usize, end: usize) -> usize {
+    match &area.backing {
+        Backing::File { object, offset, shared: true, .. } => table.unmap_noting(start, end, |at, marks| {
+            object.note_marks(offset.saturating_add((at - area.start) as u64) / PAGE_SIZE as u64, marks);
+        }),
+        _ => table.unmap(start, end),
+    }
+}
+
 impl Inner {
     /// Whether `length` more bytes fit what the process may have; ENOMEM if not.
     pub(super) fn check_limits(&self, length: usize, flags: Flags) -> Result<()> {
@@ -61,6 +76,7 @@ impl Inner {
     fn remove_areas(&mut self, start: usize, end: usize) -> Vec<Area<Backing>> {
         let removed = self.areas.remove(start, end);
         self.mapped -= removed.iter().map(|a| a.end - a.start).sum::<usize>();
+        self.forget(&removed);
         removed
     }
 
@@ -82,7 +98,7 @@ impl Inner {
                 break;
             };
             let (from, to) = (area.start.max(at), area.end.min(end));
-            at = self.table.unmap(from, to);
+            at = unmap(&mut self.table, area, from, to);
             if at < to {
                 break;
             }
@@ -99,8 +115,8 @@ impl Inner {
         if self.areas.len() >= MAX_AREAS || !room::has_room(0) {
             return Err(Errno::ENOMEM);
         }
-        if let Backing::File { pages, .. } = &area.backing {
-            pages.note_mapped();
+        if let Backing::File { object, .. } = &area.backing {
+            object.mappings().add(self.number);
         }
         area.flags.set(Flags::LOCKED, self.lock_future || area.flags.contains(Flags::LOCKED));
         self.mapped += area.end - area.start;
@@ -248,7 +264,7 @@ impl AddressSpace {
         // With `changes` locked, what is looked at here stays so.
         let (mut more, mut covered, mut has_gap) = (0, start, false);
         self.areas_in(start, end, |area| {
-            let is_sealed = matches!(&area.backing, Backing::File { pages, shared: true, .. } if pages.seals.forbid_writing());
+            let is_sealed = matches!(&area.backing, Backing::File { object, shared: true, .. } if object.forbids_writing());
             let becomes_writable = protection.contains(Flags::WRITE) && !area.flags.contains(Flags::WRITE);
             if !area.flags.may_become(protection) || becomes_writable && is_sealed {
                 return Err(Errno::EACCES);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The content of a file, or of memory that several processes share: page frames in order, made when they are first needed.
 
+mod vm_object;
+
 use core::{
     any::Any,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use alloc::{sync::Arc, vec::Vec};
@@ -18,7 +20,7 @@ use exo_hal::{
 };
 use linux_raw_sys::general::{F_SEAL_SEAL, F_SEAL_WRITE};
 
-use super::{dead_pages, page_map::PageMap, quota::Quota, seals::Seals};
+use super::{dead_pages, mappings::Mappings, object::Sharing, page_map::PageMap, quota::Quota, seals::Seals};
 use exo_core::{
     errno::{Errno, Result},
     fallible,
@@ -30,18 +32,6 @@ const PAGE: u64 = PAGE_SIZE as u64;
 /// Largest file in bytes, as on Linux.
 pub const MAX_SIZE: u64 = i64::MAX as u64;
 static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
-
-/// What programs may do with pages that they map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sharing {
-    /// What the mapping says.
-    #[default]
-    Free,
-    /// Neither write nor execute them, now or later.
-    ReadOnly,
-    /// Keep them to themselves: a child does not inherit the mapping.
-    OneProcess,
-}
 
 /// Pages that files with a name take. They go only when somebody deletes them and nobody can be ended for them, so files may have half of
 /// the memory, as a tmpfs on Linux, and an eighth is left for programs.
@@ -58,8 +48,7 @@ pub struct Pages {
     is_file: bool,
     /// Held by whoever writes or changes the size: an append finds the end where it was, and two writes do not mix.
     changing: Mutex,
-    /// Somebody has mapped it, so that what is cut off must be looked for.
-    was_mapped: AtomicBool,
+    mappings: Mappings,
     sharing: Sharing,
     /// What may not be done to it.
     pub seals: Seals,
@@ -99,17 +88,12 @@ impl Pages {
             held,
             is_file: false,
             changing: Mutex::new(),
-            was_mapped: AtomicBool::new(false),
+            mappings: Mappings::new(),
             sharing,
             seals: Seals::default(),
             quota: None,
             _keeps: Some(keeps),
         }
-    }
-
-    /// What programs may do with it.
-    pub fn sharing(&self) -> Sharing {
-        self.sharing
     }
 
     /// A copy of `bytes`.
@@ -175,7 +159,7 @@ impl Pages {
             // To the end, also when the task is to end.
             let _ = spans::point();
         }
-        self.unmap_all(start, end);
+        self.mappings.unmap(start, end);
     }
 
     /// Where the first byte of data at or behind `offset` is; none if there is none.
@@ -478,19 +462,6 @@ impl Pages {
             self.size.fetch_max(end, Ordering::AcqRel);
         }
         Ok(())
-    }
-
-    /// Somebody maps it.
-    pub fn note_mapped(&self) {
-        if !self.was_mapped.load(Ordering::Relaxed) {
-            self.was_mapped.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn unmap_all(&self, first: u64, end: u64) {
-        if self.was_mapped.load(Ordering::Relaxed) {
-            super::spaces::unmap_file(self, first, end);
-        }
     }
 }
 

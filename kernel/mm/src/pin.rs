@@ -4,7 +4,7 @@
 use exo_hal::{PAGE_SIZE, USER_END, mm::frame::Pinned};
 use exo_platform::{Buffer, Pages};
 
-use super::AddressSpace;
+use super::{AddressSpace, advise::preemption_point};
 use exo_core::errno::{Errno, Result};
 
 impl AddressSpace {
@@ -18,15 +18,15 @@ impl AddressSpace {
         let mut inner = self.inner.lock();
         for at in (first..end).step_by(PAGE_SIZE) {
             let usable = |page: &exo_hal::mm::paging::Page| page.present && (page.writable || !write);
-            let page = match inner.table.get(at).filter(usable) {
-                Some(page) => page,
-                None => {
-                    drop(inner);
-                    self.handle_fault(at, write, false)?;
-                    inner = self.inner.lock();
-                    // Another thread of the program may have unmapped it again.
-                    inner.table.get(at).filter(usable).ok_or(Errno::EFAULT)?
+            let page = loop {
+                if let Some(page) = inner.table.get(at).filter(usable) {
+                    break page;
                 }
+                drop(inner);
+                // Until it is there: it may be taken again at once.
+                self.handle_fault(at, write, false)?;
+                preemption_point()?;
+                inner = self.inner.lock();
             };
             // Pinned before the lock is given back: a fork sees it, or has been seen. A child gets a copy, so that what a device
             // still writes reaches who asked for it.

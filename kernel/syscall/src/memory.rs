@@ -14,7 +14,7 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{file::MapRequest, inode::InodeContent},
-    mm::{AddressSpace, Backing, MappedFile, Pages, Sharing, map::Place, page_up},
+    mm::{AddressSpace, Backing, MappedFile, Pages, Sharing, VmObject, map::Place, page_up},
     room,
     sched::spans,
     task::{current, limits::index, oom},
@@ -66,7 +66,7 @@ fn backing(
     offset: u64,
 ) -> Result<(Backing, Option<Arc<Pages>>)> {
     let kind = flags & abi::MAP_TYPE;
-    let new = || fallible::arc(Pages::new(length as u64));
+    let new = || fallible::arc(Pages::new(length as u64)).map(|pages| pages as Arc<dyn VmObject>);
     let shared = kind != abi::MAP_PRIVATE;
     area.set(Flags::SHARED, shared);
     *area |= MAY_ALL;
@@ -78,7 +78,7 @@ fn backing(
             // None are set aside.
             return Err(Errno::ENOMEM);
         }
-        let shared_zeros = || new().map(|pages| Backing::File { pages, offset: 0, shared, file: None });
+        let shared_zeros = || new().map(|object| Backing::File { object, offset: 0, shared, file: None });
         return Ok((if shared { shared_zeros()? } else { Backing::Anonymous }, None));
     }
     let file = current().files.get(fd)?;
@@ -117,16 +117,16 @@ fn backing(
     }
     let opened = file.file();
     let backing = match opened.map(MapRequest { length, offset, area: *area })? {
-        Some(pages) => {
-            match pages.sharing() {
+        Some(object) => {
+            match object.sharing() {
                 Sharing::Free => {}
                 Sharing::ReadOnly => area.remove(MAY_ALL),
                 Sharing::OneProcess => area.remove(Flags::MAY_EXECUTE),
             }
             let file = Some(Arc::new(file.path()) as Arc<dyn MappedFile>);
-            Backing::File { pages, offset: opened.mapped_from(offset), shared, file }
+            Backing::File { object, offset: opened.mapped_from(offset), shared, file }
         }
-        None if shared => Backing::File { pages: new()?, offset: 0, shared, file: None },
+        None if shared => Backing::File { object: new()?, offset: 0, shared, file: None },
         None => Backing::Anonymous,
     };
     Ok((backing, sealable))
@@ -209,7 +209,7 @@ fn range(address: usize, length: usize, overflow: Errno) -> Result<Option<(usize
     Ok((end > address).then_some((address, end)))
 }
 
-/// Files are in memory: mapped pages are the file.
+/// Writes what is dirty to where it is kept. Files in memory are kept nowhere else: their mapped pages are the file.
 pub(super) fn msync(address: usize, length: usize, flags: u32) -> Result {
     let known = abi::MS_ASYNC | abi::MS_INVALIDATE | abi::MS_SYNC;
     if flags & !known != 0 || flags & abi::MS_ASYNC != 0 && flags & abi::MS_SYNC != 0 {
@@ -217,8 +217,16 @@ pub(super) fn msync(address: usize, length: usize, flags: u32) -> Result {
     }
     let Some((start, end)) = range(address, length, Errno::ENOMEM)? else { return Ok(0) };
     current().memory().each_in(start, end, |_, area| {
-        let is_busy = flags & abi::MS_INVALIDATE != 0 && area.flags.contains(Flags::LOCKED);
-        if is_busy { Err(Errno::EBUSY) } else { Ok(()) }
+        if flags & abi::MS_INVALIDATE != 0 && area.flags.contains(Flags::LOCKED) {
+            return Err(Errno::EBUSY);
+        }
+        match &area.backing {
+            // What is only to be begun is begun by whoever writes dirty pages anyway, as on Linux.
+            Backing::File { object, offset, shared: true, .. } if flags & abi::MS_SYNC != 0 => {
+                object.sync(*offset, offset.saturating_add((area.end - area.start) as u64))
+            }
+            _ => Ok(()),
+        }
     })?;
     Ok(0)
 }
@@ -256,14 +264,14 @@ fn let_go(memory: &AddressSpace, area: &Area<Backing>, may_be_locked: bool) -> R
 
 /// Makes a hole in the file that is mapped.
 fn remove(area: &Area<Backing>) -> Result<()> {
-    let Backing::File { pages, offset, shared, .. } = &area.backing else { return Err(Errno::EINVAL) };
+    let Backing::File { object, offset, shared, .. } = &area.backing else { return Err(Errno::EINVAL) };
     if area.flags.contains(Flags::LOCKED) {
         return Err(Errno::EINVAL);
     }
     if !shared || !area.flags.contains(Flags::MAY_WRITE) {
         return Err(Errno::EACCES);
     }
-    pages.punch_hole(*offset, offset.saturating_add((area.end - area.start) as u64))
+    object.punch_hole(*offset, offset.saturating_add((area.end - area.start) as u64))
 }
 
 pub(super) fn madvise(address: usize, length: usize, advice: u32) -> Result {

@@ -16,8 +16,8 @@ use crate::{
         path::Path,
         permission,
     },
-    mm::{Backing, Pages},
-    task::{current, table},
+    mm::{Pages, VmObject},
+    task::current,
     user,
 };
 
@@ -84,17 +84,12 @@ pub(super) fn add(file: &OpenFile, bits: u32) -> Result {
 }
 
 /// Whether a program can write to a shared mapping of it. As on Linux a mapping that is read only counts, unless it was made under a seal.
-fn is_mapped_for_writing(pages: &Arc<Pages>, seals: u32) -> bool {
+fn is_mapped_for_writing(pages: &Pages, seals: u32) -> bool {
     let mut found = false;
-    for process in table::walk() {
-        let memory = process.memory.lock().clone();
-        memory.each_area(|area| {
-            if let Backing::File { pages: mapped, shared: true, .. } = &area.backing {
-                let could_write = seals & abi::F_SEAL_FUTURE_WRITE == 0
-                    || area.flags.contains(exo_logic::areas::Flags::WRITE);
-                found |= could_write && Arc::ptr_eq(mapped, pages);
-            }
-        });
-    }
+    pages.mappings().each(|area| {
+        let could_write =
+            seals & abi::F_SEAL_FUTURE_WRITE == 0 || area.flags.contains(exo_logic::areas::Flags::WRITE);
+        found |= could_write && area.flags.contains(exo_logic::areas::Flags::SHARED);
+    });
     found
 }

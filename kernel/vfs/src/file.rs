@@ -23,7 +23,7 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     fallible,
-    mm::Pages,
+    mm::{Pages, VmObject},
     sched::{mutex::Mutex, wait::WaitQueue},
     user::{self, IoVec},
 };
@@ -163,15 +163,15 @@ pub trait File: AsAny + Send + Sync {
         Err(Errno::ENOTTY)
     }
 
-    /// The pages to map; none says that zeros will do (as /dev/zero).
+    /// The pages of a file that is in memory; none says that zeros will do (as /dev/zero).
     fn pages(&self) -> Result<Option<Arc<Pages>>> {
         Err(Errno::ENODEV)
     }
 
-    /// The pages for a mapping; a device may refuse some.
-    fn map(&self, wish: MapRequest) -> Result<Option<Arc<Pages>>> {
+    /// What a mapping shows; none says that zeros will do. A device may refuse some.
+    fn map(&self, wish: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
         let _ = wish;
-        self.pages()
+        Ok(self.pages()?.map(|pages| pages as Arc<dyn VmObject>))
     }
 
     /// Which byte of those pages a mapping of the file from `offset` on shows first.

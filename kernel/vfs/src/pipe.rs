@@ -169,6 +169,20 @@ impl Pipe {
 
     /// Takes what is there; none if the reader has to wait.
     fn try_read(&self, to: usize, length: usize) -> Option<Result> {
+        loop {
+            let result = user::without_waiting(|| self.read_now(to, length));
+            if result != Some(Err(Errno::EFAULT)) {
+                return result;
+            }
+            // The program's memory is waited for with nothing locked, if that is all that is wrong.
+            if let Err(error) = user::make_writable(to, length.min(self.fill().0)) {
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// The same, and EFAULT also if the program's memory has to be waited for.
+    fn read_now(&self, to: usize, length: usize) -> Option<Result> {
         let mut content = self.content.lock();
         if content.ring.is_empty() {
             return (self.writers.load(Ordering::Acquire) == 0).then_some(Ok(0));
@@ -197,6 +211,20 @@ impl Pipe {
 
     /// Adds what fits; none if the writer has to wait.
     fn try_write(&self, from: usize, length: usize, is_packet: bool) -> Option<Result> {
+        loop {
+            let result = user::without_waiting(|| self.write_now(from, length, is_packet));
+            if result != Some(Err(Errno::EFAULT)) {
+                return result;
+            }
+            let room = self.room(&self.content.lock());
+            if let Err(error) = user::make_present(from, length.min(room)) {
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// The same, and EFAULT also if the program's memory has to be waited for.
+    fn write_now(&self, from: usize, length: usize, is_packet: bool) -> Option<Result> {
         if self.readers.load(Ordering::Acquire) == 0 {
             return Some(Err(no_reader()));
         }

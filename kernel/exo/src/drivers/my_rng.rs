@@ -17,7 +17,7 @@ use exo_drivers::{
     random::{Awaited, Listener, RandomDevice},
 };
 use exo_fs::sysfs;
-use exo_hal::{PAGE_SIZE, cpu, mm::user::frame_to_user, sync::SpinLock, time};
+use exo_hal::{PAGE_SIZE, cpu, mm::user::now::frame_to_user, sync::SpinLock, time};
 use exo_logic::areas::Flags;
 use my_rng_abi::ioctl::{
     CLASS_NAME, FIRST_DEVICE_NAME, MAP_INFO, RAND, RAND64, SEED, SEED_WIDE, SEEK, WAKE, WIDE_SEED_WORDS,
@@ -33,7 +33,7 @@ use crate::{
         inode::kind,
         poll::Events,
     },
-    mm::{Pages, Sharing},
+    mm::{Pages, Sharing, VmObject},
     random,
     sched::{
         timer::{self, Action},
@@ -226,6 +226,8 @@ impl RngFile {
 
     /// One step of a read: how many bytes more, none at the end.
     fn step(&self, io: Io, to: usize, length: usize) -> Result {
+        // Pages that have to be waited for are, before the queue is locked; what cannot be had is found there.
+        let _ = user::make_writable(to, length.min(CHUNK));
         loop {
             match self.copy(to, length.min(CHUNK))? {
                 (0, true) => return Err(Errno::EFAULT),
@@ -243,12 +245,18 @@ impl RngFile {
         }
     }
 
-    /// Gives the program a number, or takes none from the stream.
-    fn number<const N: usize>(&self, deliver: impl Fn([u32; N]) -> bool) -> Result<()> {
+    /// Gives the program a number at `to`, or takes none from the stream.
+    fn number<const N: usize, const BYTES: usize>(
+        &self,
+        to: usize,
+        number: impl Fn([u32; N]) -> [u8; BYTES],
+    ) -> Result<()> {
+        let deliver = |words| user::now::copy_out(to, &number(words)).is_ok();
         loop {
             match self.device().draw_numbers(&deliver)? {
                 Delivery::Done => return Ok(()),
-                Delivery::Refused => return Err(Errno::EFAULT),
+                // Its page may have to be waited for, which is not done with the device's queue locked.
+                Delivery::Refused => user::make_writable(to, BYTES)?,
                 Delivery::Empty => {
                     if let Some(awaited) = self.device().await_numbers()? {
                         self.wait(awaited)?;
@@ -305,10 +313,10 @@ impl File for RngFile {
 
     fn ioctl(&self, request: u32, argument: usize) -> Result {
         match request {
-            RAND => self.number(|[number]| user::write(argument, &number).is_ok())?,
-            RAND64 => self.number(|[high, low]| {
-                user::write(argument, &((u64::from(high) << 32) | u64::from(low))).is_ok()
-            })?,
+            RAND => self.number(argument, |[number]| number.to_ne_bytes())?,
+            RAND64 => {
+                self.number(argument, |[high, low]| ((u64::from(high) << 32) | u64::from(low)).to_ne_bytes())?
+            }
             SEED => self.device().seed(user::read(argument)?)?,
             SEED_WIDE => {
                 let request = WideSeed::from_words(user::read::<[u32; WIDE_SEED_WORDS]>(argument)?);
@@ -349,7 +357,7 @@ impl File for RngFile {
     }
 
     /// All of the file's own queue, once. Who maps it is the only one to see those bytes: a child does not inherit it.
-    fn map(&self, wish: MapRequest) -> Result<Option<Arc<Pages>>> {
+    fn map(&self, wish: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
         // Its size is only known to who has asked for it.
         let own = self.own_if_any().ok_or(Errno::EINVAL)?;
         let frames: Vec<_> = own.pages().map(|page| page.frame().clone()).collect();

@@ -5,6 +5,7 @@
 use std::{
     array,
     collections::{BTreeMap, btree_map::Entry},
+    ops::BitOrAssign,
     sync::{Arc, LazyLock},
 };
 
@@ -34,6 +35,22 @@ impl Access {
     }
 }
 
+/// What processors note of a page when programs use it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// It was read, written or executed.
+    pub accessed: bool,
+    /// It was written.
+    pub dirty: bool,
+}
+
+impl BitOrAssign for Marks {
+    fn bitor_assign(&mut self, other: Self) {
+        self.accessed |= other.accessed;
+        self.dirty |= other.dirty;
+    }
+}
+
 /// A page as [`UserTable::get`] found it.
 #[derive(Debug)]
 pub struct Page {
@@ -51,6 +68,7 @@ pub struct Page {
 struct Mapped {
     frame: Frame,
     access: Access,
+    marks: Marks,
 }
 
 /// A table of the lowest level.
@@ -137,10 +155,15 @@ pub(super) struct Space {
 impl Space {
     /// Does `access` with the bytes of the page at `address`; false if the CPU would fault.
     pub(super) fn access(&self, address: usize, write: bool, access: &mut dyn FnMut(&Contents)) -> bool {
-        let tables = self.tables.lock();
-        let entry = tables.entry(address & !(PAGE_SIZE - 1));
-        let entry = entry.filter(|entry| entry.access.is_present() && (entry.access.write || !write));
-        entry.map(|entry| access(entry.frame.contents())).is_some()
+        let mut tables = self.tables.lock();
+        let entry = tables.entry_mut(address & !(PAGE_SIZE - 1));
+        let Some(entry) = entry.filter(|entry| entry.access.is_present() && (entry.access.write || !write))
+        else {
+            return false;
+        };
+        entry.marks |= Marks { accessed: true, dirty: write };
+        access(entry.frame.contents());
+        true
     }
 }
 
@@ -213,7 +236,7 @@ impl UserTable {
     /// The page at `address`.
     pub fn get(&self, address: usize) -> Option<Page> {
         let tables = self.space.tables.lock();
-        let Mapped { frame, access } = tables.entry(address)?;
+        let Mapped { frame, access, .. } = tables.entry(address)?;
         let exclusive = frame.is_only_but_pins();
         let (writable, present) = (access.write, access.is_present());
         Some(Page { frame: frame.clone(), writable, present, exclusive })
@@ -221,7 +244,8 @@ impl UserTable {
 
     /// Puts `frame` at `address`. A frame that was there is let go of.
     pub fn set(&mut self, address: usize, frame: Frame, access: Access) -> Result<(), NoMemory> {
-        self.space.tables.lock().leaf_or_create(address)?.entries.insert(address, Mapped { frame, access });
+        let mapped = Mapped { frame, access, marks: Marks::default() };
+        self.space.tables.lock().leaf_or_create(address)?.entries.insert(address, mapped);
         Ok(())
     }
 
@@ -234,15 +258,31 @@ impl UserTable {
 
     /// Removes the pages of the first piece of `start..end`, and the tables that are empty by then. Where the next piece starts.
     pub fn unmap(&mut self, start: usize, end: usize) -> usize {
+        self.unmap_noting(start, end, |_, _| ())
+    }
+
+    /// The same, which calls `note` with each page's address and what the processors have noted of it.
+    pub fn unmap_noting(&mut self, start: usize, end: usize, mut note: impl FnMut(usize, Marks)) -> usize {
         let mut tables = self.space.tables.lock();
         let (pages, next) = tables.piece(start, end);
         for page in pages {
             if let Some(leaf) = tables.leaves.get_mut(&(page >> LEAF)) {
-                leaf.entries.remove(&page);
+                if let Some(mapped) = leaf.entries.remove(&page) {
+                    note(page, mapped.marks);
+                }
             }
         }
         tables.remove_empty(start, next);
         next
+    }
+
+    /// What the processors have noted of the page at `address` since this was asked last; with `write_protect`, programs cannot write to it
+    /// any more when this returns, and what they have written until then is noted.
+    pub fn take_marks(&mut self, address: usize, write_protect: bool) -> Marks {
+        let mut tables = self.space.tables.lock();
+        let Some(entry) = tables.entry_mut(address) else { return Marks::default() };
+        entry.access.write &= !write_protect;
+        std::mem::take(&mut entry.marks)
     }
 
     /// Changes what may be done with the pages in the first piece of `start..end`. Write access is taken away but never given: the
@@ -280,14 +320,15 @@ impl UserTable {
             let leaf = new.leaf_or_create(page)?;
             let Some(entry) = tables.entry_mut(page) else { continue };
             let frame = if copy_on_write && entry.frame.is_pinned() {
-                let access = entry.access;
-                leaf.entries.insert(page, Mapped { frame: entry.frame.duplicate().ok_or(NoMemory)?, access });
+                let (access, marks) = (entry.access, entry.marks);
+                let copy = entry.frame.duplicate().ok_or(NoMemory)?;
+                leaf.entries.insert(page, Mapped { frame: copy, access, marks });
                 continue;
             } else {
                 entry.frame.clone()
             };
             entry.access.write &= !copy_on_write;
-            leaf.entries.insert(page, Mapped { frame, access: entry.access });
+            leaf.entries.insert(page, Mapped { frame, access: entry.access, marks: entry.marks });
         }
         Ok(next)
     }

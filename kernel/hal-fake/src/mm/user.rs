@@ -3,6 +3,7 @@
 //! All else gives [`BadAddress`].
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -36,8 +37,30 @@ pub(crate) fn reset() {
     PAGES.lock().clear();
 }
 
+thread_local! {
+    static NOW: Cell<bool> = const { Cell::new(false) };
+}
+
+/// For tests: whether a fault of this task may sleep, which it may unless it copies [`without_waiting`].
+pub fn may_wait() -> bool {
+    !NOW.get()
+}
+
+/// Does `copy`, in which each copy that would have to wait for a page gives [`BadAddress`], as in [`now`]. It does not sleep otherwise either:
+/// it is for who holds a lock.
+pub fn without_waiting<T>(copy: impl FnOnce() -> T) -> T {
+    let before = NOW.replace(true);
+    let result = copy();
+    NOW.set(before);
+    result
+}
+
 fn check(address: usize, bytes: usize) -> Result<(), BadAddress> {
-    sync::may_fault();
+    if may_wait() {
+        sync::may_sleep();
+    } else {
+        sync::may_fault();
+    }
     match address.checked_add(bytes) {
         Some(end) if end <= USER_END => Ok(()),
         _ => Err(BadAddress),
@@ -139,4 +162,34 @@ pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Result<u
     with_word(address, true, |word| {
         word.compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst).unwrap_or_else(|old| old)
     })
+}
+
+/// The same for who holds a lock: what would have to wait for a page is [`BadAddress`].
+pub mod now {
+    use super::{BadAddress, Frame, without_waiting};
+
+    /// Copies `bytes` to the program.
+    pub fn copy_out(to: usize, bytes: &[u8]) -> Result<(), BadAddress> {
+        without_waiting(|| super::copy_out(to, bytes))
+    }
+
+    /// Writes `bytes` zeros to the program.
+    pub fn zero(to: usize, bytes: usize) -> Result<(), BadAddress> {
+        without_waiting(|| super::zero(to, bytes))
+    }
+
+    /// Copies from a frame to the program; the range must lie within the frame.
+    pub fn frame_to_user(frame: &Frame, offset: usize, to: usize, bytes: usize) -> Result<(), BadAddress> {
+        without_waiting(|| super::frame_to_user(frame, offset, to, bytes))
+    }
+
+    /// Reads a word that other threads of the program may change; `address` must be a multiple of 4.
+    pub fn load_u32(address: usize) -> Result<u32, BadAddress> {
+        without_waiting(|| super::load_u32(address))
+    }
+
+    /// Atomically replaces `expected` by `new` in a word of the program; gives the word as it was.
+    pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Result<u32, BadAddress> {
+        without_waiting(|| super::compare_exchange_u32(address, expected, new))
+    }
 }

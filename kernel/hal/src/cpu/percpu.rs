@@ -49,6 +49,8 @@ pub(crate) struct Area {
     pub(crate) magazine: UnsafeCell<Magazine>,
     /// See [`with_reserve`](crate::mm::frame::with_reserve).
     pub(crate) uses_reserve: Cell<bool>,
+    /// See [`without_waiting`](crate::mm::user::without_waiting).
+    pub(crate) may_not_wait: Cell<bool>,
     pub(crate) caches: UnsafeCell<Caches>,
     /// See [`span`](super::span).
     pub(crate) span: Span,
@@ -121,6 +123,7 @@ impl Area {
             tables: UnsafeCell::new(Tables::new()),
             magazine: UnsafeCell::new(Magazine::new()),
             uses_reserve: Cell::new(false),
+            may_not_wait: Cell::new(false),
             caches: UnsafeCell::new(Caches::new()),
             span: Span::new(),
             space: ptr::null(),

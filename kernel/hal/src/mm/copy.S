@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The only instructions of the kernel that touch user memory. A fault between the two labels of a routine is resolved by
- * the page-fault handler, or the routine is left at its `_fault` label (trap/mod.rs). Each returns the bytes not done. */
+/* The only instructions of the kernel that touch user memory. A fault between the two labels of a set of routines is resolved by
+ * the page-fault handler, or the routine is left at its `_fault` label (trap/mod.rs). Each returns the bytes not done. There are two
+ * sets: where a fault in one may sleep until the page is there, and where it may not. */
 
-.section .text
-.global user_copy_start
-user_copy_start:
+.macro user_routines set
+.global \set\()_start
+\set\()_start:
 
-/* user_copy(rdi destination, rsi source, rdx bytes): words first, then the rest by bytes. */
-.global user_copy
-user_copy:
+/* copy(rdi destination, rsi source, rdx bytes): words first, then the rest by bytes. */
+.global \set\()_copy
+\set\()_copy:
     mov rcx, rdx
     shr rcx, 3
     and edx, 7
@@ -18,9 +19,9 @@ user_copy:
     xor eax, eax
     ret
 
-/* user_zero(rdi destination, rsi bytes) */
-.global user_zero
-user_zero:
+/* zero(rdi destination, rsi bytes) */
+.global \set\()_zero
+\set\()_zero:
     mov rcx, rsi
     mov edx, esi
     shr rcx, 3
@@ -31,25 +32,30 @@ user_zero:
     rep stosb
     ret
 
-/* user_load32(rdi address, rsi where to put it) */
-.global user_load32
-user_load32:
+/* load32(rdi address, rsi where to put it) */
+.global \set\()_load32
+\set\()_load32:
     mov eax, [rdi]
     mov [rsi], eax
     xor eax, eax
     ret
 
-/* user_exchange32(rdi address, esi expected, edx new, rcx where to put the old value) */
-.global user_exchange32
-user_exchange32:
+/* exchange32(rdi address, esi expected, edx new, rcx where to put the old value) */
+.global \set\()_exchange32
+\set\()_exchange32:
     mov eax, esi
     lock cmpxchg [rdi], edx
     mov [rcx], eax
     xor eax, eax
     ret
 
-.global user_copy_end
-user_copy_end:
+.global \set\()_end
+\set\()_end:
+.endm
+
+.section .text
+user_routines user_waiting
+user_routines user_now
 
 .global user_fault
 user_fault:

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Copies to and from the memory of the running program. An address that is not the program's, or that no fault handler can
 //! provide, gives [`BadAddress`], never a crash.
+//!
+//! A page that is touched may have to come from a disk first, so these sleep until it is there or the task is killed: nothing that spins
+//! may be held, and what is this CPU's own may be another's afterwards. Who can do neither takes those of [`now`], or copies by others'
+//! functions [`without_waiting`].
 
 use core::arch::{asm, global_asm};
 
 use super::frame::Frame;
-use crate::{PAGE_SIZE, USER_END, cpu, sync};
+use crate::{
+    PAGE_SIZE, USER_END,
+    cpu::{self, percpu},
+    sync,
+};
 
 global_asm!(include_str!("copy.S"));
 
@@ -14,20 +22,39 @@ global_asm!(include_str!("copy.S"));
 pub struct BadAddress;
 
 unsafe extern "C" {
-    fn user_copy(to: *mut u8, from: *const u8, bytes: usize) -> u64;
-    fn user_zero(to: *mut u8, bytes: usize) -> u64;
-    fn user_load32(from: *const u32, to: *mut u32) -> u64;
-    fn user_exchange32(at: *mut u32, expected: u32, new: u32, old: *mut u32) -> u64;
-    static user_copy_start: u8;
-    static user_copy_end: u8;
+    fn user_waiting_copy(to: *mut u8, from: *const u8, bytes: usize) -> u64;
+    fn user_waiting_zero(to: *mut u8, bytes: usize) -> u64;
+    fn user_waiting_load32(from: *const u32, to: *mut u32) -> u64;
+    fn user_waiting_exchange32(at: *mut u32, expected: u32, new: u32, old: *mut u32) -> u64;
+    fn user_now_copy(to: *mut u8, from: *const u8, bytes: usize) -> u64;
+    fn user_now_zero(to: *mut u8, bytes: usize) -> u64;
+    fn user_now_load32(from: *const u32, to: *mut u32) -> u64;
+    fn user_now_exchange32(at: *mut u32, expected: u32, new: u32, old: *mut u32) -> u64;
+    static user_waiting_start: u8;
+    static user_waiting_end: u8;
+    static user_now_start: u8;
+    static user_now_end: u8;
     static user_fault: u8;
 }
 
-/// Where to go on after a fault at `rip` that could not be resolved, if `rip` is one of the routines above.
-pub(crate) fn recovery(rip: u64) -> Option<u64> {
-    (&raw const user_copy_start as u64..&raw const user_copy_end as u64)
-        .contains(&rip)
-        .then_some(&raw const user_fault as u64)
+/// What to do about a fault in one of the routines above.
+pub(crate) struct Recovery {
+    /// Where to go on if it cannot be resolved.
+    pub(crate) at: u64,
+    /// Whether it may sleep.
+    pub(crate) may_wait: bool,
+}
+
+/// For a fault at `rip`, if that is in one of the routines above.
+pub(crate) fn recovery(rip: u64) -> Option<Recovery> {
+    let at = &raw const user_fault as u64;
+    if (&raw const user_waiting_start as u64..&raw const user_waiting_end as u64).contains(&rip) {
+        Some(Recovery { at, may_wait: may_wait() })
+    } else if (&raw const user_now_start as u64..&raw const user_now_end as u64).contains(&rip) {
+        Some(Recovery { at, may_wait: false })
+    } else {
+        None
+    }
 }
 
 /// Checks that `bytes` bytes from `address` are in the user's half.
@@ -39,8 +66,35 @@ fn check(address: usize, bytes: usize) -> Result<(), BadAddress> {
     }
 }
 
+/// Whether a fault on this CPU may sleep.
+#[inline]
+fn may_wait() -> bool {
+    // SAFETY: this CPU's own flag; interrupts are off.
+    unsafe { !(*percpu::area()).may_not_wait.get() }
+}
+
+/// Does `copy`, in which each copy that would have to wait for a page gives [`BadAddress`], as in [`now`]. It does not sleep otherwise either:
+/// it is for who holds a lock.
+#[inline]
+pub fn without_waiting<T>(copy: impl FnOnce() -> T) -> T {
+    // SAFETY: this CPU's own flag; interrupts are off, and the thread stays on this CPU since it does not sleep.
+    let before = unsafe { (*percpu::area()).may_not_wait.replace(true) };
+    let result = copy();
+    // SAFETY: as above.
+    unsafe { (*percpu::area()).may_not_wait.set(before) };
+    result
+}
+
 #[inline(always)]
 fn open<T>(access: impl FnOnce() -> T) -> T {
+    if cfg!(feature = "lock-checks") && may_wait() {
+        sync::may_sleep();
+    }
+    open_now(access)
+}
+
+#[inline(always)]
+fn open_now<T>(access: impl FnOnce() -> T) -> T {
     sync::may_fault();
     if cpu::has_smap() {
         // SAFETY: the CPU has SMAP, hence STAC and CLAC; only the routines above run in between.
@@ -64,7 +118,7 @@ fn done(left: u64) -> Result<(), BadAddress> {
 pub fn copy_in(out: &mut [u8], from: usize) -> Result<(), BadAddress> {
     check(from, out.len())?;
     // SAFETY: the source is in the user's half and faults there are handled; the destination is a slice.
-    done(open(|| unsafe { user_copy(out.as_mut_ptr(), from as *const u8, out.len()) }))
+    done(open(|| unsafe { user_waiting_copy(out.as_mut_ptr(), from as *const u8, out.len()) }))
 }
 
 /// Copies `bytes` to the program.
@@ -72,7 +126,7 @@ pub fn copy_in(out: &mut [u8], from: usize) -> Result<(), BadAddress> {
 pub fn copy_out(to: usize, bytes: &[u8]) -> Result<(), BadAddress> {
     check(to, bytes.len())?;
     // SAFETY: the destination is in the user's half and faults there are handled; the source is a slice.
-    done(open(|| unsafe { user_copy(to as *mut u8, bytes.as_ptr(), bytes.len()) }))
+    done(open(|| unsafe { user_waiting_copy(to as *mut u8, bytes.as_ptr(), bytes.len()) }))
 }
 
 /// Writes `bytes` zeros to the program.
@@ -80,7 +134,7 @@ pub fn copy_out(to: usize, bytes: &[u8]) -> Result<(), BadAddress> {
 pub fn zero(to: usize, bytes: usize) -> Result<(), BadAddress> {
     check(to, bytes)?;
     // SAFETY: the destination is in the user's half and faults there are handled.
-    done(open(|| unsafe { user_zero(to as *mut u8, bytes) }))
+    done(open(|| unsafe { user_waiting_zero(to as *mut u8, bytes) }))
 }
 
 /// Copies from a frame to the program; the range must lie within the frame.
@@ -88,7 +142,7 @@ pub fn frame_to_user(frame: &Frame, offset: usize, to: usize, bytes: usize) -> R
     check(to, bytes)?;
     check_frame(offset, bytes)?;
     // SAFETY: as in `copy_out`; the source lies within the frame.
-    done(open(|| unsafe { user_copy(to as *mut u8, frame.pointer().add(offset), bytes) }))
+    done(open(|| unsafe { user_waiting_copy(to as *mut u8, frame.pointer().add(offset), bytes) }))
 }
 
 /// Copies from the program to a frame; the range must lie within the frame.
@@ -96,7 +150,7 @@ pub fn user_to_frame(frame: &Frame, offset: usize, from: usize, bytes: usize) ->
     check(from, bytes)?;
     check_frame(offset, bytes)?;
     // SAFETY: as in `copy_in`; the destination lies within the frame.
-    done(open(|| unsafe { user_copy(frame.pointer().add(offset), from as *const u8, bytes) }))
+    done(open(|| unsafe { user_waiting_copy(frame.pointer().add(offset), from as *const u8, bytes) }))
 }
 
 fn check_frame(offset: usize, bytes: usize) -> Result<(), BadAddress> {
@@ -112,7 +166,7 @@ pub fn load_u32(address: usize) -> Result<u32, BadAddress> {
     }
     let mut value = 0;
     // SAFETY: the source is in the user's half and faults there are handled; the destination is a local.
-    done(open(|| unsafe { user_load32(address as *const u32, &mut value) }))?;
+    done(open(|| unsafe { user_waiting_load32(address as *const u32, &mut value) }))?;
     Ok(value)
 }
 
@@ -124,6 +178,64 @@ pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Result<u
     }
     let mut old = 0;
     // SAFETY: the word is in the user's half and faults there are handled; the result goes to a local.
-    done(open(|| unsafe { user_exchange32(address as *mut u32, expected, new, &mut old) }))?;
+    done(open(|| unsafe { user_waiting_exchange32(address as *mut u32, expected, new, &mut old) }))?;
     Ok(old)
+}
+
+/// The same for who holds a lock, or is in a call that takes the short path: what would have to wait for a page is [`BadAddress`]. So the
+/// caller lets go of what it holds then, touches the page by the functions above, which know better, and tries again.
+pub mod now {
+    use super::{
+        BadAddress, Frame, check, check_frame, done, open_now, user_now_copy, user_now_exchange32,
+        user_now_load32, user_now_zero,
+    };
+
+    /// Copies `bytes` to the program.
+    #[inline]
+    pub fn copy_out(to: usize, bytes: &[u8]) -> Result<(), BadAddress> {
+        check(to, bytes.len())?;
+        // SAFETY: the destination is in the user's half and faults there are handled; the source is a slice.
+        done(open_now(|| unsafe { user_now_copy(to as *mut u8, bytes.as_ptr(), bytes.len()) }))
+    }
+
+    /// Writes `bytes` zeros to the program.
+    #[inline]
+    pub fn zero(to: usize, bytes: usize) -> Result<(), BadAddress> {
+        check(to, bytes)?;
+        // SAFETY: the destination is in the user's half and faults there are handled.
+        done(open_now(|| unsafe { user_now_zero(to as *mut u8, bytes) }))
+    }
+
+    /// Copies from a frame to the program; the range must lie within the frame.
+    pub fn frame_to_user(frame: &Frame, offset: usize, to: usize, bytes: usize) -> Result<(), BadAddress> {
+        check(to, bytes)?;
+        check_frame(offset, bytes)?;
+        // SAFETY: as in `copy_out`; the source lies within the frame.
+        done(open_now(|| unsafe { user_now_copy(to as *mut u8, frame.pointer().add(offset), bytes) }))
+    }
+
+    /// Reads a word that other threads of the program may change; `address` must be a multiple of 4.
+    #[inline]
+    pub fn load_u32(address: usize) -> Result<u32, BadAddress> {
+        check(address, 4)?;
+        if address % 4 != 0 {
+            return Err(BadAddress);
+        }
+        let mut value = 0;
+        // SAFETY: the source is in the user's half and faults there are handled; the destination is a local.
+        done(open_now(|| unsafe { user_now_load32(address as *const u32, &mut value) }))?;
+        Ok(value)
+    }
+
+    /// Atomically replaces `expected` by `new` in a word of the program; gives the word as it was.
+    pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Result<u32, BadAddress> {
+        check(address, 4)?;
+        if address % 4 != 0 {
+            return Err(BadAddress);
+        }
+        let mut old = 0;
+        // SAFETY: the word is in the user's half and faults there are handled; the result goes to a local.
+        done(open_now(|| unsafe { user_now_exchange32(address as *mut u32, expected, new, &mut old) }))?;
+        Ok(old)
+    }
 }

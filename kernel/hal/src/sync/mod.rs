@@ -58,8 +58,8 @@ impl<T> SpinLock<T> {
         Self(lock_api::Mutex::from_raw(RawSpin::new(Use::Nested), value))
     }
 
-    /// A free lock that is held while a program's memory is touched, which is otherwise forbidden: a fault there can then never wait. For
-    /// what has not been changed yet.
+    /// A free lock that is held while a program's memory is touched by the functions of [`now`](crate::mm::user::now), which is otherwise
+    /// forbidden.
     #[inline]
     #[cfg_attr(feature = "lock-checks", track_caller)]
     pub const fn held_over_faults(value: T) -> Self {
@@ -116,7 +116,7 @@ pub fn may_sleep() {
     checks::none_is_held("sleeping");
 }
 
-/// The same for what touches a program's memory: a fault there may have to wait.
+/// The same for what touches a program's memory by functions whose faults never wait: few locks may be held.
 #[inline(always)]
 pub(crate) fn may_fault() {
     #[cfg(feature = "lock-checks")]

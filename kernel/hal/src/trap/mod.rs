@@ -85,8 +85,8 @@ extern "C" fn hal_trap_kernel(regs: &mut Regs) {
             let (address, write, _) = page_fault(regs);
             if let Some(recovery) = user::recovery(regs.rip) {
                 if address < USER_END {
-                    if !hooks::exo_copy_fault(address, write) {
-                        regs.rip = recovery;
+                    if !hooks::exo_copy_fault(address, write, recovery.may_wait) {
+                        regs.rip = recovery.at;
                     }
                     return;
                 }
@@ -94,7 +94,7 @@ extern "C" fn hal_trap_kernel(regs: &mut Regs) {
             panic::fault("page fault", regs, Some(address as u64));
         }
         13 if user::recovery(regs.rip).is_some() => {
-            regs.rip = user::recovery(regs.rip).unwrap_or(regs.rip);
+            regs.rip = user::recovery(regs.rip).map_or(regs.rip, |recovery| recovery.at);
         }
         8 => {
             // The CPU had no stack to report a page fault on: CR2 still has the address.

@@ -11,7 +11,7 @@ use crate::{
         file::{File, MapRequest},
         poll::Events,
     },
-    mm::Pages,
+    mm::VmObject,
     sched::wait::WaitQueue,
 };
 
@@ -43,8 +43,8 @@ impl File for RingFile {
         Some(&self.0.completed)
     }
 
-    fn map(&self, wish: MapRequest) -> Result<Option<Arc<Pages>>> {
-        self.0.part(wish.offset, wish.length).map(Some)
+    fn map(&self, wish: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
+        Ok(Some(self.0.part(wish.offset, wish.length)?))
     }
 
     /// The offset names a part of the ring; each has pages of its own.

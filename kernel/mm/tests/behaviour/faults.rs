@@ -135,7 +135,7 @@ fn a_stack_grows_to_the_usual_limit_while_the_limits_are_locked() {
         set_limit(index::STACK, 1 << 20);
         let task = current::<TestTask>();
         let locked = task.limits.lock();
-        let fault = |address| space().handle_fault(address, true, false);
+        let fault = |address| space().handle_fault_now(address, true, false);
         assert_eq!(fault(STACK - (8 << 20) - 1), Err(Unresolved::NotMapped));
         assert_eq!(fault(STACK - (8 << 20)), Ok(()));
         drop(locked);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use exo_core::{errno::Errno, thread::running, thread::work, user::IoVec};
 use exo_hal::mm::frame::{self, Frame};
-use exo_mm::{MAX_SIZE, Pages, Quota, Sharing, dead_pages};
+use exo_mm::{MAX_SIZE, Pages, Quota, Sharing, VmObject, dead_pages};
 use linux_raw_sys::general::{F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE};
 
 use crate::support::{PAGE, anonymous, file, get, kill_self, machine, put};

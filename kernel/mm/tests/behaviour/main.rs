@@ -5,13 +5,16 @@
 mod support;
 
 mod advice;
+mod disk;
 mod faults;
 mod files;
 mod forks;
 mod mapped_files;
 mod mapping;
 mod memory_out;
+mod objects;
 mod pins;
 mod protection;
 mod remapping;
+mod reverse_map;
 mod usage;

@@ -229,7 +229,7 @@ fn a_mapping_says_what_file_it_is_of() {
     }
     machine(|| {
         let file = Backing::File {
-            pages: file(&[7; 2 * PAGE]),
+            object: file(&[7; 2 * PAGE]),
             offset: 0,
             shared: false,
             file: Some(Arc::new(Named)),

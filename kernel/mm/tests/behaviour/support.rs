@@ -171,7 +171,7 @@ pub(crate) fn anonymous_at(address: usize, pages: usize) -> usize {
 
 /// A file as what backs a mapping.
 pub(crate) fn backing(pages: &Arc<Pages>, offset: u64, shared: bool) -> Backing {
-    Backing::File { pages: pages.clone(), offset, shared, file: None }
+    Backing::File { object: pages.clone(), offset, shared, file: None }
 }
 
 /// Maps `count` pages of a file from its start on, to be read and written.
@@ -236,7 +236,14 @@ pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
         cpu_main,
         thread_start,
         timer: timer::expire,
-        copy_fault: |address, write| space().handle_fault(address, write, false).is_ok(),
+        copy_fault: |address, write| {
+            let memory = space();
+            if user::may_wait() {
+                memory.handle_fault(address, write, false).is_ok()
+            } else {
+                memory.handle_fault_now(address, write, false).is_ok()
+            }
+        },
         out_of_memory: || {},
         refuses_allocation: fallible::is_nth,
     });

@@ -55,8 +55,7 @@ pub(super) fn has_waiters(key: Key) -> bool {
 /// A key of a word that this writes to.
 fn key_to_write(address: usize, private: bool) -> Result<Key> {
     let key = Key::of(address, private)?;
-    let word = user::load_u32(address)?;
-    user::compare_exchange_u32(address, word, word)?;
+    user::make_writable(address, size_of::<u32>())?;
     Ok(key)
 }
 
@@ -88,7 +87,8 @@ enum Found {
     Changed,
 }
 
-/// Takes the lock for `task` or finds its owner. `others_follow` if more are about to wait for it.
+/// Takes the lock for `task` or finds its owner. `others_follow` if more are about to wait for it. EFAULT also if the word's page has to be
+/// waited for.
 fn take_or_find(
     graph: &SpinGuard<'_, Graph>,
     task: &Arc<Task>,
@@ -96,7 +96,7 @@ fn take_or_find(
     key: Key,
     others_follow: bool,
 ) -> Result<Found> {
-    let word = user::load_u32(address)?;
+    let word = user::now::load_u32(address)?;
     let owner = word & OWNER;
     if owner == task.tid() {
         return Err(Errno::EDEADLK);
@@ -116,7 +116,7 @@ fn take_or_find(
         0 => word & OWNER_DIED | task.tid() | if others_follow { WAITERS } else { 0 },
         _ => word | WAITERS,
     };
-    if user::compare_exchange_u32(address, word, new)? != word {
+    if user::now::compare_exchange_u32(address, word, new)? != word {
         return Ok(Found::Changed);
     }
     if owner == 0 {
@@ -125,7 +125,7 @@ fn take_or_find(
     match table::task(owner).filter(|owner| !owner.owns_nothing.load(Ordering::Relaxed)) {
         Some(owner) => Ok(Found::Owned(owner)),
         // It may have unlocked it before it ended.
-        None if user::load_u32(address)? != new => Ok(Found::Changed),
+        None if user::now::load_u32(address)? != new => Ok(Found::Changed),
         None => Err(Errno::ESRCH),
     }
 }
@@ -169,17 +169,21 @@ pub fn lock(address: usize, private: bool, deadline: Option<Deadline>, only_try:
     let _user = User::enter();
     let owner = loop {
         let mut graph = WAITERS_AND_OWNERS.lock();
-        match take_or_find(&graph, &task, address, key, false)? {
-            Found::Free => return Ok(0),
-            Found::Owned(_) if only_try => return Err(Errno::EAGAIN),
-            Found::Owned(owner) => {
+        match take_or_find(&graph, &task, address, key, false) {
+            Ok(Found::Free) => return Ok(0),
+            Ok(Found::Owned(_)) if only_try => return Err(Errno::EAGAIN),
+            Ok(Found::Owned(owner)) => {
                 task.lock_granted.store(false, Ordering::Relaxed);
                 let waits = graph.wait(key, with_priority(&task), || with_priority(&owner));
                 break waits.map_err(|_| Errno::EDEADLK)?;
             }
-            Found::Changed => {}
+            Ok(Found::Changed) => {}
+            Err(Errno::EFAULT) => {
+                drop(graph);
+                user::make_writable(address, size_of::<u32>())?;
+            }
+            Err(error) => return Err(error),
         }
-        drop(graph);
         if spans::point() {
             return Err(Errno::RESTART_ALWAYS);
         }
@@ -197,12 +201,18 @@ fn finish(
     waited: core::result::Result<(), Ended>,
     interrupted: Errno,
 ) -> Result {
-    let left = {
+    let left = loop {
         let mut graph = WAITERS_AND_OWNERS.lock();
-        if task.lock_granted.load(Ordering::Acquire) {
-            return take_note(&mut graph, task, address, key);
+        if !task.lock_granted.load(Ordering::Acquire) {
+            break graph.leave(id(task));
         }
-        graph.leave(id(task))
+        let Err(error) = take_note(&mut graph, task, address, key) else { return Ok(0) };
+        drop(graph);
+        // Its page may have to be waited for.
+        if error != Errno::EFAULT || user::make_writable(address, size_of::<u32>()).is_err() {
+            pass_to_heir(&mut WAITERS_AND_OWNERS.lock(), task, key);
+            return Err(error);
+        }
     };
     if let Some(owner) = left {
         settle(owner);
@@ -214,26 +224,20 @@ fn finish(
 }
 
 /// A task has got a lock. Who unlocks it writes the new owner into the word; if it ended, the heir does it.
-fn take_note(graph: &mut Graph, task: &Arc<Task>, address: usize, key: Key) -> Result {
+fn take_note(graph: &mut Graph, task: &Arc<Task>, address: usize, key: Key) -> Result<()> {
     if !graph.lock(key).is_some_and(|lock| lock.inherited && lock.owner == id(task)) {
-        return Ok(0);
+        return Ok(());
     }
-    let written = (|| {
-        let mut word = user::load_u32(address)?;
-        loop {
-            let new = OWNER_DIED | WAITERS | task.tid();
-            match user::compare_exchange_u32(address, word, new)? {
-                seen if seen == word => return Ok(0),
-                seen => word = seen,
-            }
+    let mut word = user::now::load_u32(address)?;
+    loop {
+        let new = OWNER_DIED | WAITERS | task.tid();
+        match user::now::compare_exchange_u32(address, word, new)? {
+            seen if seen == word => break,
+            seen => word = seen,
         }
-    })();
-    if written.is_ok() {
-        graph.accept(key);
-    } else {
-        pass_to_heir(graph, task, key);
     }
-    written
+    graph.accept(key);
+    Ok(())
 }
 
 /// Somebody who cannot write the word any more passes a lock on.
@@ -265,7 +269,14 @@ pub fn unlock(address: usize, private: bool) -> Result {
             None => None,
         };
         let new = next.as_ref().map_or(0, |next| WAITERS | next.tid());
-        let seen = user::compare_exchange_u32(address, word, new)?;
+        let Ok(seen) = user::now::compare_exchange_u32(address, word, new) else {
+            // Its page has to be waited for, or is gone.
+            drop(graph);
+            if spans::point() {
+                return Err(Errno::RESTART_ALWAYS);
+            }
+            continue;
+        };
         if seen == word {
             if next.is_some() {
                 let given = graph.pass_on(key);
@@ -362,30 +373,42 @@ pub fn requeue(from: usize, to: usize, private: bool, count: usize, expected: u3
     let mut looked = false;
     loop {
         let mut graph = WAITERS_AND_OWNERS.lock();
-        if !looked && user::load_u32(from)? != expected {
-            return Err(Errno::EAGAIN);
+        if !looked {
+            match user::now::load_u32(from) {
+                Ok(word) if word == expected => looked = true,
+                Ok(_) => return Err(Errno::EAGAIN),
+                Err(_) => {
+                    drop(graph);
+                    user::load_u32(from)?;
+                    if spans::point() {
+                        return Err(Errno::RESTART_ALWAYS);
+                    }
+                    continue;
+                }
+            }
         }
-        looked = true;
         let waiters = waiters::first(from_key, (most - done).min(MOVED_AT_ONCE));
         let Some(first) = waiters.first() else { return Ok(done) };
         if first.target != Some(to_key) {
             return Err(Errno::EINVAL);
         }
-        let (owner, others) = match take_or_find(&graph, &first.task, to, to_key, count > 0)? {
-            Found::Owned(owner) => (owner, waiters.as_slice()),
-            Found::Free => {
+        let (owner, others) = match take_or_find(&graph, &first.task, to, to_key, count > 0) {
+            Ok(Found::Owned(owner)) => (owner, waiters.as_slice()),
+            Ok(Found::Free) => {
                 take_out(first);
                 grant(&mut graph, &first.task);
                 done += 1;
                 (first.task.clone(), waiters.get(1..).unwrap_or_default())
             }
-            Found::Changed => {
+            Ok(Found::Changed) | Err(Errno::EFAULT) => {
                 drop(graph);
+                user::make_writable(to, size_of::<u32>())?;
                 if spans::point() {
                     return Ok(done);
                 }
                 continue;
             }
+            Err(error) => return Err(error),
         };
         let (moved, result) = move_some(&mut graph, others, (to_key, &owner));
         done += moved;

@@ -147,7 +147,7 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
     if action.flags & action_flag::RESTORER == 0 {
         return Err(Errno::EFAULT);
     }
-    let fpu = task.machine.with_fpu_bytes(|bytes| -> Result<u64> {
+    let (fpu, bytes) = task.machine.with_fpu_bytes(|bytes| {
         let at = rsp.wrapping_sub(bytes.len() as u64 + 4) & !63;
         let mut copy = vec![0; bytes.len() + 4];
         for (to, from) in copy.iter_mut().zip(bytes) {
@@ -171,9 +171,9 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
         if let Some(place) = copy.get_mut(bytes.len()..) {
             place.copy_from_slice(&XSTATE_END_MAGIC.to_le_bytes());
         }
-        user::copy_out(at as usize, &copy)?;
-        Ok(at)
-    })?;
+        (at, copy)
+    });
+    user::copy_out(fpu as usize, &bytes)?;
     let mask = match task.work.load(Ordering::Acquire) & work::RESTORE_MASK {
         0 => task.blocked.load(Ordering::Acquire),
         _ => task.saved_mask.load(Ordering::Acquire),

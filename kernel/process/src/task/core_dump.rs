@@ -28,7 +28,7 @@ use crate::{
         path::{self, Follow, Path},
         permission,
     },
-    mm::{self, AddressSpace, Backing, Pages},
+    mm::{self, AddressSpace, Backing, Pages, VmObject},
     sched::{spans, wait},
     signal::{Info, number},
 };
@@ -211,11 +211,12 @@ fn registers(task: &Task, regs: &Regs) -> [u64; 27] {
 }
 
 /// Whether the program has changed a page of an area that shows a file: it has a page of its own then.
-fn is_changed(memory: &AddressSpace, area: &Area<Backing>, pages: &Pages, offset: u64) -> bool {
+fn is_changed(memory: &AddressSpace, area: &Area<Backing>, object: &dyn VmObject, offset: u64) -> bool {
     (area.start..area.end).step_by(PAGE_SIZE).any(|at| {
-        let index = (offset as usize + (at - area.start)) / PAGE_SIZE;
-        let differs =
-            |frame: &Frame| pages.existing(index).is_none_or(|of_file| of_file.number() != frame.number());
+        let index = offset.saturating_add((at - area.start) as u64) / PAGE_SIZE as u64;
+        let differs = |frame: &Frame| {
+            object.resident_page(index).is_none_or(|of_file| of_file.number() != frame.number())
+        };
         if spans::point() {
             // The process is killed: nothing more is written.
             return true;
@@ -235,18 +236,18 @@ fn stored(memory: &AddressSpace, area: &Area<Backing>, filter: u32) -> usize {
     match &area.backing {
         Backing::Anonymous => wants(filter::ANONYMOUS_PRIVATE),
         // Pages of devices are read by nobody without being asked.
-        Backing::File { pages, .. } if !matches!(pages.sharing(), mm::Sharing::Free) => 0,
+        Backing::File { object, .. } if !matches!(object.sharing(), mm::Sharing::Free) => 0,
         Backing::File { file: None, .. } => wants(filter::ANONYMOUS_SHARED),
         Backing::File { .. } if shared => wants(filter::FILE_SHARED),
         // What a program has changed counts as its own memory.
-        Backing::File { pages, offset, .. } if is_changed(memory, area, pages, *offset) => {
+        Backing::File { object, offset, .. } if is_changed(memory, area, &**object, *offset) => {
             wants(filter::ANONYMOUS_PRIVATE)
         }
-        Backing::File { pages, offset: 0, .. }
+        Backing::File { object, offset: 0, .. }
             if filter & (filter::ELF_HEADERS | filter::FILE_PRIVATE) == filter::ELF_HEADERS =>
         {
             let mut magic = [0; 4];
-            pages.read(0, &mut magic);
+            object.read(0, &mut magic);
             if magic == *b"\x7fELF" { PAGE_SIZE.min(whole) } else { 0 }
         }
         Backing::File { .. } => wants(filter::FILE_PRIVATE),
@@ -254,7 +255,7 @@ fn stored(memory: &AddressSpace, area: &Area<Backing>, filter: u32) -> usize {
 }
 
 /// Where the bytes of a range are that the program has not touched: in a file from an offset on, or nowhere.
-type Untouched = Option<(Arc<Pages>, u64)>;
+type Untouched = Option<(Arc<dyn VmObject>, u64)>;
 
 /// What is mapped.
 struct Mapped {
@@ -280,7 +281,7 @@ fn memory_of(memory: &AddressSpace, filter: u32) -> Result<Mapped> {
         let (start, end) = (area.start as u64, area.end as u64);
         ranges.push(Range { start, end, stored: stored(memory, &area, filter) as u64, flags: area.flags });
         untouched.push(match &area.backing {
-            Backing::File { pages, offset, .. } => Some((pages.clone(), *offset)),
+            Backing::File { object, offset, .. } => Some((object.clone(), *offset)),
             Backing::Anonymous => None,
         });
         if let Backing::File { offset, file: Some(file), .. } = &area.backing {

@@ -180,7 +180,7 @@ fn map(memory: &AddressSpace, plan: &Plan, pages: &Arc<Pages>, found: &Path) -> 
         };
         let (start, file_end, end) = (at(segment.start)?, at(segment.file_end)?, at(segment.end)?);
         let file = Some(Arc::new(found.clone()) as Arc<dyn MappedFile>);
-        let backing = Backing::File { pages: pages.clone(), offset: segment.offset, shared: false, file };
+        let backing = Backing::File { object: pages.clone(), offset: segment.offset, shared: false, file };
         if file_end > start {
             memory.map_fixed(start, file_end, segment.flags, backing)?;
         }

@@ -10,6 +10,7 @@ use exo_hal::{PAGE_SIZE, cpu, log, mm::frame, sync::SpinLock, thread, time, trap
 use crate::{
     errno::Errno,
     fs::FileTable,
+    mm::fault::Unresolved,
     sched::wait,
     signal::{Info, number},
     task::{Process, current, has_signal, kill, table, work},
@@ -237,14 +238,22 @@ pub fn make_room(frames: usize) -> bool {
 /// A copy of the running task to or from its memory needs a page, and there is none. It cannot wait, since what it holds may be what a victim
 /// needs to end, and it must not fail, since it may not be its fault: it gets a page of the reserve, and somebody is ended when the call is
 /// done. False if the task must end itself: the reserve is used up, or it was told to already.
-pub fn resolve_from_reserve(address: usize, write: bool) -> bool {
+pub fn resolve_from_reserve(address: usize, write: bool, may_wait: bool) -> bool {
     let task = current();
     if task.is_killed() {
         return false;
     }
     task.work.fetch_or(work::OUT_OF_MEMORY, Ordering::AcqRel);
-    if frame::with_reserve(|| task.memory().handle_fault(address, write, false)).is_ok() {
-        return true;
+    let memory = task.memory();
+    match frame::with_reserve(|| memory.handle_fault_now(address, write, false)) {
+        Ok(()) => return true,
+        // Its object has a frame for it now, which has to be filled.
+        Err(Unresolved::MustWait) if may_wait => match memory.handle_fault(address, write, false) {
+            Err(Unresolved::NoMemory) => {}
+            other => return other.is_ok(),
+        },
+        Err(Unresolved::NoMemory) => {}
+        Err(_) => return false,
     }
     log!("out of memory: process {} is killed, whose call needs more than the reserve", task.pid);
     kill::exit_process(&task, number::SIGKILL);

@@ -3,7 +3,6 @@
 
 use exo_core::errno::Errno;
 use exo_hal::{PAGE_SIZE, time};
-use exo_mm::Pages;
 use exo_vfs::{
     file::{Io, Owner},
     inode::{Inode, InodeContent, kind},
@@ -227,8 +226,10 @@ fn a_file_shows_its_pages_to_be_mapped() {
         let file = create("/f");
         write(&file, b"content").unwrap();
         let wish = exo_vfs::file::MapRequest { length: 1, offset: 0, area: exo_logic::areas::Flags::READ };
-        let pages: std::sync::Arc<Pages> = file.file().map(wish).unwrap().unwrap();
-        assert_eq!((pages.size(), file.file().mapped_from(5)), (7, 5));
+        let object = file.file().map(wish).unwrap().unwrap();
+        let mut content = [0; 9];
+        assert_eq!((object.read(0, &mut content), &content[..7]), (7, b"content".as_slice()));
+        assert_eq!(file.file().mapped_from(5), 5);
         make_directory("/d");
         assert_eq!(open("/d", 0).file().pages().err(), Some(Errno::ENODEV));
         assert_eq!(file.file().ioctl(1, 2), Err(Errno::ENOTTY));

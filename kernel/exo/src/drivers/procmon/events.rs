@@ -32,7 +32,7 @@ use crate::{
         file::{File, Io, MapRequest},
         poll,
     },
-    mm::{Pages, Sharing},
+    mm::{Pages, Sharing, VmObject},
     sched::wait::{Deadline, WaitQueue, sleep_until, wait_for},
     task::{Name, Process, Task, observer::ProcessObserver},
     user,
@@ -226,20 +226,30 @@ struct EventsFile {
 }
 
 impl EventsFile {
-    /// Gives the program as many whole events as there are and as fit; none is lost by a bad address.
-    fn give(&self, to: usize, length: usize) -> Result {
+    /// Gives the program as many whole events as there are and as fit; none is lost by a bad address. None, if the program's memory has to
+    /// be waited for or is bad.
+    fn give_now(&self, to: usize, length: usize) -> Option<usize> {
         let mut reader = self.reader.lock();
         let mut given = 0;
         while length - given >= EVENT_SIZE {
             let Some(event) = reader.peek(self.events) else { break };
-            match user::copy_out(to.wrapping_add(given), &bytes::event(&event)) {
+            match user::now::copy_out(to.wrapping_add(given), &bytes::event(&event)) {
                 Ok(()) => given += EVENT_SIZE,
-                Err(error) if given == 0 => return Err(error.into()),
+                Err(_) if given == 0 => return None,
                 Err(_) => break,
             }
             reader.taken();
         }
-        Ok(given)
+        Some(given)
+    }
+
+    fn give(&self, to: usize, length: usize) -> Result {
+        loop {
+            match self.give_now(to, length) {
+                Some(given) => return Ok(given),
+                None => user::make_writable(to, EVENT_SIZE)?,
+            }
+        }
     }
 }
 
@@ -292,7 +302,7 @@ impl File for EventsFile {
     }
 
     /// All rings, or as many pages from the start as are asked for.
-    fn map(&self, wish: MapRequest) -> Result<Option<Arc<Pages>>> {
+    fn map(&self, wish: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
         let frames = &self.events.rings.memory().0;
         if wish.offset != 0
             || wish.length.div_ceil(PAGE_SIZE) > frames.len()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Entries of page tables, and the steps of a walk. Source: Intel SDM volume 3, 4.5.
 
-use core::arch::asm;
+use core::{arch::asm, ops::BitOrAssign};
 
 use crate::mm::{direct_map::direct, frame::Frame};
 
@@ -12,10 +12,14 @@ pub(crate) mod bit {
     pub(crate) const USER: u64 = 1 << 2;
     pub(crate) const WRITE_THROUGH: u64 = 1 << 3;
     pub(crate) const CACHE_DISABLE: u64 = 1 << 4;
+    pub(crate) const ACCESSED: u64 = 1 << 5;
+    pub(crate) const DIRTY: u64 = 1 << 6;
     pub(crate) const LARGE: u64 = 1 << 7;
     pub(crate) const GLOBAL: u64 = 1 << 8;
     pub(crate) const NO_EXECUTE: u64 = 1 << 63;
     pub(crate) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+    /// What stays when the rights change: the processor may note use of a page at any time.
+    pub(crate) const KEPT: u64 = ADDRESS | ACCESSED | DIRTY;
 }
 
 /// Entries of a table.
@@ -50,6 +54,29 @@ impl Access {
             bits |= bit::NO_EXECUTE;
         }
         bits
+    }
+}
+
+/// What processors note of a page when programs use it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// It was read, written or executed.
+    pub accessed: bool,
+    /// It was written.
+    pub dirty: bool,
+}
+
+impl Marks {
+    #[inline]
+    pub(super) fn of(entry: u64) -> Self {
+        Self { accessed: entry & bit::ACCESSED != 0, dirty: entry & bit::DIRTY != 0 }
+    }
+}
+
+impl BitOrAssign for Marks {
+    fn bitor_assign(&mut self, other: Self) {
+        self.accessed |= other.accessed;
+        self.dirty |= other.dirty;
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod space;
 pub(crate) mod user_table;
 
 pub use super::NoMemory;
-pub use entry::Access;
+pub use entry::{Access, Marks};
 pub use kernel::count_writable_and_executable;
 pub use space::{SpaceHandle, enter_lazy_tlb};
 pub use user_table::{Page, UserTable};

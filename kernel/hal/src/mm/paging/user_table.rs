@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The user half of an address space's page tables.
 
-use core::ptr;
+use core::{
+    ptr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use alloc::sync::Arc;
 use arrayvec::ArrayVec;
 
 use super::{
-    entry::{Access, ENTRIES, KERNEL_HALF, bit, next_table, slot},
+    entry::{Access, ENTRIES, KERNEL_HALF, Marks, bit, next_table, slot},
     kernel,
     space::{Space, SpaceHandle},
 };
@@ -249,7 +252,7 @@ impl UserTable {
         // SAFETY: a leaf entry of this table; the frame stays.
         let (old, new) = unsafe {
             let old = entry.read();
-            let new = if old == 0 { 0 } else { old & bit::ADDRESS | access.bits() };
+            let new = if old == 0 { 0 } else { old & bit::KEPT | access.bits() };
             entry.write(new);
             (old, new)
         };
@@ -304,7 +307,14 @@ impl UserTable {
 
     /// Removes the pages of the first piece of `start..end`. Their frames, and the tables that are empty by then, are freed after the
     /// CPUs in question have forgotten them. Where the next piece starts.
+    #[inline]
     pub fn unmap(&mut self, start: usize, end: usize) -> usize {
+        self.unmap_noting(start, end, |_, _| ())
+    }
+
+    /// The same, which calls `note` with each page's address and what the processors have noted of it.
+    #[inline]
+    pub fn unmap_noting(&mut self, start: usize, end: usize, mut note: impl FnMut(usize, Marks)) -> usize {
         let space = self.space.clone();
         let mut batch = Batch::new();
         let next = self.each_entry(
@@ -312,8 +322,11 @@ impl UserTable {
             end,
             &mut batch,
             |this, batch, address, entry| {
-                // SAFETY: a leaf entry of this table, whose reference passes to the batch.
-                let frame = unsafe { Frame::from_physical(entry.replace(0) & bit::ADDRESS) };
+                // SAFETY: a leaf entry of this table, whose reference passes to the batch. The processor writes to entries, too.
+                let old = unsafe { AtomicU64::from_ptr(entry) }.swap(0, Ordering::AcqRel);
+                note(address, Marks::of(old));
+                // SAFETY: as above.
+                let frame = unsafe { Frame::from_physical(old & bit::ADDRESS) };
                 this.pages -= 1;
                 batch.add(&this.space, address, frame);
                 true
@@ -336,7 +349,7 @@ impl UserTable {
                 // SAFETY: a leaf entry of this table; the frame stays.
                 unsafe {
                     let old = entry.read();
-                    let mut new = old & bit::ADDRESS | access.bits();
+                    let mut new = old & bit::KEPT | access.bits();
                     if old & bit::WRITE == 0 {
                         new &= !bit::WRITE;
                     }
@@ -351,6 +364,20 @@ impl UserTable {
             self.flush(start, next);
         }
         next
+    }
+
+    /// What the processors have noted of the page at `address` since this was asked last; with `write_protect`, programs cannot write to it
+    /// any more when this returns, and what they have written until then is noted.
+    pub fn take_marks(&mut self, address: usize, write_protect: bool) -> Marks {
+        let Some(entry) = self.entry(address) else { return Marks::default() };
+        let taken = bit::ACCESSED | bit::DIRTY | if write_protect { bit::WRITE } else { 0 };
+        // SAFETY: a leaf entry of this table; the frame stays. The processor writes to it, too.
+        let old = unsafe { AtomicU64::from_ptr(entry) }.fetch_and(!taken, Ordering::AcqRel);
+        // A CPU that has a page cached as accessed notes nothing until it forgets that, which is soon enough.
+        if old & taken & (bit::DIRTY | bit::WRITE) != 0 {
+            self.flush(address, address + PAGE_SIZE);
+        }
+        Marks::of(old)
     }
 
     /// How many pages of the first piece of `start..end` there are, and where the next piece starts.
