@@ -23,7 +23,8 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         Files, context,
-        inode::{self, Inode, InodeContent, kind},
+        dentry::Dentry,
+        inode::{Inode, InodeContent, kind},
         mount, mounting,
         open::open_path,
         path::{self, Follow},
@@ -78,14 +79,14 @@ fn idle_process() -> Arc<Process> {
 
 fn prepare() -> Result<()> {
     context::set_current(&file_context::Running);
-    inode::init();
+    mount::init();
     exo_fs::init()?;
     mm::init()?;
     tty::init();
     let count = unpack(&boot::take_initrd().ok_or(Errno::ENOENT)?)?;
     log!("{count} files from the initial RAM disk");
     for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("sys", "sysfs"), ("tmp", "tmpfs")] {
-        let directory = make_directories(&inode::root(), name.as_bytes())?;
+        let directory = make_directories(name.as_bytes())?;
         if name != "tmp" {
             let at = mount::root().with(directory);
             mounting::mount(kind.as_bytes(), at, kind.as_bytes(), abi::MS_RELATIME, &[])?;
@@ -95,16 +96,12 @@ fn prepare() -> Result<()> {
 }
 
 /// The directory at a path of plain names, made where it is missing.
-fn make_directories(root: &Arc<Inode>, path: &[u8]) -> Result<Arc<Inode>> {
-    let mut at = root.clone();
+fn make_directories(path: &[u8]) -> Result<Arc<Dentry>> {
+    let mut at = mount::root().dentry;
     for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty() && *n != b".") {
         at = match at.lookup(name) {
-            Ok(node) => node,
-            Err(Errno::ENOENT) => {
-                let new = Inode::directory(&superblock::ROOT, 0o755);
-                at.add(name, &new)?;
-                new
-            }
+            Ok(found) => found,
+            Err(Errno::ENOENT) => at.add(name, &Inode::directory(&superblock::ROOT, 0o755))?,
             Err(error) => return Err(error),
         };
     }
@@ -132,7 +129,7 @@ fn unpack(bytes: &[u8]) -> Result<usize> {
         };
         let content = match entry.mode & kind::MASK {
             kind::DIRECTORY => {
-                make_directories(&inode::root(), path)?.change(|metadata| metadata.mode = entry.mode);
+                make_directories(path)?.inode.change(|metadata| metadata.mode = entry.mode);
                 continue;
             }
             kind::REGULAR => InodeContent::File(Arc::new(Pages::from_bytes(entry.data)?)),
@@ -147,7 +144,7 @@ fn unpack(bytes: &[u8]) -> Result<usize> {
             (metadata.uid, metadata.gid) = (entry.uid, entry.gid);
             (metadata.accessed, metadata.modified) = (ns, ns);
         });
-        let directory = make_directories(&inode::root(), directory)?;
+        let directory = make_directories(directory)?;
         // A later file of the same name replaces the earlier one.
         let _ = directory.unlink(name);
         directory.add(name, &node)?;

@@ -5,6 +5,7 @@ use alloc::{boxed::Box, sync::Arc};
 
 use exo_hal::dev::serial;
 use exo_vfs::{
+    dentry::Dentry,
     file_system::FileSystem,
     mounting::Mountable,
     superblock::{Single, SuperBlock},
@@ -206,7 +207,7 @@ impl FileSystem for Devtmpfs {
 }
 
 impl Mountable for Devtmpfs {
-    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
+    fn mount(&self, data: &[u8]) -> Result<Arc<Dentry>> {
         tmpfs::parse(data)?;
         Ok(device::root())
     }
@@ -224,7 +225,7 @@ impl Mountable for Devtmpfs {
 pub(crate) fn init() -> Result<()> {
     DEVTMPFS.init();
     device::register(major::MEMORY, open);
-    let root = Inode::directory(&DEVTMPFS, 0o755);
+    let root = Dentry::root(Inode::directory(&DEVTMPFS, 0o755));
     populate(&root)?;
     device::set_root(root);
     Ok(())
@@ -242,10 +243,10 @@ fn open(_major: u32, minor: u32, _flags: u32) -> Result<Box<dyn File>> {
 }
 
 /// Fills a /dev directory.
-fn populate(directory: &Arc<Inode>) -> Result<()> {
+fn populate(directory: &Arc<Dentry>) -> Result<()> {
     let add = |name: &str, major, minor, permissions| {
         let node = Inode::new(&DEVTMPFS, kind::CHARACTER | permissions, InodeContent::Device(major, minor));
-        directory.add(name.as_bytes(), &node)
+        directory.add(name.as_bytes(), &node).map(drop)
     };
     add("null", major::MEMORY, 3, 0o666)?;
     add("zero", major::MEMORY, 5, 0o666)?;
@@ -276,5 +277,5 @@ fn populate(directory: &Arc<Inode>) -> Result<()> {
             &Inode::new(&DEVTMPFS, kind::LINK | 0o777, InodeContent::Link(target.as_bytes().to_vec())),
         )?;
     }
-    directory.add(b"shm", &Inode::directory(&DEVTMPFS, 0o1777))
+    directory.add(b"shm", &Inode::directory(&DEVTMPFS, 0o1777)).map(drop)
 }

@@ -73,11 +73,7 @@ impl Visible {
     /// The options of its superblock, without `rw` or `ro`, each with a comma before it.
     pub fn superblock_options(&self) -> String {
         // A directory that is shown elsewhere too is not the file system's root.
-        let mut root = self.mount.root.clone();
-        while let Some(parent) = root.parent() {
-            root = parent;
-        }
-        let shown = mounting::options(&self.mount.superblock, &root);
+        let shown = mounting::options(&self.mount.superblock, &self.mount.top.inode);
         String::from_utf8_lossy(&shown).into_owned()
     }
 }

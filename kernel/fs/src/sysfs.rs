@@ -2,51 +2,36 @@
 //! /sys: what drivers tell of themselves, and their settings, in the places that they have on Linux. Programs can neither
 //! make nor remove names here.
 
-use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc};
 
-use exo_hal::{once::Once, sync::SpinLock};
-use exo_vfs::{file_system::FileSystem, mounting::Mountable, superblock::Single};
+use exo_hal::{log, once::Once};
+use exo_vfs::{dentry::Dentry, file_system::FileSystem, mounting::Mountable, superblock::Single};
 
-use super::inode::{DynamicDirectory, Each, Inode, InodeContent, Store, kind};
+use super::inode::{
+    Inode, InodeContent, Store,
+    directory::{DirectoryOperations, Each, Names},
+    kind,
+};
 use crate::errno::{Errno, Result};
 
-/// A directory's names. The inode and the directory behind it share them.
-type Names = Arc<SpinLock<BTreeMap<Vec<u8>, Entry>>>;
+/// A directory in memory, in which the kernel alone makes and removes names.
+struct Directory;
 
-/// A name and what it stands for.
-#[derive(Clone)]
-enum Entry {
-    Directory(Arc<Inode>, Names),
-    File(Arc<Inode>),
-}
-
-impl Entry {
-    fn node(&self) -> &Arc<Inode> {
-        match self {
-            Self::Directory(node, _) | Self::File(node) => node,
-        }
-    }
-}
-
-struct Directory(Names);
-
-impl DynamicDirectory for Directory {
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
-        self.0.lock().get(name).map(|entry| entry.node().clone()).ok_or(Errno::ENOENT)
+impl DirectoryOperations for Directory {
+    fn names(&self) -> Names {
+        Names::InMemory
     }
 
-    fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()> {
-        let names = self.0.lock();
-        for (at, (name, entry)) in (1..).zip(&*names).skip(usize::try_from(after).unwrap_or(usize::MAX)) {
-            if !each(name, entry.node().kind(), entry.node().number, at) {
-                break;
-            }
-        }
+    fn lookup(&self, _name: &[u8]) -> Result<Arc<Inode>> {
+        Err(Errno::ENOENT)
+    }
+
+    fn list(&self, _after: u64, _each: &mut Each<'_>) -> Result<()> {
         Ok(())
     }
 }
 
-static ROOT: Once<(Arc<Inode>, Names)> = Once::new();
+static ROOT: Once<Arc<Dentry>> = Once::new();
 
 static SYSFS: Single = Single::new(&Sysfs, 6);
 
@@ -64,8 +49,8 @@ impl FileSystem for Sysfs {
 }
 
 impl Mountable for Sysfs {
-    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
-        if data.is_empty() { Ok(tree().0.clone()) } else { Err(Errno::EINVAL) }
+    fn mount(&self, data: &[u8]) -> Result<Arc<Dentry>> {
+        if data.is_empty() { Ok(root().clone()) } else { Err(Errno::EINVAL) }
     }
 
     fn is_shared(&self) -> bool {
@@ -76,36 +61,39 @@ impl Mountable for Sysfs {
 /// Makes the root directory.
 pub(crate) fn init() {
     SYSFS.init();
-    ROOT.set(directory());
+    ROOT.set(Dentry::root(directory()));
 }
 
-fn directory() -> (Arc<Inode>, Names) {
-    let names = Names::default();
-    let content = InodeContent::Dynamic(Box::new(Directory(names.clone())));
-    (Inode::new(&SYSFS, kind::DIRECTORY | 0o755, content), names)
+fn directory() -> Arc<Inode> {
+    Inode::new(&SYSFS, kind::DIRECTORY | 0o755, InodeContent::directory(Directory))
 }
 
-fn tree() -> &'static (Arc<Inode>, Names) {
+fn root() -> &'static Arc<Dentry> {
     ROOT.get().unwrap_or_else(|| unreachable!("set at boot"))
 }
 
-fn add(path: &str, content: InodeContent, permissions: u32) {
-    let (mut at, mut names) = tree().clone();
+/// The directory in `above` with a name, made if it is missing.
+fn directory_in(above: &Arc<Dentry>, name: &[u8]) -> Result<Arc<Dentry>> {
+    match above.add(name, &directory()) {
+        Err(Errno::EEXIST) => above.lookup(name),
+        made => made,
+    }
+}
+
+fn try_add(path: &str, content: InodeContent, permissions: u32) -> Result<()> {
+    let mut at = root().clone();
     let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
     for part in directories.split('/').filter(|part| !part.is_empty()) {
-        let entry = names.lock().get(part.as_bytes()).cloned();
-        (at, names) = match entry {
-            Some(Entry::Directory(node, names)) => (node, names),
-            _ => {
-                let (node, inner) = directory();
-                node.put_into(&at, part.as_bytes());
-                names.lock().insert(part.into(), Entry::Directory(node.clone(), inner.clone()));
-                (node, inner)
-            }
-        };
+        at = directory_in(&at, part.as_bytes())?;
     }
     let node = Inode::new(&SYSFS, kind::REGULAR | permissions, content);
-    names.lock().insert(name.into(), Entry::File(node));
+    at.add(name.as_bytes(), &node).map(drop)
+}
+
+fn add(path: &str, content: InodeContent, permissions: u32) {
+    if let Err(error) = try_add(path, content, permissions) {
+        log!("/sys/{path} is missing: error {}", error.0);
+    }
 }
 
 /// Adds a file at a path below /sys, whose content `show` makes.
@@ -116,14 +104,13 @@ pub fn add_text(path: &str, show: impl Fn() -> String + Send + Sync + 'static) {
 /// Removes a directory and what is in it; files that are open show what they show.
 pub fn remove(path: &str) {
     let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let mut names = tree().1.clone();
+    let mut at = root().clone();
     for part in directories.split('/').filter(|part| !part.is_empty()) {
-        let entry = names.lock().get(part.as_bytes()).cloned();
-        let Some(Entry::Directory(_, inner)) = entry else { return };
-        names = inner;
+        let Ok(next) = at.lookup(part.as_bytes()) else { return };
+        at = next;
     }
-    let gone = names.lock().remove(name.as_bytes());
-    drop(gone);
+    // There is nobody to tell if it is not there.
+    let _ = at.take_out(name.as_bytes());
 }
 
 /// Adds a file that can be written too.

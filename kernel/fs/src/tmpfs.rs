@@ -10,6 +10,7 @@ use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use exo_hal::{PAGE_SIZE, mm::frame};
 use exo_vfs::{
+    dentry::Dentry,
     file_system::FileSystem,
     inode::{Inode, kind},
     mounting::Mountable,
@@ -36,7 +37,7 @@ impl FileSystem for Tmpfs {
 }
 
 impl Mountable for Tmpfs {
-    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
+    fn mount(&self, data: &[u8]) -> Result<Arc<Dentry>> {
         let options = parse(data)?;
         let instance = SuperBlock::new(&Self)?;
         instance.quota.set_limit(options.pages.unwrap_or_else(half_of_memory))?;
@@ -112,7 +113,7 @@ impl FileSystem for Ramfs {
 }
 
 impl Mountable for Ramfs {
-    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
+    fn mount(&self, data: &[u8]) -> Result<Arc<Dentry>> {
         let mode = mode_of(data)?.or(Some(0o755));
         Ok(root(SuperBlock::new(&Self)?, &Options { mode, ..Options::default() }))
     }
@@ -143,14 +144,14 @@ fn half_of_memory() -> usize {
 }
 
 /// An instance's root directory.
-fn root(instance: SuperBlock, options: &Options) -> Arc<Inode> {
+fn root(instance: SuperBlock, options: &Options) -> Arc<Dentry> {
     let root = Inode::directory(Arc::new(instance), 0);
     root.change(|metadata| {
         metadata.mode = kind::DIRECTORY | options.mode.unwrap_or(0o1777);
         metadata.uid = options.uid.unwrap_or(0);
         metadata.gid = options.gid.unwrap_or(0);
     });
-    root
+    Dentry::root(root)
 }
 
 /// Options of a tmpfs. What is not given stays.

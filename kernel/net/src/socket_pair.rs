@@ -152,7 +152,7 @@ pub fn new_pair(kind: Kind, flags: u32) -> Result<[Arc<OpenFile>; 2]> {
     })?;
     let end = |is_second| -> Result<Arc<OpenFile>> {
         let node = Inode::new(&ANONYMOUS, kind::SOCKET | 0o777, InodeContent::Socket);
-        permission::set_first_owner(&node, None);
+        permission::set_first_owner(&node);
         let socket = Socket {
             pair: pair.clone(),
             is_second,

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a path in a call leads to, and how something new gets its name.
+//! What a path in a call leads to.
 
 use core::sync::atomic::Ordering;
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::vec::Vec;
 
 use linux_raw_sys::general as abi;
 
 use crate::{
     errno::{Errno, Result},
     fs::{
-        inode::Inode,
         path::{self, Follow, Path},
-        permission::{self, Caller},
+        permission::Caller,
     },
     task::current,
     user,
@@ -63,15 +62,4 @@ pub(super) fn node_at_as(caller: Caller, directory: i32, path: usize, flags: u32
     let follow = if flags & abi::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
     let last = path::walk_as(caller, start(directory, &path)?.as_ref(), &path, follow, 0)?;
     last.found.ok_or(Errno::ENOENT)
-}
-
-/// ENOSPC if the file system may have no more inodes.
-pub(super) fn check_inodes(parent: &Inode) -> Result<()> {
-    if parent.superblock.has_room_for_inode() { Ok(()) } else { Err(Errno::ENOSPC) }
-}
-
-/// Enters something new, which belongs to the caller.
-pub(super) fn give_name(parent: &Arc<Inode>, name: &[u8], node: &Arc<Inode>) -> Result {
-    permission::set_first_owner(node, Some(parent));
-    parent.add(name, node).map(|()| 0)
 }

@@ -6,19 +6,18 @@ use alloc::{sync::Arc, vec::Vec};
 use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
-use super::lookup::{check_inodes, give_name, masked, node_at, start};
+use super::lookup::{masked, node_at, start};
 use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{
+        dentry::MustBeDirectory,
         inode::{
-            Inode, InodeContent,
-            directory::{MustBeDirectory, Rename},
+            directory::{Rename, What},
             kind,
         },
         path::{self, Follow, Last, Path},
         permission,
-        pipe::Pipe,
     },
     sched::spans,
     task::{credentials::capable, current},
@@ -32,9 +31,7 @@ pub(super) fn mkdir(path: usize, mode: u32) -> Result {
 pub(super) fn mkdirat(directory: i32, path: usize, mode: u32) -> Result {
     let path = user::read_path(path)?;
     let (parent, name) = path::resolve_new(start(directory, &path)?.as_ref(), &path, true)?;
-    let mode = masked(mode & 0o1777);
-    check_inodes(&parent)?;
-    give_name(&parent, &name, &Inode::directory(parent.superblock.clone(), mode))
+    parent.create(&name, What::Directory, masked(mode & 0o1777)).map(|_| 0)
 }
 
 pub(super) fn mknod(path: usize, mode: u32, device: u64) -> Result {
@@ -59,17 +56,15 @@ pub(super) fn mknodat(directory: i32, path: usize, mode: u32, device: u64) -> Re
         return Err(Errno::EPERM);
     }
     let (major, minor) = (((device >> 8) & 0xfff) as u32, (device & 0xff | (device >> 12) & 0xfff00) as u32);
-    check_inodes(&parent)?;
-    let (kind, content) = match mode & kind::MASK {
-        0 | kind::REGULAR => {
-            return give_name(&parent, &name, &Inode::file(parent.superblock.clone(), masked(mode)));
-        }
-        kind @ (kind::CHARACTER | kind::BLOCK) => (kind, InodeContent::Device(major, minor)),
-        kind::FIFO => (kind::FIFO, InodeContent::Fifo(Pipe::new()?)),
-        kind::SOCKET => (kind::SOCKET, InodeContent::Socket),
+    let what = match mode & kind::MASK {
+        0 | kind::REGULAR => What::File,
+        kind::CHARACTER => What::Character(major, minor),
+        kind::BLOCK => What::Block(major, minor),
+        kind::FIFO => What::Fifo,
+        kind::SOCKET => What::Socket,
         _ => return Err(Errno::EINVAL),
     };
-    give_name(&parent, &name, &Inode::new(parent.superblock.clone(), kind | masked(mode), content))
+    parent.create(&name, what, masked(mode)).map(|_| 0)
 }
 
 /// The last component of a path whose name is to go.
@@ -101,7 +96,7 @@ pub(super) fn unlinkat(directory: i32, path: usize, flags: u32) -> Result {
                 if let Some(found) = &last.found {
                     permission::check_old_name(&last.directory, found)?;
                 }
-                last.directory.remove_directory(name)?;
+                last.directory.dentry.remove_directory(name)?;
             }
         }
         return Ok(0);
@@ -118,7 +113,7 @@ pub(super) fn unlinkat(directory: i32, path: usize, flags: u32) -> Result {
     if last.must_be_directory {
         return Err(Errno::ENOTDIR);
     }
-    last.directory.unlink(&last.name)?;
+    last.directory.dentry.unlink(&last.name)?;
     Ok(0)
 }
 
@@ -153,8 +148,8 @@ pub(super) fn linkat(old_at: i32, old: usize, new_at: i32, new: usize, flags: u3
     if !is_alive {
         return Err(Errno::ENOENT);
     }
-    match parent.link(&name, &node) {
-        Ok(()) => {
+    match parent.dentry.link(&name, &node) {
+        Ok(_) => {
             node.change(|metadata| metadata.linkable = false);
             Ok(0)
         }
@@ -176,12 +171,7 @@ pub(super) fn symlinkat(target: usize, directory: i32, path: usize) -> Result {
     }
     let path = user::read_path(path)?;
     let (parent, name) = path::resolve_new(start(directory, &path)?.as_ref(), &path, false)?;
-    check_inodes(&parent)?;
-    give_name(
-        &parent,
-        &name,
-        &Inode::new(parent.superblock.clone(), kind::LINK | 0o777, InodeContent::Link(target)),
-    )
+    parent.create(&name, What::Link(&target), 0o777).map(|_| 0)
 }
 
 pub(super) fn rename(old: usize, new: usize) -> Result {
@@ -215,14 +205,14 @@ pub(super) fn renameat2(old_at: i32, old: usize, new_at: i32, new: usize, flags:
     from.directory.check_writable()?;
     check_rename(&from, &to, how)?;
     let must_be = MustBeDirectory { old: from.must_be_directory, new: to.must_be_directory };
-    from.directory.rename(&from.name, &to.directory, &to.name, how, must_be).map(|()| 0)
+    from.directory.dentry.rename(&from.name, &to.directory.dentry, &to.name, how, must_be).map(|()| 0)
 }
 
 /// Whether the names of a rename may be changed. A directory that comes into another one is changed itself: its `..`.
 fn check_rename(from: &Last, to: &Last, how: Rename) -> Result<()> {
     // What is not there is the rename's own affair.
     let Some(source) = &from.found else { return Ok(()) };
-    if to.found.as_ref().is_some_and(|target| Arc::ptr_eq(&target.node, &source.node)) {
+    if to.found.as_ref().is_some_and(|target| Arc::ptr_eq(target, source)) {
         return Ok(());
     }
     permission::check_old_name(&from.directory, source)?;
@@ -230,7 +220,7 @@ fn check_rename(from: &Last, to: &Last, how: Rename) -> Result<()> {
         Some(target) => permission::check_old_name(&to.directory, target)?,
         None => permission::check_new_name(&to.directory)?,
     }
-    if Arc::ptr_eq(&from.directory.node, &to.directory.node) {
+    if Arc::ptr_eq(&from.directory.dentry, &to.directory.dentry) {
         return Ok(());
     }
     if source.is_directory() {

@@ -7,12 +7,12 @@ use exo_hal::PAGE_SIZE;
 use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::lookup::{check_inodes, give_name, masked, start};
+use super::lookup::{masked, start};
 use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
-        inode::{Inode, InodeContent},
+        inode::{InodeContent, directory::What},
         mount::Writing,
         open::open_path,
         path::{self, Follow, Path},
@@ -162,7 +162,6 @@ fn open_within(directory: i32, path: usize, flags: u32, mode: u32, resolve: u32)
     if !is_new && !looks_only {
         check_permission(&found, flags)?;
     }
-    found.remember_file_place(&last.directory, &last.name);
     let truncates = flags & abi::O_TRUNC != 0 && flags & abi::O_PATH == 0 && !is_new;
     // Also to read only: as on Linux, it is cut then.
     let _writing = match &found.content {
@@ -186,8 +185,8 @@ fn open_within(directory: i32, path: usize, flags: u32, mode: u32, resolve: u32)
 /// A file cannot be opened. If it was made for it, it goes: a call that fails leaves nothing behind, as it may be done again.
 #[cold]
 fn give_up(error: Errno, is_new: bool, directory: &Path, name: &[u8], made: &Path) -> Errno {
-    if is_new && directory.lookup(name).is_ok_and(|node| Arc::ptr_eq(&node, &made.node)) {
-        let _ = directory.unlink(name);
+    if is_new && directory.dentry.lookup(name).is_ok_and(|found| Arc::ptr_eq(&found, &made.dentry)) {
+        let _ = directory.dentry.unlink(name);
     }
     error
 }
@@ -231,11 +230,9 @@ fn enter(opened: Arc<OpenFile>, flags: u32) -> Result {
 fn make(directory: &Path, name: &[u8], mode: u32, exclusive: bool) -> Result<(Path, bool)> {
     directory.check_writable()?;
     permission::check_new_name(directory)?;
-    check_inodes(directory)?;
-    let node = Inode::file(directory.superblock.clone(), masked(mode));
-    match give_name(directory, name, &node) {
-        Ok(_) => Ok((directory.with(node), true)),
-        Err(Errno::EEXIST) if !exclusive => Ok((directory.with(directory.lookup(name)?), false)),
+    match directory.create(name, What::File, masked(mode)) {
+        Ok(made) => Ok((made, true)),
+        Err(Errno::EEXIST) if !exclusive => Ok((directory.with(directory.dentry.lookup(name)?), false)),
         Err(Errno::EPERM) => Err(Errno::ENOENT),
         Err(error) => Err(error),
     }
@@ -248,16 +245,8 @@ fn open_temporary(directory: &Path, flags: u32, mode: u32) -> Result<Arc<OpenFil
     }
     permission::check_new_name(directory)?;
     directory.check_writable()?;
-    if !directory.system.holds_files() {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    check_inodes(directory)?;
-    let node = Inode::file(directory.superblock.clone(), masked(mode));
-    permission::set_first_owner(&node, Some(directory));
-    node.change(|metadata| {
-        metadata.links = 0;
-        metadata.linkable = flags & abi::O_EXCL == 0;
-    });
-    node.put_into_removed(directory, alloc::format!("#{}", node.number).as_bytes());
-    open_path(&directory.with(node), kept(flags))
+    let new = permission::owned(directory, What::File, masked(mode));
+    let made = directory.with(directory.dentry.create_nameless(&new)?);
+    made.change(|metadata| metadata.linkable = flags & abi::O_EXCL == 0);
+    open_path(&made, kept(flags))
 }

@@ -10,6 +10,7 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
+        dentry::Dentry,
         inode::{Inode, InodeContent, kind},
         mount,
         open::open_nameless,
@@ -38,7 +39,7 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
     if flags & !FLAGS != 0 || flags & abi::MFD_EXEC != 0 && flags & abi::MFD_NOEXEC_SEAL != 0 {
         return Err(Errno::EINVAL);
     }
-    user::read_string(name, LONGEST, Errno::EINVAL)?;
+    let name = user::read_string(name, LONGEST, Errno::EINVAL)?;
     let pages = Pages::new(0);
     let mut mode = 0o777;
     if flags & (abi::MFD_ALLOW_SEALING | abi::MFD_NOEXEC_SEAL) != 0 {
@@ -50,10 +51,12 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
     }
     let pages = Arc::new(pages);
     let node = Inode::new(&ANONYMOUS, kind::REGULAR | mode, InodeContent::File(pages.clone()));
-    permission::set_first_owner(&node, None);
+    permission::set_first_owner(&node);
     // It never has a name.
     node.change(|metadata| metadata.links = 0);
-    let path = Path { mount: mount::anonymous(), node };
+    let mut shown = b"memfd:".to_vec();
+    shown.extend(name);
+    let path = Path { mount: mount::anonymous(), dentry: Dentry::shown_as(node, shown)? };
     let opened = open_nameless(&path, &pages, abi::O_RDWR | super::open::LARGE_FILE)?;
     current().files.add(opened, flags & abi::MFD_CLOEXEC != 0, 0)
 }

@@ -29,7 +29,7 @@ pub(super) fn truncate(path: usize, size: i64) -> Result {
     let path = node_at(abi::AT_FDCWD, path, 0)?;
     match &path.content {
         InodeContent::File(_) => {}
-        InodeContent::Directory(_) | InodeContent::Dynamic(_) => return Err(Errno::EISDIR),
+        InodeContent::Directory(_) => return Err(Errno::EISDIR),
         _ => return Err(Errno::EINVAL),
     }
     permission::check(&path, permission::WRITE)?;
@@ -74,7 +74,7 @@ pub(super) fn fallocate(fd: i32, mode: u32, offset: i64, length: i64) -> Result 
     let pages = match &file.node.content {
         InodeContent::File(pages) => pages,
         InodeContent::Fifo(_) => return Err(Errno::ESPIPE),
-        InodeContent::Directory(_) | InodeContent::Dynamic(_) => return Err(Errno::EISDIR),
+        InodeContent::Directory(_) => return Err(Errno::EISDIR),
         _ => return Err(Errno::ENODEV),
     };
     let end = start.checked_add(length).filter(|end| *end <= MAX_SIZE).ok_or(Errno::EFBIG)?;

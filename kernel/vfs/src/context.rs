@@ -83,7 +83,7 @@ impl Path {
     pub fn path(&self) -> Vec<u8> {
         let root = current().root();
         let Ok((mut out, _)) = self.names_below(&root) else { return b"(too long)".to_vec() };
-        if self.node.is_removed() {
+        if self.dentry.is_removed() {
             out.extend(b" (deleted)");
         }
         out

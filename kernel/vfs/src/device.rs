@@ -6,6 +6,7 @@ use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
 use exo_hal::{once::Once, sync::SpinLock};
 
 use super::{
+    dentry::Dentry,
     file::File,
     inode::{Inode, InodeContent, kind},
 };
@@ -47,10 +48,10 @@ pub fn register(major: u32, open: OpenNumber) {
     }
 }
 
-static ROOT: Once<Arc<Inode>> = Once::new();
+static ROOT: Once<Arc<Dentry>> = Once::new();
 
 /// The root of /dev.
-pub fn root() -> Arc<Inode> {
+pub fn root() -> Arc<Dentry> {
     ROOT.get().unwrap_or_else(|| unreachable!("set at boot")).clone()
 }
 
@@ -70,9 +71,12 @@ pub fn announce(name: &str, kind: u32, permissions: u32, opener: Arc<dyn Opener>
         announced.insert((kind, minor), Announced { name: name.into(), opener });
         minor
     };
-    let node =
-        Inode::new(root().superblock.clone(), kind | permissions, InodeContent::Device(major::LOCAL, minor));
-    root().add(name.as_bytes(), &node)
+    let node = Inode::new(
+        root().inode.superblock.clone(),
+        kind | permissions,
+        InodeContent::Device(major::LOCAL, minor),
+    );
+    root().add(name.as_bytes(), &node).map(drop)
 }
 
 /// The number of the block device that is announced as `name`.
@@ -95,7 +99,7 @@ pub fn withdraw(name: &str) {
 }
 
 /// Sets the root of /dev, which is made at boot.
-pub fn set_root(root: Arc<Inode>) {
+pub fn set_root(root: Arc<Dentry>) {
     ROOT.set(root);
 }
 

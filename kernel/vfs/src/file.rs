@@ -16,6 +16,7 @@ use linux_raw_sys::general as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
+    dentry::Dentry,
     events::Events,
     inode::{Inode, InodeContent},
     mount::{self, Mount, Path, Writing},
@@ -242,6 +243,8 @@ pub struct OpenFile {
     file: Box<dyn File>,
     /// The inode it was opened by.
     pub node: Arc<Inode>,
+    /// The name it was opened by.
+    pub dentry: Arc<Dentry>,
     /// The mount it was opened through.
     pub mount: Arc<Mount>,
     /// What is open for writing is counted.
@@ -268,7 +271,8 @@ impl OpenFile {
         node: Arc<Inode>,
         flags: u32,
     ) -> core::result::Result<Arc<Self>, NoMemory> {
-        Self::at(file, Path { mount: mount::anonymous(), node }, flags, None)
+        let dentry = Dentry::nameless(node)?;
+        Self::at(file, Path { mount: mount::anonymous(), dentry }, flags, None)
     }
 
     /// Wraps a file that was found at a place.
@@ -282,11 +286,13 @@ impl OpenFile {
         flags: u32,
         writing: Option<Writing>,
     ) -> core::result::Result<Arc<Self>, NoMemory> {
-        let Path { mount, node } = path;
+        let Path { mount, dentry } = path;
+        let node = dentry.inode.clone();
         mount.note_use();
         fallible::arc_with(|| Self {
             file,
             node,
+            dentry,
             mount,
             _writing: writing,
             flags: AtomicU32::new(flags),
@@ -300,7 +306,7 @@ impl OpenFile {
 
     /// Where it was found.
     pub fn path(&self) -> Path {
-        Path { mount: self.mount.clone(), node: self.node.clone() }
+        Path { mount: self.mount.clone(), dentry: self.dentry.clone() }
     }
 
     /// Whether it can be watched by epoll.
@@ -634,28 +640,28 @@ impl OpenFile {
     pub fn read_entries(&self, mut each: impl FnMut(&[u8], u32, u64, u64) -> bool) -> Result<()> {
         let _moving = self.moving.lock()?;
         self.note_access();
-        let mut offset = self.offset.lock();
-        let mut position = *offset;
+        // What reads a directory may sleep; who changes the offset meanwhile waits for `moving`.
+        let mut position = *self.offset.lock();
         // Positions 1 and 2 are "." and "..", those of real entries come behind.
-        let parent = self.node.parent().map_or(self.node.number, |p| p.number);
+        let parent = self.dentry.parent().map_or(self.node.number, |parent| parent.inode.number);
         for (at, name, number) in [(0, &b"."[..], self.node.number), (1, b"..", parent)] {
             if position == at {
                 if !each(name, super::inode::kind::DIRECTORY, number, at + 1) {
-                    *offset = position;
+                    *self.offset.lock() = position;
                     return Ok(());
                 }
                 position += 1;
             }
         }
-        self.node.list(position - 2, |name, kind, number, entry| {
+        let listed = self.dentry.list(position - 2, |name, kind, number, entry| {
             let more = each(name, kind, number, entry + 2);
             if more {
                 position = entry + 2;
             }
             more
-        })?;
-        *offset = position;
-        Ok(())
+        });
+        *self.offset.lock() = position;
+        listed
     }
 }
 

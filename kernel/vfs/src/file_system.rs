@@ -19,11 +19,6 @@ pub trait FileSystem: Sync {
         self.holds_files()
     }
 
-    /// What was looked up once is the same inode when it is looked up again, so that something mounted on it is found.
-    fn keeps_inodes(&self) -> bool {
-        true
-    }
-
     /// Its text files have an end to seek from.
     fn has_ends(&self) -> bool {
         true

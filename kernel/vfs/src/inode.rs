@@ -1,30 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Inodes: files, directories, links, devices. All live in memory; an inode exists as long as a name or an open file refers to it.
-//! What directories do with their entries is in [`directory`].
+//! Inodes: files, directories, links, devices. An inode exists as long as a name in memory or an open file refers to it. Names are
+//! [dentries](crate::dentry), of which an inode knows nothing; what file systems do for directories is in [`directory`].
 
 pub mod directory;
+mod magic;
 
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, Ordering};
 
-use alloc::{
-    boxed::Box,
-    sync::{Arc, Weak},
-    vec::Vec,
-};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use exo_core::thread::capable;
-use exo_hal::{once::Once, sync::SpinLock, time};
+use exo_hal::{sync::SpinLock, time};
 use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
 
-use self::directory::Entries;
+use self::directory::{Directory, DirectoryOperations, InMemory};
+pub use self::magic::MagicLink;
 use super::{
     attributes::Attributes,
     file_system::FileSystem,
     locks::{FileLocks, LockSlot},
-    mount::Path,
     pipe::Pipe,
-    superblock::{self, SuperBlock},
+    superblock::SuperBlock,
     text::Generate,
 };
 use crate::{
@@ -78,43 +75,18 @@ pub struct Metadata {
     pub born: u64,
 }
 
-/// A directory whose entries are made when they are looked up.
-pub trait DynamicDirectory: Send + Sync {
-    /// The inode with a name.
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>>;
-    /// Calls `each` for the entries behind position `after`, in the order of their positions, until it says false. The first entry's
-    /// position is 1 or more, and an entry keeps its own as long as it is there.
-    fn list(&self, after: u64, each: &mut Each<'_>) -> Result<()>;
-}
-
-/// Takes an entry of a directory: name, type bits, number of the inode, position. False when it takes no more.
-pub type Each<'a> = dyn FnMut(&[u8], u32, u64, u64) -> bool + 'a;
-
 /// Makes the target of a link.
 pub type Target = Box<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
 
 /// Takes what is written to a setting.
 pub type Store = Box<dyn Fn(&[u8]) -> Result<()> + Send + Sync>;
 
-/// A link that leads to a place or an open file, whatever its name is now. It does not keep an open file open: links to links would be
-/// a chain of any length.
-pub trait MagicLink: Send + Sync {
-    /// Where it leads.
-    fn target(&self) -> Result<Path>;
-    /// What readlink shows.
-    fn text(&self) -> Result<Vec<u8>>;
-    /// Its size, as stat shows it.
-    fn size(&self) -> u64 {
-        0
-    }
-}
-
 /// What an inode is.
 pub enum InodeContent {
     /// A file.
     File(Arc<Pages>),
     /// A directory.
-    Directory(SpinLock<Entries>),
+    Directory(Directory),
     /// A symbolic link.
     Link(Vec<u8>),
     /// A device, by number.
@@ -123,8 +95,6 @@ pub enum InodeContent {
     Fifo(Arc<Pipe>),
     /// A socket's name; nothing can be done with it.
     Socket,
-    /// A directory made on demand.
-    Dynamic(Box<dyn DynamicDirectory>),
     /// A file whose content is made when it is read from its start.
     Text(Generate),
     /// As `Text`, and what is written to it is taken as a whole, or refused.
@@ -137,17 +107,11 @@ pub enum InodeContent {
     Other,
 }
 
-/// Where an inode has its name. A file with several has one of them here.
-#[derive(Default)]
-pub(super) struct Place {
-    /// The directory.
-    pub(super) parent: Weak<Inode>,
-    /// The directory, if nobody else keeps it: it is made on demand, or the name was removed.
-    kept: Option<Arc<Inode>>,
-    /// The name.
-    pub(super) name: Vec<u8>,
-    /// It was there, and is no more.
-    pub(super) removed: bool,
+impl InodeContent {
+    /// A directory that `operations` know.
+    pub fn directory(operations: impl DirectoryOperations + 'static) -> Self {
+        Self::Directory(Directory::new(Box::new(operations)))
+    }
 }
 
 /// An inode.
@@ -161,33 +125,12 @@ pub struct Inode {
     /// What it is.
     pub content: InodeContent,
     pub(super) metadata: SpinLock<Metadata>,
-    pub(super) place: SpinLock<Place>,
-    /// How many mounts cover it, each in another mount of its file system.
-    mounts: AtomicU32,
     /// How many have it open for writing; below 0, how many execute it, so that nobody may.
     writers: AtomicI32,
     /// The locks that programs have on it.
     pub locks: LockSlot,
     /// Its extended attributes.
     pub(super) attributes: Attributes,
-    /// The next in a list of inodes to be dropped.
-    next_dead: SpinLock<Option<Arc<Inode>>>,
-}
-
-static ROOT: Once<Arc<Inode>> = Once::new();
-
-/// The root directory of the root file system.
-pub fn root() -> Arc<Inode> {
-    ROOT.get().unwrap_or_else(|| unreachable!("set at boot")).clone()
-}
-
-/// Makes the root directory.
-pub fn init() {
-    superblock::ROOT.init();
-    superblock::ANONYMOUS.init();
-    let root = Inode::directory(&superblock::ROOT, 0o755);
-    ROOT.set(root.clone());
-    super::mount::init(root);
 }
 
 impl Inode {
@@ -224,20 +167,15 @@ impl Inode {
                 changed: now,
                 born: now,
             }),
-            place: SpinLock::default(),
-            mounts: AtomicU32::new(0),
             writers: AtomicI32::new(0),
             locks: LockSlot::default(),
             attributes: Attributes::default(),
-            next_dead: SpinLock::new(None),
         })
     }
 
-    /// An empty directory of file system `system`.
+    /// An empty directory of file system `system`, which is in memory.
     pub fn directory(system: impl Into<Arc<SuperBlock>>, permissions: u32) -> Arc<Self> {
-        // A rename holds two, the one nearer to the root first.
-        let entries = SpinLock::nested(Entries::default());
-        Self::new(system, kind::DIRECTORY | permissions, InodeContent::Directory(entries))
+        Self::new(system, kind::DIRECTORY | permissions, InodeContent::directory(InMemory))
     }
 
     /// An empty file of file system `system`, whose pages count there.
@@ -310,7 +248,15 @@ impl Inode {
 
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
-        matches!(self.content, InodeContent::Directory(_) | InodeContent::Dynamic(_))
+        matches!(self.content, InodeContent::Directory(_))
+    }
+
+    /// The directory that it is, or ENOTDIR.
+    pub fn directory_content(&self) -> Result<&Directory> {
+        match &self.content {
+            InodeContent::Directory(directory) => Ok(directory),
+            _ => Err(Errno::ENOTDIR),
+        }
     }
 
     /// The locks that programs have on it, to add one. ENOLCK if there is no memory.
@@ -334,7 +280,7 @@ impl Inode {
             InodeContent::File(pages) => pages.size(),
             InodeContent::Link(target) => target.len() as u64,
             InodeContent::Magic(link) => link.size(),
-            InodeContent::Directory(entries) => entries.lock().count() as u64 * 20 + 40,
+            InodeContent::Directory(directory) => directory.size(),
             _ => 0,
         }
     }
@@ -347,124 +293,6 @@ impl Inode {
             InodeContent::Magic(link) => link.text(),
             _ => Err(Errno::EINVAL),
         }
-    }
-
-    /// The directory that it is in.
-    pub fn parent(&self) -> Option<Arc<Inode>> {
-        let place = self.place.lock();
-        place.kept.clone().or_else(|| place.parent.upgrade())
-    }
-
-    /// Notes that this directory is in `parent` under a name.
-    pub fn put_into(&self, parent: &Arc<Inode>, name: &[u8]) {
-        *self.place.lock() =
-            Place { parent: Arc::downgrade(parent), name: name.to_vec(), ..Place::default() };
-    }
-
-    /// Notes that this file has no name, and what its path shows instead.
-    pub fn put_into_removed(&self, parent: &Arc<Inode>, name: &[u8]) {
-        self.put_into(parent, name);
-        self.place.lock().removed = true;
-    }
-
-    /// As [`put_into`](Self::put_into), and keeps `parent`, which is made on demand too.
-    pub(super) fn put_into_made(&self, parent: &Arc<Inode>, name: &[u8]) {
-        let old = core::mem::replace(
-            &mut *self.place.lock(),
-            Place { kept: Some(parent.clone()), name: name.to_vec(), ..Place::default() },
-        );
-        drop(old);
-    }
-
-    /// Keeps the directory that it was in, if that is the place that it remembers.
-    pub(super) fn keep_parent(&self, parent: &Arc<Inode>) {
-        let mut place = self.place.lock();
-        if place.removed && place.parent.as_ptr() == Arc::as_ptr(parent) {
-            place.kept = Some(parent.clone());
-        }
-    }
-
-    /// Remembers under which name a file was found, for its path. Directories know their place.
-    pub fn remember_file_place(&self, directory: &Arc<Inode>, name: &[u8]) {
-        // Links of /proc lead to files that are somewhere else, and so does what is mounted on a file.
-        let is_in = matches!(directory.content, InodeContent::Directory(_))
-            && Arc::ptr_eq(&directory.superblock, &self.superblock);
-        if self.is_directory() || !is_in {
-            return;
-        }
-        let mut place = self.place.lock();
-        if place.name != name || place.parent.as_ptr() != Arc::as_ptr(directory) || place.removed {
-            let old = core::mem::replace(
-                &mut *place,
-                Place { parent: Arc::downgrade(directory), name: name.to_vec(), ..Place::default() },
-            );
-            drop(place);
-            drop(old);
-        }
-    }
-
-    /// Whether its name was removed.
-    pub fn is_removed(&self) -> bool {
-        self.place.lock().removed
-    }
-
-    /// Appends its name and the slash before it, the last byte first; the directory that it is in.
-    pub(super) fn push_name_reversed(&self, out: &mut Vec<u8>) -> Option<Arc<Inode>> {
-        let place = self.place.lock();
-        let parent = place.kept.clone().or_else(|| place.parent.upgrade())?;
-        out.extend(place.name.iter().rev());
-        out.push(b'/');
-        Some(parent)
-    }
-
-    /// Its names from the root of its file system down; what is longer than a path may be is cut.
-    pub fn names_in_file_system(self: &Arc<Self>) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut at = self.clone();
-        while let Some(parent) = at.push_name_reversed(&mut out).filter(|_| out.len() < crate::user::PATH_MAX)
-        {
-            at = parent;
-        }
-        if out.is_empty() {
-            out.push(b'/');
-        }
-        out.reverse();
-        if self.is_removed() {
-            out.extend(b"//deleted");
-        }
-        out
-    }
-
-    /// Whether something is mounted on it, in whatever mount of its file system.
-    #[inline]
-    pub fn is_covered(&self) -> bool {
-        self.mounts.load(Ordering::Acquire) > 0
-    }
-
-    /// Notes that something is mounted on it; ENOENT if its name was removed, and none will be until it is uncovered.
-    pub(super) fn cover(&self) -> Result<()> {
-        match &self.content {
-            InodeContent::Directory(entries) => {
-                let entries = entries.lock();
-                if entries.is_removed() {
-                    return Err(Errno::ENOENT);
-                }
-                self.mounts.fetch_add(1, Ordering::AcqRel);
-            }
-            // Nobody would find it again.
-            _ if !self.system.keeps_inodes() && self.parent().is_some() => {
-                return Err(Errno::EINVAL);
-            }
-            _ => {
-                self.mounts.fetch_add(1, Ordering::AcqRel);
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes that one thing less is mounted on it.
-    pub(super) fn uncover(&self) {
-        self.mounts.fetch_sub(1, Ordering::AcqRel);
     }
 
     fn count_writers(&self, change: impl Fn(i32) -> Option<i32>) -> Result<()> {
@@ -491,39 +319,11 @@ impl Inode {
     pub(super) fn allow_writing(&self) {
         self.writers.fetch_add(1, Ordering::SeqCst);
     }
-
-    /// Whether dropping it would drop other inodes.
-    fn leads_on(&self) -> bool {
-        matches!(&self.content, InodeContent::Directory(entries) if entries.lock().count() > 0)
-    }
 }
 
 impl Drop for Inode {
-    /// Trees of any depth are taken apart in a loop, and without memory: a directory that dies waits in a list for its turn.
     fn drop(&mut self) {
         self.superblock.inodes.fetch_sub(1, Ordering::Relaxed);
         self.attributes.end(&self.superblock.quota);
-        let mut above = self.place.get_mut().kept.take();
-        while let Some(mut node) = above.take().and_then(Arc::into_inner) {
-            above = node.place.get_mut().kept.take();
-        }
-        let InodeContent::Directory(entries) = &mut self.content else { return };
-        let mut entries = core::mem::take(entries.get_mut());
-        let mut dead: Option<Arc<Inode>> = None;
-        loop {
-            while let Some(node) = entries.take_first() {
-                // Nobody else can find it any more.
-                if Arc::strong_count(&node) == 1 && node.leads_on() {
-                    let next = dead.take();
-                    *node.next_dead.lock() = next;
-                    dead = Some(node);
-                }
-            }
-            let Some(node) = dead.take() else { break };
-            dead = node.next_dead.lock().take();
-            if let InodeContent::Directory(inner) = &node.content {
-                entries = core::mem::take(&mut *inner.lock());
-            }
-        }
     }
 }

@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod attributes;
 pub mod context;
+pub mod dentry;
 pub mod device;
 pub mod events;
 pub mod file;

@@ -17,6 +17,7 @@ use exo_hal::{once::Once, sync::SpinLock};
 use linux_raw_sys::general as abi;
 
 use super::{
+    dentry::Dentry,
     inode::Inode,
     superblock::{self, SuperBlock},
 };
@@ -46,8 +47,10 @@ pub struct Mount {
     pub id: u64,
     /// The file system.
     pub superblock: Arc<SuperBlock>,
-    /// The inode that is seen at the mount point.
-    pub root: Arc<Inode>,
+    /// What is seen at the mount point.
+    pub root: Arc<Dentry>,
+    /// The root of the file system, which holds all names in it.
+    pub top: Arc<Dentry>,
     /// What was given as the source.
     pub source: Vec<u8>,
     flags: AtomicU32,
@@ -55,33 +58,34 @@ pub struct Mount {
     expiring: AtomicBool,
     /// Files that are open for writing through it.
     writers: AtomicUsize,
-    /// The mount that it is in, and the inode there that it covers; none for the root, and once it is unmounted.
-    place: SpinLock<Option<(Weak<Mount>, Arc<Inode>)>>,
+    /// The mount that it is in, and what it covers there; none for the root, and once it is unmounted.
+    place: SpinLock<Option<(Weak<Mount>, Arc<Dentry>)>>,
 }
 
-/// An inode as it is seen through a mount.
+/// A name as it is seen through a mount. It stands for the inode that has it.
 #[derive(Clone)]
 pub struct Path {
     /// The mount.
     pub mount: Arc<Mount>,
-    /// The inode.
-    pub node: Arc<Inode>,
+    /// The name.
+    pub dentry: Arc<Dentry>,
 }
 
 impl Deref for Path {
     type Target = Arc<Inode>;
 
+    #[inline]
     fn deref(&self) -> &Arc<Inode> {
-        &self.node
+        &self.dentry.inode
     }
 }
 
-/// The number of a mount and an inode in it that is covered: its number, so that the order is the one in which inodes were made, and its
+/// The number of a mount and what is covered in it: its inode's number, so that the order is the one in which inodes were made, and its
 /// address, which no other has.
 type Place = (u64, u64, usize);
 
-fn place_of(mount: u64, node: &Arc<Inode>) -> Place {
-    (mount, node.number, Arc::as_ptr(node) as usize)
+fn place_of(mount: u64, dentry: &Arc<Dentry>) -> Place {
+    (mount, dentry.inode.number, Arc::as_ptr(dentry) as usize)
 }
 
 /// All places in a mount.
@@ -104,7 +108,7 @@ static ANONYMOUS: Once<Arc<Mount>> = Once::new();
 
 impl Table {
     fn on(&self, path: &Path) -> Option<&Arc<Mount>> {
-        self.by_place.get(&place_of(path.mount.id, &path.node))
+        self.by_place.get(&place_of(path.mount.id, &path.dentry))
     }
 
     fn has_children(&self, mount: &Mount) -> bool {
@@ -118,8 +122,8 @@ impl Table {
     /// Puts a mount at a place, which nothing is mounted on.
     fn attach(&mut self, mount: &Arc<Mount>, at: &Path) {
         self.by_id.insert(mount.id, mount.clone());
-        self.by_place.insert(place_of(at.mount.id, &at.node), mount.clone());
-        *mount.place.lock() = Some((Arc::downgrade(&at.mount), at.node.clone()));
+        self.by_place.insert(place_of(at.mount.id, &at.dentry), mount.clone());
+        *mount.place.lock() = Some((Arc::downgrade(&at.mount), at.dentry.clone()));
     }
 
     /// Takes a mount from its place.
@@ -147,12 +151,15 @@ impl Table {
     }
 }
 
-/// Mounts the root and what has no names.
-pub fn init(root: Arc<Inode>) {
+/// Makes the root and what has no names.
+pub fn init() {
+    superblock::ROOT.init();
+    superblock::ANONYMOUS.init();
+    let root = Dentry::root(Inode::directory(&superblock::ROOT, 0o755));
     let root = Mount::new(root, b"rootfs".to_vec(), abi::MS_RELATIME);
     TABLE.lock().by_id.insert(root.id, root.clone());
     ROOT.set(root);
-    let nothing = Inode::directory(&superblock::ANONYMOUS, 0o755);
+    let nothing = Dentry::root(Inode::directory(&superblock::ANONYMOUS, 0o755));
     ANONYMOUS.set(Mount::new(nothing, b"none".to_vec(), 0));
 }
 
@@ -172,7 +179,7 @@ pub fn anonymous() -> Arc<Mount> {
 
 impl Mount {
     /// A mount that is not attached to any place.
-    pub fn new(root: Arc<Inode>, source: Vec<u8>, flags: u32) -> Arc<Self> {
+    pub fn new(root: Arc<Dentry>, source: Vec<u8>, flags: u32) -> Arc<Self> {
         let id = {
             let mut table = TABLE.lock();
             table.last += 1;
@@ -180,7 +187,8 @@ impl Mount {
         };
         Arc::new(Self {
             id,
-            superblock: root.superblock.clone(),
+            superblock: root.inode.superblock.clone(),
+            top: root.uppermost(),
             root,
             source,
             flags: AtomicU32::new(flags & KEPT),
@@ -214,8 +222,8 @@ impl Mount {
 
     /// The place that it covers; none for the root and what is not mounted any more.
     pub fn place(&self) -> Option<Path> {
-        let (mount, node) = self.place.lock().clone()?;
-        Some(Path { mount: mount.upgrade()?, node })
+        let (mount, dentry) = self.place.lock().clone()?;
+        Some(Path { mount: mount.upgrade()?, dentry })
     }
 
     /// Changes its flags (MS_REMOUNT | MS_BIND). EBUSY if it shall be read-only and a file is open for writing.
@@ -259,7 +267,7 @@ impl Writing {
     pub fn new(path: &Path) -> Result<Self> {
         path.mount.writers.fetch_add(1, Ordering::SeqCst);
         path.mount.superblock.writers.fetch_add(1, Ordering::SeqCst);
-        if let Err(error) = path.check_writable().and_then(|()| path.node.start_writing()) {
+        if let Err(error) = path.check_writable().and_then(|()| path.start_writing()) {
             Self::uncount(&path.mount);
             return Err(error);
         }
@@ -274,7 +282,7 @@ impl Writing {
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        self.0.node.end_writing();
+        self.0.end_writing();
         Self::uncount(&self.0.mount);
     }
 }
@@ -285,7 +293,7 @@ pub struct Executing(Path);
 impl Executing {
     /// ETXTBSY if somebody has it open for writing.
     pub fn new(path: &Path) -> Result<Self> {
-        path.node.deny_writing()?;
+        path.deny_writing()?;
         Ok(Self(path.clone()))
     }
 
@@ -297,35 +305,35 @@ impl Executing {
 
 impl Drop for Executing {
     fn drop(&mut self) {
-        self.0.node.allow_writing();
+        self.0.allow_writing();
     }
 }
 
 impl Path {
     /// The root of a mount.
     pub fn root_of(mount: Arc<Mount>) -> Self {
-        let node = mount.root.clone();
-        Self { mount, node }
+        let dentry = mount.root.clone();
+        Self { mount, dentry }
     }
 
-    /// Another inode of the same mount.
-    pub fn with(&self, node: Arc<Inode>) -> Self {
-        Self { mount: self.mount.clone(), node }
+    /// Another name in the same mount.
+    pub fn with(&self, dentry: Arc<Dentry>) -> Self {
+        Self { mount: self.mount.clone(), dentry }
     }
 
-    /// Whether both are the same inode of the same mount.
+    /// Whether both are the same name in the same mount.
     pub fn is(&self, other: &Path) -> bool {
-        Arc::ptr_eq(&self.node, &other.node) && Arc::ptr_eq(&self.mount, &other.mount)
+        Arc::ptr_eq(&self.dentry, &other.dentry) && Arc::ptr_eq(&self.mount, &other.mount)
     }
 
     /// Whether it is the root of its mount.
     pub fn is_mount_root(&self) -> bool {
-        Arc::ptr_eq(&self.node, &self.mount.root)
+        Arc::ptr_eq(&self.dentry, &self.mount.root)
     }
 
     /// The root of what is mounted here, if anything is, and of what is mounted on that.
     pub fn topmost(mut self) -> Self {
-        while self.node.is_covered() {
+        while self.dentry.is_covered() {
             let Some(mount) = TABLE.lock().on(&self).cloned() else { break };
             self = Self::root_of(mount);
         }
@@ -355,14 +363,14 @@ impl Path {
                 }
                 continue;
             }
-            let Some(parent) = at.node.push_name_reversed(&mut out) else {
+            let Some(parent) = at.dentry.push_name_reversed(&mut out) else {
                 is_below = false;
                 break;
             };
             if out.len() >= user::PATH_MAX {
                 return Err(Errno::ENAMETOOLONG);
             }
-            at.node = parent;
+            at.dentry = parent;
         }
         if out.is_empty() {
             out.push(b'/');
@@ -377,10 +385,10 @@ pub fn attach(mount: &Arc<Mount>, at: Path) -> Result<()> {
     let mut at = at;
     loop {
         at = at.topmost();
-        if at.node.is_directory() != mount.root.is_directory() {
+        if at.is_directory() != mount.root.inode.is_directory() {
             return Err(Errno::ENOTDIR);
         }
-        at.node.cover()?;
+        at.dentry.cover()?;
         let mut table = TABLE.lock();
         let error = if table.by_id.len() >= MOST_MOUNTS {
             Errno::ENOSPC
@@ -389,14 +397,14 @@ pub fn attach(mount: &Arc<Mount>, at: Path) -> Result<()> {
         } else if table.on(&at).is_some() {
             // Somebody else was faster.
             drop(table);
-            at.node.uncover();
+            at.dentry.uncover();
             continue;
         } else {
             table.attach(mount, &at);
             return Ok(());
         };
         drop(table);
-        at.node.uncover();
+        at.dentry.uncover();
         return Err(error);
     }
 }
@@ -408,18 +416,18 @@ pub fn bind(from: &Path, at: Path, deep: bool) -> Result<()> {
     }
     let below = if deep { TABLE.lock().tree(&from.mount)? } else { Vec::new() };
     let copy =
-        |mount: &Mount, root: &Arc<Inode>| Mount::new(root.clone(), mount.source.clone(), mount.flags());
-    let top = copy(&from.mount, &from.node);
+        |mount: &Mount, root: &Arc<Dentry>| Mount::new(root.clone(), mount.source.clone(), mount.flags());
+    let top = copy(&from.mount, &from.dentry);
     attach(&top, at)?;
     let mut copies = BTreeMap::from([(from.mount.id, top)]);
     for mount in below.iter().skip(1).filter(|mount| !mount.has(abi::MS_UNBINDABLE)) {
         let Some(place) = mount.place() else { continue };
         let Some(parent) = copies.get(&place.mount.id).cloned() else { continue };
-        if Arc::ptr_eq(&place.mount, &from.mount) && !place.node.is_within(&from.node) {
+        if Arc::ptr_eq(&place.mount, &from.mount) && !place.dentry.is_within(&from.dentry) {
             continue;
         }
         let new = copy(mount, &mount.root);
-        attach(&new, Path { mount: parent, node: place.node.clone() })?;
+        attach(&new, Path { mount: parent, dentry: place.dentry.clone() })?;
         copies.insert(mount.id, new);
     }
     Ok(())
@@ -431,10 +439,10 @@ pub fn move_to(from: &Path, at: Path) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     let at = at.topmost();
-    if at.node.is_directory() != from.node.is_directory() {
+    if at.is_directory() != from.is_directory() {
         return Err(Errno::EINVAL);
     }
-    at.node.cover()?;
+    at.dentry.cover()?;
     let mut table = TABLE.lock();
     let mut above = Some(at.mount.clone());
     let error = loop {
@@ -450,7 +458,7 @@ pub fn move_to(from: &Path, at: Path) -> Result<()> {
     });
     if let Some(error) = error {
         drop(table);
-        at.node.uncover();
+        at.dentry.uncover();
         return Err(error);
     }
     table.detach(&from.mount);
@@ -504,6 +512,6 @@ impl MappedFile for Path {
     }
 
     fn numbers(&self) -> (u32, u64) {
-        (self.node.superblock.device, self.node.number)
+        (self.superblock.device, self.number)
     }
 }

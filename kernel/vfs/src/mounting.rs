@@ -9,6 +9,7 @@ use exo_hal::sync::SpinLock;
 use linux_raw_sys::general as abi;
 
 use crate::{
+    dentry::Dentry,
     errno::{Errno, Result},
     file_system::FileSystem,
     inode::Inode,
@@ -22,7 +23,7 @@ pub trait Mountable: FileSystem {
     ///
     /// # Errors
     /// EINVAL for an option that it has not, ENOMEM.
-    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>>;
+    fn mount(&self, data: &[u8]) -> Result<Arc<Dentry>>;
 
     /// Changes the options of an instance; what `data` does not name stays.
     ///
@@ -84,7 +85,7 @@ pub fn mount(source: &[u8], at: Path, kind: &[u8], flags: u32, data: &[u8]) -> R
     let system = by_name(kind).ok_or(Errno::ENODEV)?;
     let root = system.mount(data)?;
     let at = at.topmost();
-    if at.is_mount_root() && Arc::ptr_eq(&at.node, &root) {
+    if at.is_mount_root() && Arc::ptr_eq(&at.dentry, &root) {
         return Err(Errno::EBUSY);
     }
     let mount = Mount::new(root, source.to_vec(), flags & !abi::MS_RDONLY);

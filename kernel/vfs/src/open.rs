@@ -121,13 +121,13 @@ impl File for PathOnly {
 /// # Errors
 /// ENOMEM.
 pub fn open_nameless(path: &Path, pages: &Arc<Pages>, flags: u32) -> Result<Arc<OpenFile>> {
-    let file = fallible::boxed(Regular { node: path.node.clone(), pages: pages.clone() })?;
+    let file = fallible::boxed(Regular { node: Arc::clone(path), pages: pages.clone() })?;
     Ok(OpenFile::at(file, path.clone(), flags, None)?)
 }
 
 /// Opens what is at a place.
 pub fn open_path(path: &Path, flags: u32) -> Result<Arc<OpenFile>> {
-    let node = &path.node;
+    let node: &Arc<Inode> = path;
     let writes = flags & abi::O_ACCMODE != abi::O_RDONLY && flags & abi::O_PATH == 0;
     let writing = match &node.content {
         InodeContent::File(_) if writes => Some(Writing::new(path)?),
@@ -137,9 +137,7 @@ pub fn open_path(path: &Path, flags: u32) -> Result<Arc<OpenFile>> {
     let file: Box<dyn File> = match &node.content {
         _ if flags & abi::O_PATH != 0 => fallible::boxed(PathOnly)?,
         InodeContent::File(pages) => fallible::boxed(Regular { node: node.clone(), pages: pages.clone() })?,
-        InodeContent::Directory(_) | InodeContent::Dynamic(_) => {
-            fallible::boxed(Directory(path.system.holds_files()))?
-        }
+        InodeContent::Directory(_) => fallible::boxed(Directory(path.system.holds_files()))?,
         InodeContent::Link(_) | InodeContent::DynamicLink(_) | InodeContent::Magic(_) => {
             return Err(Errno::ELOOP);
         }

@@ -8,7 +8,7 @@ use linux_raw_sys::general as abi;
 pub use super::mount::Path;
 use super::{
     context::current,
-    inode::{Inode, InodeContent, NAME_MAX},
+    inode::{Inode, InodeContent, NAME_MAX, directory::What},
     permission::{self, Caller},
 };
 use crate::errno::{Errno, Result};
@@ -160,7 +160,7 @@ impl Walk {
                 None => return Ok(at),
             }
         }
-        let parent = at.node.parent().ok_or(Errno::ENOENT)?;
+        let parent = at.dentry.parent().ok_or(Errno::ENOENT)?;
         let next = at.with(parent).topmost();
         self.check_mount(&next)?;
         Ok(next)
@@ -234,16 +234,16 @@ impl Walk {
                 rest = after;
                 continue;
             }
-            let node = match self.at.lookup(name) {
-                Ok(node) => node,
+            let dentry = match self.at.dentry.lookup(name) {
+                Ok(dentry) => dentry,
                 Err(Errno::ENOENT) if is_last => return Ok(self.end(name, None, must_be_directory)),
                 Err(error) => return Err(error),
             };
             if is_last && self.follow == Follow::Name {
-                return Ok(self.end(name, Some(self.at.with(node)), must_be_directory));
+                return Ok(self.end(name, Some(self.at.with(dentry)), must_be_directory));
             }
             let follows = !is_last || self.follow == Follow::Yes || must_be_directory;
-            if let (true, Some(leads_to)) = (follows, self.magic(&node)) {
+            if let (true, Some(leads_to)) = (follows, self.magic(&dentry.inode)) {
                 let found = leads_to?;
                 if is_last {
                     if must_be_directory && !found.is_directory() {
@@ -255,11 +255,12 @@ impl Walk {
                 rest = after;
                 continue;
             }
-            if follows && matches!(node.content, InodeContent::Link(_) | InodeContent::DynamicLink(_)) {
-                return Ok(Step::Link(self.text_of(&node, after)?));
+            if follows && matches!(dentry.inode.content, InodeContent::Link(_) | InodeContent::DynamicLink(_))
+            {
+                return Ok(Step::Link(self.text_of(&dentry.inode, after)?));
             }
-            if is_last || node.is_covered() {
-                let found = self.at.with(node).topmost();
+            if is_last || dentry.is_covered() {
+                let found = self.at.with(dentry).topmost();
                 self.check_mount(&found)?;
                 if is_last {
                     if must_be_directory && !found.is_directory() {
@@ -269,7 +270,7 @@ impl Walk {
                 }
                 self.at = found;
             } else {
-                self.at.node = node;
+                self.at.dentry = dentry;
             }
             rest = after;
         }
@@ -279,6 +280,17 @@ impl Walk {
 /// What a path names.
 pub fn resolve(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Path> {
     walk(start, path, follow)?.found.ok_or(Errno::ENOENT)
+}
+
+impl Path {
+    /// Makes something in this directory under a name that is free. It belongs to the running thread.
+    ///
+    /// # Errors
+    /// As [`Dentry::create`](crate::dentry::Dentry::create).
+    pub fn create(&self, name: &[u8], what: What<'_>, permissions: u32) -> Result<Path> {
+        let new = permission::owned(self, what, permissions);
+        Ok(self.with(self.dentry.create(name, &new)?))
+    }
 }
 
 /// The directory and name for something that is to be made.

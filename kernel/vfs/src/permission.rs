@@ -16,7 +16,10 @@ use linux_raw_sys::general as abi;
 
 pub use exo_logic::permissions::{EXECUTE, READ, WRITE};
 
-use super::inode::{Inode, Metadata, kind};
+use super::inode::{
+    Inode, Metadata,
+    directory::{New, What},
+};
 use crate::errno::{Errno, Result};
 
 /// As whom files are used.
@@ -125,31 +128,37 @@ pub fn check_old_name(directory: &Inode, node: &Inode) -> Result<()> {
     Ok(())
 }
 
-/// Who a new file belongs to: the running thread's user and group, and in a directory with the set-group-id bit the directory's group;
-/// a directory inherits the bit then.
-pub fn set_first_owner(node: &Inode, directory: Option<&Inode>) {
+/// Something new in a directory. It belongs to the running thread's user and group, and in a directory with the set-group-id bit to the
+/// directory's group; a directory inherits the bit then.
+pub fn owned<'a>(directory: &Inode, what: What<'a>, permissions: u32) -> New<'a> {
     let credentials = &running().credentials;
-    let (uid, mut gid) = (credentials.id(Which::FileUser), credentials.id(Which::FileGroup));
-    let above = directory.map(Inode::metadata).filter(|above| above.mode & abi::S_ISGID != 0);
-    if let Some(above) = above {
-        gid = above.gid;
+    let (uid, gid) = (credentials.id(Which::FileUser), credentials.id(Which::FileGroup));
+    let mut new = New { what, mode: what.kind() | permissions, uid, gid };
+    let above = directory.metadata();
+    if above.mode & abi::S_ISGID == 0 {
+        return new;
     }
-    if uid == 0 && gid == 0 && above.is_none() {
-        return;
+    new.gid = above.gid;
+    const RUNS_AS_GROUP: u32 = abi::S_ISGID | abi::S_IXGRP;
+    if let What::Directory = what {
+        new.mode |= abi::S_ISGID;
+    } else if new.mode & RUNS_AS_GROUP == RUNS_AS_GROUP
+        && !is_in_group(new.gid)
+        && !capable(capability::FSETID)
+    {
+        // Nobody makes a program that runs as a group that he is not in.
+        new.mode &= !abi::S_ISGID;
     }
-    let strips = above.is_some() && !is_in_group(gid) && !capable(capability::FSETID);
-    node.change(|metadata| {
-        metadata.uid = uid;
-        metadata.gid = gid;
-        let runs_as_group = metadata.mode & (abi::S_ISGID | abi::S_IXGRP) == abi::S_ISGID | abi::S_IXGRP;
-        match metadata.mode & kind::MASK {
-            kind::DIRECTORY if above.is_some() => metadata.mode |= abi::S_ISGID,
-            kind::DIRECTORY => {}
-            // Nobody makes a program that runs as a group that he is not in.
-            _ if strips && runs_as_group => metadata.mode &= !abi::S_ISGID,
-            _ => {}
-        }
-    });
+    new
+}
+
+/// Gives something that is in no directory to the running thread.
+pub fn set_first_owner(node: &Inode) {
+    let credentials = &running().credentials;
+    let (uid, gid) = (credentials.id(Which::FileUser), credentials.id(Which::FileGroup));
+    if (uid, gid) != (0, 0) {
+        node.change(|metadata| (metadata.uid, metadata.gid) = (uid, gid));
+    }
 }
 
 /// Whether the running thread may give a file to `uid` and `gid`; none stands for what it has.

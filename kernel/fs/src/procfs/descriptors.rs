@@ -20,7 +20,11 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         OpenFile,
-        inode::{DynamicDirectory, Each, Inode, InodeContent, MagicLink, kind},
+        inode::{
+            Inode, InodeContent, MagicLink,
+            directory::{DirectoryOperations, Each},
+            kind,
+        },
         mount::Path,
         text::collect,
     },
@@ -79,7 +83,7 @@ impl MagicLink for Link {
     }
 }
 
-impl DynamicDirectory for Descriptors {
+impl DirectoryOperations for Descriptors {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let (fd, file) = file(&self.0, name)?;
         // Its permissions tell what the file was opened for.
@@ -96,7 +100,7 @@ impl DynamicDirectory for Descriptors {
     }
 }
 
-impl DynamicDirectory for Information {
+impl DirectoryOperations for Information {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let (fd, _) = file(&self.0, name)?;
         let of = self.0.clone();

@@ -23,11 +23,15 @@ use core::ops::ControlFlow;
 use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 
 use exo_hal::once::Once;
-use exo_vfs::{file_system::FileSystem, mounting::Mountable, superblock::Single};
+use exo_vfs::{dentry::Dentry, file_system::FileSystem, mounting::Mountable, superblock::Single};
 
 use self::inode::Class;
 use super::{
-    inode::{DynamicDirectory, Each, Inode, InodeContent, Store, kind},
+    inode::{
+        Inode, InodeContent, Store,
+        directory::{Directory, DirectoryOperations, Each},
+        kind,
+    },
     text::{Generate, Writer, written},
 };
 use crate::{
@@ -56,7 +60,7 @@ enum Content {
     /// Takes what is written to it, and has nothing to read.
     Trigger(fn(&[u8]) -> Result<()>),
     Link(fn() -> Result<Vec<u8>>),
-    Directory(fn() -> Box<dyn DynamicDirectory>),
+    Directory(fn() -> Box<dyn DirectoryOperations>),
 }
 
 const fn text(name: &'static str, write: Writer) -> Entry {
@@ -96,7 +100,7 @@ static ENTRIES: &[Entry] = &[
 struct Root;
 
 static PROC: Single = Single::new(&Proc, 4);
-static ROOT: Once<Arc<Inode>> = Once::new();
+static ROOT: Once<Arc<Dentry>> = Once::new();
 
 /// The type of /proc.
 pub(crate) struct Proc;
@@ -110,17 +114,13 @@ impl FileSystem for Proc {
         0x9fa0
     }
 
-    fn keeps_inodes(&self) -> bool {
-        false
-    }
-
     fn has_ends(&self) -> bool {
         false
     }
 }
 
 impl Mountable for Proc {
-    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>> {
+    fn mount(&self, data: &[u8]) -> Result<Arc<Dentry>> {
         if !data.is_empty() {
             return Err(Errno::EINVAL);
         }
@@ -135,15 +135,15 @@ impl Mountable for Proc {
 /// Makes the root.
 pub(crate) fn init() {
     PROC.init();
-    ROOT.set(node(inode::ROOT, DIRECTORY, InodeContent::Dynamic(Box::new(Root))));
+    ROOT.set(Dentry::root(node(inode::ROOT, DIRECTORY, InodeContent::directory(Root))));
 }
 
 fn node(number: u64, mode: u32, content: InodeContent) -> Arc<Inode> {
     Inode::numbered(number, &PROC, mode, content)
 }
 
-fn directory(number: u64, directory: Box<dyn DynamicDirectory>) -> Arc<Inode> {
-    node(number, DIRECTORY, InodeContent::Dynamic(directory))
+fn directory(number: u64, directory: Box<dyn DirectoryOperations>) -> Arc<Inode> {
+    node(number, DIRECTORY, InodeContent::Directory(Directory::new(directory)))
 }
 
 impl Entry {
@@ -163,7 +163,7 @@ impl Entry {
             Content::Setting(_, show, store) => setting(written(*show), Box::new(*store)),
             Content::Trigger(store) => setting(Box::new(|| Err(Errno::EIO)), Box::new(*store)),
             Content::Link(target) => InodeContent::DynamicLink(Box::new(*target)),
-            Content::Directory(make) => InodeContent::Dynamic(make()),
+            Content::Directory(make) => InodeContent::Directory(Directory::new(make())),
         };
         node(number, self.mode(), content)
     }
@@ -199,7 +199,7 @@ fn number(name: &[u8]) -> Option<u32> {
     text.parse().ok()
 }
 
-impl DynamicDirectory for Root {
+impl DirectoryOperations for Root {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         if let Some(node) = find_entry(ENTRIES, Class::Machine, name) {
             return Ok(node);

@@ -8,7 +8,7 @@ use exo_net::interfaces as network;
 
 use crate::{
     errno::{Errno, Result},
-    fs::inode::{DynamicDirectory, Inode},
+    fs::inode::{Inode, directory::DirectoryOperations},
 };
 
 /// The directory.
@@ -21,7 +21,7 @@ static ENTRIES: &[Entry] = &[
     text("rates", network::rates),
 ];
 
-impl DynamicDirectory for Net {
+impl DirectoryOperations for Net {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         find_entry(ENTRIES, Class::Network, name).ok_or(Errno::ENOENT)
     }

@@ -21,7 +21,11 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{
-        inode::{DynamicDirectory, Each, Inode, InodeContent, MagicLink, kind},
+        inode::{
+            Inode, InodeContent, MagicLink,
+            directory::{Directory, DirectoryOperations, Each},
+            kind,
+        },
         path::Path,
         text::collect,
     },
@@ -36,7 +40,7 @@ enum Content {
     Bytes(fn(&Subject) -> Result<Vec<u8>>),
     Setting(fn(&Subject) -> Result<Vec<u8>>, fn(&Subject, &[u8]) -> Result<()>),
     PlaceLink(Target),
-    Directory(fn(Reference) -> Box<dyn DynamicDirectory>),
+    Directory(fn(Reference) -> Box<dyn DirectoryOperations>),
 }
 
 /// Where a link of a process leads.
@@ -155,7 +159,7 @@ impl Of {
     }
 }
 
-impl DynamicDirectory for Of {
+impl DirectoryOperations for Of {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let subject = self.0.get().map_err(|_| Errno::ENOENT)?;
         let (index, entry) =
@@ -210,7 +214,7 @@ impl Content {
                 )
             }
             Self::PlaceLink(target) => InodeContent::Magic(Box::new(Link { of, target: *target })),
-            Self::Directory(make) => InodeContent::Dynamic(make(of)),
+            Self::Directory(make) => InodeContent::Directory(Directory::new(make(of))),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
-    fs::inode::{DynamicDirectory, Inode, kind},
+    fs::inode::{Inode, directory::DirectoryOperations, kind},
     memory_devices, mm, random,
     task::{limits, table},
 };
@@ -128,7 +128,7 @@ impl Settings {
     }
 }
 
-impl DynamicDirectory for Settings {
+impl DirectoryOperations for Settings {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let found = self.names().find(|found| found.name.as_bytes() == name).ok_or(Errno::ENOENT)?;
         let entry = ENTRIES.get(found.index).ok_or(Errno::ENOENT)?;

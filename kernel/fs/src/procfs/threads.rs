@@ -6,13 +6,17 @@ use alloc::{format, sync::Arc};
 use super::{number, process, subject::Reference};
 use crate::{
     errno::{Errno, Result},
-    fs::inode::{DynamicDirectory, Each, Inode, kind},
+    fs::inode::{
+        Inode,
+        directory::{DirectoryOperations, Each},
+        kind,
+    },
 };
 
 /// A process's threads.
 pub(super) struct Threads(pub(super) Reference);
 
-impl DynamicDirectory for Threads {
+impl DirectoryOperations for Threads {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let subject = self.0.get().map_err(|_| Errno::ENOENT)?;
         let tid = number(name).ok_or(Errno::ENOENT)?;

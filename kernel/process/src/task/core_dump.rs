@@ -23,7 +23,7 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{
-        inode::{Inode, InodeContent},
+        inode::{InodeContent, directory::What},
         mount::Writing,
         path::{self, Follow, Path},
         permission,
@@ -354,22 +354,16 @@ impl Output {
         last.directory.check_writable()?;
         if let Some(old) = &last.found {
             permission::check_old_name(&last.directory, old)?;
-            last.directory.unlink(&last.name)?;
+            last.directory.dentry.unlink(&last.name)?;
         }
         permission::check_new_name(&last.directory)?;
-        if !last.directory.superblock.has_room_for_inode() {
-            return Err(Errno::ENOSPC);
-        }
         let umask = super::current().process.fs.umask.load(Ordering::Relaxed);
-        let node = Inode::file(last.directory.superblock.clone(), 0o600 & !umask);
-        permission::set_first_owner(&node, Some(&last.directory));
-        last.directory.add(&last.name, &node)?;
-        let path = last.directory.with(node);
+        let path = last.directory.create(&last.name, What::File, 0o600 & !umask)?;
         Ok(Self { _writing: Writing::new(&path)?, path, at: 0, left: limit })
     }
 
     fn pages(&self) -> Result<&Arc<Pages>> {
-        match &self.path.node.content {
+        match &self.path.content {
             InodeContent::File(pages) => Ok(pages),
             _ => Err(Errno::EINVAL),
         }

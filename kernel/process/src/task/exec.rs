@@ -65,13 +65,8 @@ impl Strings {
 
 /// The file at a path. A link that is not to be followed is no program.
 pub fn find_node(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Path> {
-    let last = path::walk(start, path, follow)?;
-    let found = last.found.ok_or(Errno::ENOENT)?;
-    if matches!(found.content, InodeContent::Link(_)) {
-        return Err(Errno::ELOOP);
-    }
-    found.remember_file_place(&last.directory, &last.name);
-    Ok(found)
+    let found = path::resolve(start, path, follow)?;
+    if matches!(found.content, InodeContent::Link(_)) { Err(Errno::ELOOP) } else { Ok(found) }
 }
 
 /// Whether a byte separates the words of a `#!` line.

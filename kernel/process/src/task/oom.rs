@@ -9,7 +9,7 @@ use exo_hal::{PAGE_SIZE, cpu, log, mm::frame, sync::SpinLock, thread, time, trap
 
 use crate::{
     errno::Errno,
-    fs::FileTable,
+    fs::{FileTable, dentry::cache},
     mm::fault::Unresolved,
     sched::wait,
     signal::{Info, number},
@@ -200,6 +200,9 @@ pub fn relieve() {
     }
     // Nobody has to end for what nobody uses.
     if thread::release_stacks() > 0 && frame::available(frame::SPARE) {
+        return;
+    }
+    if cache::give_back(cache::MOST) > 0 && frame::available(frame::SPARE) {
         return;
     }
     match end_largest() {

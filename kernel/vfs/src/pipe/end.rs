@@ -122,7 +122,7 @@ pub fn new_pair(flags: u32) -> Result<(Arc<OpenFile>, Arc<OpenFile>)> {
     let pipe = Pipe::new()?;
     let (read, write) = (End::new(&pipe, true, false)?, End::new(&pipe, false, true)?);
     let node = Inode::new(&ANONYMOUS, kind::FIFO | 0o600, InodeContent::Fifo(pipe));
-    permission::set_first_owner(&node, None);
+    permission::set_first_owner(&node);
     Ok((
         OpenFile::new(read, node.clone(), abi::O_RDONLY | flags)?,
         OpenFile::new(write, node, abi::O_WRONLY | flags)?,

@@ -4,6 +4,7 @@
 use exo_core::errno::Errno;
 use exo_hal::mm::frame;
 use exo_vfs::{
+    dentry::Dentry,
     file_system::FileSystem,
     inode::{Inode, InodeContent, kind},
     mount::{self, Mount, Path},
@@ -176,7 +177,7 @@ fn file_systems_without_attributes_or_without_files_have_none() {
         for system in [SuperBlock::new(&Plain).unwrap().into(), (&SHOWN).into()] {
             let superblock: std::sync::Arc<SuperBlock> = system;
             let node = Inode::directory(superblock, 0o755);
-            let path = Path::root_of(Mount::new(node, Vec::new(), 0));
+            let path = Path::root_of(Mount::new(Dentry::root(node), Vec::new(), 0));
             let result = xattr::set(&path, b"user.a", vec![], When::Always);
             assert_eq!(result, Err(Errno::EOPNOTSUPP));
         }
@@ -199,7 +200,7 @@ fn attributes_are_counted_in_the_pages_of_the_file_system() {
         remove("/f", "user.a").unwrap();
         assert_eq!(quota.used(), used);
         set("/f", "user.a", &[1; 10]).unwrap();
-        at("/").unlink(b"f").unwrap();
+        at("/").dentry.unlink(b"f").unwrap();
         assert_eq!(quota.used(), used);
     });
 }

@@ -5,8 +5,10 @@
 mod support;
 
 mod attributes;
+mod dentries;
 mod descriptors;
 mod devices;
+mod disk;
 mod links;
 mod locks;
 mod mounts;
@@ -18,3 +20,4 @@ mod permissions;
 mod pipes;
 mod polling;
 mod texts;
+mod tree_model;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use exo_core::errno::Errno;
 use exo_mm::MappedFile;
 use exo_vfs::{
+    dentry::Dentry,
     inode::Inode,
     mount::{self, Executing, Mount, Path, Writing},
     mounting,
@@ -21,7 +22,7 @@ use crate::support::{
 /// Mounts an empty file system.
 fn mount_new(path: &str) -> Arc<Mount> {
     let superblock = SuperBlock::new(&Stored).unwrap();
-    let mount = Mount::new(Inode::directory(Arc::new(superblock), 0o755), b"new".to_vec(), 0);
+    let mount = Mount::new(Dentry::root(Inode::directory(Arc::new(superblock), 0o755)), b"new".to_vec(), 0);
     mount::attach(&mount, at(path)).unwrap();
     mount
 }
@@ -73,7 +74,7 @@ fn the_way_up_leads_to_what_is_mounted_there() {
         change_directory("/a/b");
         let mount = mount_new("/a");
         assert!(at("..").is(&Path::root_of(mount)));
-        assert!(at(".").is_within(&at("/")) && !exists("/a/b"));
+        assert!(at(".").dentry.is_within(&at("/").dentry) && !exists("/a/b"));
     });
 }
 
@@ -121,7 +122,7 @@ fn what_is_bound_is_seen_at_both_places() {
         assert!(exists("/a/f"));
         assert_eq!((at("/b/f").path(), at("/a/f").path()), (b"/b/f".to_vec(), b"/a/f".to_vec()));
         assert!(at("/b/sub/..").is(&at("/b")) && at("/b/..").is(&at("/")));
-        assert!(Arc::ptr_eq(&at("/a").node, &at("/b").node) && !at("/a").is(&at("/b")));
+        assert!(Arc::ptr_eq(&at("/a").dentry, &at("/b").dentry) && !at("/a").is(&at("/b")));
     });
 }
 
@@ -211,7 +212,8 @@ fn a_mount_goes_lazily_though_it_is_in_use() {
         assert_eq!(file.path().path(), b"/f", "it is in no tree any more");
         assert!(directory.mount.place().is_none());
         assert_eq!(mount::bind(&directory, at("/m"), false), Err(Errno::EINVAL));
-        let other = Mount::new(Inode::directory(directory.superblock.clone(), 0o755), Vec::new(), 0);
+        let other =
+            Mount::new(Dentry::root(Inode::directory(directory.superblock.clone(), 0o755)), Vec::new(), 0);
         assert_eq!(mount::attach(&other, directory), Err(Errno::EINVAL));
     });
 }

@@ -6,11 +6,8 @@ use std::sync::Arc;
 use exo_core::errno::Errno;
 use exo_hal::{mm::frame, time};
 use exo_vfs::{
-    inode::{
-        Inode, InodeContent, NAME_MAX,
-        directory::{MustBeDirectory, Rename},
-        kind,
-    },
+    dentry::{Dentry, MustBeDirectory},
+    inode::{Inode, InodeContent, NAME_MAX, directory::Rename, kind},
     mount,
 };
 
@@ -26,17 +23,17 @@ fn split(path: &str) -> (&str, &str) {
 
 fn remove(path: &str) -> Result<(), Errno> {
     let (directory, name) = split(path);
-    at(directory).unlink(name.as_bytes())
+    at(directory).dentry.unlink(name.as_bytes())
 }
 
 fn remove_directory(path: &str) -> Result<(), Errno> {
     let (directory, name) = split(path);
-    at(directory).remove_directory(name.as_bytes())
+    at(directory).dentry.remove_directory(name.as_bytes())
 }
 
 fn rename_as(old: &str, new: &str, how: Rename, must_be: MustBeDirectory) -> Result<(), Errno> {
     let ((from, name), (to, new_name)) = (split(old), split(new));
-    at(from).rename(name.as_bytes(), &at(to), new_name.as_bytes(), how, must_be)
+    at(from).dentry.rename(name.as_bytes(), &at(to).dentry, new_name.as_bytes(), how, must_be)
 }
 
 fn rename(old: &str, new: &str) -> Result<(), Errno> {
@@ -52,11 +49,11 @@ fn a_name_is_free_once() {
     machine(|| {
         make_file("/f");
         let other = Inode::file(at("/").superblock.clone(), 0o644);
-        assert_eq!(at("/").add(b"f", &other), Err(Errno::EEXIST));
-        assert_eq!(at("/").add(&[b'n'; NAME_MAX + 1], &other), Err(Errno::ENAMETOOLONG));
-        assert_eq!(at("/f").add(b"below", &other), Err(Errno::ENOTDIR));
-        assert_eq!(at("/").add(&[b'n'; NAME_MAX], &other), Ok(()));
-        assert_eq!(at("/f").lookup(b"x").err(), Some(Errno::ENOTDIR));
+        assert_eq!(at("/").dentry.add(b"f", &other).err(), Some(Errno::EEXIST));
+        assert_eq!(at("/").dentry.add(&[b'n'; NAME_MAX + 1], &other).err(), Some(Errno::ENAMETOOLONG));
+        assert_eq!(at("/f").dentry.add(b"below", &other).err(), Some(Errno::ENOTDIR));
+        assert!(at("/").dentry.add(&[b'n'; NAME_MAX], &other).is_ok());
+        assert_eq!(at("/f").dentry.lookup(b"x").err(), Some(Errno::ENOTDIR));
     });
 }
 
@@ -65,7 +62,7 @@ fn without_memory_no_name_is_made() {
     machine(|| {
         let node = Inode::file(at("/").superblock.clone(), 0o644);
         frame::exhaust();
-        assert_eq!(at("/").add(b"f", &node), Err(Errno::ENOSPC));
+        assert_eq!(at("/").dentry.add(b"f", &node).err(), Some(Errno::ENOSPC));
         frame::set_free(1000);
         assert_eq!(names("/"), [""; 0]);
     });
@@ -81,7 +78,7 @@ fn names_are_listed_in_the_order_in_which_they_came() {
         remove("/a").unwrap();
         make_file("/a");
         assert_eq!(names("/"), ["c", "b", "a"]);
-        assert_eq!(at("/a").list(0, |_, _, _, _| true), Err(Errno::ENOTDIR));
+        assert_eq!(at("/a").dentry.list(0, |_, _, _, _| true), Err(Errno::ENOTDIR));
     });
 }
 
@@ -93,6 +90,7 @@ fn a_listing_goes_on_where_it_stopped_whatever_has_gone() {
         }
         let mut last = 0;
         at("/")
+            .dentry
             .list(0, |name, _, _, number| {
                 last = number;
                 name != b"b"
@@ -103,6 +101,7 @@ fn a_listing_goes_on_where_it_stopped_whatever_has_gone() {
         make_file("/e");
         let mut rest = Vec::new();
         at("/")
+            .dentry
             .list(last, |name, kind, number, _| {
                 assert_eq!((kind, number > 0), (kind::REGULAR, true));
                 rest.push(name.to_vec());
@@ -150,9 +149,9 @@ fn nothing_comes_into_a_directory_that_was_removed() {
         let directory = at("/d");
         remove_directory("/d").unwrap();
         let node = Inode::file(directory.superblock.clone(), 0o644);
-        assert_eq!(directory.add(b"f", &node), Err(Errno::ENOENT));
+        assert_eq!(directory.dentry.add(b"f", &node).err(), Some(Errno::ENOENT));
         let how = (Rename::Replace, MustBeDirectory::default());
-        assert_eq!(at("/").rename(b"f", &directory, b"f", how.0, how.1), Err(Errno::ENOENT));
+        assert_eq!(at("/").dentry.rename(b"f", &directory.dentry, b"f", how.0, how.1), Err(Errno::ENOENT));
         assert_eq!((directory.metadata().links, directory.path()), (0, b"/d (deleted)".to_vec()));
     });
 }
@@ -216,7 +215,7 @@ fn a_rename_of_what_is_not_there_fails() {
         assert_eq!(rename("/missing", "/f"), Err(Errno::ENOENT));
         let long = [b'n'; NAME_MAX + 1];
         let rename = |old: &[u8], new: &[u8]| {
-            at("/").rename(old, &at("/"), new, Rename::Replace, MustBeDirectory::default())
+            at("/").dentry.rename(old, &at("/").dentry, new, Rename::Replace, MustBeDirectory::default())
         };
         assert_eq!(rename(b"f", &long), Err(Errno::ENAMETOOLONG));
         assert_eq!(rename(&long, b"f"), Err(Errno::ENAMETOOLONG));
@@ -259,7 +258,7 @@ fn a_directory_is_not_moved_into_itself() {
 fn a_rename_to_another_name_of_the_same_file_does_nothing() {
     machine(|| {
         make_file("/f");
-        let node = at("/f").node.clone();
+        let node = Arc::clone(&at("/f"));
         give_name(&node, "/g").unwrap();
         rename("/f", "/g").unwrap();
         assert_eq!(names("/"), ["f", "g"]);
@@ -373,13 +372,12 @@ fn changes_are_noted_with_their_time() {
 #[test]
 fn a_tree_of_any_depth_goes_without_recursion() {
     machine(|| {
-        let top = Inode::directory(at("/").superblock.clone(), 0o755);
+        let superblock = at("/").superblock.clone();
+        let top = Dentry::root(Inode::directory(superblock.clone(), 0o755));
         let mut directory = top.clone();
         for _ in 0..100_000 {
-            let next = Inode::directory(directory.superblock.clone(), 0o755);
-            directory.add(b"d", &next).unwrap();
-            next.add(b"f", &Inode::file(directory.superblock.clone(), 0o644)).unwrap();
-            directory = next;
+            directory = directory.add(b"d", &Inode::directory(superblock.clone(), 0o755)).unwrap();
+            directory.add(b"f", &Inode::file(superblock.clone(), 0o644)).unwrap();
         }
         drop(directory);
         drop(top);
@@ -389,11 +387,10 @@ fn a_tree_of_any_depth_goes_without_recursion() {
 #[test]
 fn a_chain_of_removed_directories_goes_without_recursion() {
     machine(|| {
-        let mut directory = at("/").node.clone();
+        let mut directory = at("/").dentry;
         for _ in 0..10_000 {
-            let next = Inode::directory(directory.superblock.clone(), 0o755);
-            directory.add(b"d", &next).unwrap();
-            directory = next;
+            let next = Inode::directory(directory.inode.superblock.clone(), 0o755);
+            directory = directory.add(b"d", &next).unwrap();
         }
         let last = directory.clone();
         while let Some(parent) = directory.parent() {

@@ -4,6 +4,7 @@
 use exo_core::errno::Errno;
 use exo_hal::{PAGE_SIZE, time};
 use exo_vfs::{
+    dentry::Dentry,
     file::{Io, Owner},
     inode::{Inode, InodeContent, kind},
     mount,
@@ -140,13 +141,18 @@ fn a_file_without_a_name_is_read_and_written() {
     machine(|| {
         let node = Inode::file(at("/").superblock.clone(), 0o600);
         let InodeContent::File(pages) = &node.content else { unreachable!("a file") };
-        let file = open_nameless(&at("/").with(node.clone()), pages, abi::O_RDWR).unwrap();
+        let file = open_nameless(&at("/").with(Dentry::nameless(node.clone()).unwrap()), pages, abi::O_RDWR)
+            .unwrap();
         write(&file, b"nameless").unwrap();
         file.set_position(0);
         assert_eq!(read(&file, 8).unwrap(), b"nameless");
         node.change(|metadata| metadata.links = 0);
         assert_eq!(file.file().kernel_memory(), PAGE_SIZE, "only its descriptors keep it");
-        assert!(!open_nameless(&at("/").with(node.clone()), pages, 0).unwrap().can_write());
+        assert!(
+            !open_nameless(&at("/").with(Dentry::nameless(node.clone()).unwrap()), pages, 0)
+                .unwrap()
+                .can_write()
+        );
     });
 }
 

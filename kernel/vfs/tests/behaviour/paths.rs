@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use exo_core::{errno::Errno, user::PATH_MAX};
 use exo_vfs::{
-    inode::{DynamicDirectory, Each, Inode, InodeContent, MagicLink, NAME_MAX, kind},
+    dentry::Dentry,
+    inode::{
+        Inode, InodeContent, MagicLink, NAME_MAX,
+        directory::{DirectoryOperations, Each, What},
+        kind,
+    },
     mount::{self, Mount},
     path::{self, Follow, Path},
 };
@@ -13,7 +18,7 @@ use linux_raw_sys::general as abi;
 
 use crate::support::{
     SHOWN, at, at_link, change_directory, change_root, content_of_text, exists, machine, make_directory,
-    make_file, make_link, make_with, names, resolve,
+    make_file, make_link, make_new, make_with, names, resolve,
 };
 
 fn error(path: &str) -> Option<Errno> {
@@ -261,7 +266,7 @@ fn a_link_may_lead_to_a_place_without_a_path() {
 /// A directory with one file for each number below ten.
 struct Digits;
 
-impl DynamicDirectory for Digits {
+impl DirectoryOperations for Digits {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Inode>, Errno> {
         match name {
             [digit @ b'0'..=b'9'] => {
@@ -291,17 +296,18 @@ impl DynamicDirectory for Digits {
 fn a_directory_may_be_made_when_it_is_looked_at() {
     machine(|| {
         make_directory("/digits");
-        let content = InodeContent::Dynamic(Box::new(Digits));
+        let content = InodeContent::directory(Digits);
         let root = Inode::new(&SHOWN, kind::DIRECTORY | 0o555, content);
-        mount::attach(&Mount::new(root, b"digits".to_vec(), 0), at("/digits")).unwrap();
+        mount::attach(&Mount::new(Dentry::root(root), b"digits".to_vec(), 0), at("/digits")).unwrap();
         assert_eq!(content_of_text("/digits/7"), b"7");
         assert_eq!(content_of_text("/digits/self"), b"7");
         assert_eq!(at("/digits/3").path(), b"/digits/3");
-        assert_eq!(at("/digits/3").names_in_file_system(), b"/3");
+        assert_eq!(at("/digits/3").dentry.names_in_file_system(), b"/3");
         assert_eq!((error("/digits/x"), names("/digits").len()), (Some(Errno::ENOENT), 10));
-        assert_eq!(at("/digits").unlink(b"3"), Err(Errno::EPERM));
+        assert_eq!(at("/digits").dentry.unlink(b"3"), Err(Errno::EPERM));
         let file = Inode::file(&SHOWN, 0o644);
-        assert_eq!(at("/digits").add(b"new", &file), Err(Errno::EPERM));
+        assert_eq!(at("/digits").dentry.add(b"new", &file).err(), Some(Errno::EPERM));
+        assert_eq!(make_new("/digits/new", What::File, 0o644), Err(Errno::EPERM));
     });
 }
 
@@ -314,8 +320,8 @@ fn a_path_is_told_from_the_place() {
         let deep = at("/a/b");
         change_root("/a/b");
         assert_eq!(deep.path(), b"/");
-        let file = deep.with(deep.lookup(b"f").unwrap());
-        deep.unlink(b"f").unwrap();
+        let file = deep.with(deep.dentry.lookup(b"f").unwrap());
+        deep.dentry.unlink(b"f").unwrap();
         assert_eq!(file.path(), b"/f (deleted)");
     });
 }
@@ -326,11 +332,10 @@ fn a_path_that_is_too_long_is_not_told() {
         let mut directory = at("/");
         for _ in 0..20 {
             let next = Inode::directory(directory.superblock.clone(), 0o755);
-            directory.add(&[b'n'; NAME_MAX], &next).unwrap();
-            directory = directory.with(next);
+            directory = directory.with(directory.dentry.add(&[b'n'; NAME_MAX], &next).unwrap());
         }
         assert_eq!(directory.path(), b"(too long)");
         assert_eq!(directory.names_below(&at("/")).err(), Some(Errno::ENAMETOOLONG));
-        assert!(directory.names_in_file_system().len() < PATH_MAX + NAME_MAX + 2);
+        assert!(directory.dentry.names_in_file_system().len() < PATH_MAX + NAME_MAX + 2);
     });
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use exo_core::{credentials::Credentials, errno::Errno, thread::running};
 use exo_logic::credentials::Ids;
 use exo_vfs::{
-    inode::{Inode, kind},
+    inode::{directory::What, kind},
     path,
     permission::{self, Caller, EXECUTE, READ, WRITE},
 };
 
 use crate::support::{
-    acting_as, at, change, create, machine, make, make_directory, make_file, resolve, write,
+    acting_as, at, change, create, machine, make_directory, make_file, make_new, resolve, write,
 };
 
 const USER: u32 = 1000;
@@ -154,15 +154,7 @@ fn in_a_sticky_directory_names_are_removed_by_their_owners() {
 }
 
 fn made(path: &str, directory: bool, permissions: u32) -> (u32, u32, u32) {
-    make(path, |parent| {
-        let superblock = parent.superblock.clone();
-        if directory {
-            Inode::directory(superblock, permissions)
-        } else {
-            Inode::file(superblock, permissions)
-        }
-    })
-    .unwrap();
+    make_new(path, if directory { What::Directory } else { What::File }, permissions).unwrap();
     let metadata = at(path).metadata();
     (metadata.uid, metadata.gid, metadata.mode & !kind::MASK)
 }

@@ -40,9 +40,10 @@ use exo_mm::dead_pages;
 use exo_vfs::{
     FsContext, OpenFile,
     context::{self, CurrentTask},
+    dentry::Dentry,
     device,
     file_system::FileSystem,
-    inode::{self, Inode, InodeContent, kind},
+    inode::{Inode, InodeContent, directory::What, kind},
     mount::{self, Mount},
     mounting::{self, Mountable},
     open::open_path,
@@ -156,6 +157,12 @@ impl TestTask {
         self.has_ended.load(Ordering::SeqCst)
     }
 
+    /// Kills it.
+    pub(crate) fn kill(self: &Arc<Self>) {
+        self.work.fetch_or(work::EXIT, Ordering::AcqRel);
+        sched::prod(self);
+    }
+
     /// Gives it a signal that it handles.
     pub(crate) fn interrupt(self: &Arc<Self>) {
         self.is_deliverable.store(true, Ordering::Relaxed);
@@ -258,30 +265,35 @@ pub(crate) fn make(path: &str, node: impl FnOnce(&Path) -> Arc<Inode>) -> Result
     let is_directory = path.ends_with('/');
     let (parent, name) = path::resolve_new(None, path.as_bytes(), is_directory)?;
     let node = node(&parent);
-    exo_vfs::permission::set_first_owner(&node, Some(&parent));
-    parent.add(&name, &node)
+    parent.dentry.add(&name, &node).map(drop)
+}
+
+/// Makes something, as the calls do.
+pub(crate) fn make_new(path: &str, what: What<'_>, permissions: u32) -> Result<(), Errno> {
+    let (parent, name) = path::resolve_new(None, path.as_bytes(), matches!(what, What::Directory))?;
+    parent.create(&name, what, permissions).map(drop)
 }
 
 #[track_caller]
 pub(crate) fn make_directory(path: &str) {
-    make(path, |parent| Inode::directory(parent.superblock.clone(), 0o755)).unwrap();
+    make_new(path, What::Directory, 0o755).unwrap();
 }
 
 #[track_caller]
 pub(crate) fn make_file(path: &str) {
-    make(path, |parent| Inode::file(parent.superblock.clone(), 0o644)).unwrap();
+    make_new(path, What::File, 0o644).unwrap();
 }
 
 #[track_caller]
 pub(crate) fn make_link(target: &str, path: &str) {
-    make_with(path, kind::LINK | 0o777, InodeContent::Link(target.into())).unwrap();
+    make_new(path, What::Link(target.as_bytes()), 0o777).unwrap();
 }
 
 /// Gives a file another name, as link does.
 pub(crate) fn give_name(node: &Arc<Inode>, path: &str) -> Result<(), Errno> {
     let (parent, name) = path::resolve_new(None, path.as_bytes(), false)?;
     node.change(|metadata| metadata.links += 1);
-    parent.link(&name, node)
+    parent.dentry.link(&name, node).map(drop)
 }
 
 /// Makes something of another kind.
@@ -353,7 +365,7 @@ pub(crate) fn names(path: &str) -> Vec<String> {
         names.push(String::from_utf8(name.to_vec()).unwrap());
         true
     };
-    at(path).list(0, each).unwrap();
+    at(path).dentry.list(0, each).unwrap();
     names
 }
 
@@ -383,9 +395,9 @@ impl FileSystem for Stored {
 
 impl Mountable for Stored {
     /// It has no options.
-    fn mount(&self, data: &[u8]) -> Result<Arc<Inode>, Errno> {
+    fn mount(&self, data: &[u8]) -> Result<Arc<Dentry>, Errno> {
         if data.is_empty() {
-            Ok(Inode::directory(Arc::new(SuperBlock::new(&Self)?), 0o755))
+            Ok(Dentry::root(Inode::directory(Arc::new(SuperBlock::new(&Self)?), 0o755)))
         } else {
             Err(Errno::EINVAL)
         }
@@ -404,10 +416,6 @@ impl FileSystem for Shown {
         2
     }
 
-    fn keeps_inodes(&self) -> bool {
-        false
-    }
-
     fn has_ends(&self) -> bool {
         false
     }
@@ -417,11 +425,11 @@ static DEVICES: Single = Single::new(&Stored, 3);
 pub(crate) static SHOWN: Single = Single::new(&Shown, 4);
 
 fn init() {
-    inode::init();
+    mount::init();
     DEVICES.init();
     SHOWN.init();
     mounting::register(&Stored).unwrap();
-    device::set_root(Inode::directory(&DEVICES, 0o755));
+    device::set_root(Dentry::root(Inode::directory(&DEVICES, 0o755)));
     context::set_current(&Here);
 }
 
@@ -429,7 +437,7 @@ fn init() {
 fn mount_new_root() -> Arc<Mount> {
     let superblock = Arc::new(SuperBlock::new(&Stored).unwrap());
     superblock.quota.set_limit(MOST_PAGES).unwrap();
-    let mount = Mount::new(Inode::directory(superblock, 0o755), b"test".to_vec(), 0);
+    let mount = Mount::new(Dentry::root(Inode::directory(superblock, 0o755)), b"test".to_vec(), 0);
     mount::attach(&mount, mount::root()).unwrap();
     mount
 }
@@ -544,7 +552,7 @@ pub(crate) fn content_of_text(path: &str) -> Vec<u8> {
 #[test]
 #[should_panic(expected = "something of the file system is left")]
 fn an_inode_that_is_lost_fails_the_test() {
-    machine(|| std::mem::forget(at("/").node));
+    machine(|| std::mem::forget(Arc::clone(&at("/"))));
 }
 
 #[test]

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Files whose content is made when it is read, and settings.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use exo_core::errno::Errno;
 use exo_hal::{PAGE_SIZE, mm::frame};
 use exo_vfs::{
+    dentry::Dentry,
     inode::{Inode, InodeContent, kind},
     open::open_path,
     text::{self, Text},
@@ -145,7 +143,7 @@ fn a_text_of_proc_has_no_end() {
     machine(|| {
         let content = InodeContent::Text(Box::new(|| Ok(b"text".to_vec().into())));
         let node = Inode::new(&SHOWN, kind::REGULAR | 0o444, content);
-        let file = open_path(&at("/").with(Arc::clone(&node)), abi::O_RDONLY).unwrap();
+        let file = open_path(&at("/").with(Dentry::nameless(node.clone()).unwrap()), abi::O_RDONLY).unwrap();
         assert_eq!(file.seek(0, abi::SEEK_END), Err(Errno::EINVAL));
         assert_eq!(file.seek(2, abi::SEEK_SET), Ok(2));
         assert_eq!(read(&file, 9).unwrap(), b"xt");

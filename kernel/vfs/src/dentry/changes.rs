@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Names are made and removed. The file system does its part ([`DirectoryOperations`](crate::inode::directory::DirectoryOperations)); the
+//! tree, the counts of links and the times are changed here, for all alike.
+
+use alloc::sync::Arc;
+
+use super::Dentry;
+use crate::{
+    errno::{Errno, Result},
+    inode::{
+        Inode, NAME_MAX,
+        directory::{Directory, Names, New},
+    },
+    room,
+    sched::mutex::MutexGuard,
+};
+
+impl Dentry {
+    /// Locks this directory, in which something is to be made.
+    fn lock_for_new(self: &Arc<Self>, name: &[u8]) -> Result<(&Directory, MutexGuard<'_>)> {
+        let directory = self.inode.directory_content()?;
+        if name.len() > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let held = directory.lock()?;
+        if self.is_removed() {
+            return Err(Errno::ENOENT);
+        }
+        if self.lookup_held(name)?.is_some() {
+            return Err(Errno::EEXIST);
+        }
+        if !room::has_room(0) {
+            return Err(Errno::ENOSPC);
+        }
+        Ok((directory, held))
+    }
+
+    /// Enters what has just got a name here.
+    fn enter(self: &Arc<Self>, name: &[u8], inode: Arc<Inode>) -> Arc<Dentry> {
+        let dentry = Self::below(self, name, inode);
+        self.keep(name, Some(dentry.clone()));
+        if dentry.inode.is_directory() {
+            self.inode.metadata.lock().links += 1;
+        }
+        self.inode.touch();
+        dentry
+    }
+
+    /// Makes something under a name that is free.
+    ///
+    /// # Errors
+    /// EEXIST, ENOTDIR, ENAMETOOLONG, ENOENT if this directory was removed, EINTR if the task was killed, and what the file system says.
+    pub fn create(self: &Arc<Self>, name: &[u8], new: &New<'_>) -> Result<Arc<Dentry>> {
+        let (directory, _held) = self.lock_for_new(name)?;
+        let inode = directory.operations.create(&self.inode, name, new)?;
+        Ok(self.enter(name, inode))
+    }
+
+    /// Makes a file that has no name yet, or never.
+    ///
+    /// # Errors
+    /// ENOTDIR, EOPNOTSUPP if there are no such files in this file system, and what it says.
+    pub fn create_nameless(self: &Arc<Self>, new: &New<'_>) -> Result<Arc<Dentry>> {
+        let inode = self.inode.directory_content()?.operations.create_nameless(&self.inode, new)?;
+        inode.change(|metadata| metadata.links = 0);
+        let shown = alloc::format!("#{}", inode.number);
+        Ok(Self::removed(inode, self, shown.as_bytes()))
+    }
+
+    /// Enters `inode`, which the kernel has made, into a directory in memory, under a name that is free.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and EPERM for a directory that is not in memory.
+    pub fn add(self: &Arc<Self>, name: &[u8], inode: &Arc<Inode>) -> Result<Arc<Dentry>> {
+        if self.names.is_some_and(|names| names != Names::InMemory) {
+            return Err(Errno::EPERM);
+        }
+        let _held = self.lock_for_new(name)?;
+        Ok(self.enter(name, inode.clone()))
+    }
+
+    /// Takes a name that the kernel has made out of a directory in memory, with all that is below it. Who is in there stays.
+    ///
+    /// # Errors
+    /// ENOENT, EPERM for a directory that is not in memory, EINTR if the task was killed.
+    pub fn take_out(self: &Arc<Self>, name: &[u8]) -> Result<()> {
+        if self.names != Some(Names::InMemory) {
+            return Err(Errno::EPERM);
+        }
+        let _held = self.inode.directory_content()?.lock()?;
+        let dentry = self.lookup_held(name)?.ok_or(Errno::ENOENT)?;
+        dentry.place.lock().removed = true;
+        self.leave(name, &dentry);
+        Ok(())
+    }
+
+    /// Gives a file another name, which is free.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn link(self: &Arc<Self>, name: &[u8], inode: &Arc<Inode>) -> Result<Arc<Dentry>> {
+        let (directory, _held) = self.lock_for_new(name)?;
+        directory.operations.link(&self.inode, name, inode)?;
+        Ok(self.enter(name, inode.clone()))
+    }
+
+    /// Notes that the name goes: nothing is mounted on it from now on. EBUSY if something is.
+    pub(super) fn retire(&self) -> Result<()> {
+        let mut place = self.place.lock();
+        if self.is_covered() {
+            return Err(Errno::EBUSY);
+        }
+        place.removed = true;
+        Ok(())
+    }
+
+    /// The name stays after all.
+    pub(super) fn reinstate(&self) {
+        self.place.lock().removed = false;
+    }
+
+    /// Takes the name of `dentry`, which has been retired, out of this directory.
+    fn leave(self: &Arc<Self>, name: &[u8], dentry: &Arc<Dentry>) {
+        if let Some(names) = self.names {
+            let gone = {
+                let mut children = self.children.lock();
+                let gone = children.vacate(names, name);
+                self.count(&children);
+                gone
+            };
+            drop(gone);
+        }
+        if dentry.inode.is_directory() {
+            self.inode.metadata.lock().links -= 1;
+        }
+        self.inode.touch();
+        self.lose(dentry);
+    }
+
+    /// Notes that a name in this directory was `dentry`'s, which holds the directory from now on: nothing in that leads back.
+    pub(super) fn lose(self: &Arc<Self>, dentry: &Dentry) {
+        let is_directory = dentry.inode.is_directory();
+        dentry.inode.change(|metadata| {
+            metadata.links = if is_directory { 0 } else { metadata.links.saturating_sub(1) };
+        });
+        dentry.place.lock().kept = Some(self.clone());
+    }
+
+    /// Removes a name that is not a directory's.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR, EISDIR, EBUSY if something is mounted on it, EINTR if the task was killed, and what the file system says.
+    pub fn unlink(self: &Arc<Self>, name: &[u8]) -> Result<()> {
+        let directory = self.inode.directory_content()?;
+        let _held = directory.lock()?;
+        let dentry = self.lookup_held(name)?.ok_or(Errno::ENOENT)?;
+        if dentry.inode.is_directory() {
+            return Err(Errno::EISDIR);
+        }
+        dentry.retire()?;
+        let done = directory.operations.unlink(&self.inode, name, &dentry.inode);
+        done.inspect_err(|_| dentry.reinstate())?;
+        self.leave(name, &dentry);
+        Ok(())
+    }
+
+    /// ENOTEMPTY if this directory, whose sleeping lock is held, is in memory and something is in it.
+    pub(super) fn check_empty(&self) -> Result<()> {
+        let is_empty = self.names != Some(Names::InMemory) || self.children.lock().count() == 0;
+        if is_empty { Ok(()) } else { Err(Errno::ENOTEMPTY) }
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR, ENOTEMPTY, EBUSY if something is mounted on it, EINTR if the task was killed, and what the file system says.
+    pub fn remove_directory(self: &Arc<Self>, name: &[u8]) -> Result<()> {
+        let directory = self.inode.directory_content()?;
+        let _held = directory.lock()?;
+        let dentry = self.lookup_held(name)?.ok_or(Errno::ENOENT)?;
+        let _inner = dentry.inode.directory_content()?.lock()?;
+        dentry.retire()?;
+        let done = dentry
+            .check_empty()
+            .and_then(|()| directory.operations.remove_directory(&self.inode, name, &dentry.inode));
+        done.inspect_err(|_| dentry.reinstate())?;
+        self.leave(name, &dentry);
+        Ok(())
+    }
+}
