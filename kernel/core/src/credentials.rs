@@ -23,6 +23,8 @@ pub struct User {
     pub threads: AtomicUsize,
     /// Queued signals.
     pub signals: AtomicUsize,
+    /// Files on their way through sockets.
+    pub in_flight: AtomicUsize,
 }
 
 static USERS: SpinLock<BTreeMap<u32, Weak<User>>> = SpinLock::new(BTreeMap::new());
@@ -34,7 +36,8 @@ impl User {
         if let Some(user) = users.get(&id).and_then(Weak::upgrade) {
             return user;
         }
-        let user = Arc::new(Self { id, threads: AtomicUsize::new(0), signals: AtomicUsize::new(0) });
+        let count = || AtomicUsize::new(0);
+        let user = Arc::new(Self { id, threads: count(), signals: count(), in_flight: count() });
         users.insert(id, Arc::downgrade(&user));
         user
     }

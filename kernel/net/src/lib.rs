@@ -1,13 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The network: interfaces, which have their addresses and answer pings, and sockets, of which there are pairs of connected Unix sockets only.
+//! The network: interfaces, which have their addresses and answer pings, and sockets.
 //!
-//! Nothing here knows a process or a system call.
+//! ```text
+//! a call ──▶ file (a socket's open file) ──▶ socket::Socket, what every family can do ──▶ unix/ and its like
+//! ```
+//!
+//! Nothing here knows a process or a system call. What programs hand over is copied through closures, with nothing locked.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod address;
+pub mod common;
+pub mod family;
+pub mod file;
+pub mod holder;
 pub mod interfaces;
-pub mod socket_pair;
+pub mod options;
+pub mod patience;
+pub mod socket;
+pub mod unix;
 
 use exo_core::{errno, fallible, random, sched, user};

@@ -20,8 +20,9 @@ use exo_logic::seen::Seen;
 
 use super::{
     Argument, attributes, blocks, credentials, descriptors, event_files, fcntl, futexes, identity, info,
-    ipcs, lean as lean_calls, locks, memory, mounts, names, open, polling, prctl, processes, read_write,
-    scheduling, seals, signals, sizes, socket_options, sockets, splice, status, timers, times, xattrs,
+    ipcs, lean as lean_calls, locks, memory, messages, mounts, names, open, polling, prctl, processes,
+    read_write, scheduling, seals, signals, sizes, socket_options, sockets, splice, status, timers, times,
+    xattrs,
 };
 use crate::{
     errno::{Errno, Result},
@@ -117,17 +118,17 @@ system_calls! {
     39 lean getpid => identity::getpid(0);
     40 plain sendfile => splice::sendfile(4);
     41 plain socket => sockets::socket(3);
-    42 plain connect => sockets::connect(1);
-    43 plain accept => sockets::listen(1);
-    44 plain sendto => sockets::sendto(6);
-    45 plain recvfrom => sockets::recvfrom(6);
-    46 plain sendmsg => sockets::sendmsg(3);
-    47 plain recvmsg => sockets::recvmsg(3);
+    42 plain connect => sockets::connect(3);
+    43 plain accept => sockets::accept(3);
+    44 plain sendto => messages::sendto(6);
+    45 plain recvfrom => messages::recvfrom(6);
+    46 plain sendmsg => messages::sendmsg(3);
+    47 plain recvmsg => messages::recvmsg(3);
     48 plain shutdown => sockets::shutdown(2);
-    49 plain bind => sockets::bind(1);
-    50 plain listen => sockets::listen(1);
-    51 plain getsockname => sockets::name(3);
-    52 plain getpeername => sockets::name(3);
+    49 plain bind => sockets::bind(3);
+    50 plain listen => sockets::listen(2);
+    51 plain getsockname => sockets::getsockname(3);
+    52 plain getpeername => sockets::getpeername(3);
     53 plain socketpair => sockets::socketpair(4);
     54 plain setsockopt => socket_options::set(5);
     55 plain getsockopt => socket_options::get(5);
@@ -294,7 +295,7 @@ system_calls! {
     285 plain fallocate => sizes::fallocate(4);
     286 plain timerfd_settime => event_files::timerfd_settime(4);
     287 plain timerfd_gettime => event_files::timerfd_gettime(2);
-    288 plain accept4 => sockets::listen(1);
+    288 plain accept4 => sockets::accept4(4);
     290 plain eventfd2 => event_files::eventfd2(2);
     291 plain epoll_create1 => event_files::epoll_create1(1);
     292 plain dup3 => descriptors::dup3(3);
@@ -302,9 +303,11 @@ system_calls! {
     295 plain preadv => read_write::preadv(4);
     296 plain pwritev => read_write::pwritev(4);
     297 plain rt_tgsigqueueinfo => signals::rt_tgsigqueueinfo(4);
+    299 plain recvmmsg => messages::recvmmsg(5);
     302 plain prlimit64 => processes::prlimit64(4);
     305 plain clock_adjtime => times::clock_adjtime(2);
     306 plain syncfs => read_write::syncfs(1);
+    307 plain sendmmsg => messages::sendmmsg(4);
     309 plain getcpu => info::getcpu(2);
     314 plain sched_setattr => scheduling::sched_setattr(3);
     315 plain sched_getattr => scheduling::sched_getattr(4);

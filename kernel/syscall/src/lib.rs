@@ -23,6 +23,7 @@ mod lean;
 mod locks;
 mod lookup;
 mod memory;
+mod messages;
 mod mounts;
 mod names;
 mod open;

@@ -5,11 +5,11 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general as abi;
 
-use super::{attributes::opened, sockets};
+use super::{attributes::opened, messages, sockets::is_non_blocking};
 use crate::{
     errno::{Errno, Result},
     fs::{OpenFile, inode::kind},
-    net::socket_pair::Socket,
+    net::file::socket_of,
     task::current,
     user,
 };
@@ -61,8 +61,8 @@ pub(super) fn pwrite64(fd: i32, from: usize, length: usize, offset: i64) -> Resu
 pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
     let parts = user::read_vector(vector, count)?;
-    if let Some(socket) = file.file().downcast::<Socket>() {
-        return has_read(sockets::read_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts));
+    if let Some(socket) = socket_of(&file) {
+        return has_read(messages::read_vector(socket, is_non_blocking(&file), &parts));
     }
     has_read(file.read_vector(&parts))
 }
@@ -70,8 +70,8 @@ pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
 pub(super) fn writev(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
     let parts = user::read_vector(vector, count)?;
-    if let Some(socket) = file.file().downcast::<Socket>() {
-        return has_written(sockets::write_vector(socket, file.flags() & abi::O_NONBLOCK != 0, &parts));
+    if let Some(socket) = socket_of(&file) {
+        return has_written(messages::write_vector(socket, is_non_blocking(&file), &parts));
     }
     has_written(file.write_vector(file.appends(), None, &parts))
 }

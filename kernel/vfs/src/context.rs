@@ -18,6 +18,8 @@ pub trait CurrentTask: Sync {
     fn directory(&self) -> Path;
     /// The number of its process.
     fn process(&self) -> u32;
+    /// Permission bits that new files do not get.
+    fn umask(&self) -> u32;
 }
 
 static CURRENT: Once<&'static dyn CurrentTask> = Once::new();

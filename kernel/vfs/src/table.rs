@@ -210,6 +210,11 @@ impl FileTable {
         usize::try_from(soft_limit(index::NOFILE)).unwrap_or(usize::MAX)
     }
 
+    /// EMFILE if no descriptor is free, for who would lose something if one were not.
+    pub fn check_room(&self) -> Result<()> {
+        if self.entries.lock().first_free(0) < Self::limit() { Ok(()) } else { Err(Errno::EMFILE) }
+    }
+
     /// Enters a file at the lowest free descriptor from `from` on.
     pub fn add(&self, file: Arc<OpenFile>, close_on_exec: bool, from: usize) -> Result {
         let limit = Self::limit();

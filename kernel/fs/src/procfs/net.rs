@@ -4,7 +4,7 @@
 use alloc::sync::Arc;
 
 use super::{Content, Each, Entry, find_entry, inode::Class, list_entries, text};
-use exo_net::interfaces as network;
+use exo_net::{interfaces as network, unix};
 
 use crate::{
     errno::{Errno, Result},
@@ -19,6 +19,7 @@ static ENTRIES: &[Entry] = &[
     text("dev", network::devices),
     Entry { name: "ping", content: Content::Setting(0o644, network::pings, network::ping) },
     text("rates", network::rates),
+    text("unix", unix::sockets),
 ];
 
 impl DirectoryOperations for Net {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What files are told of the running task.
 
+use core::sync::atomic::Ordering;
+
 use super::current;
 use crate::fs::{context::CurrentTask, mount::Path};
 
@@ -18,5 +20,9 @@ impl CurrentTask for Running {
 
     fn process(&self) -> u32 {
         current().pid
+    }
+
+    fn umask(&self) -> u32 {
+        current().process.fs.umask.load(Ordering::Relaxed)
     }
 }

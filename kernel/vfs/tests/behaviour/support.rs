@@ -130,6 +130,10 @@ impl CurrentTask for Here {
     fn process(&self) -> u32 {
         current::<TestTask>().process
     }
+
+    fn umask(&self) -> u32 {
+        current::<TestTask>().fs.umask.load(Ordering::Relaxed)
+    }
 }
 
 impl TestTask {

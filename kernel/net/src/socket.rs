@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What every family of sockets can do. A call copies and checks what a program hands over, once, and calls this.
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+
+use arrayvec::ArrayVec;
+use exo_core::{credentials::Which, thread::running};
+use exo_vfs::{OpenFile, context, events::Events, file::AsAny};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::{
+    address::Address,
+    common::Common,
+    errno::{Errno, Result},
+    holder::Holder,
+    sched::wait::WaitQueue,
+};
+
+/// `struct ucred`: a process, and for whom it acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Sender {
+    /// The process.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl Sender {
+    /// Who has not said who it is, as SO_PEERCRED shows it.
+    pub const NOBODY: Self = Self { pid: 0, uid: u32::MAX, gid: u32::MAX };
+
+    /// The running process with its effective ids.
+    pub fn effective() -> Self {
+        Self::with(Which::EffectiveUser, Which::EffectiveGroup)
+    }
+
+    /// The running process with its real ids.
+    #[inline]
+    pub fn real() -> Self {
+        Self::with(Which::User, Which::Group)
+    }
+
+    #[inline]
+    fn with(user: Which, group: Which) -> Self {
+        let task = running();
+        let (uid, gid) = (task.credentials.id(user), task.credentials.id(group));
+        Self { pid: context::current().process(), uid, gid }
+    }
+}
+
+/// Copies bytes of a message from the program: `(place in the message, buffer)`.
+pub type CopyIn<'a> = dyn FnMut(usize, &mut [u8]) -> Result<()> + 'a;
+/// Copies bytes of a message to the program: `(place in the message, bytes)`.
+pub type CopyOut<'a> = dyn FnMut(usize, &[u8]) -> Result<()> + 'a;
+
+/// How to send or receive.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// EAGAIN rather than wait (O_NONBLOCK, MSG_DONTWAIT).
+    pub no_wait: bool,
+    /// No SIGPIPE where nobody receives (MSG_NOSIGNAL).
+    pub no_signal: bool,
+    /// Leave what is received (MSG_PEEK).
+    pub peek: bool,
+    /// Wait for all bytes of a stream (MSG_WAITALL).
+    pub wait_all: bool,
+    /// Urgent data (MSG_OOB).
+    pub out_of_band: bool,
+    /// Who receives asks where it is from.
+    pub wants_address: bool,
+}
+
+/// What is to be sent.
+pub struct Outgoing<'a> {
+    /// How.
+    pub how: How,
+    /// To whom, unless the socket is connected.
+    pub to: Option<&'a Address>,
+    /// Bytes.
+    pub length: usize,
+    /// Where they are.
+    pub copy: &'a mut CopyIn<'a>,
+    /// Files that go with it (SCM_RIGHTS).
+    pub files: Vec<Arc<OpenFile>>,
+    /// Who the sender says that it is, which was checked (SCM_CREDENTIALS).
+    pub sender: Option<Sender>,
+}
+
+/// What was received.
+#[derive(Default)]
+pub struct Received {
+    /// Bytes copied.
+    pub bytes: usize,
+    /// Bytes of the message; of a stream as many as were copied.
+    pub length: usize,
+    /// Where it is from, if that was asked and the sender has an address.
+    pub from: Option<Address>,
+    /// Who sent it, if the socket wants to know (SO_PASSCRED).
+    pub sender: Option<Sender>,
+    /// Files that came with it.
+    pub files: Vec<Arc<OpenFile>>,
+}
+
+/// Most bytes of an option's value.
+pub const LONGEST_VALUE: usize = 64;
+/// The value of an option, as programs see it.
+pub type Value = ArrayVec<u8, LONGEST_VALUE>;
+
+/// A value of these bytes; what is too long is cut.
+pub fn value(bytes: &[u8]) -> Value {
+    bytes.iter().copied().take(LONGEST_VALUE).collect()
+}
+
+/// Directions of a socket, for shutdown.
+pub mod direction {
+    /// Nothing is received any more.
+    pub const RECEIVE: u8 = 1;
+    /// Nothing is sent any more.
+    pub const SEND: u8 = 2;
+    /// Neither.
+    pub const BOTH: u8 = RECEIVE | SEND;
+}
+
+/// What a socket is, as SO_DOMAIN, SO_TYPE and SO_PROTOCOL say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nature {
+    /// `AF_`.
+    pub domain: u32,
+    /// `SOCK_`.
+    pub kind: u32,
+    /// Its number in that family.
+    pub protocol: u32,
+}
+
+/// A socket. Dropping it closes it.
+pub trait Socket: AsAny + Send + Sync {
+    /// What it is.
+    fn nature(&self) -> Nature;
+
+    /// What it has in common with others.
+    fn common(&self) -> &Common;
+
+    /// Gives it an address; what has a name in a file system gets the permission bits `mode`.
+    fn bind(&self, address: &Address, mode: u32) -> Result<()>;
+
+    /// Lets others connect, so many of them before they are accepted.
+    fn listen(&self, backlog: usize) -> Result<()>;
+
+    /// The next connection, which somebody else has begun.
+    fn accept(&self, no_wait: bool) -> Result<Box<dyn Socket>>;
+
+    /// Connects it.
+    fn connect(&self, address: &Address, no_wait: bool) -> Result<()>;
+
+    /// Its address.
+    fn name(&self) -> Result<Address>;
+
+    /// The address of whom it is connected with; ENOTCONN.
+    fn peer_name(&self) -> Result<Address>;
+
+    /// Sends a message, or bytes of a stream; how many.
+    fn send(&self, message: Outgoing<'_>) -> Result;
+
+    /// Receives up to `length` bytes.
+    fn receive(&self, how: How, length: usize, copy: &mut CopyOut<'_>) -> Result<Received>;
+
+    /// Ends directions ([`direction`]).
+    fn shutdown(&self, directions: u8) -> Result<()>;
+
+    /// The error that is to be reported once.
+    fn take_error(&self) -> Option<Errno>;
+
+    /// Whether others may connect.
+    fn is_listening(&self) -> bool;
+
+    /// An option that the family knows itself; none for what every socket has.
+    fn option(&self, level: u32, number: u32) -> Option<Result<Value>> {
+        let _ = (level, number);
+        None
+    }
+
+    /// Sets such an option.
+    fn set_option(&self, level: u32, number: u32, value: &[u8]) -> Option<Result<()>> {
+        let _ = (level, number, value);
+        None
+    }
+
+    /// The buffer for what is sent has got another size.
+    fn send_buffer_changed(&self) {}
+
+    /// Bytes that wait to be read (FIONREAD).
+    fn readable(&self) -> Result;
+
+    /// Bytes that were sent and have not been read (TIOCOUTQ).
+    fn unread(&self) -> Result;
+
+    /// What is possible now.
+    fn events(&self) -> Events;
+
+    /// Who is told when that changes.
+    fn queue(&self) -> &WaitQueue;
+
+    /// Bytes of the kernel's memory that closing it would free; takes no lock.
+    fn kernel_memory(&self) -> usize;
+
+    /// For what may hold files that hold files.
+    fn holder(&self) -> Option<Arc<dyn Holder>> {
+        None
+    }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who has which name. A path leads to an inode, and that to the socket which is bound to it, by whatever path it is found; abstract names are
+//! in a table, one for each kind of sockets.
+
+use alloc::{
+    collections::{BTreeMap, btree_map},
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+
+use exo_hal::sync::SpinLock;
+use exo_vfs::{
+    context,
+    inode::directory::What,
+    path::{self, Follow, Path},
+    permission,
+};
+
+use super::{
+    name::{Name, is_nameless},
+    socket::{Kind, UnixSocket},
+};
+use crate::{
+    address::Address,
+    errno::{Errno, Result},
+    random,
+    sched::spans,
+};
+
+/// By the address of the inode, which the socket keeps.
+static PLACES: SpinLock<BTreeMap<usize, Weak<UnixSocket>>> = SpinLock::new(BTreeMap::new());
+static ABSTRACT: SpinLock<BTreeMap<(Kind, Vec<u8>), Weak<UnixSocket>>> = SpinLock::new(BTreeMap::new());
+
+fn key(place: &Path) -> usize {
+    Arc::as_ptr(&place.dentry.inode).addr()
+}
+
+/// Binds a socket; a path's inode gets the permission bits `mode` as far as the umask allows.
+///
+/// # Errors
+/// EINVAL for a bad address, or if the socket has a name; EADDRINUSE; those of making a file.
+pub(super) fn bind(socket: &Arc<UnixSocket>, address: &Address, mode: u32) -> Result<()> {
+    if is_nameless(address) {
+        return find_name(socket);
+    }
+    match Name::of(address)? {
+        Name::Path(path) => bind_to_path(socket, path, mode),
+        name => enter(socket, name),
+    }
+}
+
+/// Notes that a socket has a name; EINVAL if it has one.
+fn settle(socket: &UnixSocket, name: Name, place: Option<&Path>) -> Result<()> {
+    let name = crate::fallible::arc(name)?;
+    let mut state = socket.state();
+    if state.name.is_some() {
+        return Err(Errno::EINVAL);
+    }
+    state.name = Some(name);
+    state.place = place.cloned();
+    Ok(())
+}
+
+fn bind_to_path(socket: &Arc<UnixSocket>, path: Vec<u8>, mode: u32) -> Result<()> {
+    let taken = |error| if error == Errno::EEXIST { Errno::EADDRINUSE } else { error };
+    let (parent, last) = path::resolve_new(None, &path, false).map_err(taken)?;
+    if socket.state().name.is_some() {
+        return Err(Errno::EINVAL);
+    }
+    let permissions = mode & 0o7777 & !context::current().umask();
+    let place = parent.create(&last, What::Socket, permissions).map_err(taken)?;
+    if let Err(error) = settle(socket, Name::Path(path), Some(&place)) {
+        // Another thread was faster.
+        let _ = parent.dentry.unlink(&last);
+        return Err(error);
+    }
+    PLACES.lock().insert(key(&place), Arc::downgrade(socket));
+    Ok(())
+}
+
+/// Binds to an abstract name.
+fn enter(socket: &Arc<UnixSocket>, name: Name) -> Result<()> {
+    let Name::Abstract(bytes) = &name else { return Err(Errno::EINVAL) };
+    if socket.state().name.is_some() {
+        return Err(Errno::EINVAL);
+    }
+    let place = (socket.kind, bytes.clone());
+    match ABSTRACT.lock().entry(place.clone()) {
+        btree_map::Entry::Occupied(_) => return Err(Errno::EADDRINUSE),
+        btree_map::Entry::Vacant(free) => free.insert(Arc::downgrade(socket)),
+    };
+    settle(socket, name, None).inspect_err(|_| {
+        ABSTRACT.lock().remove(&place);
+    })
+}
+
+/// Binds to an abstract name of five digits that nobody has, unless the socket has a name.
+///
+/// # Errors
+/// ENOSPC if all of them are taken.
+pub(super) fn find_name(socket: &Arc<UnixSocket>) -> Result<()> {
+    const NAMES: u32 = 1 << 20;
+    let mut first = [0; 4];
+    random::fill(&mut first);
+    let first = u32::from_ne_bytes(first);
+    for number in 0..NAMES {
+        if socket.state().name.is_some() {
+            return Ok(());
+        }
+        let number = first.wrapping_add(number) % NAMES;
+        match enter(socket, Name::Abstract(alloc::format!("{number:05x}").into_bytes())) {
+            Err(Errno::EADDRINUSE) => {}
+            // Another thread was faster.
+            Err(Errno::EINVAL) => return Ok(()),
+            result => return result,
+        }
+        if spans::point() {
+            return Err(Errno::EINTR);
+        }
+    }
+    Err(Errno::ENOSPC)
+}
+
+/// The socket of kind `kind` with a name.
+///
+/// # Errors
+/// ECONNREFUSED if there is none, EPROTOTYPE if it is of another kind, EACCES if its inode may not be written; those of finding a file.
+pub(super) fn find(name: &Name, kind: Kind) -> Result<Arc<UnixSocket>> {
+    let found = match name {
+        Name::Abstract(bytes) => ABSTRACT.lock().get(&(kind, bytes.clone())).and_then(Weak::upgrade),
+        Name::Path(path) => {
+            let place = path::resolve(None, path, Follow::Yes)?;
+            permission::check(&place, permission::WRITE)?;
+            PLACES.lock().get(&key(&place)).and_then(Weak::upgrade)
+        }
+    };
+    let socket = found.ok_or(Errno::ECONNREFUSED)?;
+    if socket.kind == kind { Ok(socket) } else { Err(Errno::EPROTOTYPE) }
+}
+
+/// A socket that is closed gives up its name; its address stays what it was for what it has sent.
+pub(super) fn forget(socket: &Arc<UnixSocket>) {
+    let (name, place) = {
+        let mut state = socket.state();
+        (state.name.clone(), state.place.take())
+    };
+    let is_own = |entry: &Weak<UnixSocket>| core::ptr::eq(entry.as_ptr(), Arc::as_ptr(socket));
+    if let Some(place) = &place {
+        let mut places = PLACES.lock();
+        if places.get(&key(place)).is_some_and(is_own) {
+            places.remove(&key(place));
+        }
+    }
+    if let Some(Name::Abstract(bytes)) = name.as_deref() {
+        let mut names = ABSTRACT.lock();
+        let name = (socket.kind, bytes.clone());
+        if names.get(&name).is_some_and(is_own) {
+            names.remove(&name);
+        }
+    }
+}

@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Calls that send and receive: buffers, addresses and the structures of messages.
+
+use arrayvec::ArrayVec;
+use exo_hal::time;
+use exo_logic::credentials::{Ids, capability};
+use linux_raw_sys::net;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::sockets::{is_non_blocking, read_address, socket_of, write_address};
+use crate::{
+    errno::{Errno, Result},
+    fs::OpenFile,
+    net::{
+        address::{Address, LONGEST},
+        socket::{How, Outgoing, Received, Sender, Socket},
+        unix::{MOST_FILES, may_be_sent},
+    },
+    sched::spans,
+    task::{credentials::capable, current, table},
+    user::{self, IoVec, TimeSpec},
+};
+
+/// Most messages of sendmmsg, and most buffers of one message (UIO_MAXIOV).
+const MOST_PARTS: usize = 1024;
+const SCM_CREDENTIALS: u32 = 2;
+/// Only the first message is waited for.
+const MSG_WAITFORONE: u32 = 0x10000;
+
+/// Copies between a program's buffers and `length` bytes, `place` bytes behind their start.
+fn each_overlap(
+    parts: &[IoVec],
+    place: usize,
+    length: usize,
+    mut copy: impl FnMut(usize, core::ops::Range<usize>) -> Result<()>,
+) -> Result<()> {
+    let (mut skip, mut done) = (place, 0);
+    for part in parts {
+        let offset = skip.min(part.length);
+        skip -= offset;
+        let count = (part.length - offset).min(length - done);
+        if count > 0 {
+            copy(part.base.wrapping_add(offset), done..done + count)?;
+            done += count;
+        }
+    }
+    Ok(())
+}
+
+fn total(parts: &[IoVec]) -> usize {
+    parts.iter().map(|part| part.length).sum()
+}
+
+fn how(no_wait: bool, flags: u32) -> How {
+    How {
+        no_wait: no_wait || flags & net::MSG_DONTWAIT != 0,
+        no_signal: flags & net::MSG_NOSIGNAL != 0,
+        peek: flags & net::MSG_PEEK != 0,
+        wait_all: flags & net::MSG_WAITALL != 0,
+        out_of_band: flags & net::MSG_OOB != 0,
+        wants_address: false,
+    }
+}
+
+/// What goes with a message's bytes.
+#[derive(Default)]
+struct Control {
+    files: Vec<Arc<OpenFile>>,
+    sender: Option<Sender>,
+}
+
+fn send_parts(socket: &dyn Socket, how: How, to: Option<&Address>, parts: &[IoVec], with: Control) -> Result {
+    let Control { files, sender } = with;
+    let mut copy = |place: usize, bytes: &mut [u8]| {
+        each_overlap(parts, place, bytes.len(), |at, range| {
+            Ok(user::copy_in(bytes.get_mut(range).unwrap_or_default(), at)?)
+        })
+    };
+    socket.send(Outgoing { how, to, length: total(parts), copy: &mut copy, files, sender })
+}
+
+fn receive_parts(socket: &dyn Socket, how: How, parts: &[IoVec]) -> Result<Received> {
+    socket.receive(how, total(parts), &mut |place, bytes| {
+        each_overlap(parts, place, bytes.len(), |at, range| {
+            Ok(user::copy_out(at, bytes.get(range).unwrap_or_default())?)
+        })
+    })
+}
+
+/// What the call answers: with MSG_TRUNC the length of the message rather than of what was copied.
+fn answered(flags: u32, received: &Received) -> usize {
+    if flags & net::MSG_TRUNC != 0 { received.length } else { received.bytes }
+}
+
+/// readv on a socket: one message for all buffers.
+pub(super) fn read_vector(socket: &dyn Socket, no_wait: bool, parts: &[IoVec]) -> Result {
+    // As on Linux, without room nothing is asked of the socket.
+    if total(parts) == 0 {
+        return Ok(0);
+    }
+    receive_parts(socket, how(no_wait, 0), parts).map(|received| received.bytes)
+}
+
+/// writev on a socket.
+pub(super) fn write_vector(socket: &dyn Socket, no_wait: bool, parts: &[IoVec]) -> Result {
+    send_parts(socket, how(no_wait, 0), None, parts, Control::default())
+}
+
+pub(super) fn sendto(fd: i32, from: usize, length: usize, flags: u32, to: usize, size: u32) -> Result {
+    let file = current().files.get(fd)?;
+    let socket = socket_of(&file)?;
+    let to = if to != 0 && size != 0 { Some(read_address(to, size)?) } else { None };
+    let parts = [IoVec { base: from, length: length.min(user::MAX_IO) }];
+    send_parts(socket, how(is_non_blocking(&file), flags), to.as_ref(), &parts, Control::default())
+}
+
+pub(super) fn recvfrom(fd: i32, to: usize, length: usize, flags: u32, name: usize, size: usize) -> Result {
+    let file = current().files.get(fd)?;
+    let socket = socket_of(&file)?;
+    let parts = [IoVec { base: to, length: length.min(user::MAX_IO) }];
+    let how = How { wants_address: name != 0, ..how(is_non_blocking(&file), flags) };
+    let received = receive_parts(socket, how, &parts)?;
+    if name != 0 {
+        write_address(&received.from.clone().unwrap_or_default(), name, size)?;
+    }
+    Ok(answered(flags, &received))
+}
+
+/// `struct msghdr`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct MessageHeader {
+    name: usize,
+    name_length: u32,
+    padding: u32,
+    vector: usize,
+    vector_count: usize,
+    control: usize,
+    control_length: usize,
+    flags: u32,
+    padding_at_the_end: u32,
+}
+
+/// `struct cmsghdr`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct ControlHeader {
+    length: usize,
+    level: u32,
+    kind: u32,
+}
+
+const HEADER: usize = size_of::<ControlHeader>();
+/// Linux's limit of a message's ancillary data (net.core.optmem_max).
+const MOST_CONTROL: usize = 131_072;
+
+fn aligned(length: usize) -> usize {
+    length.next_multiple_of(8)
+}
+
+impl MessageHeader {
+    fn read(at: usize) -> Result<Self> {
+        let header: Self = user::read(at)?;
+        if header.vector_count > MOST_PARTS {
+            return Err(Errno::EMSGSIZE);
+        }
+        Ok(header)
+    }
+
+    fn parts(&self) -> Result<Vec<IoVec>> {
+        user::read_vector(self.vector, self.vector_count)
+    }
+
+    /// The address that is in it; one of no bytes is none.
+    fn address(&self) -> Result<Option<Address>> {
+        if self.name == 0 || self.name_length == 0 {
+            return Ok(None);
+        }
+        if i32::try_from(self.name_length).is_err() {
+            return Err(Errno::EINVAL);
+        }
+        // As on Linux, what is longer than an address can be is cut.
+        read_address(self.name, self.name_length.min(LONGEST as u32)).map(Some)
+    }
+}
+
+/// Reads what goes with a message.
+fn control(header: &MessageHeader) -> Result<Control> {
+    let mut control = Control::default();
+    if header.control_length > MOST_CONTROL {
+        return Err(Errno::ENOBUFS);
+    }
+    if header.control == 0 {
+        return Ok(control);
+    }
+    let mut at = 0;
+    while header.control_length.saturating_sub(at) >= HEADER {
+        let address = header.control.wrapping_add(at);
+        let part: ControlHeader = user::read(address)?;
+        if part.length < HEADER || part.length > header.control_length - at {
+            return Err(Errno::EINVAL);
+        }
+        let data = address.wrapping_add(HEADER);
+        match (part.level, part.kind) {
+            // What is for another level is not looked at, as on Linux.
+            (level, _) if level != net::SOL_SOCKET => {}
+            (_, net::SCM_RIGHTS) => add_files(&mut control.files, data, (part.length - HEADER) / 4)?,
+            (_, SCM_CREDENTIALS) if part.length == HEADER + size_of::<Sender>() => {
+                control.sender = Some(check_sender(user::read(data)?)?);
+            }
+            _ => return Err(Errno::EINVAL),
+        }
+        at += aligned(part.length);
+    }
+    Ok(control)
+}
+
+/// Adds the files of `count` descriptors.
+fn add_files(files: &mut Vec<Arc<OpenFile>>, at: usize, count: usize) -> Result<()> {
+    if count + files.len() > MOST_FILES {
+        return Err(Errno::EINVAL);
+    }
+    files.try_reserve(count).map_err(|_| Errno::ENOMEM)?;
+    for index in 0..count {
+        let file = current().files.get(user::read(at.wrapping_add(index * 4))?)?;
+        files.push(if may_be_sent(&file) { Ok(file) } else { Err(Errno::EINVAL) }?);
+    }
+    Ok(())
+}
+
+/// Whether the program may say that it is this one: each id is one of its own, unless it may have any.
+///
+/// # Errors
+/// EPERM if not, ESRCH for a process that there is not.
+fn check_sender(said: Sender) -> Result<Sender> {
+    let own = current().credentials.get();
+    let is_one = |id: u32, ids: &Ids| [ids.real, ids.effective, ids.saved].contains(&id);
+    let is_own = said.pid == current().pid;
+    let may = (is_own || capable(capability::SYS_ADMIN))
+        && (is_one(said.uid, &own.users) || capable(capability::SETUID))
+        && (is_one(said.gid, &own.groups) || capable(capability::SETGID));
+    if !may {
+        return Err(Errno::EPERM);
+    }
+    if !is_own && table::process(said.pid).is_none() {
+        return Err(Errno::ESRCH);
+    }
+    Ok(said)
+}
+
+/// Sends the message that is described at `message`.
+fn send_message(file: &OpenFile, message: usize, flags: u32) -> Result {
+    let socket = socket_of(file)?;
+    let header = MessageHeader::read(message)?;
+    let to = header.address()?;
+    let parts = header.parts()?;
+    let control = control(&header)?;
+    send_parts(socket, how(is_non_blocking(file), flags), to.as_ref(), &parts, control)
+}
+
+pub(super) fn sendmsg(fd: i32, message: usize, flags: u32) -> Result {
+    send_message(&*current().files.get(fd)?, message, flags)
+}
+
+/// Writes a part of the ancillary data, as far as there is room for it; whether it was whole.
+fn put_control(header: &MessageHeader, used: &mut usize, kind: u32, data: &[u8]) -> Result<bool> {
+    let room = header.control_length.saturating_sub(*used);
+    if header.control == 0 || room < HEADER {
+        return Ok(false);
+    }
+    let count = data.len().min(room - HEADER);
+    let at = header.control.wrapping_add(*used);
+    user::write(at, &ControlHeader { length: HEADER + count, level: net::SOL_SOCKET, kind })?;
+    user::copy_out(at.wrapping_add(HEADER), data.get(..count).unwrap_or_default())?;
+    *used += aligned(HEADER + count).min(room);
+    Ok(count == data.len())
+}
+
+/// Enters files that were received, as many as the program has room to be told of; whether that was all.
+fn put_files(
+    header: &MessageHeader,
+    used: &mut usize,
+    files: Vec<Arc<OpenFile>>,
+    flags: u32,
+) -> Result<bool> {
+    let room = if header.control == 0 { 0 } else { header.control_length.saturating_sub(*used) };
+    let room = (room.saturating_sub(HEADER) / 4).min(MOST_FILES);
+    let mut whole = files.len() <= room;
+    // No allocation: the message is taken already, and a call that fails for memory would be done again.
+    let mut numbers = ArrayVec::<i32, MOST_FILES>::new();
+    let table = current().files.arc();
+    for file in files.into_iter().take(room) {
+        match table.add(file, flags & net::MSG_CMSG_CLOEXEC != 0, 0) {
+            Ok(fd) => numbers.push(fd as i32),
+            Err(_) => {
+                whole = false;
+                break;
+            }
+        }
+    }
+    if !numbers.is_empty() {
+        put_control(header, used, net::SCM_RIGHTS, numbers.as_bytes())?;
+    }
+    Ok(whole)
+}
+
+/// Receives into what is described at `message`.
+fn receive_message(file: &OpenFile, message: usize, flags: u32) -> Result {
+    let socket = socket_of(file)?;
+    let mut header = MessageHeader::read(message)?;
+    if header.name != 0 && i32::try_from(header.name_length).is_err() {
+        return Err(Errno::EINVAL);
+    }
+    let parts = header.parts()?;
+    let how = How { wants_address: header.name != 0, ..how(is_non_blocking(file), flags) };
+    let mut received = receive_parts(socket, how, &parts)?;
+    if header.name != 0 {
+        let from = received.from.clone().unwrap_or_default();
+        let room = (header.name_length as usize).min(from.bytes().len());
+        user::copy_out(header.name, from.bytes().get(..room).unwrap_or_default())?;
+        header.name_length = from.bytes().len() as u32;
+    }
+    let (mut used, mut whole) = (0, true);
+    if let Some(sender) = received.sender {
+        whole &= put_control(&header, &mut used, SCM_CREDENTIALS, sender.as_bytes())?;
+    }
+    let files = core::mem::take(&mut received.files);
+    if !files.is_empty() {
+        whole &= put_files(&header, &mut used, files, flags)?;
+    }
+    header.flags = flags & net::MSG_CMSG_CLOEXEC;
+    if received.length > received.bytes {
+        header.flags |= net::MSG_TRUNC;
+    }
+    if !whole {
+        header.flags |= net::MSG_CTRUNC;
+    }
+    header.control_length = used;
+    user::write(message, &header)?;
+    Ok(answered(flags, &received))
+}
+
+pub(super) fn recvmsg(fd: i32, message: usize, flags: u32) -> Result {
+    receive_message(&*current().files.get(fd)?, message, flags)
+}
+
+/// Bytes of `struct mmsghdr`: a message, and behind it the length that it turned out to have.
+const EACH: usize = size_of::<MessageHeader>() + 8;
+
+/// Does `step` for up to `count` messages of an array, and writes down what it said of each. The error of the first, else how many were done.
+fn each_message(
+    at: usize,
+    count: usize,
+    mut step: impl FnMut(usize, usize) -> Result<(usize, bool)>,
+) -> Result {
+    for index in 0..count {
+        let message = at.wrapping_add(index.wrapping_mul(EACH));
+        let done = step(index, message).and_then(|(length, goes_on)| {
+            user::write(message.wrapping_add(size_of::<MessageHeader>()), &(length as u32))?;
+            Ok(goes_on)
+        });
+        match done {
+            Ok(true) if spans::point() => return Ok(index + 1),
+            Ok(true) => {}
+            Ok(false) => return Ok(index + 1),
+            Err(error) if index == 0 => return Err(error),
+            Err(_) => return Ok(index),
+        }
+    }
+    Ok(count)
+}
+
+pub(super) fn sendmmsg(fd: i32, messages: usize, count: u32, flags: u32) -> Result {
+    let file = current().files.get(fd)?;
+    socket_of(&file)?;
+    each_message(messages, (count as usize).min(MOST_PARTS), |_, message| {
+        send_message(&file, message, flags).map(|length| (length, true))
+    })
+}
+
+/// The time limit is looked at after each message: as on Linux it ends no wait.
+pub(super) fn recvmmsg(fd: i32, messages: usize, count: u32, flags: u32, timeout: usize) -> Result {
+    let end = match timeout {
+        0 => None,
+        at => Some(time::now_ns().saturating_add(user::read::<TimeSpec>(at)?.to_ns()?)),
+    };
+    let file = current().files.get(fd)?;
+    if let Some(error) = socket_of(&file)?.take_error() {
+        return Err(error);
+    }
+    let result = each_message(messages, count as usize, |index, message| {
+        let no_wait = flags & MSG_WAITFORONE != 0 && index > 0;
+        let flags = flags & !MSG_WAITFORONE | if no_wait { net::MSG_DONTWAIT } else { 0 };
+        let length = receive_message(&file, message, flags)?;
+        Ok((length, end.is_none_or(|end| time::now_ns() < end)))
+    })?;
+    if let Some(end) = end {
+        user::write(timeout, &TimeSpec::from_ns(end.saturating_sub(time::now_ns())))?;
+    }
+    Ok(result)
+}
