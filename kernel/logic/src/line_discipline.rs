@@ -257,6 +257,11 @@ impl LineDiscipline {
         if self.local(mode::ICANON) { self.lines.front().copied().unwrap_or(0) } else { self.ready.len() }
     }
 
+    /// Bytes that reads can have now, one after the other: in canonical mode those of all lines.
+    pub fn waiting(&self) -> usize {
+        if self.local(mode::ICANON) { self.lines.iter().sum() } else { self.ready.len() }
+    }
+
     /// Whether a read has an answer now: in canonical mode a line or an end of file, otherwise MIN bytes (of `wanted`).
     pub fn can_read(&self, wanted: usize) -> bool {
         if self.local(mode::ICANON) {

@@ -149,7 +149,7 @@ impl Terminal {
                 Ok(0)
             }
             ioctl::FIONREAD => {
-                let count = self.discipline.lock().readable() as i32;
+                let count = self.discipline.lock().waiting() as i32;
                 user::write(argument, &count)?;
                 Ok(0)
             }
