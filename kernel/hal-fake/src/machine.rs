@@ -94,6 +94,20 @@ pub(crate) fn advance(ns: u64) {
     move_clock(now_ns() + ns);
 }
 
+/// How long an interrupt window takes: see [`time::set_window`](crate::time::set_window).
+static WINDOW: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn set_window(ns: u64) {
+    WINDOW.store(ns, Ordering::Relaxed);
+}
+
+pub(crate) fn take_time_for_window() {
+    let ns = WINDOW.load(Ordering::Relaxed);
+    if ns > 0 {
+        advance(ns);
+    }
+}
+
 pub(crate) fn compute(cpu: usize, ns: u64) -> u64 {
     let state = STATE.lock();
     let now = now_ns();
@@ -161,6 +175,7 @@ pub fn power_on(cpus: usize, round_ns: u64) {
     mm::paging::unload();
     mm::frame::reset();
     mm::user::reset();
+    set_window(0);
     let mut state = STATE.lock();
     percpu::set_cpu_count(cpus);
     move_clock((now_ns() / round_ns + 1) * round_ns);

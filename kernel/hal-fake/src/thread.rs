@@ -114,6 +114,8 @@ struct Turns {
     /// None for a CPU's idle thread.
     fpu: Option<Mutex<Vec<u8>>>,
     running: AtomicBool,
+    /// It stays when other threads end with their machine.
+    is_kept: AtomicBool,
     next: Mutex<Option<Turn>>,
     came: Condvar,
 }
@@ -146,6 +148,7 @@ impl Turns {
             regs,
             fpu: (!is_idle).then(|| Mutex::new(fpu::initial())),
             running: AtomicBool::new(false),
+            is_kept: AtomicBool::new(false),
             next: Mutex::new(None),
             came: Condvar::new(),
         })
@@ -198,6 +201,12 @@ impl Turns {
             machine::report_panic(panic);
         }
     }
+}
+
+/// For tests: whether the running thread stays when its machine has come to rest, as what is started once and waits for ever does, for
+/// machines to come.
+pub fn keep_this(keep: bool) {
+    RUNS.with_borrow(|runs| runs.iter().for_each(|turns| turns.is_kept.store(keep, Ordering::Relaxed)));
 }
 
 /// For tests: whether this, which unwinds a thread of the host, does so because the machine is at rest and the thread has to end. Who
@@ -314,9 +323,15 @@ pub fn switch<H: Head>(next: TaskRef<H>) {
 }
 
 /// For tests: ends the threads of the host that tasks ran on, when the machine is [at rest](machine::wait_until_at_rest) and all tasks
-/// have ended.
+/// have ended but those that are [kept](keep_this).
 pub fn end_threads() {
-    let threads = std::mem::take(&mut *STARTED.lock());
+    let threads = {
+        let mut started = STARTED.lock();
+        let is_kept = |(turns, _): &(Arc<Turns>, _)| turns.is_kept.load(Ordering::Relaxed);
+        let (kept, others): (Vec<_>, Vec<_>) = std::mem::take(&mut *started).into_iter().partition(is_kept);
+        *started = kept;
+        others
+    };
     for (turns, thread) in threads {
         turns.give(Turn::End);
         // Its panic was reported.

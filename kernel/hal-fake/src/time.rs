@@ -43,6 +43,11 @@ pub fn advance(ns: u64) {
     machine::advance(ns);
 }
 
+/// For tests: an interrupt window takes so long on this machine, so that time passes for who polls; nothing, if no test says so.
+pub fn set_window(ns: u64) {
+    machine::set_window(ns);
+}
+
 /// For tests: the running program computes for `ns` nanoseconds, or less if an interrupt comes, which is to be taken then. What is left.
 pub fn compute(ns: u64) -> u64 {
     machine::compute(percpu::cpu_index(), ns)

@@ -17,6 +17,7 @@ pub fn wait_for_interrupt() {
 /// A preemption point inside a long operation: pending interrupts are taken here. Call it with no lock held.
 pub fn interrupt_window() {
     sync::may_be_interrupted();
+    machine::take_time_for_window();
     machine::take_interrupts(percpu::cpu_index());
 }
 

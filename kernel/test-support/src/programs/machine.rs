@@ -18,6 +18,7 @@ use exo_core::{
 use exo_hal::{
     hooks::Hooks,
     mm::{frame, paging},
+    thread,
     trap::Regs,
 };
 use exo_mm::{AddressSpace, dead_pages, fault::Unresolved};
@@ -209,10 +210,24 @@ fn end_first() -> ! {
 fn thread_start(regs: &mut Regs) -> ! {
     sched::finish_switch();
     if regs.begins_in_kernel() {
+        keep_while_it_works();
         stage::watch(kernel_thread::run_if_kernel_thread);
         unreachable!("a kernel thread without anything to do");
     }
     user::begin(regs)
+}
+
+/// Some kernel threads are started by the first who needs them, and wait for ever for more to do.
+fn keep_while_it_works() {
+    let task = current();
+    let mut slot = task.main.lock();
+    if let Some(main) = slot.take() {
+        *slot = Some(Box::new(move || {
+            thread::keep_this(true);
+            main();
+            thread::keep_this(false);
+        }));
+    }
 }
 
 /// As the kernel's hook of that name.

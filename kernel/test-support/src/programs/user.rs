@@ -209,6 +209,16 @@ fn place_of_calls() -> u64 {
 
 /// The same with the address behind the instruction, where a new thread or process begins.
 pub fn raw_with(number: u32, arguments: [u64; 6], behind: u64) -> i64 {
+    enter(number, arguments, behind).rax as i64
+}
+
+/// A call that answers in more registers than one: what is in RAX, and all.
+pub fn raw_regs(number: u32, arguments: [u64; 6]) -> (i64, Regs) {
+    let regs = enter(number, arguments, place_of_calls());
+    (regs.rax as i64, regs)
+}
+
+fn enter(number: u32, arguments: [u64; 6], behind: u64) -> Regs {
     let before = self::regs();
     let mut regs = before;
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = arguments;
@@ -216,9 +226,8 @@ pub fn raw_with(number: u32, arguments: [u64; 6], behind: u64) -> i64 {
     regs.set_rip(behind);
     enter_call(&mut regs);
     run_until(&mut regs, Some(behind));
-    let value = regs.rax as i64;
     set_regs(before);
-    value
+    regs
 }
 
 /// A system call as the C library does it.
