@@ -31,7 +31,7 @@ use exo_process::{
 };
 use exo_vfs::{
     Files, context,
-    inode::{self, Inode},
+    inode::Inode,
     mount, mounting, superblock,
 };
 use linux_raw_sys::general as abi;
@@ -113,13 +113,13 @@ fn kill_all() {
 /// What is done once, as at the start of the kernel.
 fn init() {
     context::set_current(&file_context::Running);
-    inode::init();
+    mount::init();
     exo_fs::init().unwrap();
     exo_mm::init().unwrap();
     exo_fs::tty::init();
     for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("sys", "sysfs"), ("tmp", "")] {
         let directory = Inode::directory(&superblock::ROOT, 0o755);
-        inode::root().add(name.as_bytes(), &directory).unwrap();
+        let directory = mount::root().dentry.add(name.as_bytes(), &directory).unwrap();
         if !kind.is_empty() {
             let at = mount::root().with(directory);
             mounting::mount(kind.as_bytes(), at, kind.as_bytes(), abi::MS_RELATIME, &[]).unwrap();
@@ -232,13 +232,20 @@ fn keep_while_it_works() {
 
 /// As the kernel's hook of that name.
 fn copy_fault(address: usize, write: bool) -> bool {
-    match current().memory().handle_fault(address, write, false) {
+    let memory = current().memory();
+    let may_wait = exo_hal::mm::user::may_wait();
+    let resolved = if may_wait {
+        memory.handle_fault(address, write, false)
+    } else {
+        memory.handle_fault_now(address, write, false)
+    };
+    match resolved {
         Ok(()) => {
             current().account.count(Event::Fault, 1);
             true
         }
         Err(Unresolved::NoMemory) if frame::available(PLENTY) => true,
-        Err(Unresolved::NoMemory) => oom::resolve_from_reserve(address, write),
+        Err(Unresolved::NoMemory) => oom::resolve_from_reserve(address, write, may_wait),
         Err(_) => false,
     }
 }

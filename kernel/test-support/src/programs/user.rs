@@ -302,10 +302,12 @@ pub fn touch(address: usize, write: bool) -> bool {
     spans::enter();
     let fault = current().memory().handle_fault(address, write, false);
     let (signal, code) = match fault {
-        Ok(()) | Err(Unresolved::NoMemory) => (0, 0),
+        Ok(()) | Err(Unresolved::NoMemory | Unresolved::Killed) => (0, 0),
         Err(Unresolved::NotMapped) => (number::SIGSEGV, code::SEGV_MAPERR),
         Err(Unresolved::NotAllowed) => (number::SIGSEGV, code::SEGV_ACCERR),
-        Err(Unresolved::BeyondEnd) => (number::SIGBUS, code::BUS_ADRERR),
+        Err(Unresolved::BeyondEnd | Unresolved::Failed | Unresolved::MustWait) => {
+            (number::SIGBUS, code::BUS_ADRERR)
+        }
     };
     if signal != 0 {
         signal::force(&current(), Info::fault(signal, code, address));
