@@ -14,7 +14,7 @@ use crate::{
     sched::spans,
 };
 
-pub use exo_hal::mm::user::{compare_exchange_u32, copy_in, copy_out, load_u32, now, without_waiting};
+pub use exo_hal::mm::user::{compare_exchange_u32, copy_in, copy_out, load_u32, now};
 
 /// Longest path, with its end, as on Linux.
 pub const PATH_MAX: usize = 4096;

@@ -205,6 +205,15 @@ impl<B: Backing> Areas<B> {
         self.map.insert(area.start, area);
     }
 
+    /// Adds an area behind all others, joined with nothing.
+    pub fn append(&mut self, area: Area<B>) {
+        debug_assert!(
+            self.map.last_key_value().is_none_or(|(_, last)| last.end <= area.start),
+            "areas in order"
+        );
+        self.put(area);
+    }
+
     /// Takes out the area that starts at `start`.
     fn pick(&mut self, start: usize) -> Option<Area<B>> {
         let area = self.map.remove(&start)?;

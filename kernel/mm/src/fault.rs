@@ -5,7 +5,7 @@ use exo_hal::{
     PAGE_SIZE, USER_END,
     mm::{
         frame::Frame,
-        paging::{Access, Page, UserTable},
+        paging::{Access, Page, Place, UserTable},
     },
     sync::may_sleep,
 };
@@ -80,7 +80,7 @@ impl AddressSpace {
     pub fn handle_fault(&self, address: usize, write: bool, execute: bool) -> Result<(), Unresolved> {
         may_sleep();
         loop {
-            match self.handle_fault_now(address, write, execute) {
+            match self.resolve(address, write, execute) {
                 Err(Unresolved::MustWait) => self.await_page(address, write)?,
                 done => return done,
             }
@@ -107,6 +107,11 @@ impl AddressSpace {
 
     /// As [`handle_fault`](Self::handle_fault), but [`Unresolved::MustWait`] if that had to sleep.
     pub fn handle_fault_now(&self, address: usize, write: bool, execute: bool) -> Result<(), Unresolved> {
+        self.resolve(address, write, execute)
+    }
+
+    #[inline(always)]
+    fn resolve(&self, address: usize, write: bool, execute: bool) -> Result<(), Unresolved> {
         if address >= USER_END {
             return Err(Unresolved::NotMapped);
         }
@@ -131,13 +136,14 @@ impl AddressSpace {
             return Err(Unresolved::NotAllowed);
         }
         let allowed = access(area.flags);
-        let table = &mut inner.table;
-        match table.get(page) {
-            None => first_touch(table, area, page, write, allowed),
-            Some(found) if write && !found.writable => make_writable(table, area, page, found, allowed),
+        let place = inner.table.place(page);
+        match place.page() {
+            None => first_touch(place, area, page, write, allowed),
+            Some(found) if write && !found.writable => make_writable(place, area, page, found, allowed),
             Some(found) => {
                 // Another thread was faster, or protection was raised since.
                 let keep = Access { write: found.writable, ..allowed };
+                let table = place.into_table();
                 if !found.present {
                     table.set_access(page, keep);
                 }
@@ -165,12 +171,13 @@ impl Inner {
     }
 }
 
-fn set(table: &mut UserTable, page: usize, frame: Frame, allowed: Access) -> Result<(), Unresolved> {
-    table.set(page, frame, allowed).map_err(|_| Unresolved::NoMemory)
+fn set(place: &mut Place<'_>, frame: Frame, allowed: Access) -> Result<(), Unresolved> {
+    place.set(frame, allowed).map_err(|_| Unresolved::NoMemory)
 }
 
+#[inline]
 fn first_touch(
-    table: &mut UserTable,
+    mut place: Place<'_>,
     area: &Area<Backing>,
     page: usize,
     write: bool,
@@ -179,21 +186,21 @@ fn first_touch(
     let (object, offset, shared) = match &area.backing {
         Backing::Anonymous => {
             let frame = Frame::allocate_zeroed().ok_or(Unresolved::NoMemory)?;
-            return set(table, page, frame, allowed);
+            return set(&mut place, frame, allowed);
         }
         Backing::File { object, offset, shared, .. } => (&**object, *offset, *shared),
     };
     let index = index_of(area, offset, page);
     let (frame, writable) = ask(object, index, wanted(write, shared))?;
     if shared {
-        return set(table, page, frame, Access { write: allowed.write && writable, ..allowed });
+        return set(&mut place, frame, Access { write: allowed.write && writable, ..allowed });
     }
     if write {
         let copy = frame.duplicate().ok_or(Unresolved::NoMemory)?;
-        return set(table, page, copy, allowed);
+        return set(&mut place, copy, allowed);
     }
-    set(table, page, frame, Access { write: false, ..allowed })?;
-    map_around(table, area, page, index, object, allowed);
+    set(&mut place, frame, Access { write: false, ..allowed })?;
+    map_around(place.into_table(), area, page, index, object, allowed);
     Ok(())
 }
 
@@ -216,14 +223,14 @@ fn map_around(
             continue;
         }
         // Without it, the page faults by itself later.
-        if set(table, at, frame, Access { write: false, ..allowed }).is_err() {
+        if table.set(at, frame, Access { write: false, ..allowed }).is_err() {
             return;
         }
     }
 }
 
 fn make_writable(
-    table: &mut UserTable,
+    mut place: Place<'_>,
     area: &Area<Backing>,
     page: usize,
     found: Page,
@@ -233,15 +240,16 @@ fn make_writable(
         Backing::File { object, offset, shared: true, .. } => {
             let (frame, _) = ask(&**object, index_of(area, *offset, page), Wanted::Write)?;
             if frame.number() != found.frame.number() {
-                return set(table, page, frame, allowed);
+                return set(&mut place, frame, allowed);
             }
         }
         _ if !found.exclusive => {
             let copy = found.frame.duplicate().ok_or(Unresolved::NoMemory)?;
-            return set(table, page, copy, allowed);
+            return set(&mut place, copy, allowed);
         }
         _ => {}
     }
+    let table = place.into_table();
     table.set_access(page, allowed);
     table.flush(page, page + PAGE_SIZE);
     Ok(())

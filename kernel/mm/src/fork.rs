@@ -63,7 +63,7 @@ impl AddressSpace {
         let inner = &mut *inner;
         let mut new = child.inner.lock();
         let new = &mut *new;
-        let mut at = at;
+        let (mut at, mut last) = (at, 0);
         for _ in 0..MOST {
             let Some(area) = inner.areas.find_above(at) else { return Ok(USER_END) };
             let from = area.start.max(at);
@@ -74,10 +74,14 @@ impl AddressSpace {
             if from == area.start {
                 new.mapped += area.end - area.start;
                 if let Backing::File { object, .. } = &area.backing {
-                    object.mappings().add(new.number);
+                    // Areas of one file often lie together.
+                    let mappings = object.mappings();
+                    if core::mem::replace(&mut last, mappings.key()) != mappings.key() {
+                        mappings.add(new.number);
+                    }
                 }
                 // Locks are not inherited.
-                new.areas.insert(Area { flags: area.flags.difference(Flags::LOCKED), ..area.clone() });
+                new.areas.append(Area { flags: area.flags.difference(Flags::LOCKED), ..area.clone() });
             }
             if area.flags.contains(Flags::WIPE_ON_FORK) {
                 at = area.end;

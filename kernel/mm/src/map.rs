@@ -42,15 +42,19 @@ pub(super) fn check(start: usize, length: usize) -> Result<usize> {
     }
 }
 
-/// Removes the pages of the first piece of `start..end`, which are `area`'s; where the next piece starts. What has been written to an object
-/// that is not told of writes before them is noted.
+/// Removes the pages of the first piece of `start..end`, which are `area`'s; where the next piece starts. An object that wants to know hears
+/// what was noted of them.
 pub(super) fn unmap(table: &mut UserTable, area: &Area<Backing>, start: usize, end: usize) -> usize {
-    match &area.backing {
-        Backing::File { object, offset, shared: true, .. } => table.unmap_noting(start, end, |at, marks| {
-            object.note_marks(offset.saturating_add((at - area.start) as u64) / PAGE_SIZE as u64, marks);
-        }),
-        _ => table.unmap(start, end),
+    let mut end = end;
+    if let Backing::File { object, offset, shared: true, .. } = &area.backing {
+        if object.wants_marks() {
+            // They cannot be written any more then, so nothing is missed.
+            end = table.take_all_marks(start, end, |at, marks| {
+                object.note_marks(offset.saturating_add((at - area.start) as u64) / PAGE_SIZE as u64, marks);
+            });
+        }
     }
+    table.unmap(start, end)
 }
 
 impl Inner {

@@ -171,6 +171,31 @@ impl Mappings {
         });
     }
 
+    /// Unmaps pages that have been taken from the object, in order, wherever they are mapped; private copies stay.
+    pub(super) fn unmap_taken(&self, taken: &[(u64, Frame)]) {
+        let (Some((first, _)), Some((last, _))) = (taken.first(), taken.last()) else { return };
+        let (first, end) = (*first, last + 1);
+        let key = self.key();
+        self.each_piece(|inner, from| {
+            let area = inner.areas.find_showing(key, from)?;
+            let (at, stop) = (from.max(address_of(area, first)), address_of(area, end));
+            if at < stop && area.flags.contains(Flags::SHARED) {
+                let done = inner.table.unmap(at, stop);
+                return Some(if done < stop { done } else { area.end });
+            }
+            for (index, frame) in taken {
+                let at = address_of(area, *index);
+                let shows = |table: &UserTable| {
+                    table.get(at).is_some_and(|page| page.frame.number() == frame.number())
+                };
+                if at < address_of(area, index + 1) && shows(&inner.table) {
+                    inner.table.unmap(at, at + PAGE_SIZE);
+                }
+            }
+            Some(area.end)
+        });
+    }
+
     /// Calls `with` with the tables of each address space that shows page `index` by this frame, and where.
     fn each_showing(
         &self,
@@ -211,7 +236,8 @@ impl Mappings {
     pub fn unmap_page(&self, index: u64, frame: &Frame) -> Marks {
         let mut marks = Marks::default();
         self.each_showing(index, frame, false, |table, at| {
-            table.unmap_noting(at, at + PAGE_SIZE, |_, noted| marks |= noted);
+            marks |= table.take_marks(at, true);
+            table.unmap(at, at + PAGE_SIZE);
         });
         marks
     }

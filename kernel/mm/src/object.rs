@@ -86,7 +86,13 @@ pub trait VmObject: Send + Sync {
     /// Reads as far as there are bytes; how many. It may sleep.
     fn read(&self, offset: u64, out: &mut [u8]) -> usize;
 
-    /// What the processor has noted of a page that is taken from a mapping. Called with an address space locked.
+    /// Whether it is to be told what processors have noted of its pages.
+    fn wants_marks(&self) -> bool {
+        false
+    }
+
+    /// What the processor has noted of a page that is taken from a shared mapping, if it [`wants_marks`](Self::wants_marks). Called with an
+    /// address space locked.
     fn note_marks(&self, index: u64, marks: Marks) {
         let _ = (index, marks);
     }

@@ -310,6 +310,10 @@ impl<S: PageStore> VmObject for PageCache<S> {
         done
     }
 
+    fn wants_marks(&self) -> bool {
+        true
+    }
+
     fn note_marks(&self, index: u64, marks: Marks) {
         if marks == Marks::default() {
             return;

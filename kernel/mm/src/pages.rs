@@ -147,11 +147,32 @@ impl Pages {
         entered.map(|(frame, _)| frame)
     }
 
-    /// Takes out the pages from `start` to `end`, of mappings too.
+    /// Takes out the pages from `start` to `end`, of mappings too, where private copies stay.
     fn discard(&self, start: u64, end: u64) {
+        /// Pages that are looked for in the mappings at once.
+        const AT_ONCE: usize = 64;
+        let mut taken = Vec::with_capacity(AT_ONCE);
         let mut from = start;
         loop {
-            let taken = self.frames.lock().take_first(from, end);
+            {
+                let mut frames = self.frames.lock();
+                taken.extend(core::iter::from_fn(|| frames.take_first(from, end)).take(AT_ONCE));
+            }
+            let Some((last, _)) = taken.last() else { return };
+            from = last + 1;
+            self.uncharge(taken.len());
+            self.mappings.unmap_taken(&taken);
+            taken.clear();
+            // To the end, also when the task is to end.
+            let _ = spans::point();
+        }
+    }
+
+    /// Takes out all pages from `start` on, of mappings too, with the private copies there.
+    fn cut_off(&self, start: u64) {
+        let mut from = start;
+        loop {
+            let taken = self.frames.lock().take_first(from, u64::MAX);
             let Some((index, frame)) = taken else { break };
             drop(frame);
             self.uncharge(1);
@@ -159,7 +180,7 @@ impl Pages {
             // To the end, also when the task is to end.
             let _ = spans::point();
         }
-        self.mappings.unmap(start, end);
+        self.mappings.unmap(start, u64::MAX);
     }
 
     /// Where the first byte of data at or behind `offset` is; none if there is none.
@@ -398,7 +419,7 @@ impl Pages {
         self.seals.check_size(self.size(), size)?;
         let old = self.size.swap(size, Ordering::AcqRel);
         if size < old {
-            self.discard(size.div_ceil(PAGE), u64::MAX);
+            self.cut_off(size.div_ceil(PAGE));
             self.zero_part(size, size.next_multiple_of(PAGE));
         }
         Ok(())
@@ -419,7 +440,7 @@ impl Pages {
         }
     }
 
-    /// Makes `start..end` read as zeros, and gives back the memory of whole pages.
+    /// Makes `start..end` read as zeros, and gives back the memory of whole pages. What a private mapping has copied stays.
     pub fn punch_hole(&self, start: u64, end: u64) -> Result<()> {
         let _changing = self.changing.lock()?;
         self.seals.check_write()?;

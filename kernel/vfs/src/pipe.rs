@@ -167,22 +167,8 @@ impl Pipe {
         (length, opened && self.writers.load(Ordering::Acquire) == 0)
     }
 
-    /// Takes what is there; none if the reader has to wait.
+    /// Takes what is there; none if the reader has to wait. EFAULT also if the program's memory has to be waited for.
     fn try_read(&self, to: usize, length: usize) -> Option<Result> {
-        loop {
-            let result = user::without_waiting(|| self.read_now(to, length));
-            if result != Some(Err(Errno::EFAULT)) {
-                return result;
-            }
-            // The program's memory is waited for with nothing locked, if that is all that is wrong.
-            if let Err(error) = user::make_writable(to, length.min(self.fill().0)) {
-                return Some(Err(error));
-            }
-        }
-    }
-
-    /// The same, and EFAULT also if the program's memory has to be waited for.
-    fn read_now(&self, to: usize, length: usize) -> Option<Result> {
         let mut content = self.content.lock();
         if content.ring.is_empty() {
             return (self.writers.load(Ordering::Acquire) == 0).then_some(Ok(0));
@@ -194,7 +180,7 @@ impl Pipe {
             let run = content.ring.used_run();
             let count = run.len().min(length - done);
             let part = run.get(..count).unwrap_or_default();
-            if let Err(error) = user::copy_out(to.wrapping_add(done), part) {
+            if let Err(error) = user::now::copy_out(to.wrapping_add(done), part) {
                 if done == 0 {
                     return Some(Err(error.into()));
                 }
@@ -209,22 +195,8 @@ impl Pipe {
         Some(Ok(done))
     }
 
-    /// Adds what fits; none if the writer has to wait.
+    /// Adds what fits; none if the writer has to wait. EFAULT also if the program's memory has to be waited for.
     fn try_write(&self, from: usize, length: usize, is_packet: bool) -> Option<Result> {
-        loop {
-            let result = user::without_waiting(|| self.write_now(from, length, is_packet));
-            if result != Some(Err(Errno::EFAULT)) {
-                return result;
-            }
-            let room = self.room(&self.content.lock());
-            if let Err(error) = user::make_present(from, length.min(room)) {
-                return Some(Err(error));
-            }
-        }
-    }
-
-    /// The same, and EFAULT also if the program's memory has to be waited for.
-    fn write_now(&self, from: usize, length: usize, is_packet: bool) -> Option<Result> {
         if self.readers.load(Ordering::Acquire) == 0 {
             return Some(Err(no_reader()));
         }
@@ -249,7 +221,7 @@ impl Pipe {
             let run = content.ring.free_run();
             let count = run.len().min(length - done);
             let part = run.get_mut(..count).unwrap_or_default();
-            if let Err(error) = user::copy_in(part, from.wrapping_add(done)) {
+            if let Err(error) = user::now::copy_in(part, from.wrapping_add(done)) {
                 if done == 0 {
                     return Some(Err(error.into()));
                 }
@@ -267,26 +239,32 @@ impl Pipe {
             return Ok(0);
         }
         let first = length.min(PIECE);
-        let mut result = match self.try_read(to, first) {
-            Some(result) => result,
-            None if io.no_wait => Err(Errno::EAGAIN),
-            None => wait_after_look(&[&self.readable], None, true, || self.try_read(to, first))
-                .unwrap_or(Err(Errno::RESTART)),
-        };
-        // What else is there, with the lock given back in between.
-        while let Ok(done @ PIECE..) = result {
-            if done == length || spans::point() {
-                break;
+        loop {
+            let mut result = match self.try_read(to, first) {
+                Some(result) => result,
+                None if io.no_wait => Err(Errno::EAGAIN),
+                None => wait_after_look(&[&self.readable], None, true, || self.try_read(to, first))
+                    .unwrap_or(Err(Errno::RESTART)),
+            };
+            // What else is there, with the lock given back in between.
+            while let Ok(done @ PIECE..) = result {
+                if done == length || spans::point() {
+                    break;
+                }
+                match self.try_read(to.wrapping_add(done), PIECE.min(length - done)) {
+                    Some(Ok(more @ 1..)) => result = Ok(done + more),
+                    _ => break,
+                }
             }
-            match self.try_read(to.wrapping_add(done), PIECE.min(length - done)) {
-                Some(Ok(more @ 1..)) => result = Ok(done + more),
-                _ => break,
+            if matches!(result, Ok(1..)) {
+                self.writable.wake_all();
+            } else if result == Err(Errno::EFAULT) {
+                // The program's memory is waited for with nothing locked, if that is all that is wrong.
+                user::make_writable(to, first.min(self.fill().0))?;
+                continue;
             }
+            return result;
         }
-        if matches!(result, Ok(1..)) {
-            self.writable.wake_all();
-        }
-        result
     }
 
     fn write(&self, io: Io, from: usize, length: usize) -> Result {
@@ -306,6 +284,14 @@ impl Pipe {
                     self.has_more();
                     if done < length && spans::point() {
                         break;
+                    }
+                }
+                Err(Errno::EFAULT) => {
+                    let room = self.room(&self.content.lock());
+                    match user::make_present(at, now.min(room)) {
+                        Ok(()) => {}
+                        Err(error) if done == 0 => return Err(error),
+                        Err(_) => break,
                     }
                 }
                 Err(error) if done == 0 => return Err(error),

@@ -17,7 +17,12 @@ use exo_drivers::{
     random::{Awaited, Listener, RandomDevice},
 };
 use exo_fs::sysfs;
-use exo_hal::{PAGE_SIZE, cpu, mm::user::now::frame_to_user, sync::SpinLock, time};
+use exo_hal::{
+    PAGE_SIZE, cpu,
+    mm::user::{frame_to_user, without_waiting},
+    sync::SpinLock,
+    time,
+};
 use exo_logic::areas::Flags;
 use my_rng_abi::ioctl::{
     CLASS_NAME, FIRST_DEVICE_NAME, MAP_INFO, RAND, RAND64, SEED, SEED_WIDE, SEEK, WAKE, WIDE_SEED_WORDS,
@@ -208,18 +213,21 @@ impl RngFile {
     /// Copies what is there, up to `length` bytes; how many, and whether the program's memory was the end.
     fn copy(&self, to: usize, length: usize) -> Result<(usize, bool)> {
         let mut at = to;
-        let drawn = self.device().draw(length, &mut |page, offset, bytes| {
-            let copied = match frame_to_user(page.frame(), offset, at, bytes) {
-                Ok(()) => bytes,
-                // What the program's memory has no page for ends it; what is on the page before that counts.
-                Err(_) => {
-                    let before = PAGE_SIZE - at % PAGE_SIZE;
-                    let fits = before < bytes && frame_to_user(page.frame(), offset, at, before).is_ok();
-                    if fits { before } else { 0 }
-                }
-            };
-            at = at.wrapping_add(copied);
-            copied
+        // With the queue locked.
+        let drawn = without_waiting(|| {
+            self.device().draw(length, &mut |page, offset, bytes| {
+                let copied = match frame_to_user(page.frame(), offset, at, bytes) {
+                    Ok(()) => bytes,
+                    // What the program's memory has no page for ends it; what is on the page before that counts.
+                    Err(_) => {
+                        let before = PAGE_SIZE - at % PAGE_SIZE;
+                        let fits = before < bytes && frame_to_user(page.frame(), offset, at, before).is_ok();
+                        if fits { before } else { 0 }
+                    }
+                };
+                at = at.wrapping_add(copied);
+                copied
+            })
         })?;
         Ok((drawn.bytes, drawn.refused))
     }

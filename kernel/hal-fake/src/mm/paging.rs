@@ -201,6 +201,29 @@ pub fn count_writable_and_executable() -> usize {
 /// An idle CPU needs no shoot-downs of programs' pages.
 pub fn enter_lazy_tlb() {}
 
+/// The place of a page in the tables: see [`UserTable::place`].
+pub struct Place<'a> {
+    table: &'a mut UserTable,
+    address: usize,
+}
+
+impl<'a> Place<'a> {
+    /// The page there.
+    pub fn page(&self) -> Option<Page> {
+        self.table.get(self.address)
+    }
+
+    /// As [`UserTable::set`].
+    pub fn set(&mut self, frame: Frame, access: Access) -> Result<(), NoMemory> {
+        self.table.set(self.address, frame, access)
+    }
+
+    /// The tables, for changes elsewhere.
+    pub fn into_table(self) -> &'a mut UserTable {
+        self.table
+    }
+}
+
 /// How much of a range is done at once.
 const PIECE: usize = 128;
 
@@ -242,6 +265,11 @@ impl UserTable {
         Some(Page { frame: frame.clone(), writable, present, exclusive })
     }
 
+    /// The place of the page at `address`, looked up once for several steps.
+    pub fn place(&mut self, address: usize) -> Place<'_> {
+        Place { table: self, address }
+    }
+
     /// Puts `frame` at `address`. A frame that was there is let go of.
     pub fn set(&mut self, address: usize, frame: Frame, access: Access) -> Result<(), NoMemory> {
         let mapped = Mapped { frame, access, marks: Marks::default() };
@@ -258,18 +286,11 @@ impl UserTable {
 
     /// Removes the pages of the first piece of `start..end`, and the tables that are empty by then. Where the next piece starts.
     pub fn unmap(&mut self, start: usize, end: usize) -> usize {
-        self.unmap_noting(start, end, |_, _| ())
-    }
-
-    /// The same, which calls `note` with each page's address and what the processors have noted of it.
-    pub fn unmap_noting(&mut self, start: usize, end: usize, mut note: impl FnMut(usize, Marks)) -> usize {
         let mut tables = self.space.tables.lock();
         let (pages, next) = tables.piece(start, end);
         for page in pages {
             if let Some(leaf) = tables.leaves.get_mut(&(page >> LEAF)) {
-                if let Some(mapped) = leaf.entries.remove(&page) {
-                    note(page, mapped.marks);
-                }
+                leaf.entries.remove(&page);
             }
         }
         tables.remove_empty(start, next);
@@ -283,6 +304,20 @@ impl UserTable {
         let Some(entry) = tables.entry_mut(address) else { return Marks::default() };
         entry.access.write &= !write_protect;
         std::mem::take(&mut entry.marks)
+    }
+
+    /// Takes the right to write to the pages of the first piece of `start..end`, and calls `note` with each page's address and what processors
+    /// had noted of it by then. Where the next piece starts.
+    pub fn take_all_marks(&mut self, start: usize, end: usize, mut note: impl FnMut(usize, Marks)) -> usize {
+        let mut tables = self.space.tables.lock();
+        let (pages, next) = tables.piece(start, end);
+        for page in pages {
+            if let Some(entry) = tables.entry_mut(page) {
+                entry.access.write = false;
+                note(page, std::mem::take(&mut entry.marks));
+            }
+        }
+        next
     }
 
     /// Changes what may be done with the pages in the first piece of `start..end`. Write access is taken away but never given: the

@@ -166,7 +166,12 @@ pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Result<u
 
 /// The same for who holds a lock: what would have to wait for a page is [`BadAddress`].
 pub mod now {
-    use super::{BadAddress, Frame, without_waiting};
+    use super::{BadAddress, without_waiting};
+
+    /// Copies `out.len()` bytes from the program.
+    pub fn copy_in(out: &mut [u8], from: usize) -> Result<(), BadAddress> {
+        without_waiting(|| super::copy_in(out, from))
+    }
 
     /// Copies `bytes` to the program.
     pub fn copy_out(to: usize, bytes: &[u8]) -> Result<(), BadAddress> {
@@ -176,11 +181,6 @@ pub mod now {
     /// Writes `bytes` zeros to the program.
     pub fn zero(to: usize, bytes: usize) -> Result<(), BadAddress> {
         without_waiting(|| super::zero(to, bytes))
-    }
-
-    /// Copies from a frame to the program; the range must lie within the frame.
-    pub fn frame_to_user(frame: &Frame, offset: usize, to: usize, bytes: usize) -> Result<(), BadAddress> {
-        without_waiting(|| super::frame_to_user(frame, offset, to, bytes))
     }
 
     /// Reads a word that other threads of the program may change; `address` must be a multiple of 4.

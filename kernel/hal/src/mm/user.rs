@@ -186,9 +186,16 @@ pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Result<u
 /// caller lets go of what it holds then, touches the page by the functions above, which know better, and tries again.
 pub mod now {
     use super::{
-        BadAddress, Frame, check, check_frame, done, open_now, user_now_copy, user_now_exchange32,
-        user_now_load32, user_now_zero,
+        BadAddress, check, done, open_now, user_now_copy, user_now_exchange32, user_now_load32, user_now_zero,
     };
+
+    /// Copies `out.len()` bytes from the program.
+    #[inline]
+    pub fn copy_in(out: &mut [u8], from: usize) -> Result<(), BadAddress> {
+        check(from, out.len())?;
+        // SAFETY: the source is in the user's half and faults there are handled; the destination is a slice.
+        done(open_now(|| unsafe { user_now_copy(out.as_mut_ptr(), from as *const u8, out.len()) }))
+    }
 
     /// Copies `bytes` to the program.
     #[inline]
@@ -204,14 +211,6 @@ pub mod now {
         check(to, bytes)?;
         // SAFETY: the destination is in the user's half and faults there are handled.
         done(open_now(|| unsafe { user_now_zero(to as *mut u8, bytes) }))
-    }
-
-    /// Copies from a frame to the program; the range must lie within the frame.
-    pub fn frame_to_user(frame: &Frame, offset: usize, to: usize, bytes: usize) -> Result<(), BadAddress> {
-        check(to, bytes)?;
-        check_frame(offset, bytes)?;
-        // SAFETY: as in `copy_out`; the source lies within the frame.
-        done(open_now(|| unsafe { user_now_copy(to as *mut u8, frame.pointer().add(offset), bytes) }))
     }
 
     /// Reads a word that other threads of the program may change; `address` must be a multiple of 4.

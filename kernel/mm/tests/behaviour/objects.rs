@@ -389,6 +389,9 @@ impl VmObject for Noted {
     fn read(&self, _: u64, _: &mut [u8]) -> usize {
         0
     }
+    fn wants_marks(&self) -> bool {
+        true
+    }
     fn note_marks(&self, index: u64, marks: exo_hal::mm::paging::Marks) {
         self.marks.lock().push((index, marks.accessed, marks.dirty));
     }

@@ -7,7 +7,7 @@ use exo_hal::USER_END;
 use exo_logic::areas::{Area, Flags};
 use exo_mm::{AddressSpace, Backing, LOWEST, Pages, VmObject, map::Place};
 
-use crate::support::{BASE, PAGE, READ, WRITE, backing, can_read, machine, map_file, put, space};
+use crate::support::{BASE, PAGE, READ, WRITE, backing, can_read, get, machine, map_file, put, space};
 
 type Mapping = (usize, usize, u64, bool);
 
@@ -129,5 +129,31 @@ fn it_holds_exactly_the_mappings_whatever_happens() {
             }
         }
         assert!(files.iter().any(|file| !file.mappings().are_none()));
+    });
+}
+
+#[test]
+fn a_hole_leaves_private_copies_alone_and_a_cut_does_not() {
+    machine(|| {
+        let pages = Arc::new(Pages::new(200 * PAGE as u64));
+        let (shared, private) = (map_file(&pages, 200, true), map_file(&pages, 200, false));
+        (0..200).for_each(|page| put(shared + page * PAGE, b"file"));
+        (0..200).for_each(|page| assert_eq!(get(private + page * PAGE, 4), b"file"));
+        put(private + 150 * PAGE, b"own");
+        pages.punch_hole(PAGE as u64, 199 * PAGE as u64).unwrap();
+        assert_eq!(pages.resident(), 2);
+        for page in [1, 64, 65, 149, 151, 198] {
+            assert_eq!(
+                (get(shared + page * PAGE, 4), get(private + page * PAGE, 4)),
+                (vec![0; 4], vec![0; 4])
+            );
+        }
+        assert_eq!(
+            (get(private + 150 * PAGE, 4), get(shared + 150 * PAGE, 4)),
+            (b"owne".to_vec(), vec![0; 4])
+        );
+        assert_eq!((get(private, 4), get(private + 199 * PAGE, 4)), (b"file".to_vec(), b"file".to_vec()));
+        pages.truncate(0).unwrap();
+        assert!(!can_read(private + 150 * PAGE));
     });
 }

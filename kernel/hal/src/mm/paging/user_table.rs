@@ -55,6 +55,62 @@ enum Walk {
     Missing(u32),
 }
 
+/// The place of a page in the tables: see [`UserTable::place`]. Nobody else changes the tables meanwhile.
+pub struct Place<'a> {
+    table: &'a mut UserTable,
+    address: usize,
+    leaf: Option<u64>,
+}
+
+impl<'a> Place<'a> {
+    /// The page there.
+    #[inline]
+    pub fn page(&self) -> Option<Page> {
+        // SAFETY: a leaf entry of this table.
+        unsafe { page_of(slot(self.leaf?, self.address as u64, 0)) }
+    }
+
+    /// As [`UserTable::set`].
+    #[inline]
+    pub fn set(&mut self, frame: Frame, access: Access) -> Result<(), NoMemory> {
+        let leaf = match self.leaf {
+            Some(leaf) => leaf,
+            None => *self.leaf.insert(self.table.leaf_or_create(self.address)?),
+        };
+        self.table.set_in(leaf, self.address, frame, access);
+        Ok(())
+    }
+
+    /// The tables, for changes elsewhere.
+    #[inline]
+    pub fn into_table(self) -> &'a mut UserTable {
+        self.table
+    }
+}
+
+/// The page that an entry names.
+///
+/// # Safety
+/// `entry` is a leaf entry of a user table that nobody changes meanwhile.
+#[inline]
+unsafe fn page_of(entry: *mut u64) -> Option<Page> {
+    // SAFETY: the caller vouches for the entry; a non-zero one owns a reference, from which another is made.
+    unsafe {
+        let value = entry.read();
+        if value == 0 {
+            return None;
+        }
+        let owned = core::mem::ManuallyDrop::new(Frame::from_physical(value & bit::ADDRESS));
+        let exclusive = owned.is_only_but_pins();
+        Some(Page {
+            frame: Frame::clone(&owned),
+            writable: value & bit::WRITE != 0,
+            present: value & bit::PRESENT != 0,
+            exclusive,
+        })
+    }
+}
+
 /// Frames that are freed once no CPU can reach them any more.
 struct Batch {
     frames: ArrayVec<Frame, 64>,
@@ -208,27 +264,30 @@ impl UserTable {
 
     /// The page at `address`.
     pub fn get(&self, address: usize) -> Option<Page> {
-        let entry = self.entry(address)?;
-        // SAFETY: a leaf entry of this table; a non-zero one owns a reference, from which another is made.
-        unsafe {
-            let value = entry.read();
-            if value == 0 {
-                return None;
-            }
-            let owned = core::mem::ManuallyDrop::new(Frame::from_physical(value & bit::ADDRESS));
-            let exclusive = owned.is_only_but_pins();
-            Some(Page {
-                frame: Frame::clone(&owned),
-                writable: value & bit::WRITE != 0,
-                present: value & bit::PRESENT != 0,
-                exclusive,
-            })
-        }
+        // SAFETY: a leaf entry of this table.
+        unsafe { page_of(self.entry(address)?) }
+    }
+
+    /// The place of the page at `address`, looked up once for several steps.
+    #[inline]
+    pub fn place(&mut self, address: usize) -> Place<'_> {
+        let leaf = match self.walk(address) {
+            Walk::Leaf(tables) => Some(tables[0]),
+            Walk::Missing(_) => None,
+        };
+        Place { table: self, address, leaf }
     }
 
     /// Puts `frame` at `address`. A frame that was there is let go of after the CPUs in question have forgotten it.
     pub fn set(&mut self, address: usize, frame: Frame, access: Access) -> Result<(), NoMemory> {
         let table = self.leaf_or_create(address)?;
+        self.set_in(table, address, frame, access);
+        Ok(())
+    }
+
+    /// The same, with the leaf table for `address`.
+    #[inline]
+    fn set_in(&mut self, table: u64, address: usize, frame: Frame, access: Access) {
         let entry = slot(table, address as u64, 0);
         // SAFETY: a leaf entry of this table, which owns the frame that it names.
         unsafe {
@@ -237,12 +296,11 @@ impl UserTable {
             if old == 0 {
                 counts::add_table_entries(table, 1);
                 self.pages += 1;
-                return Ok(());
+                return;
             }
             self.flush(address, address + PAGE_SIZE);
             drop(Frame::from_physical(old & bit::ADDRESS));
         }
-        Ok(())
     }
 
     /// Changes what may be done with the page at `address`, if there is one. What is no longer allowed is so on all CPUs when this
@@ -307,14 +365,7 @@ impl UserTable {
 
     /// Removes the pages of the first piece of `start..end`. Their frames, and the tables that are empty by then, are freed after the
     /// CPUs in question have forgotten them. Where the next piece starts.
-    #[inline]
     pub fn unmap(&mut self, start: usize, end: usize) -> usize {
-        self.unmap_noting(start, end, |_, _| ())
-    }
-
-    /// The same, which calls `note` with each page's address and what the processors have noted of it.
-    #[inline]
-    pub fn unmap_noting(&mut self, start: usize, end: usize, mut note: impl FnMut(usize, Marks)) -> usize {
         let space = self.space.clone();
         let mut batch = Batch::new();
         let next = self.each_entry(
@@ -322,11 +373,8 @@ impl UserTable {
             end,
             &mut batch,
             |this, batch, address, entry| {
-                // SAFETY: a leaf entry of this table, whose reference passes to the batch. The processor writes to entries, too.
-                let old = unsafe { AtomicU64::from_ptr(entry) }.swap(0, Ordering::AcqRel);
-                note(address, Marks::of(old));
-                // SAFETY: as above.
-                let frame = unsafe { Frame::from_physical(old & bit::ADDRESS) };
+                // SAFETY: a leaf entry of this table, whose reference passes to the batch.
+                let frame = unsafe { Frame::from_physical(entry.replace(0) & bit::ADDRESS) };
                 this.pages -= 1;
                 batch.add(&this.space, address, frame);
                 true
@@ -378,6 +426,30 @@ impl UserTable {
             self.flush(address, address + PAGE_SIZE);
         }
         Marks::of(old)
+    }
+
+    /// Takes the right to write to the pages of the first piece of `start..end`, and calls `note` with each page's address and what processors
+    /// had noted of it by then. Where the next piece starts.
+    pub fn take_all_marks(&mut self, start: usize, end: usize, mut note: impl FnMut(usize, Marks)) -> usize {
+        let mut changed = false;
+        let next = self.each_entry(
+            start,
+            end,
+            &mut changed,
+            |_, changed, address, entry| {
+                let taken = bit::ACCESSED | bit::DIRTY | bit::WRITE;
+                // SAFETY: a leaf entry of this table; the frame stays. The processor writes to it, too.
+                let old = unsafe { AtomicU64::from_ptr(entry) }.fetch_and(!taken, Ordering::AcqRel);
+                *changed |= old & (bit::DIRTY | bit::WRITE) != 0;
+                note(address, Marks::of(old));
+                false
+            },
+            |_, _, _, _, _| (),
+        );
+        if changed {
+            self.flush(start, next);
+        }
+        next
     }
 
     /// How many pages of the first piece of `start..end` there are, and where the next piece starts.
