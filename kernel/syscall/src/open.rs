@@ -233,7 +233,8 @@ fn make(directory: &Path, name: &[u8], mode: u32, exclusive: bool) -> Result<(Pa
     match directory.create(name, What::File, masked(mode)) {
         Ok(made) => Ok((made, true)),
         Err(Errno::EEXIST) if !exclusive => Ok((directory.with(directory.dentry.lookup(name)?), false)),
-        Err(Errno::EPERM) => Err(Errno::ENOENT),
+        // A file system that makes no files.
+        Err(Errno::EPERM) => Err(Errno::EACCES),
         Err(error) => Err(error),
     }
 }

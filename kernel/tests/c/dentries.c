@@ -134,7 +134,7 @@ static void directories(void)
 	print_directory("removed");
 	TRY(open("new", O_CREAT | O_RDWR, 0644));
 	TRY(mkdir("new", 0755));
-	TRY(open("..", O_RDONLY | O_DIRECTORY));
+	TRY(close(open("..", O_RDONLY | O_DIRECTORY)));
 	TRY(chdir(".."));
 	print_directory("above");
 	TRY(mkdir("/tmp/names/e/in", 0755));
@@ -196,6 +196,7 @@ static void nameless(void)
 	printf("O_TMPFILE: %d\n", strncmp(name_of(temporary), "/tmp/names/#", 12) == 0 && strstr(name_of(temporary), " (deleted)"));
 	TRY(linkat(AT_FDCWD, "/proc/self/fd/4", AT_FDCWD, "/tmp/names/named", AT_SYMLINK_FOLLOW));
 	printf("with a name: %d\n", strstr(name_of(temporary), " (deleted)") != NULL);
+	munmap(at, 4096);
 	close(memory);
 	close(temporary);
 }
@@ -210,6 +211,12 @@ static void in_proc(void)
 	TRY(rmdir("/proc/self/fd"));
 	TRY(rename("/proc/version", "/proc/other"));
 	TRY(link("/proc/version", "/proc/other"));
+	TRY(mkdir("/proc/sys/new", 0755));
+	TRY(open("/sys/new", O_CREAT | O_RDWR, 0644));
+	TRY(mkdir("/sys/new", 0755));
+	TRY(symlink("x", "/sys/new"));
+	TRY(open("/sys", O_TMPFILE | O_RDWR, 0644));
+	TRY(open("/proc", O_TMPFILE | O_RDWR, 0644));
 	TRY(unlink("/sys/class"));
 	TRY(rmdir("/sys/class"));
 	TRY(rmdir("/sys/missing"));

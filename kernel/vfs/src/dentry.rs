@@ -8,8 +8,10 @@
 //!
 //! Locking. Names below a dentry are under a spin lock, which is all that a look-up takes that finds something. What changes a directory, and what
 //! asks its file system, holds the sleeping lock of the directory's inode as well ([`Directory`](crate::inode::directory::Directory)): renames
-//! between directories hold [`renames::RENAMES`] before that, then both directories, the one nearer to the root first, then a directory that
+//! between directories hold `RENAMES` before that, then both directories, the one nearer to the root first, then a directory that
 //! goes. Two spin locks of names are taken in the same order. A dentry's place is innermost.
+//! The kernel itself makes and removes names in memory with the spin lock alone, as devices come and go where nobody can wait; so who changes
+//! those looks once more when it has that.
 
 pub mod cache;
 mod changes;
@@ -311,7 +313,7 @@ impl Dentry {
         self.children.lock().count() > 0
     }
 
-    /// Takes what is known below it, and tells the cache.
+    /// Takes what is known below it.
     fn take_children(&self) -> Children {
         core::mem::take(&mut *self.children.lock())
     }

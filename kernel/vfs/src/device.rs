@@ -94,8 +94,10 @@ pub fn withdraw(name: &str) {
         key.and_then(|key| announced.remove(&key))
     };
     drop(gone);
-    // A program may have removed the name already.
-    let _ = root().unlink(name.as_bytes());
+    // A program may have removed the name already, or made a directory of this name.
+    if root().lookup(name.as_bytes()).is_ok_and(|found| !found.inode.is_directory()) {
+        let _ = root().take_out(name.as_bytes());
+    }
 }
 
 /// Sets the root of /dev, which is made at boot.

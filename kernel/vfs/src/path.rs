@@ -302,6 +302,7 @@ pub fn resolve_new(start: Option<&Path>, path: &[u8], directory: bool) -> Result
     if last.must_be_directory && !directory {
         return Err(Errno::ENOENT);
     }
+    last.directory.dentry.check_takes_names()?;
     last.directory.check_writable()?;
     permission::check_new_name(&last.directory)?;
     Ok((last.directory, last.name.into_owned()))

@@ -16,7 +16,7 @@ use exo_hal::{mm::frame, sync::SpinLock};
 use exo_logic::name::Name;
 
 use super::{Dentry, children::Fate};
-use crate::fallible::LEFT_FOR_FAULTS;
+use crate::{fallible::LEFT_FOR_FAULTS, sched::spans};
 
 /// Most names that are kept while nobody uses them: with their inodes about ten megabytes.
 pub const MOST: usize = 16 * 1024;
@@ -68,8 +68,17 @@ pub fn count() -> usize {
 
 /// Lets go of names that nobody uses, up to `most` of them, because memory is short: how many went. Nothing is locked here.
 pub fn give_back(most: usize) -> usize {
-    // Twice: the first look at a name that was used only notes that.
-    give_back_some(most, count().saturating_mul(2))
+    /// So many are looked at before others may run.
+    const PART: usize = 64;
+    let mut gone = 0;
+    // Twice each: the first look at a name that was used only notes that.
+    for _ in 0..(2 * count()).div_ceil(PART) {
+        gone += give_back_some(most - gone, PART);
+        if gone == most || spans::point() {
+            break;
+        }
+    }
+    gone
 }
 
 fn give_back_some(most: usize, looks: usize) -> usize {

@@ -16,6 +16,11 @@ use crate::{
 };
 
 impl Dentry {
+    /// ENOENT where names are fleeting: what the file system does not find there cannot be made either, as on Linux.
+    pub fn check_takes_names(&self) -> Result<()> {
+        if self.names == Some(Names::Fleeting) { Err(Errno::ENOENT) } else { Ok(()) }
+    }
+
     /// Locks this directory, in which something is to be made.
     fn lock_for_new(self: &Arc<Self>, name: &[u8]) -> Result<(&Directory, MutexGuard<'_>)> {
         let directory = self.inode.directory_content()?;
@@ -29,21 +34,34 @@ impl Dentry {
         if self.lookup_held(name)?.is_some() {
             return Err(Errno::EEXIST);
         }
+        self.check_takes_names()?;
         if !room::has_room(0) {
             return Err(Errno::ENOSPC);
         }
         Ok((directory, held))
     }
 
-    /// Enters what has just got a name here.
-    fn enter(self: &Arc<Self>, name: &[u8], inode: Arc<Inode>) -> Arc<Dentry> {
+    /// Enters what has just got a name here. In memory, the kernel may have been faster ([`add`](Self::add)).
+    fn enter(self: &Arc<Self>, name: &[u8], inode: Arc<Inode>) -> Result<Arc<Dentry>> {
         let dentry = Self::below(self, name, inode);
-        self.keep(name, Some(dentry.clone()));
+        if self.names == Some(Names::InMemory) {
+            let mut children = self.children.lock();
+            if self.is_removed() {
+                return Err(Errno::ENOENT);
+            }
+            if children.get(name).is_some() {
+                return Err(Errno::EEXIST);
+            }
+            children.put(Names::InMemory, name, Some(dentry.clone()));
+            self.count(&children);
+        } else {
+            self.keep(name, Some(dentry.clone()));
+        }
         if dentry.inode.is_directory() {
             self.inode.metadata.lock().links += 1;
         }
         self.inode.touch();
-        dentry
+        Ok(dentry)
     }
 
     /// Makes something under a name that is free.
@@ -53,7 +71,7 @@ impl Dentry {
     pub fn create(self: &Arc<Self>, name: &[u8], new: &New<'_>) -> Result<Arc<Dentry>> {
         let (directory, _held) = self.lock_for_new(name)?;
         let inode = directory.operations.create(&self.inode, name, new)?;
-        Ok(self.enter(name, inode))
+        self.enter(name, inode)
     }
 
     /// Makes a file that has no name yet, or never.
@@ -67,31 +85,62 @@ impl Dentry {
         Ok(Self::removed(inode, self, shown.as_bytes()))
     }
 
-    /// Enters `inode`, which the kernel has made, into a directory in memory, under a name that is free.
+    /// Enters `inode`, which the kernel has made, into a directory in memory, under a name that is free. It does not sleep, as drivers call it
+    /// from wherever a device has come.
     ///
     /// # Errors
-    /// As [`create`](Self::create), and EPERM for a directory that is not in memory.
+    /// EEXIST, ENOTDIR, ENAMETOOLONG, ENOENT if this directory was removed, ENOSPC, and EPERM for a directory that is not in memory.
     pub fn add(self: &Arc<Self>, name: &[u8], inode: &Arc<Inode>) -> Result<Arc<Dentry>> {
-        if self.names.is_some_and(|names| names != Names::InMemory) {
-            return Err(Errno::EPERM);
+        match self.names {
+            Some(Names::InMemory) => {}
+            Some(_) => return Err(Errno::EPERM),
+            None => return Err(Errno::ENOTDIR),
         }
-        let _held = self.lock_for_new(name)?;
-        Ok(self.enter(name, inode.clone()))
+        if name.len() > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        if !room::has_room(0) {
+            return Err(Errno::ENOSPC);
+        }
+        self.enter(name, inode.clone())
     }
 
-    /// Takes a name that the kernel has made out of a directory in memory, with all that is below it. Who is in there stays.
+    /// Takes a name that the kernel has made out of a directory in memory, with all that is below it. Who is in there can stay. It does not sleep.
     ///
     /// # Errors
-    /// ENOENT, EPERM for a directory that is not in memory, EINTR if the task was killed.
+    /// ENOENT, EBUSY if something is mounted on it, EPERM for a directory that is not in memory.
     pub fn take_out(self: &Arc<Self>, name: &[u8]) -> Result<()> {
         if self.names != Some(Names::InMemory) {
             return Err(Errno::EPERM);
         }
-        let _held = self.inode.directory_content()?.lock()?;
-        let dentry = self.lookup_held(name)?.ok_or(Errno::ENOENT)?;
-        dentry.place.lock().removed = true;
-        self.leave(name, &dentry);
+        let dentry = {
+            let mut children = self.children.lock();
+            let dentry = children.get(name).flatten().ok_or(Errno::ENOENT)?;
+            dentry.retire()?;
+            children.vacate(Names::InMemory, name);
+            self.count(&children);
+            dentry
+        };
+        self.note_gone(&dentry);
+        dentry.take_apart();
         Ok(())
+    }
+
+    /// Removes all names in memory below a directory that was taken out, however deep.
+    fn take_apart(self: Arc<Self>) {
+        let mut next = Some(self);
+        while let Some(directory) = next {
+            next = directory.next_dead.lock().take();
+            let mut children = directory.take_children();
+            while let Some(dentry) = children.take_first().and_then(|child| child.dentry) {
+                dentry.place.lock().removed = true;
+                directory.lose(&dentry);
+                if dentry.leads_on() {
+                    *dentry.next_dead.lock() = next.take();
+                    next = Some(dentry);
+                }
+            }
+        }
     }
 
     /// Gives a file another name, which is free.
@@ -101,12 +150,15 @@ impl Dentry {
     pub fn link(self: &Arc<Self>, name: &[u8], inode: &Arc<Inode>) -> Result<Arc<Dentry>> {
         let (directory, _held) = self.lock_for_new(name)?;
         directory.operations.link(&self.inode, name, inode)?;
-        Ok(self.enter(name, inode.clone()))
+        self.enter(name, inode.clone())
     }
 
-    /// Notes that the name goes: nothing is mounted on it from now on. EBUSY if something is.
+    /// Notes that the name goes: nothing is mounted on it from now on. EBUSY if something is, ENOENT if somebody else is removing it.
     pub(super) fn retire(&self) -> Result<()> {
         let mut place = self.place.lock();
+        if place.removed {
+            return Err(Errno::ENOENT);
+        }
         if self.is_covered() {
             return Err(Errno::EBUSY);
         }
@@ -130,6 +182,11 @@ impl Dentry {
             };
             drop(gone);
         }
+        self.note_gone(dentry);
+    }
+
+    /// Notes that `dentry` is not in this directory any more.
+    fn note_gone(self: &Arc<Self>, dentry: &Arc<Dentry>) {
         if dentry.inode.is_directory() {
             self.inode.metadata.lock().links -= 1;
         }
@@ -180,9 +237,8 @@ impl Dentry {
         let dentry = self.lookup_held(name)?.ok_or(Errno::ENOENT)?;
         let _inner = dentry.inode.directory_content()?.lock()?;
         dentry.retire()?;
-        let done = dentry
-            .check_empty()
-            .and_then(|()| directory.operations.remove_directory(&self.inode, name, &dentry.inode));
+        let done = directory.operations.remove_directory(&self.inode, name, &dentry.inode);
+        let done = done.and_then(|()| dentry.check_empty());
         done.inspect_err(|_| dentry.reinstate())?;
         self.leave(name, &dentry);
         Ok(())

@@ -100,6 +100,9 @@ impl Dentry {
 
         let dentry = self.lookup_held(name)?.ok_or(Errno::ENOENT)?;
         let old = to.lookup_held(new_name)?;
+        if old.is_none() {
+            to.check_takes_names()?;
+        }
         check_kinds(&dentry, old.as_deref(), how, must_be)?;
         let is = |dentry: &Arc<Dentry>, other: &Option<Arc<Dentry>>| {
             other.as_ref().is_some_and(|other| Arc::ptr_eq(dentry, other))
@@ -151,9 +154,9 @@ impl Dentry {
         if let Some(replaced) = replaced {
             replaced.retire()?;
         }
-        let done = replaced
-            .map_or(Ok(()), |replaced| replaced.check_empty())
-            .and_then(|()| source.operations.rename(&self.inode, &entry));
+        let done = source.operations.rename(&self.inode, &entry);
+        let done =
+            done.and_then(|left| replaced.map_or(Ok(()), |replaced| replaced.check_empty()).map(|()| left));
         let left = done.inspect_err(|_| {
             if let Some(replaced) = replaced {
                 replaced.reinstate();
@@ -163,7 +166,12 @@ impl Dentry {
             Rename::Exchange => old.clone(),
             _ => left.map(|inode| Self::below(self, name, inode)),
         };
-        self.move_name(name, to, new_name, to_first, &dentry, left_behind.as_ref());
+        let moved = self.move_name(&entry, to, to_first, &dentry, old.as_ref(), left_behind.as_ref());
+        moved.inspect_err(|_| {
+            if let Some(replaced) = replaced {
+                replaced.reinstate();
+            }
+        })?;
 
         let count = |dentry: Option<&Arc<Dentry>>| u32::from(dentry.is_some_and(|d| d.inode.is_directory()));
         let (moved, left, lost) = (count(Some(&dentry)), count(left_behind.as_ref()), count(replaced));
@@ -183,21 +191,29 @@ impl Dentry {
         Ok(())
     }
 
-    /// The tree's part of a rename.
+    /// The tree's part of a rename. In memory, the kernel may have made or removed one of the names meanwhile.
     fn move_name(
         self: &Arc<Self>,
-        name: &[u8],
+        entry: &Move<'_>,
         to: &Arc<Dentry>,
-        new_name: &[u8],
         to_first: bool,
         dentry: &Arc<Dentry>,
+        old: Option<&Arc<Dentry>>,
         left_behind: Option<&Arc<Dentry>>,
-    ) {
+    ) -> Result<()> {
+        let Move { name, new_name, .. } = *entry;
         // Both are directories, and so have names.
         let names = self.names.unwrap_or(Names::Fleeting);
         let new_names = to.names.unwrap_or(Names::Fleeting);
         let mut both = Both::lock(&self.children, &to.children, to_first);
-        let (old, number) = both.target().put(new_names, new_name, Some(dentry.clone()));
+        if names == Names::InMemory {
+            let is_there = both.source().get(name).flatten().is_some_and(|found| Arc::ptr_eq(&found, dentry));
+            let other = both.target().get(new_name).flatten();
+            if !is_there || other.as_ref().map(Arc::as_ptr) != old.map(Arc::as_ptr) {
+                return Err(Errno::ENOENT);
+            }
+        }
+        let (gone_there, number) = both.target().put(new_names, new_name, Some(dentry.clone()));
         let gone = match left_behind {
             Some(left) => both.source().put(names, name, Some(left.clone())),
             None => (both.source().vacate(names, name), None),
@@ -209,12 +225,13 @@ impl Dentry {
             left_behind.map(|left| core::mem::replace(&mut *left.place.lock(), self.place_below(name)));
         drop(both);
         // What these hold is dropped with nothing locked.
-        drop((old, gone.0, place, left_place));
+        drop((gone_there, gone.0, place, left_place));
         if let Some(number) = number {
             cache::remember(to, new_name, number);
         }
         if let Some(number) = gone.1 {
             cache::remember(self, name, number);
         }
+        Ok(())
     }
 }

@@ -168,7 +168,8 @@ pub trait DirectoryOperations: Send + Sync {
         Err(Errno::EPERM)
     }
 
-    /// Removes a directory, whose lock is held too; ENOTEMPTY if something is in it.
+    /// Removes a directory, whose lock is held too; ENOTEMPTY if something is in it. Where names are in memory, the caller looks for that
+    /// afterwards, and nothing must have been done then; so it is with `rename`.
     fn remove_directory(&self, directory: &Arc<Inode>, name: &[u8], inode: &Arc<Inode>) -> Result<()> {
         Err(Errno::EPERM)
     }

@@ -4,9 +4,13 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use exo_core::errno::Errno;
+use exo_hal::sync::SpinLock;
 use exo_vfs::{
     dentry::{MustBeDirectory, cache},
-    inode::directory::{Rename, What},
+    inode::{
+        Inode,
+        directory::{Rename, What},
+    },
     mount,
 };
 use linux_raw_sys::general as abi;
@@ -161,6 +165,32 @@ fn what_is_known_is_found_while_the_disk_works() {
         let_others_run();
         assert!(exists("/disk/known") && !asks.has_ended());
         asks.join();
+    });
+}
+
+#[test]
+fn what_the_kernel_makes_needs_no_sleep() {
+    machine(|| {
+        let root = at("/").dentry;
+        make_file("/f");
+        // As a driver that is called in an interrupt, and may have something locked.
+        let lock = shared(SpinLock::new(()));
+        let held = lock.lock();
+        let file = Inode::file(root.inode.superblock.clone(), 0o644);
+        let device = root.add(b"device", &file).unwrap();
+        assert_eq!(root.add(b"device", &file).err(), Some(Errno::EEXIST));
+        assert_eq!((root.take_out(b"device"), root.take_out(b"device")), (Ok(()), Err(Errno::ENOENT)));
+        drop(held);
+        assert_eq!(
+            (at("/").with(device).path(), names("/")),
+            (b"/device (deleted)".to_vec(), vec!["f".to_string()])
+        );
+        make_directory("/d");
+        make_file("/d/f");
+        let inside = at("/d/f");
+        root.take_out(b"d").unwrap();
+        assert_eq!((inside.path(), at("/").metadata().links), (b"/d/f (deleted)".to_vec(), 2));
+        assert_eq!(at("/f").dentry.add(b"x", &file).err(), Some(Errno::ENOTDIR));
     });
 }
 
