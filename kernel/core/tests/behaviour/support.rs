@@ -2,14 +2,11 @@
 //! Tasks for tests, and a machine that runs them.
 
 use std::{
-    any::Any,
     ops::Deref,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
 };
 
 use exo_core::{
@@ -29,23 +26,19 @@ use exo_hal::{
         self,
         percpu::{cpu_count, cpu_index},
     },
-    hooks::{self, Hooks},
-    machine::{self, Failure},
+    hooks::Hooks,
     sync::SpinLock,
     thread::{self, TaskType},
     time,
     trap::Regs,
 };
 use exo_logic::sleep::RunState;
+use exo_test_support::stage::{self, ROUND_NS, Stage};
 use linux_raw_sys::general as abi;
 use parking_lot::Mutex;
 
 /// A millisecond in nanoseconds.
 pub(crate) const MS: u64 = 1_000_000;
-/// Machines start at a multiple of this time.
-const ROUND_NS: u64 = 1_000_000_000_000;
-/// How long a machine may take on a busy host before its test fails.
-const LIMIT: Duration = Duration::from_secs(60);
 
 type Main = Box<dyn FnOnce() + Send>;
 
@@ -279,23 +272,14 @@ impl Log {
     }
 }
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-/// A machine did not come to rest, so that there can be no other.
-static IS_BROKEN: AtomicBool = AtomicBool::new(false);
 static TASKS: Mutex<Vec<Arc<TestTask>>> = Mutex::new(Vec::new());
-static PANIC: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
 
 /// Runs `first` as the first task of a fresh machine, and returns when all tasks have ended.
 ///
 /// # Panics
 /// When a task panics, there are tasks that wait for what never comes, or somebody keeps one that has ended.
 pub(crate) fn machine(cpus: usize, first: impl FnOnce() + Send + 'static) {
-    let _one_at_a_time = ONE_AT_A_TIME.lock();
-    assert!(
-        !IS_BROKEN.load(Ordering::SeqCst),
-        "the machine of an earlier test has not come to rest: see there, or run this alone"
-    );
-    hooks::set(Hooks {
+    let stage = Stage::prepare(Hooks {
         cpu_main,
         thread_start,
         timer: timer::expire,
@@ -304,31 +288,18 @@ pub(crate) fn machine(cpus: usize, first: impl FnOnce() + Send + 'static) {
         out_of_memory: || {},
         refuses_allocation: fallible::is_nth,
     });
-    machine::power_on(cpus, ROUND_NS);
-    await_rest();
-    machine::interrupt(0, spans::reset);
-    machine::interrupt(0, || drop(task("first").start(first)));
-    await_rest();
-    end_those_that_wait();
-    thread::end_threads();
+    stage.power_on(cpus);
+    stage.run(|| {
+        spans::reset();
+        task("first").start(first);
+    });
+    end_those_that_wait(&stage);
+    stage.end_threads();
     let tasks = std::mem::take(&mut *TASKS.lock());
-    if let Some(panic) = PANIC.lock().take() {
-        resume_unwind(panic);
-    }
+    stage.check();
     assert_eq!(sched::runnable_count(), 0, "tasks in run queues when all have ended");
     for task in tasks {
         assert_eq!(Arc::strong_count(&task), 1, "somebody keeps task {}, which has ended", task.name);
-    }
-}
-
-fn await_rest() {
-    let Err(failure) = machine::wait_until_at_rest(LIMIT) else { return };
-    IS_BROKEN.store(true, Ordering::SeqCst);
-    match failure {
-        Failure::Panicked(panic) => resume_unwind(panic),
-        Failure::Busy => {
-            panic!("the machine is busy after {LIMIT:?}; these have not ended: {:?}", alive())
-        }
     }
 }
 
@@ -337,27 +308,21 @@ fn alive() -> Vec<&'static str> {
 }
 
 /// All CPUs wait, so who has not ended never will: a failure of the test.
-fn end_those_that_wait() {
+fn end_those_that_wait(stage: &Stage) {
     let names = alive();
     if names.is_empty() {
         return;
     }
-    note_panic(Box::new(format!(
+    stage::note_panic(Box::new(format!(
         "no CPU has anything to do, and no timer is set, but these wait: {names:?}"
     )));
-    machine::interrupt(0, || {
+    stage.run(|| {
         let tasks = TASKS.lock().clone();
         tasks.iter().filter(|task| !task.has_ended()).for_each(TestTask::kill);
     });
-    await_rest();
     if !alive().is_empty() {
-        IS_BROKEN.store(true, Ordering::SeqCst);
-        resume_unwind(PANIC.lock().take().expect("noted above"));
+        stage.give_up("a task that is killed does not end");
     }
-}
-
-fn note_panic(panic: Box<dyn Any + Send>) {
-    PANIC.lock().get_or_insert(panic);
 }
 
 fn cpu_main() -> ! {
@@ -371,9 +336,7 @@ fn thread_start(_regs: &mut Regs) -> ! {
     sched::finish_switch();
     let task = thread::current::<TestTask>();
     let main = task.main.lock().take().expect("a task starts once");
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(main)) {
-        note_panic(panic);
-    }
+    stage::watch(main);
     task.has_ended.store(true, Ordering::SeqCst);
     task.end.wake_all();
     drop(task);

@@ -2,14 +2,11 @@
 //! Programs for tests: tasks with an address space, on a machine with one CPU.
 
 use std::{
-    any::Any,
     ops::Deref,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Once,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use exo_core::{
@@ -26,8 +23,7 @@ use exo_core::{
 };
 use exo_hal::{
     PAGE_SIZE,
-    hooks::{self, Hooks},
-    machine::{self, Failure},
+    hooks::Hooks,
     mm::{frame, paging, user},
     sync::SpinLock,
     thread::{self, TaskType, current},
@@ -36,12 +32,8 @@ use exo_hal::{
 };
 use exo_logic::areas::{Flags, MAY_ALL};
 use exo_mm::{AddressSpace, Backing, Pages, dead_pages, map::Place};
+use exo_test_support::stage::{self, Stage};
 use parking_lot::Mutex;
-
-/// Machines start at a multiple of this time.
-const ROUND_NS: u64 = 1_000_000_000_000;
-/// How long a machine may take on a busy host before its test fails.
-const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) const PAGE: usize = PAGE_SIZE;
 /// An address that is free in every test that uses it.
@@ -215,24 +207,15 @@ pub(crate) fn areas() -> Vec<(usize, usize, Flags)> {
     areas
 }
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 static INIT: Once = Once::new();
 static TASKS: Mutex<Vec<Arc<TestTask>>> = Mutex::new(Vec::new());
-static PANIC: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
-/// A machine did not come to rest, so that there can be no other.
-static IS_BROKEN: AtomicBool = AtomicBool::new(false);
 
 /// Runs `first` as a program with an empty address space on a fresh machine, and returns when all tasks have ended.
 ///
 /// # Panics
 /// When a task panics, one waits for what never comes, or a frame is lost.
 pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
-    let _one_at_a_time = ONE_AT_A_TIME.lock();
-    assert!(
-        !IS_BROKEN.load(Ordering::SeqCst),
-        "the machine of an earlier test has not come to rest: see there, or run this alone"
-    );
-    hooks::set(Hooks {
+    let stage = Stage::prepare(Hooks {
         cpu_main,
         thread_start,
         timer: timer::expire,
@@ -248,50 +231,37 @@ pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
         refuses_allocation: fallible::is_nth,
     });
     INIT.call_once(|| exo_mm::init().unwrap());
-    machine::power_on(1, ROUND_NS);
-    await_rest();
+    stage.power_on(1);
     let frames = frame::in_use();
-    machine::interrupt(0, spans::reset);
-    machine::interrupt(0, || drop(start(AddressSpace::new().unwrap(), first)));
-    await_rest();
-    let waiting = end_those_that_wait();
-    thread::end_threads();
+    stage.run(|| {
+        spans::reset();
+        start(AddressSpace::new().unwrap(), first);
+    });
+    let waiting = end_those_that_wait(&stage);
+    stage.end_threads();
     paging::unload();
     TASKS.lock().clear();
-    if let Some(panic) = PANIC.lock().take() {
-        resume_unwind(panic);
-    }
+    stage.check();
     assert_eq!(waiting, 0, "tasks that wait for what never comes");
     assert_eq!(frame::in_use(), frames, "frames in use after the test and before");
 }
 
-fn await_rest() {
-    let Err(failure) = machine::wait_until_at_rest(LIMIT) else { return };
-    IS_BROKEN.store(true, Ordering::SeqCst);
-    match failure {
-        Failure::Panicked(panic) => resume_unwind(panic),
-        Failure::Busy => panic!("the machine is busy after {LIMIT:?}"),
-    }
-}
-
 /// All CPUs wait, so who has not ended never will: how many those are. They are killed.
-fn end_those_that_wait() -> usize {
+fn end_those_that_wait(stage: &Stage) -> usize {
     let waiting = || {
         let tasks = TASKS.lock();
         tasks.iter().filter(|task| !task.has_ended()).cloned().collect::<Vec<_>>()
     };
     let tasks = waiting();
     let count = tasks.len();
-    machine::interrupt(0, move || {
+    stage.run(move || {
         for task in tasks {
             task.work.fetch_or(work::EXIT, Ordering::AcqRel);
             sched::prod(&task);
         }
     });
-    await_rest();
     if !waiting().is_empty() {
-        IS_BROKEN.store(true, Ordering::SeqCst);
-        panic!("a task that is killed does not end");
+        stage.give_up("a task that is killed does not end");
     }
     count
 }
@@ -307,9 +277,7 @@ fn thread_start(_regs: &mut Regs) -> ! {
     sched::finish_switch();
     let task = thread::current::<TestTask>();
     let main = task.main.lock().take().expect("a task starts once");
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(main)) {
-        PANIC.lock().get_or_insert(panic);
-    }
+    stage::watch(main);
     dead_pages::give_back();
     let old = std::mem::replace(&mut *task.memory.lock(), AddressSpace::none());
     AddressSpace::none().activate();

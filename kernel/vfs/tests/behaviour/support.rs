@@ -2,14 +2,11 @@
 //! Programs for tests: tasks with a place in a tree of files, on a machine with one CPU, and what the system calls make of this crate.
 
 use std::{
-    any::Any,
     ops::Deref,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Once,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use exo_core::{
@@ -27,8 +24,7 @@ use exo_core::{
 };
 use exo_hal::{
     PAGE_SIZE,
-    hooks::{self, Hooks},
-    machine::{self, Failure},
+    hooks::Hooks,
     mm::{frame, user},
     sync::SpinLock,
     thread::{self, TaskType, current},
@@ -37,6 +33,7 @@ use exo_hal::{
 };
 use exo_logic::credentials::Ids;
 use exo_mm::dead_pages;
+use exo_test_support::stage::{self, Stage};
 use exo_vfs::{
     FsContext, OpenFile,
     context::{self, CurrentTask},
@@ -52,10 +49,6 @@ use exo_vfs::{
 };
 use parking_lot::Mutex;
 
-/// Machines start at a multiple of this time.
-const ROUND_NS: u64 = 1_000_000_000_000;
-/// How long a machine may take on a busy host before its test fails.
-const LIMIT: Duration = Duration::from_secs(60);
 /// Pages that the file system of a test may have.
 const MOST_PAGES: usize = 4096;
 /// The program's memory: so many bytes from here on.
@@ -373,12 +366,8 @@ pub(crate) fn names(path: &str) -> Vec<String> {
     names
 }
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 static INIT: Once = Once::new();
 static TASKS: Mutex<Vec<Arc<TestTask>>> = Mutex::new(Vec::new());
-static PANIC: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
-/// A machine did not come to rest, so that there can be no other.
-static IS_BROKEN: AtomicBool = AtomicBool::new(false);
 
 /// A type of file system in which programs make files.
 pub(crate) struct Stored;
@@ -451,12 +440,7 @@ fn mount_new_root() -> Arc<Mount> {
 /// # Panics
 /// When a task panics, one waits for what never comes, or something of the file system stays.
 pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
-    let _one_at_a_time = ONE_AT_A_TIME.lock();
-    assert!(
-        !IS_BROKEN.load(Ordering::SeqCst),
-        "the machine of an earlier test has not come to rest: see there, or run this alone"
-    );
-    hooks::set(Hooks {
+    let stage = Stage::prepare(Hooks {
         cpu_main,
         thread_start,
         timer: timer::expire,
@@ -465,8 +449,7 @@ pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
         refuses_allocation: fallible::is_nth,
     });
     INIT.call_once(init);
-    machine::power_on(1, ROUND_NS);
-    await_rest();
+    stage.power_on(1);
     user::map(MEMORY, MEMORY_SIZE / PAGE_SIZE);
     let (frames, mounts) = (frame::in_use(), mount::list().len());
     let mount = mount_new_root();
@@ -475,49 +458,37 @@ pub(crate) fn machine(first: impl FnOnce() + Send + 'static) {
     let fs = FsContext::new();
     *fs.root.lock() = root.clone();
     *fs.directory.lock() = root.clone();
-    machine::interrupt(0, spans::reset);
-    machine::interrupt(0, || drop(start_at(fs, Box::new(first))));
-    await_rest();
-    let waiting = end_those_that_wait();
-    thread::end_threads();
+    stage.run(|| {
+        spans::reset();
+        start_at(fs, Box::new(first));
+    });
+    let waiting = end_those_that_wait(&stage);
+    stage.end_threads();
     TASKS.lock().clear();
     mount::unmount(root, true, false).unwrap();
-    if let Some(panic) = PANIC.lock().take() {
-        resume_unwind(panic);
-    }
+    stage.check();
     assert_eq!(waiting, 0, "tasks that wait for what never comes");
     assert_eq!(mount::list().len(), mounts, "mounts after the test and before");
     assert_eq!(superblock.strong_count(), 0, "something of the file system is left");
     assert_eq!(frame::in_use(), frames, "frames in use after the test and before");
 }
 
-fn await_rest() {
-    let Err(failure) = machine::wait_until_at_rest(LIMIT) else { return };
-    IS_BROKEN.store(true, Ordering::SeqCst);
-    match failure {
-        Failure::Panicked(panic) => resume_unwind(panic),
-        Failure::Busy => panic!("the machine is busy after {LIMIT:?}"),
-    }
-}
-
 /// All CPUs wait, so who has not ended never will: how many those are. They are killed.
-fn end_those_that_wait() -> usize {
+fn end_those_that_wait(stage: &Stage) -> usize {
     let waiting = || {
         let tasks = TASKS.lock();
         tasks.iter().filter(|task| !task.has_ended()).cloned().collect::<Vec<_>>()
     };
     let tasks = waiting();
     let count = tasks.len();
-    machine::interrupt(0, move || {
+    stage.run(move || {
         for task in tasks {
             task.work.fetch_or(work::EXIT, Ordering::AcqRel);
             sched::prod(&task);
         }
     });
-    await_rest();
     if !waiting().is_empty() {
-        IS_BROKEN.store(true, Ordering::SeqCst);
-        panic!("a task that is killed does not end");
+        stage.give_up("a task that is killed does not end");
     }
     count
 }
@@ -533,9 +504,7 @@ fn thread_start(_regs: &mut Regs) -> ! {
     sched::finish_switch();
     let task = thread::current::<TestTask>();
     let main = task.main.lock().take().expect("a task starts once");
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(main)) {
-        PANIC.lock().get_or_insert(panic);
-    }
+    stage::watch(main);
     dead_pages::give_back();
     task.fs.leave();
     task.has_ended.store(true, Ordering::SeqCst);
