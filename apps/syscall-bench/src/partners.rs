@@ -2,6 +2,7 @@
 //! Two that wake each other, both on the same CPU: a round trip is two switches.
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -25,6 +26,26 @@ pub(crate) fn pipe_roundtrip(window: Duration) -> Result<f64, Failure> {
             for _ in 0..count {
                 ask.write_all(&word)?;
                 answers.read_exact(&mut word)?;
+            }
+            Ok(())
+        })
+    })
+}
+
+/// The same through a pair of Unix sockets.
+pub(crate) fn unix_roundtrip(window: Duration) -> Result<f64, Failure> {
+    rate::on_one_cpu(|| {
+        let (mut own, mut other) = UnixStream::pair()?;
+        let _partner = Child::fork(|| {
+            let mut word = [0; 8];
+            while other.read_exact(&mut word).is_ok() && other.write_all(&word).is_ok() {}
+            0
+        })?;
+        let mut word = [7; 8];
+        nanoseconds(window, |count| {
+            for _ in 0..count {
+                own.write_all(&word)?;
+                own.read_exact(&mut word)?;
             }
             Ok(())
         })

@@ -36,6 +36,7 @@ pub(crate) const ALL: &[Row] = &[
     time("mmap_munmap", memory::mmap_munmap),
     time("page_fault", memory::page_fault),
     time("pipe_roundtrip_ns", partners::pipe_roundtrip),
+    time("unix_roundtrip_ns", partners::unix_roundtrip),
     Row { is_optional: true, ..time("ipc_roundtrip_ns", partners::ipc_roundtrip) },
     time("context_switch", partners::context_switch),
     time("fork_exit_wait", programs::fork_exit_wait),

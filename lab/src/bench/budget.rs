@@ -55,6 +55,7 @@ limits! {
     "sched_yield": 65.0,
     "open_close": 2_450.0,
     "pipe_roundtrip_ns": 3_820.0,
+    "unix_roundtrip_ns": 6_100.0,
     "ipc_roundtrip_ns": 1_880.0,
     "context_switch": 1_400.0,
     "page_fault": 1_700.0,

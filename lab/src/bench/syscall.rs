@@ -55,6 +55,7 @@ const FIGURES: &[Figure] = &[
     faster!("mmap_munmap", 1.0, 2.0),
     faster!("page_fault", 1.0, 2.0),
     faster!("pipe_roundtrip_ns", 1.0, 2.0),
+    faster!("unix_roundtrip_ns", 1.0, 2.0),
     faster!("context_switch", 1.0, 2.0),
     faster!("fork_exit_wait", 1.0, 2.0),
     faster!("execve", 1.0, 2.0),
@@ -79,7 +80,7 @@ const KINDS: &[Kind] = &[
 ];
 
 /// Rows that `syscall-bench` measures one after the other, for the time that it takes.
-const ROWS: u32 = 17;
+const ROWS: u32 = 18;
 /// A machine's boot and end, and rows that are slower than a window.
 const MARGIN: Duration = Duration::from_secs(60);
 /// What the machine says when its first command runs.

@@ -37,15 +37,27 @@ pub(super) fn step(caller: &mut Caller<'_>) {
         }
         _ => {
             let pair = memory + 16384;
-            let kind = caller.one_of(&[1, 2, 5, 1 | 0o4000]);
+            // None waits: who connects may find a full backlog.
+            let kind = 0o4000 | caller.one_of(&[1, 2, 5]);
             if caller.make(libc::SYS_socketpair, [1, kind, 0, pair]) == 0 {
                 for _ in 0..6 {
                     let fd = 3 + caller.random.below(8);
                     let (how, flags) = (caller.random.below(4), caller.one_of(&[0x40, 0x42, 0x4040]));
                     let length = caller.random.below(70_000);
-                    caller.make(libc::SYS_sendto, [fd, memory, length, flags]);
+                    // One of a few abstract names, or none.
+                    let name = [libc::AF_UNIX as u16, u16::from_ne_bytes([0, b'a' + (length % 4) as u8])];
+                    let name = name.as_ptr().expose_provenance() as u64;
+                    caller.make(libc::SYS_sendto, [fd, memory, length, flags, name * (length & 1), 4]);
                     caller.make(libc::SYS_recvfrom, [fd, memory, length / 2, flags]);
                     caller.make(libc::SYS_sendmsg, [fd, memory + 32768, flags]);
+                    caller.make(libc::SYS_recvmsg, [fd, memory + 32768, flags]);
+                    let size = caller.one_of(&[2, 3, 4, 200]);
+                    caller.make(libc::SYS_bind, [fd, name, size]);
+                    caller.make(libc::SYS_listen, [fd, length % 8]);
+                    caller.make(libc::SYS_connect, [fd, name, size]);
+                    caller.make(libc::SYS_getsockname, [fd, pair + 64, pair + 256]);
+                    caller.make(libc::SYS_accept4, [fd, pair + 64, pair + 256, 0o4000]);
+                    caller.make(libc::SYS_socket, [1, kind, 0]);
                     caller.make(libc::SYS_shutdown, [fd, how]);
                 }
             }

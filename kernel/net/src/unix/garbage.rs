@@ -177,12 +177,12 @@ fn pass() -> bool {
     if is_disturbed {
         return false;
     }
-    let mut from = Bound::Unbounded;
-    while found {
-        match next_holder(&mut from, is_garbage) {
-            Some(Some(holder)) => holder.let_go(),
-            Some(None) => {}
-            None => break,
+    if found {
+        let mut from = Bound::Unbounded;
+        while let Some(holder) = next_holder(&mut from, is_garbage) {
+            if let Some(holder) = holder {
+                holder.let_go();
+            }
         }
     }
     true

@@ -138,7 +138,7 @@ impl InFlight {
     }
 
     /// They arrive.
-    pub(super) fn take(mut self: Box<Self>) -> Vec<Arc<OpenFile>> {
+    pub(super) fn take(mut self) -> Vec<Arc<OpenFile>> {
         self.arrive()
     }
 

@@ -29,7 +29,9 @@ use crate::{
 
 /// By the address of the inode, which the socket keeps.
 static PLACES: SpinLock<BTreeMap<usize, Weak<UnixSocket>>> = SpinLock::new(BTreeMap::new());
-static ABSTRACT: SpinLock<BTreeMap<(Kind, Vec<u8>), Weak<UnixSocket>>> = SpinLock::new(BTreeMap::new());
+static ABSTRACT: SpinLock<AbstractNames> = SpinLock::new(BTreeMap::new());
+
+type AbstractNames = BTreeMap<(Kind, Vec<u8>), Weak<UnixSocket>>;
 
 fn key(place: &Path) -> usize {
     Arc::as_ptr(&place.dentry.inode).addr()
