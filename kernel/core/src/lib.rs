@@ -13,6 +13,7 @@ pub mod account;
 pub mod credentials;
 pub mod errno;
 pub mod fallible;
+pub mod io_buf;
 pub mod limits;
 pub mod names;
 pub mod random;

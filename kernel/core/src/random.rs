@@ -7,7 +7,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use exo_hal::{cpu, sync::SpinLock, time};
 
-use crate::{errno::Result, sched::spans};
+use crate::{
+    errno::Result,
+    io_buf::{IoBuf, IoSource},
+    sched::spans,
+};
 
 struct Generator {
     key: [u32; 8],
@@ -93,21 +97,33 @@ pub fn fed() -> u64 {
     FED.load(Ordering::Relaxed)
 }
 
-/// Writes `length` random bytes to the program; how many, if a page turned out bad half-way.
-pub fn fill_user(address: usize, length: usize) -> Result {
-    let mut done = 0;
-    let mut bytes = [0u8; 256];
-    while done < length {
-        let count = bytes.len().min(length - done);
-        let part = bytes.get_mut(..count).unwrap_or_default();
-        fill(part);
-        if let Err(error) = crate::user::copy_out(address.wrapping_add(done), part) {
-            return if done > 0 { Ok(done) } else { Err(error.into()) };
+/// Puts random bytes; how many, if a page turned out bad half-way.
+pub fn fill_all(to: &mut IoBuf<'_>) -> Result {
+    to.count(|to| {
+        let mut bytes = [0u8; 256];
+        while !to.is_empty() {
+            let part = bytes.get_mut(..to.left().min(256)).unwrap_or_default();
+            fill(part);
+            if to.put(part)? < part.len() || spans::point() {
+                break;
+            }
         }
-        done += count;
-        if spans::point() {
-            break;
+        Ok(())
+    })
+}
+
+/// Stirs all bytes that a program writes in; how many, if a page turned out bad half-way.
+pub fn stir_all(from: &mut IoSource<'_>) -> Result {
+    from.count(|from| {
+        let mut bytes = [0; 256];
+        while !from.is_empty() {
+            let wanted = from.left().min(bytes.len());
+            let count = from.take(bytes.get_mut(..wanted).unwrap_or_default())?;
+            stir(bytes.get(..count).unwrap_or_default());
+            if count < wanted || spans::point() {
+                break;
+            }
         }
-    }
-    Ok(done)
+        Ok(())
+    })
 }

@@ -11,7 +11,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::{
     errno::{Errno, Result},
     fallible,
-    sched::spans,
 };
 
 pub use exo_hal::mm::user::{compare_exchange_u32, copy_in, copy_out, load_u32, now};
@@ -75,41 +74,6 @@ pub fn write_optional<T: IntoBytes + Immutable>(address: usize, value: &T) -> Re
     if address == 0 { Ok(()) } else { write(address, value) }
 }
 
-/// Copies as much of `bytes` as the program's memory takes, whole pages at a time; EFAULT if that is nothing.
-pub fn copy_out_part(address: usize, bytes: &[u8]) -> Result {
-    let mut done = 0;
-    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-        let at = address.wrapping_add(done);
-        let part = rest.get(..rest.len().min(PAGE_SIZE - at % PAGE_SIZE)).unwrap_or_default();
-        match user::copy_out(at, part) {
-            Ok(()) => done += part.len(),
-            Err(error) if done == 0 => return Err(error.into()),
-            Err(_) => break,
-        }
-    }
-    Ok(done)
-}
-
-/// Bytes that are moved between two preemption points.
-const PIECE: usize = 16 << 10;
-
-/// Writes zeros; how many, if a page turned out bad half-way or the task is to end.
-pub fn zero(address: usize, length: usize) -> Result {
-    let mut done = 0;
-    while done < length {
-        let count = PIECE.min(length - done);
-        match user::zero(address.wrapping_add(done), count) {
-            Ok(()) => done += count,
-            Err(error) if done == 0 => return Err(error.into()),
-            Err(_) => break,
-        }
-        if spans::point() {
-            break;
-        }
-    }
-    Ok(done)
-}
-
 /// Reads a string that ends with a zero byte, which is left out; `too_long` if there is none in `limit` bytes.
 pub fn read_string(address: usize, limit: usize, too_long: Errno) -> Result<Vec<u8>> {
     let mut out = fallible::list(64)?;
@@ -164,25 +128,6 @@ pub fn read_vector(address: usize, count: usize) -> Result<Vec<IoVec>> {
         room -= entry.length;
     }
     Ok(out)
-}
-
-/// Does `step(base, length, done)` for each part of an I/O vector that has bytes, until one is not done in full: the bytes done, or the
-/// error of the first.
-pub fn each_part(parts: &[IoVec], mut step: impl FnMut(usize, usize, usize) -> Result) -> Result {
-    let mut done = 0;
-    for part in parts.iter().filter(|part| part.length > 0) {
-        match step(part.base, part.length, done) {
-            Ok(now) => {
-                done += now;
-                if now < part.length || spans::point() {
-                    break;
-                }
-            }
-            Err(error) if done == 0 => return Err(error),
-            Err(_) => break,
-        }
-    }
-    Ok(done)
 }
 
 /// `struct timespec`.

@@ -14,7 +14,7 @@ mod drivers;
 mod hooks;
 mod init;
 
-use exo_core::{errno, fallible, random, room, sched, user};
+use exo_core::{errno, fallible, io_buf, random, room, sched, user};
 use exo_fs::disk;
 use exo_mm as mm;
 use exo_process::{power, signal, task};

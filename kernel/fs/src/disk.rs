@@ -11,6 +11,7 @@
 //! | `ioctl` | `BLKGETSIZE64`, `BLKGETSIZE`, `BLKSSZGET`, `BLKPBSZGET`, `BLKROGET`, `BLKFLSBUF`, `BLKDISCARD`, `BLKRRPART` |
 //! | `lseek` | `SEEK_END` is the size |
 
+mod pieces;
 mod transfer;
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,14 +19,13 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use alloc::{boxed::Box, sync::Arc};
 
 use exo_drivers::block::{
-    BlockError, Cause, Geometry, Operation, Polled, Requests, partitions,
+    BlockError, Geometry, Operation, Polled, Requests, partitions,
     registry::{Registered, registry},
 };
 use exo_hal::{log, sync::SpinLock, time};
-use exo_platform::Buffer;
 use linux_raw_sys::general as abi;
 
-use self::transfer::{Pace, Transfer, WINDOW};
+use self::transfer::Pace;
 use crate::{
     errno::{Errno, Result},
     fs::{
@@ -34,6 +34,7 @@ use crate::{
         file::{File, Io},
         inode::kind,
     },
+    io_buf::{IoBuf, IoSource},
     sched::wait::{Ended, WaitQueue, wait_on},
     task::{account::Event, current, kernel_thread},
     user,
@@ -171,16 +172,6 @@ impl Opener for DiskOpener {
 /// An open disk.
 struct DiskFile(Arc<Disk>);
 
-/// Part of a call: whole sectors, or a piece of one or more that goes through a buffer.
-struct Part {
-    sector: u64,
-    sectors: u32,
-    /// Bytes of the first sector that are left out.
-    skip: usize,
-    length: usize,
-    is_direct: bool,
-}
-
 impl Disk {
     fn new(registered: Registered) -> Self {
         let geometry = registered.device.geometry();
@@ -211,193 +202,25 @@ impl Disk {
         self.geometry.sectors.saturating_mul(self.geometry.sector_size.into())
     }
 
-    /// The first part of a transfer of `length` bytes at `offset`, to or from `address`.
-    fn first_part(&self, offset: u64, address: usize, length: usize) -> Part {
-        let size = self.geometry.sector_size as usize;
-        let sector = offset / size as u64;
-        let skip = (offset % size as u64) as usize;
-        // Controllers want data to begin at a multiple of four bytes.
-        let is_direct = skip == 0 && length >= size && address % 4 == 0;
-        let most = self.geometry.max_transfer.min(Buffer::MAX) / size * size;
-        let length = match is_direct {
-            true => length.min(most) / size * size,
-            // Up to the next whole sector, or all if that does not help.
-            false if address % 4 == 0 && skip + length >= size => size - skip,
-            false => length.min(most - skip),
-        };
-        Part { sector, sectors: (skip + length).div_ceil(size) as u32, skip, length, is_direct }
-    }
-
-    /// Moves up to `length` bytes between the device at `offset` and the running program; how many.
-    fn transfer(&self, write: bool, offset: u64, address: usize, length: usize) -> Result {
-        let left = self.size().saturating_sub(offset);
-        let length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
-        if length == 0 {
-            return Ok(0);
-        }
-        if let Some(result) = self.copy(write, offset, address, length) {
-            return result;
-        }
-        let mut done = 0;
-        while done < length {
-            let (at, to) = (offset + done as u64, address.wrapping_add(done));
-            let part = self.first_part(at, to, length - done);
-            let moved = match (part.is_direct, write) {
-                (true, _) => self.transfer_direct(write, at, to, length - done),
-                (false, false) => self.read_piece(&part, to),
-                (false, true) => self.write_piece(&part, to),
-            };
-            match moved {
-                Ok(count) => done += count,
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
-            }
-        }
-        Ok(done)
-    }
-
-    /// The same, where the disk is memory: no request is needed for a copy.
-    fn copy(&self, write: bool, offset: u64, address: usize, length: usize) -> Option<Result> {
-        let (mut copied, mut fault) = (0, None);
-        let mut each = |done: usize, bytes: &mut [u8]| {
-            let at = address.wrapping_add(done);
-            match if write { user::copy_in(bytes, at) } else { user::copy_out(at, bytes) } {
-                Ok(()) => copied += bytes.len(),
-                Err(error) => fault = Some(error.into()),
-            }
-            fault.is_none()
-        };
-        match self.device().with_memory(offset, length, &mut each)? {
-            Err(error) => Some(Err(error.into())),
-            Ok(()) => Some(fault.filter(|_| copied == 0).map_or(Ok(copied), Err)),
-        }
-    }
-
-    /// Whole sectors, several requests at a time; how many bytes from the start on were moved.
-    fn transfer_direct(&self, write: bool, offset: u64, address: usize, length: usize) -> Result {
-        let operation = if write { Operation::Write } else { Operation::Read };
-        let memory = current().memory();
-        let mut transfer = Transfer::new(self.device(), &self.pace);
-        let (mut sent, mut first_error) = (0, None::<(u64, Errno)>);
-        loop {
-            let at = offset + sent as u64;
-            let to = address.wrapping_add(sent);
-            let part = self.first_part(at, to, length - sent);
-            let more = sent < length && part.is_direct && first_error.is_none();
-            if more && transfer.under_way() < WINDOW {
-                let buffer = match memory.pin(to, part.length, !write) {
-                    Ok(buffer) => buffer,
-                    Err(error) => {
-                        first_error = Some((part.sector, error));
-                        continue;
-                    }
-                };
-                match transfer.submit(operation, part.sector, part.sectors, Some(buffer)) {
-                    Ok(()) => {
-                        sent += part.length;
-                        continue;
-                    }
-                    Err((_, why)) if why.cause != Cause::QueueFull => {
-                        first_error = Some((part.sector, why.into()));
-                        continue;
-                    }
-                    // Our own requests have to end first, if there are any.
-                    Err(_) if transfer.under_way() == 0 => {
-                        transfer::make_room(self.device(), &transfer)?;
-                        continue;
-                    }
-                    Err(_) => {}
-                }
-            }
-            if transfer.under_way() == 0 {
-                break;
-            }
-            if let Err(error) = transfer.wait()?.result {
-                let sector = error.sector.unwrap_or_default();
-                if first_error.is_none_or(|(before, _)| sector < before) {
-                    first_error = Some((sector, error.into()));
-                }
-            }
-        }
-        let Some((sector, error)) = first_error else { return Ok(sent) };
-        let good = sector.saturating_mul(self.geometry.sector_size.into()).saturating_sub(offset);
-        if good == 0 { Err(error) } else { Ok(sent.min(good as usize)) }
-    }
-
-    fn read_piece(&self, part: &Part, to: usize) -> Result {
-        let buffer = self.read_whole(part)?;
-        let mut bytes = [0; 512];
-        let mut done = 0;
-        while done < part.length {
-            let count = bytes.len().min(part.length - done);
-            let chunk = bytes.get_mut(..count).unwrap_or_default();
-            buffer.copy_to(part.skip + done, chunk);
-            user::copy_out(to.wrapping_add(done), chunk)?;
-            done += count;
-        }
-        Ok(done)
-    }
-
-    fn read_whole(&self, part: &Part) -> Result<Buffer> {
-        let length = part.sectors as usize * self.geometry.sector_size as usize;
-        let buffer = Buffer::kernel(length).map_err(|_| Errno::ENOMEM)?;
-        let place = (part.sector, part.sectors);
-        let back = transfer::run(self.device(), &self.pace, Operation::Read, place, Some(buffer))?;
-        back.ok_or(Errno::EIO)
-    }
-
-    /// Reads the sectors, changes a part of them and writes them back. One at a time, so that two writers of one sector do not
-    /// undo each other's work.
-    fn write_piece(&self, part: &Part, from: usize) -> Result {
-        self.lock()?;
-        let result = self.change(part, from);
-        self.changing.store(false, Ordering::Release);
-        self.changed.wake_all();
-        result
-    }
-
-    fn lock(&self) -> Result<()> {
-        let take = || (!self.changing.swap(true, Ordering::Acquire)).then_some(());
-        wait_on(&[&self.changed], None, true, take).map_err(|ended| match ended {
-            Ended::Interrupted | Ended::TimedOut => Errno::RESTART,
-        })
-    }
-
-    fn change(&self, part: &Part, from: usize) -> Result {
-        let mut buffer = self.read_whole(part)?;
-        let mut bytes = [0; 512];
-        let mut done = 0;
-        while done < part.length {
-            let count = bytes.len().min(part.length - done);
-            let chunk = bytes.get_mut(..count).unwrap_or_default();
-            user::copy_in(chunk, from.wrapping_add(done))?;
-            buffer.copy_from(part.skip + done, chunk);
-            done += count;
-        }
-        let place = (part.sector, part.sectors);
-        transfer::run(self.device(), &self.pace, Operation::Write, place, Some(buffer))?;
-        Ok(done)
-    }
-
     /// Waits until everything that was written is on the medium.
     pub fn flush(&self) -> Result<()> {
         transfer::run(self.device(), &self.pace, Operation::Flush, (0, 0), None).map(|_| ())
     }
 
-    /// Reads up to `length` bytes at `offset` to the running program's `to`.
-    pub fn read(&self, offset: u64, to: usize, length: usize) -> Result {
-        self.transfer(false, offset, to, length)
+    /// Reads at `offset`.
+    pub fn read(&self, offset: u64, to: &mut IoBuf<'_>) -> Result {
+        self.transfer(offset, to)
     }
 
     /// Writes; ENOSPC where the device ends, EROFS if it cannot be written.
-    pub fn write(&self, offset: u64, from: usize, length: usize) -> Result {
+    pub fn write(&self, offset: u64, from: &mut IoSource<'_>) -> Result {
         if self.geometry.read_only {
             return Err(Errno::EROFS);
         }
-        if length > 0 && offset >= self.size() {
+        if !from.is_empty() && offset >= self.size() {
             return Err(Errno::ENOSPC);
         }
-        self.transfer(true, offset, from, length)
+        self.transfer(offset, from)
     }
 
     /// The range of a BLKDISCARD, in bytes, which must be whole sectors.
@@ -433,14 +256,14 @@ pub fn of(file: &OpenFile) -> Option<&Arc<Disk>> {
 }
 
 impl File for DiskFile {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        let count = self.0.read(io.offset, to, length)?;
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        let count = self.0.read(io.offset, to)?;
         current().account.count(Event::DiskByteRead, count as u64);
         Ok(count)
     }
 
-    fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        let count = self.0.write(io.offset, from, length)?;
+    fn write(&self, io: Io, from: &mut IoSource<'_>) -> Result {
+        let count = self.0.write(io.offset, from)?;
         current().account.count(Event::DiskByteWritten, count as u64);
         Ok(count)
     }

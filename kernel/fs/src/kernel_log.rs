@@ -22,6 +22,7 @@ use crate::{
         events::Events,
         file::{File, Io},
     },
+    io_buf::{IoBuf, IoSource},
     sched::wait::{Ended, WaitQueue, wait_on},
     task::credentials::capable,
     user,
@@ -197,7 +198,7 @@ pub fn open() -> Box<dyn File> {
 struct Messages(SpinLock<Cursor>);
 
 impl File for Messages {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
         let mut text = [0; LONGEST];
         let mut next = || match log::get(*self.0.lock(), &mut text) {
             Ok(None) => None,
@@ -223,20 +224,29 @@ impl File for Messages {
             };
         }
         out.push('\n');
-        if out.len() > length {
+        if out.len() > to.left() {
             return Err(Errno::EINVAL);
         }
-        user::copy_out(to, out.as_bytes())?;
+        to.put_all(out.as_bytes())?;
         Ok(out.len())
     }
 
-    fn write(&self, _io: Io, from: usize, length: usize) -> Result {
+    fn takes_parts(&self, write: bool) -> bool {
+        !write
+    }
+
+    fn splices(&self, _write: bool) -> bool {
+        false
+    }
+
+    fn write(&self, _io: Io, from: &mut IoSource<'_>) -> Result {
+        let length = from.left();
         if length > LONGEST_WRITTEN {
             return Err(Errno::EINVAL);
         }
         let mut bytes = fallible::list(length)?;
         bytes.resize(length, 0);
-        user::copy_in(&mut bytes, from)?;
+        from.take_all(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_end_matches(['\n', '\0']);
         let given = text.strip_prefix('<').and_then(|rest| rest.split_once('>'));

@@ -17,7 +17,7 @@ pub mod sysfs_cpus;
 pub mod tmpfs;
 pub mod tty;
 
-use exo_core::{errno, fallible, random, sched, user};
+use exo_core::{errno, fallible, io_buf, random, sched, user};
 use exo_mm as mm;
 use exo_process::{power, signal, task};
 use exo_vfs as fs;

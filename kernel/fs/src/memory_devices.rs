@@ -19,11 +19,10 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    io_buf::{IoBuf, IoSource},
     kernel_log,
     mm::Pages,
-    random,
-    sched::spans,
-    tmpfs, user,
+    random, tmpfs, user,
 };
 
 /// Majors of character devices and what they are called in /proc/devices.
@@ -33,20 +32,16 @@ pub const MAJORS: [(u32, &str); 4] =
 struct Null;
 
 impl File for Null {
-    fn read_bytes(&self, _io: Io, _to: &mut [u8]) -> Result {
+    fn read(&self, _io: Io, _to: &mut IoBuf<'_>) -> Result {
         Ok(0)
     }
 
-    fn write_bytes(&self, _io: Io, from: &[u8]) -> Result {
-        Ok(from.len())
+    fn write(&self, _io: Io, from: &mut IoSource<'_>) -> Result {
+        Ok(from.skip_all())
     }
 
-    fn read(&self, _io: Io, _to: usize, _length: usize) -> Result {
-        Ok(0)
-    }
-
-    fn write(&self, _io: Io, _from: usize, length: usize) -> Result {
-        Ok(length)
+    fn splices(&self, write: bool) -> bool {
+        write
     }
 
     fn seek_size(&self) -> Option<u64> {
@@ -69,21 +64,12 @@ impl File for Null {
 struct Zero;
 
 impl File for Zero {
-    fn read_bytes(&self, _io: Io, to: &mut [u8]) -> Result {
-        to.fill(0);
-        Ok(to.len())
+    fn read(&self, _io: Io, to: &mut IoBuf<'_>) -> Result {
+        to.zero(to.left())
     }
 
-    fn write_bytes(&self, _io: Io, from: &[u8]) -> Result {
-        Ok(from.len())
-    }
-
-    fn read(&self, _io: Io, to: usize, length: usize) -> Result {
-        user::zero(to, length)
-    }
-
-    fn write(&self, _io: Io, _from: usize, length: usize) -> Result {
-        Ok(length)
+    fn write(&self, _io: Io, from: &mut IoSource<'_>) -> Result {
+        Ok(from.skip_all())
     }
 
     fn seek_size(&self) -> Option<u64> {
@@ -107,17 +93,16 @@ impl File for Zero {
 struct Full;
 
 impl File for Full {
-    fn read_bytes(&self, _io: Io, to: &mut [u8]) -> Result {
-        to.fill(0);
-        Ok(to.len())
+    fn read(&self, _io: Io, to: &mut IoBuf<'_>) -> Result {
+        to.zero(to.left())
     }
 
-    fn read(&self, _io: Io, to: usize, length: usize) -> Result {
-        user::zero(to, length)
+    fn write(&self, _io: Io, from: &mut IoSource<'_>) -> Result {
+        if from.is_empty() { Ok(0) } else { Err(Errno::ENOSPC) }
     }
 
-    fn write(&self, _io: Io, _from: usize, length: usize) -> Result {
-        if length == 0 { Ok(0) } else { Err(Errno::ENOSPC) }
+    fn splices(&self, write: bool) -> bool {
+        !write
     }
 
     fn seek_size(&self) -> Option<u64> {
@@ -145,6 +130,11 @@ impl File for Random {
         self.can_be_polled
     }
 
+    /// As on Linux, any place will do.
+    fn has_offset(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, request: u32, argument: usize) -> Result {
         match request {
             GET_ENTROPY => user::write(argument, &ENTROPY_BITS).map(|()| 0),
@@ -156,34 +146,12 @@ impl File for Random {
         Some(0)
     }
 
-    fn read_bytes(&self, _io: Io, to: &mut [u8]) -> Result {
-        random::fill(to);
-        Ok(to.len())
+    fn read(&self, _io: Io, to: &mut IoBuf<'_>) -> Result {
+        random::fill_all(to)
     }
 
-    fn write_bytes(&self, _io: Io, from: &[u8]) -> Result {
-        random::stir(from);
-        Ok(from.len())
-    }
-
-    fn read(&self, _io: Io, to: usize, length: usize) -> Result {
-        random::fill_user(to, length)
-    }
-
-    fn write(&self, _io: Io, from: usize, length: usize) -> Result {
-        let mut bytes = [0; 256];
-        let mut done = 0;
-        while done < length {
-            let count = bytes.len().min(length - done);
-            let part = bytes.get_mut(..count).unwrap_or_default();
-            user::copy_in(part, from.wrapping_add(done))?;
-            random::stir(part);
-            done += count;
-            if spans::point() {
-                break;
-            }
-        }
-        Ok(done)
+    fn write(&self, _io: Io, from: &mut IoSource<'_>) -> Result {
+        random::stir_all(from)
     }
 }
 

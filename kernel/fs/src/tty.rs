@@ -25,10 +25,10 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    io_buf::{IoBuf, IoSource},
     sched::wait::{Ended, WaitQueue, wait_on},
     signal::{IGNORE, Info, number},
     task::{controlling_tty::ControllingTty, current, session, table},
-    user,
 };
 
 /// Bytes that one round of output moves.
@@ -280,8 +280,9 @@ impl Terminal {
         Err(Errno::RESTART)
     }
 
-    fn read(self: &Arc<Self>, io: Io, to: usize, length: usize) -> Result {
+    fn read(self: &Arc<Self>, io: Io, to: &mut IoBuf<'_>) -> Result {
         self.check_foreground(number::SIGTTIN)?;
+        let length = to.left();
         if length == 0 {
             return Ok(0);
         }
@@ -312,15 +313,15 @@ impl Terminal {
         if self.take_received() {
             self.input.wake_all();
         }
-        user::copy_out(to, &bytes)?;
+        to.put_all(&bytes)?;
         Ok(bytes.len())
     }
 
-    fn write(self: &Arc<Self>, io: Io, from: usize, length: usize) -> Result {
+    fn write(self: &Arc<Self>, io: Io, from: &mut IoSource<'_>) -> Result {
         if self.discipline.lock().settings.local & mode::TOSTOP != 0 {
             self.check_foreground(number::SIGTTOU)?;
         }
-        let mut done = 0;
+        let (mut done, length) = (0, from.left());
         let mut out = Vec::with_capacity(2 * CHUNK);
         let mut bytes = [0; CHUNK];
         while done < length {
@@ -330,8 +331,8 @@ impl Terminal {
             }
             let count = CHUNK.min(length - done);
             let part = bytes.get_mut(..count).unwrap_or_default();
-            if let Err(error) = user::copy_in(part, from.wrapping_add(done)) {
-                return if done > 0 { Ok(done) } else { Err(error.into()) };
+            if let Err(error) = from.take_all(part) {
+                return if done > 0 { Ok(done) } else { Err(error) };
             }
             out.clear();
             self.discipline.lock().process_output(part, &mut out);
@@ -374,12 +375,12 @@ impl Drop for Turn<'_> {
 struct Handle(Arc<Terminal>);
 
 impl File for Handle {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        self.0.read(io, to, length)
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        self.0.read(io, to)
     }
 
-    fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        self.0.write(io, from, length)
+    fn write(&self, io: Io, from: &mut IoSource<'_>) -> Result {
+        self.0.write(io, from)
     }
 
     fn events(&self) -> Events {

@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use exo_hal::sync::SpinLock;
 use exo_vfs::{
     events::Events,
-    file::{File, Io, Numbers, OpenFile},
+    file::{File, Io, OpenFile},
     inode::{Inode, InodeContent},
     superblock::ANONYMOUS,
 };
@@ -20,8 +20,8 @@ use linux_raw_sys::general as abi;
 use crate::{
     errno::{Errno, Result},
     fallible,
+    io_buf::{IoBuf, IoSource},
     sched::wait::{WaitQueue, wait_for},
-    user,
 };
 
 /// The most that the number can be.
@@ -82,22 +82,28 @@ impl EventFd {
     }
 }
 
-impl Numbers for EventFd {
-    fn take_number(&self, no_wait: bool) -> Result<u64> {
-        self.perform(no_wait, || self.take())
-    }
-}
-
 impl File for EventFd {
-    fn numbers(&self) -> Option<&dyn Numbers> {
-        Some(self)
-    }
-
-    fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        if length != SIZE {
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        if to.left() < SIZE {
             return Err(Errno::EINVAL);
         }
-        let value: u64 = user::read(from)?;
+        let value = self.perform(io.no_wait, || self.take())?;
+        to.put_value(&value).map(|()| SIZE)
+    }
+
+    fn takes_parts(&self, write: bool) -> bool {
+        write
+    }
+
+    fn splices(&self, _write: bool) -> bool {
+        false
+    }
+
+    fn write(&self, io: Io, from: &mut IoSource<'_>) -> Result {
+        if from.left() != SIZE {
+            return Err(Errno::EINVAL);
+        }
+        let value: u64 = from.take_value()?;
         if value > MOST {
             return Err(Errno::EINVAL);
         }

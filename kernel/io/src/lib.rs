@@ -12,7 +12,7 @@ pub mod io_uring;
 pub mod ipc;
 pub mod timer_fd;
 
-use exo_core::{errno, fallible, sched, user};
+use exo_core::{errno, fallible, io_buf, sched, user};
 use exo_fs::disk;
 use exo_mm as mm;
 use exo_process::{signal, task};

@@ -12,7 +12,7 @@ use alloc::{
 use exo_hal::{sync::SpinLock, time};
 use exo_vfs::{
     events::Events,
-    file::{File, Numbers, OpenFile},
+    file::{File, Io, OpenFile},
     inode::{Inode, InodeContent},
     superblock::ANONYMOUS,
 };
@@ -21,6 +21,7 @@ use linux_raw_sys::general as abi;
 use crate::{
     errno::{Errno, Result},
     fallible,
+    io_buf::IoBuf,
     sched::{
         spans,
         timer::{self, Action, TimerTarget},
@@ -243,19 +244,21 @@ impl Drop for Handle {
     }
 }
 
-impl Numbers for Handle {
-    fn take_number(&self, no_wait: bool) -> Result<u64> {
-        match self.0.take() {
-            Some(ticks) => ticks,
-            None if no_wait => Err(Errno::EAGAIN),
-            None => wait_for(&self.0.changed, || self.0.take()).map_err(|_| Errno::RESTART)?,
-        }
-    }
-}
-
 impl File for Handle {
-    fn numbers(&self) -> Option<&dyn Numbers> {
-        Some(self)
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        if to.left() < size_of::<u64>() {
+            return Err(Errno::EINVAL);
+        }
+        let ticks = match self.0.take() {
+            Some(ticks) => ticks?,
+            None if io.no_wait => return Err(Errno::EAGAIN),
+            None => wait_for(&self.0.changed, || self.0.take()).map_err(|_| Errno::RESTART)??,
+        };
+        to.put_value(&ticks).map(|()| size_of::<u64>())
+    }
+
+    fn splices(&self, _write: bool) -> bool {
+        false
     }
 
     fn events(&self) -> Events {

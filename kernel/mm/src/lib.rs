@@ -18,7 +18,7 @@ pub mod object;
 pub mod page_cache;
 mod page_map;
 pub mod pages;
-mod pin;
+pub mod pin;
 mod quota;
 mod remap;
 mod seals;

@@ -12,10 +12,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::{
     PAGE_SIZE,
-    mm::{
-        frame::{self, Frame},
-        user,
-    },
+    mm::frame::{self, Frame},
     sync::SpinLock,
 };
 use linux_raw_sys::general::{F_SEAL_SEAL, F_SEAL_WRITE};
@@ -24,14 +21,33 @@ use super::{dead_pages, mappings::Mappings, object::Sharing, page_map::PageMap, 
 use exo_core::{
     errno::{Errno, Result},
     fallible,
+    io_buf::{Frames, IoBuf, IoSource},
     sched::{mutex::Mutex, spans},
-    user::IoVec,
 };
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Largest file in bytes, as on Linux.
 pub const MAX_SIZE: u64 = i64::MAX as u64;
 static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+
+/// Pages that are lent at a time.
+const LENT: usize = 8;
+
+/// Pages of a file that somebody reads without a copy of them.
+pub struct Lent {
+    /// What was never written has no frame.
+    frames: [Option<Frame>; LENT],
+    /// Bytes of the first page that do not belong to it.
+    skip: usize,
+    length: usize,
+}
+
+impl Lent {
+    /// Their bytes.
+    pub fn source(&self) -> IoSource<'_> {
+        IoSource::frames(Frames::Lent(&self.frames), self.skip, self.length)
+    }
+}
 
 /// Pages that files with a name take. They go only when somebody deletes them and nobody can be ended for them, so files may have half of
 /// the memory, as a tmpfs on Linux, and an eighth is left for programs.
@@ -262,136 +278,56 @@ impl Pages {
         }
     }
 
-    /// Copies from `offset` to `out`; how many bytes there were.
-    pub fn read(&self, offset: u64, out: &mut [u8]) -> usize {
-        self.each_page(offset, out.len(), |frame, at, done, count| {
-            let part = out.get_mut(done..done + count).unwrap_or_default();
-            match frame {
-                Some(frame) => frame.read(at, part),
-                None => part.fill(0),
-            }
-            Ok(())
-        })
-        .unwrap_or(0)
-    }
-
-    /// Walks the pages of `offset..offset + length` as far as the content goes: `each(frame, offset in it, bytes done,
-    /// bytes)`. An error after the first page ends the walk with what is done.
-    fn each_page(
-        &self,
-        offset: u64,
-        length: usize,
-        mut each: impl FnMut(Option<Frame>, usize, usize, usize) -> Result<()>,
-    ) -> Result {
-        let left = self.size().saturating_sub(offset);
-        let total = usize::try_from(left).unwrap_or(usize::MAX).min(length);
-        let mut done = 0;
-        while done < total {
-            let position = offset + done as u64;
-            let at = (position % PAGE) as usize;
-            let count = (PAGE_SIZE - at).min(total - done);
-            let frame = self.existing((position / PAGE) as usize);
-            match each(frame, at, done, count) {
-                Ok(()) => done += count,
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
-            }
-            if spans::point() {
-                break;
-            }
-        }
-        Ok(done)
-    }
-
-    /// Copies to the program's memory; how many bytes there were.
-    pub fn read_user(&self, offset: u64, to: usize, length: usize) -> Result {
-        self.each_page(offset, length, |frame, at, done, count| {
-            let to = to.wrapping_add(done);
-            match frame {
-                Some(frame) => user::frame_to_user(&frame, at, to, count)?,
-                None => user::zero(to, count)?,
-            };
-            Ok(())
-        })
-    }
-
-    /// Writes with `copy(frame, offset in it, bytes done, bytes)` at each page, and grows as needed. It says how many bytes of the page it
-    /// copied: fewer than it was asked for are the last.
-    fn write_with(
-        &self,
-        offset: u64,
-        length: usize,
-        mut copy: impl FnMut(&Frame, usize, usize, usize) -> Result,
-    ) -> Result {
-        let mut done = 0;
-        while done < length {
-            let position = offset + done as u64;
-            let at = (position % PAGE) as usize;
-            let count = (PAGE_SIZE - at).min(length - done);
-            let step = self.frame((position / PAGE) as usize).ok_or(Errno::ENOSPC);
-            let copied = match step.and_then(|frame| copy(&frame, at, done, count)) {
-                Ok(copied) => copied,
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
-            };
-            done += copied;
-            self.size.fetch_max(offset + done as u64, Ordering::AcqRel);
-            if copied < count || spans::point() {
-                break;
-            }
-        }
-        Ok(done)
-    }
-
-    /// Copies from the program's memory to `offset`, or to the end if there is none; where that was, and how many bytes. All parts
-    /// go behind each other, and nobody else's between them. `clip(offset)` says how many bytes may be written there.
-    pub fn write_user(
-        &self,
-        offset: Option<u64>,
-        from: &[IoVec],
-        clip: impl FnOnce(u64) -> Result<usize>,
-    ) -> Result<(u64, usize)> {
-        let mut parts = from.iter().copied().filter(|part| part.length > 0);
-        let mut part = IoVec::default();
-        self.write_alone(offset, clip, |frame, at, _, count| {
-            let mut done = 0;
-            while done < count {
-                if part.length == 0 {
-                    part = parts.next().ok_or(Errno::EFAULT)?;
+    /// Copies from `offset` to `to`, as far as the content goes; how many bytes.
+    ///
+    /// # Errors
+    /// EFAULT if the memory is bad where it begins.
+    pub fn read(&self, offset: u64, to: &mut IoBuf<'_>) -> Result {
+        let there = usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX);
+        to.within(there, |to| {
+            to.count(|to| {
+                let mut position = offset;
+                while !to.is_empty() {
+                    let at = (position % PAGE) as usize;
+                    let count = (PAGE_SIZE - at).min(to.left());
+                    let done = match self.existing((position / PAGE) as usize) {
+                        Some(frame) => to.put_frame(&frame, at, count)?,
+                        None => to.zero(count)?,
+                    };
+                    position += done as u64;
+                    if done < count || spans::point() {
+                        break;
+                    }
                 }
-                let now = part.length.min(count - done);
-                match user::user_to_frame(frame, at + done, part.base, now) {
-                    Ok(_) => {}
-                    // The parts before the bad one are in the file.
-                    Err(_) if done > 0 => break,
-                    Err(error) => return Err(error.into()),
-                }
-                part = IoVec { base: part.base.wrapping_add(now), length: part.length - now };
-                done += now;
-            }
-            Ok(done)
+                Ok(())
+            })
         })
     }
 
-    /// As [`write_user`](Self::write_user), from the kernel's memory.
-    pub fn write_bytes(
-        &self,
-        offset: Option<u64>,
-        from: &[u8],
-        clip: impl FnOnce(u64) -> Result<usize>,
-    ) -> Result<(u64, usize)> {
-        self.write_alone(offset, clip, |frame, at, done, count| {
-            frame.write(at, from.get(done..done + count).unwrap_or_default());
-            Ok(count)
-        })
+    /// The pages of the next bytes from `offset` on, `most` at most, as far as the content goes: to be read without a copy. What is
+    /// written meanwhile may be seen or not.
+    pub fn lend(&self, offset: u64, most: usize) -> Lent {
+        let there = usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let (first, skip) = ((offset / PAGE) as usize, (offset % PAGE) as usize);
+        let length = there.min(most).min(LENT * PAGE_SIZE - skip);
+        let pages = (skip + length).div_ceil(PAGE_SIZE);
+        let mut frames = [const { None }; LENT];
+        for (index, frame) in (first..).zip(frames.iter_mut().take(pages)) {
+            *frame = self.existing(index);
+        }
+        Lent { frames, skip, length }
     }
 
-    /// Writes while nobody else does, with `copy` as in [`write_with`](Self::write_with).
-    fn write_alone(
+    /// Writes from `from` to `offset`, or to the end if there is none; where that was, and how many bytes. All of it goes behind each
+    /// other, and nobody else's between. `clip(offset)` says how many bytes may be written there.
+    ///
+    /// # Errors
+    /// EFAULT if the memory is bad where it begins, ENOSPC without memory, EFBIG beyond [`MAX_SIZE`], EPERM for a seal, and those of `clip`.
+    pub fn write(
         &self,
         offset: Option<u64>,
+        from: &mut IoSource<'_>,
         clip: impl FnOnce(u64) -> Result<usize>,
-        copy: impl FnMut(&Frame, usize, usize, usize) -> Result,
     ) -> Result<(u64, usize)> {
         let _changing = self.changing.lock()?;
         let offset = offset.unwrap_or_else(|| self.size());
@@ -406,8 +342,25 @@ impl Pages {
             let size = self.size();
             self.seals.check_size(size, size.max(offset + length as u64))?;
         }
-        let count = self.write_with(offset, length, copy)?;
+        let count = from.within(length, |from| from.count(|from| self.copy_in(offset, from)))?;
         Ok((offset, count))
+    }
+
+    /// Copies all of `from` into the pages from `offset` on, which are made as needed, up to what is bad of it.
+    fn copy_in(&self, offset: u64, from: &mut IoSource<'_>) -> Result<()> {
+        let mut position = offset;
+        while !from.is_empty() {
+            let at = (position % PAGE) as usize;
+            let count = (PAGE_SIZE - at).min(from.left());
+            let frame = self.frame((position / PAGE) as usize).ok_or(Errno::ENOSPC)?;
+            let done = from.take_to_frame(&frame, at, count)?;
+            position += done as u64;
+            self.size.fetch_max(position, Ordering::AcqRel);
+            if done < count || spans::point() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Cuts or extends to `size` bytes.

@@ -5,7 +5,37 @@ use exo_hal::{PAGE_SIZE, USER_END, mm::frame::Pinned};
 use exo_platform::{Buffer, Pages};
 
 use super::{AddressSpace, advise::preemption_point};
-use exo_core::errno::{Errno, Result};
+use exo_core::{
+    errno::{Errno, Result},
+    io_buf::{Frames, Run},
+};
+
+/// The first `length` bytes of the memory of a call as a buffer, 1 to [`Buffer::MAX`]; `memory` is the running program's. For `write`, a
+/// device may write there.
+///
+/// # Errors
+/// EFAULT for memory that is bad or beyond the run, ENOMEM for a page that has too many pins, EINVAL for what is no device's to reach.
+pub fn run(memory: &AddressSpace, run: &Run<'_>, length: usize, write: bool) -> Result<Buffer> {
+    match *run {
+        Run::Program { address, .. } => memory.pin(address, length, write),
+        Run::Frames { frames, offset, .. } => pin_frames(frames, offset, length),
+        Run::Kernel { .. } => Err(Errno::EINVAL),
+    }
+}
+
+/// `length` bytes of frames from byte `offset` on as a buffer.
+///
+/// # Errors
+/// As [`run`].
+pub fn pin_frames(frames: Frames<'_>, offset: usize, length: usize) -> Result<Buffer> {
+    let mut pages = Pages::new();
+    for index in offset / PAGE_SIZE..(offset + length).div_ceil(PAGE_SIZE) {
+        let frame = frames.get(index).ok_or(Errno::EFAULT)?;
+        let page = Pinned::new(frame.clone()).ok_or(Errno::ENOMEM)?;
+        pages.try_push(page).map_err(|_| Errno::EINVAL)?;
+    }
+    Buffer::pages(pages, offset % PAGE_SIZE, length).ok_or(Errno::EINVAL)
+}
 
 impl AddressSpace {
     /// The memory from `start` on as a buffer of `length` bytes, 1 to [`Buffer::MAX`]. For `write`, a device may write there: the pages

@@ -18,8 +18,9 @@ use linux_raw_sys::{general::O_RDWR, ioctl};
 use crate::{
     errno::{Errno, Result},
     fallible,
+    io_buf::{IoBuf, IoSource},
     sched::wait::WaitQueue,
-    socket::{CopyIn, How, Outgoing, Socket},
+    socket::{How, Outgoing, Socket},
     user,
 };
 
@@ -45,43 +46,21 @@ pub fn socket_of(file: &OpenFile) -> Option<&dyn Socket> {
     file.file().downcast::<SocketFile>().map(|file| &*file.socket)
 }
 
-impl SocketFile {
-    fn receive(&self, io: Io, length: usize, copy: &mut crate::socket::CopyOut<'_>) -> Result {
-        let how = How { no_wait: io.no_wait, ..How::default() };
-        self.socket.receive(how, length, copy).map(|received| received.bytes)
-    }
-
-    fn send(&self, io: Io, length: usize, copy: &mut CopyIn<'_>) -> Result {
-        let how = How { no_wait: io.no_wait, ..How::default() };
-        self.socket.send(Outgoing { how, to: None, length, copy, files: Vec::new(), sender: None })
-    }
-}
-
 impl File for SocketFile {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
         // As on Linux, nothing is asked of the socket, not even whether it is connected.
-        if length == 0 {
+        if to.is_empty() {
             return Ok(0);
         }
-        self.receive(io, length, &mut |place, bytes| Ok(user::copy_out(to.wrapping_add(place), bytes)?))
+        let how = How { no_wait: io.no_wait, ..How::default() };
+        let received = self.socket.receive(how, to.left(), &mut |_, bytes| to.put_all(bytes));
+        received.map(|received| received.bytes)
     }
 
-    fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        self.send(io, length, &mut |place, bytes| Ok(user::copy_in(bytes, from.wrapping_add(place))?))
-    }
-
-    fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
-        self.receive(io, to.len(), &mut |place, bytes| {
-            to.iter_mut().skip(place).zip(bytes).for_each(|(to, from)| *to = *from);
-            Ok(())
-        })
-    }
-
-    fn write_bytes(&self, io: Io, from: &[u8]) -> Result {
-        self.send(io, from.len(), &mut |place, bytes| {
-            bytes.iter_mut().zip(from.iter().skip(place)).for_each(|(to, from)| *to = *from);
-            Ok(())
-        })
+    fn write(&self, io: Io, from: &mut IoSource<'_>) -> Result {
+        let how = How { no_wait: io.no_wait, ..How::default() };
+        let (length, copy) = (from.left(), &mut |_, bytes: &mut [u8]| from.take_all(bytes));
+        self.socket.send(Outgoing { how, to: None, length, copy, files: Vec::new(), sender: None })
     }
 
     fn events(&self) -> Events {

@@ -22,4 +22,4 @@ pub mod patience;
 pub mod socket;
 pub mod unix;
 
-use exo_core::{errno, fallible, random, sched, user};
+use exo_core::{errno, fallible, io_buf, random, sched, user};

@@ -14,6 +14,6 @@ pub mod power;
 pub mod signal;
 pub mod task;
 
-use exo_core::{errno, fallible, random, room, sched, user};
+use exo_core::{errno, fallible, io_buf, random, room, sched, user};
 use exo_mm as mm;
 use exo_vfs as fs;

@@ -7,18 +7,19 @@ use exo_hal::USER_END;
 use crate::{
     disk::{self, Disk},
     errno::{Errno, Result},
+    io_buf::{IoBuf, IoSource},
 };
 
 /// `block_read`.
 pub(super) fn read(device: u32, sector: u64, buffer: usize, length: u64) -> Result {
     let (disk, offset) = find(device, sector, buffer, length)?;
-    disk.read(offset, buffer, length as usize)
+    disk.read(offset, &mut IoBuf::user(buffer, length as usize))
 }
 
 /// `block_write`.
 pub(super) fn write(device: u32, sector: u64, buffer: usize, length: u64) -> Result {
     let (disk, offset) = find(device, sector, buffer, length)?;
-    disk.write(offset, buffer, length as usize)
+    disk.write(offset, &mut IoSource::user(buffer, length as usize))
 }
 
 /// The disk and the place of a request: a wrong request is told from a device that is missing.

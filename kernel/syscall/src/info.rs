@@ -10,6 +10,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
     errno::{Errno, Result},
+    io_buf::IoBuf,
     power, random,
     task::{credentials::capable, table},
     user,
@@ -85,7 +86,7 @@ pub(super) fn getrandom(to: usize, length: usize, flags: u32) -> Result {
     if flags & !7 != 0 {
         return Err(Errno::EINVAL);
     }
-    random::fill_user(to, length.min(user::MAX_IO))
+    random::fill_all(&mut IoBuf::user(to, length.min(user::MAX_IO)))
 }
 
 pub(super) fn getcpu(cpu: usize, node: usize) -> Result {

@@ -43,7 +43,7 @@ mod timers;
 mod times;
 mod xattrs;
 
-use exo_core::{errno, fallible, random, room, sched, user};
+use exo_core::{errno, fallible, io_buf, random, room, sched, user};
 use exo_fs::{disk, kernel_log};
 use exo_io::{asynchronous, io_uring, ipc};
 use exo_mm as mm;

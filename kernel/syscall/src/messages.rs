@@ -94,20 +94,6 @@ fn answered(flags: u32, received: &Received) -> usize {
     if flags & net::MSG_TRUNC != 0 { received.length } else { received.bytes }
 }
 
-/// readv on a socket: one message for all buffers.
-pub(super) fn read_vector(socket: &dyn Socket, no_wait: bool, parts: &[IoVec]) -> Result {
-    // As on Linux, without room nothing is asked of the socket.
-    if total(parts) == 0 {
-        return Ok(0);
-    }
-    receive_parts(socket, how(no_wait, 0), parts).map(|received| received.bytes)
-}
-
-/// writev on a socket.
-pub(super) fn write_vector(socket: &dyn Socket, no_wait: bool, parts: &[IoVec]) -> Result {
-    send_parts(socket, how(no_wait, 0), None, parts, Control::default())
-}
-
 pub(super) fn sendto(fd: i32, from: usize, length: usize, flags: u32, to: usize, size: u32) -> Result {
     let file = current().files.get(fd)?;
     let socket = socket_of(&file)?;

@@ -5,13 +5,13 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general as abi;
 
-use super::{attributes::opened, messages, sockets::is_non_blocking};
+use super::attributes::opened;
 use crate::{
     errno::{Errno, Result},
-    fs::{OpenFile, inode::kind},
-    net::file::socket_of,
+    fs::{OpenFile, inode::kind, io::Call},
+    io_buf::{IoBuf, IoSource},
     task::current,
-    user,
+    user::{self, IoVec},
 };
 
 fn file(fd: i32) -> Result<Arc<OpenFile>> {
@@ -32,14 +32,14 @@ fn has_written(result: Result) -> Result {
 
 pub(super) fn read(fd: i32, to: usize, length: usize) -> Result {
     let task = current();
-    let result = task.files.get(fd)?.read(to, length);
+    let result = task.files.get(fd)?.read(&mut IoBuf::user(to, length));
     task.account.read(*result.as_ref().unwrap_or(&0));
     result
 }
 
 pub(super) fn write(fd: i32, from: usize, length: usize) -> Result {
     let task = current();
-    let result = task.files.get(fd)?.write(from, length);
+    let result = task.files.get(fd)?.write(&mut IoSource::user(from, length));
     task.account.wrote(*result.as_ref().unwrap_or(&0));
     result
 }
@@ -50,42 +50,54 @@ fn offset_of(value: i64) -> Result<u64> {
 
 pub(super) fn pread64(fd: i32, to: usize, length: usize, offset: i64) -> Result {
     let (file, offset) = (file(fd)?, offset_of(offset)?);
-    has_read(file.read_at(offset, to, length))
+    has_read(file.read_at(offset, &mut IoBuf::user(to, length)))
 }
 
 pub(super) fn pwrite64(fd: i32, from: usize, length: usize, offset: i64) -> Result {
     let (file, offset) = (file(fd)?, offset_of(offset)?);
-    has_written(file.write_at(offset, from, length))
+    has_written(file.write_at(offset, &mut IoSource::user(from, length)))
+}
+
+fn read_vector(file: &OpenFile, offset: Option<u64>, vector: usize, count: usize) -> Result {
+    let parts = user::read_vector(vector, count)?;
+    let (call, mut to) = (file.call(offset), IoBuf::vector(&parts));
+    if to.is_empty() {
+        // As on Linux, the file is not asked then.
+        return file.check(false, call, 0).map(|()| 0);
+    }
+    has_read(file.read_as(call, &mut to))
+}
+
+fn write_vector(file: &OpenFile, call: Call, vector: usize, count: usize) -> Result {
+    let parts = user::read_vector(vector, count)?;
+    write_parts(file, call, &parts)
+}
+
+fn write_parts(file: &OpenFile, call: Call, parts: &[IoVec]) -> Result {
+    let mut from = IoSource::vector(parts);
+    if from.is_empty() {
+        return file.check(true, call, 0).map(|()| 0);
+    }
+    has_written(file.write_as(call, &mut from))
 }
 
 pub(super) fn readv(fd: i32, vector: usize, count: usize) -> Result {
-    let file = file(fd)?;
-    let parts = user::read_vector(vector, count)?;
-    if let Some(socket) = socket_of(&file) {
-        return has_read(messages::read_vector(socket, is_non_blocking(&file), &parts));
-    }
-    has_read(file.read_vector(&parts))
+    read_vector(&*file(fd)?, None, vector, count)
 }
 
 pub(super) fn writev(fd: i32, vector: usize, count: usize) -> Result {
     let file = file(fd)?;
-    let parts = user::read_vector(vector, count)?;
-    if let Some(socket) = socket_of(&file) {
-        return has_written(messages::write_vector(socket, is_non_blocking(&file), &parts));
-    }
-    has_written(file.write_vector(file.appends(), None, &parts))
+    write_vector(&file, file.call(None), vector, count)
 }
 
 pub(super) fn preadv(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
     let (file, offset) = (file(fd)?, offset_of(offset)?);
-    has_read(user::each_part(&user::read_vector(vector, count)?, |base, length, done| {
-        file.read_at(offset.saturating_add(done as u64), base, length)
-    }))
+    read_vector(&file, Some(offset), vector, count)
 }
 
 pub(super) fn pwritev(fd: i32, vector: usize, count: usize, offset: i64) -> Result {
     let (file, offset) = (file(fd)?, offset_of(offset)?);
-    has_written(file.write_vector(file.appends(), Some(offset), &user::read_vector(vector, count)?))
+    write_vector(&file, file.call(Some(offset)), vector, count)
 }
 
 /// Flags of preadv2 and pwritev2 that every file can grant: polling for a device, and writing through to where it stays, which is
@@ -111,8 +123,9 @@ pub(super) fn pwritev2(fd: i32, vector: usize, count: usize, offset: i64, _high:
     if flags & BOTH_APPENDS == BOTH_APPENDS {
         return Err(Errno::EINVAL);
     }
-    let append = (file.appends() || flags & abi::RWF_APPEND != 0) && flags & RWF_NOAPPEND == 0;
-    has_written(file.write_vector(append, offset, &parts))
+    let call = file.call(offset);
+    let append = (call.append || flags & abi::RWF_APPEND != 0) && flags & RWF_NOAPPEND == 0;
+    write_parts(&file, Call { append, ..call }, &parts)
 }
 
 /// Not at the end, whatever O_APPEND says.

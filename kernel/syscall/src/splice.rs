@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bytes from descriptor to descriptor: sendfile, copy_file_range, splice, tee, vmsplice.
 //!
-//! They go through the kernel's memory in pieces; between two pieces others run, and a signal ends the call with what is done.
+//! Pages that a file keeps, and what lies in a pipe, are copied straight to where they go. What else a file gives goes through frames of the
+//! kernel's. It is done in pieces; between two pieces others run, and a signal ends the call with what is done.
 
 use alloc::{sync::Arc, vec::Vec};
 
+use exo_hal::{PAGE_SIZE, mm::frame::Frame};
 use linux_raw_sys::general as abi;
 
 use crate::{
@@ -13,8 +15,10 @@ use crate::{
     fs::{
         OpenFile,
         inode::kind,
+        io::Call,
         pipe::{Pipe, end},
     },
+    io_buf::{Frames, IoBuf, IoSource},
     task::{current, has_signal, kernel_thread},
     user,
 };
@@ -28,10 +32,21 @@ mod flag {
     pub(super) const ALL: u32 = 0xf;
 }
 
-fn buffer() -> Result<Vec<u8>> {
-    let mut buffer = fallible::list(PIECE)?;
-    buffer.resize(PIECE, 0);
-    Ok(buffer)
+/// Frames that pieces go through whose source lends no pages; made when they are needed.
+#[derive(Default)]
+struct Buffer(Vec<Frame>);
+
+impl Buffer {
+    fn frames(&mut self) -> Result<Frames<'_>> {
+        if self.0.is_empty() {
+            self.0 = fallible::list(PIECE / PAGE_SIZE)?;
+            for _ in 0..PIECE / PAGE_SIZE {
+                // What a file leaves of it as it was is not shown, but zeros are safer.
+                self.0.push(Frame::allocate_zeroed().ok_or(Errno::ENOMEM)?);
+            }
+        }
+        Ok(Frames::Held(&self.0))
+    }
 }
 
 /// One side of a copy: a file and where in it.
@@ -66,6 +81,35 @@ impl<'a> Side<'a> {
             self.file.set_position(offset);
         }
         Ok(())
+    }
+
+    /// How the file is read or written behind `done` bytes.
+    fn call(&self, done: usize, no_wait: bool) -> Call {
+        let call = self.file.call(self.places.then(|| self.offset.saturating_add(done as u64)));
+        Call { append: false, no_wait: call.no_wait || no_wait, ..call }
+    }
+
+    /// Gives `take` up to `most` bytes behind the first `done`: in the file's own pages, or read into the buffer. What it takes.
+    fn give(
+        &self,
+        done: usize,
+        most: usize,
+        no_wait: bool,
+        buffer: &mut Buffer,
+        take: impl FnOnce(&mut IoSource<'_>) -> Result,
+    ) -> Result {
+        let call = self.call(done, no_wait);
+        if let Some(lent) = call.offset.and_then(|offset| self.file.lend(offset, most)) {
+            return take(&mut lent.source());
+        }
+        let frames = buffer.frames()?;
+        let count = self.file.read_as(call, &mut IoBuf::frames(frames, 0, most))?;
+        take(&mut IoSource::frames(frames, 0, count))
+    }
+
+    /// EINVAL if its file does not do such things.
+    fn check(&self, write: bool) -> Result<()> {
+        if self.file.file().splices(write) { Ok(()) } else { Err(Errno::EINVAL) }
     }
 
     fn check_end(&self, length: usize) -> Result<()> {
@@ -110,45 +154,30 @@ fn in_pieces(length: usize, mut step: impl FnMut(usize, usize) -> Result) -> Res
 }
 
 /// Copies between files that are not pipes; the input has places, so what was not written is simply not counted.
-fn copy(from: &Side<'_>, to: &Side<'_>, length: usize, no_wait: bool) -> Result {
-    let mut buffer = buffer()?;
+fn copy(from: &Side<'_>, to: &Side<'_>, length: usize) -> Result {
+    from.check(false)?;
+    to.check(true)?;
+    let mut buffer = Buffer::default();
     in_pieces(length, |done, piece| {
-        let part = buffer.get_mut(..piece).unwrap_or_default();
-        let count = from.file.read_bytes(from.offset + done as u64, part, no_wait)?;
-        to.file.write_bytes(to.offset + done as u64, part.get(..count).unwrap_or_default(), no_wait)
+        from.give(done, piece, false, &mut buffer, |bytes| to.file.write_as(to.call(done, false), bytes))
     })
 }
 
 /// Fills a pipe from a file, as far as there is room.
 fn file_to_pipe(from: &Side<'_>, to: &Pipe, length: usize, no_wait: bool) -> Result {
+    from.check(false)?;
     let room = to.wait_for_room(no_wait)?;
-    let mut buffer = buffer()?;
+    let mut buffer = Buffer::default();
     in_pieces(length.min(room), |done, piece| {
-        let part = buffer.get_mut(..piece).unwrap_or_default();
         // Without places, more may never come: what is there has to do.
-        let no_wait = no_wait || done > 0;
-        let count = from.file.read_bytes(from.offset + done as u64, part, no_wait)?;
-        to.put(part.get(..count).unwrap_or_default())?;
-        Ok(count)
+        from.give(done, piece, no_wait || done > 0, &mut buffer, |bytes| to.put(bytes))
     })
 }
 
 /// Empties a pipe into a file.
 fn pipe_to_file(from: &Pipe, to: &Side<'_>, length: usize, no_wait: bool) -> Result {
-    if from.wait_for_bytes(no_wait)? == 0 {
-        return Ok(0);
-    }
-    let mut buffer = buffer()?;
-    in_pieces(length, |done, piece| {
-        let part = buffer.get_mut(..piece).unwrap_or_default();
-        let count = from.take(part);
-        let part = part.get(..count).unwrap_or_default();
-        let written = to.file.write_bytes(to.offset + done as u64, part, no_wait);
-        if let Some(rest) = part.get(*written.as_ref().unwrap_or(&0)..).filter(|rest| !rest.is_empty()) {
-            from.put_back(rest)?;
-        }
-        written
-    })
+    to.check(true)?;
+    from.drain(length, no_wait, |done, bytes| to.file.write_as(to.call(done, no_wait), bytes))
 }
 
 pub(super) fn sendfile(out: i32, input: i32, offset: usize, count: usize) -> Result {
@@ -167,7 +196,7 @@ pub(super) fn sendfile(out: i32, input: i32, offset: usize, count: usize) -> Res
                 return Err(Errno::EINVAL);
             }
             let to = Side::new(&file, 0, Errno::EINVAL)?;
-            let done = copy(&from, &to, length, false)?;
+            let done = copy(&from, &to, length)?;
             to.finish(done)?;
             done
         }
@@ -214,7 +243,7 @@ pub(super) fn copy_file_range(
     if Arc::ptr_eq(&input.node, &out.node) && overlaps {
         return Err(Errno::EINVAL);
     }
-    let done = copy(&from, &to, length, false)?;
+    let done = copy(&from, &to, length)?;
     from.finish(done)?;
     to.finish(done)?;
     Ok(done)
@@ -293,29 +322,9 @@ pub(super) fn vmsplice(fd: i32, vector: usize, count: usize, flags: u32) -> Resu
     let pipe = end::of(&file).ok_or(Errno::EBADF)?;
     let parts = user::read_vector(vector, count)?;
     let no_wait = flags & flag::NONBLOCK != 0;
-    let mut buffer = buffer()?;
-    let (writes, mut waited) = (file.can_write(), false);
-    user::each_part(&parts, |base, length, _| {
-        in_pieces(length, |done, piece| {
-            let at = base.wrapping_add(done);
-            // It waits for the first byte alone.
-            let no_wait = no_wait || waited;
-            waited = true;
-            if writes {
-                let piece = piece.min(pipe.wait_for_room(no_wait)?);
-                let part = buffer.get_mut(..piece).unwrap_or_default();
-                user::copy_in(part, at)?;
-                pipe.put(part)?;
-                return Ok(piece);
-            }
-            pipe.wait_for_bytes(no_wait)?;
-            let count = pipe.take(buffer.get_mut(..piece).unwrap_or_default());
-            let part = buffer.get(..count).unwrap_or_default();
-            if let Err(error) = user::copy_out(at, part) {
-                pipe.put_back(part)?;
-                return Err(error.into());
-            }
-            Ok(count)
-        })
-    })
+    if file.can_write() {
+        pipe.fill_from(&mut IoSource::vector(&parts), no_wait)
+    } else {
+        pipe.read_now(&mut IoBuf::vector(&parts), no_wait)
+    }
 }

@@ -24,15 +24,16 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     fallible,
-    mm::{Pages, VmObject},
+    io_buf::{IoBuf, IoSource},
+    mm::{Pages, VmObject, pages::Lent},
     sched::{mutex::Mutex, wait::WaitQueue},
-    user::{self, IoVec},
+    user::MAX_IO,
 };
 
 /// `O_` bits that can change on an open file.
 pub const CHANGEABLE: u32 = abi::FASYNC | abi::O_APPEND | abi::O_NONBLOCK | abi::O_NOATIME | abi::O_DIRECT;
 
-pub use super::io::Io;
+pub use super::io::{Call, Io};
 
 /// A mapping that a program asks for.
 #[derive(Clone, Copy, Debug)]
@@ -64,57 +65,39 @@ impl dyn File {
     }
 }
 
-/// A file of which each read takes one number of 64 bits, however the program's buffer is cut up.
-pub trait Numbers {
-    /// Takes it, or waits until there is one.
-    ///
-    /// # Errors
-    /// EAGAIN if none is there and `no_wait`.
-    fn take_number(&self, no_wait: bool) -> Result<u64>;
-}
-
-/// What can be done with an open file. `to` and `from` are addresses in the running program.
+/// What can be done with an open file.
+///
+/// The memory of a read or write is a program's, the kernel's or frames: a file need not know which. What a call answers is how many bytes
+/// it has moved there; who finds that they are fewer than asked for, or an error, does not use the rest.
 pub trait File: AsAny + Send + Sync {
-    /// Reads up to `length` bytes.
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        let numbers = self.numbers().filter(|_| length >= size_of::<u64>()).ok_or(Errno::EINVAL)?;
-        user::write(to, &numbers.take_number(io.no_wait)?).map(|()| size_of::<u64>())
-    }
-
-    /// For a file that gives numbers, what they are taken from.
-    fn numbers(&self) -> Option<&dyn Numbers> {
-        None
-    }
-
-    /// Writes up to `length` bytes.
-    fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        let _ = (io, from, length);
-        Err(Errno::EINVAL)
-    }
-
-    /// Reads into the kernel's memory, for sendfile and its family; EINVAL for files that these do not read.
-    fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
+    /// Reads up to as many bytes as `to` has room for.
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
         let _ = (io, to);
         Err(Errno::EINVAL)
     }
 
-    /// Writes from the kernel's memory, for the same.
-    fn write_bytes(&self, io: Io, from: &[u8]) -> Result {
+    /// Writes up to as many bytes as `from` has.
+    fn write(&self, io: Io, from: &mut IoSource<'_>) -> Result {
         let _ = (io, from);
         Err(Errno::EINVAL)
     }
 
-    /// Writes up to `length` bytes at the end; where that was, and how many.
-    fn append(&self, io: Io, from: usize, length: usize) -> Result<(u64, usize)> {
+    /// Writes at the end; where that was, and how many bytes.
+    fn append(&self, io: Io, from: &mut IoSource<'_>) -> Result<(u64, usize)> {
         let offset = self.seek_size().unwrap_or(io.offset);
-        self.write(Io { offset, ..io }, from, length).map(|count| (offset, count))
+        self.write(Io { offset, ..io }, from).map(|count| (offset, count))
     }
 
-    /// Writes all parts behind each other, to `offset` or to the end, with nobody else's between them; where that was, and how many
-    /// bytes. None if the file cannot: its parts are written one by one.
-    fn write_vector(&self, offset: Option<u64>, parts: &[IoVec]) -> Option<Result<(u64, usize)>> {
-        let _ = (offset, parts);
-        None
+    /// Whether reads, or with `write` writes, take the parts of a vector one by one, as if each were a call, rather than as one memory.
+    fn takes_parts(&self, write: bool) -> bool {
+        let _ = write;
+        false
+    }
+
+    /// Whether splice and its family read it, or with `write` write it. Linux's files say so each for itself.
+    fn splices(&self, write: bool) -> bool {
+        let _ = write;
+        true
     }
 
     /// The size, if the file has places that can be sought.
@@ -403,59 +386,122 @@ impl OpenFile {
         *self.offset.lock() = position;
     }
 
-    /// As [`read_at`](Self::read_at), into the kernel's memory; no access is checked.
-    pub fn read_bytes(&self, offset: u64, to: &mut [u8], no_wait: bool) -> Result {
-        let io = self.io(offset);
-        self.file.read_bytes(Io { no_wait: no_wait || io.no_wait, ..io }, to)
-    }
-
-    /// As [`write_at`](Self::write_at), from the kernel's memory; no access is checked.
-    pub fn write_bytes(&self, offset: u64, from: &[u8], no_wait: bool) -> Result {
-        let io = self.io(offset);
-        self.file.write_bytes(Io { no_wait: no_wait || io.no_wait, ..io }, from)
-    }
-
-    fn io(&self, offset: u64) -> Io {
+    /// A call as the file's flags have it, at `offset` or at the file's own.
+    #[inline]
+    pub fn call(&self, offset: Option<u64>) -> Call {
         let flags = self.flags();
-        Io { offset, no_wait: flags & abi::O_NONBLOCK != 0, direct: flags & abi::O_DIRECT != 0 }
+        Call { offset, append: flags & abi::O_APPEND != 0, no_wait: flags & abi::O_NONBLOCK != 0 }
+    }
+
+    fn io(&self, call: Call, offset: u64) -> Io {
+        Io { offset, no_wait: call.no_wait, direct: self.flags() & abi::O_DIRECT != 0 }
+    }
+
+    /// Whether it may be read, or with `write` written, `length` bytes at a time, where a call says.
+    ///
+    /// # Errors
+    /// EBADF if it was not opened for that; ESPIPE and EINVAL for a place that it does not have.
+    #[inline]
+    pub fn check(&self, write: bool, call: Call, length: usize) -> Result<()> {
+        if !(if write { self.can_write() } else { self.can_read() }) {
+            return Err(Errno::EBADF);
+        }
+        let Some(offset) = call.offset else { return Ok(()) };
+        if !self.file.has_offset() {
+            return Err(Errno::ESPIPE);
+        }
+        match offset.checked_add(length as u64) {
+            Some(end) if end <= i64::MAX as u64 => Ok(()),
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     /// Reads at the file's own offset and moves it.
-    pub fn read(&self, to: usize, length: usize) -> Result {
-        if !self.can_read() {
-            return Err(Errno::EBADF);
-        }
-        let length = length.min(user::MAX_IO);
+    #[inline]
+    pub fn read(&self, to: &mut IoBuf<'_>) -> Result {
+        self.read_as(self.call(None), to)
+    }
+
+    /// Reads at `offset`.
+    pub fn read_at(&self, offset: u64, to: &mut IoBuf<'_>) -> Result {
+        self.read_as(self.call(Some(offset)), to)
+    }
+
+    /// Reads.
+    ///
+    /// # Errors
+    /// Those of [`check`](Self::check) and of the file.
+    pub fn read_as(&self, call: Call, to: &mut IoBuf<'_>) -> Result {
+        self.check(false, call, to.left())?;
+        to.truncate(MAX_IO);
         if !self.file.has_offset() {
-            return self.file.read(self.io(0), to, length);
+            return self.read_file(self.io(call, 0), to);
         }
-        let _moving = self.moving.lock()?;
-        let start = *self.offset.lock();
-        let count = self.file.read(self.io(start), to, length)?;
-        *self.offset.lock() = start.saturating_add(count as u64);
+        let moving = if call.offset.is_none() { Some(self.moving.lock()?) } else { None };
+        let start = call.offset.unwrap_or_else(|| *self.offset.lock());
+        let count = self.read_file(self.io(call, start), to)?;
+        if moving.is_some() {
+            *self.offset.lock() = start.saturating_add(count as u64);
+        }
         self.note_access();
         Ok(count)
     }
 
-    /// Reads into all of `parts`, one behind the other.
-    pub fn read_vector(&self, parts: &[IoVec]) -> Result {
-        let Some(numbers) = self.file.numbers() else {
-            return user::each_part(parts, |base, length, _| self.read(base, length));
-        };
-        if !self.can_read() {
-            return Err(Errno::EBADF);
+    #[inline]
+    fn read_file(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        if !to.has_parts() || !self.file.takes_parts(false) {
+            return self.file.read(io, to);
         }
-        if parts.iter().map(|part| part.length).sum::<usize>() < size_of::<u64>() {
-            return Err(Errno::EINVAL);
+        let mut offset = io.offset;
+        to.each_part(|part| {
+            let count = self.file.read(Io { offset, ..io }, part)?;
+            offset = offset.saturating_add(count as u64);
+            Ok(count)
+        })
+    }
+
+    /// Pages with the next bytes from `offset` on, `most` at most, to be read without a copy; none if the file keeps none. No access is
+    /// checked.
+    pub fn lend(&self, offset: u64, most: usize) -> Option<Lent> {
+        let lent = self.file.sparse_pages()?.lend(offset, most);
+        self.note_access();
+        Some(lent)
+    }
+
+    /// Writes at the file's own offset (or its end) and moves it.
+    #[inline]
+    pub fn write(&self, from: &mut IoSource<'_>) -> Result {
+        self.write_as(self.call(None), from)
+    }
+
+    /// Writes at `offset`, or at the end in append mode, as Linux does it.
+    pub fn write_at(&self, offset: u64, from: &mut IoSource<'_>) -> Result {
+        self.write_as(self.call(Some(offset)), from)
+    }
+
+    /// Writes.
+    ///
+    /// # Errors
+    /// As [`read_as`](Self::read_as).
+    pub fn write_as(&self, call: Call, from: &mut IoSource<'_>) -> Result {
+        self.check(true, call, from.left())?;
+        from.truncate(MAX_IO);
+        if !self.file.has_offset() {
+            let io = self.io(call, 0);
+            if from.has_parts() && self.file.takes_parts(true) {
+                return from.each_part(|part| self.file.write(io, part));
+            }
+            return self.file.write(io, from);
         }
-        let number = numbers.take_number(self.io(0).no_wait)?.to_ne_bytes();
-        let mut left = &number[..];
-        for part in parts {
-            let (now, rest) = left.split_at(part.length.min(left.len()));
-            user::copy_out(part.base, now)?;
-            left = rest;
+        let moving = if call.offset.is_none() { Some(self.moving.lock()?) } else { None };
+        let start = call.offset.unwrap_or_else(|| *self.offset.lock());
+        let io = self.io(call, start);
+        let (start, count) =
+            if call.append { self.file.append(io, from)? } else { (start, self.file.write(io, from)?) };
+        if moving.is_some() && !self.file.writes_anywhere() {
+            *self.offset.lock() = start.saturating_add(count as u64);
         }
-        Ok(number.len())
+        Ok(count)
     }
 
     /// Notes that the content was read, as far as the mount wants to know.
@@ -469,131 +515,6 @@ impl OpenFile {
             && self.flags() & abi::O_NOATIME == 0
         {
             self.node.note_access(flags & abi::MS_RELATIME == 0);
-        }
-    }
-
-    /// Whether all that is written goes to the end (O_APPEND).
-    pub fn appends(&self) -> bool {
-        self.flags() & abi::O_APPEND != 0
-    }
-
-    /// Writes at the file's own offset (or its end) and moves it.
-    pub fn write(&self, from: usize, length: usize) -> Result {
-        self.write_with(self.flags() & abi::O_APPEND != 0, from, length)
-    }
-
-    /// As [`write`](Self::write); `append` says whether at the end.
-    pub fn write_with(&self, append: bool, from: usize, length: usize) -> Result {
-        if !self.can_write() {
-            return Err(Errno::EBADF);
-        }
-        let length = length.min(user::MAX_IO);
-        if !self.file.has_offset() {
-            return self.file.write(self.io(0), from, length);
-        }
-        let _moving = self.moving.lock()?;
-        let (start, count) = if append {
-            self.file.append(self.io(0), from, length)?
-        } else {
-            let start = *self.offset.lock();
-            (start, self.file.write(self.io(start), from, length)?)
-        };
-        if !self.file.writes_anywhere() {
-            *self.offset.lock() = start.saturating_add(count as u64);
-        }
-        Ok(count)
-    }
-
-    /// Writes the parts of a vector: at `offset`, or at the file's own, which moves; with `append` at the end, as O_APPEND does.
-    pub fn write_vector(&self, append: bool, offset: Option<u64>, parts: &[IoVec]) -> Result {
-        if !self.can_write() {
-            return Err(Errno::EBADF);
-        }
-        let length: usize = parts.iter().map(|part| part.length).sum();
-        if offset.is_some() && !self.file.has_offset() {
-            return Err(Errno::ESPIPE);
-        }
-        if offset.is_some_and(|at| at.checked_add(length as u64).is_none_or(|end| end > i64::MAX as u64)) {
-            return Err(Errno::EINVAL);
-        }
-        if self.file.sparse_pages().is_some() {
-            let moving = if offset.is_none() { Some(self.moving.lock()?) } else { None };
-            let start = offset.unwrap_or_else(|| *self.offset.lock());
-            let written = self.file.write_vector((!append).then_some(start), parts);
-            if let Some(written) = written {
-                let (start, count) = written?;
-                if moving.is_some() {
-                    *self.offset.lock() = start.saturating_add(count as u64);
-                }
-                return Ok(count);
-            }
-        }
-        user::each_part(parts, |base, length, done| match offset {
-            Some(offset) => self.write_at_with(append, offset.saturating_add(done as u64), base, length),
-            None => self.write_with(append, base, length),
-        })
-    }
-
-    /// Reads at `offset`.
-    pub fn read_at(&self, offset: u64, to: usize, length: usize) -> Result {
-        if offset.checked_add(length as u64).is_none_or(|end| end > i64::MAX as u64) {
-            return Err(Errno::EINVAL);
-        }
-        match (self.can_read(), self.file.has_offset()) {
-            (false, _) => Err(Errno::EBADF),
-            (_, false) => Err(Errno::ESPIPE),
-            _ => {
-                let count = self.file.read(self.io(offset), to, length.min(user::MAX_IO))?;
-                self.note_access();
-                Ok(count)
-            }
-        }
-    }
-
-    /// Writes at `offset`, or at the end in append mode, as Linux does it.
-    pub fn write_at(&self, offset: u64, from: usize, length: usize) -> Result {
-        self.write_at_with(self.flags() & abi::O_APPEND != 0, offset, from, length)
-    }
-
-    /// As [`write_at`](Self::write_at); `append` says whether at the end.
-    pub fn write_at_with(&self, append: bool, offset: u64, from: usize, length: usize) -> Result {
-        if offset.checked_add(length as u64).is_none_or(|end| end > i64::MAX as u64) {
-            return Err(Errno::EINVAL);
-        }
-        let length = length.min(user::MAX_IO);
-        match (self.can_write(), self.file.has_offset()) {
-            (false, _) => Err(Errno::EBADF),
-            (_, false) => Err(Errno::ESPIPE),
-            _ if append => self.file.append(self.io(offset), from, length).map(|(_, count)| count),
-            _ => self.file.write(self.io(offset), from, length),
-        }
-    }
-
-    /// Reads or writes without waiting, for requests that are retried when the file is ready: EAGAIN if it is not. Without
-    /// `offset` at the file's own, which moves; files without places take none.
-    pub fn transfer(&self, write: bool, offset: Option<u64>, address: usize, length: usize) -> Result {
-        if !(if write { self.can_write() } else { self.can_read() }) {
-            return Err(Errno::EBADF);
-        }
-        match offset {
-            Some(offset) if self.file.has_offset() => {
-                if write {
-                    self.write_at(offset, address, length)
-                } else {
-                    self.read_at(offset, address, length)
-                }
-            }
-            None if self.file.has_offset() => {
-                if write {
-                    self.write(address, length)
-                } else {
-                    self.read(address, length)
-                }
-            }
-            _ => {
-                let (io, length) = (Io { no_wait: true, ..self.io(0) }, length.min(user::MAX_IO));
-                if write { self.file.write(io, address, length) } else { self.file.read(io, address, length) }
-            }
         }
     }
 

@@ -35,7 +35,7 @@ pub mod text;
 mod text_file;
 pub mod xattr;
 
-use exo_core::{errno, fallible, room, sched, user};
+use exo_core::{errno, fallible, io_buf, room, sched, user};
 use exo_mm as mm;
 
 pub use context::FsContext;

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     fallible,
+    io_buf::{IoBuf, IoSource},
     mm::Pages,
-    user::IoVec,
 };
 
 /// A file in memory.
@@ -30,9 +30,9 @@ struct Regular {
 
 impl Regular {
     /// Writes to `offset`, or to the end.
-    fn write_parts(&self, offset: Option<u64>, parts: &[IoVec]) -> Result<(u64, usize)> {
-        let length = parts.iter().map(|part| part.length).sum();
-        let written = self.pages.write_user(offset, parts, |offset| size_limit::clip(offset, length))?;
+    fn write_to(&self, offset: Option<u64>, from: &mut IoSource<'_>) -> Result<(u64, usize)> {
+        let length = from.left();
+        let written = self.pages.write(offset, from, |offset| size_limit::clip(offset, length))?;
         if written.1 > 0 {
             self.node.touch();
         }
@@ -41,31 +41,16 @@ impl Regular {
 }
 
 impl File for Regular {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        self.pages.read_user(io.offset, to, length)
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        self.pages.read(io.offset, to)
     }
 
-    fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
-        Ok(self.pages.read(io.offset, to))
+    fn write(&self, io: Io, from: &mut IoSource<'_>) -> Result {
+        self.write_to(Some(io.offset), from).map(|(_, count)| count)
     }
 
-    fn write_bytes(&self, io: Io, from: &[u8]) -> Result {
-        let clip = |offset| size_limit::clip(offset, from.len());
-        let (_, count) = self.pages.write_bytes(Some(io.offset), from, clip)?;
-        self.node.touch();
-        Ok(count)
-    }
-
-    fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        self.write_parts(Some(io.offset), &[IoVec { base: from, length }]).map(|(_, count)| count)
-    }
-
-    fn append(&self, _io: Io, from: usize, length: usize) -> Result<(u64, usize)> {
-        self.write_parts(None, &[IoVec { base: from, length }])
-    }
-
-    fn write_vector(&self, offset: Option<u64>, parts: &[IoVec]) -> Option<Result<(u64, usize)>> {
-        Some(self.write_parts(offset, parts))
+    fn append(&self, _io: Io, from: &mut IoSource<'_>) -> Result<(u64, usize)> {
+        self.write_to(None, from)
     }
 
     fn sync(&self) -> Result<()> {
@@ -94,8 +79,12 @@ impl File for Regular {
 struct Directory(bool);
 
 impl File for Directory {
-    fn read(&self, _io: Io, _to: usize, _length: usize) -> Result {
+    fn read(&self, _io: Io, _to: &mut IoBuf<'_>) -> Result {
         Err(Errno::EISDIR)
+    }
+
+    fn splices(&self, _write: bool) -> bool {
+        false
     }
 
     fn sync(&self) -> Result<()> {
@@ -111,7 +100,7 @@ impl File for Directory {
 struct PathOnly;
 
 impl File for PathOnly {
-    fn read(&self, _io: Io, _to: usize, _length: usize) -> Result {
+    fn read(&self, _io: Io, _to: &mut IoBuf<'_>) -> Result {
         Err(Errno::EBADF)
     }
 }

@@ -10,19 +10,20 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use alloc::sync::Arc;
 
 use exo_core::thread::signal_self;
-use exo_hal::{once::Once, sync::SpinLock};
+use exo_hal::{mm::user::without_waiting, once::Once, sync::SpinLock};
 use linux_raw_sys::general as abi;
 
 use self::content::Content;
 use super::io::Io;
 use crate::{
     errno::{Errno, Result},
-    fallible, room,
+    fallible,
+    io_buf::{IoBuf, IoSource},
+    room,
     sched::{
         spans,
         wait::{WaitQueue, wait_after_look},
     },
-    user,
 };
 
 /// What a pipe holds at most unless a program changes it, as on Linux.
@@ -92,7 +93,7 @@ impl Pipe {
         }
         {
             let content = self.content.lock();
-            if content.ring.len() > wanted {
+            if content.len() > wanted {
                 return Err(Errno::EBUSY);
             }
             self.capacity.store(wanted, Ordering::Relaxed);
@@ -107,7 +108,7 @@ impl Pipe {
         if content.runs() >= self.capacity() / ATOMIC {
             return 0;
         }
-        self.capacity().saturating_sub(content.ring.len())
+        self.capacity().saturating_sub(content.len())
     }
 
     /// Whose it is to take what comes in, for good. EBUSY if there is one.
@@ -162,15 +163,18 @@ impl Pipe {
 
     /// Bytes that are in it, and whether nobody will ever write more.
     pub fn fill(&self) -> (usize, bool) {
-        let length = self.content.lock().ring.len();
+        let length = self.content.lock().len();
         let opened = self.write_openings.load(Ordering::Acquire) > 0;
         (length, opened && self.writers.load(Ordering::Acquire) == 0)
     }
 
-    /// Takes what is there; none if the reader has to wait. EFAULT also if the program's memory has to be waited for.
-    fn try_read(&self, to: usize, length: usize) -> Option<Result> {
+    /// Takes what is there, up to `length` bytes; none if the reader has to wait. EFAULT also if the program's memory has to be waited for.
+    fn try_read(&self, to: &mut IoBuf<'_>, length: usize) -> Option<Result> {
         let mut content = self.content.lock();
         if content.ring.is_empty() {
+            if content.is_lent() {
+                return None;
+            }
             return (self.writers.load(Ordering::Acquire) == 0).then_some(Ok(0));
         }
         let (is_packet, front) = content.front();
@@ -180,9 +184,9 @@ impl Pipe {
             let run = content.ring.used_run();
             let count = run.len().min(length - done);
             let part = run.get(..count).unwrap_or_default();
-            if let Err(error) = user::now::copy_out(to.wrapping_add(done), part) {
+            if let Err(error) = without_waiting(|| to.put_all(part)) {
                 if done == 0 {
-                    return Some(Err(error.into()));
+                    return Some(Err(error));
                 }
                 break;
             }
@@ -195,8 +199,8 @@ impl Pipe {
         Some(Ok(done))
     }
 
-    /// Adds what fits; none if the writer has to wait. EFAULT also if the program's memory has to be waited for.
-    fn try_write(&self, from: usize, length: usize, is_packet: bool) -> Option<Result> {
+    /// Adds what fits of `length` bytes; none if the writer has to wait. EFAULT also if the program's memory has to be waited for.
+    fn try_write(&self, from: &mut IoSource<'_>, length: usize, is_packet: bool) -> Option<Result> {
         if self.readers.load(Ordering::Acquire) == 0 {
             return Some(Err(no_reader()));
         }
@@ -221,9 +225,9 @@ impl Pipe {
             let run = content.ring.free_run();
             let count = run.len().min(length - done);
             let part = run.get_mut(..count).unwrap_or_default();
-            if let Err(error) = user::now::copy_in(part, from.wrapping_add(done)) {
+            if let Err(error) = without_waiting(|| from.take_all(part)) {
                 if done == 0 {
-                    return Some(Err(error.into()));
+                    return Some(Err(error));
                 }
                 break;
             }
@@ -234,7 +238,8 @@ impl Pipe {
         Some(Ok(done))
     }
 
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        let length = to.left();
         if length == 0 {
             return Ok(0);
         }
@@ -251,7 +256,7 @@ impl Pipe {
                 if done == length || spans::point() {
                     break;
                 }
-                match self.try_read(to.wrapping_add(done), PIECE.min(length - done)) {
+                match self.try_read(to, PIECE.min(length - done)) {
                     Some(Ok(more @ 1..)) => result = Ok(done + more),
                     _ => break,
                 }
@@ -260,22 +265,23 @@ impl Pipe {
                 self.writable.wake_all();
             } else if result == Err(Errno::EFAULT) {
                 // The program's memory is waited for with nothing locked, if that is all that is wrong.
-                user::make_writable(to, first.min(self.fill().0))?;
+                to.fault_in(first.min(self.fill().0))?;
                 continue;
             }
             return result;
         }
     }
 
-    fn write(&self, io: Io, from: usize, length: usize) -> Result {
+    fn write(&self, io: Io, from: &mut IoSource<'_>) -> Result {
+        let length = from.left();
         let mut done = 0;
         let packets = io.direct;
         while done < length {
-            let (at, now) = (from.wrapping_add(done), PIECE.min(length - done));
-            let step = match self.try_write(at, now, packets) {
+            let now = PIECE.min(length - done);
+            let step = match self.try_write(from, now, packets) {
                 Some(step) => step,
                 None if io.no_wait => Err(Errno::EAGAIN),
-                None => wait_after_look(&[&self.writable], None, true, || self.try_write(at, now, packets))
+                None => wait_after_look(&[&self.writable], None, true, || self.try_write(from, now, packets))
                     .unwrap_or(Err(Errno::RESTART)),
             };
             match step {
@@ -288,7 +294,7 @@ impl Pipe {
                 }
                 Err(Errno::EFAULT) => {
                     let room = self.room(&self.content.lock());
-                    match user::make_present(at, now.min(room)) {
+                    match from.fault_in(now.min(room)) {
                         Ok(()) => {}
                         Err(error) if done == 0 => return Err(error),
                         Err(_) => break,

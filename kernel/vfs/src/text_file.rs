@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    io_buf::{IoBuf, IoSource},
     sched::spans,
-    user,
 };
 
 /// A file whose text is made when it is read from its start, not when it is opened: whoever opened it may have become another program
@@ -53,50 +53,28 @@ impl Generated {
             _ => Ok(last.text.clone()),
         }
     }
-
-    /// Hands the text from `offset` on to `take`, with where it belongs, up to `length` bytes: how many it took.
-    fn read_by(
-        &self,
-        offset: u64,
-        length: usize,
-        mut take: impl FnMut(usize, &[u8]) -> Result<()>,
-    ) -> Result {
-        let text = self.text(offset)?;
-        let mut done = 0;
-        for part in text.from(offset) {
-            let part = part.get(..part.len().min(length - done)).unwrap_or_default();
-            match take(done, part) {
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
-                Ok(()) => done += part.len(),
-            }
-            if done == length || spans::point() {
-                break;
-            }
-        }
-        self.last.lock().end = offset.saturating_add(done as u64);
-        Ok(done)
-    }
 }
 
 impl File for Generated {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        self.read_by(io.offset, length, |at, part| Ok(user::copy_out(to.wrapping_add(at), part)?))
-    }
-
-    fn read_bytes(&self, io: Io, to: &mut [u8]) -> Result {
-        self.read_by(io.offset, to.len(), |at, part| {
-            let place = to.get_mut(at..at + part.len()).ok_or(Errno::EFAULT)?;
-            place.copy_from_slice(part);
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        let text = self.text(io.offset)?;
+        let done = to.count(|to| {
+            for part in text.from(io.offset) {
+                if to.put(part)? < part.len() || to.is_empty() || spans::point() {
+                    break;
+                }
+            }
             Ok(())
-        })
+        })?;
+        self.last.lock().end = io.offset.saturating_add(done as u64);
+        Ok(done)
     }
 
-    fn write(&self, _io: Io, from: usize, length: usize) -> Result {
+    fn write(&self, _io: Io, from: &mut IoSource<'_>) -> Result {
         let InodeContent::Setting(_, store) = &self.node.content else { return Err(Errno::EACCES) };
         // As on Linux: a page at most.
-        let mut value = vec![0; length.min(PAGE_SIZE)];
-        user::copy_in(&mut value, from)?;
+        let mut value = vec![0; from.left().min(PAGE_SIZE)];
+        from.take_all(&mut value)?;
         store(&value)?;
         Ok(value.len())
     }

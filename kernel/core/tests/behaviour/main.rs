@@ -6,6 +6,7 @@ mod support;
 
 mod errors;
 mod figures;
+mod io_buf;
 mod locking;
 mod memory;
 mod names;

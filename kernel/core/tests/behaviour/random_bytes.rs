@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random bytes for programs. The state is one for all tests of this program, so they ask what holds whatever came before.
 
-use exo_core::{errno::Errno, random};
+use exo_core::{errno::Errno, io_buf::IoBuf, random};
 use exo_hal::{PAGE_SIZE, mm::user as fake};
 
 use crate::support::machine;
@@ -47,14 +47,14 @@ fn what_is_fed_is_counted_and_what_programs_stir_in_is_not() {
 fn a_program_gets_what_there_is_memory_for() {
     machine(1, || {
         fake::map(START, 2);
-        assert_eq!(random::fill_user(START + 10, 1000), Ok(1000));
+        assert_eq!(random::fill_all(&mut IoBuf::user(START + 10, 1000)), Ok(1000));
         let mut seen = [0; 1010];
         fake::copy_in(&mut seen, START + 10).unwrap();
         assert!(seen[..1000].chunks(8).all(|word| word != [0; 8]));
         assert_eq!(seen[1000..], [0; 10], "no more was written");
         // Up to the bad page, by whole pieces.
-        assert_eq!(random::fill_user(START + PAGE_SIZE, 2 * PAGE_SIZE), Ok(PAGE_SIZE));
-        assert_eq!(random::fill_user(START + 2 * PAGE_SIZE, 1), Err(Errno::EFAULT));
-        assert_eq!(random::fill_user(START, 0), Ok(0));
+        assert_eq!(random::fill_all(&mut IoBuf::user(START + PAGE_SIZE, 2 * PAGE_SIZE)), Ok(PAGE_SIZE));
+        assert_eq!(random::fill_all(&mut IoBuf::user(START + 2 * PAGE_SIZE, 1)), Err(Errno::EFAULT));
+        assert_eq!(random::fill_all(&mut IoBuf::user(START, 0)), Ok(0));
     });
 }

@@ -4,17 +4,15 @@
 use exo_core::{
     errno::Errno,
     fallible,
-    sched::spans,
     thread::running,
     user::{self, IoVec, MAX_IO, PATH_MAX, TimeSpec, TimeVal},
 };
 use exo_hal::{
     PAGE_SIZE, USER_END,
     mm::{frame, user as fake},
-    time,
 };
 
-use crate::support::{MS, machine, task};
+use crate::support::machine;
 
 /// Where two pages are mapped, with none before and after.
 const START: usize = 0x10_0000;
@@ -62,49 +60,6 @@ fn words_that_threads_share_are_aligned() {
         assert_eq!(user::load_u32(START), Ok(9));
         assert!(user::load_u32(START + 2).is_err() && user::load_u32(END).is_err());
         assert!(user::compare_exchange_u32(START + 1, 0, 0).is_err());
-    });
-}
-
-#[test]
-fn a_copy_goes_as_far_as_whole_pages_do() {
-    with_two_pages(|| {
-        let bytes = [7; 3 * PAGE_SIZE];
-        assert_eq!(user::copy_out_part(START, &bytes), Ok(2 * PAGE_SIZE));
-        assert_eq!(user::copy_out_part(START + 100, &bytes), Ok(2 * PAGE_SIZE - 100));
-        assert_eq!(user::copy_out_part(START, &bytes[..5]), Ok(5));
-        assert_eq!(user::copy_out_part(END, &bytes), Err(Errno::EFAULT));
-        assert_eq!(user::copy_out_part(END, &[]), Ok(0));
-        assert_eq!(user::copy_out_part(usize::MAX, &bytes), Err(Errno::EFAULT));
-        assert_eq!(user::read::<u8>(END - 1), Ok(7));
-    });
-}
-
-#[test]
-fn zeros_go_as_far_as_memory_does_in_pieces_of_16_kib() {
-    machine(1, || {
-        fake::map(START, 9);
-        let length = 9 * PAGE_SIZE;
-        assert_eq!(user::copy_out_part(START, &vec![1; length]), Ok(length));
-        assert_eq!(user::zero(START, length), Ok(length));
-        assert_eq!(user::read::<u8>(START + length - 1), Ok(0));
-        fake::unmap(START + 5 * PAGE_SIZE, 1);
-        assert_eq!(user::zero(START, length), Ok(4 * PAGE_SIZE));
-        assert_eq!(user::zero(START + 2 * PAGE_SIZE, length), Err(Errno::EFAULT));
-        assert_eq!(user::zero(0, 0), Ok(0));
-    });
-}
-
-#[test]
-fn a_killed_task_stops_writing_zeros() {
-    machine(1, || {
-        fake::map(START, 16);
-        let killed = task("killed").start(|| {
-            spans::window();
-            time::advance(MS);
-            assert_eq!(user::zero(START, 16 * PAGE_SIZE), Ok(4 * PAGE_SIZE));
-        });
-        killed.kill();
-        killed.join();
     });
 }
 
@@ -214,27 +169,6 @@ fn the_sizes_of_a_vector_are_cut_to_what_one_call_moves() {
         assert_eq!(user::read_vector(at, 1).unwrap()[0].length, MAX_IO);
         let at = vector_before(END, &[(0, MAX_IO), (0, isize::MAX as usize + 1)]);
         assert_eq!(user::read_vector(at, 2).err(), Some(Errno::EINVAL));
-    });
-}
-
-#[test]
-fn the_parts_of_a_vector_are_done_until_one_is_not_done_in_full() {
-    machine(1, || {
-        let parts = [(1, 10), (2, 0), (3, 20), (4, 30)].map(|(base, length)| IoVec { base, length });
-        let run = |answers: [Result<usize, Errno>; 3]| {
-            let (mut calls, mut answers) = (Vec::new(), answers.into_iter());
-            let result = user::each_part(&parts, |base, length, done| {
-                calls.push((base, length, done));
-                answers.next().unwrap()
-            });
-            (result, calls)
-        };
-        let all = vec![(1, 10, 0), (3, 20, 10), (4, 30, 30)];
-        assert_eq!(run([Ok(10), Ok(20), Ok(30)]), (Ok(60), all.clone()));
-        assert_eq!(run([Ok(10), Ok(19), Ok(30)]), (Ok(29), all[..2].to_vec()));
-        assert_eq!(run([Ok(10), Err(Errno::EFAULT), Ok(0)]), (Ok(10), all[..2].to_vec()));
-        assert_eq!(run([Err(Errno::EIO), Ok(0), Ok(0)]), (Err(Errno::EIO), all[..1].to_vec()));
-        assert_eq!(user::each_part(&[], |_, _, _| unreachable!()), Ok(0));
     });
 }
 

@@ -21,13 +21,13 @@ use crate::{
         file::{File, Io},
         inode::kind,
     },
+    io_buf::IoBuf,
     sched::{
         spans,
         timer::{self, Action},
         wait::{Ended, WaitQueue, wait_on},
     },
     task::has_signal,
-    user,
 };
 
 const NODE: &str = "hwrng";
@@ -148,15 +148,15 @@ impl HwRng {
     }
 
     /// One step of a read: how many bytes more.
-    fn step(io: Io, to: usize, length: usize) -> Result {
+    fn step(io: Io, to: &mut IoBuf<'_>) -> Result {
+        let length = to.left();
         let mut bytes = [0; CHUNK];
         let part = bytes.get_mut(..length.min(CHUNK)).unwrap_or_default();
         loop {
             let source = first().ok_or(Errno::ENODEV)?;
             let filled = Self::draw(&source, part)?;
             if filled > 0 {
-                user::copy_out(to, part.get(..filled).unwrap_or_default())?;
-                return Ok(filled);
+                return to.put(part.get(..filled).unwrap_or_default());
             }
             if io.no_wait {
                 return Err(Errno::EAGAIN);
@@ -172,18 +172,15 @@ impl HwRng {
 }
 
 impl File for HwRng {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        let mut done = 0;
-        while done < length {
-            match Self::step(io, to.wrapping_add(done), length - done) {
-                Ok(bytes) => done += bytes,
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        to.count(|to| {
+            while !to.is_empty() {
+                Self::step(io, to)?;
+                if spans::point() {
+                    break;
+                }
             }
-            if spans::point() {
-                break;
-            }
-        }
-        Ok(done)
+            Ok(())
+        })
     }
 }

@@ -17,12 +17,7 @@ use exo_drivers::{
     random::{Awaited, Listener, RandomDevice},
 };
 use exo_fs::sysfs;
-use exo_hal::{
-    PAGE_SIZE, cpu,
-    mm::user::{frame_to_user, without_waiting},
-    sync::SpinLock,
-    time,
-};
+use exo_hal::{cpu, mm::user::without_waiting, sync::SpinLock, time};
 use exo_logic::areas::Flags;
 use my_rng_abi::ioctl::{
     CLASS_NAME, FIRST_DEVICE_NAME, MAP_INFO, RAND, RAND64, SEED, SEED_WIDE, SEEK, WAKE, WIDE_SEED_WORDS,
@@ -38,6 +33,7 @@ use crate::{
         inode::kind,
         poll::Events,
     },
+    io_buf::IoBuf,
     mm::{Pages, Sharing, VmObject},
     random,
     sched::{
@@ -210,32 +206,22 @@ impl RngFile {
         }
     }
 
-    /// Copies what is there, up to `length` bytes; how many, and whether the program's memory was the end.
-    fn copy(&self, to: usize, length: usize) -> Result<(usize, bool)> {
-        let mut at = to;
+    /// Copies what is there, up to `length` bytes; how many, and whether the reader's memory was the end.
+    fn copy(&self, to: &mut IoBuf<'_>, length: usize) -> Result<(usize, bool)> {
         // With the queue locked.
         let drawn = without_waiting(|| {
             self.device().draw(length, &mut |page, offset, bytes| {
-                let copied = match frame_to_user(page.frame(), offset, at, bytes) {
-                    Ok(()) => bytes,
-                    // What the program's memory has no page for ends it; what is on the page before that counts.
-                    Err(_) => {
-                        let before = PAGE_SIZE - at % PAGE_SIZE;
-                        let fits = before < bytes && frame_to_user(page.frame(), offset, at, before).is_ok();
-                        if fits { before } else { 0 }
-                    }
-                };
-                at = at.wrapping_add(copied);
-                copied
+                to.put_frame(page.frame(), offset, bytes).unwrap_or(0)
             })
         })?;
         Ok((drawn.bytes, drawn.refused))
     }
 
     /// One step of a read: how many bytes more, none at the end.
-    fn step(&self, io: Io, to: usize, length: usize) -> Result {
+    fn step(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        let length = to.left();
         // Pages that have to be waited for are, before the queue is locked; what cannot be had is found there.
-        let _ = user::make_writable(to, length.min(CHUNK));
+        let _ = to.fault_in(length.min(CHUNK));
         loop {
             match self.copy(to, length.min(CHUNK))? {
                 (0, true) => return Err(Errno::EFAULT),
@@ -303,20 +289,17 @@ impl RngFile {
 }
 
 impl File for RngFile {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        let mut done = 0;
-        while done < length {
-            match self.step(io, to.wrapping_add(done), length - done) {
-                Ok(bytes) => done += bytes,
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        to.count(|to| {
+            while !to.is_empty() {
+                self.step(io, to)?;
+                if has_signal() {
+                    break;
+                }
+                cpu::interrupt_window();
             }
-            if has_signal() {
-                break;
-            }
-            cpu::interrupt_window();
-        }
-        Ok(done)
+            Ok(())
+        })
     }
 
     fn ioctl(&self, request: u32, argument: usize) -> Result {

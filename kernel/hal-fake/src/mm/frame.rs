@@ -227,9 +227,24 @@ impl Frame {
         self.0.contents.write(offset, &bytes[..count]);
     }
 
+    /// Copies `count` bytes of another frame from `from_offset` on, or of this one; stops where either ends.
+    pub fn copy_from(&self, offset: usize, from: &Self, from_offset: usize, count: usize) {
+        let (offset, from_offset) = (offset.min(PAGE_SIZE), from_offset.min(PAGE_SIZE));
+        let count = count.min(PAGE_SIZE - offset).min(PAGE_SIZE - from_offset);
+        let mut bytes = [0; PAGE_SIZE];
+        from.read(from_offset, &mut bytes[..count]);
+        self.write(offset, &bytes[..count]);
+    }
+
+    /// Zeroes `count` bytes from `offset` on; stops at its end.
+    pub fn zero_range(&self, offset: usize, count: usize) {
+        let offset = offset.min(PAGE_SIZE);
+        self.0.contents.zero(offset, count.min(PAGE_SIZE - offset));
+    }
+
     /// Zeroes from `offset` to the end.
     pub fn zero_from(&self, offset: usize) {
-        self.0.contents.zero(offset, PAGE_SIZE.saturating_sub(offset));
+        self.zero_range(offset, PAGE_SIZE);
     }
 
     /// A new frame with this one's content; none when memory is short.

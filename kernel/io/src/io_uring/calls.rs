@@ -283,7 +283,7 @@ fn register_buffers(ring: &Ring, at: usize, count: usize) -> Result {
         let vector: IoVec = user::read(place)?;
         // An empty place, as on Linux.
         let is_empty = vector.base == 0 && vector.length == 0;
-        buffers.push(if is_empty { None } else { Some(Buffer::new(&memory, &vector)?) });
+        buffers.push(if is_empty { None } else { Some(fallible::arc(Buffer::new(&memory, &vector)?)?) });
     }
     let mut resources = ring.resources.lock();
     if resources.buffers.is_some() {

@@ -5,12 +5,12 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_drivers::block::{Cause, Completion, Geometry, Operation as BlockOperation, Request, Requests, Sink};
-use exo_hal::{PAGE_SIZE, cpu::percpu::cpu_index, mm::frame::Pinned, time, tlb};
+use exo_hal::{cpu::percpu::cpu_index, time, tlb};
 use exo_logic::uring::{
     Operation,
     entry::{Memory, Transfer},
 };
-use exo_platform::{Buffer, Pages};
+use exo_platform::Buffer;
 
 use super::{
     flights::{Flight, Used},
@@ -21,7 +21,7 @@ use crate::{
     disk::Disk,
     errno::{Errno, Result},
     fallible,
-    mm::AddressSpace,
+    mm::pin,
     sched,
     task::{current, kernel_thread},
     user::IoVec,
@@ -32,12 +32,6 @@ const MOST_POLLED: usize = 8;
 /// How long who waits for completions polls the devices before it sleeps, in nanoseconds. Sleeping and being woken by an
 /// interrupt costs about as much.
 const POLL_NS: u64 = 50_000;
-
-/// Where the data of a request is.
-enum Data<'a> {
-    Program(Arc<AddressSpace>),
-    Registered(&'a super::resources::Buffer),
-}
 
 /// Whole sectors at places that controllers can reach; what is not takes the way of a system call.
 fn is_direct(geometry: &Geometry, offset: u64, parts: &[IoVec]) -> bool {
@@ -183,18 +177,12 @@ impl Ring {
 
     /// The memory of a piece as a buffer.
     fn pin(&self, index: Option<u16>, piece: &Piece, write: bool) -> Result<Buffer> {
-        let resources;
-        let data = match index {
-            None => Data::Program(current().memory()),
-            Some(index) => {
-                resources = self.resources.lock();
-                Data::Registered(resources.buffer(index).ok_or(Errno::EFAULT)?)
-            }
+        let Some(index) = index else {
+            return current().memory().pin(piece.address, piece.length, write);
         };
-        match data {
-            Data::Program(memory) => memory.pin(piece.address, piece.length, write),
-            Data::Registered(buffer) => buffer.part(piece.address, piece.length).ok_or(Errno::EFAULT),
-        }
+        let buffer = self.resources.lock().buffer(index).ok_or(Errno::EFAULT)?;
+        let (frames, offset) = buffer.part(piece.address, piece.length).ok_or(Errno::EFAULT)?;
+        pin::pin_frames(frames, offset, piece.length)
     }
 
     /// Submits a request; while the queue is full, has the device work on what it has.
@@ -376,21 +364,5 @@ impl Iterator for Outline<'_> {
         self.sector += (length / self.sector_size) as u64;
         self.rest = IoVec { base: self.rest.base.wrapping_add(length), length: self.rest.length - length };
         Some(piece)
-    }
-}
-
-impl super::resources::Buffer {
-    /// Bytes of it for a device; none if they are not all there.
-    fn part(&self, address: usize, length: usize) -> Option<Buffer> {
-        if !self.contains(address, length) {
-            return None;
-        }
-        let first = self.first_page();
-        let skip = address.checked_sub(first)?;
-        let mut pages = Pages::new();
-        for index in skip / PAGE_SIZE..(skip + length).div_ceil(PAGE_SIZE) {
-            pages.try_push(Pinned::new(self.frame(index)?.clone())?).ok()?;
-        }
-        Buffer::pages(pages, skip % PAGE_SIZE, length)
     }
 }

@@ -16,8 +16,12 @@ use super::{
 use crate::{
     disk,
     errno::{Errno, Result},
-    fs::poll::{self, Events},
-    user,
+    fs::{
+        io::Call,
+        poll::{self, Events},
+    },
+    io_buf::{Frames, IoBuf, IoSource},
+    user::IoVec,
 };
 
 impl Ring {
@@ -96,22 +100,31 @@ impl Ring {
         if transfer.offset.is_some_and(|at| at > i64::MAX as u64) && file.file().has_offset() {
             return Some(Err(Errno::EINVAL));
         }
-        let result = match transfer.memory {
-            Memory::Plain { address, length } => {
-                file.transfer(transfer.write, transfer.offset, address as usize, length as usize)
-            }
+        // Files without places take none.
+        let offset = transfer.offset.filter(|_| file.file().has_offset());
+        let call = Call { no_wait: true, ..file.call(offset) };
+        let registered;
+        let memory = match transfer.memory {
+            Memory::Plain { address, length } => Data::One(address as usize, length as usize),
+            Memory::Vector { .. } => Data::Parts(&job.parts),
             Memory::Registered { index, address, length } => {
-                let (address, length) = (address as usize, length as usize);
-                match self.resources.lock().buffer(index) {
-                    Some(buffer) if buffer.contains(address, length) => {}
-                    _ => return Some(Err(Errno::EFAULT)),
-                }
-                file.transfer(transfer.write, transfer.offset, address, length)
+                registered = self.resources.lock().buffer(index);
+                let part = registered.as_ref().and_then(|all| all.part(address as usize, length as usize));
+                let Some((frames, offset)) = part else { return Some(Err(Errno::EFAULT)) };
+                Data::Frames(frames, offset, length as usize)
             }
-            Memory::Vector { .. } => user::each_part(&job.parts, |base, length, done| {
-                let offset = transfer.offset.map(|at| at.saturating_add(done as u64));
-                file.transfer(transfer.write, offset, base, length)
-            }),
+        };
+        let result = match (transfer.write, memory) {
+            (false, Data::One(at, length)) => file.read_as(call, &mut IoBuf::user(at, length)),
+            (false, Data::Parts(parts)) => file.read_as(call, &mut IoBuf::vector(parts)),
+            (false, Data::Frames(frames, offset, length)) => {
+                file.read_as(call, &mut IoBuf::frames(frames, offset, length))
+            }
+            (true, Data::One(at, length)) => file.write_as(call, &mut IoSource::user(at, length)),
+            (true, Data::Parts(parts)) => file.write_as(call, &mut IoSource::vector(parts)),
+            (true, Data::Frames(frames, offset, length)) => {
+                file.write_as(call, &mut IoSource::frames(frames, offset, length))
+            }
         };
         // O_NONBLOCK is for system calls; as on Linux, a request waits all the same.
         if result == Err(Errno::EAGAIN) && file.file().queue().is_some() { None } else { Some(result) }
@@ -127,6 +140,16 @@ impl Ring {
             }
         }
     }
+}
+
+/// Where the data of a transfer is.
+enum Data<'a> {
+    /// In the program's memory: address and length.
+    One(usize, usize),
+    /// In several parts of that.
+    Parts(&'a [IoVec]),
+    /// In a buffer that was registered, whatever the program has at its addresses by now: frames, the first byte, and the length.
+    Frames(Frames<'a>, usize, usize),
 }
 
 /// A system call's result as a completion's.

@@ -3,15 +3,13 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use exo_hal::{
-    PAGE_SIZE,
-    mm::frame::{Frame, Pinned},
-};
+use exo_hal::{PAGE_SIZE, mm::frame::Pinned};
 
 use crate::{
     errno::{Errno, Result},
     fallible,
     fs::OpenFile,
+    io_buf::Frames,
     mm::AddressSpace,
     user::IoVec,
 };
@@ -46,20 +44,11 @@ impl Buffer {
         Ok(Self { address: vector.base, length: vector.length, frames })
     }
 
-    /// Where the page with its first byte begins.
-    pub(super) fn first_page(&self) -> usize {
-        self.address - self.address % PAGE_SIZE
-    }
-
-    /// A page of it.
-    pub(super) fn frame(&self, index: usize) -> Option<&Frame> {
-        self.frames.get(index).map(Pinned::frame)
-    }
-
-    /// Whether `length` bytes at `address` are part of it.
-    pub(super) fn contains(&self, address: usize, length: usize) -> bool {
-        let start = address.checked_sub(self.address);
-        start.and_then(|start| start.checked_add(length)).is_some_and(|end| end <= self.length)
+    /// Its frames, and where in them the byte at `address` is; none if `length` bytes there are not part of it.
+    pub(super) fn part(&self, address: usize, length: usize) -> Option<(Frames<'_>, usize)> {
+        let start = address.checked_sub(self.address)?;
+        start.checked_add(length).filter(|end| *end <= self.length)?;
+        Some((Frames::Pinned(&self.frames), self.address % PAGE_SIZE + start))
     }
 }
 
@@ -67,7 +56,7 @@ impl Buffer {
 #[derive(Default)]
 pub(super) struct Resources {
     /// The buffers; empty places have none.
-    pub(super) buffers: Option<Vec<Option<Buffer>>>,
+    pub(super) buffers: Option<Vec<Option<Arc<Buffer>>>>,
     /// The files; empty places have none.
     pub(super) files: Option<Vec<Option<Arc<OpenFile>>>>,
 }
@@ -76,7 +65,7 @@ impl Resources {
     /// Bytes of buffers that are mapped nowhere any more: what only the registration keeps.
     pub(super) fn unmapped_bytes(&self) -> usize {
         let buffers = self.buffers.iter().flatten().flatten();
-        buffers.flat_map(|buffer| &buffer.frames).filter(|page| page.is_last()).count() * PAGE_SIZE
+        buffers.flat_map(|buffer| buffer.frames.iter()).filter(|page| page.is_last()).count() * PAGE_SIZE
     }
 
     /// The registered file `index`.
@@ -85,7 +74,7 @@ impl Resources {
     }
 
     /// The registered buffer `index`.
-    pub(super) fn buffer(&self, index: u16) -> Option<&Buffer> {
-        self.buffers.as_ref()?.get(usize::from(index))?.as_ref()
+    pub(super) fn buffer(&self, index: u16) -> Option<Arc<Buffer>> {
+        self.buffers.as_ref()?.get(usize::from(index))?.clone()
     }
 }

@@ -3,7 +3,13 @@
 
 use std::sync::Arc;
 
-use exo_core::{errno::Errno, thread::running, thread::work, user::IoVec};
+use exo_core::{
+    errno::Errno,
+    io_buf::{IoBuf, IoSource},
+    thread::running,
+    thread::work,
+    user::IoVec,
+};
 use exo_hal::mm::frame::{self, Frame};
 use exo_mm::{MAX_SIZE, Pages, Quota, Sharing, VmObject, dead_pages};
 use linux_raw_sys::general::{F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE};
@@ -11,16 +17,16 @@ use linux_raw_sys::general::{F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SE
 use crate::support::{PAGE, anonymous, file, get, kill_self, machine, put};
 
 fn write(pages: &Pages, offset: u64, bytes: &[u8]) -> Result<(u64, usize), Errno> {
-    pages.write_bytes(Some(offset), bytes, |_| Ok(bytes.len()))
+    pages.write(Some(offset), &mut IoSource::kernel(bytes), |_| Ok(bytes.len()))
 }
 
 fn append(pages: &Pages, bytes: &[u8]) -> Result<(u64, usize), Errno> {
-    pages.write_bytes(None, bytes, |_| Ok(bytes.len()))
+    pages.write(None, &mut IoSource::kernel(bytes), |_| Ok(bytes.len()))
 }
 
 fn read(pages: &Pages, offset: u64, count: usize) -> Vec<u8> {
     let mut out = vec![0xee; count];
-    let done = pages.read(offset, &mut out);
+    let done = pages.read(offset, &mut IoBuf::kernel(&mut out)).unwrap();
     out.truncate(done);
     out
 }
@@ -67,8 +73,14 @@ fn what_is_appended_goes_to_the_end() {
 fn a_write_is_cut_to_what_may_be_written() {
     machine(|| {
         let pages = Pages::new(0);
-        assert_eq!(pages.write_bytes(Some(2), b"abcdef", |at| Ok(6 - at as usize)), Ok((2, 4)));
-        assert_eq!(pages.write_bytes(Some(2), b"x", |_| Err(Errno::EFBIG)), Err(Errno::EFBIG));
+        assert_eq!(
+            pages.write(Some(2), &mut IoSource::kernel(b"abcdef"), |at| Ok(6 - at as usize)),
+            Ok((2, 4))
+        );
+        assert_eq!(
+            pages.write(Some(2), &mut IoSource::kernel(b"x"), |_| Err(Errno::EFBIG)),
+            Err(Errno::EFBIG)
+        );
         assert_eq!(read(&pages, 0, 10), b"\0\0abcd");
         assert_eq!(write(&pages, 100, b""), Ok((100, 0)));
         assert_eq!(pages.size(), 6, "writing nothing extends nothing");
@@ -228,12 +240,15 @@ fn a_program_reads_and_writes_a_file() {
         put(at, b"hello, files");
         let pages = Pages::new(0);
         let parts = [part(at, 5), part(0, 0), part(at + 5, 7)];
-        assert_eq!(pages.write_user(Some(PAGE as u64 - 4), &parts, |_| Ok(12)), Ok((PAGE as u64 - 4, 12)));
-        assert_eq!(pages.read_user(PAGE as u64 - 5, at + 2 * PAGE - 3, 100), Ok(13));
+        assert_eq!(
+            pages.write(Some(PAGE as u64 - 4), &mut IoSource::vector(&parts), |_| Ok(12)),
+            Ok((PAGE as u64 - 4, 12))
+        );
+        assert_eq!(pages.read(PAGE as u64 - 5, &mut IoBuf::user(at + 2 * PAGE - 3, 100)), Ok(13));
         assert_eq!(get(at + 2 * PAGE - 3, 13), b"\0hello, files");
         pages.truncate(100 * PAGE as u64).unwrap();
         put(at, &[1; PAGE]);
-        assert_eq!(pages.read_user(50 * PAGE as u64, at, PAGE), Ok(PAGE));
+        assert_eq!(pages.read(50 * PAGE as u64, &mut IoBuf::user(at, PAGE)), Ok(PAGE));
         assert_eq!(get(at, PAGE), [0; PAGE], "a hole is zeros");
     });
 }
@@ -245,14 +260,15 @@ fn a_bad_address_ends_a_read_or_write_with_what_was_done() {
         put(at, &[b'x'; PAGE]);
         let bad = at + PAGE;
         let pages = Pages::new(0);
-        let write = |parts: &[IoVec], count| pages.write_user(Some(0), parts, |_| Ok(count));
+        let write =
+            |parts: &[IoVec], count| pages.write(Some(0), &mut IoSource::vector(parts), |_| Ok(count));
         assert_eq!(write(&[part(bad, 4)], 4), Err(Errno::EFAULT));
         assert_eq!(pages.size(), 0);
         assert_eq!(write(&[part(at, 3), part(bad, 4)], 7), Ok((0, 3)));
         assert_eq!(read(&pages, 0, 9), b"xxx");
         let long = file(&[b'y'; 3 * PAGE]);
-        assert_eq!(long.read_user(0, bad, 5), Err(Errno::EFAULT));
-        assert_eq!(long.read_user(0, at, 2 * PAGE), Ok(PAGE));
+        assert_eq!(long.read(0, &mut IoBuf::user(bad, 5)), Err(Errno::EFAULT));
+        assert_eq!(long.read(0, &mut IoBuf::user(at, 2 * PAGE)), Ok(PAGE));
         assert_eq!(get(at, PAGE), [b'y'; PAGE]);
     });
 }

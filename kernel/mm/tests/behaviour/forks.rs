@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use exo_core::errno::Errno;
+use exo_core::{errno::Errno, io_buf::IoBuf};
 use exo_hal::mm::frame;
 use exo_logic::areas::Flags;
 use exo_mm::{AddressSpace, Pages, Sharing, map::Place};
@@ -138,7 +138,7 @@ fn a_private_copy_of_a_file_is_inherited() {
 
 fn read(pages: &Pages) -> Vec<u8> {
     let mut out = vec![0; pages.size() as usize];
-    pages.read(0, &mut out);
+    pages.read(0, &mut IoBuf::kernel(&mut out)).unwrap();
     out
 }
 

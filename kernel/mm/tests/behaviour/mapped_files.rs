@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use exo_core::errno::Errno;
+use exo_core::{
+    errno::Errno,
+    io_buf::{IoBuf, IoSource},
+};
 use exo_logic::areas::{Area, Backing as _, Flags};
 use exo_mm::{Backing, MappedFile, Pages, Quota, fault::Unresolved, map::Place};
 use linux_raw_sys::general::F_SEAL_WRITE;
@@ -15,7 +18,7 @@ use crate::support::{
 
 fn content(pages: &Pages, count: usize) -> Vec<u8> {
     let mut out = vec![0; count];
-    let done = pages.read(0, &mut out);
+    let done = pages.read(0, &mut IoBuf::kernel(&mut out)).unwrap();
     out.truncate(done);
     out
 }
@@ -28,7 +31,7 @@ fn a_shared_mapping_shows_the_file_and_changes_it() {
         assert_eq!(get(at, 8), b"content\0");
         put(at, b"C");
         assert_eq!(content(&pages, 7), b"Content");
-        pages.write_bytes(Some(1), b"O", |_| Ok(1)).unwrap();
+        pages.write(Some(1), &mut IoSource::kernel(b"O"), |_| Ok(1)).unwrap();
         assert_eq!(get(at, 7), b"COntent");
     });
 }
@@ -39,10 +42,10 @@ fn a_private_mapping_shows_the_file_until_it_is_written() {
         let pages = file(b"content");
         let at = map_file(&pages, 1, false);
         assert_eq!(get(at, 7), b"content");
-        pages.write_bytes(Some(0), b"C", |_| Ok(1)).unwrap();
+        pages.write(Some(0), &mut IoSource::kernel(b"C"), |_| Ok(1)).unwrap();
         assert_eq!(get(at, 7), b"Content");
         put(at + 1, b"O");
-        pages.write_bytes(Some(2), b"N", |_| Ok(1)).unwrap();
+        pages.write(Some(2), &mut IoSource::kernel(b"N"), |_| Ok(1)).unwrap();
         assert_eq!((get(at, 7), content(&pages, 7)), (b"COntent".to_vec(), b"CoNtent".to_vec()));
     });
 }
@@ -79,7 +82,7 @@ fn neighbours_of_a_page_come_along_if_they_are_in_memory() {
     machine(|| {
         let pages = Arc::new(Pages::new(40 * PAGE as u64));
         for page in [0, 1, 2, 5, 20] {
-            pages.write_bytes(Some(page * PAGE as u64), b"x", |_| Ok(1)).unwrap();
+            pages.write(Some(page * PAGE as u64), &mut IoSource::kernel(b"x"), |_| Ok(1)).unwrap();
         }
         let at = map_file(&pages, 40, false);
         get(at + PAGE, 1);

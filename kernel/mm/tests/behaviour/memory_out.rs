@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use exo_core::{errno::Errno, fallible, thread::running};
+use exo_core::{errno::Errno, fallible, io_buf::IoSource, thread::running};
 use exo_hal::mm::{frame, user};
 use exo_logic::areas::Flags;
 use exo_mm::{AddressSpace, Backing, MAX_AREAS, Pages, fault::Unresolved, map::Place};
@@ -52,7 +52,7 @@ fn a_file_without_a_frame_is_told_from_one_that_may_have_none() {
         assert_eq!(space().handle_fault(at, false, false), Err(Unresolved::NoMemory));
         assert_eq!(pages.resident(), 0);
         assert_eq!(Pages::from_bytes(b"x").err(), Some(Errno::ENOSPC));
-        assert_eq!(pages.write_bytes(Some(0), b"x", |_| Ok(1)), Err(Errno::ENOSPC));
+        assert_eq!(pages.write(Some(0), &mut IoSource::kernel(b"x"), |_| Ok(1)), Err(Errno::ENOSPC));
     });
 }
 
@@ -157,7 +157,7 @@ fn life() -> Result<(), Errno> {
         let at = space.map(Place::Hint(0), 3 * PAGE, WRITE, Backing::Anonymous, true)?;
         user::copy_out(at, &[1; 2 * PAGE])?;
         let pages = Arc::new(Pages::from_bytes(&[2; PAGE])?);
-        pages.write_bytes(Some(PAGE as u64), b"more", |_| Ok(4))?;
+        pages.write(Some(PAGE as u64), &mut IoSource::kernel(b"more"), |_| Ok(4))?;
         pages.allocate(0, 4 * PAGE as u64, false)?;
         let flags = WRITE | Flags::SHARED;
         let shared = space.map(Place::Hint(0), 4 * PAGE, flags, backing(&pages, 0, true), false)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pages that devices and the kernel hold on to.
 
-use exo_core::errno::Errno;
+use exo_core::{errno::Errno, io_buf::IoBuf};
 use exo_hal::mm::frame;
 use exo_logic::areas::Flags;
 use exo_mm::{Backing, map::Place};
@@ -83,7 +83,7 @@ fn a_private_page_of_a_file_is_copied_before_a_device_writes() {
         let mut buffer = space().pin(at, 7, true).unwrap();
         buffer.copy_from(0, b"C");
         let mut out = [0; 7];
-        pages.read(0, &mut out);
+        pages.read(0, &mut IoBuf::kernel(&mut out)).unwrap();
         assert_eq!((&out, get(at, 7)), (b"content", b"Content".to_vec()));
     });
 }

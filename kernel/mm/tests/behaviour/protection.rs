@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use exo_core::errno::Errno;
+use exo_core::{errno::Errno, io_buf::IoBuf};
 use exo_hal::mm::frame;
 use exo_logic::areas::Flags;
 use exo_mm::{Backing, Pages, map::Place};
@@ -77,7 +77,7 @@ fn a_page_of_a_file_that_becomes_writable_is_copied_at_the_first_write() {
         protect(at, 1, READ_WRITE).unwrap();
         put(at, b"C");
         let mut out = [0; 7];
-        pages.read(0, &mut out);
+        pages.read(0, &mut IoBuf::kernel(&mut out)).unwrap();
         assert_eq!((get(at, 7), &out), (b"Content".to_vec(), b"content"));
     });
 }

@@ -28,6 +28,7 @@ use crate::{
         path::{self, Follow, Path},
         permission,
     },
+    io_buf::{Frames, IoBuf, IoSource},
     mm::{self, AddressSpace, Backing, Pages, VmObject},
     sched::{spans, wait},
     signal::{Info, number},
@@ -369,14 +370,17 @@ impl Output {
         }
     }
 
-    /// Writes, as far as the limit lets it: EFBIG where that ends.
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-        let part = bytes.get(..count).unwrap_or_default();
-        let (_, written) = self.pages()?.write_bytes(Some(self.at), part, |_| Ok(part.len()))?;
+        self.put_all(IoSource::kernel(bytes))
+    }
+
+    /// Writes, as far as the limit lets it: EFBIG where that ends.
+    fn put_all(&mut self, mut from: IoSource<'_>) -> Result<()> {
+        let limit = usize::try_from(self.left).unwrap_or(usize::MAX).min(from.left());
+        let (_, written) = self.pages()?.write(Some(self.at), &mut from, |_| Ok(limit))?;
         self.at += written as u64;
         self.left -= written as u64;
-        if written < bytes.len() { Err(Errno::EFBIG) } else { Ok(()) }
+        if from.is_empty() { Ok(()) } else { Err(Errno::EFBIG) }
     }
 
     /// Leaves a hole.
@@ -410,22 +414,17 @@ fn fill(out: &mut Output, memory: &AddressSpace, mapped: &Mapped, notes: &[u8]) 
     let end = offset;
     out.put(notes)?;
     out.skip_to(memory_at);
-    let mut page: Vec<u8> = fallible::list(PAGE_SIZE)?;
-    page.resize(PAGE_SIZE, 0);
     for (range, untouched) in ranges.iter().zip(&mapped.untouched) {
         let (mut at, base) = (range.start, out.at);
         while at < range.start + range.stored {
-            let has_page = memory.read(at as usize, &mut page) == PAGE_SIZE;
             let offset = at - range.start;
-            match untouched {
-                _ if has_page => out.put(&page)?,
-                Some((pages, from)) => {
-                    page.fill(0);
-                    pages.read(from + offset, &mut page);
-                    out.put(&page)?;
-                }
-                None => out.skip_to(base + offset + PAGE_SIZE as u64),
+            // Pages go straight to the file; what has none leaves a hole.
+            if let Some((frame, _)) = memory.locate(at as usize) {
+                out.put_all(IoSource::frames(Frames::Held(&[frame]), 0, PAGE_SIZE))?;
+            } else if let Some((pages, from)) = untouched {
+                out.put_all(pages.lend(from + offset, PAGE_SIZE).source())?;
             }
+            out.skip_to(base + offset + PAGE_SIZE as u64);
             at += PAGE_SIZE as u64;
             if spans::point() {
                 return Err(Errno::EINTR);

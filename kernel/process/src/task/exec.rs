@@ -27,6 +27,7 @@ use crate::{
         permission,
     },
     futex,
+    io_buf::IoBuf,
     mm::{AddressSpace, Backing, MappedFile, Pages},
     random, room,
 };
@@ -137,15 +138,17 @@ fn find(mut node: Path, path: &[u8], strings: &mut Strings) -> Result<(Arc<Execu
         // From here on nobody may write to it.
         let executing = Executing::new(&node)?;
         let mut head = [0; elf::HEAD];
-        let count = pages.read(0, &mut head);
+        let count = pages.read(0, &mut IoBuf::kernel(&mut head))?;
         let head = head.get(..count).unwrap_or_default();
         if !head.starts_with(b"#!") {
             let plan = elf::plan(head, pages.size(), USER_END as u64).map_err(|error| match error {
                 elf::Error::Dynamic { at, size } => {
                     let size = usize::try_from(size).unwrap_or_default().min(PAGE_SIZE);
                     let mut interpreter = vec![0; size];
-                    let count = pages.read(at, &mut interpreter);
-                    interpreter.truncate(count);
+                    match pages.read(at, &mut IoBuf::kernel(&mut interpreter)) {
+                        Ok(count) => interpreter.truncate(count),
+                        Err(error) => return error,
+                    }
                     refuse_dynamic(&name, interpreter.split(|b| *b == 0).next().unwrap_or_default())
                 }
                 _ => Errno::ENOEXEC,

@@ -17,11 +17,50 @@ pub(super) struct Content {
     pub(super) ring: Ring,
     /// Empty as long as there is no packet.
     runs: VecDeque<Run>,
+    /// Bytes in front of those in the ring that are lent to somebody, who may not take all of them.
+    lent: Option<usize>,
 }
 
 impl Content {
     pub(super) fn new() -> Self {
-        Self { ring: Ring::new(0), runs: VecDeque::new() }
+        Self { ring: Ring::new(0), runs: VecDeque::new(), lent: None }
+    }
+
+    /// Bytes that it holds, those that are lent among them.
+    pub(super) fn len(&self) -> usize {
+        self.ring.len() + self.lent.unwrap_or(0)
+    }
+
+    /// Whether its first bytes are lent, so that nobody else can take any.
+    #[inline]
+    pub(super) fn is_lent(&self) -> bool {
+        self.lent.is_some()
+    }
+
+    /// Lends all bytes that it has; none if there are none, or some are lent.
+    pub(super) fn lend(&mut self) -> Option<Ring> {
+        if self.is_lent() || self.ring.is_empty() {
+            return None;
+        }
+        self.lent = Some(self.ring.len());
+        Some(core::mem::replace(&mut self.ring, Ring::new(0)))
+    }
+
+    /// Takes back what was lent, of which the first `taken` bytes are gone. What is left over is to be let go without a lock.
+    pub(super) fn take_back(&mut self, mut ring: Ring, taken: usize) -> Ring {
+        self.lent = None;
+        self.drop_runs(taken);
+        if ring.is_empty() && !self.ring.is_empty() {
+            return ring;
+        }
+        if !self.ring.is_empty() {
+            ring.grow((ring.len() + self.ring.len()).next_power_of_two());
+            while !self.ring.is_empty() {
+                let count = ring.push(self.ring.used_run());
+                self.ring.consumed(count);
+            }
+        }
+        core::mem::replace(&mut self.ring, ring)
     }
 
     /// Runs that it holds, if there are packets.
@@ -40,7 +79,7 @@ impl Content {
         if !is_packet && self.runs.is_empty() {
             return;
         }
-        let before = self.ring.len().saturating_sub(bytes);
+        let before = self.len().saturating_sub(bytes);
         if is_packet && self.runs.is_empty() && before > 0 {
             self.runs.push_back(Run { bytes: before, is_packet: false });
         }
@@ -53,8 +92,14 @@ impl Content {
     }
 
     /// Drops bytes from the front.
+    #[inline]
     pub(super) fn drop_front(&mut self, bytes: usize) {
         self.ring.consumed(bytes);
+        self.drop_runs(bytes);
+    }
+
+    #[inline]
+    fn drop_runs(&mut self, bytes: usize) {
         let mut left = bytes;
         while let Some(run) = self.runs.front_mut() {
             if run.bytes > left {
@@ -63,25 +108,6 @@ impl Content {
             }
             left -= run.bytes;
             self.runs.pop_front();
-        }
-    }
-
-    /// Takes bytes from the front, of one packet at most; how many.
-    pub(super) fn take(&mut self, to: &mut [u8]) -> usize {
-        let (is_packet, bytes) = self.front();
-        let limit = to.len().min(bytes);
-        let count = self.ring.peek(0, to.get_mut(..limit).unwrap_or_default());
-        self.drop_front(if is_packet { bytes } else { count });
-        count
-    }
-
-    /// Puts bytes back in front, for which there is room.
-    pub(super) fn put_back(&mut self, bytes: &[u8]) {
-        let count = self.ring.unpop(bytes);
-        match self.runs.front_mut() {
-            Some(run) if !run.is_packet => run.bytes += count,
-            Some(_) => self.runs.push_front(Run { bytes: count, is_packet: false }),
-            None => {}
         }
     }
 

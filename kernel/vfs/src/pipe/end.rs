@@ -14,6 +14,7 @@ use crate::{
     fallible,
     file::{File, Io, OpenFile},
     inode::{Inode, InodeContent, kind},
+    io_buf::{IoBuf, IoSource},
     mount::Path,
     permission,
     sched::wait::{Ended, WaitQueue, wait_for},
@@ -72,18 +73,18 @@ impl File for End {
         self.pipe.content.lock().ring.capacity() / 2
     }
 
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        self.pipe.read(io, to, length)
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        self.pipe.read(io, to)
     }
 
-    fn write(&self, io: Io, from: usize, length: usize) -> Result {
-        self.pipe.write(io, from, length)
+    fn write(&self, io: Io, from: &mut IoSource<'_>) -> Result {
+        self.pipe.write(io, from)
     }
 
     fn events(&self) -> Events {
         let (length, room) = {
             let content = self.pipe.content.lock();
-            (content.ring.len(), self.pipe.room(&content))
+            (content.len(), self.pipe.room(&content))
         };
         let mut events = Events::empty();
         if self.reads {
@@ -105,7 +106,7 @@ impl File for End {
     fn ioctl(&self, request: u32, argument: usize) -> Result {
         match request {
             ioctl::FIONREAD => {
-                let length = self.pipe.content.lock().ring.len() as i32;
+                let length = self.pipe.content.lock().len() as i32;
                 user::write(argument, &length)?;
                 Ok(0)
             }

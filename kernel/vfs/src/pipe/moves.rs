@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Bytes between a pipe and the kernel's memory, and between two pipes: what splice and its family need.
+//! Bytes between a pipe and a file or a program, and between two pipes: what splice and its family need.
 
 use core::sync::atomic::Ordering;
 
@@ -10,6 +10,8 @@ use exo_hal::PAGE_SIZE;
 use super::{Content, Pipe, no_reader};
 use crate::{
     errno::{Errno, Result},
+    io::Io,
+    io_buf::{IoBuf, IoSource},
     room,
     sched::wait::wait_for,
 };
@@ -31,8 +33,10 @@ impl Pipe {
     /// Waits until it has bytes: how many; 0 if there are none and nobody can write any.
     pub fn wait_for_bytes(&self, no_wait: bool) -> Result {
         wait(&self.readable, no_wait, || {
-            let length = self.content.lock().ring.len();
-            (length > 0 || self.writers.load(Ordering::Acquire) == 0).then_some(Ok(length))
+            let content = self.content.lock();
+            let length = content.ring.len();
+            let has_ended = !content.is_lent() && self.writers.load(Ordering::Acquire) == 0;
+            (length > 0 || has_ended).then_some(Ok(length))
         })
     }
 
@@ -47,35 +51,93 @@ impl Pipe {
         })
     }
 
-    /// Takes bytes that are there; how many.
-    pub fn take(&self, to: &mut [u8]) -> usize {
-        let count = self.content.lock().take(to);
+    /// Adds bytes, for which there was room: all of them, whatever others added meanwhile. The memory is the kernel's. How many.
+    pub fn put(&self, from: &mut IoSource<'_>) -> Result {
+        let count = from.left();
+        {
+            let mut content = self.content.lock();
+            reserve(&mut content, count)?;
+            while !from.is_empty() {
+                let run = content.ring.free_run();
+                let part = run.len().min(from.left());
+                from.take_all(run.get_mut(..part).unwrap_or_default())?;
+                content.ring.filled(part);
+            }
+            content.added(count, false);
+        }
         if count > 0 {
-            self.writable.wake_all();
+            self.has_more();
         }
-        count
+        Ok(count)
     }
 
-    /// Puts back what [`take`](Self::take) took.
-    pub fn put_back(&self, bytes: &[u8]) -> Result<()> {
-        {
-            let mut content = self.content.lock();
-            reserve(&mut content, bytes.len())?;
-            content.put_back(bytes);
-        }
-        self.has_more();
-        Ok(())
+    /// Fills it with a program's memory as far as there is room, for which it waits unless `no_wait`; how many bytes.
+    pub fn fill_from(&self, from: &mut IoSource<'_>, no_wait: bool) -> Result {
+        let io = Io { offset: 0, no_wait: true, direct: false };
+        let mut waits = !no_wait;
+        from.each_part(|part| {
+            loop {
+                let room = self.wait_for_room(!waits)?;
+                match part.within(room, |part| self.write(io, part)) {
+                    // Somebody else has taken the room.
+                    Err(Errno::EAGAIN) if waits => {}
+                    result => {
+                        // It waits for the first byte alone.
+                        waits = false;
+                        return result;
+                    }
+                }
+            }
+        })
     }
 
-    /// Adds bytes, for which there was room: all of them, whatever others added meanwhile.
-    pub fn put(&self, bytes: &[u8]) -> Result<()> {
-        {
+    /// Reads into a program's memory; waits for the first byte unless `no_wait`.
+    pub fn read_now(&self, to: &mut IoBuf<'_>, no_wait: bool) -> Result {
+        self.read(Io { offset: 0, no_wait, direct: false }, to)
+    }
+
+    /// Waits for bytes, and lends them to `take(bytes before, them)` where they lie, up to `most` in all and until it takes fewer than it
+    /// was lent; how many it took. 0 at the end. Meanwhile nobody else takes any.
+    pub fn drain(
+        &self,
+        most: usize,
+        no_wait: bool,
+        mut take: impl FnMut(usize, &mut IoSource<'_>) -> Result,
+    ) -> Result {
+        let lent = wait(&self.readable, no_wait, || {
             let mut content = self.content.lock();
-            reserve(&mut content, bytes.len())?;
-            content.put(bytes);
+            match content.lend() {
+                Some(lent) => Some(Ok(Some(lent))),
+                None if content.is_lent() => None,
+                None => (self.writers.load(Ordering::Acquire) == 0).then_some(Ok(None)),
+            }
+        })?;
+        let Some(mut lent) = lent else { return Ok(0) };
+        let mut result = Ok(0);
+        while let Ok(done) = result {
+            let run = lent.used_run();
+            let run = run.get(..run.len().min(most - done)).unwrap_or_default();
+            if run.is_empty() {
+                break;
+            }
+            match take(done, &mut IoSource::kernel(run)) {
+                Ok(count) => {
+                    let is_all = count == run.len();
+                    lent.consumed(count);
+                    result = Ok(done + count);
+                    if !is_all {
+                        break;
+                    }
+                }
+                Err(error) if done == 0 => result = Err(error),
+                Err(_) => break,
+            }
         }
+        let old = self.content.lock().take_back(lent, *result.as_ref().unwrap_or(&0));
+        drop(old);
         self.has_more();
-        Ok(())
+        self.writable.wake_all();
+        result
     }
 
     /// Moves up to `length` bytes to another pipe, or with `keep` copies them; how many. 0 at the end.

@@ -6,7 +6,10 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use exo_core::errno::Errno;
+use exo_core::{
+    errno::Errno,
+    io_buf::{IoBuf, IoSource},
+};
 use exo_vfs::{
     FileTable,
     device::{self, Opener, major},
@@ -28,8 +31,8 @@ struct Counter(AtomicU32);
 struct Number(u32);
 
 impl File for Number {
-    fn read(&self, _io: Io, to: usize, length: usize) -> Result<usize, Errno> {
-        exo_core::user::copy_out_part(to, &self.0.to_le_bytes()[..length.min(4)])
+    fn read(&self, _io: Io, to: &mut IoBuf<'_>) -> Result<usize, Errno> {
+        to.put(&self.0.to_le_bytes())
     }
 
     fn stateless(&self) -> Option<Stateless> {
@@ -149,17 +152,15 @@ impl File for Nothing {}
 fn what_a_file_does_not_offer_has_its_error() {
     let io = Io { offset: 0, no_wait: false, direct: false };
     let file: &dyn File = &Nothing;
-    assert_eq!((file.read(io, 0, 1), file.write(io, 0, 1)), (Err(Errno::EINVAL), Err(Errno::EINVAL)));
-    assert_eq!(file.read_bytes(io, &mut [0]), Err(Errno::EINVAL));
-    assert_eq!(file.write_bytes(io, &[0]), Err(Errno::EINVAL));
-    assert_eq!(file.append(io, 0, 1), Err(Errno::EINVAL));
+    assert_eq!(file.read(io, &mut IoBuf::user(0, 1)), Err(Errno::EINVAL));
+    assert_eq!(file.write(io, &mut IoSource::user(0, 1)), Err(Errno::EINVAL));
+    assert_eq!(file.append(io, &mut IoSource::user(0, 1)), Err(Errno::EINVAL));
     assert_eq!((file.sync(), file.ioctl(0, 0)), (Err(Errno::EINVAL), Err(Errno::ENOTTY)));
     assert_eq!((file.pages().err(), file.events()), (Some(Errno::ENODEV), Events::IN | Events::OUT));
     assert!(file.queue().is_none() && file.stateless().is_none() && file.sparse_pages().is_none());
     assert!(file.has_end() && !file.has_offset() && !file.writes_anywhere() && !file.holds_files());
-    assert!(
-        file.seek_result().is_none() && file.seek(0, 0).is_none() && file.write_vector(None, &[]).is_none()
-    );
+    assert!(file.seek_result().is_none() && file.seek(0, 0).is_none());
+    assert!(!file.takes_parts(false) && !file.takes_parts(true) && file.splices(false) && file.splices(true));
     assert!(file.downcast::<Nothing>().is_some() && file.downcast::<Number>().is_none());
     assert_eq!(file.kernel_memory(), 0);
 }
@@ -171,7 +172,7 @@ fn a_device_may_refuse_to_be_written() {
         device::announce("d", kind::CHARACTER, 0o600, Arc::new(Counter(0.into()))).unwrap();
         let file = open("/dev/d", abi::O_WRONLY);
         assert_eq!(write(&file, b"x"), Err(Errno::EINVAL));
-        assert_eq!(file.read(MEMORY, 1), Err(Errno::EBADF));
+        assert_eq!(file.read(&mut IoBuf::user(MEMORY, 1)), Err(Errno::EBADF));
         drop(file);
         device::withdraw("d");
     });

@@ -9,6 +9,7 @@ mod dentries;
 mod descriptors;
 mod devices;
 mod disk;
+mod io_memory;
 mod links;
 mod locks;
 mod mounts;

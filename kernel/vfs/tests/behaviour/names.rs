@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use exo_core::errno::Errno;
+use exo_core::{errno::Errno, io_buf::IoBuf};
 use exo_hal::{mm::frame, time};
 use exo_vfs::{
     dentry::{Dentry, MustBeDirectory},
@@ -120,7 +120,7 @@ fn a_file_lives_as_long_as_somebody_has_it() {
         remove("/f").unwrap();
         assert_eq!((exists("/f"), file.node.metadata().links, file.node.is_named()), (false, 0, false));
         let mut out = [0; 7];
-        file.read_bytes(0, &mut out, false).unwrap();
+        file.read_at(0, &mut IoBuf::kernel(&mut out)).unwrap();
         assert_eq!(&out, b"content");
         assert_eq!(file.path().path(), b"/f (deleted)");
     });

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where reads and writes take place.
 
-use exo_core::{errno::Errno, limits::index, user::IoVec};
+use exo_core::{
+    errno::Errno,
+    io_buf::{IoBuf, IoSource},
+    limits::index,
+    user::IoVec,
+};
 use exo_hal::PAGE_SIZE;
-use exo_vfs::size_limit;
+use exo_vfs::{OpenFile, io::Call, size_limit};
 use linux_raw_sys::general as abi;
 
 use crate::support::{
@@ -43,10 +48,13 @@ fn what_is_appended_goes_to_the_end_wherever_that_is() {
         assert_eq!((content("/f"), two.position()), (b"onetwo".to_vec(), 6));
         // As on Linux, also when a place is named.
         fill(b"end");
-        assert_eq!(two.write_at(0, MEMORY, 3), Ok(3));
+        assert_eq!(two.write_at(0, &mut IoSource::user(MEMORY, 3)), Ok(3));
         assert_eq!(content("/f"), b"onetwoend");
         assert_eq!(two.position(), 6, "the offset stays then");
-        assert_eq!(two.write_at_with(false, 0, MEMORY, 3), Ok(3));
+        assert_eq!(
+            two.write_as(Call { append: false, ..two.call(Some(0)) }, &mut IoSource::user(MEMORY, 3)),
+            Ok(3)
+        );
         assert_eq!(content("/f"), b"endtwoend");
     });
 }
@@ -56,11 +64,11 @@ fn reads_and_writes_at_a_place_leave_the_offset() {
     machine(|| {
         let file = create("/f");
         fill(b"abc");
-        assert_eq!(file.write_at(2, MEMORY, 3), Ok(3));
-        assert_eq!(file.read_at(1, MEMORY, 10), Ok(4));
+        assert_eq!(file.write_at(2, &mut IoSource::user(MEMORY, 3)), Ok(3));
+        assert_eq!(file.read_at(1, &mut IoBuf::user(MEMORY, 10)), Ok(4));
         assert_eq!((memory(4), file.position()), (b"\0abc".to_vec(), 0));
-        assert_eq!(file.read_at(u64::MAX, MEMORY, 1), Err(Errno::EINVAL));
-        assert_eq!(file.write_at(i64::MAX as u64, MEMORY, 1), Err(Errno::EINVAL));
+        assert_eq!(file.read_at(u64::MAX, &mut IoBuf::user(MEMORY, 1)), Err(Errno::EINVAL));
+        assert_eq!(file.write_at(i64::MAX as u64, &mut IoSource::user(MEMORY, 1)), Err(Errno::EINVAL));
     });
 }
 
@@ -87,7 +95,7 @@ fn data_and_holes_are_sought() {
         let file = create("/f");
         fill(b"x");
         let page = PAGE_SIZE as i64;
-        file.write_at(3 * page as u64, MEMORY, 1).unwrap();
+        file.write_at(3 * page as u64, &mut IoSource::user(MEMORY, 1)).unwrap();
         assert_eq!(file.seek(0, abi::SEEK_DATA), Ok(3 * page as usize));
         assert_eq!(file.seek(0, abi::SEEK_HOLE), Ok(0));
         assert_eq!(file.seek(3 * page, abi::SEEK_HOLE), Ok(3 * page as usize + 1));
@@ -102,15 +110,25 @@ fn a_vector_is_written_in_one_and_read_behind_itself() {
         let file = create("/f");
         fill(b"onetwo");
         let parts = [part(MEMORY, 3), part(0, 0), part(MEMORY + 3, 3)];
-        assert_eq!(file.write_vector(false, None, &parts), Ok(6));
-        assert_eq!(file.write_vector(false, Some(1), &parts[..1]), Ok(3));
+        assert_eq!(file.write_as(file.call(None), &mut IoSource::vector(&parts)), Ok(6));
+        assert_eq!(file.write_as(file.call(Some(1)), &mut IoSource::vector(&parts[..1])), Ok(3));
         assert_eq!((content("/f"), file.position()), (b"oonewo".to_vec(), 6));
-        assert_eq!(file.write_vector(true, None, &parts), Ok(6));
+        assert_eq!(
+            file.write_as(Call { append: true, ..file.call(None) }, &mut IoSource::vector(&parts)),
+            Ok(6)
+        );
         assert_eq!((content("/f").len(), file.position()), (12, 12));
         let bad = [part(MEMORY, 3), part(BAD, 3)];
-        assert_eq!(file.write_vector(false, None, &bad), Ok(3), "the part before the bad one");
-        assert_eq!(file.write_vector(false, None, &bad[1..]), Err(Errno::EFAULT));
-        assert_eq!(file.write_vector(false, Some(i64::MAX as u64), &parts), Err(Errno::EINVAL));
+        assert_eq!(
+            file.write_as(file.call(None), &mut IoSource::vector(&bad)),
+            Ok(3),
+            "the part before the bad one"
+        );
+        assert_eq!(file.write_as(file.call(None), &mut IoSource::vector(&bad[1..])), Err(Errno::EFAULT));
+        assert_eq!(
+            file.write_as(file.call(Some(i64::MAX as u64)), &mut IoSource::vector(&parts)),
+            Err(Errno::EINVAL)
+        );
     });
 }
 
@@ -120,29 +138,39 @@ fn a_bad_address_moves_nothing() {
         let file = create("/f");
         write(&file, b"content").unwrap();
         file.set_position(0);
-        assert_eq!(file.read(BAD, 3), Err(Errno::EFAULT));
-        assert_eq!(file.write(BAD, 3), Err(Errno::EFAULT));
+        assert_eq!(file.read(&mut IoBuf::user(BAD, 3)), Err(Errno::EFAULT));
+        assert_eq!(file.write(&mut IoSource::user(BAD, 3)), Err(Errno::EFAULT));
         assert_eq!((file.position(), content("/f")), (0, b"content".to_vec()));
     });
 }
 
+/// The program reads without waiting.
+fn transfer_in(file: &OpenFile, offset: Option<u64>, length: usize) -> Result<usize, Errno> {
+    file.read_as(Call { no_wait: true, ..file.call(offset) }, &mut IoBuf::user(MEMORY, length))
+}
+
+/// The program writes without waiting.
+fn transfer_out(file: &OpenFile, offset: Option<u64>, length: usize) -> Result<usize, Errno> {
+    file.write_as(Call { no_wait: true, ..file.call(offset) }, &mut IoSource::user(MEMORY, length))
+}
+
 #[test]
-fn a_transfer_of_a_request_takes_a_place_or_the_offset() {
+fn a_call_that_does_not_wait_takes_a_place_or_the_offset() {
     machine(|| {
         let file = create("/f");
         fill(b"abcdef");
-        assert_eq!(file.transfer(true, None, MEMORY, 6), Ok(6));
-        assert_eq!(file.transfer(true, Some(1), MEMORY, 2), Ok(2));
+        assert_eq!(transfer_out(&file, None, 6), Ok(6));
+        assert_eq!(transfer_out(&file, Some(1), 2), Ok(2));
         file.set_position(0);
-        assert_eq!(file.transfer(false, None, MEMORY, 3), Ok(3));
+        assert_eq!(transfer_in(&file, None, 3), Ok(3));
         assert_eq!((memory(3), file.position()), (b"aab".to_vec(), 3));
-        assert_eq!(file.transfer(false, Some(3), MEMORY, 3), Ok(3));
+        assert_eq!(transfer_in(&file, Some(3), 3), Ok(3));
         assert_eq!(memory(3), b"def");
-        assert_eq!(open("/f", abi::O_RDONLY).transfer(true, None, MEMORY, 1), Err(Errno::EBADF));
+        assert_eq!(transfer_out(&open("/f", abi::O_RDONLY), None, 1), Err(Errno::EBADF));
         let (reader, writer) = exo_vfs::pipe::end::new_pair(0).unwrap();
-        assert_eq!(reader.transfer(false, None, MEMORY, 1), Err(Errno::EAGAIN), "it does not wait");
-        assert_eq!(writer.transfer(true, Some(0), MEMORY, 3), Ok(3), "a pipe has no places");
-        assert_eq!(reader.transfer(false, None, MEMORY, 9), Ok(3));
+        assert_eq!(transfer_in(&reader, None, 1), Err(Errno::EAGAIN), "it does not wait");
+        assert_eq!(transfer_out(&writer, None, 3), Ok(3));
+        assert_eq!(transfer_in(&reader, None, 9), Ok(3));
     });
 }
 
@@ -150,12 +178,19 @@ fn a_transfer_of_a_request_takes_a_place_or_the_offset() {
 fn pipes_have_no_places() {
     machine(|| {
         let (reader, writer) = exo_vfs::pipe::end::new_pair(0).unwrap();
-        assert_eq!(reader.read_at(0, MEMORY, 1), Err(Errno::ESPIPE));
-        assert_eq!(writer.write_at(0, MEMORY, 1), Err(Errno::ESPIPE));
+        assert_eq!(reader.read_at(0, &mut IoBuf::user(MEMORY, 1)), Err(Errno::ESPIPE));
+        assert_eq!(writer.write_at(0, &mut IoSource::user(MEMORY, 1)), Err(Errno::ESPIPE));
         assert_eq!(reader.seek(0, abi::SEEK_SET), Err(Errno::ESPIPE));
-        assert_eq!(writer.write_vector(false, Some(0), &[part(MEMORY, 1)]), Err(Errno::ESPIPE));
+        assert_eq!(
+            writer.write_as(writer.call(Some(0)), &mut IoSource::vector(&[part(MEMORY, 1)])),
+            Err(Errno::ESPIPE)
+        );
         fill(b"ab");
-        assert_eq!(writer.write_vector(false, None, &[part(MEMORY, 1), part(MEMORY + 1, 1)]), Ok(2));
+        assert_eq!(
+            writer
+                .write_as(writer.call(None), &mut IoSource::vector(&[part(MEMORY, 1), part(MEMORY + 1, 1)])),
+            Ok(2)
+        );
         assert_eq!(read(&reader, 5).unwrap(), b"ab");
     });
 }
@@ -181,7 +216,7 @@ fn a_file_grows_to_the_limit_of_sizes_and_no_further() {
         assert_eq!(take_signals(), [abi::SIGXFSZ]);
         file.set_position(3);
         assert_eq!(write(&file, b"xyz"), Ok(3), "what is below is below");
-        assert_eq!(file.write_bytes(10, b"x", false), Err(Errno::EFBIG));
+        assert_eq!(file.write_at(10, &mut IoSource::kernel(b"x")), Err(Errno::EFBIG));
         assert_eq!(size_limit::clip(10, 0), Ok(0));
         assert_eq!((size_limit::check_end(10), size_limit::check_end(11)), (Ok(()), Err(Errno::EFBIG)));
         assert_eq!(take_signals(), [abi::SIGXFSZ, abi::SIGXFSZ]);
@@ -193,7 +228,7 @@ fn who_is_killed_stops_half_way() {
     machine(|| {
         let file = create("/f");
         kill_self();
-        assert_eq!(file.write(MEMORY, 64 * PAGE_SIZE), Ok(PAGE_SIZE));
+        assert_eq!(file.write(&mut IoSource::user(MEMORY, 64 * PAGE_SIZE)), Ok(PAGE_SIZE));
         assert_eq!(file.node.size(), PAGE_SIZE as u64);
     });
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Opening what is at a place.
 
-use exo_core::errno::Errno;
+use exo_core::{
+    errno::Errno,
+    io_buf::{IoBuf, IoSource},
+};
 use exo_hal::{PAGE_SIZE, time};
 use exo_vfs::{
     dentry::Dentry,
@@ -30,11 +33,11 @@ fn a_file_is_used_as_it_was_opened() {
         assert_eq!(read(&writer, 1), Err(Errno::EBADF));
         assert_eq!(write(&writer, b"CONTENT"), Ok(7));
         assert_eq!((read(&neither, 1), write(&neither, b"x")), (Err(Errno::EBADF), Err(Errno::EBADF)));
-        assert_eq!(reader.read_at(0, MEMORY, 4), Ok(4));
+        assert_eq!(reader.read_at(0, &mut IoBuf::user(MEMORY, 4)), Ok(4));
         assert_eq!(memory(4), b"CONT");
-        assert_eq!(reader.write_at(0, MEMORY, 4), Err(Errno::EBADF));
-        assert_eq!(writer.read_at(0, MEMORY, 4), Err(Errno::EBADF));
-        assert_eq!(reader.write_vector(false, None, &[]), Err(Errno::EBADF));
+        assert_eq!(reader.write_at(0, &mut IoSource::user(MEMORY, 4)), Err(Errno::EBADF));
+        assert_eq!(writer.read_at(0, &mut IoBuf::user(MEMORY, 4)), Err(Errno::EBADF));
+        assert_eq!(reader.write_as(reader.call(None), &mut IoSource::vector(&[])), Err(Errno::EBADF));
     });
 }
 
@@ -89,7 +92,7 @@ fn a_place_is_no_file_to_use() {
         assert_eq!(write(&place, b"x"), Err(Errno::EBADF));
         assert_eq!(place.seek(0, abi::SEEK_SET), Err(Errno::EBADF));
         assert_eq!(
-            place.file().read(Io { offset: 0, no_wait: false, direct: false }, 0, 1),
+            place.file().read(Io { offset: 0, no_wait: false, direct: false }, &mut IoBuf::user(0, 1)),
             Err(Errno::EBADF)
         );
         // It does not count as one who writes.
@@ -130,7 +133,7 @@ fn flags_of_an_open_file_change_as_far_as_they_may() {
         let file = create("/f");
         file.set_flags(abi::O_APPEND | abi::O_NONBLOCK | abi::O_WRONLY | abi::O_CREAT);
         assert_eq!(file.flags(), abi::O_RDWR | abi::O_APPEND | abi::O_NONBLOCK);
-        assert!(file.appends());
+        assert!(file.call(None).append);
         file.set_flags(0);
         assert_eq!(file.flags(), abi::O_RDWR);
     });
@@ -191,7 +194,7 @@ fn an_access_is_noted_once_after_each_change_and_once_a_day() {
         let read_later = |ns| {
             time::advance(ns);
             let before = accessed();
-            file.read_at(0, MEMORY, 1).unwrap();
+            file.read_at(0, &mut IoBuf::user(MEMORY, 1)).unwrap();
             accessed() - before
         };
         time::advance(5);

@@ -13,6 +13,7 @@ use exo_core::{
     credentials::Credentials,
     errno::Errno,
     fallible,
+    io_buf::{IoBuf, IoSource},
     limits::{self, Limits},
     sched::{
         self,
@@ -339,19 +340,19 @@ pub(crate) fn memory(count: usize) -> Vec<u8> {
 /// The program writes to an open file.
 pub(crate) fn write(file: &OpenFile, bytes: &[u8]) -> Result<usize, Errno> {
     fill(bytes);
-    file.write(MEMORY, bytes.len())
+    file.write(&mut IoSource::user(MEMORY, bytes.len()))
 }
 
 /// The program reads from an open file.
 pub(crate) fn read(file: &OpenFile, count: usize) -> Result<Vec<u8>, Errno> {
-    file.read(MEMORY, count).map(memory)
+    file.read(&mut IoBuf::user(MEMORY, count)).map(memory)
 }
 
 /// What a file has in it.
 pub(crate) fn content(path: &str) -> Vec<u8> {
     let file = open(path, linux_raw_sys::general::O_RDONLY);
     let mut out = vec![0; file.node.size() as usize];
-    file.read_bytes(0, &mut out, false).unwrap();
+    file.read_at(0, &mut IoBuf::kernel(&mut out)).unwrap();
     out
 }
 
@@ -517,7 +518,7 @@ fn thread_start(_regs: &mut Regs) -> ! {
 pub(crate) fn content_of_text(path: &str) -> Vec<u8> {
     let file = open(path, linux_raw_sys::general::O_RDONLY);
     let mut out = vec![0; 4096];
-    let count = file.read_bytes(0, &mut out, false).unwrap();
+    let count = file.read_at(0, &mut IoBuf::kernel(&mut out)).unwrap();
     out.truncate(count);
     out
 }

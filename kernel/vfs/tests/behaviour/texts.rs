@@ -3,7 +3,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use exo_core::errno::Errno;
+use exo_core::{
+    errno::Errno,
+    io_buf::{IoBuf, IoSource},
+};
 use exo_hal::{PAGE_SIZE, mm::frame};
 use exo_vfs::{
     dentry::Dentry,
@@ -73,11 +76,11 @@ fn a_long_text_is_read_in_any_parts() {
         assert_eq!(whole.len(), 8 * LINES);
         assert_eq!((&whole[..8], &whole[8 * LINES - 8..]), (&b"0000000\n"[..], &b"0059999\n"[..]));
         let mut bytes = [0; 8];
-        assert_eq!(file.read_bytes(8 * 30_000, &mut bytes, false), Ok(8));
+        assert_eq!(file.read_at(8 * 30_000, &mut IoBuf::kernel(&mut bytes)), Ok(8));
         assert_eq!(&bytes, b"0030000\n");
         kill_self();
         file.set_position(0);
-        assert!(file.read(MEMORY, 100_000).unwrap() < 100_000);
+        assert!(file.read(&mut IoBuf::user(MEMORY, 100_000)).unwrap() < 100_000);
     });
 }
 
@@ -98,8 +101,8 @@ fn a_bad_address_ends_a_read_with_what_was_done() {
     machine(|| {
         make_text("/f", || Ok(vec![b'x'; 40_000].into()));
         let file = open("/f", abi::O_RDONLY);
-        assert_eq!(file.read(MEMORY + MEMORY_SIZE, 5), Err(Errno::EFAULT));
-        assert_eq!(file.read(MEMORY + MEMORY_SIZE - 20_000, 40_000), Ok(16 << 10));
+        assert_eq!(file.read(&mut IoBuf::user(MEMORY + MEMORY_SIZE, 5)), Err(Errno::EFAULT));
+        assert_eq!(file.read(&mut IoBuf::user(MEMORY + MEMORY_SIZE - 20_000, 40_000)), Ok(20_000));
     });
 }
 
@@ -122,8 +125,8 @@ fn a_setting_takes_what_is_written_or_refuses_it() {
         assert_eq!(write(&file, b"bad"), Err(Errno::EINVAL));
         assert_eq!(content_of_text("/f"), b"new");
         fill(b"long");
-        assert_eq!(file.write(MEMORY, 3 * PAGE_SIZE), Ok(PAGE_SIZE), "a page at most");
-        assert_eq!(file.write(MEMORY + MEMORY_SIZE, 1), Err(Errno::EFAULT));
+        assert_eq!(file.write(&mut IoSource::user(MEMORY, 3 * PAGE_SIZE)), Ok(PAGE_SIZE), "a page at most");
+        assert_eq!(file.write(&mut IoSource::user(MEMORY + MEMORY_SIZE, 1)), Err(Errno::EFAULT));
     });
 }
 

@@ -9,7 +9,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use exo_hal::{
     MAX_CPUS, PAGE_SIZE,
     cpu::percpu::{cpu_count, cpu_index},
-    mm::frame::Frame,
+    mm::{frame::Frame, user::without_waiting},
     once::Once,
     sync::SpinLock,
     time,
@@ -32,6 +32,7 @@ use crate::{
         file::{File, Io, MapRequest},
         poll,
     },
+    io_buf::IoBuf,
     mm::{Pages, Sharing, VmObject},
     sched::wait::{Deadline, WaitQueue, sleep_until, wait_for},
     task::{Name, Process, Task, observer::ProcessObserver},
@@ -226,28 +227,25 @@ struct EventsFile {
 }
 
 impl EventsFile {
-    /// Gives the program as many whole events as there are and as fit; none is lost by a bad address. None, if the program's memory has to
-    /// be waited for or is bad.
-    fn give_now(&self, to: usize, length: usize) -> Option<usize> {
+    /// Gives the program as many whole events as there are and as fit; none is lost by a bad address. EFAULT also if the program's memory has
+    /// to be waited for.
+    fn give_now(&self, to: &mut IoBuf<'_>) -> Result {
         let mut reader = self.reader.lock();
-        let mut given = 0;
-        while length - given >= EVENT_SIZE {
-            let Some(event) = reader.peek(self.events) else { break };
-            match user::now::copy_out(to.wrapping_add(given), &bytes::event(&event)) {
-                Ok(()) => given += EVENT_SIZE,
-                Err(_) if given == 0 => return None,
-                Err(_) => break,
+        to.count(|to| {
+            while to.left() >= EVENT_SIZE {
+                let Some(event) = reader.peek(self.events) else { break };
+                without_waiting(|| to.put_all(&bytes::event(&event)))?;
+                reader.taken();
             }
-            reader.taken();
-        }
-        Some(given)
+            Ok(())
+        })
     }
 
-    fn give(&self, to: usize, length: usize) -> Result {
+    fn give(&self, to: &mut IoBuf<'_>) -> Result {
         loop {
-            match self.give_now(to, length) {
-                Some(given) => return Ok(given),
-                None => user::make_writable(to, EVENT_SIZE)?,
+            match self.give_now(to) {
+                Err(Errno::EFAULT) => to.fault_in(EVENT_SIZE)?,
+                given => return given,
             }
         }
     }
@@ -255,12 +253,13 @@ impl EventsFile {
 
 impl File for EventsFile {
     /// Gives whole events, at least one; waits for it unless the file is non-blocking.
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        let length = to.left();
         if length < EVENT_SIZE {
             return Err(Errno::EINVAL);
         }
         loop {
-            let given = self.give(to, length)?;
+            let given = self.give(to)?;
             if given > 0 {
                 return Ok(given);
             }

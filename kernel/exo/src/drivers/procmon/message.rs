@@ -15,7 +15,7 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::file::{File, Io},
-    user,
+    io_buf::{IoBuf, IoSource},
 };
 
 static TEXT: SpinLock<Option<Arc<Vec<u8>>>> = SpinLock::new(None);
@@ -34,22 +34,23 @@ pub(super) struct MessageFile;
 
 impl File for MessageFile {
     /// The message from the file's offset on.
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
         count(Operation::Read);
         let Some(text) = text() else { return Ok(0) };
         let rest = usize::try_from(io.offset).ok().and_then(|start| text.get(start..)).unwrap_or_default();
-        user::copy_out_part(to, rest.get(..length).unwrap_or(rest))
+        to.put(rest)
     }
 
     /// Makes what is written the message, if it is not longer than `buffer_size` bytes.
-    fn write(&self, _io: Io, from: usize, length: usize) -> Result {
+    fn write(&self, _io: Io, from: &mut IoSource<'_>) -> Result {
         count(Operation::Write);
+        let length = from.left();
         if length > settings::buffer_size() {
             return Err(Errno::EMSGSIZE);
         }
         let mut new = fallible::list(length)?;
         new.resize(length, 0);
-        user::copy_in(&mut new, from)?;
+        from.take_all(&mut new)?;
         let old = TEXT.lock().replace(Arc::new(new));
         drop(old);
         Ok(length)

@@ -179,11 +179,24 @@ impl Frame {
         unsafe { &*self.pointer().cast() }
     }
 
-    /// Zeroes from `offset` to the end.
-    pub fn zero_from(&self, offset: usize) {
+    /// Copies `count` bytes of another frame from `from_offset` on, or of this one; stops where either ends.
+    pub fn copy_from(&self, offset: usize, from: &Self, from_offset: usize, count: usize) {
+        let (offset, from_offset) = (offset.min(PAGE_SIZE), from_offset.min(PAGE_SIZE));
+        let count = count.min(PAGE_SIZE - offset).min(PAGE_SIZE - from_offset);
+        // SAFETY: as in `read`, on both sides; `copy` allows that they overlap.
+        unsafe { ptr::copy(from.pointer().add(from_offset), self.pointer().add(offset), count) };
+    }
+
+    /// Zeroes `count` bytes from `offset` on; stops at its end.
+    pub fn zero_range(&self, offset: usize, count: usize) {
         let offset = offset.min(PAGE_SIZE);
         // SAFETY: as in `read`.
-        unsafe { ptr::write_bytes(self.pointer().add(offset), 0, PAGE_SIZE - offset) };
+        unsafe { ptr::write_bytes(self.pointer().add(offset), 0, count.min(PAGE_SIZE - offset)) };
+    }
+
+    /// Zeroes from `offset` to the end.
+    pub fn zero_from(&self, offset: usize) {
+        self.zero_range(offset, PAGE_SIZE);
     }
 
     /// A new frame with this one's content; none when memory is short.
