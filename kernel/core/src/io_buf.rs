@@ -462,8 +462,22 @@ impl<'a> IoMemory<'a, &'a mut [u8]> {
     ///
     /// # Errors
     /// EFAULT if some of the memory is bad, or there is too little: nothing counts as put then.
-    #[inline]
+    #[inline(always)]
     pub fn put_all(&mut self, bytes: &[u8]) -> Result<()> {
+        // The one part that most calls have.
+        if let Kind::Program(program) = &mut self.kind {
+            if bytes.len() <= program.here.min(self.left) {
+                user::copy_out(program.at, bytes)?;
+                program.advance(bytes.len());
+                self.left -= bytes.len();
+                return Ok(());
+            }
+        }
+        self.put_all_parts(bytes)
+    }
+
+    #[inline(never)]
+    fn put_all_parts(&mut self, bytes: &[u8]) -> Result<()> {
         if self.left < bytes.len() {
             return Err(Errno::EFAULT);
         }
@@ -607,8 +621,22 @@ impl<'a> IoMemory<'a, &'a [u8]> {
     ///
     /// # Errors
     /// EFAULT if some of the memory is bad, or there is too little: nothing counts as taken then.
-    #[inline]
+    #[inline(always)]
     pub fn take_all(&mut self, out: &mut [u8]) -> Result<()> {
+        // The one part that most calls have.
+        if let Kind::Program(program) = &mut self.kind {
+            if out.len() <= program.here.min(self.left) {
+                user::copy_in(out, program.at)?;
+                program.advance(out.len());
+                self.left -= out.len();
+                return Ok(());
+            }
+        }
+        self.take_all_parts(out)
+    }
+
+    #[inline(never)]
+    fn take_all_parts(&mut self, out: &mut [u8]) -> Result<()> {
         if self.left < out.len() {
             return Err(Errno::EFAULT);
         }

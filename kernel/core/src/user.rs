@@ -11,6 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::{
     errno::{Errno, Result},
     fallible,
+    sched::spans,
 };
 
 pub use exo_hal::mm::user::{compare_exchange_u32, copy_in, copy_out, load_u32, now};

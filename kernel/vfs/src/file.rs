@@ -116,7 +116,7 @@ pub trait File: AsAny + Send + Sync {
         true
     }
 
-    /// Whether reads and writes have an offset.
+    /// Whether reads and writes have an offset; always the same.
     fn has_offset(&self) -> bool {
         self.seek_size().is_some()
     }
@@ -233,6 +233,8 @@ pub struct OpenFile {
     /// What is open for writing is counted.
     _writing: Option<Writing>,
     flags: AtomicU32,
+    /// What [`File::has_offset`] says, which does not change.
+    has_offset: bool,
     offset: SpinLock<u64>,
     /// Whom signals about it are for, and who said so.
     owner: SpinLock<(Owner, Option<Arc<Credentials>>)>,
@@ -272,7 +274,9 @@ impl OpenFile {
         let Path { mount, dentry } = path;
         let node = dentry.inode.clone();
         mount.note_use();
+        let has_offset = file.has_offset();
         fallible::arc_with(|| Self {
+            has_offset,
             file,
             node,
             dentry,
@@ -317,6 +321,7 @@ impl OpenFile {
     }
 
     /// The `O_` bits.
+    #[inline]
     pub fn flags(&self) -> u32 {
         self.flags.load(Ordering::Relaxed)
     }
@@ -327,12 +332,14 @@ impl OpenFile {
     }
 
     /// Whether it may be read.
+    #[inline]
     pub fn can_read(&self) -> bool {
         // Neither O_WRONLY nor the mode 3, which allows nothing but ioctl.
         self.flags() & (abi::O_WRONLY | abi::O_PATH) == 0
     }
 
     /// Whether it may be written.
+    #[inline]
     pub fn can_write(&self) -> bool {
         let flags = self.flags();
         matches!(flags & abi::O_ACCMODE, abi::O_WRONLY | abi::O_RDWR) && flags & abi::O_PATH == 0
@@ -393,6 +400,7 @@ impl OpenFile {
         Call { offset, append: flags & abi::O_APPEND != 0, no_wait: flags & abi::O_NONBLOCK != 0 }
     }
 
+    #[inline]
     fn io(&self, call: Call, offset: u64) -> Io {
         Io { offset, no_wait: call.no_wait, direct: self.flags() & abi::O_DIRECT != 0 }
     }
@@ -407,7 +415,7 @@ impl OpenFile {
             return Err(Errno::EBADF);
         }
         let Some(offset) = call.offset else { return Ok(()) };
-        if !self.file.has_offset() {
+        if !self.has_offset {
             return Err(Errno::ESPIPE);
         }
         match offset.checked_add(length as u64) {
@@ -431,12 +439,14 @@ impl OpenFile {
     ///
     /// # Errors
     /// Those of [`check`](Self::check) and of the file.
+    #[inline]
     pub fn read_as(&self, call: Call, to: &mut IoBuf<'_>) -> Result {
         self.check(false, call, to.left())?;
         to.truncate(MAX_IO);
-        if !self.file.has_offset() {
-            return self.read_file(self.io(call, 0), to);
-        }
+        if self.has_offset { self.read_placed(call, to) } else { self.read_file(self.io(call, 0), to) }
+    }
+
+    fn read_placed(&self, call: Call, to: &mut IoBuf<'_>) -> Result {
         let moving = if call.offset.is_none() { Some(self.moving.lock()?) } else { None };
         let start = call.offset.unwrap_or_else(|| *self.offset.lock());
         let count = self.read_file(self.io(call, start), to)?;
@@ -447,9 +457,14 @@ impl OpenFile {
         Ok(count)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_file(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
-        if !to.has_parts() || !self.file.takes_parts(false) {
+        if to.has_parts() { self.read_parts(io, to) } else { self.file.read(io, to) }
+    }
+
+    #[inline(never)]
+    fn read_parts(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        if !self.file.takes_parts(false) {
             return self.file.read(io, to);
         }
         let mut offset = io.offset;
@@ -483,16 +498,18 @@ impl OpenFile {
     ///
     /// # Errors
     /// As [`read_as`](Self::read_as).
+    #[inline]
     pub fn write_as(&self, call: Call, from: &mut IoSource<'_>) -> Result {
         self.check(true, call, from.left())?;
         from.truncate(MAX_IO);
-        if !self.file.has_offset() {
-            let io = self.io(call, 0);
-            if from.has_parts() && self.file.takes_parts(true) {
-                return from.each_part(|part| self.file.write(io, part));
-            }
-            return self.file.write(io, from);
+        if self.has_offset {
+            return self.write_placed(call, from);
         }
+        let io = self.io(call, 0);
+        if from.has_parts() { self.write_parts(io, from) } else { self.file.write(io, from) }
+    }
+
+    fn write_placed(&self, call: Call, from: &mut IoSource<'_>) -> Result {
         let moving = if call.offset.is_none() { Some(self.moving.lock()?) } else { None };
         let start = call.offset.unwrap_or_else(|| *self.offset.lock());
         let io = self.io(call, start);
@@ -502,6 +519,15 @@ impl OpenFile {
             *self.offset.lock() = start.saturating_add(count as u64);
         }
         Ok(count)
+    }
+
+    #[inline(never)]
+    fn write_parts(&self, io: Io, from: &mut IoSource<'_>) -> Result {
+        if self.file.takes_parts(true) {
+            from.each_part(|part| self.file.write(io, part))
+        } else {
+            self.file.write(io, from)
+        }
     }
 
     /// Notes that the content was read, as far as the mount wants to know.

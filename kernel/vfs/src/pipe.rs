@@ -238,6 +238,7 @@ impl Pipe {
         Some(Ok(done))
     }
 
+    #[inline(always)]
     fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
         let length = to.left();
         if length == 0 {
@@ -272,6 +273,7 @@ impl Pipe {
         }
     }
 
+    #[inline(always)]
     fn write(&self, io: Io, from: &mut IoSource<'_>) -> Result {
         let length = from.left();
         let mut done = 0;

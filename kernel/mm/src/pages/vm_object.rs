@@ -8,7 +8,7 @@ use crate::{
     mappings::Mappings,
     object::{GetPage, Sharing, VmObject, Wanted},
 };
-use exo_core::errno::Result;
+use exo_core::{errno::Result, io_buf::IoBuf};
 
 impl VmObject for Pages {
     fn get_page(&self, index: u64, _wanted: Wanted) -> GetPage {
@@ -32,7 +32,7 @@ impl VmObject for Pages {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> usize {
-        Self::read(self, offset, out)
+        Self::read(self, offset, &mut IoBuf::kernel(out)).unwrap_or(0)
     }
 
     fn punch_hole(&self, start: u64, end: u64) -> Result<()> {

@@ -28,7 +28,7 @@ use crate::{
         path::{self, Follow, Path},
         permission,
     },
-    io_buf::{Frames, IoBuf, IoSource},
+    io_buf::{Frames, IoSource},
     mm::{self, AddressSpace, Backing, Pages, VmObject},
     sched::{spans, wait},
     signal::{Info, number},
@@ -414,6 +414,8 @@ fn fill(out: &mut Output, memory: &AddressSpace, mapped: &Mapped, notes: &[u8]) 
     let end = offset;
     out.put(notes)?;
     out.skip_to(memory_at);
+    let mut page: Vec<u8> = fallible::list(PAGE_SIZE)?;
+    page.resize(PAGE_SIZE, 0);
     for (range, untouched) in ranges.iter().zip(&mapped.untouched) {
         let (mut at, base) = (range.start, out.at);
         while at < range.start + range.stored {
@@ -421,8 +423,9 @@ fn fill(out: &mut Output, memory: &AddressSpace, mapped: &Mapped, notes: &[u8]) 
             // Pages go straight to the file; what has none leaves a hole.
             if let Some((frame, _)) = memory.locate(at as usize) {
                 out.put_all(IoSource::frames(Frames::Held(&[frame]), 0, PAGE_SIZE))?;
-            } else if let Some((pages, from)) = untouched {
-                out.put_all(pages.lend(from + offset, PAGE_SIZE).source())?;
+            } else if let Some((object, from)) = untouched {
+                let count = object.read(from + offset, &mut page);
+                out.put(page.get(..count).unwrap_or_default())?;
             }
             out.skip_to(base + offset + PAGE_SIZE as u64);
             at += PAGE_SIZE as u64;

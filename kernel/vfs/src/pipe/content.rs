@@ -18,23 +18,25 @@ pub(super) struct Content {
     /// Empty as long as there is no packet.
     runs: VecDeque<Run>,
     /// Bytes in front of those in the ring that are lent to somebody, who may not take all of them.
-    lent: Option<usize>,
+    lent: usize,
+    is_lent: bool,
 }
 
 impl Content {
     pub(super) fn new() -> Self {
-        Self { ring: Ring::new(0), runs: VecDeque::new(), lent: None }
+        Self { ring: Ring::new(0), runs: VecDeque::new(), lent: 0, is_lent: false }
     }
 
     /// Bytes that it holds, those that are lent among them.
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.ring.len() + self.lent.unwrap_or(0)
+        self.ring.len() + self.lent
     }
 
     /// Whether its first bytes are lent, so that nobody else can take any.
     #[inline]
     pub(super) fn is_lent(&self) -> bool {
-        self.lent.is_some()
+        self.is_lent
     }
 
     /// Lends all bytes that it has; none if there are none, or some are lent.
@@ -42,13 +44,13 @@ impl Content {
         if self.is_lent() || self.ring.is_empty() {
             return None;
         }
-        self.lent = Some(self.ring.len());
+        (self.lent, self.is_lent) = (self.ring.len(), true);
         Some(core::mem::replace(&mut self.ring, Ring::new(0)))
     }
 
     /// Takes back what was lent, of which the first `taken` bytes are gone. What is left over is to be let go without a lock.
     pub(super) fn take_back(&mut self, mut ring: Ring, taken: usize) -> Ring {
-        self.lent = None;
+        (self.lent, self.is_lent) = (0, false);
         self.drop_runs(taken);
         if ring.is_empty() && !self.ring.is_empty() {
             return ring;
@@ -95,10 +97,12 @@ impl Content {
     #[inline]
     pub(super) fn drop_front(&mut self, bytes: usize) {
         self.ring.consumed(bytes);
-        self.drop_runs(bytes);
+        if !self.runs.is_empty() {
+            self.drop_runs(bytes);
+        }
     }
 
-    #[inline]
+    #[inline(never)]
     fn drop_runs(&mut self, bytes: usize) {
         let mut left = bytes;
         while let Some(run) = self.runs.front_mut() {
