@@ -36,7 +36,9 @@ use exo_core::{
 const PAGE: u64 = PAGE_SIZE as u64;
 static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
-/// Where the pages of one file are kept. Its functions are called with nothing locked that spins, and may sleep.
+/// Where the pages of one file are kept. Its functions are called with nothing locked that spins, and may sleep. They may be called for a
+/// fault in a copy to or from a program's memory, so they take no sleeping lock that somebody copies with, such as the one of a file's
+/// changes.
 pub trait PageStore: Send + Sync {
     /// Fills a page. What the store has nothing for reads as zeros, as the frame does before.
     ///
