@@ -134,6 +134,11 @@ fn context_of(regs: &Regs) -> Context {
     }
 }
 
+/// Where the frame is whose floating-point state is at `fpu`. The handler begins as if called: the stack pointer is a multiple of 16 plus 8.
+fn place_below(fpu: u64) -> u64 {
+    (fpu.wrapping_sub(size_of::<Frame>() as u64) & !15).wrapping_sub(8)
+}
+
 /// Puts a frame on the program's stack and lets it go on in the handler. An error changes nothing.
 pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Result<()> {
     let stack = *task.alt_stack.lock();
@@ -149,6 +154,10 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
     }
     let (fpu, bytes) = task.machine.with_fpu_bytes(|bytes| {
         let at = rsp.wrapping_sub(bytes.len() as u64 + 4) & !63;
+        if is_alternate && !on_alt_stack(&stack, place_below(at)) {
+            // Below the alternate stack there may be anything, and nothing is written there.
+            return Err(Errno::EFAULT);
+        }
         let mut copy = vec![0; bytes.len() + 4];
         for (to, from) in copy.iter_mut().zip(bytes) {
             *to = *from;
@@ -190,12 +199,7 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
         mask,
         info: *info,
     };
-    // The handler begins as if called: the stack pointer is a multiple of 16 plus 8.
-    let at = (fpu.wrapping_sub(size_of::<Frame>() as u64) & !15).wrapping_sub(8);
-    if is_alternate && !on_alt_stack(&stack, at) {
-        // Below the alternate stack there may be anything.
-        return Err(Errno::EFAULT);
-    }
+    let at = place_below(fpu);
     user::write(at as usize, &frame)?;
     task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel);
     if stack.flags & AUTODISARM != 0 {

@@ -307,3 +307,20 @@ fn a_fault_cannot_be_put_off() {
         }
     });
 }
+
+#[test]
+fn a_handlers_stack_does_not_grow_into_what_is_below() {
+    machine(|| {
+        const HALF: usize = 32 << 10;
+        let both = map_shared(2 * HALF).unwrap();
+        let child = fork(move || {
+            alternate(both + HALF, 0, HALF).unwrap();
+            let again = || assert!(kill(pid() as i64, abi::SIGUSR1).is_ok());
+            on_signal(abi::SIGUSR1, abi::SA_ONSTACK | abi::SA_NODEFER, again);
+            again();
+        });
+        assert_eq!(end_of(child), abi::SIGSEGV);
+        assert!(get_bytes(both, HALF).iter().all(|byte| *byte == 0));
+        assert!(get_bytes(both + HALF, HALF).iter().any(|byte| *byte != 0));
+    });
+}
