@@ -234,3 +234,37 @@ fn a_pipe_can_be_given_to_a_line() {
         assert_eq!(text(source), "10 0 none\n");
     });
 }
+
+#[test]
+fn a_group_that_nobody_could_continue_gets_an_error() {
+    at_terminal(|fd, _wire| {
+        let [from, to] = pipe().unwrap();
+        let first = job(move || {
+            fork(move || {
+                let_others_run();
+                let_others_run();
+                let result = read(fd, 1);
+                write(to, format!("{result:?}").as_bytes()).unwrap();
+            });
+        });
+        end_of(first);
+        assert_eq!(read(from, 100), Ok(format!("{:?}", Err::<Vec<u8>, _>(Errno::EIO)).into_bytes()));
+    });
+}
+
+#[test]
+fn who_does_not_want_a_terminal_gets_none() {
+    machine(|| {
+        let port: Arc<dyn CharDevice> = Arc::new(Wire::default());
+        exo_fs::tty::add(&port).unwrap();
+        let child = fork(|| {
+            call!(abi::__NR_setsid).unwrap();
+            open("/dev/ttyS0", abi::O_RDWR | abi::O_NOCTTY).unwrap();
+            assert_eq!(open("/dev/tty", abi::O_RDWR), Err(Errno::ENXIO));
+            open("/dev/ttyS0", abi::O_RDWR).unwrap();
+            assert!(open("/dev/tty", abi::O_RDWR).is_ok());
+        });
+        assert_eq!(end_of(child), 0);
+        exo_fs::tty::remove(&port);
+    });
+}

@@ -186,3 +186,27 @@ fn what_is_written_can_be_chosen() {
         }
     });
 }
+
+#[test]
+fn memory_that_is_not_to_be_written_is_not() {
+    machine(|| {
+        const MADV_DONTDUMP: u32 = 16;
+        let child = fork(|| {
+            set_limit(abi::RLIMIT_CORE, UNLIMITED);
+            let (shown, hidden) = (map(4096).unwrap(), map_shared(4096).unwrap());
+            memory::write(shown, b"shown");
+            memory::write(hidden, b"hidden");
+            call!(abi::__NR_madvise, hidden, 4096, MADV_DONTDUMP).unwrap();
+            let mut regs = user::regs();
+            (regs.rbx, regs.r12) = (shown as u64, hidden as u64);
+            user::set_regs(regs);
+            user::touch(8, true);
+        });
+        assert_eq!(end_of(child), abi::SIGSEGV | DUMPED);
+        let core = Core::read();
+        let notes = core.notes();
+        let registers = &notes.iter().find(|note| note.0 == NT_PRSTATUS).unwrap().1[112..];
+        let written = [5, 3].map(|register| core.memory(word(registers, 8 * register), 5).is_some());
+        assert_eq!(written, [true, false]);
+    });
+}

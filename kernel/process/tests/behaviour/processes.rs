@@ -152,3 +152,23 @@ fn numbers_are_not_given_again_soon_and_the_largest_is_kept_to() {
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
     });
 }
+
+#[test]
+fn an_orphan_is_an_ordinary_child_of_who_gets_it() {
+    machine(|| {
+        call!(abi::__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0).unwrap();
+        let child = fork(|| {
+            clone(abi::SIGUSR1.into(), 0, [0; 3], || {
+                sleep(5 * MS);
+                exit(3);
+            })
+            .unwrap();
+        });
+        end_of(child);
+        assert_eq!(
+            wait(-1, 0).map(|(_, status)| status),
+            Ok(exited(3)),
+            "whatever signal its parent had chosen"
+        );
+    });
+}

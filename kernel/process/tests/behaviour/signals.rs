@@ -254,3 +254,19 @@ fn all_processes_but_the_first_and_oneself_may_be_meant() {
         }
     });
 }
+
+#[test]
+fn a_wait_that_ends_by_itself_gives_the_mask_back() {
+    machine(|| {
+        mask(abi::SIG_SETMASK, signals(&[abi::SIGUSR1]));
+        let (limit, during) = (put(&[0, MS]), put(&signals(&[abi::SIGHUP])));
+        assert_eq!(call!(abi::__NR_ppoll, 0, 0, limit, during, 8), Ok(0));
+        assert_eq!(mask(abi::SIG_BLOCK, 0), signals(&[abi::SIGUSR1]));
+        action(abi::SIGUSR2, 1, 0, 0).unwrap();
+        let parent = pid();
+        fork(move || kill(parent as i64, abi::SIGCONT).unwrap());
+        let limit = put(&[0, 10 * MS]);
+        assert_eq!(call!(abi::__NR_ppoll, 0, 0, limit, during, 8), Ok(0), "what is ignored ends no wait");
+        assert_eq!(mask(abi::SIG_BLOCK, 0), signals(&[abi::SIGUSR1]));
+    });
+}
