@@ -339,7 +339,6 @@ fn thread_start(_regs: &mut Regs) -> ! {
     stage::watch(main);
     task.has_ended.store(true, Ordering::SeqCst);
     task.end.wake_all();
-    drop(task);
     sched::end_current()
 }
 

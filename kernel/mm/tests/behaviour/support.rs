@@ -284,7 +284,6 @@ fn thread_start(_regs: &mut Regs) -> ! {
     drop(old);
     task.has_ended.store(true, Ordering::SeqCst);
     task.end.wake_all();
-    drop(task);
     sched::end_current()
 }
 

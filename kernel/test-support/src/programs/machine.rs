@@ -203,7 +203,6 @@ fn end_first() -> ! {
     drop(memory);
     dead_pages::give_back();
     drop(process);
-    drop(task);
     sched::end_current()
 }
 

@@ -510,7 +510,6 @@ fn thread_start(_regs: &mut Regs) -> ! {
     task.fs.leave();
     task.has_ended.store(true, Ordering::SeqCst);
     task.end.wake_all();
-    drop(task);
     sched::end_current()
 }
 
