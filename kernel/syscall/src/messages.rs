@@ -247,7 +247,8 @@ fn send_message(file: &OpenFile, message: usize, flags: u32) -> Result {
 }
 
 pub(super) fn sendmsg(fd: i32, message: usize, flags: u32) -> Result {
-    send_message(&*current().files.get(fd)?, message, flags)
+    let file = current().files.get(fd)?;
+    send_message(&file, message, flags)
 }
 
 /// Writes a part of the ancillary data, as far as there is room for it; whether it was whole.
@@ -329,7 +330,8 @@ fn receive_message(file: &OpenFile, message: usize, flags: u32) -> Result {
 }
 
 pub(super) fn recvmsg(fd: i32, message: usize, flags: u32) -> Result {
-    receive_message(&*current().files.get(fd)?, message, flags)
+    let file = current().files.get(fd)?;
+    receive_message(&file, message, flags)
 }
 
 /// Bytes of `struct mmsghdr`: a message, and behind it the length that it turned out to have.
