@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What programs build on files: io_uring, epoll, eventfd, timerfd, endpoints for messages between processes, and signals about files that are ready.
+//! What programs build on files: io_uring, epoll, eventfd, timerfd, signalfd, pidfd, endpoints for messages between processes, and signals about files that are ready.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,8 @@ pub mod epoll;
 pub mod event_fd;
 pub mod io_uring;
 pub mod ipc;
+pub mod pid_fd;
+pub mod signal_fd;
 pub mod timer_fd;
 
 use exo_core::{errno, fallible, io_buf, sched, user};

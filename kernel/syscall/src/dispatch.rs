@@ -20,7 +20,7 @@ use exo_logic::seen::Seen;
 
 use super::{
     Argument, attributes, blocks, credentials, descriptors, event_files, fcntl, futexes, identity, info,
-    ipcs, lean as lean_calls, locks, memory, messages, mounts, names, open, polling, prctl, processes,
+    ipcs, lean as lean_calls, locks, memory, messages, mounts, names, open, pidfds, polling, prctl, processes,
     read_write, scheduling, seals, signals, sizes, socket_options, sockets, splice, status, timers, times,
     xattrs,
 };
@@ -290,12 +290,14 @@ system_calls! {
     278 plain vmsplice => splice::vmsplice(4);
     280 plain utimensat => attributes::utimensat(4);
     281 plain epoll_pwait => event_files::epoll_pwait(6);
+    282 plain signalfd => event_files::signalfd(3);
     283 plain timerfd_create => event_files::timerfd_create(2);
     284 plain eventfd => event_files::eventfd(1);
     285 plain fallocate => sizes::fallocate(4);
     286 plain timerfd_settime => event_files::timerfd_settime(4);
     287 plain timerfd_gettime => event_files::timerfd_gettime(2);
     288 plain accept4 => sockets::accept4(4);
+    289 plain signalfd4 => event_files::signalfd4(4);
     290 plain eventfd2 => event_files::eventfd2(2);
     291 plain epoll_create1 => event_files::epoll_create1(1);
     292 plain dup3 => descriptors::dup3(3);
@@ -320,12 +322,15 @@ system_calls! {
     327 plain preadv2 => read_write::preadv2(6);
     328 plain pwritev2 => read_write::pwritev2(6);
     332 plain statx => status::statx(5);
+    424 plain pidfd_send_signal => pidfds::pidfd_send_signal(4);
     425 plain io_uring_setup => io_uring::setup(2);
     426 plain io_uring_enter => io_uring::enter(6);
     427 plain io_uring_register => io_uring::register(4);
+    434 plain pidfd_open => pidfds::pidfd_open(2);
     435 regs clone3 => processes::clone3(0);
     436 plain close_range => descriptors::close_range(3);
     437 plain openat2 => open::openat2(4);
+    438 plain pidfd_getfd => pidfds::pidfd_getfd(3);
     439 plain faccessat2 => status::faccessat2(4);
     441 plain epoll_pwait2 => event_files::epoll_pwait2(6);
     449 plain futex_waitv => futexes::futex_waitv(5);

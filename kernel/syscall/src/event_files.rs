@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files that are made to be waited for: epoll, eventfd, timerfd.
+//! Files that are made to be waited for: epoll, eventfd, signalfd, timerfd.
 
 use alloc::sync::Arc;
 
 use exo_hal::{USER_END, time};
 use exo_io::{
     epoll::{self, Asked, Told},
-    event_fd,
+    event_fd, signal_fd,
     timer_fd::{self, Setting},
 };
 use exo_logic::credentials::capability;
@@ -15,10 +15,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
     polling::with_mask,
+    signals,
     timers::{ItimerSpec, write_setting},
 };
 use crate::{
     errno::{Errno, Result},
+    signal::{self, SignalSet},
     task::{credentials::capable, current},
     user::{self, TimeSpec},
 };
@@ -47,6 +49,26 @@ pub(super) fn eventfd2(count: u32, flags: u32) -> Result {
 
 pub(super) fn eventfd(count: u32) -> Result {
     eventfd2(count, 0)
+}
+
+/// With a descriptor of one, that listens to other signals from now on.
+pub(super) fn signalfd4(fd: i32, mask: usize, size: usize, flags: u32) -> Result {
+    signals::check_size(size)?;
+    let mask = SignalSet(user::read::<u64>(mask)? & !signal::UNBLOCKABLE.0);
+    if flags & !(abi::O_CLOEXEC | abi::O_NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let files = current().files.arc();
+    if fd == -1 {
+        return files.add(signal_fd::create(mask, flags)?, flags & abi::O_CLOEXEC != 0, 0);
+    }
+    let file = files.get(fd)?;
+    signal_fd::of(&file)?.set_mask(mask);
+    Ok(fd as usize)
+}
+
+pub(super) fn signalfd(fd: i32, mask: usize, size: usize) -> Result {
+    signalfd4(fd, mask, size, 0)
 }
 
 fn check_alarm(clock: i32) -> Result<()> {

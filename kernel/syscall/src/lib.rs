@@ -27,6 +27,7 @@ mod messages;
 mod mounts;
 mod names;
 mod open;
+mod pidfds;
 mod polling;
 mod prctl;
 mod processes;

@@ -6,11 +6,12 @@ use core::sync::atomic::Ordering;
 use alloc::{format, sync::Arc, vec::Vec};
 
 use exo_hal::{PAGE_SIZE, USER_END, cpu::percpu::cpu_count, mm::frame, trap::Regs};
+use exo_io::pid_fd;
 use exo_logic::credentials::{Ids, capability};
 use linux_raw_sys::general as abi;
 use zerocopy::{Immutable, IntoBytes};
 
-use super::lookup::start;
+use super::{lookup::start, pidfds};
 use crate::{
     errno::{Errno, Result},
     fs::path::Follow,
@@ -42,16 +43,31 @@ pub(super) fn clone(regs: &mut Regs) -> Result {
         child_tid: regs.r10 as usize,
         tls: regs.r8,
     };
-    cloning::clone(&request, regs)
+    // There is one place for both numbers.
+    let both = u64::from(abi::CLONE_PIDFD | abi::CLONE_PARENT_SETTID);
+    if request.flags & both == both {
+        return Err(Errno::EINVAL);
+    }
+    clone_with_pidfd(&request, request.parent_tid, regs)
+}
+
+/// With CLONE_PIDFD, the parent gets a descriptor of the new process or thread, and finds its number at `pidfd`.
+fn clone_with_pidfd(request: &cloning::Request, pidfd: usize, regs: &Regs) -> Result {
+    if request.flags & u64::from(abi::CLONE_PIDFD) == 0 {
+        return cloning::clone(request, regs, None);
+    }
+    let is_thread = request.flags & u64::from(abi::CLONE_THREAD) != 0;
+    cloning::clone(request, regs, Some(&mut |task| pidfds::enter_new(task, is_thread, pidfd)))
 }
 
 pub(super) fn fork(regs: &mut Regs) -> Result {
-    cloning::clone(&cloning::Request { exit_signal: number::SIGCHLD, ..Default::default() }, regs)
+    cloning::clone(&cloning::Request { exit_signal: number::SIGCHLD, ..Default::default() }, regs, None)
 }
 
 pub(super) fn vfork(regs: &mut Regs) -> Result {
     let flags = u64::from(abi::CLONE_VM | abi::CLONE_VFORK);
-    cloning::clone(&cloning::Request { flags, exit_signal: number::SIGCHLD, ..Default::default() }, regs)
+    let request = cloning::Request { flags, exit_signal: number::SIGCHLD, ..Default::default() };
+    cloning::clone(&request, regs, None)
 }
 
 /// `struct clone_args`: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup.
@@ -80,16 +96,18 @@ fn read_clone_arguments(address: usize, size: usize) -> Result<CloneArguments> {
 
 pub(super) fn clone3(regs: &mut Regs) -> Result {
     let arguments = read_clone_arguments(regs.rdi as usize, regs.rsi as usize)?;
-    let [flags, _, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _] =
+    let [flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _] =
         arguments;
     let reports_as_others = u64::from(abi::CLONE_THREAD | abi::CLONE_PARENT);
     // The old calls' exit signal is among their flags.
     let not_here = u64::from(abi::CLONE_DETACHED) | 0xff;
+    let both = u64::from(abi::CLONE_PIDFD | abi::CLONE_PARENT_SETTID);
     let stack_end = stack.checked_add(stack_size).filter(|end| *end <= USER_END as u64);
     if flags & not_here != 0
         || exit_signal != 0 && flags & reports_as_others != 0
         || exit_signal > u64::from(number::LAST)
         || (stack == 0) != (stack_size == 0)
+        || flags & both == both && pidfd == parent_tid
         // Nobody chooses a number here.
         || set_tid != 0
         || set_tid_size != 0
@@ -104,7 +122,7 @@ pub(super) fn clone3(regs: &mut Regs) -> Result {
         child_tid: child_tid as usize,
         tls,
     };
-    cloning::clone(&request, regs)
+    clone_with_pidfd(&request, pidfd as usize, regs)
 }
 
 fn read_strings(list: usize, room: &mut usize) -> Result<Vec<Vec<u8>>> {
@@ -270,16 +288,28 @@ pub(super) fn waitid(kind: u32, id: i32, info: usize, flags: u32, usage: usize) 
     if flags & !(abi::WNOHANG | abi::WNOWAIT | what | WHOSE) != 0 || flags & what == 0 {
         return Err(Errno::EINVAL);
     }
+    let mut is_patient = true;
     let which = match kind {
         abi::P_ALL => Which::Any,
         abi::P_PID if id > 0 => Which::Pid(id as u32),
         abi::P_PGID if id == 0 => Which::Group(current().process.group.load(Ordering::Relaxed)),
         abi::P_PGID if id > 0 => Which::Group(id as u32),
-        // There are no descriptors of processes.
-        abi::P_PIDFD if id >= 0 => return Err(Errno::EBADF),
+        abi::P_PIDFD if id >= 0 => {
+            let file = current().files.get(id)?;
+            // Without waiting, EAGAIN tells that it goes on.
+            is_patient = file.flags() & abi::O_NONBLOCK == 0;
+            // The number may be another's already, or never have been a child's.
+            Which::Pid(pid_fd::of(&file)?.number().ok_or(Errno::ECHILD)?)
+        }
         _ => return Err(Errno::EINVAL),
     };
-    let found = wait::wait(which, wait_options(flags));
+    let mut options = wait_options(flags);
+    let fails_early = !is_patient && !options.no_wait;
+    options.no_wait |= !is_patient;
+    let found = match wait::wait(which, options) {
+        Ok(None) if fails_early => Err(Errno::EAGAIN),
+        found => found,
+    };
     if let Ok(Some(found)) = &found {
         user::write_optional(usage, &RUsage::new(found.usage))?;
     }

@@ -16,7 +16,7 @@ use crate::{
     user::{self, TimeSpec},
 };
 
-fn check_size(size: usize) -> Result<()> {
+pub(super) fn check_size(size: usize) -> Result<()> {
     if size == 8 { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
@@ -67,8 +67,7 @@ pub(super) fn rt_sigreturn(regs: &mut Regs) -> Result {
 pub(super) fn rt_sigpending(to: usize, size: usize) -> Result {
     check_size(size)?;
     let task = current();
-    let set = task.pending.lock().set().0 | task.process.pending.lock().set().0;
-    user::write(to, &(set & task.blocked.load(Ordering::Acquire))).map(|()| 0)
+    user::write(to, &(signal::pending(&task).0 & task.blocked.load(Ordering::Acquire))).map(|()| 0)
 }
 
 pub(super) fn rt_sigsuspend(mask: usize, size: usize) -> Result {
@@ -122,19 +121,19 @@ fn check(process: &Process, signal: u32) -> Result<()> {
     }
 }
 
-fn send(process: &Process, signal: u32, info: impl FnOnce() -> Info) -> Result<()> {
+pub(super) fn send(process: &Process, signal: u32, info: impl FnOnce() -> Info) -> Result<()> {
     check(process, signal)?;
     if signal == 0 { Ok(()) } else { signal::send_to_process(process, info()) }
 }
 
 /// To each process of a group: it is enough that one takes it.
-fn kill_group(group: u32, signal: u32) -> Result {
+pub(super) fn kill_group(group: u32, signal: u32, info: impl Fn() -> Info) -> Result {
     let mut result = Err(Errno::ESRCH);
     for process in table::group(group) {
         if spans::point() {
             break;
         }
-        let sent = send(&process, signal, || signal::from_running(signal, code::USER));
+        let sent = send(&process, signal, &info);
         if result.is_err() {
             result = sent.map(|()| 0);
         }
@@ -159,19 +158,25 @@ fn kill_all(signal: u32) -> Result {
 }
 
 pub(super) fn kill(pid: i32, signal: u32) -> Result {
+    let info = || signal::from_running(signal, code::USER);
     match pid {
         1.. => {
             let process = table::process_of(pid as u32).ok_or(Errno::ESRCH)?;
-            send(&process, signal, || signal::from_running(signal, code::USER)).map(|()| 0)
+            send(&process, signal, info).map(|()| 0)
         }
-        0 => kill_group(current().process.group.load(Ordering::Relaxed), signal),
+        0 => kill_group(current().process.group.load(Ordering::Relaxed), signal, info),
         -1 => kill_all(signal),
         i32::MIN => Err(Errno::ESRCH),
-        _ => kill_group(pid.unsigned_abs(), signal),
+        _ => kill_group(pid.unsigned_abs(), signal, info),
     }
 }
 
-fn send_to_thread(group: Option<u32>, tid: u32, signal: u32, info: impl FnOnce() -> Info) -> Result {
+pub(super) fn send_to_thread(
+    group: Option<u32>,
+    tid: u32,
+    signal: u32,
+    info: impl FnOnce() -> Info,
+) -> Result {
     let is_in_group = |pid| group.is_none_or(|group| group == pid);
     let Some(task) = table::task(tid).filter(|task| is_in_group(task.pid)) else {
         // A first thread that has ended before the others takes signals, and does nothing with them.
@@ -199,11 +204,11 @@ pub(super) fn tgkill(pid: u32, tid: u32, signal: u32) -> Result {
     send_to_thread(Some(pid), tid, signal, || signal::from_running(signal, code::TKILL))
 }
 
-/// What a program says about a signal that it sends to process or thread `target`.
-fn told_by_program(target: u32, signal: u32, info: usize) -> Result<Info> {
+/// What a program says about a signal that it sends to process or thread `target`, if that is one alone.
+pub(super) fn told_by_program(target: Option<u32>, signal: u32, info: usize) -> Result<Info> {
     let mut info: Info = user::read(info)?;
     // The codes from 0 up are the kernel's, that of tkill is its own; a thread may tell itself what it likes.
-    if (info.code >= 0 || info.code == code::TKILL) && target != current().tid() {
+    if (info.code >= 0 || info.code == code::TKILL) && target != Some(current().tid()) {
         return Err(Errno::EPERM);
     }
     info.signal = signal as i32;
@@ -211,7 +216,7 @@ fn told_by_program(target: u32, signal: u32, info: usize) -> Result<Info> {
 }
 
 pub(super) fn rt_sigqueueinfo(pid: u32, signal: u32, info: usize) -> Result {
-    let info = told_by_program(pid, signal, info)?;
+    let info = told_by_program(Some(pid), signal, info)?;
     let process = table::process_of(pid).ok_or(Errno::ESRCH)?;
     send(&process, signal, || info).map(|()| 0)
 }
@@ -220,7 +225,7 @@ pub(super) fn rt_tgsigqueueinfo(pid: u32, tid: u32, signal: u32, info: usize) ->
     if tid as i32 <= 0 || pid as i32 <= 0 {
         return Err(Errno::EINVAL);
     }
-    let info = told_by_program(tid, signal, info)?;
+    let info = told_by_program(Some(tid), signal, info)?;
     send_to_thread(Some(pid), tid, signal, || info)
 }
 

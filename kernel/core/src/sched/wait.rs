@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waiting for a condition. Every wait is a loop around its condition, so that a wake-up too many does no harm.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::{
+    ptr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use alloc::{
     collections::VecDeque,
@@ -124,13 +127,16 @@ impl WaitQueue {
         self.observing.set(observers.len());
     }
 
-    /// Tells `observer` of changes, as long as somebody keeps it.
+    /// Tells `observer` of changes, as long as somebody keeps it. Who is told already goes on being told, once.
     ///
     /// # Errors
     /// ENOSPC if there are too many, ENOMEM.
     pub fn observe(&self, observer: &Arc<dyn Observer>) -> Result<(), Errno> {
         let mut observers = self.observers.lock();
         observers.retain(|observer| observer.strong_count() > 0);
+        if observers.iter().any(|known| ptr::addr_eq(known.as_ptr(), Arc::as_ptr(observer))) {
+            return Ok(());
+        }
         if observers.len() >= MOST_OBSERVERS {
             return Err(Errno::ENOSPC);
         }

@@ -19,11 +19,11 @@ mod stop_state;
 pub use action::{Action, Actions, IGNORE};
 pub use constants::{action_flag, code, number};
 pub use deliver::before_user_mode;
-pub use info::Info;
+pub use info::{Info, Layout};
 pub use pending::{Charge, Pending, Taken};
 pub use send::{
-    force, from_running, hand_on, has_stopped, is_deliverable, send_to_process, send_to_self, send_to_task,
-    set_action, set_mask, set_temporary_mask, take_pending,
+    force, from_running, hand_on, has_stopped, is_deliverable, pending, send_to_process,
+    send_to_self, send_to_task, set_action, set_mask, set_temporary_mask, take_pending,
 };
 pub use set::{SignalSet, UNBLOCKABLE, is_valid};
 pub use stop_state::{Owed, Stop};

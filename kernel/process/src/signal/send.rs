@@ -152,6 +152,8 @@ fn queue_for_process(
             sched::wake(task);
         }
     }
+    drop(threads);
+    process.signalled.wake_all();
     Ok(true)
 }
 
@@ -201,6 +203,7 @@ fn queue_for_task(
     }
     add(&mut task.pending.lock())?;
     notify(task);
+    task.process.signalled.wake_all();
     Ok(true)
 }
 
@@ -223,11 +226,17 @@ pub fn force(task: &Current, info: Info) {
     task.work.fetch_or(work::SIGNAL, Ordering::AcqRel);
 }
 
+/// Signals that wait for `task` or its process, blocked or not.
+#[inline]
+pub fn pending(task: &Task) -> SignalSet {
+    task.pending.lock().set().and(task.process.pending.lock().set())
+}
+
 /// Whether a signal of `task` waits that is not blocked.
 #[inline]
 pub fn is_deliverable(task: &Task) -> bool {
     let blocked = task.blocked.load(Ordering::Acquire);
-    (task.pending.lock().set().0 | task.process.pending.lock().set().0) & !blocked != 0
+    pending(task).0 & !blocked != 0
 }
 
 /// Signals of the process that `task` takes no more, because it blocks them or ends, go to its other threads.

@@ -79,6 +79,7 @@ const SUPPORTED: u32 = abi::CLONE_VM
     | abi::CLONE_FILES
     | abi::CLONE_SIGHAND
     | abi::CLONE_PTRACE
+    | abi::CLONE_PIDFD
     | abi::CLONE_VFORK
     | abi::CLONE_PARENT
     | abi::CLONE_THREAD
@@ -100,6 +101,7 @@ fn check(request: &Request) -> Result<()> {
     let sane = flags & !(u64::from(SUPPORTED) | CLEAR_SIGHAND) == 0
         && (!has(flags, abi::CLONE_THREAD) || has(flags, abi::CLONE_SIGHAND))
         && (!has(flags, abi::CLONE_SIGHAND) || has(flags, abi::CLONE_VM) && flags & CLEAR_SIGHAND == 0)
+        && !(has(flags, abi::CLONE_PIDFD) && has(flags, abi::CLONE_DETACHED))
         // A sibling of the first process would have no parent.
         && !(has(flags, abi::CLONE_PARENT) && current().pid == 1);
     if sane { Ok(()) } else { Err(Errno::EINVAL) }
@@ -126,8 +128,11 @@ fn check_number_of_threads() -> Result<()> {
     Ok(())
 }
 
-/// Makes a new thread or process that goes on with the caller's registers; its number.
-pub fn clone(request: &Request, regs: &Regs) -> Result {
+/// What is still to be done with a thread that is made, before it can fail no more.
+pub type Prepare<'a> = &'a mut dyn FnMut(&Arc<Task>) -> Result<()>;
+
+/// Makes a new thread or process that goes on with the caller's registers; its number. `prepare` is asked last.
+pub fn clone(request: &Request, regs: &Regs, prepare: Option<Prepare<'_>>) -> Result {
     check(request)?;
     check_number_of_threads()?;
     let tables = if has(request.flags, abi::CLONE_VM) { 0 } else { current().memory().table_pages() };
@@ -193,6 +198,9 @@ pub fn clone(request: &Request, regs: &Regs) -> Result {
         parent.process.clone()
     };
     *task.vfork.lock() = completion.clone();
+    if let Some(prepare) = prepare {
+        prepare(&task)?;
+    }
     // From here on nothing fails.
     stop::add_thread(&process, &task);
     table::add_task(&task);
@@ -267,6 +275,8 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         fs,
         actions: SpinLock::new(actions),
         pending: SpinLock::new(Pending::default()),
+        signalled: WaitQueue::new(),
+        ended: WaitQueue::new(),
         group: AtomicU32::new(parent.group.load(Ordering::Relaxed)),
         session: AtomicU32::new(parent.session.load(Ordering::Relaxed)),
         terminal: SpinLock::new(terminal),

@@ -125,6 +125,7 @@ fn leave() {
         signal::has_stopped(&task);
         signal::hand_on(&task, SignalSet(!task.blocked.load(Ordering::Acquire)));
         process.continued.wake_all();
+        process.ended.wake_all();
     }
 }
 
@@ -206,5 +207,6 @@ fn end_process(process: &Arc<Process>, status: u32) {
     drop(parent);
     give_children_away(process);
     *process.status.lock() = Status::Ended(status);
+    process.ended.wake_all();
     tell_parent_of_end(process, status);
 }

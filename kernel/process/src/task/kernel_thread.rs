@@ -28,12 +28,18 @@ pub type Main = Box<dyn FnOnce() + Send>;
 
 /// Starts a kernel thread on the CPUs in `affinity`. With `on_behalf_of`, it has that process's memory loaded, and its
 /// session, group, terminal and limits; never its files or signals, so that it keeps none of them open.
-pub fn start(name: &[u8], on_behalf_of: Option<&Process>, affinity: u64, main: Main) -> Result<Arc<Task>> {
+pub fn start(
+    name: &[u8],
+    on_behalf_of: Option<&Arc<Process>>,
+    affinity: u64,
+    main: Main,
+) -> Result<Arc<Task>> {
     if RUNNING.lock().len() >= MOST || !frame::available(FRAMES) {
         return Err(Errno::EAGAIN);
     }
     let process = Process::empty(0);
     if let Some(other) = on_behalf_of {
+        *process.parent.lock() = Arc::downgrade(other);
         *process.memory.lock() = other.memory.lock().clone();
         *process.terminal.lock() = other.terminal.lock().clone();
         *process.limits.lock() = *other.limits.lock();

@@ -91,7 +91,7 @@ pub struct Process {
     pub pid: u32,
     /// When it started, in nanoseconds since boot.
     pub started: u64,
-    /// Its parent.
+    /// Its parent; of a kernel thread, the process that it works for.
     pub parent: SpinLock<Weak<Process>>,
     /// All its threads have been told that it ends, or are by whom that is up to.
     pub all_told: AtomicBool,
@@ -107,6 +107,10 @@ pub struct Process {
     pub actions: SpinLock<Arc<Actions>>,
     /// Signals for any of its threads.
     pub pending: SpinLock<Pending>,
+    /// Those that want to hear of signals without handling them: signalfd.
+    pub signalled: WaitQueue,
+    /// Those that wait for the end of the process, of one of its threads, or of what is left of it: pidfd.
+    pub ended: WaitQueue,
     /// Process group.
     pub group: AtomicU32,
     /// Session.
@@ -216,6 +220,8 @@ impl Process {
             fs: Arc::new(FsContext::new()),
             actions: SpinLock::new(Arc::new(Actions::default())),
             pending: SpinLock::new(Pending::default()),
+            signalled: WaitQueue::new(),
+            ended: WaitQueue::new(),
             group: AtomicU32::new(pid),
             session: AtomicU32::new(pid),
             terminal: SpinLock::default(),

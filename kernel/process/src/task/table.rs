@@ -94,7 +94,9 @@ pub fn process_of(number: u32) -> Option<Arc<Process>> {
 /// Forgets a process.
 pub fn remove_process(pid: u32) {
     let removed = TABLES.lock().processes.remove(&pid);
-    drop(removed);
+    if let Some(process) = removed {
+        process.ended.wake_all();
+    }
 }
 
 /// The task with a number.
