@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! poll and select.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
 use exo_hal::{PAGE_SIZE, time};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     errno::{Errno, Result},
+    fallible,
     fs::poll::{Events, Question, poll as wait},
     room,
     sched::spans,
@@ -91,7 +92,13 @@ pub(super) fn with_mask(mask: usize, size: usize, wait: impl FnOnce() -> Result)
         }
         signal::set_temporary_mask(&current(), SignalSet(user::read(mask)?));
     }
-    wait()
+    let result = wait();
+    let is_interrupted = result.is_err_and(|error| error == Errno::EINTR || error.is_restart());
+    if mask != 0 && !is_interrupted {
+        // What was waited for comes first: a signal that the mask let through is blocked again.
+        signal::end_temporary_mask(&current());
+    }
+    result
 }
 
 pub(super) fn ppoll(list: usize, count: usize, timeout: usize, mask: usize, size: usize) -> Result {
@@ -106,12 +113,14 @@ const SETS: [(Events, Events); 3] = [
 ];
 
 fn select_until(count: i32, sets: [usize; 3], deadline: Option<u64>) -> Result {
-    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(1024);
-    let words = count.div_ceil(64);
     let files = current().files.arc();
+    // As on Linux, nobody looks at what is above the table.
+    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(files.size());
+    let words = count.div_ceil(64);
     let mut asked = [const { Vec::new() }; 3];
     for (bits, &set) in asked.iter_mut().zip(&sets) {
-        *bits = vec![0u64; words];
+        *bits = fallible::list(words)?;
+        bits.resize(words, 0u64);
         for (index, word) in bits.iter_mut().enumerate().filter(|_| set != 0) {
             *word = user::read(set.wrapping_add(index * 8))?;
         }
@@ -124,7 +133,10 @@ fn select_until(count: i32, sets: [usize; 3], deadline: Option<u64>) -> Result {
             events.set(ask, has(bits, fd));
         }
         if !events.is_empty() {
-            questions.push(Question { file: Some(files.get(fd as i32)?), events, place: fd });
+            fallible::push(
+                &mut questions,
+                Question { file: Some(files.get(fd as i32)?), events, place: fd },
+            )?;
             if spans::point() {
                 return Err(Errno::EINTR);
             }
@@ -133,7 +145,8 @@ fn select_until(count: i32, sets: [usize; 3], deadline: Option<u64>) -> Result {
     let answers = wait(&questions, deadline)?;
     let mut total = 0;
     for ((bits, &set), (_, counts_as)) in asked.iter().zip(&sets).zip(SETS) {
-        let mut out = vec![0u64; words];
+        let mut out = fallible::list(words)?;
+        out.resize(words, 0u64);
         for (fd, events) in &answers {
             if has(bits, *fd) && events.intersects(counts_as) {
                 total += 1;
@@ -149,9 +162,39 @@ fn select_until(count: i32, sets: [usize; 3], deadline: Option<u64>) -> Result {
     Ok(total)
 }
 
+/// Does `wait` with the deadline that `timeout` nanoseconds from now is, and hands what is left then to `tell`. A call that is done again
+/// waits for what is left.
+fn with_rest(
+    timeout: Option<u64>,
+    wait: impl FnOnce(Option<u64>) -> Result,
+    tell: impl FnOnce(u64) -> Result<()>,
+) -> Result {
+    let deadline = timeout.and_then(after);
+    let result = wait(deadline);
+    let left = deadline.map_or(0, |deadline| deadline.saturating_sub(time::now_ns()));
+    match result {
+        Err(error) if error == Errno::EFAULT || error == Errno::EINVAL => result,
+        // Where it cannot be told, the call cannot go on either.
+        _ if timeout.is_some_and(|ns| ns > 0) && tell(left).is_err() => {
+            result.map_err(|error| if error.is_restart() { Errno::EINTR } else { error })
+        }
+        _ => result,
+    }
+}
+
 pub(super) fn select(count: i32, read: usize, write: usize, except: usize, timeout: usize) -> Result {
-    let deadline = if timeout == 0 { None } else { after(user::read::<TimeVal>(timeout)?.to_ns()?) };
-    select_until(count, [read, write, except], deadline)
+    const MICROSECONDS: i64 = 1_000_000;
+    let given = if timeout == 0 { None } else { Some(user::read::<TimeVal>(timeout)?) };
+    let given = given.map(|time| {
+        // As on Linux, there may be more than a second of microseconds.
+        let seconds = time.seconds.saturating_add(time.microseconds.div_euclid(MICROSECONDS));
+        TimeVal { seconds, microseconds: time.microseconds.rem_euclid(MICROSECONDS) }.to_ns()
+    });
+    with_rest(
+        given.transpose()?,
+        |deadline| select_until(count, [read, write, except], deadline),
+        |left| user::write(timeout, &TimeVal::from_ns(left)),
+    )
 }
 
 pub(super) fn pselect6(
@@ -162,7 +205,11 @@ pub(super) fn pselect6(
     timeout: usize,
     mask: usize,
 ) -> Result {
-    let deadline = if timeout == 0 { None } else { after(user::read::<TimeSpec>(timeout)?.to_ns()?) };
+    let given = if timeout == 0 { None } else { Some(user::read::<TimeSpec>(timeout)?.to_ns()?) };
     let [mask, size] = if mask == 0 { [0, 8] } else { user::read::<[usize; 2]>(mask)? };
-    with_mask(mask, size, || select_until(count, [read, write, except], deadline))
+    with_rest(
+        given,
+        |deadline| with_mask(mask, size, || select_until(count, [read, write, except], deadline)),
+        |left| user::write(timeout, &TimeSpec::from_ns(left)),
+    )
 }

@@ -22,7 +22,7 @@ pub use deliver::before_user_mode;
 pub use info::{Info, Layout};
 pub use pending::{Charge, Pending, Taken};
 pub use send::{
-    force, from_running, hand_on, has_stopped, is_deliverable, pending, send_to_process,
+    end_temporary_mask, force, from_running, hand_on, has_stopped, is_deliverable, pending, send_to_process,
     send_to_self, send_to_task, set_action, set_mask, set_temporary_mask, take_pending,
 };
 pub use set::{SignalSet, UNBLOCKABLE, is_valid};

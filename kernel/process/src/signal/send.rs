@@ -283,6 +283,13 @@ pub fn set_temporary_mask(task: &Task, mask: SignalSet) {
     task.work.fetch_or(work::RESTORE_MASK, Ordering::AcqRel);
 }
 
+/// Puts the mask back that [`set_temporary_mask`] has replaced, before a handler could run.
+pub fn end_temporary_mask(task: &Task) {
+    if task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel) & work::RESTORE_MASK != 0 {
+        set_mask(task, SignalSet(task.saved_mask.load(Ordering::Acquire)));
+    }
+}
+
 /// Takes a signal of `among` that is pending for `task` or its process.
 pub fn take_pending(task: &Task, among: SignalSet) -> Option<Info> {
     loop {
