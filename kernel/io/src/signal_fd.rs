@@ -21,13 +21,13 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 use crate::{
     errno::{Errno, Result},
     fallible,
+    io_buf::IoBuf,
     sched::{
         spans,
         wait::{Observer, WaitQueue, wait_on},
     },
     signal::{self, Info, Layout, SignalSet},
     task::{Task, current},
-    user,
 };
 
 /// `struct signalfd_siginfo`.
@@ -153,28 +153,22 @@ fn reader() -> Option<Arc<Task>> {
 }
 
 impl File for Handle {
-    fn read(&self, io: Io, to: usize, length: usize) -> Result {
-        let most = length / SIZE;
-        if most == 0 {
+    fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        if to.left() < SIZE {
             return Err(Errno::EINVAL);
         }
-        let mut done = 0;
-        for _ in 0..most {
-            // As on Linux, what cannot be told any more is lost.
-            let told = self
-                .0
-                .take(io.no_wait || done > 0)
-                .and_then(|info| user::write(to.wrapping_add(done), &Record::new(&info)));
-            match told {
-                Ok(()) => done += SIZE,
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
+        let mut no_wait = io.no_wait;
+        to.count(|to| {
+            while to.left() >= SIZE {
+                // As on Linux, what cannot be told any more is lost.
+                to.put_value(&Record::new(&self.0.take(no_wait)?))?;
+                no_wait = true;
+                if spans::point() {
+                    break;
+                }
             }
-            if spans::point() {
-                break;
-            }
-        }
-        Ok(done)
+            Ok(())
+        })
     }
 
     fn events(&self) -> Events {

@@ -20,9 +20,9 @@ use exo_logic::seen::Seen;
 
 use super::{
     Argument, attributes, blocks, credentials, descriptors, event_files, fcntl, futexes, identity, info,
-    ipcs, lean as lean_calls, locks, memory, messages, mounts, names, open, pidfds, polling, prctl, processes,
-    read_write, scheduling, seals, signals, sizes, socket_options, sockets, splice, status, timers, times,
-    xattrs,
+    ipcs, lean as lean_calls, locks, memory, messages, mounts, names, open, pidfds, polling, prctl,
+    processes, read_write, scheduling, seals, signals, sizes, socket_options, sockets, splice, status,
+    timers, times, xattrs,
 };
 use crate::{
     errno::{Errno, Result},

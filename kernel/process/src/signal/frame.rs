@@ -180,8 +180,8 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
         if let Some(place) = copy.get_mut(bytes.len()..) {
             place.copy_from_slice(&XSTATE_END_MAGIC.to_le_bytes());
         }
-        (at, copy)
-    });
+        Ok((at, copy))
+    })?;
     user::copy_out(fpu as usize, &bytes)?;
     let mask = match task.work.load(Ordering::Acquire) & work::RESTORE_MASK {
         0 => task.blocked.load(Ordering::Acquire),

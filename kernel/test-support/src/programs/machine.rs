@@ -29,11 +29,7 @@ use exo_process::{
         table,
     },
 };
-use exo_vfs::{
-    Files, context,
-    inode::Inode,
-    mount, mounting, superblock,
-};
+use exo_vfs::{Files, context, inode::Inode, mount, mounting, superblock};
 use linux_raw_sys::general as abi;
 use parking_lot::Mutex;
 
