@@ -11,7 +11,7 @@ use exo_hal::{
     PAGE_SIZE,
     mm::{
         frame::{Frame, Pinned},
-        user::BadAddress,
+        user::{BadAddress, without_waiting},
     },
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -476,6 +476,23 @@ impl<'a> IoMemory<'a, &'a mut [u8]> {
         self.put_all_parts(bytes)
     }
 
+    /// The same for who holds a lock: EFAULT also if the program's memory has to be waited for, as [`fault_in`](Self::fault_in) does.
+    ///
+    /// # Errors
+    /// As [`put_all`](Self::put_all).
+    #[inline(always)]
+    pub fn put_all_now(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Kind::Program(program) = &mut self.kind {
+            if bytes.len() <= program.here.min(self.left) {
+                user::now::copy_out(program.at, bytes)?;
+                program.advance(bytes.len());
+                self.left -= bytes.len();
+                return Ok(());
+            }
+        }
+        without_waiting(|| self.put_all_parts(bytes))
+    }
+
     #[inline(never)]
     fn put_all_parts(&mut self, bytes: &[u8]) -> Result<()> {
         if self.left < bytes.len() {
@@ -633,6 +650,23 @@ impl<'a> IoMemory<'a, &'a [u8]> {
             }
         }
         self.take_all_parts(out)
+    }
+
+    /// The same for who holds a lock: EFAULT also if the program's memory has to be waited for, as [`fault_in`](Self::fault_in) does.
+    ///
+    /// # Errors
+    /// As [`IoBuf::put_all`].
+    #[inline(always)]
+    pub fn take_all_now(&mut self, out: &mut [u8]) -> Result<()> {
+        if let Kind::Program(program) = &mut self.kind {
+            if out.len() <= program.here.min(self.left) {
+                user::now::copy_in(out, program.at)?;
+                program.advance(out.len());
+                self.left -= out.len();
+                return Ok(());
+            }
+        }
+        without_waiting(|| self.take_all_parts(out))
     }
 
     #[inline(never)]

@@ -246,6 +246,25 @@ pub struct OpenFile {
     moving: Mutex,
 }
 
+/// Whether a file with these `O_` bits may be read.
+#[inline]
+fn can_read(flags: u32) -> bool {
+    // Neither O_WRONLY nor the mode 3, which allows nothing but ioctl.
+    flags & (abi::O_WRONLY | abi::O_PATH) == 0
+}
+
+/// The same for writing.
+#[inline]
+fn can_write(flags: u32) -> bool {
+    matches!(flags & abi::O_ACCMODE, abi::O_WRONLY | abi::O_RDWR) && flags & abi::O_PATH == 0
+}
+
+/// How a file with these bits is read or written that has no places.
+#[inline]
+fn io(flags: u32) -> Io {
+    Io { offset: 0, no_wait: flags & abi::O_NONBLOCK != 0, direct: flags & abi::O_DIRECT != 0 }
+}
+
 impl OpenFile {
     /// Wraps a file without a name that was opened with the `O_` bits `flags`.
     ///
@@ -334,15 +353,13 @@ impl OpenFile {
     /// Whether it may be read.
     #[inline]
     pub fn can_read(&self) -> bool {
-        // Neither O_WRONLY nor the mode 3, which allows nothing but ioctl.
-        self.flags() & (abi::O_WRONLY | abi::O_PATH) == 0
+        can_read(self.flags())
     }
 
     /// Whether it may be written.
     #[inline]
     pub fn can_write(&self) -> bool {
-        let flags = self.flags();
-        matches!(flags & abi::O_ACCMODE, abi::O_WRONLY | abi::O_RDWR) && flags & abi::O_PATH == 0
+        can_write(self.flags())
     }
 
     /// Whether it was opened for its place only (O_PATH).
@@ -427,7 +444,13 @@ impl OpenFile {
     /// Reads at the file's own offset and moves it.
     #[inline]
     pub fn read(&self, to: &mut IoBuf<'_>) -> Result {
-        self.read_as(self.call(None), to)
+        let flags = self.flags();
+        // Most files without places, such as pipes and sockets, are asked at once.
+        if self.has_offset || to.has_parts() || !can_read(flags) {
+            return self.read_as(self.call(None), to);
+        }
+        to.truncate(MAX_IO);
+        self.file.read(io(flags), to)
     }
 
     /// Reads at `offset`.
@@ -439,7 +462,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// Those of [`check`](Self::check) and of the file.
-    #[inline]
+    #[inline(never)]
     pub fn read_as(&self, call: Call, to: &mut IoBuf<'_>) -> Result {
         self.check(false, call, to.left())?;
         to.truncate(MAX_IO);
@@ -486,7 +509,12 @@ impl OpenFile {
     /// Writes at the file's own offset (or its end) and moves it.
     #[inline]
     pub fn write(&self, from: &mut IoSource<'_>) -> Result {
-        self.write_as(self.call(None), from)
+        let flags = self.flags();
+        if self.has_offset || from.has_parts() || !can_write(flags) {
+            return self.write_as(self.call(None), from);
+        }
+        from.truncate(MAX_IO);
+        self.file.write(io(flags), from)
     }
 
     /// Writes at `offset`, or at the end in append mode, as Linux does it.
@@ -498,7 +526,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// As [`read_as`](Self::read_as).
-    #[inline]
+    #[inline(never)]
     pub fn write_as(&self, call: Call, from: &mut IoSource<'_>) -> Result {
         self.check(true, call, from.left())?;
         from.truncate(MAX_IO);

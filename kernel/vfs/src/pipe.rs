@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use alloc::sync::Arc;
 
 use exo_core::thread::signal_self;
-use exo_hal::{mm::user::without_waiting, once::Once, sync::SpinLock};
+use exo_hal::{once::Once, sync::SpinLock};
 use linux_raw_sys::general as abi;
 
 use self::content::Content;
@@ -184,7 +184,7 @@ impl Pipe {
             let run = content.ring.used_run();
             let count = run.len().min(length - done);
             let part = run.get(..count).unwrap_or_default();
-            if let Err(error) = without_waiting(|| to.put_all(part)) {
+            if let Err(error) = to.put_all_now(part) {
                 if done == 0 {
                     return Some(Err(error));
                 }
@@ -225,7 +225,7 @@ impl Pipe {
             let run = content.ring.free_run();
             let count = run.len().min(length - done);
             let part = run.get_mut(..count).unwrap_or_default();
-            if let Err(error) = without_waiting(|| from.take_all(part)) {
+            if let Err(error) = from.take_all_now(part) {
                 if done == 0 {
                     return Some(Err(error));
                 }
@@ -238,38 +238,53 @@ impl Pipe {
         Some(Ok(done))
     }
 
-    #[inline(always)]
+    #[inline]
     fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
+        match self.try_all(io, to) {
+            Err(Errno::EFAULT) => self.fault_in_and_read(io, to),
+            result => result,
+        }
+    }
+
+    /// As [`read`](Self::read), but EFAULT also if the program's memory has to be waited for.
+    #[inline(always)]
+    fn try_all(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
         let length = to.left();
         if length == 0 {
             return Ok(0);
         }
         let first = length.min(PIECE);
+        let mut result = match self.try_read(to, first) {
+            Some(result) => result,
+            None if io.no_wait => Err(Errno::EAGAIN),
+            None => wait_after_look(&[&self.readable], None, true, || self.try_read(to, first))
+                .unwrap_or(Err(Errno::RESTART)),
+        };
+        // What else is there, with the lock given back in between.
+        while let Ok(done @ PIECE..) = result {
+            if done == length || spans::point() {
+                break;
+            }
+            match self.try_read(to, PIECE.min(length - done)) {
+                Some(Ok(more @ 1..)) => result = Ok(done + more),
+                _ => break,
+            }
+        }
+        if matches!(result, Ok(1..)) {
+            self.writable.wake_all();
+        }
+        result
+    }
+
+    /// The program's memory is waited for with nothing locked, if that is all that is wrong.
+    #[cold]
+    fn fault_in_and_read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
         loop {
-            let mut result = match self.try_read(to, first) {
-                Some(result) => result,
-                None if io.no_wait => Err(Errno::EAGAIN),
-                None => wait_after_look(&[&self.readable], None, true, || self.try_read(to, first))
-                    .unwrap_or(Err(Errno::RESTART)),
-            };
-            // What else is there, with the lock given back in between.
-            while let Ok(done @ PIECE..) = result {
-                if done == length || spans::point() {
-                    break;
-                }
-                match self.try_read(to, PIECE.min(length - done)) {
-                    Some(Ok(more @ 1..)) => result = Ok(done + more),
-                    _ => break,
-                }
+            to.fault_in(to.left().min(PIECE).min(self.fill().0))?;
+            match self.try_all(io, to) {
+                Err(Errno::EFAULT) => {}
+                result => return result,
             }
-            if matches!(result, Ok(1..)) {
-                self.writable.wake_all();
-            } else if result == Err(Errno::EFAULT) {
-                // The program's memory is waited for with nothing locked, if that is all that is wrong.
-                to.fault_in(first.min(self.fill().0))?;
-                continue;
-            }
-            return result;
         }
     }
 
@@ -294,19 +309,19 @@ impl Pipe {
                         break;
                     }
                 }
-                Err(Errno::EFAULT) => {
-                    let room = self.room(&self.content.lock());
-                    match from.fault_in(now.min(room)) {
-                        Ok(()) => {}
-                        Err(error) if done == 0 => return Err(error),
-                        Err(_) => break,
-                    }
-                }
+                Err(Errno::EFAULT) if self.fault_in_for_write(from, now) => {}
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
             }
         }
         Ok(done)
+    }
+
+    /// As for reads; whether writing may go on.
+    #[cold]
+    fn fault_in_for_write(&self, from: &IoSource<'_>, bytes: usize) -> bool {
+        let room = self.room(&self.content.lock());
+        from.fault_in(bytes.min(room)).is_ok()
     }
 }
 

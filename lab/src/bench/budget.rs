@@ -54,7 +54,7 @@ limits! {
     "clock_gettime": 120.0,
     "sched_yield": 65.0,
     "open_close": 2_450.0,
-    "pipe_roundtrip_ns": 3_820.0,
+    "pipe_roundtrip_ns": 3_920.0,
     "unix_roundtrip_ns": 6_100.0,
     "ipc_roundtrip_ns": 1_880.0,
     "context_switch": 1_400.0,
