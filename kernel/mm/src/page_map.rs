@@ -157,7 +157,7 @@ impl PageMap {
     /// Whether a page has a mark.
     pub(crate) fn is(&self, index: u64, mark: Mark) -> bool {
         let (chunk, at) = split(index);
-        self.chunks.get(&chunk).is_some_and(|chunk| chunk.marked(mark) >> at & 1 != 0)
+        self.chunks.get(&chunk).is_some_and(|chunk| (chunk.marked(mark) >> at) & 1 != 0)
     }
 
     /// Gives a mark to a page that is there, or takes it.
@@ -168,7 +168,7 @@ impl PageMap {
             return;
         }
         if let Some(bits) = chunk.marks.get_or_insert_default().get_mut(mark as usize) {
-            *bits = if on { *bits | 1 << at } else { *bits & !(1 << at) };
+            *bits = if on { *bits | (1 << at) } else { *bits & !(1 << at) };
         }
     }
 

@@ -247,7 +247,7 @@ impl RngFile {
     ) -> Result<()> {
         let deliver = |words| user::now::copy_out(to, &number(words)).is_ok();
         loop {
-            match self.device().draw_numbers(&deliver)? {
+            match self.device().draw_numbers(deliver)? {
                 Delivery::Done => return Ok(()),
                 // Its page may have to be waited for, which is not done with the device's queue locked.
                 Delivery::Refused => user::make_writable(to, BYTES)?,

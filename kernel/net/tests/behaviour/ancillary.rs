@@ -205,7 +205,12 @@ fn nobody_says_that_somebody_else_sent() {
         let own = pid() as u32;
         assert_eq!(send_with(a, b"x", &control(SCM_CREDENTIALS, &[own, 0, 0])), Ok(1));
         assert_eq!(now(b, 1), Ok(b"x".to_vec()));
-        assert_eq!(send_with(a, b"x", &control(SCM_CREDENTIALS, &[own, 5, 0])), Err(Errno::EPERM));
+        let child = fork(move || {
+            call!(abi::__NR_setuid, 1000).unwrap();
+            let own = pid() as u32;
+            assert_eq!(send_with(a, b"x", &control(SCM_CREDENTIALS, &[own, 5, 0])), Err(Errno::EPERM));
+        });
+        end_of(child);
         assert_eq!(now(b, 1), Err(Errno::EAGAIN));
     });
 }

@@ -13,9 +13,10 @@ const ROOM: usize = 212_992;
 fn a_stream_takes_what_there_is_room_for() {
     machine(|| {
         let [a, b] = pair(SOCK_STREAM);
-        let bytes = vec![7; ROOM + 5000];
+        let bytes = vec![7; 2 * ROOM];
         let sent = send(a, &bytes, net::MSG_DONTWAIT).unwrap();
-        assert!((ROOM / 2..=ROOM).contains(&sent), "{sent} bytes");
+        // As on Linux, the last piece may begin where there is room for less.
+        assert!((ROOM / 2..=ROOM + (64 << 10)).contains(&sent), "{sent} bytes");
         assert_eq!(send(a, b"x", net::MSG_DONTWAIT), Err(Errno::EAGAIN));
         assert_eq!(events(a), 0, "no room to write");
         assert_eq!(drain(b), sent, "nothing is lost");
@@ -55,9 +56,11 @@ fn a_message_is_sent_as_a_whole_or_not_at_all() {
             assert_eq!(room, 20_000, "twice what was asked for");
             assert_eq!(send(a, &vec![1; room], net::MSG_DONTWAIT), Err(Errno::EMSGSIZE), "never");
             assert_eq!(send(a, &vec![1; 15_000], net::MSG_DONTWAIT), Ok(15_000));
-            assert_eq!(send(a, &vec![2; 15_000], net::MSG_DONTWAIT), Err(Errno::EAGAIN), "not now");
-            assert_eq!(now(b, 20_000).unwrap().len(), 15_000);
+            // As on Linux, it is taken while there is room for a byte.
             assert_eq!(send(a, &vec![2; 15_000], net::MSG_DONTWAIT), Ok(15_000));
+            assert_eq!(send(a, &vec![3; 15_000], net::MSG_DONTWAIT), Err(Errno::EAGAIN), "not now");
+            assert_eq!(now(b, 20_000).unwrap().len(), 15_000);
+            assert_eq!(send(a, &vec![3; 15_000], net::MSG_DONTWAIT), Ok(15_000));
         });
     }
 }
