@@ -66,7 +66,7 @@ fn random_bytes_differ() {
 #[test]
 fn devices_are_found_by_their_numbers_too() {
     machine(|| {
-        let number = |major: u32, minor: u32| major << 8 | minor;
+        let number = |major: u32, minor: u32| (major << 8) | minor;
         call!(abi::__NR_mknod, memory::string("mine"), abi::S_IFCHR | 0o666, number(1, 5)).unwrap();
         let fd = open("mine", abi::O_RDONLY).unwrap();
         assert_eq!(read(fd, 2), Ok(vec![0; 2]));

@@ -116,7 +116,7 @@ pub struct Word64<'a>(&'a [AtomicU32]);
 impl Word64<'_> {
     /// Its value.
     pub fn load(&self, order: Ordering) -> u64 {
-        self.0.iter().rev().fold(0, |value, half| value << 32 | u64::from(half.load(order)))
+        self.0.iter().rev().fold(0, |value, half| (value << 32) | u64::from(half.load(order)))
     }
 
     /// Changes it.

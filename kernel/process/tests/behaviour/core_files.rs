@@ -33,7 +33,7 @@ impl Core {
         assert_eq!(&bytes[..7], b"\x7fELF\x02\x01\x01");
         assert_eq!(bytes[16], 4, "ET_CORE");
         let (table, count) =
-            (word(&bytes, 32) as usize, usize::from(bytes[56]) | usize::from(bytes[57]) << 8);
+            (word(&bytes, 32) as usize, usize::from(bytes[56]) | (usize::from(bytes[57]) << 8));
         let segment = |index: usize| {
             let at = table + 56 * index;
             let field = |offset| word(&bytes, at + offset);

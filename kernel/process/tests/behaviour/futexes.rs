@@ -146,11 +146,11 @@ fn one_call_may_change_one_word_and_wake_at_two() {
         waiters(1, first, &log);
         waiters(1, second, &log);
         // FUTEX_OP_ADD 5, and at the second if it was equal to 0.
-        let operation = 1 << 28 | 5 << 12;
+        let operation = (1 << 28) | (5 << 12);
         assert_eq!(futex(abi::FUTEX_WAKE_OP, first, 10, 10, second, operation), Ok(2));
         assert_eq!(get::<u32>(second), 5);
         // Now it is not 0: FUTEX_OP_OR 2.
-        let operation = 2 << 28 | 2 << 12;
+        let operation = (2 << 28) | (2 << 12);
         assert_eq!(futex(abi::FUTEX_WAKE_OP, first, 10, 10, second, operation), Ok(0));
         assert_eq!(get::<u32>(second), 7);
         assert_eq!(futex(abi::FUTEX_WAKE_OP, first, 1, 1, second, 7 << 28), Err(Errno::ENOSYS));

@@ -275,7 +275,7 @@ fn a_fault_is_a_signal_with_its_address() {
         let noted = log.clone();
         let code = user::handler(move || {
             let info = Info::at(user::regs().rsi as usize);
-            let address = u64::from(info.0[4]) | u64::from(info.0[5]) << 32;
+            let address = u64::from(info.0[4]) | (u64::from(info.0[5]) << 32);
             noted.note(format!("{} code {} at {address:#x}", info.signal(), info.code()));
         });
         action(abi::SIGSEGV, code, abi::SA_SIGINFO, 0).unwrap();

@@ -12,7 +12,7 @@ const SI_TIMER: i32 = -2;
 
 /// Makes a timer that sends `signal` with `value`.
 fn create(clock: u32, notify: u32, signal: u32, value: u64, thread: usize) -> Result<u32> {
-    let event = put(&[value, u64::from(signal) | u64::from(notify) << 32, thread as u64, 0, 0, 0, 0, 0]);
+    let event = put(&[value, u64::from(signal) | (u64::from(notify) << 32), thread as u64, 0, 0, 0, 0, 0]);
     let id = reserve(4);
     call!(abi::__NR_timer_create, clock, event, id)?;
     Ok(get(id))

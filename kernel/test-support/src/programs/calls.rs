@@ -223,7 +223,7 @@ pub const fn exited(value: u32) -> u32 {
 
 /// The status of one that has stopped.
 pub const fn stopped(signal: u32) -> u32 {
-    signal << 8 | 0x7f
+    (signal << 8) | 0x7f
 }
 
 /// Sends a signal.
@@ -259,7 +259,7 @@ pub fn on_signal(signal: u32, flags: u32, code: impl Fn() + Send + Sync + 'stati
 
 /// The set with these signals.
 pub fn signals(numbers: &[u32]) -> u64 {
-    numbers.iter().fold(0, |set, number| set | 1 << (number - 1))
+    numbers.iter().fold(0, |set, number| set | (1 << (number - 1)))
 }
 
 /// Changes the mask of blocked signals (SIG_BLOCK and the like): the one before.

@@ -298,7 +298,7 @@ pub fn touch(address: usize, write: bool) -> bool {
     let behind = place_of_calls();
     let mut regs = before;
     regs.set_rip(behind);
-    regs.enter_trap(14, 4 | u64::from(write) << 1);
+    regs.enter_trap(14, 4 | (u64::from(write) << 1));
     spans::enter();
     let fault = current().memory().handle_fault(address, write, false);
     let (signal, code) = match fault {
