@@ -4,7 +4,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_core::names::RELEASE;
-use exo_fs::{sysfs_cpus, tty};
+use exo_fs::{sysfs_cpus, terminals};
 use exo_hal::{
     boot,
     cpu::percpu::cpu_count,
@@ -42,6 +42,9 @@ use crate::{
         file_context, table,
     },
 };
+
+/// How the names of pseudo-terminals' slaves look: of the group of terminals, as usual.
+const PTS_OPTIONS: &[u8] = b"gid=5,mode=620,ptmxmode=666";
 
 /// Boots: everything that needs one CPU, then the others, then the first program.
 pub fn main() -> ! {
@@ -82,7 +85,7 @@ fn prepare() -> Result<()> {
     mount::init();
     exo_fs::init()?;
     mm::init()?;
-    tty::init();
+    terminals::init();
     let count = unpack(&boot::take_initrd().ok_or(Errno::ENOENT)?)?;
     log!("{count} files from the initial RAM disk");
     for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("sys", "sysfs"), ("tmp", "tmpfs")] {
@@ -92,6 +95,9 @@ fn prepare() -> Result<()> {
             mounting::mount(kind.as_bytes(), at, kind.as_bytes(), abi::MS_RELATIME, &[])?;
         }
     }
+    let devices = mount::root().with(make_directories(b"dev")?).topmost();
+    let terminals = devices.with(devices.dentry.lookup(b"pts")?);
+    mounting::mount(b"devpts", terminals, b"devpts", abi::MS_RELATIME, PTS_OPTIONS)?;
     Ok(())
 }
 

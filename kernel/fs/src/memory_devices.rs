@@ -18,6 +18,7 @@ use super::{
     table::Stateless,
 };
 use crate::{
+    devpts::PTMX_MINOR,
     errno::{Errno, Result},
     io_buf::{IoBuf, IoSource},
     kernel_log,
@@ -26,8 +27,13 @@ use crate::{
 };
 
 /// Majors of character devices and what they are called in /proc/devices.
-pub const MAJORS: [(u32, &str); 4] =
-    [(major::MEMORY, "mem"), (major::TTY, "ttyS"), (major::CONSOLE, "console"), (major::LOCAL, "exo")];
+pub const MAJORS: [(u32, &str); 5] = [
+    (major::MEMORY, "mem"),
+    (major::TTY, "ttyS"),
+    (major::CONSOLE, "console"),
+    (major::PTS, "pts"),
+    (major::LOCAL, "exo"),
+];
 
 struct Null;
 
@@ -224,6 +230,7 @@ fn populate(directory: &Arc<Dentry>) -> Result<()> {
     add("kmsg", major::MEMORY, 11, 0o644)?;
     add("tty", major::CONSOLE, 0, 0o666)?;
     add("console", major::CONSOLE, 1, 0o600)?;
+    add("ptmx", major::CONSOLE, PTMX_MINOR, 0o666)?;
     for (index, port) in (0..).zip(&serial::PORTS) {
         if port.is_present() {
             add(
@@ -245,5 +252,6 @@ fn populate(directory: &Arc<Dentry>) -> Result<()> {
             &Inode::new(&DEVTMPFS, kind::LINK | 0o777, InodeContent::Link(target.as_bytes().to_vec())),
         )?;
     }
+    directory.add(b"pts", &Inode::directory(&DEVTMPFS, 0o755))?;
     directory.add(b"shm", &Inode::directory(&DEVTMPFS, 0o1777)).map(drop)
 }

@@ -17,6 +17,8 @@ pub mod cc {
     pub const EOF: usize = 4;
     pub const TIME: usize = 5;
     pub const MIN: usize = 6;
+    pub const START: usize = 8;
+    pub const STOP: usize = 9;
     pub const SUSP: usize = 10;
     pub const EOL: usize = 11;
     pub const WERASE: usize = 14;
@@ -31,6 +33,7 @@ pub mod mode {
     pub const INLCR: u32 = 0o100;
     pub const IGNCR: u32 = 0o200;
     pub const ICRNL: u32 = 0o400;
+    pub const IXON: u32 = 0o2000;
     pub const OPOST: u32 = 0o1;
     pub const ONLCR: u32 = 0o4;
     pub const OCRNL: u32 = 0o10;
@@ -47,6 +50,8 @@ pub mod mode {
     pub const TOSTOP: u32 = 0o400;
 }
 
+const CTRL_Q: u8 = 17;
+const CTRL_S: u8 = 19;
 /// A control character of this value is switched off.
 const DISABLED: u8 = 0;
 /// A line, or all unread input in raw mode, is at most this long, as on Linux.
@@ -78,8 +83,8 @@ impl Default for Settings {
             (cc::KILL, 21),
             (cc::EOF, 4),
             (cc::MIN, 1),
-            (8, 17),
-            (9, 19),
+            (cc::START, 17),
+            (cc::STOP, 19),
             (cc::SUSP, 26),
             (12, 18),
             (13, 15),
@@ -89,6 +94,15 @@ impl Default for Settings {
             characters[index] = value;
         }
         Self { input: 0o2400, output: 0o5, control: 0o2277, local: 0o105073, characters }
+    }
+}
+
+impl Settings {
+    /// Whether ^S stops output and ^Q starts it: what the other side of a pseudo-terminal can do itself then.
+    pub fn stops_output(&self) -> bool {
+        self.input & mode::IXON != 0
+            && self.characters[cc::START] == CTRL_Q
+            && self.characters[cc::STOP] == CTRL_S
     }
 }
 
@@ -355,6 +369,16 @@ mod tests {
         let mut taken = [0; 10];
         line.read(&mut taken);
         assert!(line.has_room() && line.readable() == MAX_INPUT - 10);
+    }
+
+    #[test]
+    fn only_the_usual_characters_stop_output_elsewhere() {
+        let mut settings = Settings::default();
+        assert!(settings.stops_output());
+        settings.characters[cc::STOP] = 1;
+        assert!(!settings.stops_output());
+        settings = Settings { input: 0, ..Settings::default() };
+        assert!(!settings.stops_output());
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub(super) fn setsid() -> Result {
     }
     process.session.store(process.pid, Ordering::Relaxed);
     process.group.store(process.pid, Ordering::Relaxed);
+    process.hung_up_group.store(0, Ordering::Relaxed);
     *process.terminal.lock() = None;
     Ok(process.pid as usize)
 }

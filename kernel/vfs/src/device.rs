@@ -20,6 +20,8 @@ pub mod major {
     pub const TTY: u32 = 4;
     /// The terminal of whoever asks.
     pub const CONSOLE: u32 = 5;
+    /// Slaves of pseudo-terminals.
+    pub const PTS: u32 = 136;
     /// The first of those for local use: what drivers announce.
     pub const LOCAL: u32 = 240;
 }

@@ -5,14 +5,17 @@ use core::sync::atomic::Ordering;
 
 use alloc::sync::Arc;
 
-use exo_logic::credentials::capability;
-use exo_logic::line_discipline::{CONTROL_CHARACTERS, Settings};
+use exo_logic::{
+    credentials::capability,
+    line_discipline::{CONTROL_CHARACTERS, Settings},
+};
 use linux_raw_sys::ioctl;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::Terminal;
+use super::{Terminal, back_end::BackEnd};
 use crate::{
     errno::{Errno, Result},
+    line::packet,
     signal::number,
     task::{Process, controlling_tty::ControllingTty as _, credentials::capable, current, session, table},
     user,
@@ -31,13 +34,22 @@ struct Termios {
 }
 
 /// `struct winsize`.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub(super) struct WindowSize {
     pub(super) rows: u16,
     pub(super) columns: u16,
     pub(super) width: u16,
     pub(super) height: u16,
+}
+
+/// Through which end of a pseudo-terminal it is asked; a port has a slave's end alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The one of the programs that run in the terminal.
+    Slave,
+    /// The one of the program that shows it.
+    Master,
 }
 
 impl Terminal {
@@ -47,14 +59,26 @@ impl Terminal {
         if flush {
             discipline.flush_input();
         }
-        discipline.set(Settings {
+        let could_stop = discipline.settings.stops_output();
+        let settings = Settings {
             input: new.input,
             output: new.output,
             control: new.control,
             local: new.local,
             characters: new.characters,
-        });
+        };
+        discipline.set(settings);
         drop(discipline);
+        if let Some(line) = self.line() {
+            if flush {
+                line.tell(packet::FLUSH_READ, 0);
+            }
+            match (could_stop, settings.stops_output()) {
+                (false, true) => line.tell(packet::DO_STOP, packet::NO_STOP),
+                (true, false) => line.tell(packet::NO_STOP, packet::DO_STOP),
+                _ => {}
+            }
+        }
         self.take_received();
         self.input.wake_all();
         Ok(0)
@@ -101,9 +125,11 @@ impl Terminal {
         Ok(0)
     }
 
-    pub(super) fn ioctl(self: &Arc<Self>, request: u32, argument: usize) -> Result {
+    /// Who asks through the master may know of other sessions, and is stopped by none.
+    pub(crate) fn ioctl(self: &Arc<Self>, end: End, request: u32, argument: usize) -> Result {
         let task = current();
         let process = &task.process;
+        let is_known = end == End::Master || self.is_own();
         match request {
             ioctl::TCGETS => {
                 let Settings { input, output, control, local, characters } = self.discipline.lock().settings;
@@ -111,7 +137,9 @@ impl Terminal {
                 Ok(0)
             }
             ioctl::TCSETS | ioctl::TCSETSW | ioctl::TCSETSF => {
-                self.check_foreground(number::SIGTTOU)?;
+                if end == End::Slave {
+                    self.check_foreground(number::SIGTTOU)?;
+                }
                 if request != ioctl::TCSETS {
                     self.drain()?;
                 }
@@ -123,21 +151,26 @@ impl Terminal {
                 Ok(0)
             }
             ioctl::TIOCSWINSZ => {
-                *self.size.lock() = user::read(argument)?;
-                self.signal_foreground(number::SIGWINCH);
+                let new: WindowSize = user::read(argument)?;
+                let old = core::mem::replace(&mut *self.size.lock(), new);
+                if old != new {
+                    self.signal_foreground(number::SIGWINCH);
+                }
                 Ok(0)
             }
-            ioctl::TIOCGPGRP if !self.is_own() => Err(Errno::ENOTTY),
+            ioctl::TIOCGPGRP if !is_known => Err(Errno::ENOTTY),
             ioctl::TIOCGPGRP => {
                 user::write(argument, &self.foreground())?;
                 Ok(0)
             }
             ioctl::TIOCSPGRP => self.set_foreground(argument),
-            ioctl::TIOCGSID if !self.is_own() => Err(Errno::ENOTTY),
-            ioctl::TIOCGSID => {
-                user::write(argument, &self.session.load(Ordering::Relaxed))?;
-                Ok(0)
-            }
+            ioctl::TIOCGSID if !is_known => Err(Errno::ENOTTY),
+            ioctl::TIOCGSID => match self.session.load(Ordering::Relaxed) {
+                0 => Err(Errno::ENOTTY),
+                session => user::write(argument, &session).map(|()| 0),
+            },
+            // Only a master has a peer.
+            ioctl::TIOCGPTPEER => Err(Errno::EIO),
             ioctl::TIOCSCTTY => self.claim(argument == 1),
             ioctl::TIOCNOTTY if !self.is_own() => Err(Errno::ENOTTY),
             ioctl::TIOCNOTTY => {
@@ -154,17 +187,21 @@ impl Terminal {
                 Ok(0)
             }
             ioctl::TIOCOUTQ => {
-                let count = self.port().map_or(0, |port| port.pending()) as i32;
+                let count = self.back_end().map_or(0, |line| line.pending()) as i32;
                 user::write(argument, &count)?;
                 Ok(0)
             }
             ioctl::TCFLSH => {
+                let line = self.back_end();
                 if argument != 1 {
                     self.discipline.lock().flush_input();
                     self.take_received();
+                    if let Some(line) = line.as_ref().and_then(BackEnd::line) {
+                        line.tell(packet::FLUSH_READ, 0);
+                    }
                 }
-                if let Some(port) = self.port().filter(|_| argument != 0) {
-                    port.discard();
+                if let Some(line) = line.filter(|_| argument != 0) {
+                    line.discard();
                     self.room.wake_all();
                 }
                 Ok(0)

@@ -13,7 +13,7 @@ use alloc::{format, string::String, sync::Arc};
 use exo_hal::{cpu, time};
 use exo_logic::line_discipline::mode;
 
-use super::{TERMINALS, Terminal};
+use super::{SERIAL_MINOR, TERMINALS, Terminal};
 use crate::{
     errno::{Errno, Result},
     fs::{
@@ -38,7 +38,7 @@ pub(super) struct Source {
 
 /// Adds the line's file to /sys.
 pub(super) fn add_setting(terminal: &Arc<Terminal>) {
-    let path = format!("class/tty/ttyS{}/source", terminal.index);
+    let path = format!("class/tty/ttyS{}/source", terminal.minor - SERIAL_MINOR);
     let (shown, stored) = (terminal.clone(), terminal.clone());
     sysfs::add_setting(&path, move || shown.show_source(), move |text| stored.set_source(text));
 }
@@ -117,7 +117,9 @@ fn serve_all() {
 /// The kernel has crashed: sends what ports have accepted and what waits in their pipes. It takes no lock that somebody holds.
 pub fn last_words() {
     for terminal in TERMINALS.get().into_iter().flatten() {
-        let Some(port) = terminal.port.try_lock().and_then(|port| port.clone()) else { continue };
+        let Some(port) = terminal.back_end.try_lock().and_then(|line| line.as_ref()?.port().cloned()) else {
+            continue;
+        };
         port.send_in_crash(&[]);
         if let Some(Some(source)) = terminal.source.try_lock().as_deref() {
             source.pipe.show_in_crash(|bytes| port.send_in_crash(bytes));

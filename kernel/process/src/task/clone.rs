@@ -280,6 +280,7 @@ fn new_process(request: &Request, pid: u32) -> Result<Arc<Process>> {
         group: AtomicU32::new(parent.group.load(Ordering::Relaxed)),
         session: AtomicU32::new(parent.session.load(Ordering::Relaxed)),
         terminal: SpinLock::new(terminal),
+        hung_up_group: AtomicU32::new(0),
         status: SpinLock::new(Status::Running),
         stop: SpinLock::new(Stop::default()),
         group_exit: AtomicU64::new(NOT_ENDING),

@@ -117,6 +117,8 @@ pub struct Process {
     pub session: AtomicU32,
     /// The session's terminal.
     pub terminal: SpinLock<Option<Arc<dyn ControllingTty>>>,
+    /// The group that was in the foreground of its session's terminal when that was gone; 0 for none.
+    pub hung_up_group: AtomicU32,
     /// What has become of it.
     pub status: SpinLock<Status>,
     /// How far it is with stopping.
@@ -225,6 +227,7 @@ impl Process {
             group: AtomicU32::new(pid),
             session: AtomicU32::new(pid),
             terminal: SpinLock::default(),
+            hung_up_group: AtomicU32::new(0),
             status: SpinLock::new(Status::Running),
             stop: SpinLock::new(Stop::default()),
             group_exit: AtomicU64::new(NOT_ENDING),

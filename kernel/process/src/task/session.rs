@@ -71,12 +71,12 @@ pub fn parted(process: &Arc<Process>, parent: &Process, is_ending: bool) {
 /// The leader of a session ends, or gives its terminal up: those in the foreground are hung up, and nobody of the session has the
 /// terminal any more.
 pub fn give_up_terminal(process: &Process, terminal: &dyn ControllingTty) {
-    let session = session_of(process);
     let foreground = terminal.foreground();
+    // Who hears of it finds that it is so.
+    take_terminal(session_of(process), terminal);
     if foreground != 0 {
         hang_up(foreground);
     }
-    take_terminal(session, terminal);
 }
 
 /// Nobody of a session has the terminal any more.
@@ -91,6 +91,17 @@ pub fn take_terminal(session: u32, terminal: &dyn ControllingTty) {
     }
 }
 
+/// The terminal of a session is gone: its leader is hung up, and those in the foreground when the leader ends.
+pub fn hang_up_session(session: u32, terminal: &dyn ControllingTty) {
+    let foreground = terminal.foreground();
+    take_terminal(session, terminal);
+    if let Some(leader) = table::process(session).filter(|process| is_leader(process)) {
+        leader.hung_up_group.store(foreground, Ordering::Relaxed);
+        leader.signal(Info::kernel(number::SIGHUP));
+        leader.signal(Info::kernel(number::SIGCONT));
+    }
+}
+
 /// Whether a process leads its session.
 pub fn is_leader(process: &Process) -> bool {
     session_of(process) == process.pid
@@ -101,6 +112,10 @@ pub fn end_of(process: &Arc<Process>, parent: Option<&Arc<Process>>) {
     let terminal = process.terminal.lock().clone();
     if let Some(terminal) = terminal.filter(|_| is_leader(process)) {
         give_up_terminal(process, &*terminal);
+    }
+    let hung_up = process.hung_up_group.load(Ordering::Relaxed);
+    if hung_up != 0 {
+        hang_up(hung_up);
     }
     if let Some(parent) = parent {
         parted(process, parent, true);

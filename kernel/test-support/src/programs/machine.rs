@@ -112,7 +112,7 @@ fn init() {
     mount::init();
     exo_fs::init().unwrap();
     exo_mm::init().unwrap();
-    exo_fs::tty::init();
+    exo_fs::terminals::init();
     for (name, kind) in [("dev", "devtmpfs"), ("proc", "proc"), ("sys", "sysfs"), ("tmp", "")] {
         let directory = Inode::directory(&superblock::ROOT, 0o755);
         let directory = mount::root().dentry.add(name.as_bytes(), &directory).unwrap();

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bytes on their way through a terminal: what it receives, and what programs read and write.
+
+use core::sync::atomic::Ordering;
+
+use alloc::{sync::Arc, vec::Vec};
+
+use exo_hal::time;
+use exo_logic::line_discipline::{Signal, cc, mode};
+
+use super::Terminal;
+use crate::{
+    errno::{Errno, Result},
+    file::Io,
+    io_buf::{IoBuf, IoSource},
+    sched::wait::{Ended, wait_on},
+    signal::number,
+    task::current,
+};
+
+/// Bytes that one round of output moves.
+const CHUNK: usize = 256;
+
+impl Terminal {
+    /// Sends all of `bytes`, waiting for room; how many, if a signal comes or the port goes.
+    fn send(&self, bytes: &[u8], no_wait: bool) -> Result {
+        let mut done = 0;
+        loop {
+            let line = self.back_end().ok_or(Errno::EIO)?;
+            done += line.send(bytes.get(done..).unwrap_or_default());
+            if done == bytes.len() || no_wait {
+                return Ok(done);
+            }
+            let has_room = || self.back_end().is_none_or(|line| line.has_room()).then_some(());
+            if wait_on(&[&self.room], None, true, has_room).is_err() {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Waits until everything is sent.
+    pub(super) fn drain(&self) -> Result {
+        let is_sent = || self.back_end().is_none_or(|line| line.pending() == 0).then_some(());
+        wait_on(&[&self.room], None, true, is_sent).map(|()| 0).map_err(|_| Errno::RESTART)
+    }
+
+    /// Takes what the port has received, as far as there is room. What is left stays in the port, which holds the sender
+    /// back; the next reader fetches it. True if anything was taken.
+    pub(super) fn take_received(&self) -> bool {
+        let Some(line) = self.back_end() else { return false };
+        let _one_taker = self.taking.lock();
+        let mut any = false;
+        while self.discipline.lock().has_room() {
+            let Some(byte) = line.receive() else { break };
+            any = true;
+            self.receive(byte);
+        }
+        any
+    }
+
+    fn receive(&self, byte: u8) {
+        let mut echo = Vec::new();
+        let signal = self.discipline.lock().receive(byte, &mut echo);
+        // An echo that there is no room for is lost, as on Linux.
+        if let Some(line) = self.back_end().filter(|_| !echo.is_empty()) {
+            line.send(&echo);
+        }
+        if let Some(signal) = signal {
+            self.send_signal(signal);
+        }
+    }
+
+    /// Sends those in the foreground a signal, as if it was typed.
+    pub(crate) fn send_signal(&self, signal: Signal) {
+        self.signal_foreground(match signal {
+            Signal::Interrupt => number::SIGINT,
+            Signal::Quit => number::SIGQUIT,
+            Signal::Suspend => number::SIGTSTP,
+        });
+    }
+
+    pub(super) fn read(self: &Arc<Self>, io: Io, to: &mut IoBuf<'_>) -> Result {
+        if self.is_hung_up() {
+            return Ok(0);
+        }
+        self.check_foreground(number::SIGTTIN)?;
+        let length = to.left();
+        if length == 0 {
+            return Ok(0);
+        }
+        let settings = self.discipline.lock().settings;
+        let timed = settings.local & mode::ICANON == 0
+            && settings.characters[cc::MIN] == 0
+            && settings.characters[cc::TIME] > 0;
+        let deadline = timed.then(|| time::now_ns() + u64::from(settings.characters[cc::TIME]) * 100_000_000);
+        let mut bytes = Vec::new();
+        let ready = || {
+            let mut discipline = self.discipline.lock();
+            let ready = discipline.can_read(length) && (!timed || discipline.readable() > 0);
+            if ready {
+                bytes.resize(discipline.readable().min(length), 0);
+                discipline.read(&mut bytes);
+                return Some(Ok(()));
+            }
+            // Who waits already is told so; who comes later finds the end.
+            self.is_hung_up().then_some(Err(Errno::EIO))
+        };
+        let mut ready = ready;
+        let waited = if io.no_wait {
+            ready().unwrap_or(Err(Errno::EAGAIN))
+        } else {
+            match wait_on(&[&self.input], deadline, true, &mut ready) {
+                Ok(read) => read,
+                Err(Ended::TimedOut) => Ok(()),
+                Err(Ended::Interrupted) => Err(Errno::RESTART),
+            }
+        };
+        waited?;
+        if self.take_received() {
+            self.input.wake_all();
+        }
+        to.put_all(&bytes)?;
+        Ok(bytes.len())
+    }
+
+    pub(super) fn write(self: &Arc<Self>, io: Io, from: &mut IoSource<'_>) -> Result {
+        if self.is_hung_up() {
+            return Err(Errno::EIO);
+        }
+        if self.discipline.lock().settings.local & mode::TOSTOP != 0 {
+            self.check_foreground(number::SIGTTOU)?;
+        }
+        let (mut done, length) = (0, from.left());
+        let mut out = Vec::with_capacity(2 * CHUNK);
+        let mut bytes = [0; CHUNK];
+        while done < length {
+            // What is taken from the program is sent whole, so there is to be room before.
+            let _one_chunk = match self.writing(io.no_wait) {
+                Ok(turn) => turn,
+                Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
+            };
+            let room = if io.no_wait { self.back_end().map_or(CHUNK, |line| line.room()) } else { CHUNK };
+            if room == 0 {
+                return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN) };
+            }
+            let count = CHUNK.min(length - done).min(room);
+            let part = bytes.get_mut(..count).unwrap_or_default();
+            if let Err(error) = from.take_all(part) {
+                return if done > 0 { Ok(done) } else { Err(error) };
+            }
+            out.clear();
+            self.discipline.lock().process_output(part, &mut out);
+            match self.send(&out, io.no_wait && self.line().is_some()) {
+                Ok(sent) if sent == out.len() => done += count,
+                // Which bytes of the program's the last ones were is known only without processing: as many at most.
+                Ok(sent) => {
+                    done += sent.min(count);
+                    return if done > 0 { Ok(done) } else { Err(Errno::RESTART) };
+                }
+                Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
+            }
+            if current().is_killed() {
+                break;
+            }
+            exo_hal::cpu::interrupt_window();
+        }
+        Ok(done)
+    }
+
+    /// Waits for one's turn to write: chunks of several writers do not mix.
+    fn writing(&self, no_wait: bool) -> Result<Turn<'_>> {
+        let free = || (!self.is_written.swap(true, Ordering::Acquire)).then_some(());
+        if no_wait {
+            free().ok_or(Errno::EAGAIN)?;
+        } else {
+            wait_on(&[&self.turn], None, true, free).map_err(|_| Errno::RESTART)?;
+        }
+        Ok(Turn(self))
+    }
+}
+
+/// The right to write a chunk.
+struct Turn<'a>(&'a Terminal);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.is_written.store(false, Ordering::Release);
+        self.0.turn.wake_all();
+    }
+}
