@@ -140,7 +140,8 @@ static void calls(void)
 		usleep(150000);
 		_exit(write(ends[1], "x", 1) != 1);
 	}
-	printf("read with SA_RESTART: %zd, alarms %d\n", read(ends[0], &byte, 1), seen[SIGALRM]);
+	got = read(ends[0], &byte, 1);
+	printf("read with SA_RESTART: %zd, alarms %d\n", got, seen[SIGALRM]);
 	wait(NULL);
 	struct timespec time = { 5, 0 }, left;
 	setitimer(ITIMER_REAL, &timer, NULL);
