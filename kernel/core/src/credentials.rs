@@ -25,6 +25,10 @@ pub struct User {
     pub signals: AtomicUsize,
     /// Files on their way through sockets.
     pub in_flight: AtomicUsize,
+    /// Queues of inotify.
+    pub watch_queues: AtomicUsize,
+    /// Watches of inotify.
+    pub watches: AtomicUsize,
 }
 
 static USERS: SpinLock<BTreeMap<u32, Weak<User>>> = SpinLock::new(BTreeMap::new());
@@ -37,7 +41,14 @@ impl User {
             return user;
         }
         let count = || AtomicUsize::new(0);
-        let user = Arc::new(Self { id, threads: count(), signals: count(), in_flight: count() });
+        let user = Arc::new(Self {
+            id,
+            threads: count(),
+            signals: count(),
+            in_flight: count(),
+            watch_queues: count(),
+            watches: count(),
+        });
         users.insert(id, Arc::downgrade(&user));
         user
     }

@@ -70,3 +70,15 @@ pub fn initial() -> Limits {
     limits[index::RTPRIO] = Limit { soft: 0, hard: 0 };
     limits
 }
+
+/// Bounds of inotify, which the superuser may change.
+pub mod inotify {
+    use core::sync::atomic::AtomicUsize;
+
+    /// Events that a queue holds.
+    pub static QUEUED_EVENTS: AtomicUsize = AtomicUsize::new(16_384);
+    /// Queues of a user.
+    pub static USER_INSTANCES: AtomicUsize = AtomicUsize::new(128);
+    /// Watches of a user; as many as Linux has with little memory.
+    pub static USER_WATCHES: AtomicUsize = AtomicUsize::new(8192);
+}

@@ -24,6 +24,7 @@ use exo_vfs::{
     },
     mount::Path,
     mounting::Mountable,
+    notify,
     path::{self, Follow},
     superblock::SuperBlock,
 };
@@ -226,6 +227,7 @@ impl Instance {
             self.slaves.fetch_sub(1, Ordering::Relaxed);
             return Err(error);
         }
+        notify::created(&root.inode, name(index).as_bytes(), &node);
         Ok(Place { instance: Arc::downgrade(self), index })
     }
 }
@@ -258,7 +260,9 @@ impl Place {
             let root = instance.root.lock().upgrade();
             if let Some(root) = root {
                 // It stays if something is mounted on it, and nobody can open it.
-                let _ = root.take_out(name(self.index).as_bytes());
+                if root.take_out(name(self.index).as_bytes()).is_ok() {
+                    notify::removed(&root.inode, name(self.index).as_bytes(), false);
+                }
             }
         }
     }

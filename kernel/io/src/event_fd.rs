@@ -131,7 +131,7 @@ impl File for EventFd {
     }
 
     fn anonymous_name(&self) -> Option<&'static str> {
-        Some("eventfd")
+        Some("[eventfd]")
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {

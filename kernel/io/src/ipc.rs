@@ -46,7 +46,7 @@ struct Handle(Endpoint);
 
 impl File for Handle {
     fn anonymous_name(&self) -> Option<&'static str> {
-        Some("endpoint")
+        Some("[endpoint]")
     }
 }
 

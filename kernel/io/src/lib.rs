@@ -8,6 +8,7 @@ extern crate alloc;
 pub mod asynchronous;
 pub mod epoll;
 pub mod event_fd;
+pub mod inotify;
 pub mod io_uring;
 pub mod ipc;
 pub mod pid_fd;

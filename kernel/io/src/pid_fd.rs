@@ -142,7 +142,7 @@ impl File for PidFd {
     }
 
     fn anonymous_name(&self) -> Option<&'static str> {
-        Some("pidfd")
+        Some("[pidfd]")
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {

@@ -192,7 +192,7 @@ impl File for Handle {
     }
 
     fn anonymous_name(&self) -> Option<&'static str> {
-        Some("signalfd")
+        Some("[signalfd]")
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {

@@ -279,7 +279,7 @@ impl File for Handle {
     }
 
     fn anonymous_name(&self) -> Option<&'static str> {
-        Some("timerfd")
+        Some("[timerfd]")
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {

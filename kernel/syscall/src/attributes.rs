@@ -15,6 +15,7 @@ use crate::{
     fs::{
         OpenFile,
         inode::{InodeContent, kind},
+        notify,
         path::Path,
         permission,
     },
@@ -46,6 +47,7 @@ fn set_mode(path: &Path, mode: u32) -> Result {
     let keeps = permission::is_in_group(path.metadata().gid) || capable(capability::FSETID);
     let mode = if keeps { mode } else { mode & !abi::S_ISGID };
     path.change(|metadata| metadata.mode = metadata.mode & kind::MASK | mode & 0o7777);
+    notify::changed(&path.dentry, abi::IN_ATTRIB);
     Ok(0)
 }
 
@@ -86,6 +88,7 @@ fn set_owner(path: &Path, uid: u32, gid: u32) -> Result {
             }
         }
     });
+    notify::changed(&path.dentry, abi::IN_ATTRIB);
     Ok(0)
 }
 
@@ -120,6 +123,7 @@ fn set_times_to_now(path: &Path) -> Result {
     }
     let now = time::wall_ns();
     path.change(|metadata| (metadata.accessed, metadata.modified) = (now, now));
+    notify::changed(&path.dentry, abi::IN_ATTRIB);
     Ok(0)
 }
 
@@ -134,6 +138,13 @@ fn set_times(path: &Path, times: [Option<u64>; 2]) -> Result {
         metadata.accessed = accessed.unwrap_or(metadata.accessed);
         metadata.modified = modified.unwrap_or(metadata.modified);
     });
+    // One of the times alone looks as what usually changes it.
+    let bits = match times {
+        [Some(_), None] => abi::IN_ACCESS,
+        [None, Some(_)] => abi::IN_MODIFY,
+        _ => abi::IN_ATTRIB,
+    };
+    notify::changed(&path.dentry, bits);
     Ok(0)
 }
 

@@ -22,7 +22,7 @@ use super::{
     Argument, attributes, blocks, credentials, descriptors, event_files, fcntl, futexes, identity, info,
     ipcs, lean as lean_calls, locks, memory, messages, mounts, names, open, pidfds, polling, prctl,
     processes, read_write, scheduling, seals, signals, sizes, socket_options, sockets, splice, status,
-    timers, times, xattrs,
+    timers, times, watches, xattrs,
 };
 use crate::{
     errno::{Errno, Result},
@@ -266,6 +266,9 @@ system_calls! {
     234 plain tgkill => signals::tgkill(3);
     235 plain utimes => attributes::utimes(2);
     247 plain waitid => processes::waitid(5);
+    253 plain inotify_init => watches::inotify_init(0);
+    254 plain inotify_add_watch => watches::inotify_add_watch(3);
+    255 plain inotify_rm_watch => watches::inotify_rm_watch(2);
     257 plain openat => open::openat(4);
     258 plain mkdirat => names::mkdirat(3);
     259 plain mknodat => names::mknodat(4);
@@ -302,6 +305,7 @@ system_calls! {
     291 plain epoll_create1 => event_files::epoll_create1(1);
     292 plain dup3 => descriptors::dup3(3);
     293 plain pipe2 => descriptors::pipe2(2);
+    294 plain inotify_init1 => watches::inotify_init1(1);
     295 plain preadv => read_write::preadv(4);
     296 plain pwritev => read_write::pwritev(4);
     297 plain rt_tgsigqueueinfo => signals::rt_tgsigqueueinfo(4);

@@ -42,6 +42,7 @@ mod splice;
 mod status;
 mod timers;
 mod times;
+mod watches;
 mod xattrs;
 
 use exo_core::{errno, fallible, io_buf, random, room, sched, user};

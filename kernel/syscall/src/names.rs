@@ -16,6 +16,7 @@ use crate::{
             directory::{Rename, What},
             kind,
         },
+        notify,
         path::{self, Follow, Last, Path},
         permission,
     },
@@ -97,6 +98,9 @@ pub(super) fn unlinkat(directory: i32, path: usize, flags: u32) -> Result {
                     permission::check_old_name(&last.directory, found)?;
                 }
                 last.directory.dentry.remove_directory(name)?;
+                // What ends with its name is told of first.
+                drop(last.found);
+                notify::removed(&last.directory, name, true);
             }
         }
         return Ok(0);
@@ -114,6 +118,9 @@ pub(super) fn unlinkat(directory: i32, path: usize, flags: u32) -> Result {
         return Err(Errno::ENOTDIR);
     }
     last.directory.dentry.unlink(&last.name)?;
+    notify::unlinked(&found);
+    drop(found);
+    notify::removed(&last.directory, &last.name, false);
     Ok(0)
 }
 
@@ -151,6 +158,7 @@ pub(super) fn linkat(old_at: i32, old: usize, new_at: i32, new: usize, flags: u3
     match parent.dentry.link(&name, &node) {
         Ok(_) => {
             node.change(|metadata| metadata.linkable = false);
+            notify::linked(&parent, &name, &node);
             Ok(0)
         }
         Err(error) => {
@@ -205,7 +213,24 @@ pub(super) fn renameat2(old_at: i32, old: usize, new_at: i32, new: usize, flags:
     from.directory.check_writable()?;
     check_rename(&from, &to, how)?;
     let must_be = MustBeDirectory { old: from.must_be_directory, new: to.must_be_directory };
-    from.directory.dentry.rename(&from.name, &to.directory.dentry, &to.name, how, must_be).map(|()| 0)
+    from.directory.dentry.rename(&from.name, &to.directory.dentry, &to.name, how, must_be)?;
+    tell_of_move(&from, &to, how);
+    Ok(0)
+}
+
+/// Who watches hears of a rename that was done.
+fn tell_of_move(from: &Last, to: &Last, how: Rename) {
+    let Some(source) = &from.found else { return };
+    let (old, new) = ((&**from.directory, &from.name[..]), (&**to.directory, &to.name[..]));
+    match &to.found {
+        // Both names were the same file's, and stay so.
+        Some(target) if Arc::ptr_eq(&target.dentry.inode, &source.dentry.inode) => {}
+        Some(target) if how == Rename::Exchange => {
+            notify::moved(source, old, new, None);
+            notify::moved(target, new, old, None);
+        }
+        target => notify::moved(source, old, new, target.as_ref().map(|target| &***target)),
+    }
 }
 
 /// Whether the names of a rename may be changed. A directory that comes into another one is changed itself: its `..`.

@@ -14,6 +14,7 @@ use crate::{
         OpenFile,
         inode::{InodeContent, directory::What},
         mount::Writing,
+        notify,
         open::open_path,
         path::{self, Follow, Path},
         permission::{self, Caller},
@@ -172,9 +173,13 @@ fn open_within(directory: i32, path: usize, flags: u32, mode: u32, resolve: u32)
         Ok(opened) => opened,
         Err(error) => return Err(give_up(error, is_new, &last.directory, &last.name, &found)),
     };
+    if !looks_only {
+        notify::opened(&found.dentry);
+    }
     if let (true, InodeContent::File(pages)) = (truncates, &found.content) {
         pages.truncate(0)?;
         found.touch();
+        notify::modified(&found.dentry);
     }
     match enter(opened, flags) {
         Ok(fd) => Ok(fd),

@@ -6,21 +6,19 @@ use linux_raw_sys::general as abi;
 use super::{attributes::opened, lookup::node_at};
 use crate::{
     errno::{Errno, Result},
-    fs::{
-        inode::{Inode, InodeContent},
-        mount::Writing,
-        permission, size_limit,
-    },
+    fs::{dentry::Dentry, inode::InodeContent, mount::Writing, notify, permission, size_limit},
     mm::MAX_SIZE,
 };
 
-fn set_size(node: &Inode, size: u64) -> Result {
+fn set_size(dentry: &Dentry, size: u64) -> Result {
+    let node = &dentry.inode;
     let InodeContent::File(pages) = &node.content else { return Err(Errno::EINVAL) };
     if size > pages.size() {
         size_limit::check_end(size)?;
     }
     pages.truncate(size)?;
     node.touch();
+    notify::modified(dentry);
     Ok(0)
 }
 
@@ -34,13 +32,13 @@ pub(super) fn truncate(path: usize, size: i64) -> Result {
     }
     permission::check(&path, permission::WRITE)?;
     let _writing = Writing::new(&path)?;
-    set_size(&path, size)
+    set_size(&path.dentry, size)
 }
 
 pub(super) fn ftruncate(fd: i32, size: i64) -> Result {
     let size = u64::try_from(size).map_err(|_| Errno::EINVAL)?;
     let file = opened(fd)?;
-    if file.can_write() { set_size(&file.node, size) } else { Err(Errno::EINVAL) }
+    if file.can_write() { set_size(&file.dentry, size) } else { Err(Errno::EINVAL) }
 }
 
 /// What Linux checks for every file system, in its order.
@@ -91,5 +89,6 @@ pub(super) fn fallocate(fd: i32, mode: u32, offset: i64, length: i64) -> Result 
         _ => return Err(Errno::EOPNOTSUPP),
     }
     file.node.touch();
+    notify::modified(&file.dentry);
     Ok(0)
 }

@@ -9,6 +9,7 @@ use super::{
     dentry::Dentry,
     file::File,
     inode::{Inode, InodeContent, kind},
+    notify,
 };
 use crate::errno::{Errno, Result};
 
@@ -78,7 +79,9 @@ pub fn announce(name: &str, kind: u32, permissions: u32, opener: Arc<dyn Opener>
         kind | permissions,
         InodeContent::Device(major::LOCAL, minor),
     );
-    root().add(name.as_bytes(), &node).map(drop)
+    root().add(name.as_bytes(), &node)?;
+    notify::created(&root().inode, name.as_bytes(), &node);
+    Ok(())
 }
 
 /// The number of the block device that is announced as `name`.
@@ -98,7 +101,9 @@ pub fn withdraw(name: &str) {
     drop(gone);
     // A program may have removed the name already, or made a directory of this name.
     if root().lookup(name.as_bytes()).is_ok_and(|found| !found.inode.is_directory()) {
-        let _ = root().take_out(name.as_bytes());
+        if root().take_out(name.as_bytes()).is_ok() {
+            notify::removed(&root().inode, name.as_bytes(), false);
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     events::Events,
     inode::{Inode, InodeContent},
     mount::{self, Mount, Path, Writing},
+    notify,
 };
 use crate::{
     errno::{Errno, Result},
@@ -235,6 +236,8 @@ pub struct OpenFile {
     flags: AtomicU32,
     /// What [`File::has_offset`] says, which does not change.
     has_offset: bool,
+    /// It has neither places nor a name in a file system: after a read or write there is nothing to note.
+    is_plain: bool,
     offset: SpinLock<u64>,
     /// Whom signals about it are for, and who said so.
     owner: SpinLock<(Owner, Option<Arc<Credentials>>)>,
@@ -296,6 +299,7 @@ impl OpenFile {
         let has_offset = file.has_offset();
         fallible::arc_with(|| Self {
             has_offset,
+            is_plain: !has_offset && !node.system.has_names(),
             file,
             node,
             dentry,
@@ -326,8 +330,8 @@ impl OpenFile {
             InodeContent::Fifo(_) if !self.node.system.has_names() => "pipe",
             InodeContent::Socket if !self.node.system.has_names() => "socket",
             InodeContent::Other => {
-                let name = self.file.anonymous_name().unwrap_or("unknown");
-                return alloc::format!("anon_inode:[{name}]").into_bytes();
+                let name = self.file.anonymous_name().unwrap_or("[unknown]");
+                return alloc::format!("anon_inode:{name}").into_bytes();
             }
             _ => return self.path().path(),
         };
@@ -446,7 +450,7 @@ impl OpenFile {
     pub fn read(&self, to: &mut IoBuf<'_>) -> Result {
         let flags = self.flags();
         // Most files without places, such as pipes and sockets, are asked at once.
-        if self.has_offset || to.has_parts() || !can_read(flags) {
+        if !self.is_plain || to.has_parts() || !can_read(flags) {
             return self.read_as(self.call(None), to);
         }
         to.truncate(MAX_IO);
@@ -466,9 +470,22 @@ impl OpenFile {
     pub fn read_as(&self, call: Call, to: &mut IoBuf<'_>) -> Result {
         self.check(false, call, to.left())?;
         to.truncate(MAX_IO);
-        if self.has_offset { self.read_placed(call, to) } else { self.read_file(self.io(call, 0), to) }
+        if self.is_plain { self.read_file(self.io(call, 0), to) } else { self.read_noted(call, to) }
     }
 
+    /// Reads, as who watches the file hears.
+    fn read_noted(&self, call: Call, to: &mut IoBuf<'_>) -> Result {
+        let count = match self.has_offset {
+            true => self.read_placed(call, to)?,
+            false => self.read_file(self.io(call, 0), to)?,
+        };
+        if count > 0 {
+            notify::accessed(&self.dentry);
+        }
+        Ok(count)
+    }
+
+    #[inline]
     fn read_placed(&self, call: Call, to: &mut IoBuf<'_>) -> Result {
         let moving = if call.offset.is_none() { Some(self.moving.lock()?) } else { None };
         let start = call.offset.unwrap_or_else(|| *self.offset.lock());
@@ -503,6 +520,7 @@ impl OpenFile {
     pub fn lend(&self, offset: u64, most: usize) -> Option<Lent> {
         let lent = self.file.sparse_pages()?.lend(offset, most);
         self.note_access();
+        notify::accessed(&self.dentry);
         Some(lent)
     }
 
@@ -510,7 +528,7 @@ impl OpenFile {
     #[inline]
     pub fn write(&self, from: &mut IoSource<'_>) -> Result {
         let flags = self.flags();
-        if self.has_offset || from.has_parts() || !can_write(flags) {
+        if !self.is_plain || from.has_parts() || !can_write(flags) {
             return self.write_as(self.call(None), from);
         }
         from.truncate(MAX_IO);
@@ -530,13 +548,27 @@ impl OpenFile {
     pub fn write_as(&self, call: Call, from: &mut IoSource<'_>) -> Result {
         self.check(true, call, from.left())?;
         from.truncate(MAX_IO);
-        if self.has_offset {
-            return self.write_placed(call, from);
-        }
-        let io = self.io(call, 0);
+        if self.is_plain { self.write_file(self.io(call, 0), from) } else { self.write_noted(call, from) }
+    }
+
+    #[inline(always)]
+    fn write_file(&self, io: Io, from: &mut IoSource<'_>) -> Result {
         if from.has_parts() { self.write_parts(io, from) } else { self.file.write(io, from) }
     }
 
+    /// Writes, as who watches the file hears.
+    fn write_noted(&self, call: Call, from: &mut IoSource<'_>) -> Result {
+        let count = match self.has_offset {
+            true => self.write_placed(call, from)?,
+            false => self.write_file(self.io(call, 0), from)?,
+        };
+        if count > 0 {
+            notify::modified(&self.dentry);
+        }
+        Ok(count)
+    }
+
+    #[inline]
     fn write_placed(&self, call: Call, from: &mut IoSource<'_>) -> Result {
         let moving = if call.offset.is_none() { Some(self.moving.lock()?) } else { None };
         let start = call.offset.unwrap_or_else(|| *self.offset.lock());
@@ -615,6 +647,7 @@ impl OpenFile {
     pub fn read_entries(&self, mut each: impl FnMut(&[u8], u32, u64, u64) -> bool) -> Result<()> {
         let _moving = self.moving.lock()?;
         self.note_access();
+        notify::accessed(&self.dentry);
         // What reads a directory may sleep; who changes the offset meanwhile waits for `moving`.
         let mut position = *self.offset.lock();
         // Positions 1 and 2 are "." and "..", those of real entries come behind.
@@ -642,6 +675,9 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        if notify::is_any_watched() && !self.is_path_only() {
+            notify::closed(&self.dentry, self.can_write());
+        }
         if let Some(locks) = self.node.locks.get() {
             locks.end_open_file(self.id());
         }

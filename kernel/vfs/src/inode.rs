@@ -23,6 +23,7 @@ use super::{
     pipe::Pipe,
     superblock::SuperBlock,
     text::Generate,
+    watchers,
 };
 use crate::{
     errno::{Errno, Result},
@@ -131,6 +132,8 @@ pub struct Inode {
     pub locks: LockSlot,
     /// Its extended attributes.
     pub(super) attributes: Attributes,
+    /// Who wants to hear what happens to it.
+    pub(super) watchers: watchers::Count,
 }
 
 impl Inode {
@@ -170,6 +173,7 @@ impl Inode {
             writers: AtomicI32::new(0),
             locks: LockSlot::default(),
             attributes: Attributes::default(),
+            watchers: watchers::Count::default(),
         })
     }
 
@@ -319,10 +323,24 @@ impl Inode {
     pub(super) fn allow_writing(&self) {
         self.writers.fetch_add(1, Ordering::SeqCst);
     }
+
+    /// What those who watch it hear when it goes.
+    #[cold]
+    fn last_words(&self) -> u32 {
+        match self.metadata().links {
+            0 => abi::IN_DELETE_SELF,
+            // It is named still, but its file system keeps it no more.
+            _ if self.system.holds_files() => abi::IN_UNMOUNT,
+            _ => 0,
+        }
+    }
 }
 
 impl Drop for Inode {
     fn drop(&mut self) {
+        if !self.watchers.is_none() {
+            watchers::end(&self.watchers, self.last_words());
+        }
         self.superblock.inodes.fetch_sub(1, Ordering::Relaxed);
         self.attributes.end(&self.superblock.quota);
     }

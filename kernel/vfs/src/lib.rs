@@ -23,6 +23,7 @@ pub mod io;
 pub mod locks;
 pub mod mount;
 pub mod mounting;
+pub mod notify;
 pub mod open;
 pub mod path;
 pub mod permission;
@@ -33,6 +34,7 @@ pub mod superblock;
 pub mod table;
 pub mod text;
 mod text_file;
+mod watchers;
 pub mod xattr;
 
 use exo_core::{errno, fallible, io_buf, room, sched, user};

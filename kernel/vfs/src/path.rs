@@ -9,6 +9,7 @@ pub use super::mount::Path;
 use super::{
     context::current,
     inode::{Inode, InodeContent, NAME_MAX, directory::What},
+    notify,
     permission::{self, Caller},
 };
 use crate::errno::{Errno, Result};
@@ -289,7 +290,9 @@ impl Path {
     /// As [`Dentry::create`](crate::dentry::Dentry::create).
     pub fn create(&self, name: &[u8], what: What<'_>, permissions: u32) -> Result<Path> {
         let new = permission::owned(self, what, permissions);
-        Ok(self.with(self.dentry.create(name, &new)?))
+        let made = self.dentry.create(name, &new)?;
+        notify::created(self, name, &made.inode);
+        Ok(self.with(made))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     attributes::Attributes,
     inode::{Inode, kind},
     mount::Path,
-    permission,
+    notify, permission,
 };
 use crate::errno::{Errno, Result};
 
@@ -84,6 +84,7 @@ pub fn set(path: &Path, name: &[u8], value: Vec<u8>, when: When) -> Result<()> {
     check_security(name)?;
     attributes.set(&path.superblock.quota, name, value, when)?;
     path.change(|_| ());
+    notify::changed(&path.dentry, abi::IN_ATTRIB);
     Ok(())
 }
 
@@ -101,6 +102,7 @@ pub fn remove(path: &Path, name: &[u8]) -> Result<()> {
     check_security(name)?;
     attributes.remove(&path.superblock.quota, name)?;
     path.change(|_| ());
+    notify::changed(&path.dentry, abi::IN_ATTRIB);
     Ok(())
 }
 

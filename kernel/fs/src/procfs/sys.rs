@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! /proc/sys: what can be asked about the kernel's bounds, and the few that can be changed.
 
-use core::fmt::Write;
+use core::{
+    fmt::Write,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use alloc::{boxed::Box, string::String, sync::Arc};
 
@@ -17,7 +20,10 @@ use crate::{
     errno::{Errno, Result},
     fs::inode::{Inode, directory::DirectoryOperations, kind},
     memory_devices, mm, random,
-    task::{limits, table},
+    task::{
+        limits::{self, inotify},
+        table,
+    },
 };
 
 /// A directory, by what all its paths begin with.
@@ -33,6 +39,21 @@ const fn setting(name: &'static str, show: super::Writer, store: fn(&[u8]) -> Re
 /// All settings, by path; those of a directory stand together.
 static ENTRIES: &[Entry] = &[
     text("fs/file-max", |out| writeln!(out, "{}", i64::MAX)),
+    setting(
+        "fs/inotify/max_queued_events",
+        |out| show_bound(&inotify::QUEUED_EVENTS, out),
+        |value| store_bound(&inotify::QUEUED_EVENTS, value),
+    ),
+    setting(
+        "fs/inotify/max_user_instances",
+        |out| show_bound(&inotify::USER_INSTANCES, out),
+        |value| store_bound(&inotify::USER_INSTANCES, value),
+    ),
+    setting(
+        "fs/inotify/max_user_watches",
+        |out| show_bound(&inotify::USER_WATCHES, out),
+        |value| store_bound(&inotify::USER_WATCHES, value),
+    ),
     text("fs/nr_open", |out| writeln!(out, "{}", limits::MOST_FILES)),
     text("fs/overflowgid", |out| out.write_str("65534\n")),
     text("fs/overflowuid", |out| out.write_str("65534\n")),
@@ -82,6 +103,21 @@ fn show_name(of: &Name, out: &mut dyn Write) -> core::fmt::Result {
 fn store_name(of: &Name, value: &[u8]) -> Result<()> {
     let name = value.split(|b| matches!(b, b'\n' | 0)).next().unwrap_or_default();
     of.set(name.get(..name.len().min(NAME_MAX)).unwrap_or_default())
+}
+
+fn show_bound(of: &AtomicUsize, out: &mut dyn Write) -> core::fmt::Result {
+    writeln!(out, "{}", of.load(Ordering::Relaxed))
+}
+
+/// A whole number that is not negative and has 31 bits, as all such bounds are.
+fn store_bound(of: &AtomicUsize, value: &[u8]) -> Result<()> {
+    let text = core::str::from_utf8(value).map_err(|_| Errno::EINVAL)?;
+    let number: u32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+    if number > i32::MAX as u32 {
+        return Err(Errno::EINVAL);
+    }
+    of.store(number as usize, Ordering::Relaxed);
+    Ok(())
 }
 
 static BOOT_ID: Once<String> = Once::new();

@@ -463,7 +463,7 @@ impl File for Epoll {
     }
 
     fn anonymous_name(&self) -> Option<&'static str> {
-        Some("eventpoll")
+        Some("[eventpoll]")
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {

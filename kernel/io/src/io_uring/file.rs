@@ -53,7 +53,7 @@ impl File for RingFile {
     }
 
     fn anonymous_name(&self) -> Option<&'static str> {
-        Some("io_uring")
+        Some("[io_uring]")
     }
 
     fn holds_files(&self) -> bool {

@@ -14,6 +14,7 @@ mod links;
 mod locks;
 mod mounts;
 mod names;
+mod notify;
 mod offsets;
 mod opening;
 mod paths;
