@@ -339,6 +339,7 @@ static void ctrl_c(void)
 	(void)slave;
 	epoll_ctl(epoll, EPOLL_CTL_ADD, master, &event);
 	TRY(epoll_wait(epoll, &event, 1, -1));
+	settle();
 	printf("%s\n", text(master));
 	put(master, "\x03");
 	waitpid(child, &status, 0);

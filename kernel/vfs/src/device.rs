@@ -100,10 +100,10 @@ pub fn withdraw(name: &str) {
     };
     drop(gone);
     // A program may have removed the name already, or made a directory of this name.
-    if root().lookup(name.as_bytes()).is_ok_and(|found| !found.inode.is_directory()) {
-        if root().take_out(name.as_bytes()).is_ok() {
-            notify::removed(&root().inode, name.as_bytes(), false);
-        }
+    if root().lookup(name.as_bytes()).is_ok_and(|found| !found.inode.is_directory())
+        && root().take_out(name.as_bytes()).is_ok()
+    {
+        notify::removed(&root().inode, name.as_bytes(), false);
     }
 }
 
