@@ -5,6 +5,7 @@
 use core::sync::atomic::Ordering;
 
 use exo_drivers::block::{Cause, Operation};
+use exo_hal::mm::user::without_waiting;
 use exo_mm::pin;
 use exo_platform::Buffer;
 
@@ -40,6 +41,9 @@ pub(super) trait Direction {
     /// Copies between the disk's memory and the call's; how many bytes.
     fn copy(&mut self, bytes: &mut [u8]) -> Result;
 
+    /// Waits for the page of the call's memory that comes first; EFAULT if it is bad.
+    fn await_page(&self) -> Result<()>;
+
     /// Moves a part through a buffer; how many bytes.
     fn piece(&mut self, disk: &Disk, part: &Part) -> Result;
 }
@@ -49,6 +53,10 @@ impl Direction for IoBuf<'_> {
 
     fn copy(&mut self, bytes: &mut [u8]) -> Result {
         self.put(bytes)
+    }
+
+    fn await_page(&self) -> Result<()> {
+        self.fault_in(1)
     }
 
     fn piece(&mut self, disk: &Disk, part: &Part) -> Result {
@@ -75,6 +83,10 @@ impl Direction for IoSource<'_> {
 
     fn copy(&mut self, bytes: &mut [u8]) -> Result {
         self.take(bytes)
+    }
+
+    fn await_page(&self) -> Result<()> {
+        self.fault_in(1)
     }
 
     /// Reads the sectors, changes a part of them and writes them back. One at a time, so that two writers of one sector do not
@@ -148,8 +160,32 @@ impl Disk {
     where
         IoMemory<'a, K>: Direction,
     {
+        let mut is_memory = true;
+        let result = memory.count(|memory| {
+            let mut at = offset;
+            while is_memory && !memory.is_empty() {
+                match self.copy_now(at, memory) {
+                    None => is_memory = false,
+                    Some(Ok(0)) => break,
+                    Some(Ok(count)) => at += count as u64,
+                    // A page may have to be waited for, which is done with nothing locked.
+                    Some(Err(Errno::EFAULT)) => memory.await_page()?,
+                    Some(Err(error)) => return Err(error),
+                }
+            }
+            Ok(())
+        });
+        is_memory.then_some(result)
+    }
+
+    /// Copies as far as no page has to be waited for; EFAULT if that is the first. None if the disk is no memory.
+    fn copy_now<'a, K>(&self, offset: u64, memory: &mut IoMemory<'a, K>) -> Option<Result>
+    where
+        IoMemory<'a, K>: Direction,
+    {
         let (length, mut result) = (memory.left(), Ok(0));
-        let mut each = |done: usize, bytes: &mut [u8]| match memory.copy(bytes) {
+        // With the disk's page locked.
+        let mut each = |done: usize, bytes: &mut [u8]| match without_waiting(|| memory.copy(bytes)) {
             Ok(count) => {
                 result = Ok(done + count);
                 count == bytes.len()

@@ -88,7 +88,7 @@ pub fn without_waiting<T>(copy: impl FnOnce() -> T) -> T {
 #[inline(always)]
 fn open<T>(access: impl FnOnce() -> T) -> T {
     if cfg!(feature = "lock-checks") && may_wait() {
-        sync::may_sleep();
+        sync::may_fault_and_wait();
     }
     open_now(access)
 }

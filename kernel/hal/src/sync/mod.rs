@@ -123,6 +123,13 @@ pub(crate) fn may_fault() {
     checks::none_is_held_over_faults();
 }
 
+/// The same for what touches a program's memory by functions whose faults may wait.
+#[inline(always)]
+pub(crate) fn may_fault_and_wait() {
+    #[cfg(feature = "lock-checks")]
+    checks::none_is_held("touching a program's memory");
+}
+
 /// The same for what lets interrupts in.
 #[inline(always)]
 pub(crate) fn may_be_interrupted() {
