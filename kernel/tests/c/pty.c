@@ -234,7 +234,8 @@ static void full(void)
 	fcntl(master, F_SETFL, O_NONBLOCK);
 	for (turns = 0; turns < 1000 && write(slave, block, sizeof(block)) > 0; turns++)
 		;
-	printf("bounded %d, %s, room %d\n", turns < 1000, strerrorname_np(errno), events(slave) & POLLOUT);
+	/* Linux moves what was written on by a thread of its own, so there may be room again already. */
+	printf("bounded %d, %s\n", turns < 1000, strerrorname_np(errno));
 	while (read(master, block, sizeof(block)) > 0)
 		settle();
 	printf("room again %d\n", events(slave) & POLLOUT);
