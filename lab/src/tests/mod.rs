@@ -157,13 +157,17 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("quality::numbers_of_31_bits_are_refused", quality::numbers_of_31_bits_are_refused),
 ];
 
-/// Those that have the host for themselves: they show how long something takes, or what happens in a time that a busy host stretches.
+/// Those that have the host for themselves: they show how long something takes, or what happens in a time that a busy host stretches. Many
+/// of the C programs are about timers and threads.
 const ALONE: &[&str] = &[
+    "exo::c_programs_behave_alike",
+    "checked::exo::c_programs_behave_alike",
     "vm::a_boot_that_stands_still_starts_again",
     "my_rng::unbinding_waits_once",
     "my_rng::a_queue_that_stops_late_is_used_again",
     "exo::long_calls_and_busy_neighbours_hold_up_nobody",
     "exo::disks::a_disk_that_does_not_answer_holds_no_processor",
+    "checked::exo::disks::a_disk_that_does_not_answer_holds_no_processor",
 ];
 
 /// Those that `--smoke` runs: a user who passes these can work. What an ordinary user may not have, a module that is built and loaded, machines with
