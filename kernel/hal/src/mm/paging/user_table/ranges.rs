@@ -155,16 +155,15 @@ impl UserTable {
             end,
             &mut changed,
             |_, changed, _, entry| {
-                // SAFETY: a leaf entry of this table; the frame stays.
-                unsafe {
-                    let old = entry.read();
-                    let mut new = old & bit::KEPT | access.bits();
-                    if old & bit::WRITE == 0 {
-                        new &= !bit::WRITE;
-                    }
-                    *changed |= new != old;
-                    entry.write(new);
-                }
+                let changed_entry = |old: u64| {
+                    let given = if old & bit::WRITE == 0 { bit::WRITE } else { 0 };
+                    old & bit::KEPT | access.bits() & !given
+                };
+                // SAFETY: a leaf entry of this table; the frame stays. The processor writes to it, too, and what it notes is kept.
+                let entry = unsafe { AtomicU64::from_ptr(entry) };
+                let update = |old| Some(changed_entry(old));
+                let (Ok(old) | Err(old)) = entry.fetch_update(Ordering::AcqRel, Ordering::Relaxed, update);
+                *changed |= changed_entry(old) != old;
                 false
             },
             |_, _, _, _, _| (),
@@ -309,7 +308,8 @@ impl UserTable {
             let entry = slot(tables[0], (from + offset) as u64, 0);
             // SAFETY: leaf entries of this table; the reference moves from one to the other, and that of what was there to the batch.
             unsafe {
-                let value = entry.replace(0);
+                // The processor may note a write until then.
+                let value = AtomicU64::from_ptr(entry).swap(0, Ordering::AcqRel);
                 if value == 0 {
                     continue;
                 }
