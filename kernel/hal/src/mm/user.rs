@@ -113,29 +113,61 @@ fn done(left: u64) -> Result<(), BadAddress> {
     if left == 0 { Ok(()) } else { Err(BadAddress) }
 }
 
-/// Copies `out.len()` bytes from the program.
-#[inline]
-pub fn copy_in(out: &mut [u8], from: usize) -> Result<(), BadAddress> {
-    check(from, out.len())?;
-    // SAFETY: the source is in the user's half and faults there are handled; the destination is a slice.
-    done(open(|| unsafe { user_waiting_copy(out.as_mut_ptr(), from as *const u8, out.len()) }))
+/// The functions that are there with either set of routines.
+macro_rules! accesses {
+    ($open:ident, $copy:ident, $zero:ident, $load32:ident, $exchange32:ident) => {
+        /// Copies `out.len()` bytes from the program.
+        #[inline]
+        pub fn copy_in(out: &mut [u8], from: usize) -> Result<(), BadAddress> {
+            check(from, out.len())?;
+            // SAFETY: the source is in the user's half and faults there are handled; the destination is a slice.
+            done($open(|| unsafe { $copy(out.as_mut_ptr(), from as *const u8, out.len()) }))
+        }
+
+        /// Copies `bytes` to the program.
+        #[inline]
+        pub fn copy_out(to: usize, bytes: &[u8]) -> Result<(), BadAddress> {
+            check(to, bytes.len())?;
+            // SAFETY: the destination is in the user's half and faults there are handled; the source is a slice.
+            done($open(|| unsafe { $copy(to as *mut u8, bytes.as_ptr(), bytes.len()) }))
+        }
+
+        /// Writes `bytes` zeros to the program.
+        #[inline]
+        pub fn zero(to: usize, bytes: usize) -> Result<(), BadAddress> {
+            check(to, bytes)?;
+            // SAFETY: the destination is in the user's half and faults there are handled.
+            done($open(|| unsafe { $zero(to as *mut u8, bytes) }))
+        }
+
+        /// Reads a word that other threads of the program may change; `address` must be a multiple of 4.
+        #[inline]
+        pub fn load_u32(address: usize) -> Result<u32, BadAddress> {
+            check(address, 4)?;
+            if address % 4 != 0 {
+                return Err(BadAddress);
+            }
+            let mut value = 0;
+            // SAFETY: the source is in the user's half and faults there are handled; the destination is a local.
+            done($open(|| unsafe { $load32(address as *const u32, &mut value) }))?;
+            Ok(value)
+        }
+
+        /// Atomically replaces `expected` by `new` in a word of the program; gives the word as it was.
+        pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Result<u32, BadAddress> {
+            check(address, 4)?;
+            if address % 4 != 0 {
+                return Err(BadAddress);
+            }
+            let mut old = 0;
+            // SAFETY: the word is in the user's half and faults there are handled; the result goes to a local.
+            done($open(|| unsafe { $exchange32(address as *mut u32, expected, new, &mut old) }))?;
+            Ok(old)
+        }
+    };
 }
 
-/// Copies `bytes` to the program.
-#[inline]
-pub fn copy_out(to: usize, bytes: &[u8]) -> Result<(), BadAddress> {
-    check(to, bytes.len())?;
-    // SAFETY: the destination is in the user's half and faults there are handled; the source is a slice.
-    done(open(|| unsafe { user_waiting_copy(to as *mut u8, bytes.as_ptr(), bytes.len()) }))
-}
-
-/// Writes `bytes` zeros to the program.
-#[inline]
-pub fn zero(to: usize, bytes: usize) -> Result<(), BadAddress> {
-    check(to, bytes)?;
-    // SAFETY: the destination is in the user's half and faults there are handled.
-    done(open(|| unsafe { user_waiting_zero(to as *mut u8, bytes) }))
-}
+accesses!(open, user_waiting_copy, user_waiting_zero, user_waiting_load32, user_waiting_exchange32);
 
 /// Copies from a frame to the program; the range must lie within the frame.
 pub fn frame_to_user(frame: &Frame, offset: usize, to: usize, bytes: usize) -> Result<(), BadAddress> {
@@ -157,31 +189,6 @@ fn check_frame(offset: usize, bytes: usize) -> Result<(), BadAddress> {
     if offset.checked_add(bytes).is_some_and(|end| end <= PAGE_SIZE) { Ok(()) } else { Err(BadAddress) }
 }
 
-/// Reads a word that other threads of the program may change; `address` must be a multiple of 4.
-#[inline]
-pub fn load_u32(address: usize) -> Result<u32, BadAddress> {
-    check(address, 4)?;
-    if address % 4 != 0 {
-        return Err(BadAddress);
-    }
-    let mut value = 0;
-    // SAFETY: the source is in the user's half and faults there are handled; the destination is a local.
-    done(open(|| unsafe { user_waiting_load32(address as *const u32, &mut value) }))?;
-    Ok(value)
-}
-
-/// Atomically replaces `expected` by `new` in a word of the program; gives the word as it was.
-pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Result<u32, BadAddress> {
-    check(address, 4)?;
-    if address % 4 != 0 {
-        return Err(BadAddress);
-    }
-    let mut old = 0;
-    // SAFETY: the word is in the user's half and faults there are handled; the result goes to a local.
-    done(open(|| unsafe { user_waiting_exchange32(address as *mut u32, expected, new, &mut old) }))?;
-    Ok(old)
-}
-
 /// The same for who holds a lock, or is in a call that takes the short path: what would have to wait for a page is [`BadAddress`]. So the
 /// caller lets go of what it holds then, touches the page by the functions above, which know better, and tries again.
 pub mod now {
@@ -189,52 +196,5 @@ pub mod now {
         BadAddress, check, done, open_now, user_now_copy, user_now_exchange32, user_now_load32, user_now_zero,
     };
 
-    /// Copies `out.len()` bytes from the program.
-    #[inline]
-    pub fn copy_in(out: &mut [u8], from: usize) -> Result<(), BadAddress> {
-        check(from, out.len())?;
-        // SAFETY: the source is in the user's half and faults there are handled; the destination is a slice.
-        done(open_now(|| unsafe { user_now_copy(out.as_mut_ptr(), from as *const u8, out.len()) }))
-    }
-
-    /// Copies `bytes` to the program.
-    #[inline]
-    pub fn copy_out(to: usize, bytes: &[u8]) -> Result<(), BadAddress> {
-        check(to, bytes.len())?;
-        // SAFETY: the destination is in the user's half and faults there are handled; the source is a slice.
-        done(open_now(|| unsafe { user_now_copy(to as *mut u8, bytes.as_ptr(), bytes.len()) }))
-    }
-
-    /// Writes `bytes` zeros to the program.
-    #[inline]
-    pub fn zero(to: usize, bytes: usize) -> Result<(), BadAddress> {
-        check(to, bytes)?;
-        // SAFETY: the destination is in the user's half and faults there are handled.
-        done(open_now(|| unsafe { user_now_zero(to as *mut u8, bytes) }))
-    }
-
-    /// Reads a word that other threads of the program may change; `address` must be a multiple of 4.
-    #[inline]
-    pub fn load_u32(address: usize) -> Result<u32, BadAddress> {
-        check(address, 4)?;
-        if address % 4 != 0 {
-            return Err(BadAddress);
-        }
-        let mut value = 0;
-        // SAFETY: the source is in the user's half and faults there are handled; the destination is a local.
-        done(open_now(|| unsafe { user_now_load32(address as *const u32, &mut value) }))?;
-        Ok(value)
-    }
-
-    /// Atomically replaces `expected` by `new` in a word of the program; gives the word as it was.
-    pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Result<u32, BadAddress> {
-        check(address, 4)?;
-        if address % 4 != 0 {
-            return Err(BadAddress);
-        }
-        let mut old = 0;
-        // SAFETY: the word is in the user's half and faults there are handled; the result goes to a local.
-        done(open_now(|| unsafe { user_now_exchange32(address as *mut u32, expected, new, &mut old) }))?;
-        Ok(old)
-    }
+    accesses!(open_now, user_now_copy, user_now_zero, user_now_load32, user_now_exchange32);
 }
