@@ -253,10 +253,13 @@ fn address_of(area: &Area<Backing>, page: u64) -> usize {
 impl Inner {
     /// Notes that these areas are gone.
     pub(super) fn forget(&self, removed: &[Area<Backing>]) {
+        let mut last = 0;
         for area in removed {
             if let Backing::File { object, .. } = &area.backing {
+                // Areas of one file often lie together.
                 let mappings = object.mappings();
-                if !self.areas.shows(mappings.key()) {
+                let key = mappings.key();
+                if core::mem::replace(&mut last, key) != key && !self.areas.shows(key) {
                     mappings.remove(self.number);
                 }
             }
