@@ -330,7 +330,7 @@ impl AddressSpace {
     /// Writes zeros.
     pub fn zero(&self, address: usize, bytes: usize) -> Result<()> {
         self.each_page_for_writing(address, bytes, |frame, offset, count| {
-            frame.write(offset, [0; PAGE_SIZE].get(..count).unwrap_or_default());
+            frame.zero_range(offset, count);
         })
     }
 

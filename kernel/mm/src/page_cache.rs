@@ -34,7 +34,6 @@ use exo_core::{
 };
 
 const PAGE: u64 = PAGE_SIZE as u64;
-static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// Where the pages of one file are kept. Its functions are called with nothing locked that spins, and may sleep. They may be called for a
 /// fault in a copy to or from a program's memory, so they take no sleeping lock that somebody copies with, such as the one of a file's
@@ -125,7 +124,7 @@ impl<S: PageStore> PageCache<S> {
         let inside = (size % PAGE) as usize;
         let last = self.pages.lock().get(size / PAGE).cloned();
         if let Some(last) = last.filter(|_| inside > 0) {
-            last.write(inside, ZEROS.get(inside..).unwrap_or_default());
+            last.zero_from(inside);
         }
         // Those whose page is gone.
         self.settled.wake_all();

@@ -28,7 +28,6 @@ use exo_core::{
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Largest file in bytes, as on Linux.
 pub const MAX_SIZE: u64 = i64::MAX as u64;
-static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// Pages that are lent at a time.
 const LENT: usize = 8;
@@ -385,11 +384,8 @@ impl Pages {
         }
         let frame = self.frames.lock().get(start / PAGE).cloned();
         if let Some(frame) = frame {
-            let first = (start % PAGE) as usize;
-            let length = usize::try_from(end - start).unwrap_or(PAGE_SIZE).min(PAGE_SIZE - first);
-            if let Some(zeros) = ZEROS.get(..length) {
-                frame.write(first, zeros);
-            }
+            let length = usize::try_from(end - start).unwrap_or(PAGE_SIZE);
+            frame.zero_range((start % PAGE) as usize, length);
         }
     }
 
