@@ -4,7 +4,7 @@
 use exo_hal::PAGE_SIZE;
 use exo_logic::areas::{Area, Flags};
 
-use super::{AddressSpace, Backing, Killed, fault::Unresolved, map, object::Sharing};
+use super::{AddressSpace, Backing, Killed, fault::Unresolved, map, mappings::page_at, object::Sharing};
 use exo_core::{
     errno::{Errno, Result},
     sched::spans,
@@ -144,8 +144,7 @@ impl AddressSpace {
             let area = inner.areas.find(page).ok_or(Errno::ENOMEM)?;
             let in_file = || match &area.backing {
                 Backing::File { object, offset, .. } => {
-                    let byte = offset.saturating_add((page - area.start) as u64);
-                    object.resident_page(byte / PAGE_SIZE as u64).is_some()
+                    object.resident_page(page_at(area, *offset, page)).is_some()
                 }
                 Backing::Anonymous => false,
             };

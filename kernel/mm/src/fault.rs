@@ -13,6 +13,7 @@ use exo_logic::areas::{Area, Flags};
 
 use super::{
     AddressSpace, Backing, Inner, access,
+    mappings::page_at,
     object::{GetPage, VmObject, Wanted},
 };
 use exo_core::{errno::Errno, limits::index, sched::spans, thread::soft_limit_now};
@@ -55,11 +56,6 @@ const MOST_STACK: u64 = 256 << 20;
 /// there after a few faults instead of one for each page.
 const AROUND: usize = 16;
 
-/// The page that an address is in, of a file's or other object's.
-fn index_of(area: &Area<Backing>, offset: u64, page: usize) -> u64 {
-    offset.saturating_add((page - area.start) as u64) / PAGE_SIZE as u64
-}
-
 /// What a fault wants of the object that an area shows: to write to its page, unless that is copied.
 fn wanted(write: bool, shared: bool) -> Wanted {
     if write && shared { Wanted::Write } else { Wanted::Read }
@@ -95,7 +91,7 @@ impl AddressSpace {
             let inner = self.inner.lock();
             let Some(area) = inner.areas.find(page) else { return Ok(()) };
             let Backing::File { object, offset, shared, .. } = &area.backing else { return Ok(()) };
-            (object.clone(), index_of(area, *offset, page), wanted(write, *shared))
+            (object.clone(), page_at(area, *offset, page), wanted(write, *shared))
         };
         object.await_page(index, wanted).map_err(|error| match error {
             Errno::EINTR => Unresolved::Killed,
@@ -190,7 +186,7 @@ fn first_touch(
         }
         Backing::File { object, offset, shared, .. } => (&**object, *offset, *shared),
     };
-    let index = index_of(area, offset, page);
+    let index = page_at(area, offset, page);
     let (frame, writable) = ask(object, index, wanted(write, shared))?;
     if shared {
         return set(&mut place, frame, Access { write: allowed.write && writable, ..allowed });
@@ -238,7 +234,7 @@ fn make_writable(
 ) -> Result<(), Unresolved> {
     match &area.backing {
         Backing::File { object, offset, shared: true, .. } => {
-            let (frame, _) = ask(&**object, index_of(area, *offset, page), Wanted::Write)?;
+            let (frame, _) = ask(&**object, page_at(area, *offset, page), Wanted::Write)?;
             if frame.number() != found.frame.number() {
                 return set(&mut place, frame, allowed);
             }

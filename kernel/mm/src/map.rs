@@ -10,7 +10,9 @@ use exo_hal::{
 };
 use exo_logic::areas::{Area, Flags, Found, MAY_ALL};
 
-use super::{AT_ONCE, AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, page_up};
+use super::{
+    AT_ONCE, AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, mappings::page_at, page_up,
+};
 use exo_core::{
     errno::{Errno, Result},
     limits::index,
@@ -50,7 +52,7 @@ pub(super) fn unmap(table: &mut UserTable, area: &Area<Backing>, start: usize, e
         if object.wants_marks() {
             // They cannot be written any more then, so nothing is missed.
             end = table.take_all_marks(start, end, |at, marks| {
-                object.note_marks(offset.saturating_add((at - area.start) as u64) / PAGE_SIZE as u64, marks);
+                object.note_marks(page_at(area, *offset, at), marks);
             });
         }
     }

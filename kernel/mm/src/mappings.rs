@@ -243,6 +243,12 @@ impl Mappings {
     }
 }
 
+/// The page that `at`, in `area`, shows of an object whose byte `offset` is at the area's start.
+#[inline]
+pub(super) fn page_at(area: &Area<Backing>, offset: u64, at: usize) -> u64 {
+    offset.saturating_add((at - area.start) as u64) / PAGE_SIZE as u64
+}
+
 /// Where a page of the object is in an area of it: the area's start or end if it is before or behind.
 fn address_of(area: &Area<Backing>, page: u64) -> usize {
     let Backing::File { offset, .. } = &area.backing else { return area.end };
