@@ -167,29 +167,28 @@ impl<S: PageStore> PageCache<S> {
     pub fn reclaim(&self, from: u64, most: usize) -> (usize, Option<u64>) {
         let (mut given, mut next) = (0, from);
         for _ in 0..most {
-            let Some((index, frame, was_used)) = self.next_clean(next) else { return (given, None) };
+            let Some((index, clean)) = self.look_at_next(next) else { return (given, None) };
             next = index + 1;
-            let is_used = self.mappings.take_marks(index, &frame).accessed || was_used;
-            given += usize::from(!is_used && self.let_go(index, frame));
+            if let Some((frame, was_used)) = clean {
+                let is_used = self.mappings.take_marks(index, &frame).accessed || was_used;
+                given += usize::from(!is_used && self.let_go(index, frame));
+            }
             // Whoever is to end may give back some memory first.
             let _ = spans::point();
         }
         (given, Some(next))
     }
 
-    /// The first page from `from` on that has what the store has, and whether it was used.
-    fn next_clean(&self, from: u64) -> Option<(u64, Frame, bool)> {
+    /// The first page from `from` on, and its frame and whether that was used, if it need not stay. What could not be filled need not.
+    fn look_at_next(&self, from: u64) -> Option<(u64, Option<(Frame, bool)>)> {
         let mut pages = self.pages.lock();
-        let mut from = from;
-        loop {
-            let index = pages.first_marked(from, Mark::UpToDate)?;
-            if !is_in_use(&pages, index) {
-                let was_used = pages.is(index, Mark::Accessed);
-                pages.set(index, Mark::Accessed, false);
-                return Some((index, pages.get(index)?.clone(), was_used));
-            }
-            from = index + 1;
+        let index = pages.first_present(from)?;
+        if is_in_use(&pages, index) {
+            return Some((index, None));
         }
+        let was_used = pages.is(index, Mark::Accessed);
+        pages.set(index, Mark::Accessed, false);
+        Some((index, pages.get(index).map(|frame| (frame.clone(), was_used))))
     }
 
     /// Takes a clean page from all who show it, and out, unless it is wanted again at once.
@@ -332,10 +331,7 @@ impl<S: PageStore> VmObject for PageCache<S> {
     }
 
     fn next_dirty(&self, from: u64) -> Option<u64> {
-        let pages = self.pages.lock();
-        let (dirty, leaving) =
-            (pages.first_marked(from, Mark::Dirty), pages.first_marked(from, Mark::WriteBack));
-        dirty.into_iter().chain(leaving).min()
+        self.pages.lock().first_marked(from, &[Mark::Dirty, Mark::WriteBack])
     }
 
     fn write_page(&self, index: u64) -> Result<()> {

@@ -172,13 +172,13 @@ impl PageMap {
         }
     }
 
-    /// The first page at or behind `start` that has a mark.
-    pub(crate) fn first_marked(&self, start: u64, mark: Mark) -> Option<u64> {
+    /// The first page at or behind `start` that has one of these marks.
+    pub(crate) fn first_marked(&self, start: u64, marks: &[Mark]) -> Option<u64> {
         let (first, _) = split(start);
         self.chunks.range(first..).find_map(|(number, chunk)| {
             // Those before the first place of the first list are not meant.
             let skip = start.saturating_sub(number * CHUNK);
-            let bits = chunk.marked(mark) >> skip << skip;
+            let bits = marks.iter().fold(0, |bits, mark| bits | chunk.marked(*mark)) >> skip << skip;
             (bits != 0).then(|| number * CHUNK + u64::from(bits.trailing_zeros()))
         })
     }

@@ -318,7 +318,18 @@ fn pages_that_are_clean_and_unused_are_given_up() {
         assert_eq!(file.resident(), 2);
         assert_eq!((get(private + PAGE, 3), get(at + PAGE, 1)), (b"own".to_vec(), vec![1]));
         assert_eq!(file.store().reads.load(Ordering::SeqCst), 4);
-        assert_eq!(file.reclaim(0, 1), (0, Some(2)));
+        assert_eq!(file.reclaim(0, 1), (0, Some(1)), "page 0, which is dirty, was looked at");
+    });
+}
+
+#[test]
+fn a_page_that_could_not_be_filled_is_given_up_too() {
+    machine(|| {
+        let file = numbered(1);
+        let at = map_cached(&file, 1, true);
+        file.store().fail(true);
+        assert_eq!(space().handle_fault(at, false, false), Err(Unresolved::Failed));
+        assert_eq!((file.resident(), file.reclaim(0, 10), file.resident()), (1, (1, None), 0));
     });
 }
 
