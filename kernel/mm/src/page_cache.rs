@@ -272,6 +272,11 @@ impl<S: PageStore> VmObject for PageCache<S> {
             Work::MakeDirty => (self.store.before_dirty(index), Mark::Dirty),
         };
         self.settle(index, &frame, |pages| {
+            let size = self.size();
+            if mark == Mark::UpToDate && index == size / PAGE {
+                // The end may have come to be in it while the store was read.
+                frame.zero_from((size % PAGE) as usize);
+            }
             pages.set(index, Mark::Busy, false);
             match result {
                 Ok(()) => pages.set(index, mark, true),

@@ -141,6 +141,22 @@ fn what_is_cut_off_goes_and_the_rest_of_the_page_reads_as_zeros() {
 }
 
 #[test]
+fn what_is_cut_off_a_page_while_it_is_read_reads_as_zeros() {
+    machine(|| {
+        let file = on_disk(&[7; PAGE]);
+        let at = map_cached(&file, 1, true);
+        file.store().hold();
+        let reader = start(space(), move || drop(get(at, 1)));
+        let_others_run();
+        file.set_size(3);
+        file.store().release();
+        reader.join();
+        file.set_size(PAGE as u64);
+        assert_eq!(get(at, 5), [7, 7, 7, 0, 0]);
+    });
+}
+
+#[test]
 fn a_child_of_a_fork_waits_for_itself() {
     machine(|| {
         let file = numbered(1);
