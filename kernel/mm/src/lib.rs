@@ -29,7 +29,7 @@ use alloc::{sync::Arc, vec::Vec};
 use exo_hal::{
     PAGE_SIZE,
     mm::{
-        frame::{Frame, Pinned},
+        frame::Frame,
         paging::{Access, SpaceHandle, UserTable},
     },
     once::Once,
@@ -282,22 +282,6 @@ impl AddressSpace {
         let area = inner.areas.find(address)?;
         let shared = area.flags.contains(Flags::SHARED);
         inner.table.get(address & !(PAGE_SIZE - 1)).map(|page| (page.frame, shared))
-    }
-
-    /// The frame at `address` as memory that a device, or the kernel on the program's behalf, may write to until it is let go. The address
-    /// space need not be the loaded one. An object that is told of writes counts the page as written as long as it is pinned.
-    pub fn pin_for_writing(&self, address: usize) -> Result<Pinned> {
-        loop {
-            self.handle_fault(address, true, false)?;
-            // Pinned before the lock is given back: a fork sees it, or has been seen.
-            let inner = self.inner.lock();
-            match inner.table.get(address & !(PAGE_SIZE - 1)) {
-                Some(page) if page.writable => return Pinned::new(page.frame).ok_or(Errno::ENOMEM),
-                // It was taken again already.
-                _ => drop(inner),
-            }
-            advise::preemption_point()?;
-        }
     }
 
     /// Calls `with` with each page of `start..start + bytes`, the offset in it and the number of bytes there.

@@ -4,7 +4,7 @@
 use exo_hal::{PAGE_SIZE, USER_END, mm::frame::Pinned};
 use exo_platform::{Buffer, Pages};
 
-use super::{AddressSpace, advise::preemption_point};
+use super::{AddressSpace, Inner, advise::preemption_point};
 use exo_core::{
     errno::{Errno, Result},
     io_buf::{Frames, Run},
@@ -37,7 +37,29 @@ pub fn pin_frames(frames: Frames<'_>, offset: usize, length: usize) -> Result<Bu
     Buffer::pages(pages, offset % PAGE_SIZE, length).ok_or(Errno::EINVAL)
 }
 
+impl Inner {
+    /// The page at `at`, if it is there and can be used so. It is pinned before the lock is given back: a fork sees that, or has been seen. A
+    /// child gets a copy, so that what a device still writes reaches who asked for it.
+    fn pin(&self, at: usize, write: bool) -> Option<Result<Pinned>> {
+        let page = self.table.get(at).filter(|page| page.present && (page.writable || !write))?;
+        Some(Pinned::new(page.frame).ok_or(Errno::ENOMEM))
+    }
+}
+
 impl AddressSpace {
+    /// The frame at `address` as memory that a device, or the kernel on the program's behalf, may write to until it is let go. The address
+    /// space need not be the loaded one. An object that is told of writes counts the page as written as long as it is pinned.
+    pub fn pin_for_writing(&self, address: usize) -> Result<Pinned> {
+        loop {
+            let pinned = self.inner.lock().pin(address & !(PAGE_SIZE - 1), true);
+            if let Some(pinned) = pinned {
+                return pinned;
+            }
+            self.handle_fault(address, true, false)?;
+            preemption_point()?;
+        }
+    }
+
     /// The memory from `start` on as a buffer of `length` bytes, 1 to [`Buffer::MAX`]. For `write`, a device may write there: the pages
     /// are the program's own by then. They stay what they are even if the program unmaps them meanwhile; that it does not use them until
     /// the request has ended is its own business.
@@ -47,10 +69,9 @@ impl AddressSpace {
         let mut pages = Pages::new();
         let mut inner = self.inner.lock();
         for at in (first..end).step_by(PAGE_SIZE) {
-            let usable = |page: &exo_hal::mm::paging::Page| page.present && (page.writable || !write);
             let page = loop {
-                if let Some(page) = inner.table.get(at).filter(usable) {
-                    break page;
+                if let Some(page) = inner.pin(at, write) {
+                    break page?;
                 }
                 drop(inner);
                 // Until it is there: it may be taken again at once.
@@ -58,9 +79,6 @@ impl AddressSpace {
                 preemption_point()?;
                 inner = self.inner.lock();
             };
-            // Pinned before the lock is given back: a fork sees it, or has been seen. A child gets a copy, so that what a device
-            // still writes reaches who asked for it.
-            let page = Pinned::new(page.frame).ok_or(Errno::ENOMEM)?;
             pages.try_push(page).map_err(|_| Errno::EINVAL)?;
         }
         drop(inner);
