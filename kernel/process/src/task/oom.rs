@@ -250,11 +250,10 @@ pub fn resolve_from_reserve(address: usize, write: bool, may_wait: bool) -> bool
     let memory = task.memory();
     match frame::with_reserve(|| memory.handle_fault_now(address, write, false)) {
         Ok(()) => return true,
-        // Its object has a frame for it now, which has to be filled.
-        Err(Unresolved::MustWait) if may_wait => match memory.handle_fault(address, write, false) {
-            Err(Unresolved::NoMemory) => {}
-            other => return other.is_ok(),
-        },
+        // Its object has a frame for it now, which has to be filled. If there is none for the tables then, the access is here once more.
+        Err(Unresolved::MustWait) if may_wait => {
+            return matches!(memory.handle_fault(address, write, false), Ok(()) | Err(Unresolved::NoMemory));
+        }
         Err(Unresolved::NoMemory) => {}
         Err(_) => return false,
     }
