@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use alloc::{collections::BTreeMap, sync::Arc};
 
+use exo_core::thread::soft_limit;
 use exo_hal::{cpu::percpu::cpu_index, mm::frame, sync::SpinLock, time, trap::Regs};
 use exo_logic::credentials::capability;
 use linux_raw_sys::general as abi;
@@ -115,13 +116,12 @@ fn most_threads() -> usize {
 
 fn check_number_of_threads() -> Result<()> {
     let task = current();
-    let limit = task.process.limits.lock()[index::NPROC].soft;
     let credentials = task.credentials.get();
     let exempt = credentials.users.real == 0
         || credentials.has(capability::SYS_RESOURCE)
         || credentials.has(capability::SYS_ADMIN);
     if table::TASKS.load(Ordering::Relaxed) >= most_threads()
-        || !exempt && credentials.user.threads.load(Ordering::Relaxed) as u64 >= limit
+        || !exempt && credentials.user.threads.load(Ordering::Relaxed) as u64 >= soft_limit(index::NPROC)
     {
         return Err(Errno::EAGAIN);
     }

@@ -11,6 +11,7 @@ use core::sync::atomic::Ordering;
 
 use alloc::{sync::Arc, vec::Vec};
 
+use exo_core::thread::soft_limit;
 use exo_hal::{PAGE_SIZE, mm::frame::Frame, trap::Regs};
 use exo_logic::{
     areas::{Area, Flags},
@@ -84,7 +85,7 @@ pub fn note_end(task: &Current, regs: &Regs) {
 pub fn end_process(task: &Current, info: &Info, regs: &Regs) {
     let signal = info.signal as u32;
     let process = &task.process;
-    let limit = process.limits.lock().get(limits::index::CORE).map_or(0, |limit| limit.soft);
+    let limit = soft_limit(limits::index::CORE);
     let may = is_dumping(signal)
         && limit >= PAGE_SIZE as u64
         && process.dumpable.load(Ordering::Relaxed) == 1
@@ -394,8 +395,7 @@ fn write(task: &Current, info: &Info, regs: &Regs, limit: u64) -> Result<()> {
     let filter = task.process.dump_filter.load(Ordering::Relaxed);
     let mapped = memory_of(&memory, filter)?;
     let notes = notes(task, info, regs, &mapped.files)?;
-    let file_size = task.process.limits.lock().get(limits::index::FSIZE).map_or(u64::MAX, |l| l.soft);
-    let mut out = Output::create(limit.min(file_size))?;
+    let mut out = Output::create(limit.min(soft_limit(limits::index::FSIZE)))?;
     // From here on there is a core file, whole or not.
     let _ = fill(&mut out, &memory, &mapped, &notes);
     Ok(())

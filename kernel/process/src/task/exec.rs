@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::{sync::Arc, vec, vec::Vec};
 
+use exo_core::thread::soft_limit;
 use exo_hal::{PAGE_SIZE, USER_END, log, time, trap::Regs};
 use exo_logic::{
     areas::Flags,
@@ -54,8 +55,7 @@ pub struct Strings {
 
 /// How many bytes the strings and the pointers to them may have.
 pub fn room_for_strings() -> usize {
-    let stack = current().process.limits.lock()[limits::index::STACK].soft;
-    (stack / 4).clamp(ARGUMENTS_LEAST, ARGUMENTS_MOST) as usize
+    (soft_limit(limits::index::STACK) / 4).clamp(ARGUMENTS_LEAST, ARGUMENTS_MOST) as usize
 }
 
 impl Strings {
