@@ -93,10 +93,13 @@ pub fn take_terminal(session: u32, terminal: &dyn ControllingTty) {
 
 /// The terminal of a session is gone: its leader is hung up, and those in the foreground when the leader ends.
 pub fn hang_up_session(session: u32, terminal: &dyn ControllingTty) {
-    let foreground = terminal.foreground();
+    let leader = table::process(session).filter(|process| is_leader(process));
+    if let Some(leader) = &leader {
+        // A leader that ends meanwhile has the terminal still, or finds this.
+        leader.hung_up_group.store(terminal.foreground(), Ordering::Release);
+    }
     take_terminal(session, terminal);
-    if let Some(leader) = table::process(session).filter(|process| is_leader(process)) {
-        leader.hung_up_group.store(foreground, Ordering::Relaxed);
+    if let Some(leader) = leader {
         leader.signal(Info::kernel(number::SIGHUP));
         leader.signal(Info::kernel(number::SIGCONT));
     }
@@ -113,7 +116,7 @@ pub fn end_of(process: &Arc<Process>, parent: Option<&Arc<Process>>) {
     if let Some(terminal) = terminal.filter(|_| is_leader(process)) {
         give_up_terminal(process, &*terminal);
     }
-    let hung_up = process.hung_up_group.load(Ordering::Relaxed);
+    let hung_up = process.hung_up_group.load(Ordering::Acquire);
     if hung_up != 0 {
         hang_up(hung_up);
     }
