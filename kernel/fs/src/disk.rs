@@ -14,7 +14,7 @@
 mod pieces;
 mod transfer;
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use alloc::{boxed::Box, sync::Arc};
 
@@ -35,7 +35,10 @@ use crate::{
         inode::kind,
     },
     io_buf::{IoBuf, IoSource},
-    sched::wait::{Ended, WaitQueue, wait_on},
+    sched::{
+        mutex::Mutex,
+        wait::{Ended, WaitQueue, wait_on},
+    },
     task::{account::Event, current, kernel_thread},
     user,
 };
@@ -61,8 +64,7 @@ pub struct Disk {
     geometry: Geometry,
     pace: Pace,
     /// Held by who reads a sector to change a part of it.
-    changing: AtomicBool,
-    changed: WaitQueue,
+    changing: Mutex,
 }
 
 /// A disk has come: it gets its node, and its partitions do when its table has been read.
@@ -175,13 +177,7 @@ struct DiskFile(Arc<Disk>);
 impl Disk {
     fn new(registered: Registered) -> Self {
         let geometry = registered.device.geometry();
-        Self {
-            registered,
-            geometry,
-            pace: Pace::default(),
-            changing: AtomicBool::new(false),
-            changed: WaitQueue::new(),
-        }
+        Self { registered, geometry, pace: Pace::default(), changing: Mutex::new() }
     }
 
     fn device(&self) -> &dyn Requests {

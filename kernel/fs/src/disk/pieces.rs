@@ -2,8 +2,6 @@
 //! A read or write in pieces that the device takes: whole sectors straight to or from the memory of the call, and through a buffer of the
 //! kernel's what is none, or what the device cannot reach.
 
-use core::sync::atomic::Ordering;
-
 use exo_drivers::block::{Cause, Operation};
 use exo_hal::mm::user::without_waiting;
 use exo_mm::pin;
@@ -16,7 +14,6 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     io_buf::{IoBuf, IoMemory, IoSource, Run},
-    sched::wait::{Ended, wait_on},
     task::current,
 };
 
@@ -92,11 +89,8 @@ impl Direction for IoSource<'_> {
     /// Reads the sectors, changes a part of them and writes them back. One at a time, so that two writers of one sector do not
     /// undo each other's work.
     fn piece(&mut self, disk: &Disk, part: &Part) -> Result {
-        disk.lock()?;
-        let result = disk.change(part, self);
-        disk.changing.store(false, Ordering::Release);
-        disk.changed.wake_all();
-        result
+        let _changing = disk.changing.lock()?;
+        disk.change(part, self)
     }
 }
 
@@ -257,13 +251,6 @@ impl Disk {
         let place = (part.sector, part.sectors);
         let back = transfer::run(self.device(), &self.pace, Operation::Read, place, Some(buffer))?;
         back.ok_or(Errno::EIO)
-    }
-
-    fn lock(&self) -> Result<()> {
-        let take = || (!self.changing.swap(true, Ordering::Acquire)).then_some(());
-        wait_on(&[&self.changed], None, true, take).map_err(|ended| match ended {
-            Ended::Interrupted | Ended::TimedOut => Errno::RESTART,
-        })
     }
 
     fn change(&self, part: &Part, from: &mut IoSource<'_>) -> Result {
