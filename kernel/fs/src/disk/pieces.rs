@@ -14,11 +14,15 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     io_buf::{IoBuf, IoMemory, IoSource, Run},
+    sched::spans,
     task::current,
 };
 
 /// Bytes that are copied between a buffer and a call's memory at a time.
 const CHUNK: usize = 512;
+
+/// Bytes that are copied to or from a disk in memory between two preemption points.
+const COPIED: usize = 64 << 10;
 
 /// Part of a call: whole sectors, or a piece of one or more that goes through a buffer.
 pub(super) struct Part {
@@ -158,13 +162,16 @@ impl Disk {
         let result = memory.count(|memory| {
             let mut at = offset;
             while is_memory && !memory.is_empty() {
-                match self.copy_now(at, memory) {
+                match memory.within(COPIED, |memory| self.copy_now(at, memory)) {
                     None => is_memory = false,
                     Some(Ok(0)) => break,
                     Some(Ok(count)) => at += count as u64,
                     // A page may have to be waited for, which is done with nothing locked.
                     Some(Err(Errno::EFAULT)) => memory.await_page()?,
                     Some(Err(error)) => return Err(error),
+                }
+                if spans::point() {
+                    break;
                 }
             }
             Ok(())
