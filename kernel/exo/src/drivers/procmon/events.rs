@@ -9,7 +9,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use exo_hal::{
     MAX_CPUS, PAGE_SIZE,
     cpu::percpu::{cpu_count, cpu_index},
-    mm::{frame::Frame, user::without_waiting},
+    mm::frame::Frame,
     once::Once,
     sync::SpinLock,
     time,
@@ -234,7 +234,7 @@ impl EventsFile {
         to.count(|to| {
             while to.left() >= EVENT_SIZE {
                 let Some(event) = reader.peek(self.events) else { break };
-                without_waiting(|| to.put_all(&bytes::event(&event)))?;
+                to.put_all_now(&bytes::event(&event))?;
                 reader.taken();
             }
             Ok(())
