@@ -220,11 +220,10 @@ impl RngFile {
     /// One step of a read: how many bytes more, none at the end.
     fn step(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
         let length = to.left();
-        // Pages that have to be waited for are, before the queue is locked; what cannot be had is found there.
-        let _ = to.fault_in(length.min(CHUNK));
         loop {
             match self.copy(to, length.min(CHUNK))? {
-                (0, true) => return Err(Errno::EFAULT),
+                // Its page may have to be waited for, which is not done with the queue locked.
+                (0, true) => to.fault_in(1)?,
                 (0, false) if io.no_wait => return Err(Errno::EAGAIN),
                 (0, false) => {
                     if let Some(awaited) = self.device().await_bytes(length)? {
