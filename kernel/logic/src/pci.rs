@@ -57,7 +57,7 @@ pub mod capability {
     pub const SATA: u8 = 0x12;
 }
 
-/// Why a function cannot be used as wished.
+/// Why a function cannot be used as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PciError {
     /// There is no such base address register, or it is not memory.

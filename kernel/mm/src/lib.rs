@@ -49,7 +49,7 @@ pub use quota::Quota;
 
 /// Mappings start above this.
 pub const LOWEST: usize = 0x1_0000;
-/// Mappings without a wish are placed below this; the stack is above it.
+/// Mappings for which no address is asked are placed below this; the stack is above it.
 const MAPPINGS_TOP: usize = 0x7fff_e000_0000;
 /// Most areas of one address space, as on Linux.
 pub const MAX_AREAS: usize = 65530;

@@ -48,7 +48,7 @@ impl AddressSpace {
     ) -> Result {
         let old_end = check(old, old_length).map_err(|_| Errno::EINVAL)?;
         let length = page_up(length).filter(|l| *l > 0).ok_or(Errno::EINVAL)?;
-        let wish = RemapRequest { old, old_end, length, may_move, target };
+        let request = RemapRequest { old, old_end, length, may_move, target };
         let _changes = self.changes.lock()?;
         if target.is_none() && length < old_end - old {
             let is_whole = self.inner.lock().areas.find(old).is_some_and(|area| area.end >= old_end);
@@ -57,7 +57,7 @@ impl AddressSpace {
                 return Ok(old);
             }
         }
-        let (area, stays) = self.inner.lock().resize(&wish)?;
+        let (area, stays) = self.inner.lock().resize(&request)?;
         if stays {
             return Ok(old);
         }
@@ -68,15 +68,15 @@ impl AddressSpace {
             }
             self.remove(new, new_end, Killed::Stops)?;
         }
-        self.move_area(&wish, &area)
+        self.move_area(&request, &area)
     }
 
-    /// Moves the wished part of `area`, which is as `Inner::resize` gave it, and lets go of what is left of it.
-    fn move_area(&self, wish: &RemapRequest, area: &Area<Backing>) -> Result {
-        let RemapRequest { old, old_end, length, .. } = *wish;
+    /// Moves the part of `area` that was asked for, which is as `Inner::resize` gave it, and lets go of what is left of it.
+    fn move_area(&self, request: &RemapRequest, area: &Area<Backing>) -> Result {
+        let RemapRequest { old, old_end, length, .. } = *request;
         let protection = area.flags & PROTECTION;
         let (new, peak) = {
-            let (new, mut inner) = match wish.target {
+            let (new, mut inner) = match request.target {
                 Some(new) => (new, self.inner.lock()),
                 None => self.find_free(length)?,
             };
@@ -136,9 +136,9 @@ impl AddressSpace {
 }
 
 impl Inner {
-    /// Checks a wish: the area from the old address on, and whether it stays where it is, with its new size.
-    fn resize(&mut self, wish: &RemapRequest) -> Result<(Area<Backing>, bool)> {
-        let RemapRequest { old, old_end, length, may_move, target } = *wish;
+    /// Checks a request: the area from the old address on, and whether it stays where it is, with its new size.
+    fn resize(&mut self, request: &RemapRequest) -> Result<(Area<Backing>, bool)> {
+        let RemapRequest { old, old_end, length, may_move, target } = *request;
         let old_length = old_end - old;
         let mut area = self.areas.find(old).cloned().ok_or(Errno::EFAULT)?;
         if area.end < old_end {

@@ -204,7 +204,7 @@ static void count(int number)
 // A process made with CLONE_PARENT reports to its maker's parent, and by the maker's signal: nobody sends others what they do not expect.
 static void siblings(void)
 {
-	struct { unsigned long flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls; } wish = {
+	struct { unsigned long flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls; } request = {
 		.flags = CLONE_PARENT, .exit_signal = SIGUSR1,
 	};
 	int status, ended = 0, maker = -1, sibling = -1;
@@ -219,7 +219,7 @@ static void siblings(void)
 
 		if (made == 0)
 			_exit(5);
-		long refused = syscall(SYS_clone3, &wish, sizeof(wish));
+		long refused = syscall(SYS_clone3, &request, sizeof(request));
 
 		_exit(made < 0 ? 6 : refused == -1 && errno == EINVAL ? 7 : 8);
 	}

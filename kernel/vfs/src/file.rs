@@ -154,8 +154,8 @@ pub trait File: AsAny + Send + Sync {
     }
 
     /// What a mapping shows; none says that zeros will do. A device may refuse some.
-    fn map(&self, wish: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
-        let _ = wish;
+    fn map(&self, request: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
+        let _ = request;
         Ok(self.pages()?.map(|pages| pages as Arc<dyn VmObject>))
     }
 

@@ -42,12 +42,12 @@ const CHUNK: usize = 256;
 struct Source {
     number: u32,
     device: Arc<dyn RandomDevice>,
-    bell: WaitQueue,
+    changed: WaitQueue,
 }
 
 impl Listener for Source {
     fn happened(&self) {
-        self.bell.wake_all();
+        self.changed.wake_all();
     }
 }
 
@@ -66,7 +66,7 @@ pub fn add(device: Arc<dyn RandomDevice>) -> Result<()> {
         let mut sources = SOURCES.lock();
         let number = (0..).find(|number| sources.iter().all(|source| source.number != *number));
         let number = number.ok_or(Errno::ENOSPC)?;
-        let source = Arc::new(Source { number, device, bell: WaitQueue::new() });
+        let source = Arc::new(Source { number, device, changed: WaitQueue::new() });
         sources.push(source.clone());
         source
     };
@@ -89,7 +89,7 @@ pub fn remove(name: &str) {
         (place.map(|place| sources.remove(place)), sources.is_empty())
     };
     let Some(gone) = gone else { return };
-    gone.bell.wake_all();
+    gone.changed.wake_all();
     if is_last {
         device::withdraw(NODE);
         sysfs::remove(SYSFS);
@@ -140,7 +140,7 @@ impl HwRng {
     fn wait(source: &Source, awaited: Awaited) -> Result<()> {
         let deadline = time::now_ns() + LOOK_AFTER_NS;
         let reached = || source.device.is_reached(awaited).then_some(());
-        match wait_on(&[&source.bell], Some(deadline), true, reached) {
+        match wait_on(&[&source.changed], Some(deadline), true, reached) {
             Ok(()) => Ok(()),
             Err(Ended::TimedOut) => Ok(source.device.look()?),
             Err(Ended::Interrupted) => Err(Errno::RESTART),

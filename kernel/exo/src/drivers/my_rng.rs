@@ -60,12 +60,12 @@ const HELPING: usize = 32;
 /// A device, and those who wait for it.
 struct Shared {
     device: Arc<MyRng>,
-    bell: WaitQueue,
+    changed: WaitQueue,
 }
 
 impl Listener for Shared {
     fn happened(&self) {
-        self.bell.wake_all();
+        self.changed.wake_all();
     }
 }
 
@@ -80,7 +80,7 @@ fn node_name(number: u32) -> String {
 /// A device has come. Any other kind of random device is [`hwrng`](super::hwrng)'s.
 pub fn add(device: Arc<dyn RandomDevice>) -> Result<()> {
     let Ok(device) = device.as_any().downcast::<MyRng>() else { return Ok(()) };
-    let shared = Arc::new(Shared { device: device.clone(), bell: WaitQueue::new() });
+    let shared = Arc::new(Shared { device: device.clone(), changed: WaitQueue::new() });
     device.listen(shared.clone());
     let (number, is_first) = {
         let mut devices = DEVICES.lock();
@@ -127,7 +127,7 @@ pub fn remove(name: &str) {
         (number.and_then(|n| devices.remove(&n).map(|shared| (n, shared))), devices.is_empty())
     };
     let Some((number, shared)) = gone else { return };
-    shared.bell.wake_all();
+    shared.changed.wake_all();
     device::withdraw(&node_name(number));
     sysfs::remove(&format!("class/{CLASS_NAME}/{}", node_name(number)));
     if is_last {
@@ -199,7 +199,7 @@ impl RngFile {
             core::hint::spin_loop();
         }
         let deadline = time::now_ns() + LOOK_AFTER_NS;
-        match wait_on(&[&self.shared.bell], Some(deadline), true, reached) {
+        match wait_on(&[&self.shared.changed], Some(deadline), true, reached) {
             Ok(()) => Ok(()),
             Err(Ended::TimedOut) => Ok(self.device().look()?),
             Err(Ended::Interrupted) => Err(Errno::RESTART),
@@ -343,16 +343,16 @@ impl File for RngFile {
     }
 
     fn queue(&self) -> Option<&WaitQueue> {
-        Some(&self.shared.bell)
+        Some(&self.shared.changed)
     }
 
     /// All of the file's own queue, once. Who maps it is the only one to see those bytes: a child does not inherit it.
-    fn map(&self, wish: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
+    fn map(&self, request: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
         // Its size is only known to who has asked for it.
         let own = self.own_if_any().ok_or(Errno::EINVAL)?;
         let frames: Vec<_> = own.pages().map(|page| page.frame().clone()).collect();
-        let is_whole = wish.offset == 0 && wish.length as u64 == own.info().length;
-        if !is_whole || !wish.area.contains(Flags::SHARED) || wish.area.contains(Flags::EXECUTE) {
+        let is_whole = request.offset == 0 && request.length as u64 == own.info().length;
+        if !is_whole || !request.area.contains(Flags::SHARED) || request.area.contains(Flags::EXECUTE) {
             return Err(Errno::EINVAL);
         }
         if self.is_mapped.swap(true, Ordering::Relaxed) {

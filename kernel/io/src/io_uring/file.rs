@@ -43,8 +43,8 @@ impl File for RingFile {
         Some(&self.0.completed)
     }
 
-    fn map(&self, wish: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
-        Ok(Some(self.0.part(wish.offset, wish.length)?))
+    fn map(&self, request: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
+        Ok(Some(self.0.part(request.offset, request.length)?))
     }
 
     /// The offset names a part of the ring; each has pages of its own.

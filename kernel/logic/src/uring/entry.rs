@@ -17,7 +17,7 @@ pub mod flag {
     pub const LINK: u8 = 1 << bit::IOSQE_IO_LINK_BIT as u8;
     /// The next entry begins when this one has ended.
     pub const HARD_LINK: u8 = 1 << bit::IOSQE_IO_HARDLINK_BIT as u8;
-    /// A wish: do not try at once.
+    /// A request: do not try at once.
     pub const ASYNC: u8 = 1 << bit::IOSQE_ASYNC_BIT as u8;
     /// No completion if it succeeds.
     pub const SKIP_SUCCESS: u8 = 1 << bit::IOSQE_CQE_SKIP_SUCCESS_BIT as u8;

@@ -234,8 +234,8 @@ fn a_file_shows_its_pages_to_be_mapped() {
     machine(|| {
         let file = create("/f");
         write(&file, b"content").unwrap();
-        let wish = exo_vfs::file::MapRequest { length: 1, offset: 0, area: exo_logic::areas::Flags::READ };
-        let object = file.file().map(wish).unwrap().unwrap();
+        let request = exo_vfs::file::MapRequest { length: 1, offset: 0, area: exo_logic::areas::Flags::READ };
+        let object = file.file().map(request).unwrap().unwrap();
         let mut content = [0; 9];
         assert_eq!((object.read(0, &mut content), &content[..7]), (7, b"content".as_slice()));
         assert_eq!(file.file().mapped_from(5), 5);

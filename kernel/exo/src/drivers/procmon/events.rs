@@ -77,7 +77,7 @@ struct Events {
     /// How many events each ring has had. Nearly always taken by its own CPU.
     recorded: Vec<SpinLock<u64>>,
     /// Readers that wait.
-    bell: WaitQueue,
+    readers: WaitQueue,
 }
 
 static EVENTS: Once<Events> = Once::new();
@@ -115,7 +115,7 @@ pub(super) fn init() -> Result<()> {
     EVENTS.set(Events {
         rings: Rings::new(Frames(frames), count, slots),
         recorded: (0..count).map(|_| SpinLock::new(0)).collect(),
-        bell: WaitQueue::new(),
+        readers: WaitQueue::new(),
     });
     Ok(())
 }
@@ -157,7 +157,7 @@ fn record(kind: u32, process: &Process, pid: u32, name: Name, detail: u64) {
         ..Event::default()
     };
     events.rings.record(ring, &mut recorded.lock(), event, time::now_ns);
-    events.bell.wake_all();
+    events.readers.wake_all();
 }
 
 /// Counts what happens to processes, and records it for those who follow.
@@ -271,7 +271,7 @@ impl File for EventsFile {
             if io.no_wait {
                 return Err(Errno::EAGAIN);
             }
-            wait_for(&self.events.bell, readable).map_err(|_| Errno::RESTART)?;
+            wait_for(&self.events.readers, readable).map_err(|_| Errno::RESTART)?;
             if length > EVENT_SIZE {
                 // A signal ends the rest early; then there is something to read all the same.
                 let _ = sleep_until(Some(Deadline::Boot(time::now_ns() + LINGER_NS)));
@@ -285,7 +285,7 @@ impl File for EventsFile {
     }
 
     fn queue(&self) -> Option<&WaitQueue> {
-        Some(&self.events.bell)
+        Some(&self.events.readers)
     }
 
     fn ioctl(&self, request: u32, argument: usize) -> Result {
@@ -301,15 +301,15 @@ impl File for EventsFile {
     }
 
     /// All rings, or as many pages from the start as are asked for.
-    fn map(&self, wish: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
+    fn map(&self, request: MapRequest) -> Result<Option<Arc<dyn VmObject>>> {
         let frames = &self.events.rings.memory().0;
-        if wish.offset != 0
-            || wish.length.div_ceil(PAGE_SIZE) > frames.len()
-            || !wish.area.contains(Flags::SHARED)
+        if request.offset != 0
+            || request.length.div_ceil(PAGE_SIZE) > frames.len()
+            || !request.area.contains(Flags::SHARED)
         {
             return Err(Errno::EINVAL);
         }
-        if wish.area.intersects(Flags::WRITE | Flags::EXECUTE) {
+        if request.area.intersects(Flags::WRITE | Flags::EXECUTE) {
             return Err(Errno::EACCES);
         }
         Ok(Some(Arc::new(Pages::of_frames(frames.clone(), Sharing::ReadOnly, self.recording.clone()))))
