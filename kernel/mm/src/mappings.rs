@@ -121,13 +121,17 @@ impl Mappings {
         // Parents first: what a child has from one that is yet to come, it has before its own turn.
         while let Some(space) = self.next_above(number) {
             number = space.number;
-            let (mut from, mut moves) = (0, None);
+            let (mut from, mut moves, mut stays) = (0, None, None);
             loop {
                 let mut inner = space.inner.lock();
                 let now = inner.moves;
-                if moves.replace(now).is_some_and(|before| before != now) {
-                    // What is to come may be where this has been.
+                if stays.is_none() && moves.replace(now).is_some_and(|before| before != now) {
+                    drop(inner);
+                    // What is to come may be where this has been. So that a program does not keep this up by moving pages for ever, they
+                    // stay where they are from here on; who is killed waits for nobody, and goes on without.
+                    stays = Some(space.changes.lock());
                     from = 0;
+                    continue;
                 }
                 let next = step(&mut inner, from);
                 drop(inner);
