@@ -274,6 +274,11 @@ impl Pages {
                 return true;
             }
             next = index + 1;
+            drop(frames);
+            if spans::point() {
+                // Nothing is sealed any more by who is to end.
+                return true;
+            }
         }
     }
 
