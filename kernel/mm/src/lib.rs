@@ -276,12 +276,22 @@ impl AddressSpace {
         self.inner.lock().areas.iter().for_each(&mut each);
     }
 
-    /// The frame that `address` shows and whether it is shared with others by mapping, to name a word in it.
-    pub fn locate(&self, address: usize) -> Option<(Frame, bool)> {
+    /// The frame that `address` shows.
+    pub fn locate(&self, address: usize) -> Option<Frame> {
+        self.inner.lock().table.get(address & !(PAGE_SIZE - 1)).map(|page| page.frame)
+    }
+
+    /// What all who share the byte at `address` know it by, whichever frame it is in: its object and its place in that. None for memory that
+    /// is not shared by mapping.
+    pub fn shared_name(&self, address: usize) -> Option<(usize, u64)> {
         let inner = self.inner.lock();
         let area = inner.areas.find(address)?;
-        let shared = area.flags.contains(Flags::SHARED);
-        inner.table.get(address & !(PAGE_SIZE - 1)).map(|page| (page.frame, shared))
+        match &area.backing {
+            Backing::File { object, offset, shared: true, .. } => {
+                Some((object.mappings().key(), offset.wrapping_add((address - area.start) as u64)))
+            }
+            _ => None,
+        }
     }
 
     /// Calls `with` with each page of `start..start + bytes`, the offset in it and the number of bytes there.
@@ -328,7 +338,7 @@ impl AddressSpace {
         let mut done = 0;
         while done < out.len() {
             let at = address.wrapping_add(done);
-            let Some((frame, _)) = self.locate(at) else { break };
+            let Some(frame) = self.locate(at) else { break };
             let count = (PAGE_SIZE - at % PAGE_SIZE).min(out.len() - done);
             if let Some(part) = out.get_mut(done..done + count) {
                 frame.read(at % PAGE_SIZE, part);

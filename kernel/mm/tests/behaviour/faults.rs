@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a program finds when it touches a page.
 
+use std::sync::Arc;
+
 use exo_core::{errno::Errno, limits::index};
 use exo_hal::{USER_END, mm::user, thread::current};
-use exo_logic::areas::{Flags, GUARD_GAP, MAY_ALL};
-use exo_mm::{Backing, fault::Unresolved, map::Place};
+use exo_logic::areas::{Flags, GUARD_GAP};
+use exo_mm::{Backing, Pages, fault::Unresolved, map::Place};
 
 use crate::support::{
-    BASE, PAGE, READ, TestTask, WRITE, anonymous, anonymous_at, can_read, can_write, get, machine, put,
-    set_limit, space,
+    BASE, PAGE, READ, TestTask, WRITE, anonymous, anonymous_at, can_read, can_write, get, machine, map_file,
+    put, set_limit, space,
 };
 
 const STACK: usize = 0x7fff_f000_0000;
@@ -172,19 +174,20 @@ fn an_error_of_a_fault_has_a_number() {
 }
 
 #[test]
-fn a_word_is_located_by_its_frame() {
+fn a_word_is_located_by_its_frame_or_by_what_is_shared() {
     machine(|| {
         let at = anonymous(1);
         assert!(space().locate(at + 8).is_none(), "nobody has touched it");
         put(at, b"x");
-        let (frame, shared) = space().locate(at + 8).unwrap();
         let mut byte = [0];
-        frame.read(0, &mut byte);
-        assert_eq!((byte, shared), (*b"x", false));
+        space().locate(at + 8).unwrap().read(0, &mut byte);
+        assert_eq!((byte, space().shared_name(at)), (*b"x", None));
         assert!(space().locate(at + PAGE).is_none());
-        let flags = WRITE | Flags::SHARED | MAY_ALL;
-        let shared = space().map(Place::Hint(0), PAGE, flags, Backing::Anonymous, false).unwrap();
-        put(shared, b"x");
-        assert!(space().locate(shared).unwrap().1);
+        let file = Arc::new(Pages::new(2 * PAGE as u64));
+        let (shared, again, private) = (map_file(&file, 2, true), map_file(&file, 2, true), map_file(&file, 2, false));
+        let name = space().shared_name(shared + PAGE + 8);
+        assert!(name.is_some() && name == space().shared_name(again + PAGE + 8));
+        assert_ne!(name, space().shared_name(shared + 8));
+        assert_eq!(space().shared_name(private), None);
     });
 }

@@ -19,7 +19,7 @@ fn fork() -> Arc<AddressSpace> {
 
 /// The number of the frame at an address.
 fn frame_at(address: usize) -> u32 {
-    space().locate(address).unwrap().0.number()
+    space().locate(address).unwrap().number()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Futexes: waiting for a word of memory to change, and waking who waits. A word is named by its address space and address,
-//! or, if it is in shared memory, by its page frame. Those that know their owner and inherit priorities: [`pi`].
+//! or, if it is in shared memory, by what is shared and its place in that. Those that know their owner and inherit priorities: [`pi`].
 
 pub mod pi;
 pub mod robust;

@@ -13,7 +13,7 @@ use alloc::{
 };
 
 use arrayvec::ArrayVec;
-use exo_hal::{PAGE_SIZE, sync::SpinLock};
+use exo_hal::sync::SpinLock;
 
 use crate::{
     errno::{Errno, Result},
@@ -31,8 +31,8 @@ const AT_ONCE: usize = 32;
 pub(super) enum Key {
     /// The address space and the address in it.
     Private(usize, usize),
-    /// The frame and the offset in it.
-    Shared(u32, usize),
+    /// What is shared, and where in it. Not the frame: that may be another when the page was taken back meanwhile.
+    Shared(usize, u64),
 }
 
 impl Key {
@@ -44,8 +44,8 @@ impl Key {
         if !private {
             // Touching the word makes its page exist.
             user::load_u32(address)?;
-            if let Some((frame, true)) = current().memory().locate(address) {
-                return Ok(Self::Shared(frame.number(), address % PAGE_SIZE));
+            if let Some((object, byte)) = current().memory().shared_name(address) {
+                return Ok(Self::Shared(object, byte));
             }
         }
         Ok(Self::Private(Arc::as_ptr(&current().process.memory.lock()) as usize, address))
@@ -54,7 +54,7 @@ impl Key {
     fn bucket(self) -> usize {
         let (a, b) = match self {
             Self::Private(space, address) => (space, address),
-            Self::Shared(frame, offset) => (frame as usize, offset),
+            Self::Shared(object, byte) => (object, byte as usize),
         };
         (((a >> 4) ^ (b >> 2)).wrapping_mul(0x9e37_79b9) >> 7) & (BUCKETS - 1)
     }

@@ -223,7 +223,7 @@ fn is_changed(memory: &AddressSpace, area: &Area<Backing>, object: &dyn VmObject
             // The process is killed: nothing more is written.
             return true;
         }
-        memory.locate(at).is_some_and(|(frame, _)| differs(&frame))
+        memory.locate(at).is_some_and(|frame| differs(&frame))
     })
 }
 
@@ -421,7 +421,7 @@ fn fill(out: &mut Output, memory: &AddressSpace, mapped: &Mapped, notes: &[u8]) 
         while at < range.start + range.stored {
             let offset = at - range.start;
             // Pages go straight to the file; what has none leaves a hole.
-            if let Some((frame, _)) = memory.locate(at as usize) {
+            if let Some(frame) = memory.locate(at as usize) {
                 out.put_all(IoSource::frames(Frames::Held(&[frame]), 0, PAGE_SIZE))?;
             } else if let Some((object, from)) = untouched {
                 let count = object.read(from + offset, &mut page);

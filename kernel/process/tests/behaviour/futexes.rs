@@ -85,6 +85,20 @@ fn a_word_in_shared_memory_is_the_same_for_all_who_have_it() {
 }
 
 #[test]
+fn who_waits_in_shared_memory_is_found_when_its_page_was_taken_back() {
+    machine(|| {
+        let word = map_shared(4096).unwrap();
+        set_word(word, 7);
+        let child = fork(move || assert_eq!(wait_while(word, 7), Ok(0)));
+        let_others_run();
+        call!(abi::__NR_madvise, word, 4096, abi::MADV_REMOVE).unwrap();
+        assert_eq!(get::<u32>(word), 0);
+        assert_eq!(wake(word, 10), Ok(1));
+        assert_eq!(end_of(child), 0);
+    });
+}
+
+#[test]
 fn private_memory_of_two_processes_is_not_the_same() {
     machine(|| {
         let word = put(&0_u32);
