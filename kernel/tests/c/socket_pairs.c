@@ -17,29 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int pipes;
-
-static void told(const char *what, long result)
-{
-	if (result < 0)
-		printf("%s: %s", what, strerrorname_np(errno));
-	else
-		printf("%s: %ld", what, result);
-	printf("%s\n", pipes ? ", SIGPIPE" : "");
-	pipes = 0;
-}
-
-static void on_pipe(int signal) { (void)signal, pipes++; }
-
-static void state(const char *what, int fd)
-{
-	struct pollfd poll_fd = { fd, POLLIN | POLLOUT | POLLRDHUP, 0 };
-
-	poll(&poll_fd, 1, 0);
-	printf("%s:%s%s%s%s%s\n", what, poll_fd.revents & POLLIN ? " in" : "", poll_fd.revents & POLLOUT ? " out" : "",
-	       poll_fd.revents & POLLERR ? " err" : "", poll_fd.revents & POLLHUP ? " hup" : "",
-	       poll_fd.revents & POLLRDHUP ? " rdhup" : "");
-}
+#include "sockets.h"
 
 static void kinds(int type, const char *name)
 {

@@ -19,27 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "said.h"
-
-static int pipes;
-
-static void told(const char *what, long result)
-{
-	printf("%s: %s%s\n", what, said(result), pipes ? ", SIGPIPE" : "");
-	pipes = 0;
-}
-
-static void on_pipe(int signal) { (void)signal, pipes++; }
-
-static void state(const char *what, int fd)
-{
-	struct pollfd poll_fd = { fd, POLLIN | POLLOUT | POLLRDHUP, 0 };
-
-	poll(&poll_fd, 1, 0);
-	printf("%s:%s%s%s%s%s\n", what, poll_fd.revents & POLLIN ? " in" : "", poll_fd.revents & POLLOUT ? " out" : "",
-	       poll_fd.revents & POLLERR ? " err" : "", poll_fd.revents & POLLHUP ? " hup" : "",
-	       poll_fd.revents & POLLRDHUP ? " rdhup" : "");
-}
+#include "sockets.h"
 
 static struct sockaddr_un name;
 

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,15 +17,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "said.h"
+#include "sockets.h"
 
 /* No memory of ours, as far as the compiler can see. */
 static void *volatile nowhere = (void *)8;
-
-static void told(const char *what, long result)
-{
-	printf("%s: %s\n", what, said(result));
-}
 
 static long opens(int domain, int type, int protocol)
 {

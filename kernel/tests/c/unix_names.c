@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "said.h"
+#include "sockets.h"
 
 static struct sockaddr_un name;
 
@@ -44,8 +46,6 @@ static long connects(int fd, const char *text)
 
 	return connect(fd, (void *)&name, size);
 }
-
-static void told(const char *what, long result) { printf("%s: %s\n", what, said(result)); }
 
 static void show(const char *what, long result, socklen_t size)
 {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,9 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "said.h"
-
-static void told(const char *what, long result) { printf("%s: %s\n", what, said(result)); }
+#include "sockets.h"
 
 static union { char bytes[CMSG_SPACE(300 * sizeof(int))]; struct cmsghdr align; } control;
 

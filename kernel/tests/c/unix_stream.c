@@ -20,29 +20,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "said.h"
+#include "sockets.h"
 
 static struct sockaddr_un name = { AF_UNIX, "\0exo-stream" };
 static const socklen_t name_size = offsetof(struct sockaddr_un, sun_path) + 11;
-static int pipes;
-
-static void told(const char *what, long result)
-{
-	printf("%s: %s%s\n", what, said(result), pipes ? ", SIGPIPE" : "");
-	pipes = 0;
-}
-
-static void on_pipe(int signal) { (void)signal, pipes++; }
-
-static void state(const char *what, int fd)
-{
-	struct pollfd poll_fd = { fd, POLLIN | POLLOUT | POLLRDHUP, 0 };
-
-	poll(&poll_fd, 1, 0);
-	printf("%s:%s%s%s%s%s\n", what, poll_fd.revents & POLLIN ? " in" : "", poll_fd.revents & POLLOUT ? " out" : "",
-	       poll_fd.revents & POLLERR ? " err" : "", poll_fd.revents & POLLHUP ? " hup" : "",
-	       poll_fd.revents & POLLRDHUP ? " rdhup" : "");
-}
 
 static int option(int fd, int number)
 {
