@@ -179,7 +179,6 @@ static void typed(void)
 {
 	pid_t other = job(0, sleeps), child = job(1, sleeps);
 
-	usleep(20000);
 	type("\x1a");
 	tell("^Z", child, WUNTRACED);
 	kill(child, SIGCONT);
@@ -191,12 +190,10 @@ static void typed(void)
 	type("\x1c");
 	tell("^\\", child, 0);
 	child = job(1, sleeps);
-	usleep(20000);
 	type("\x03");
 	tell("^C", child, 0);
 	printf("the other lives: %s\n", said(waitpid(other, 0, WNOHANG)));
 	child = job(1, sleeps);
-	usleep(20000);
 	TRY(ioctl(master, TIOCSIG, SIGINT));
 	tell("TIOCSIG", child, 0);
 	TRY(ioctl(master, TIOCSIG, SIGKILL));
@@ -242,12 +239,12 @@ static void two_jobs(void)
 {
 	pid_t child = job(0, sleeps), group = child;
 
-	for (int i = 0; i < 2; i++)
-		if (!fork()) {
-			setpgid(0, group);
+	for (int i = 0; i < 2; i++) {
+		child = fork();
+		if (!child)
 			sleeps();
-		}
-	usleep(20000);
+		setpgid(child, group);
+	}
 	tcsetpgrp(slave, group);
 	type("\x03");
 	int ended = 0, status;

@@ -47,6 +47,13 @@ static int events(int fd, int timeout)
 	return poll(&asked, 1, timeout) < 0 ? -1 : asked.revents;
 }
 
+/// Waits for the end of what nobody waits for: it has ended first, and is gone a moment later.
+static void until_hung_up(int fd)
+{
+	while (!(events(fd, -1) & POLLHUP))
+		usleep(1000);
+}
+
 static void show_number(const char *when, int fd, pid_t pid)
 {
 	char text[128];
@@ -135,8 +142,7 @@ static void life(void)
 	child = child_of(gate);
 	fd = pidfd_open(child, 0);
 	write(gate[1], "x", 1);
-	while (!(events(fd, -1) & POLLHUP))
-		usleep(1000);
+	until_hung_up(fd);
 	printf("ended without a trace %x\n", events(fd, -1));
 	signal(SIGCHLD, SIG_DFL);
 	close(fd);
@@ -206,6 +212,7 @@ static void threads(void)
 	TRY(send(of_thread, 0, 0, 0));
 	wait_for("a thread", of_thread, WEXITED);
 	write(stay[1], "x", 1);
+	until_hung_up(of_thread);
 	printf("ended %x\n", events(of_thread, -1));
 	pthread_join(thread, 0);
 	TRY(send(of_thread, 0, 0, 0));

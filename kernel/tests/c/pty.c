@@ -50,17 +50,38 @@ static int events(int fd)
 	return asked.revents;
 }
 
-/// What comes from the one end takes a moment to the other.
+/// Whether there is room to write, now or soon.
+static int has_room(int fd)
+{
+	struct pollfd asked = {fd, POLLOUT, 0};
+
+	return poll(&asked, 1, 5000);
+}
+
+/// What comes from the one end takes a moment to the other: Linux has threads for that.
 static void settle(void)
 {
 	usleep(20000);
+}
+
+/// Waits until so many bytes can be read, which may come in parts.
+static void await(int fd, int bytes)
+{
+	for (int i = 0, count = 0; i < 5000 && !ioctl(fd, FIONREAD, &count) && count < bytes; i++)
+		usleep(1000);
 }
 
 static void put(int fd, const char *what)
 {
 	if (write(fd, what, strlen(what)) != (ssize_t)strlen(what))
 		printf("write: %s\n", strerrorname_np(errno));
-	settle();
+}
+
+/// The same, and waits until so many bytes of it can be read at the other end.
+static void put_for(int fd, const char *what, int other, int bytes)
+{
+	put(fd, what);
+	await(other, bytes);
 }
 
 static int open_both(int *slave)
@@ -116,16 +137,19 @@ static void both_ways(void)
 	struct termios settings, other;
 
 	printf("nothing: %x %x\n", events(master), events(slave));
-	put(master, "hello\n");
+	put_for(master, "hello\n", slave, 6);
+	await(master, 7);
 	printf("%x %x\n", events(master), events(slave));
 	TRY(ioctl(slave, FIONREAD, &count));
 	printf("typed %s,", text(slave));
 	printf(" seen %s\n", text(master));
-	put(slave, "out\n");
+	put_for(slave, "out\n", master, 5);
 	TRY(ioctl(master, FIONREAD, &count));
 	printf("%d bytes: %s\n", count, text(master));
 	put(master, "ab\x7f" "c\x15" "x\x04");
 	printf("edited: %s", text(slave));
+	// Each erased character is three to see.
+	await(master, 2 + 3 + 1 + 6 + 1);
 	printf(" seen %s\n", text(master));
 	put(master, "\x04");
 	printf("end of file: %s\n", text(slave));
@@ -135,13 +159,13 @@ static void both_ways(void)
 	       settings.c_lflag, !memcmp(&settings, &other, sizeof(settings)));
 	cfmakeraw(&settings);
 	TRY(tcsetattr(master, TCSANOW, &settings));
-	put(master, "raw\n");
+	put_for(master, "raw\n", slave, 4);
 	printf("raw: %s\n", text(slave));
-	put(slave, "raw\n");
+	put_for(slave, "raw\n", master, 4);
 	printf("raw: %s\n", text(master));
-	put(slave, "lost");
+	put_for(slave, "lost", master, 4);
 	TRY(tcflush(master, TCIFLUSH));
-	put(master, "lost");
+	put_for(master, "lost", slave, 4);
 	TRY(tcflush(slave, TCIFLUSH));
 	fcntl(slave, F_SETFL, O_NONBLOCK);
 	printf("flushed: %s", text(slave));
@@ -199,7 +223,7 @@ static void packets(void)
 	struct termios settings;
 
 	TRY(ioctl(master, TIOCPKT, &on));
-	put(slave, "data");
+	put_for(slave, "data", master, 4);
 	printf("%x %s\n", events(master), text(master));
 	tcflush(slave, TCIOFLUSH);
 	printf("%x %s\n", events(master), text(master));
@@ -214,7 +238,7 @@ static void packets(void)
 	printf("packets %d\n", on);
 	on = 0;
 	TRY(ioctl(master, TIOCPKT, &on));
-	put(slave, "data");
+	put_for(slave, "data", master, 4);
 	printf("%s\n", text(master));
 	close(slave);
 	close(master);
@@ -238,13 +262,13 @@ static void full(void)
 	printf("bounded %d, %s\n", turns < 1000, strerrorname_np(errno));
 	while (read(master, block, sizeof(block)) > 0)
 		settle();
-	printf("room again %d\n", events(slave) & POLLOUT);
+	printf("room again %d\n", has_room(slave));
 	for (turns = 0; turns < 1000 && write(master, block, sizeof(block)) > 0; turns++)
 		;
 	printf("bounded %d, %s\n", turns < 1000, strerrorname_np(errno));
 	while (read(slave, block, sizeof(block)) > 0)
 		settle();
-	printf("room again %d\n", events(master) & POLLOUT);
+	printf("room again %d\n", has_room(master));
 	close(slave);
 	close(master);
 }
@@ -255,14 +279,13 @@ static void hanging_up(void)
 	char byte;
 
 	// The slave's end, and that it is opened again.
-	put(slave, "left");
+	put_for(slave, "left", master, 4);
 	close(slave);
-	settle();
 	printf("the slave is closed: %x %s", events(master), text(master));
 	printf(" %x %s\n", events(master), text(master));
 	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
 	printf("open again: %x\n", events(master));
-	put(slave, "again");
+	put_for(slave, "again", master, 5);
 	printf("%s\n", text(master));
 	// The master's end.
 	pid_t child = fork();
@@ -327,7 +350,7 @@ static void no_control(void)
 
 static void ctrl_c(void)
 {
-	int slave, master, status;
+	int master, status;
 	struct epoll_event event = {.events = EPOLLIN};
 	int epoll = epoll_create1(0);
 	pid_t child = forkpty(&master, 0, 0, 0);
@@ -337,15 +360,14 @@ static void ctrl_c(void)
 		for (;;)
 			pause();
 	}
-	(void)slave;
 	epoll_ctl(epoll, EPOLL_CTL_ADD, master, &event);
 	TRY(epoll_wait(epoll, &event, 1, -1));
-	settle();
+	await(master, 7);
 	printf("%s\n", text(master));
 	put(master, "\x03");
 	waitpid(child, &status, 0);
 	printf("ended by %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-	settle();
+	await(master, 2);
 	printf("%s\n", text(master));
 	printf("%s\n", text(master));
 	close(epoll);
