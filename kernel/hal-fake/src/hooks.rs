@@ -5,29 +5,7 @@ use std::sync::OnceLock;
 
 use crate::trap::Regs;
 
-/// A system call on the short path: first three arguments and the number in, no lock, no allocation, no switch.
-pub type LeanCall = extern "C" fn(u64, u64, u64, u64) -> LeanResult;
-
-/// What a [`LeanCall`] says.
-#[repr(C)]
-pub struct LeanResult {
-    /// The value for the program, if `handled`.
-    pub value: i64,
-    /// Zero: not handled here, take the full path.
-    pub handled: u64,
-}
-
-impl LeanResult {
-    /// A call that was answered.
-    pub fn done(value: i64) -> Self {
-        Self { value, handled: 1 }
-    }
-
-    /// A call that needs the full path after all.
-    pub fn full() -> Self {
-        Self { value: 0, handled: 0 }
-    }
-}
+pub use crate::trap::lean::{LeanCall, LeanResult};
 
 /// The functions, named as `exo-hal`'s hooks are.
 #[derive(Clone, Copy)]

@@ -7,32 +7,7 @@ use crate::{
     trap::regs::{Fault, Regs},
 };
 
-/// A system call on the short path: first three arguments and the number in, no lock, no allocation, no switch. The kernel defines a
-/// table of them under the name `lean_calls`, by number.
-pub type LeanCall = extern "C" fn(u64, u64, u64, u64) -> LeanResult;
-
-/// What a [`LeanCall`] says.
-#[repr(C)]
-pub struct LeanResult {
-    /// The value for the program, if `handled`.
-    pub value: i64,
-    /// Zero: not handled here, take the full path.
-    pub handled: u64,
-}
-
-impl LeanResult {
-    /// A call that was answered.
-    #[inline(always)]
-    pub fn done(value: i64) -> Self {
-        Self { value, handled: 1 }
-    }
-
-    /// A call that needs the full path after all.
-    #[inline(always)]
-    pub fn full() -> Self {
-        Self { value: 0, handled: 0 }
-    }
-}
+pub use crate::trap::lean::{LeanCall, LeanResult};
 
 unsafe extern "Rust" {
     /// Runs once on the boot CPU, with memory, console and time working and no other CPU started.

@@ -1,33 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The registers of a program that has entered the kernel: the real ones, which a test sets as its program would, and looks at afterwards.
 
+#[path = "../../../hal/src/trap/lean.rs"]
+pub(crate) mod lean;
 #[path = "../../../hal/src/trap/regs.rs"]
 mod regs;
 #[path = "../../../hal/src/trap/vector.rs"]
 pub mod vector;
 
+pub use lean::{LEAN_ENTRIES, LINUX_CALLS, OWN_CALLS, OWN_FIRST, lean_entry};
 pub use regs::{Fault, General, Regs};
-
-/// Numbers below this are Linux's: each has an entry of its own in the kernel's table of calls on the short path.
-pub const LINUX_CALLS: usize = 512;
-/// The first number of the kernel's own calls, whose entries come next.
-pub const OWN_FIRST: usize = 0x1000;
-/// How many numbers there are for them.
-pub const OWN_CALLS: usize = 16;
-/// Entries of that table: the last one is for every other number.
-pub const LEAN_ENTRIES: usize = LINUX_CALLS + OWN_CALLS + 1;
-
-/// The entry of a number in that table.
-pub const fn lean_entry(number: u64) -> usize {
-    let own = number.wrapping_sub(OWN_FIRST as u64);
-    if number < LINUX_CALLS as u64 {
-        number as usize
-    } else if own < OWN_CALLS as u64 {
-        LINUX_CALLS + own as usize
-    } else {
-        LEAN_ENTRIES - 1
-    }
-}
 
 impl Regs {
     /// For tests: those of a program that has done system call `number`.

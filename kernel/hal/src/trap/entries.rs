@@ -8,7 +8,11 @@ use x86_64::{
     structures::idt::{Entry, HandlerFunc, InterruptDescriptorTable},
 };
 
-use super::{regs::Regs, vector};
+use super::{
+    lean::{LINUX_CALLS, OWN_CALLS, OWN_FIRST},
+    regs::Regs,
+    vector,
+};
 use crate::{
     USER_END,
     cpu::{
@@ -36,27 +40,6 @@ pub(crate) mod syscall_mask {
     pub(crate) const ALL: u64 = TRAP | INTERRUPT | DIRECTION | IO_PRIVILEGE | NESTED_TASK | ALIGNMENT_CHECK;
     /// Flags with which a program is not returned to by SYSRET: TF and RF.
     pub(crate) const NO_SYSRET: u64 = TRAP | (1 << 16);
-}
-
-/// Numbers below this are Linux's: each has an entry of its own in the kernel's `lean_calls`.
-pub const LINUX_CALLS: usize = 512;
-/// The first number of the kernel's own calls, whose entries come next.
-pub const OWN_FIRST: usize = 0x1000;
-/// How many numbers there are for them.
-pub const OWN_CALLS: usize = 16;
-/// Entries of `lean_calls`: the last one is for every other number.
-pub const LEAN_ENTRIES: usize = LINUX_CALLS + OWN_CALLS + 1;
-
-/// The entry of a number in `lean_calls`, as the assembly finds it.
-pub const fn lean_entry(number: u64) -> usize {
-    let own = number.wrapping_sub(OWN_FIRST as u64);
-    if number < LINUX_CALLS as u64 {
-        number as usize
-    } else if own < OWN_CALLS as u64 {
-        LINUX_CALLS + own as usize
-    } else {
-        LEAN_ENTRIES - 1
-    }
 }
 
 global_asm!(include_str!("entry.S"), STACK_END = const percpu::STACK_END);

@@ -2,6 +2,7 @@
 //! Interrupts, exceptions and system calls: who handles what. The ways in are [`entries`].
 
 pub(crate) mod entries;
+pub(crate) mod lean;
 pub(crate) mod regs;
 pub mod vector;
 
@@ -17,7 +18,7 @@ use crate::{
     tlb::flush,
 };
 
-pub use entries::{LEAN_ENTRIES, LINUX_CALLS, OWN_CALLS, OWN_FIRST, lean_entry};
+pub use lean::{LEAN_ENTRIES, LINUX_CALLS, OWN_CALLS, OWN_FIRST, lean_entry};
 pub use regs::{Fault, General, Regs};
 
 fn page_fault(regs: &Regs) -> (usize, bool, bool) {
