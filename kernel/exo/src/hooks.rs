@@ -8,20 +8,18 @@ use core::{fmt::Write, sync::atomic::Ordering};
 use exo_hal::{
     boot::BootInfo,
     hooks::LeanCall,
-    log,
-    mm::frame,
-    thread,
+    log, thread,
     trap::{Fault, LEAN_ENTRIES, Regs},
 };
 use exo_syscall as syscall;
 
 use crate::{
-    fallible, init,
-    mm::{dead_pages, fault::Unresolved},
+    fallible, fault, init,
+    mm::dead_pages,
     room,
     sched::{self, spans, timer},
     signal::{self, Info, code, number},
-    task::{self, account::Event, current, oom, work},
+    task::{self, current, oom, work},
 };
 
 #[unsafe(no_mangle)]
@@ -88,28 +86,9 @@ fn exo_interrupt(line: u8) {
     log!("interrupt line {line} has no driver");
 }
 
-/// Frames beyond the reserve with which a page fault that found no memory is tried again: more than a CPU takes at once for its stock, so
-/// that it finds one then.
-const PLENTY: usize = 64;
-
 #[unsafe(no_mangle)]
 fn exo_copy_fault(address: usize, write: bool, may_wait: bool) -> bool {
-    let memory = current().memory();
-    let resolved = if may_wait {
-        memory.handle_fault(address, write, false)
-    } else {
-        memory.handle_fault_now(address, write, false)
-    };
-    match resolved {
-        Ok(()) => {
-            current().account.count(Event::Fault, 1);
-            true
-        }
-        // There is some again; the access is tried once more.
-        Err(Unresolved::NoMemory) if frame::available(PLENTY) => true,
-        Err(Unresolved::NoMemory) => oom::resolve_from_reserve(address, write, may_wait),
-        Err(_) => false,
-    }
+    fault::of_copy(address, write, may_wait)
 }
 
 #[unsafe(no_mangle)]
@@ -117,25 +96,8 @@ fn exo_user_fault(regs: &mut Regs, fault: Fault) {
     let task = current();
     let info = match fault {
         Fault::Page { address, write, execute } => {
-            let memory = task.memory();
-            match memory.handle_fault(address, write, execute) {
-                Ok(()) => return task.account.count(Event::Fault, 1),
-                Err(Unresolved::NoMemory) if frame::available(PLENTY) => return,
-                Err(Unresolved::NoMemory) => {
-                    oom::relieve();
-                    // If somebody else ends, this access is tried again.
-                    return;
-                }
-                // It ends on its way back.
-                Err(Unresolved::Killed) => return,
-                // What another thread changes right now is looked at when it is done.
-                Err(Unresolved::NotMapped | Unresolved::NotAllowed) if memory.await_change() => return,
-                Err(Unresolved::NotMapped) => Info::fault(number::SIGSEGV, code::SEGV_MAPERR, address),
-                Err(Unresolved::NotAllowed) => Info::fault(number::SIGSEGV, code::SEGV_ACCERR, address),
-                Err(Unresolved::BeyondEnd | Unresolved::Failed | Unresolved::MustWait) => {
-                    Info::fault(number::SIGBUS, code::BUS_ADRERR, address)
-                }
-            }
+            let Some(info) = fault::of_program(address, write, execute) else { return };
+            info
         }
         Fault::Exception { vector, .. } => {
             let at = regs.rip() as usize;

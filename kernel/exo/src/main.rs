@@ -17,5 +17,5 @@ mod init;
 use exo_core::{errno, fallible, io_buf, random, room, sched, user};
 use exo_fs::disk;
 use exo_mm as mm;
-use exo_process::{power, signal, task};
+use exo_process::{fault, power, signal, task};
 use exo_vfs as fs;

@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+pub mod fault;
 pub mod futex;
 pub mod power;
 pub mod signal;

@@ -17,17 +17,15 @@ use exo_core::{
 };
 use exo_hal::{
     hooks::Hooks,
-    mm::{frame, paging},
+    mm::{frame, paging, user::may_wait},
     thread,
     trap::Regs,
 };
-use exo_mm::{AddressSpace, dead_pages, fault::Unresolved};
+use exo_mm::{AddressSpace, dead_pages};
 use exo_process::{
+    fault,
     signal::{Info, SignalSet, number},
-    task::{
-        Credentials, Name, Process, Seed, Task, account::Event, current, file_context, kernel_thread, oom,
-        table,
-    },
+    task::{Credentials, Name, Process, Seed, Task, current, file_context, kernel_thread, table},
 };
 use exo_vfs::{Files, context, inode::Inode, mount, mounting, superblock};
 use linux_raw_sys::general as abi;
@@ -42,8 +40,6 @@ use crate::{call, stage, stage::Stage};
 
 /// The directory that a test has for itself: a file system of its own.
 pub const HOME: &str = "/tmp";
-/// Frames with which a page fault that found no memory is tried again.
-const PLENTY: usize = 64;
 
 static INIT: Once = Once::new();
 /// Frames in use when the test began.
@@ -60,7 +56,7 @@ pub fn machine(first: impl FnOnce() + Send + 'static) {
         cpu_main: || sched::run_cpu(Task::new_idle(Process::empty(0))),
         thread_start,
         timer: timer::expire,
-        copy_fault,
+        copy_fault: |address, write| fault::of_copy(address, write, may_wait()),
         out_of_memory: || {
             exo_core::room::refuse(0);
         },
@@ -222,26 +218,6 @@ fn keep_while_it_works() {
             main();
             thread::keep_this(false);
         }));
-    }
-}
-
-/// As the kernel's hook of that name.
-fn copy_fault(address: usize, write: bool) -> bool {
-    let memory = current().memory();
-    let may_wait = exo_hal::mm::user::may_wait();
-    let resolved = if may_wait {
-        memory.handle_fault(address, write, false)
-    } else {
-        memory.handle_fault_now(address, write, false)
-    };
-    match resolved {
-        Ok(()) => {
-            current().account.count(Event::Fault, 1);
-            true
-        }
-        Err(Unresolved::NoMemory) if frame::available(PLENTY) => true,
-        Err(Unresolved::NoMemory) => oom::resolve_from_reserve(address, write, may_wait),
-        Err(_) => false,
     }
 }
 

@@ -23,9 +23,9 @@ use exo_hal::{
     cpu, time,
     trap::{Regs, lean_entry, vector},
 };
-use exo_mm::{dead_pages, fault::Unresolved};
+use exo_mm::dead_pages;
 use exo_process::{
-    signal::{self, Info, code, number},
+    fault, signal,
     task::{current, oom},
 };
 use exo_syscall::dispatch;
@@ -300,20 +300,13 @@ pub fn touch(address: usize, write: bool) -> bool {
     regs.set_rip(behind);
     regs.enter_trap(14, 4 | (u64::from(write) << 1));
     spans::enter();
-    let fault = current().memory().handle_fault(address, write, false);
-    let (signal, code) = match fault {
-        Ok(()) | Err(Unresolved::NoMemory | Unresolved::Killed) => (0, 0),
-        Err(Unresolved::NotMapped) => (number::SIGSEGV, code::SEGV_MAPERR),
-        Err(Unresolved::NotAllowed) => (number::SIGSEGV, code::SEGV_ACCERR),
-        Err(Unresolved::BeyondEnd | Unresolved::Failed | Unresolved::MustWait) => {
-            (number::SIGBUS, code::BUS_ADRERR)
-        }
-    };
-    if signal != 0 {
-        signal::force(&current(), Info::fault(signal, code, address));
+    let told = fault::of_program(address, write, false);
+    let is_well = told.is_none();
+    if let Some(info) = told {
+        signal::force(&current(), info);
     }
     return_to_user(&mut regs);
     run_until(&mut regs, Some(behind));
     set_regs(before);
-    signal == 0
+    is_well
 }
