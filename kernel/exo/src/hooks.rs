@@ -14,12 +14,10 @@ use exo_hal::{
 use exo_syscall as syscall;
 
 use crate::{
-    fallible, fault, init,
-    mm::dead_pages,
-    room,
+    fallible, fault, init, room,
     sched::{self, spans, timer},
     signal::{self, Info, code, number},
-    task::{self, current, oom, work},
+    task::{self, current, work},
 };
 
 #[unsafe(no_mangle)]
@@ -51,18 +49,7 @@ fn exo_syscall(regs: &mut Regs) {
 
 #[unsafe(no_mangle)]
 fn exo_return_to_user(regs: &mut Regs) {
-    loop {
-        if sched::should_reschedule() {
-            sched::schedule();
-        }
-        match current().work.load(Ordering::Acquire) {
-            0 => return spans::leave(regs),
-            due if due & work::OUT_OF_MEMORY != 0 => oom::at_the_end_of(regs, syscall::dispatch::full),
-            due if due & work::DEAD_PAGES != 0 => dead_pages::give_back(),
-            _ => {}
-        }
-        signal::before_user_mode(regs);
-    }
+    syscall::way_back::to_user(regs);
 }
 
 #[unsafe(no_mangle)]

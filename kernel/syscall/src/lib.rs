@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod dispatch;
+pub mod way_back;
 
 mod attributes;
 mod blocks;

@@ -14,21 +14,13 @@ use std::{
     },
 };
 
-use exo_core::{
-    errno::Errno,
-    sched::{self, spans},
-    thread::work,
-};
+use exo_core::{errno::Errno, sched::spans};
 use exo_hal::{
     cpu, time,
     trap::{Regs, lean_entry, vector},
 };
-use exo_mm::dead_pages;
-use exo_process::{
-    fault, signal,
-    task::{current, oom},
-};
-use exo_syscall::dispatch;
+use exo_process::{fault, signal, task::current};
+use exo_syscall::{dispatch, way_back};
 use linux_raw_sys::general::{__NR_exit_group, __NR_rt_sigreturn};
 use parking_lot::Mutex;
 
@@ -98,26 +90,10 @@ pub fn set_regs(regs: Regs) {
     REGS.set(Some(regs));
 }
 
-/// As on the way back to user mode.
-fn return_to_user(regs: &mut Regs) {
-    loop {
-        if sched::should_reschedule() {
-            sched::schedule();
-        }
-        match current().work.load(Ordering::Acquire) {
-            0 => return spans::leave(regs),
-            due if due & work::OUT_OF_MEMORY != 0 => oom::at_the_end_of(regs, dispatch::full),
-            due if due & work::DEAD_PAGES != 0 => dead_pages::give_back(),
-            _ => {}
-        }
-        signal::before_user_mode(regs);
-    }
-}
-
 /// A new thread's way to user mode, and its life there.
 pub(super) fn begin(regs: &mut Regs) -> ! {
     if !stage::watch(|| {
-        return_to_user(regs);
+        way_back::to_user(regs);
         run_until(regs, None);
     }) {
         set_regs(*regs);
@@ -192,7 +168,7 @@ fn enter_call(regs: &mut Regs) {
     regs.enter_call(number);
     spans::enter();
     dispatch::full(regs);
-    return_to_user(regs);
+    way_back::to_user(regs);
 }
 
 static LEAN: [Option<exo_hal::hooks::LeanCall>; exo_hal::trap::LEAN_ENTRIES] = dispatch::lean_table();
@@ -287,7 +263,7 @@ fn interrupt() {
     regs.enter_trap(vector::TIMER, 0);
     spans::enter();
     cpu::interrupt_window();
-    return_to_user(&mut regs);
+    way_back::to_user(&mut regs);
     run_until(&mut regs, Some(behind));
     set_regs(before);
 }
@@ -305,7 +281,7 @@ pub fn touch(address: usize, write: bool) -> bool {
     if let Some(info) = told {
         signal::force(&current(), info);
     }
-    return_to_user(&mut regs);
+    way_back::to_user(&mut regs);
     run_until(&mut regs, Some(behind));
     set_regs(before);
     is_well
