@@ -20,6 +20,7 @@ mod opening;
 mod paths;
 mod permissions;
 mod pipes;
+mod pipes_of_the_kernel;
 mod polling;
 mod texts;
 mod tree_model;
