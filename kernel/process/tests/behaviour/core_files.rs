@@ -162,27 +162,37 @@ fn a_limit_cuts_it_off() {
     });
 }
 
+/// Whether the core of a program has what is at two addresses, which `prepare` gives, with as many bytes as are looked at.
+#[track_caller]
+fn which_are_written(prepare: impl FnOnce() -> [usize; 2] + Send + 'static, bytes: usize) -> [bool; 2] {
+    let child = fork(move || {
+        set_limit(abi::RLIMIT_CORE, UNLIMITED);
+        let [one, other] = prepare();
+        let mut regs = user::regs();
+        (regs.rbx, regs.r12) = (one as u64, other as u64);
+        user::set_regs(regs);
+        user::touch(8, true);
+    });
+    assert_eq!(end_of(child), abi::SIGSEGV | DUMPED);
+    let core = Core::read();
+    let notes = core.notes();
+    let registers = &notes.iter().find(|note| note.0 == NT_PRSTATUS).unwrap().1[112..];
+    // RBX and R12.
+    [5, 3].map(|register| core.memory(word(registers, 8 * register), bytes).is_some())
+}
+
 #[test]
 fn what_is_written_can_be_chosen() {
     machine(|| {
         for (filter, private, shared) in [("0x33", true, true), ("1", true, false), ("2", false, true)] {
-            let child = fork(move || {
-                set_limit(abi::RLIMIT_CORE, UNLIMITED);
+            let prepare = move || {
                 store("/proc/self/coredump_filter", filter.as_bytes()).unwrap();
                 let (own, others) = (map(4096).unwrap(), map_shared(4096).unwrap());
                 memory::write(own, b"own");
                 memory::write(others, b"others'");
-                let mut regs = user::regs();
-                (regs.rbx, regs.r12) = (own as u64, others as u64);
-                user::set_regs(regs);
-                user::touch(8, true);
-            });
-            assert_eq!(end_of(child), abi::SIGSEGV | DUMPED);
-            let core = Core::read();
-            let notes = core.notes();
-            let registers = &notes.iter().find(|note| note.0 == NT_PRSTATUS).unwrap().1[112..];
-            let written = [5, 3].map(|register| core.memory(word(registers, 8 * register), 3).is_some());
-            assert_eq!(written, [private, shared], "filter {filter}");
+                [own, others]
+            };
+            assert_eq!(which_are_written(prepare, 3), [private, shared], "filter {filter}");
         }
     });
 }
@@ -191,22 +201,13 @@ fn what_is_written_can_be_chosen() {
 fn memory_that_is_not_to_be_written_is_not() {
     machine(|| {
         const MADV_DONTDUMP: u32 = 16;
-        let child = fork(|| {
-            set_limit(abi::RLIMIT_CORE, UNLIMITED);
+        let prepare = || {
             let (shown, hidden) = (map(4096).unwrap(), map_shared(4096).unwrap());
             memory::write(shown, b"shown");
             memory::write(hidden, b"hidden");
             call!(abi::__NR_madvise, hidden, 4096, MADV_DONTDUMP).unwrap();
-            let mut regs = user::regs();
-            (regs.rbx, regs.r12) = (shown as u64, hidden as u64);
-            user::set_regs(regs);
-            user::touch(8, true);
-        });
-        assert_eq!(end_of(child), abi::SIGSEGV | DUMPED);
-        let core = Core::read();
-        let notes = core.notes();
-        let registers = &notes.iter().find(|note| note.0 == NT_PRSTATUS).unwrap().1[112..];
-        let written = [5, 3].map(|register| core.memory(word(registers, 8 * register), 5).is_some());
-        assert_eq!(written, [true, false]);
+            [shown, hidden]
+        };
+        assert_eq!(which_are_written(prepare, 5), [true, false]);
     });
 }
