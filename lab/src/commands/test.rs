@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
     }
     if args.smoke {
         let parts = prepare(context, Build::Stock)?;
-        tests::run_in_machines(&lab(parts, false), &mut report)?;
+        tests::run_in_machines(&lab(parts, false), None, &mut report)?;
         return Ok(report.finish());
     }
     if report.wants(tests::HOST) {
@@ -62,12 +62,8 @@ pub(super) fn run(context: &Context, args: &TestArgs) -> anyhow::Result<i32> {
             let why = "(the checked kernel is not built: cargo exo test --checked)";
             report.skip(tests::checked::INSIDE, why);
         }
-        let lane =
-            checked.as_ref().map(|lab| tests::checked::start_quick(lab, &report)).transpose()?.flatten();
-        tests::run_in_machines(&lab(parts, false), &mut report)?;
-        if let Some((lane, lab)) = lane.zip(checked.as_ref()) {
-            lane.finish(lab, &mut report)?;
-        }
+        let slow = checked.map(|lab| tests::checked::start_quick(&lab, &report)).transpose()?.flatten();
+        tests::run_in_machines(&lab(parts, false), slow, &mut report)?;
     }
     Ok(report.finish())
 }

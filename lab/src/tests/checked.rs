@@ -38,5 +38,5 @@ pub(crate) fn run(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
     }
     controls::run(lab, report)?;
     inside::run(lab, report, INSIDE)?;
-    inside::finish(failures, lab, report)
+    inside::finish(failures, report)
 }

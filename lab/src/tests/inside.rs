@@ -30,7 +30,7 @@ pub(super) fn start(lab: &Lab, report: &Report, group: &str) -> anyhow::Result<O
 
 /// Runs them.
 pub(super) fn run(lab: &Lab, report: &mut Report, group: &str) -> anyhow::Result<()> {
-    finish(start(lab, report, group)?, lab, report)
+    finish(start(lab, report, group)?, report)
 }
 
 /// Starts those of devices behind an IOMMU: a driver that lets the device reach memory that it has not mapped, or no more maps, fails.
@@ -40,8 +40,21 @@ pub(super) fn start_behind_iommu(lab: &Lab, report: &Report, group: &str) -> any
 }
 
 /// Waits for the end of what was started, if anything was.
-pub(super) fn finish(lane: Option<Lane>, lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    lane.map_or(Ok(()), |lane| lane.finish(lab, report))
+pub(super) fn finish(lane: Option<Lane>, report: &mut Report) -> anyhow::Result<()> {
+    lane.map_or(Ok(()), |lane| lane.finish(report))
+}
+
+/// The same, but later, by who gets what is returned, if several tests may have their machines at a time.
+pub(super) fn finish_later(
+    lane: Option<Lane>,
+    lab: &Lab,
+    report: &mut Report,
+) -> anyhow::Result<Option<Lane>> {
+    if lab.jobs > 1 {
+        return Ok(lane);
+    }
+    finish(lane, report)?;
+    Ok(None)
 }
 
 fn start_if_any(
@@ -113,6 +126,8 @@ pub(crate) struct Lane {
     group: String,
     names: Vec<String>,
     iommu: bool,
+    /// Whether its detectors see more than that a kernel has crashed.
+    is_watched: bool,
     machine: Machine,
 }
 
@@ -123,12 +138,13 @@ impl Lane {
             ["guest-tests", "--exact"].into_iter().chain(long).chain(names.iter().map(String::as_str));
         let words: Vec<String> = words.map(str::to_owned).collect();
         let machine = Machine::start(&lab.parts, config, &words, Output::Capture)?;
-        Ok(Self { group: group.to_owned(), names, iommu: config.iommu, machine })
+        let is_watched = lab.checked || config.iommu;
+        Ok(Self { group: group.to_owned(), names, iommu: config.iommu, is_watched, machine })
     }
 
     /// Waits for its end and reports each test.
-    pub(crate) fn finish(self, lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-        let Self { group, names, iommu, machine } = self;
+    fn finish(self, report: &mut Report) -> anyhow::Result<()> {
+        let Self { group, names, iommu, is_watched, machine } = self;
         let outcome = machine.wait().context("cannot wait for a machine with tests")?;
         let (seen, details) = each_result(&outcome, &group, report);
         let missing: Vec<&str> =
@@ -144,7 +160,7 @@ impl Lane {
                 &format!("accesses beyond that: {:?}, expected 0", outcome.dma_faults),
             );
         }
-        if let Some(found) = outcome.report()?.filter(|_| lab.checked || iommu) {
+        if let Some(found) = outcome.report()?.filter(|_| is_watched) {
             report.fail(&format!("{group}::no detector reports anything"), &found);
         }
         if outcome.status != 0 || !missing.is_empty() {

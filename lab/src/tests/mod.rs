@@ -212,19 +212,25 @@ pub(crate) fn names() -> Vec<&'static str> {
     names
 }
 
-/// Runs the tests that need machines.
-pub(crate) fn run_in_machines(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    // Both have their machines at the same time.
-    let lanes = [inside::start(lab, report, INSIDE)?, inside::start_behind_iommu(lab, report, IOMMU)?];
-    for lane in lanes {
-        inside::finish(lane, lab, report)?;
+/// Runs the tests that need machines, while `slow` has its machine beside theirs.
+pub(crate) fn run_in_machines(
+    lab: &Lab,
+    slow: Option<inside::Lane>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let slow = inside::finish_later(slow, lab, report)?;
+    let usual = inside::start(lab, report, INSIDE)?;
+    let usual = inside::finish_later(usual, lab, report)?;
+    let iommu = inside::start_behind_iommu(lab, report, IOMMU)?;
+    for lane in [usual, iommu] {
+        inside::finish(lane, report)?;
     }
     let both = if report.wants_any(exo::names()) { Some(exo::Both::new(lab)?) } else { None };
     let long_tests = LONG_TESTS.iter().filter(|_| lab.long);
     let cases =
         MACHINE_TESTS.iter().chain(long_tests).map(|&(name, test)| Case::new(name, move || test(lab)));
     let cases: Vec<Case<'_>> = cases.chain(both.iter().flat_map(exo::Both::cases)).collect();
-    queue::run(cases, ALONE, lab.jobs, report)
+    queue::run(cases, ALONE, lab.jobs, report, |report| inside::finish(slow, report))
 }
 
 /// What passed and what failed.

@@ -2,9 +2,12 @@
 //! Several tests at a time, each with machines of its own. A machine under emulation keeps one processor busy, mostly; the others would
 //! wait.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use anyhow::bail;
 
 use super::Report;
 use crate::interrupt;
@@ -32,16 +35,19 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Runs those that were asked for, `jobs` at a time, and those that are named in `alone` one after the other at the end.
+/// Runs those that were asked for, `jobs` at a time, and those that are named in `alone` one after the other at the end, when `others` has
+/// waited for all else that runs.
 pub(super) fn run(
     cases: Vec<Case<'_>>,
     alone: &[&str],
     jobs: usize,
     report: &mut Report,
+    others: impl FnOnce(&mut Report) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let wanted = cases.into_iter().filter(|case| report.wants(&case.name));
     let (alone, beside): (Vec<_>, Vec<_>) = wanted.partition(|case| alone.contains(&case.name.as_str()));
     run_beside(beside, jobs, report)?;
+    others(report)?;
     run_beside(alone, 1, report)
 }
 
@@ -58,7 +64,9 @@ fn run_beside(cases: Vec<Case<'_>>, jobs: usize, report: &mut Report) -> anyhow:
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(Case { name, test }) = next else { return };
                     let started = Instant::now();
-                    let result = test();
+                    // The others still say what they have found.
+                    let result = catch_unwind(AssertUnwindSafe(test))
+                        .unwrap_or_else(|_| bail!("it panicked, as was said above"));
                     if ended.send((name, result, started.elapsed())).is_err() {
                         return;
                     }
@@ -82,6 +90,11 @@ mod tests {
 
     use super::{Case, Report, run};
 
+    /// Nothing else runs.
+    fn nothing(_: &mut Report) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     #[test]
     fn as_many_as_there_are_jobs_run_at_a_time() {
         // Each of the two waits for the other; the third has the host for itself.
@@ -98,7 +111,7 @@ mod tests {
         };
         let cases = vec![Case::new("a", alone), Case::new("b", meet), Case::new("c", meet)];
         let mut report = Report::new(&[]);
-        run(cases, &["a"], 2, &mut report).unwrap();
+        run(cases, &["a"], 2, &mut report, nothing).unwrap();
         assert_eq!((report.passed, report.failed.len()), (3, 0));
     }
 
@@ -111,8 +124,32 @@ mod tests {
         };
         let mut report = Report::new(&["wanted".to_owned()]);
         let cases = vec![Case::new("wanted::a", count), Case::new("other", count)];
-        run(cases, &[], 2, &mut report).unwrap();
+        run(cases, &[], 2, &mut report, nothing).unwrap();
         assert_eq!(ran.load(Ordering::SeqCst), 1);
         assert!(report.has_failed("wanted::a"));
+    }
+
+    #[test]
+    fn a_test_that_panics_fails_and_the_others_run() {
+        let mut report = Report::new(&[]);
+        let cases = vec![Case::new("panics", || panic!("as it should")), Case::new("other", || Ok(()))];
+        run(cases, &[], 1, &mut report, nothing).unwrap();
+        assert!(report.has_failed("panics") && report.passed == 1);
+    }
+
+    #[test]
+    fn what_runs_besides_has_ended_when_those_that_want_to_be_alone_begin() {
+        let has_ended = AtomicUsize::new(0);
+        let alone = || {
+            anyhow::ensure!(has_ended.load(Ordering::SeqCst) == 1, "others run");
+            Ok(())
+        };
+        let mut report = Report::new(&[]);
+        run(vec![Case::new("a", alone)], &["a"], 2, &mut report, |_| {
+            has_ended.store(1, Ordering::SeqCst);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(report.passed, 1);
     }
 }
