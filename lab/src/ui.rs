@@ -2,14 +2,17 @@
 //! What a person sees of long work: one line a step, on stderr, with the time it takes. A step that is done at once says nothing.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
+/// The lines of all work under way: that of several tests, if they run at a time.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// A step shorter than this stays silent: a warm start says nothing that it need not.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -44,7 +47,12 @@ fn paint_for(terminal: bool, code: &str, text: &str) -> String {
 
 /// A remark for the person, on stderr.
 pub(crate) fn note(text: &str) {
-    eprintln!("{} {text}", paint("36", "exo:"));
+    BARS.suspend(|| eprintln!("{} {text}", paint("36", "exo:")));
+}
+
+/// Text on stdout, a line or more.
+pub(crate) fn say(text: &str) {
+    BARS.suspend(|| println!("{text}"));
 }
 
 /// Work under way: from [`Step::new`] to its drop.
@@ -61,7 +69,7 @@ impl Step {
     /// Starts a step. `usual` is how long it takes on a machine with two cores, if that is worth saying.
     pub(crate) fn new(name: &str, usual: Option<Duration>) -> Self {
         let bar = if std::io::stderr().is_terminal() && !verbose() {
-            ProgressBar::new_spinner()
+            BARS.add(ProgressBar::new_spinner())
         } else {
             ProgressBar::hidden()
         };

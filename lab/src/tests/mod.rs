@@ -313,7 +313,7 @@ impl Report {
     pub(crate) fn pass(&mut self, name: &str, time: Option<Duration>) {
         self.passed += 1;
         let time = time.map(|time| format!(" ({})", ui::humane(time))).unwrap_or_default();
-        println!("test {name} ... {}{time}", ui::paint_stdout("32", "ok"));
+        ui::say(&format!("test {name} ... {}{time}", ui::paint_stdout("32", "ok")));
     }
 
     /// Notes many that passed, reported together.
@@ -332,12 +332,13 @@ impl Report {
     /// Notes a test that did not apply.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
         self.skipped += 1;
-        println!("test {name} ... {} {why}", ui::paint_stdout("33", "skipped"));
+        ui::say(&format!("test {name} ... {} {why}", ui::paint_stdout("33", "skipped")));
     }
 
     /// Notes a test that failed.
     pub(crate) fn fail(&mut self, name: &str, why: &str) {
-        println!("test {name} ... {}\n{}", ui::paint_stdout("31;1", "FAILED"), crate::process::indent(why));
+        let failed = ui::paint_stdout("31;1", "FAILED");
+        ui::say(&format!("test {name} ... {failed}\n{}", crate::process::indent(why)));
         self.failed.insert(name.to_owned(), why.to_owned());
     }
 

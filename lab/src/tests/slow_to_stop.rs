@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use super::Lab;
 use crate::machine::{Config, Machine, Output, Parts};
 use crate::process::output;
+use crate::ui;
 
 fn build(lab: &Lab) -> anyhow::Result<PathBuf> {
     let context = &lab.parts.context;
@@ -47,7 +48,7 @@ pub(super) fn unbinding_waits_once(lab: &Lab) -> anyhow::Result<()> {
     let said = finish(start(lab, "--events", &events, script)?)?;
     let times = said.strip_prefix("6\nstop 9\n").with_context(|| format!("it said:\n{said}"))?;
     // For whoever wants to know; how busy the host is says more about it than the driver.
-    println!("unbinding a device that does not stop, in seconds since boot: {}", times.trim());
+    ui::say(&format!("unbinding a device that does not stop, in seconds since boot: {}", times.trim()));
 
     let events = std::fs::read_to_string(&events).context("the device has told nothing")?;
     // Those of the second loading: the last six queues that were told to stop, and what came after.

@@ -7,6 +7,7 @@ use super::super::vm::succeed;
 use super::Both;
 use crate::bench::budget::{LIMITS, rows_of};
 use crate::machine::{Accel, Config};
+use crate::ui;
 
 /// Each operation stays within its limit.
 pub(super) fn instruction_budget(both: &Both<'_>) -> anyhow::Result<()> {
@@ -24,7 +25,7 @@ pub(super) fn instruction_budget(both: &Both<'_>) -> anyhow::Result<()> {
         }
     }
     // At once: other tests say something meanwhile.
-    print!("{table}");
+    ui::say(table.trim_end());
     ensure!(
         over.is_empty(),
         "{over}Find what it is spent on (`cargo exo bench syscall --instructions` shows all rows; `git bisect` works, for the figures are \
@@ -37,6 +38,6 @@ pub(super) fn instruction_budget(both: &Both<'_>) -> anyhow::Result<()> {
 pub(super) fn long_calls_and_busy_neighbours_hold_up_nobody(both: &Both<'_>) -> anyhow::Result<()> {
     let config = Config { accel: Some(Accel::Icount), smp: 1, ..both.exo.config() };
     let said = succeed(&both.exo, &config, "exo-tests spans && exo-tests fairness")?;
-    println!("{}", said.stdout.trim_end());
+    ui::say(said.stdout.trim_end());
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::Both;
 use crate::machine::{Captured, Config};
 use crate::process::output;
 use crate::programs::build_guest;
+use crate::ui;
 
 /// What stands before the words that a C program must have printed on Linux, so that two that fail alike are not alike.
 const EXPECTED: &str = "// On Linux it prints: ";
@@ -153,7 +154,7 @@ pub(super) fn what_the_kernel_holds_for_a_program_counts_as_its_own(both: &Both<
 /// A part of what `cargo exo vm --kernel exo -- exo-tests fuzz --calls 1000000` does; the seed stands in the output.
 pub(super) fn random_calls_do_not_stop_the_kernel(both: &Both<'_>) -> anyhow::Result<()> {
     for captured in passes(both, "fuzz --calls 60000")? {
-        println!("{}", captured.stdout.trim_end());
+        ui::say(captured.stdout.trim_end());
     }
     Ok(())
 }
