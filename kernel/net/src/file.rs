@@ -3,7 +3,7 @@
 
 use core::sync::atomic::Ordering;
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc};
 
 use exo_vfs::{
     OpenFile,
@@ -53,14 +53,12 @@ impl File for SocketFile {
             return Ok(0);
         }
         let how = How { no_wait: io.no_wait, ..How::default() };
-        let received = self.socket.receive(how, to.left(), &mut |_, bytes| to.put_all(bytes));
-        received.map(|received| received.bytes)
+        self.socket.receive(how, to).map(|received| received.bytes)
     }
 
     fn write(&self, io: Io, from: &mut IoSource<'_>) -> Result {
         let how = How { no_wait: io.no_wait, ..How::default() };
-        let (length, copy) = (from.left(), &mut |_, bytes: &mut [u8]| from.take_all(bytes));
-        self.socket.send(Outgoing { how, to: None, length, copy, files: Vec::new(), sender: None })
+        self.socket.send(Outgoing { how, ..Outgoing::default() }, from)
     }
 
     fn events(&self) -> Events {

@@ -5,7 +5,7 @@
 //! a call ──▶ file (a socket's open file) ──▶ socket::Socket, what every family can do ──▶ unix/ and its like
 //! ```
 //!
-//! Nothing here knows a process or a system call. What programs hand over is copied through closures, with nothing locked.
+//! Nothing here knows a process or a system call. What programs hand over is an `IoBuf` or `IoSource`, and is copied with nothing locked.
 #![no_std]
 #![forbid(unsafe_code)]
 

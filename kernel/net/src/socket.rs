@@ -13,6 +13,7 @@ use crate::{
     common::Common,
     errno::{Errno, Result},
     holder::Holder,
+    io_buf::{IoBuf, IoSource},
     sched::wait::WaitQueue,
 };
 
@@ -51,11 +52,6 @@ impl Sender {
     }
 }
 
-/// Copies bytes of a message from the program: `(place in the message, buffer)`.
-pub type CopyIn<'a> = dyn FnMut(usize, &mut [u8]) -> Result<()> + 'a;
-/// Copies bytes of a message to the program: `(place in the message, bytes)`.
-pub type CopyOut<'a> = dyn FnMut(usize, &[u8]) -> Result<()> + 'a;
-
 /// How to send or receive.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct How {
@@ -73,17 +69,14 @@ pub struct How {
     pub wants_address: bool,
 }
 
-/// What is to be sent.
+/// What goes with the bytes that are sent.
+#[derive(Default)]
 pub struct Outgoing<'a> {
     /// How.
     pub how: How,
     /// To whom, unless the socket is connected.
     pub to: Option<&'a Address>,
-    /// Bytes.
-    pub length: usize,
-    /// Where they are.
-    pub copy: &'a mut CopyIn<'a>,
-    /// Files that go with it (SCM_RIGHTS).
+    /// Files (SCM_RIGHTS).
     pub files: Vec<Arc<OpenFile>>,
     /// Who the sender says that it is, which was checked (SCM_CREDENTIALS).
     pub sender: Option<Sender>,
@@ -161,11 +154,11 @@ pub trait Socket: AsAny + Send + Sync {
     /// The address of whom it is connected with; ENOTCONN.
     fn peer_name(&self) -> Result<Address>;
 
-    /// Sends a message, or bytes of a stream; how many.
-    fn send(&self, message: Outgoing<'_>) -> Result;
+    /// Sends `from` as a message, or as bytes of a stream; how many.
+    fn send(&self, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result;
 
-    /// Receives up to `length` bytes.
-    fn receive(&self, how: How, length: usize, copy: &mut CopyOut<'_>) -> Result<Received>;
+    /// Receives as many bytes as `to` has room for.
+    fn receive(&self, how: How, to: &mut IoBuf<'_>) -> Result<Received>;
 
     /// Ends directions ([`direction`]).
     fn shutdown(&self, directions: u8) -> Result<()>;

@@ -13,9 +13,10 @@ use super::sockets::{is_non_blocking, read_address, socket_of, write_address};
 use crate::{
     errno::{Errno, Result},
     fs::OpenFile,
+    io_buf::{IoBuf, IoSource},
     net::{
         address::{Address, LONGEST},
-        socket::{How, Outgoing, Received, Sender, Socket},
+        socket::{How, Outgoing, Received, Sender},
         unix::{MOST_FILES, may_be_sent},
     },
     sched::spans,
@@ -28,30 +29,6 @@ const MOST_PARTS: usize = 1024;
 const SCM_CREDENTIALS: u32 = 2;
 /// Only the first message is waited for.
 const MSG_WAITFORONE: u32 = 0x10000;
-
-/// Copies between a program's buffers and `length` bytes, `place` bytes behind their start.
-fn each_overlap(
-    parts: &[IoVec],
-    place: usize,
-    length: usize,
-    mut copy: impl FnMut(usize, core::ops::Range<usize>) -> Result<()>,
-) -> Result<()> {
-    let (mut skip, mut done) = (place, 0);
-    for part in parts {
-        let offset = skip.min(part.length);
-        skip -= offset;
-        let count = (part.length - offset).min(length - done);
-        if count > 0 {
-            copy(part.base.wrapping_add(offset), done..done + count)?;
-            done += count;
-        }
-    }
-    Ok(())
-}
-
-fn total(parts: &[IoVec]) -> usize {
-    parts.iter().map(|part| part.length).sum()
-}
 
 fn how(no_wait: bool, flags: u32) -> How {
     How {
@@ -71,24 +48,6 @@ struct Control {
     sender: Option<Sender>,
 }
 
-fn send_parts(socket: &dyn Socket, how: How, to: Option<&Address>, parts: &[IoVec], with: Control) -> Result {
-    let Control { files, sender } = with;
-    let mut copy = |place: usize, bytes: &mut [u8]| {
-        each_overlap(parts, place, bytes.len(), |at, range| {
-            Ok(user::copy_in(bytes.get_mut(range).unwrap_or_default(), at)?)
-        })
-    };
-    socket.send(Outgoing { how, to, length: total(parts), copy: &mut copy, files, sender })
-}
-
-fn receive_parts(socket: &dyn Socket, how: How, parts: &[IoVec]) -> Result<Received> {
-    socket.receive(how, total(parts), &mut |place, bytes| {
-        each_overlap(parts, place, bytes.len(), |at, range| {
-            Ok(user::copy_out(at, bytes.get(range).unwrap_or_default())?)
-        })
-    })
-}
-
 /// What the call answers: with MSG_TRUNC the length of the message rather than of what was copied.
 fn answered(flags: u32, received: &Received) -> usize {
     if flags & net::MSG_TRUNC != 0 { received.length } else { received.bytes }
@@ -98,16 +57,16 @@ pub(super) fn sendto(fd: i32, from: usize, length: usize, flags: u32, to: usize,
     let file = current().files.get(fd)?;
     let socket = socket_of(&file)?;
     let to = if to != 0 && size != 0 { Some(read_address(to, size)?) } else { None };
-    let parts = [IoVec { base: from, length: length.min(user::MAX_IO) }];
-    send_parts(socket, how(is_non_blocking(&file), flags), to.as_ref(), &parts, Control::default())
+    let how = how(is_non_blocking(&file), flags);
+    let outgoing = Outgoing { how, to: to.as_ref(), ..Outgoing::default() };
+    socket.send(outgoing, &mut IoSource::user(from, length.min(user::MAX_IO)))
 }
 
 pub(super) fn recvfrom(fd: i32, to: usize, length: usize, flags: u32, name: usize, size: usize) -> Result {
     let file = current().files.get(fd)?;
     let socket = socket_of(&file)?;
-    let parts = [IoVec { base: to, length: length.min(user::MAX_IO) }];
     let how = How { wants_address: name != 0, ..how(is_non_blocking(&file), flags) };
-    let received = receive_parts(socket, how, &parts)?;
+    let received = socket.receive(how, &mut IoBuf::user(to, length.min(user::MAX_IO)))?;
     if name != 0 {
         write_address(&received.from.clone().unwrap_or_default(), name, size)?;
     }
@@ -242,8 +201,9 @@ fn send_message(file: &OpenFile, message: usize, flags: u32) -> Result {
     let header = MessageHeader::read(message)?;
     let to = header.address()?;
     let parts = header.parts()?;
-    let control = control(&header)?;
-    send_parts(socket, how(is_non_blocking(file), flags), to.as_ref(), &parts, control)
+    let Control { files, sender } = control(&header)?;
+    let outgoing = Outgoing { how: how(is_non_blocking(file), flags), to: to.as_ref(), files, sender };
+    socket.send(outgoing, &mut IoSource::vector(&parts))
 }
 
 pub(super) fn sendmsg(fd: i32, message: usize, flags: u32) -> Result {
@@ -302,7 +262,7 @@ fn receive_message(file: &OpenFile, message: usize, flags: u32) -> Result {
     }
     let parts = header.parts()?;
     let how = How { wants_address: header.name != 0, ..how(is_non_blocking(file), flags) };
-    let mut received = receive_parts(socket, how, &parts)?;
+    let mut received = socket.receive(how, &mut IoBuf::vector(&parts))?;
     if header.name != 0 {
         let from = received.from.clone().unwrap_or_default();
         let room = (header.name_length as usize).min(from.bytes().len());

@@ -40,9 +40,10 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     holder::Holder,
+    io_buf::{IoBuf, IoSource},
     options,
     sched::wait::WaitQueue,
-    socket::{CopyOut, How, Nature, Outgoing, Received, Sender, Socket, Value, value},
+    socket::{How, Nature, Outgoing, Received, Sender, Socket, Value, value},
 };
 
 /// What an open file has of a socket: it is closed with this.
@@ -117,15 +118,15 @@ impl Socket for Endpoint {
         Ok(peer.address())
     }
 
-    fn send(&self, message: Outgoing<'_>) -> Result {
-        if !message.files.is_empty() {
+    fn send(&self, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
+        if !outgoing.files.is_empty() {
             garbage::note();
         }
-        send::send(&self.0, message)
+        send::send(&self.0, outgoing, from)
     }
 
-    fn receive(&self, how: How, length: usize, copy: &mut CopyOut<'_>) -> Result<Received> {
-        receive::receive(&self.0, how, length, copy)
+    fn receive(&self, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
+        receive::receive(&self.0, how, to)
     }
 
     fn shutdown(&self, directions: u8) -> Result<()> {

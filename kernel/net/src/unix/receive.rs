@@ -10,9 +10,10 @@ use super::socket::{Kind, Message, Phase, State, UnixSocket};
 use crate::{
     errno::{Errno, Result},
     fallible,
+    io_buf::IoBuf,
     patience::Patience,
     sched::spans,
-    socket::{CopyOut, How, Received, Sender, direction},
+    socket::{How, Received, Sender, direction},
 };
 
 /// Bytes that are copied between two preemption points.
@@ -48,28 +49,20 @@ impl Part {
 }
 
 /// Copies bytes to the program.
-fn copy_all(bytes: &[u8], place: usize, copy: &mut CopyOut<'_>) -> Result<()> {
-    if bytes.len() <= STEP {
-        return copy(place, bytes);
-    }
+fn copy_all(bytes: &[u8], to: &mut IoBuf<'_>) -> Result<()> {
     for (index, step) in bytes.chunks(STEP).enumerate() {
-        copy(place + index * STEP, step)?;
         // Who is to end does so after the call.
-        let _ = spans::point();
+        let _ = index > 0 && spans::point();
+        to.put_all(step)?;
     }
     Ok(())
 }
 
-/// Receives up to `length` bytes. At the end 0.
+/// Receives as many bytes as `to` has room for. At the end 0.
 ///
 /// # Errors
 /// EINVAL and ENOTCONN for what is not connected, the error that the peer left; those of waiting and of copying.
-pub(super) fn receive(
-    socket: &UnixSocket,
-    how: How,
-    length: usize,
-    copy: &mut CopyOut<'_>,
-) -> Result<Received> {
+pub(super) fn receive(socket: &UnixSocket, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
     if how.out_of_band {
         return Err(Errno::EOPNOTSUPP);
     }
@@ -82,9 +75,9 @@ pub(super) fn receive(
         files: if how.peek { fallible::list(super::in_flight::MOST_FILES)? } else { Vec::new() },
     };
     if socket.kind == Kind::Stream {
-        reader.read_stream(length, copy)?;
+        reader.read_stream(to)?;
     } else {
-        reader.read_message(length, copy)?;
+        reader.read_message(to)?;
     }
     Ok(reader.received)
 }
@@ -161,15 +154,13 @@ impl Reader<'_> {
         }
     }
 
-    fn read_message(&mut self, length: usize, copy: &mut CopyOut<'_>) -> Result<()> {
-        let part = match self.wait()? {
-            Some(part) => part,
-            None => return Ok(()),
-        };
+    fn read_message(&mut self, to: &mut IoBuf<'_>) -> Result<()> {
+        let Some(part) = self.wait()? else { return Ok(()) };
         let whole = part.rest();
-        let copied = copy_all(whole.get(..length.min(whole.len())).unwrap_or_default(), 0, copy);
+        let count = whole.len().min(to.left());
+        let copied = copy_all(whole.get(..count).unwrap_or_default(), to);
         self.received.length = whole.len();
-        self.received.bytes = length.min(whole.len());
+        self.received.bytes = count;
         self.note(&part);
         if self.how.peek {
             let mut files = core::mem::take(&mut self.files);
@@ -212,7 +203,7 @@ impl Reader<'_> {
         }
     }
 
-    fn read_stream(&mut self, length: usize, copy: &mut CopyOut<'_>) -> Result<()> {
+    fn read_stream(&mut self, to: &mut IoBuf<'_>) -> Result<()> {
         // Of what is looked at, which message is next.
         let mut index = 0;
         let mut next = None;
@@ -234,16 +225,15 @@ impl Reader<'_> {
                 return Ok(());
             }
             let rest = part.rest();
-            let count = rest.len().min(length - self.received.bytes);
-            let now = rest.get(..count).unwrap_or_default();
-            if let Err(error) = copy_all(now, self.received.bytes, copy) {
+            let count = rest.len().min(to.left());
+            if let Err(error) = copy_all(rest.get(..count).unwrap_or_default(), to) {
                 self.put_back(index, part.bytes);
                 return if is_first { Err(error) } else { Ok(()) };
             }
             self.note(&part);
             self.received.bytes += count;
             self.received.length += count;
-            let goes_on = self.received.bytes < length && !part.has_files;
+            let goes_on = !to.is_empty() && !part.has_files;
             let has_files = part.has_files;
             if self.how.peek {
                 if has_files {

@@ -19,9 +19,10 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     fallible,
+    io_buf::IoSource,
     patience::Patience,
     sched::spans,
-    socket::{CopyIn, How, Outgoing, Sender, direction},
+    socket::{How, Outgoing, Sender, direction},
 };
 
 /// Bytes of a stream that become one message.
@@ -35,20 +36,24 @@ const OVERHEAD: usize = 32;
 ///
 /// # Errors
 /// ENOTCONN, EISCONN, EPIPE, ECONNREFUSED, EMSGSIZE and the like, as on Linux; those of waiting and of copying.
-pub(super) fn send(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>) -> Result {
+pub(super) fn send(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
     if outgoing.how.out_of_band {
         return Err(Errno::EOPNOTSUPP);
     }
-    if socket.kind == Kind::Stream { send_stream(socket, outgoing) } else { send_message(socket, outgoing) }
+    if socket.kind == Kind::Stream {
+        send_stream(socket, outgoing, from)
+    } else {
+        send_message(socket, outgoing, from)
+    }
 }
 
-/// Bytes for a message, from the program.
-fn filled(length: usize, place: usize, copy: &mut CopyIn<'_>) -> Result<Vec<u8>> {
+/// The next bytes of `from`, for a message.
+fn filled(length: usize, from: &mut IoSource<'_>) -> Result<Vec<u8>> {
     let mut bytes: Vec<u8> = fallible::list(length)?;
     while bytes.len() < length {
         let start = bytes.len();
         bytes.resize(length.min(start + STEP), 0);
-        copy(place + start, bytes.get_mut(start..).unwrap_or_default())?;
+        from.take_all(bytes.get_mut(start..).unwrap_or_default())?;
         if bytes.len() < length {
             // Who is to end is not served: the message has not been sent.
             if spans::point() {
@@ -101,8 +106,8 @@ fn check_open(socket: &UnixSocket) -> Result<()> {
     }
 }
 
-fn send_stream(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>) -> Result {
-    let Outgoing { how, to, length, copy, files, sender } = outgoing;
+fn send_stream(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
+    let Outgoing { how, to, files, sender } = outgoing;
     let mut files = InFlight::new(files)?;
     let peer = {
         let state = socket.state();
@@ -116,7 +121,7 @@ fn send_stream(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>) -> Result {
     };
     let Some(peer) = peer else { return Err(broken(how)) };
     let mut patience = patience(socket, how);
-    let mut done = 0;
+    let (mut done, length) = (0, from.left());
     while done < length {
         let limit = (socket.common.send_buffer.load(Ordering::Relaxed) as usize / 2 - 64).min(PIECE);
         let count = limit.min(length - done);
@@ -124,7 +129,7 @@ fn send_stream(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>) -> Result {
             // As on Linux without a signal, if the peer has gone while this one waited.
             Err(error) => error,
             Ok(charge) => {
-                let delivered = filled(count, done, copy).and_then(|bytes| {
+                let delivered = filled(count, from).and_then(|bytes| {
                     let message = message(bytes, sender, files.take(), charge);
                     deliver(&peer, message)
                 });
@@ -176,8 +181,9 @@ enum Attempt {
     Failed(Errno),
 }
 
-fn send_message(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>) -> Result {
-    let Outgoing { how, to, length, copy, files, sender } = outgoing;
+fn send_message(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
+    let Outgoing { how, to, files, sender } = outgoing;
+    let length = from.left();
     let files = InFlight::new(files)?;
     // Packets go to the peer, whatever name is said.
     let to = to.filter(|_| socket.kind == Kind::Datagram).map(Name::of).transpose()?;
@@ -201,7 +207,7 @@ fn send_message(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>) -> Result {
     check_open(socket)?;
     let mut patience = patience(socket, how);
     let charge = charge(socket, &mut patience, length)?;
-    let bytes = filled(length, 0, copy)?;
+    let bytes = filled(length, from)?;
     let mut message = Some(message(bytes, sender, files, charge));
     loop {
         let peer = match &to {
