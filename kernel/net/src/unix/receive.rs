@@ -4,9 +4,14 @@
 
 use core::sync::atomic::Ordering;
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
-use super::socket::{Kind, Message, Phase, State, UnixSocket};
+use exo_vfs::OpenFile;
+
+use super::{
+    in_flight::{InFlight, MOST_FILES},
+    socket::{Kind, Message, Phase, State, UnixSocket},
+};
 use crate::{
     errno::{Errno, Result},
     fallible,
@@ -72,7 +77,6 @@ pub(super) fn receive(socket: &UnixSocket, how: How, to: &mut IoBuf<'_>) -> Resu
         wants_sender: socket.pass_credentials.load(Ordering::Relaxed),
         patience: Patience::new(how.no_wait, socket.common.receive_timeout.load(Ordering::Relaxed)),
         received: Received::default(),
-        files: if how.peek { fallible::list(super::in_flight::MOST_FILES)? } else { Vec::new() },
     };
     if socket.kind == Kind::Stream {
         reader.read_stream(to)?;
@@ -89,8 +93,6 @@ struct Reader<'a> {
     wants_sender: bool,
     patience: Patience,
     received: Received,
-    /// With room for those that are looked at.
-    files: Vec<Arc<exo_vfs::OpenFile>>,
 }
 
 impl Reader<'_> {
@@ -163,11 +165,10 @@ impl Reader<'_> {
         self.received.bytes = count;
         self.note(&part);
         if self.how.peek {
-            let mut files = core::mem::take(&mut self.files);
-            self.look_at_files(0, &mut files);
+            let files = self.look_at_files(0, &part);
             self.put_back(0, part.bytes);
             copied?;
-            self.received.files = files;
+            self.received.files = files?;
             return Ok(());
         }
         let (message, others, is_room) = {
@@ -196,11 +197,17 @@ impl Reader<'_> {
     }
 
     /// The files of a message that stays.
-    fn look_at_files(&self, index: usize, into: &mut Vec<Arc<exo_vfs::OpenFile>>) {
+    fn look_at_files(&self, index: usize, part: &Part) -> Result<Vec<Arc<OpenFile>>> {
+        if !part.has_files {
+            return Ok(Vec::new());
+        }
+        // Room for all there can be: how many they are is seen with the state locked.
+        let mut into = fallible::list(MOST_FILES)?;
         let state = self.socket.state();
         if let Some(files) = state.messages.get(index).and_then(|message| message.files.as_ref()) {
-            files.copy(into);
+            files.copy(&mut into);
         }
+        Ok(into)
     }
 
     fn read_stream(&mut self, to: &mut IoBuf<'_>) -> Result<()> {
@@ -234,13 +241,8 @@ impl Reader<'_> {
             self.received.bytes += count;
             self.received.length += count;
             let goes_on = !to.is_empty() && !part.has_files;
-            let has_files = part.has_files;
             if self.how.peek {
-                if has_files {
-                    let mut files = core::mem::take(&mut self.files);
-                    self.look_at_files(index, &mut files);
-                    self.received.files = files;
-                }
+                let files = self.look_at_files(index, &part);
                 let others = {
                     let mut state = self.socket.state();
                     if let Some(message) = state.messages.get_mut(index) {
@@ -252,6 +254,8 @@ impl Reader<'_> {
                 };
                 if next.is_none() {
                     self.tell_others(others);
+                    // Nothing is read behind files.
+                    self.received.files = files?;
                     return Ok(());
                 }
                 continue;
@@ -276,7 +280,7 @@ impl Reader<'_> {
         count: usize,
         goes_on: bool,
         next: &mut Option<Part>,
-    ) -> (Option<Message>, Option<alloc::boxed::Box<super::in_flight::InFlight>>, bool) {
+    ) -> (Option<Message>, Option<Box<InFlight>>, bool) {
         let mut state = self.socket.state();
         let mut files = None;
         let mut is_done = false;
