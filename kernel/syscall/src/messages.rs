@@ -158,6 +158,10 @@ fn control(header: &MessageHeader) -> Result<Control> {
             _ => return Err(Errno::EINVAL),
         }
         at += aligned(part.length);
+        // There may be thousands of them.
+        if spans::point() {
+            return Err(Errno::EINTR);
+        }
     }
     Ok(control)
 }

@@ -18,6 +18,7 @@ use crate::{
     address::Address,
     errno::{Errno, Result},
     patience::Patience,
+    sched::spans,
     socket::{Sender, direction},
 };
 
@@ -228,6 +229,10 @@ fn connect_datagrams(socket: &Arc<UnixSocket>, address: &Address) -> Result<()> 
 pub(super) fn disconnected(socket: &Arc<UnixSocket>, old: &Arc<UnixSocket>) {
     while let Some(message) = { socket.take_last(&mut socket.state()) } {
         drop(message);
+        if spans::point() {
+            // Others may go on sending. The rest goes when it is closed.
+            break;
+        }
     }
     socket.tell_of_room();
     let is_told = {
