@@ -5,9 +5,10 @@
 //! reachable, and so is all that it holds, and what those hold. The rest is garbage: what is in its messages is let go, and with it the
 //! sockets themselves.
 //!
-//! Programs go on meanwhile. A message's files are counted in a table before they are on their way and until they have arrived, and each
-//! change notes the time. If none of what was found to be garbage has changed since the pass began, it was garbage in that moment, and what is
-//! garbage stays it: nobody can take a file out of a message if nobody has the socket that it is in.
+//! Programs go on meanwhile. A message's files are counted in a table before they are on their way and until they have arrived. If a candidate
+//! arrives, a program may read from it what the pass has not seen yet, or has it no more in its list: the pass is void, however reachable that
+//! one was. If none does, what candidates hold has only become more, and what was found to be garbage stays it: nobody can take a file out of
+//! a message if nobody has the socket that it is in.
 
 use core::{
     ops::Bound,
@@ -135,7 +136,7 @@ fn is_garbage(entry: &Entry) -> bool {
 
 /// Looks for circles once; false if programs have disturbed it.
 fn pass() -> bool {
-    let start = TABLE.lock().now();
+    TABLE.lock().is_disturbed = false;
     let mut candidates = 0;
     each(|_, entry| {
         entry.is_candidate = entry.file.strong_count() == entry.count;
@@ -169,20 +170,13 @@ fn pass() -> bool {
             each_held(&*holder, |table, key| reach(table, key, &mut list));
         }
     }
-    let (mut found, mut is_disturbed) = (false, false);
-    each(|_, entry| {
-        found |= is_garbage(entry);
-        is_disturbed |= is_garbage(entry) && entry.touched > start;
-    });
-    if is_disturbed {
+    if TABLE.lock().is_disturbed {
         return false;
     }
-    if found {
-        let mut from = Bound::Unbounded;
-        while let Some(holder) = next_holder(&mut from, is_garbage) {
-            if let Some(holder) = holder {
-                holder.let_go();
-            }
+    let mut from = Bound::Unbounded;
+    while let Some(holder) = next_holder(&mut from, is_garbage) {
+        if let Some(holder) = holder {
+            holder.let_go();
         }
     }
     true

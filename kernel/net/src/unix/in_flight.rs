@@ -39,9 +39,7 @@ pub(super) struct Entry {
     pub(super) file: Weak<OpenFile>,
     /// How many messages have it, or are about to.
     pub(super) count: usize,
-    /// When that changed last, or somebody got the file by looking at a message; see [`Table::now`].
-    pub(super) touched: u64,
-    /// Nothing but messages has it.
+    /// Nothing but messages has it, as the last pass has found it.
     pub(super) is_candidate: bool,
     /// Of its messages, those that are not in a candidate.
     pub(super) outside: usize,
@@ -54,18 +52,12 @@ pub(super) struct Entry {
 /// All such files.
 pub(super) struct Table {
     pub(super) entries: BTreeMap<Key, Entry>,
-    now: u64,
+    /// A candidate has got out of a message since the pass began.
+    pub(super) is_disturbed: bool,
 }
 
-impl Table {
-    /// A time later than all before.
-    pub(super) fn now(&mut self) -> u64 {
-        self.now += 1;
-        self.now
-    }
-}
-
-pub(super) static TABLE: SpinLock<Table> = SpinLock::new(Table { entries: BTreeMap::new(), now: 0 });
+pub(super) static TABLE: SpinLock<Table> =
+    SpinLock::new(Table { entries: BTreeMap::new(), is_disturbed: false });
 
 /// What a file that is on its way holds.
 pub(super) fn holder_of(file: &OpenFile) -> Option<Arc<dyn Holder>> {
@@ -105,28 +97,24 @@ impl InFlight {
             return Err(Errno::ETOOMANYREFS);
         }
         let count = files.len();
-        let in_flight = fallible::boxed(Self { files: Vec::new(), user })?;
+        let mut in_flight = fallible::boxed(Self { files: Vec::new(), user })?;
         if IN_FLIGHT.fetch_add(count, Ordering::AcqRel) + count > MOST_IN_FLIGHT {
             IN_FLIGHT.fetch_sub(count, Ordering::AcqRel);
             return Err(Errno::ETOOMANYREFS);
         }
-        let mut in_flight = in_flight;
         in_flight.user.in_flight.fetch_add(count, Ordering::Relaxed);
         in_flight.files = files;
         let mut table = TABLE.lock();
-        let now = table.now();
         for file in holders(&in_flight.files) {
             let entry = table.entries.entry(file.id()).or_insert_with(|| Entry {
                 file: Arc::downgrade(file),
                 count: 0,
-                touched: now,
                 is_candidate: false,
                 outside: 0,
                 is_reachable: false,
                 next: None,
             });
             entry.count += 1;
-            entry.touched = now;
         }
         drop(table);
         Ok(Some(in_flight))
@@ -148,12 +136,11 @@ impl InFlight {
         IN_FLIGHT.fetch_sub(count, Ordering::AcqRel);
         self.user.in_flight.fetch_sub(count, Ordering::Relaxed);
         if holders(&self.files).next().is_some() {
-            let mut table = TABLE.lock();
-            let now = table.now();
+            let table = &mut *TABLE.lock();
             for file in holders(&self.files) {
                 let Some(entry) = table.entries.get_mut(&file.id()) else { continue };
                 entry.count = entry.count.saturating_sub(1);
-                entry.touched = now;
+                table.is_disturbed |= entry.is_candidate;
                 if entry.count == 0 {
                     table.entries.remove(&file.id());
                 }
@@ -164,12 +151,9 @@ impl InFlight {
 
     /// They arrive, and stay as well. `into` has room for them: the message's state is locked.
     pub(super) fn copy(&self, into: &mut Vec<Arc<OpenFile>>) {
-        let mut table = TABLE.lock();
-        let now = table.now();
+        let table = &mut *TABLE.lock();
         for file in holders(&self.files) {
-            if let Some(entry) = table.entries.get_mut(&file.id()) {
-                entry.touched = now;
-            }
+            table.is_disturbed |= table.entries.get(&file.id()).is_some_and(|entry| entry.is_candidate);
         }
         into.extend(self.files.iter().take(into.capacity() - into.len()).cloned());
     }
