@@ -29,10 +29,12 @@ pub(super) fn pair(kind: Kind) -> Result<[Arc<UnixSocket>; 2]> {
     let credentials = Sender::effective();
     for (socket, peer) in [(first, second), (second, first)] {
         let mut state = socket.state();
+        if kind == Kind::Datagram {
+            state.join()?;
+        }
         state.peer = Some(peer.clone());
         state.phase = Phase::Connected;
         state.peer_credentials = Some(credentials);
-        state.senders = 1;
     }
     Ok(both)
 }
@@ -202,10 +204,7 @@ fn connect_datagrams(socket: &Arc<UnixSocket>, address: &Address) -> Result<()> 
             let peer = names::find(&name, socket.kind)?;
             let mut state = peer.state();
             may_send(socket, &state)?;
-            let places = state.senders + 1;
-            let more = places.saturating_sub(state.wants_room.len());
-            state.wants_room.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
-            state.senders = places;
+            state.join()?;
             drop(state);
             Some(peer)
         }

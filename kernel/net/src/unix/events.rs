@@ -34,14 +34,9 @@ fn has_room(socket: &Arc<UnixSocket>, peer: &Arc<UnixSocket>) -> bool {
         return true;
     }
     let is_own = |asks: &alloc::sync::Weak<UnixSocket>| core::ptr::eq(asks.as_ptr(), Arc::as_ptr(socket));
-    if !state.wants_room.iter().any(is_own) {
-        // There is room for each that is connected; of those that were, some may be in the list still.
-        if state.wants_room.len() == state.wants_room.capacity() {
-            state.wants_room.retain(|asks| asks.strong_count() > 0);
-        }
-        if state.wants_room.len() < state.wants_room.capacity() {
-            state.wants_room.push(Arc::downgrade(socket));
-        }
+    // There is a place for it, unless it has left the peer meanwhile.
+    if !state.wants_room.iter().any(is_own) && state.wants_room.len() < state.wants_room.capacity() {
+        state.wants_room.push(Arc::downgrade(socket));
     }
     false
 }

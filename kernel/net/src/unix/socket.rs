@@ -135,7 +135,7 @@ pub(super) struct State {
     pub(super) backlog_limit: usize,
     /// Datagram sockets that are connected to this one.
     pub(super) senders: usize,
-    /// Of those, who has been told that there is no room. There is room in the list for all.
+    /// Who has been told that there is no room: some of those, and some that were. Each that is connected finds a place in it.
     pub(super) wants_room: Vec<Weak<UnixSocket>>,
 }
 
@@ -153,6 +153,17 @@ impl State {
     /// Whether `other` is the one that it is connected with.
     pub(super) fn has_peer(&self, other: &Arc<UnixSocket>) -> bool {
         self.peer.as_ref().is_some_and(|peer| Arc::ptr_eq(peer, other))
+    }
+
+    /// One more datagram socket is connected to it.
+    pub(super) fn join(&mut self) -> Result<()> {
+        let places = self.senders + 1;
+        if self.wants_room.capacity() - self.wants_room.len() < places {
+            self.wants_room.retain(|asks| asks.strong_count() > 0);
+            self.wants_room.try_reserve(places).map_err(|_| Errno::ENOMEM)?;
+        }
+        self.senders = places;
+        Ok(())
     }
 
     /// Whether a direction has ended.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Room: full buffers, who waits for room, and for how long.
 
-use exo_test_support::programs::*;
+use exo_test_support::{call, programs::*};
 use linux_raw_sys::net;
 
 use crate::support::*;
@@ -149,5 +149,46 @@ fn sockets_that_do_not_wait_say_so() {
         let sent = write(a, &bytes).unwrap();
         assert!(sent < bytes.len());
         assert_eq!(write(a, b"x"), Err(Errno::EAGAIN));
+    });
+}
+
+/// Somebody who polls a sender is told when its peer has room again.
+#[track_caller]
+fn waits_for_room(sender: usize, peer: usize) {
+    while send(sender, b"x", net::MSG_DONTWAIT).is_ok() {}
+    let child = fork(move || {
+        let asked = put(&[sender as u32, abi::POLLOUT]);
+        assert_eq!(call!(abi::__NR_poll, asked, 1, -1_i32), Ok(1));
+    });
+    let_others_run();
+    assert_eq!(wait(child as i64, abi::WNOHANG), Ok((0, 0)), "it waits");
+    now(peer, 1).unwrap();
+    assert_eq!(end_of(child), 0);
+}
+
+#[test]
+fn a_sender_is_told_of_room_whoever_has_asked_before_and_left() {
+    machine(|| {
+        let [busy, _idle] = ["busy", "idle"].map(bound);
+        let filler = connected_to("busy");
+        while send(filler, b"x", net::MSG_DONTWAIT).is_ok() {}
+        for _ in 0..20 {
+            let fd = connected_to("busy");
+            assert_eq!(events(fd), 0);
+            connect(fd, "idle").unwrap();
+        }
+        waits_for_room(connected_to("busy"), busy);
+    });
+}
+
+#[test]
+fn one_of_a_pair_is_told_of_room_when_the_other_has_left_it() {
+    machine(|| {
+        let [a, b] = pair(SOCK_DGRAM);
+        let _idle = bound("idle");
+        connect(b, "idle").unwrap();
+        call!(abi::__NR_connect, b, put(&0_u16), 2).unwrap();
+        assert_eq!(option(a, net::SO_ERROR), Ok(Errno::ECONNRESET.0 as u32));
+        waits_for_room(a, b);
     });
 }

@@ -80,3 +80,29 @@ pub(crate) fn drain(fd: usize) -> usize {
 pub(crate) fn events(fd: usize) -> u32 {
     poll(fd, abi::POLLIN | abi::POLLOUT | abi::POLLRDHUP)
 }
+
+/// A datagram socket with an abstract name.
+pub(crate) fn bound(name: &str) -> usize {
+    let fd = call!(abi::__NR_socket, net::AF_UNIX, SOCK_DGRAM, 0).unwrap();
+    let (at, size) = address(name);
+    call!(abi::__NR_bind, fd, at, size).unwrap();
+    fd
+}
+
+/// Connects a socket with one that has this abstract name.
+pub(crate) fn connect(fd: usize, name: &str) -> Result {
+    let (at, size) = address(name);
+    call!(abi::__NR_connect, fd, at, size)
+}
+
+/// A datagram socket that is connected with such a one.
+pub(crate) fn connected_to(name: &str) -> usize {
+    let fd = call!(abi::__NR_socket, net::AF_UNIX, SOCK_DGRAM, 0).unwrap();
+    connect(fd, name).unwrap();
+    fd
+}
+
+fn address(name: &str) -> (usize, usize) {
+    let bytes = [&(net::AF_UNIX as u16).to_le_bytes()[..], b"\0", name.as_bytes()].concat();
+    (put_bytes(&bytes), bytes.len())
+}
