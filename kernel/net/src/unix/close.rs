@@ -61,10 +61,15 @@ fn disconnect(socket: &Arc<UnixSocket>, was_never_accepted: bool) {
         None => {}
     }
     for connection in backlog {
-        disconnect(&connection, true);
-        drop_messages(connection);
+        close_unaccepted(connection);
         let _ = spans::point();
     }
+}
+
+/// Closes a connection that nobody has accepted.
+pub(super) fn close_unaccepted(connection: Arc<UnixSocket>) {
+    disconnect(&connection, true);
+    drop_messages(connection);
 }
 
 /// A datagram socket is connected to `peer` no more.

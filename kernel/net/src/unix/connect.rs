@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use linux_raw_sys::net::AF_UNSPEC;
 
 use super::{
-    close::leave,
+    close::{close_unaccepted, leave},
     name::Name,
     names,
     socket::{Kind, Phase, State, UnixSocket},
@@ -114,24 +114,24 @@ pub(super) fn connect(socket: &Arc<UnixSocket>, address: &Address, no_wait: bool
     let listener = names::find(&name, socket.kind)?;
     patience.wait(&listener.room, || arrive(&listener))?;
     let result = join(socket, &listener, &connection);
-    let is_lost = {
+    let lost = {
         let mut state = listener.state();
         state.arriving = state.arriving.saturating_sub(1);
         if result.is_ok() && !state.is_closed {
             state.backlog.push_back(connection);
+            None
+        } else {
+            Some(connection)
         }
-        state.is_closed
     };
     if let Err(error) = result {
         // Somebody else may have the place.
         listener.room.wake_all();
         return Err(error);
     }
-    if is_lost {
-        // As if it had been closed right after that.
-        let mut state = socket.state();
-        state.ended = direction::BOTH;
-        state.error = Some(Errno::ECONNRESET);
+    if let Some(connection) = lost {
+        // As if the listener had been closed right after that.
+        close_unaccepted(connection);
     }
     listener.tell_receivers();
     socket.polled.wake_all();
