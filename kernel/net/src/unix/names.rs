@@ -29,9 +29,19 @@ use crate::{
 
 /// By the address of the inode, which the socket keeps.
 static PLACES: SpinLock<BTreeMap<usize, Weak<UnixSocket>>> = SpinLock::new(BTreeMap::new());
-static ABSTRACT: SpinLock<AbstractNames> = SpinLock::new(BTreeMap::new());
+static STREAMS: SpinLock<AbstractNames> = SpinLock::new(BTreeMap::new());
+static DATAGRAMS: SpinLock<AbstractNames> = SpinLock::new(BTreeMap::new());
+static PACKETS: SpinLock<AbstractNames> = SpinLock::new(BTreeMap::new());
 
-type AbstractNames = BTreeMap<(Kind, Vec<u8>), Weak<UnixSocket>>;
+type AbstractNames = BTreeMap<Vec<u8>, Weak<UnixSocket>>;
+
+fn abstract_names(kind: Kind) -> &'static SpinLock<AbstractNames> {
+    match kind {
+        Kind::Stream => &STREAMS,
+        Kind::Datagram => &DATAGRAMS,
+        Kind::Packets => &PACKETS,
+    }
+}
 
 fn key(place: &Path) -> usize {
     Arc::as_ptr(&place.dentry.inode).addr()
@@ -86,13 +96,14 @@ fn enter(socket: &Arc<UnixSocket>, name: Name) -> Result<()> {
     if socket.state().name.is_some() {
         return Err(Errno::EINVAL);
     }
-    let place = (socket.kind, bytes.clone());
-    match ABSTRACT.lock().entry(place.clone()) {
+    let (names, key) = (abstract_names(socket.kind), bytes.clone());
+    let entered = key.clone();
+    match names.lock().entry(entered) {
         btree_map::Entry::Occupied(_) => return Err(Errno::EADDRINUSE),
         btree_map::Entry::Vacant(free) => free.insert(Arc::downgrade(socket)),
     };
     settle(socket, name, None).inspect_err(|_| {
-        ABSTRACT.lock().remove(&place);
+        names.lock().remove(&key);
     })
 }
 
@@ -129,7 +140,7 @@ pub(super) fn find_name(socket: &Arc<UnixSocket>) -> Result<()> {
 /// ECONNREFUSED if there is none, EPROTOTYPE if it is of another kind, EACCES if its inode may not be written; those of finding a file.
 pub(super) fn find(name: &Name, kind: Kind) -> Result<Arc<UnixSocket>> {
     let found = match name {
-        Name::Abstract(bytes) => ABSTRACT.lock().get(&(kind, bytes.clone())).and_then(Weak::upgrade),
+        Name::Abstract(bytes) => abstract_names(kind).lock().get(bytes).and_then(Weak::upgrade),
         Name::Path(path) => {
             let place = path::resolve(None, path, Follow::Yes)?;
             permission::check(&place, permission::WRITE)?;
@@ -154,10 +165,9 @@ pub(super) fn forget(socket: &Arc<UnixSocket>) {
         }
     }
     if let Some(Name::Abstract(bytes)) = name.as_deref() {
-        let mut names = ABSTRACT.lock();
-        let name = (socket.kind, bytes.clone());
-        if names.get(&name).is_some_and(is_own) {
-            names.remove(&name);
+        let mut names = abstract_names(socket.kind).lock();
+        if names.get(bytes).is_some_and(is_own) {
+            names.remove(bytes);
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Whether messages keep their boundaries, and whether one side notices the end of the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Bytes (SOCK_STREAM).
     Stream,
