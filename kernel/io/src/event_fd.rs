@@ -12,14 +12,12 @@ use exo_hal::sync::SpinLock;
 use exo_vfs::{
     events::Events,
     file::{File, Io, OpenFile},
-    inode::{Inode, InodeContent},
-    superblock::ANONYMOUS,
 };
 use linux_raw_sys::general as abi;
 
 use crate::{
+    anonymous,
     errno::{Errno, Result},
-    fallible,
     io_buf::{IoBuf, IoSource},
     sched::wait::{WaitQueue, wait_for},
 };
@@ -44,14 +42,13 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(0);
 /// # Errors
 /// ENOMEM.
 pub fn create(count: u64, is_semaphore: bool, flags: u32) -> Result<Arc<OpenFile>> {
-    let node = Inode::new(&ANONYMOUS, 0o600, InodeContent::Other);
-    let file = fallible::boxed(EventFd {
+    let new = EventFd {
         count: SpinLock::new(count),
         changed: WaitQueue::new(),
         is_semaphore,
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-    })?;
-    Ok(OpenFile::new(file, node, abi::O_RDWR | flags & abi::O_NONBLOCK)?)
+    };
+    anonymous::open(new, 0o600, abi::O_RDWR | flags & abi::O_NONBLOCK)
 }
 
 impl EventFd {

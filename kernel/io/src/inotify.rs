@@ -19,13 +19,13 @@ use exo_hal::sync::SpinLock;
 use exo_vfs::{
     events::Events,
     file::{File, Io, OpenFile},
-    inode::{Inode, InodeContent},
+    inode::Inode,
     notify::{self, Happening, Watcher},
-    superblock::ANONYMOUS,
 };
 use linux_raw_sys::{general as abi, ioctl};
 
 use crate::{
+    anonymous,
     errno::{Errno, Result},
     fallible,
     io_buf::IoBuf,
@@ -202,8 +202,7 @@ pub fn create(flags: u32) -> Result<Arc<OpenFile>> {
         watches: SpinLock::default(),
         adding: Mutex::new(),
     });
-    let node = Inode::new(&ANONYMOUS, 0o600, InodeContent::Other);
-    Ok(OpenFile::new(fallible::boxed(Handle(new))?, node, abi::O_RDONLY | flags & abi::O_NONBLOCK)?)
+    anonymous::open(Handle(new), 0o600, abi::O_RDONLY | flags & abi::O_NONBLOCK)
 }
 
 /// The one behind an open file; EINVAL if it is none.

@@ -10,17 +10,13 @@ use core::sync::atomic::Ordering;
 use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_hal::sync::SpinLock;
-use exo_vfs::superblock::ANONYMOUS;
 
 pub use crate::task::message::{Message, WORDS};
 use crate::{
+    anonymous,
     errno::{Errno, Result},
     fallible,
-    fs::{
-        OpenFile,
-        file::File,
-        inode::{Inode, InodeContent},
-    },
+    fs::{OpenFile, file::File},
     sched::{self, wait::wait_on},
     task::{Task, current},
 };
@@ -61,9 +57,7 @@ pub fn of(file: &OpenFile) -> Option<&Endpoint> {
 /// # Errors
 /// ENOMEM.
 pub fn create() -> Result<Arc<OpenFile>> {
-    let node = Inode::new(&ANONYMOUS, 0o600, InodeContent::Other);
-    let file = fallible::boxed(Handle(Endpoint::default()))?;
-    Ok(OpenFile::new(file, node, linux_raw_sys::general::O_RDWR)?)
+    anonymous::open(Handle(Endpoint::default()), 0o600, linux_raw_sys::general::O_RDWR)
 }
 
 /// Waits until somebody puts a message into the running task. `withdraw` is asked when a signal comes: whether nobody has begun to

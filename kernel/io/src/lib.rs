@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+mod anonymous;
 pub mod asynchronous;
 pub mod epoll;
 pub mod event_fd;

@@ -9,14 +9,12 @@ use alloc::sync::{Arc, Weak};
 use exo_vfs::{
     events::Events,
     file::{File, OpenFile},
-    inode::{Inode, InodeContent},
-    superblock::ANONYMOUS,
 };
 use linux_raw_sys::general as abi;
 
 use crate::{
+    anonymous,
     errno::{Errno, Result},
-    fallible,
     sched::wait::WaitQueue,
     task::{Process, Task, table},
 };
@@ -43,8 +41,7 @@ pub struct PidFd {
 }
 
 fn open(pid: PidFd, flags: u32) -> Result<Arc<OpenFile>> {
-    let node = Inode::new(&ANONYMOUS, 0o700, InodeContent::Other);
-    Ok(OpenFile::new(fallible::boxed(pid)?, node, abi::O_RDWR | flags & (abi::O_NONBLOCK | THREAD))?)
+    anonymous::open(pid, 0o700, abi::O_RDWR | flags & (abi::O_NONBLOCK | THREAD))
 }
 
 /// A descriptor's file for the process (or with [`THREAD`] the thread) with a number. Of the `O_` bits `flags`, O_NONBLOCK counts.

@@ -12,13 +12,12 @@ use alloc::sync::Arc;
 use exo_vfs::{
     events::Events,
     file::{File, Io, OpenFile},
-    inode::{Inode, InodeContent},
-    superblock::ANONYMOUS,
 };
 use linux_raw_sys::general as abi;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::{
+    anonymous,
     errno::{Errno, Result},
     fallible,
     io_buf::IoBuf,
@@ -75,10 +74,8 @@ struct Handle(Arc<SignalFd>);
 /// # Errors
 /// ENOMEM.
 pub fn create(mask: SignalSet, flags: u32) -> Result<Arc<OpenFile>> {
-    let node = Inode::new(&ANONYMOUS, 0o600, InodeContent::Other);
     let new = SignalFd { mask: AtomicU64::new(mask.0), changed: WaitQueue::new() };
-    let file = fallible::boxed(Handle(fallible::arc(new)?))?;
-    Ok(OpenFile::new(file, node, abi::O_RDWR | flags & abi::O_NONBLOCK)?)
+    anonymous::open(Handle(fallible::arc(new)?), 0o600, abi::O_RDWR | flags & abi::O_NONBLOCK)
 }
 
 /// The one behind an open file; EINVAL if it is none.

@@ -13,12 +13,11 @@ use exo_hal::{sync::SpinLock, time};
 use exo_vfs::{
     events::Events,
     file::{File, Io, OpenFile},
-    inode::{Inode, InodeContent},
-    superblock::ANONYMOUS,
 };
 use linux_raw_sys::general as abi;
 
 use crate::{
+    anonymous,
     errno::{Errno, Result},
     fallible,
     io_buf::IoBuf,
@@ -79,10 +78,8 @@ struct Handle(Arc<TimerFd>);
 /// # Errors
 /// ENOMEM.
 pub fn create(clock: i32, is_wall: bool, flags: u32) -> Result<Arc<OpenFile>> {
-    let node = Inode::new(&ANONYMOUS, 0o600, InodeContent::Other);
     let new = TimerFd { clock, is_wall, state: SpinLock::default(), changed: WaitQueue::new() };
-    let file = fallible::boxed(Handle(fallible::arc(new)?))?;
-    Ok(OpenFile::new(file, node, abi::O_RDWR | flags & abi::O_NONBLOCK)?)
+    anonymous::open(Handle(fallible::arc(new)?), 0o600, abi::O_RDWR | flags & abi::O_NONBLOCK)
 }
 
 /// The timer behind an open file; EINVAL if it is none.

@@ -28,13 +28,12 @@ use exo_hal::{mm::heap, sync::SpinLock};
 use exo_vfs::{
     events::Events,
     file::{File, OpenFile},
-    inode::{Inode, InodeContent},
     poll,
-    superblock::ANONYMOUS,
 };
 use linux_raw_sys::general as abi;
 
 use crate::{
+    anonymous,
     errno::{Errno, Result},
     fallible,
     sched::{
@@ -129,12 +128,11 @@ pub struct Told {
 /// # Errors
 /// ENOMEM.
 pub fn create() -> Result<Arc<OpenFile>> {
-    let node = Inode::new(&ANONYMOUS, 0o600, InodeContent::Other);
     // One epoll may watch another, which is told in between.
     let ready = Ready { list: SpinLock::default(), changed: WaitQueue::nested() };
     let epoll =
         Epoll { table: SpinLock::default(), ready: fallible::arc(ready)?, outer: SpinLock::new(Weak::new()) };
-    Ok(OpenFile::new(fallible::boxed(epoll)?, node, abi::O_RDWR)?)
+    anonymous::open(epoll, 0o600, abi::O_RDWR)
 }
 
 /// The epoll behind an open file; EINVAL if it is none.

@@ -5,7 +5,6 @@ use alloc::sync::Arc;
 
 use exo_hal::{cpu::percpu::cpu_count, time};
 use exo_logic::uring::{Layout, entry::SUPPORTED, layout::offset};
-use exo_vfs::superblock::ANONYMOUS;
 use linux_raw_sys::{
     general::O_RDWR,
     io_uring::{self as abi, io_uring_register_op as register_op},
@@ -18,12 +17,10 @@ use super::{
     ring::{Ring, Settings},
 };
 use crate::{
+    anonymous,
     errno::{Errno, Result},
     fallible,
-    fs::{
-        FileTable, OpenFile,
-        inode::{Inode, InodeContent},
-    },
+    fs::{FileTable, OpenFile},
     sched::wait::wait_for,
     signal::{self, SignalSet},
     task::current,
@@ -139,8 +136,7 @@ pub fn setup(entries: u32, at: usize) -> Result {
     ];
     let ring = Ring::new(layout, settings)?;
     user::write(at, &params)?;
-    let node = Inode::new(&ANONYMOUS, 0o600, InodeContent::Other);
-    let file = OpenFile::new(RingFile::boxed(ring.clone()), node, O_RDWR)?;
+    let file = anonymous::open(RingFile::new(ring.clone()), 0o600, O_RDWR)?;
     if ring.is_polled() {
         ring.start_worker()?;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The file that programs know a ring by.
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::sync::Arc;
 
 use super::ring::Ring;
 use crate::{
@@ -20,8 +20,8 @@ pub(super) struct RingFile(Arc<Ring>);
 
 impl RingFile {
     /// A ring's file, for an open file to hold.
-    pub(super) fn boxed(ring: Arc<Ring>) -> Box<dyn File> {
-        Box::new(Self(ring))
+    pub(super) fn new(ring: Arc<Ring>) -> Self {
+        Self(ring)
     }
 }
 
