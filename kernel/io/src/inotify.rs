@@ -3,13 +3,15 @@
 //!
 //! A watch does not keep its inode: it hears when that is no more. Locks: an inode's watchers, then a queue's watches, then its events.
 
+mod queue;
+
 use core::{
     fmt::{self, Write},
     sync::atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -24,6 +26,7 @@ use exo_vfs::{
 };
 use linux_raw_sys::{general as abi, ioctl};
 
+use self::queue::{Event, Queue};
 use crate::{
     anonymous,
     errno::{Errno, Result},
@@ -42,83 +45,6 @@ use crate::{
 const FLAGS: u32 = abi::IN_EXCL_UNLINK | abi::IN_ONESHOT;
 /// What is not said of a directory that is itself removed or moved.
 const ABOUT_SELF: u32 = abi::IN_DELETE_SELF | abi::IN_MOVE_SELF;
-
-/// `struct inotify_event` without the name.
-const HEADER: usize = 16;
-
-#[derive(PartialEq, Eq)]
-struct Event {
-    watch: i32,
-    bits: u32,
-    cookie: u32,
-    name: Vec<u8>,
-}
-
-impl Event {
-    /// Its name with zeros behind it takes a multiple of a header.
-    fn name_size(&self) -> usize {
-        if self.name.is_empty() { 0 } else { (self.name.len() + 1).next_multiple_of(HEADER) }
-    }
-
-    fn size(&self) -> usize {
-        HEADER + self.name_size()
-    }
-
-    /// Whether it tells nothing that `other` has not told. As on Linux, the cookie is not looked at.
-    fn repeats(&self, other: &Self) -> bool {
-        self.watch == other.watch
-            && self.bits == other.bits
-            && self.name == other.name
-            && self.bits & abi::IN_IGNORED == 0
-    }
-}
-
-#[derive(Default)]
-struct Queue {
-    events: VecDeque<Event>,
-    /// As they are read.
-    bytes: usize,
-    /// An event says already that others were lost.
-    has_overflowed: bool,
-}
-
-impl Queue {
-    fn push(&mut self, event: Event) {
-        if self.events.back().is_some_and(|last| event.repeats(last)) {
-            return;
-        }
-        let size = event.size();
-        let is_full = self.events.len() >= bounds::QUEUED_EVENTS.load(Ordering::Relaxed);
-        if self.has_overflowed || is_full || fallible::push_back(&mut self.events, event).is_err() {
-            self.overflow();
-        } else {
-            self.bytes += size;
-        }
-    }
-
-    fn overflow(&mut self) {
-        let event = Event { watch: -1, bits: abi::IN_Q_OVERFLOW, cookie: 0, name: Vec::new() };
-        // There was room for an event before the first was lost, or there is nothing that can be said.
-        if !self.has_overflowed && self.events.try_reserve(1).is_ok() {
-            self.has_overflowed = true;
-            self.bytes += event.size();
-            self.events.push_back(event);
-        }
-    }
-
-    /// The first, if it fits; EINVAL if it does not.
-    fn take(&mut self, room: usize) -> Option<Result<Event>> {
-        if self.events.front()?.size() > room {
-            return Some(Err(Errno::EINVAL));
-        }
-        let event = self.events.pop_front()?;
-        self.bytes -= event.size();
-        if event.watch == -1 {
-            self.has_overflowed = false;
-        }
-        Some(Ok(event))
-    }
-}
 
 #[derive(Default)]
 struct Watches {
@@ -218,15 +144,17 @@ impl Watch {
     /// Tells of something, if it is asked for.
     fn tell(&self, queue: &Inotify, bits: u32, cookie: u32, name: &[u8]) {
         let bits = if bits & ABOUT_SELF != 0 { bits & !abi::IN_ISDIR } else { bits };
-        let mut copy = Vec::new();
-        let mut events = queue.queue.lock();
-        if fallible::reserve(&mut copy, name.len()).is_err() {
-            events.overflow();
-        } else {
+        let copy = fallible::list(name.len()).map(|mut copy: Vec<u8>| {
             copy.extend_from_slice(name);
-            events.push(Event { watch: self.number, bits, cookie, name: copy });
+            copy
+        });
+        {
+            let mut events = queue.queue.lock();
+            match copy {
+                Ok(name) => events.push(Event { watch: self.number, bits, cookie, name }),
+                Err(_) => events.overflow(),
+            }
         }
-        drop(events);
         queue.changed.wake_all();
     }
 
@@ -346,13 +274,6 @@ impl Drop for Handle {
     }
 }
 
-fn give(event: &Event, to: &mut IoBuf<'_>) -> Result<()> {
-    to.put_value(&[event.watch as u32, event.bits, event.cookie, event.name_size() as u32])?;
-    to.put_all(&event.name)?;
-    // One zero at least, if there is a name.
-    to.put_all([0; HEADER].get(..event.name_size() - event.name.len()).unwrap_or_default())
-}
-
 impl File for Handle {
     fn read(&self, io: Io, to: &mut IoBuf<'_>) -> Result {
         let mut done = 0;
@@ -365,7 +286,7 @@ impl File for Handle {
                 None => wait_for(&self.0.changed, || self.0.take(room)).map_err(|_| Errno::RESTART)??,
             };
             // As on Linux, what cannot be told any more is lost.
-            give(&event, to)?;
+            event.give(to)?;
             done += event.size();
             if spans::point() {
                 return Ok(done);
