@@ -75,7 +75,7 @@ impl Queue {
         }
         let size = event.size();
         let is_full = self.events.len() >= bounds::QUEUED_EVENTS.load(Ordering::Relaxed);
-        if self.has_overflowed || is_full || fallible::push_back(&mut self.events, event).is_err() {
+        if is_full || fallible::push_back(&mut self.events, event).is_err() {
             self.overflow();
         } else {
             self.bytes += size;

@@ -6,6 +6,7 @@ mod endpoints;
 mod epoll;
 mod epoll_nesting;
 mod event_fd;
+mod inotify;
 mod ring;
 mod ring_chains;
 mod ring_disk;
