@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
-    sched::wait::WaitQueue,
+    sched::{mutex::Mutex, wait::WaitQueue},
     signal::{IGNORE, Info, number},
     task::{controlling_tty::ControllingTty, current, session, table},
 };
@@ -49,10 +49,8 @@ pub struct Terminal {
     room: WaitQueue,
     /// The bytes of a port are taken by one CPU at a time, so that they stay in their order.
     taking: SpinLock<()>,
-    /// Somebody writes a chunk.
-    is_written: AtomicBool,
-    /// Who waits for that to end.
-    turn: WaitQueue,
+    /// Held by who writes a chunk: those of several writers do not mix.
+    writing: Mutex,
     size: SpinLock<WindowSize>,
     session: AtomicU32,
     foreground: AtomicU32,
@@ -158,8 +156,7 @@ impl Terminal {
             is_hung_up: AtomicBool::new(false),
             room: WaitQueue::new(),
             taking: SpinLock::new(()),
-            is_written: AtomicBool::new(false),
-            turn: WaitQueue::new(),
+            writing: Mutex::new(),
             size: SpinLock::new(size),
             session: AtomicU32::new(0),
             foreground: AtomicU32::new(0),

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use exo_hal::sync::may_sleep;
 
-use super::wait::{WaitQueue, wait_on};
+use super::wait::{Ended, WaitQueue, wait_on};
 use crate::errno::{Errno, Result};
 
 /// The lock. Not for interrupts, and not to be taken while a spin lock is held.
@@ -36,10 +36,22 @@ impl Mutex {
 
     /// Waits for the lock; EINTR if the task is killed meanwhile.
     pub fn lock(&self) -> Result<MutexGuard<'_>> {
+        self.wait(false).map_err(|_| Errno::EINTR)
+    }
+
+    /// The same for a call that signals interrupt and that is done again then.
+    pub fn lock_or_restart(&self) -> Result<MutexGuard<'_>> {
+        self.wait(true).map_err(|_| Errno::RESTART)
+    }
+
+    /// Takes the lock unless somebody has it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_>> {
+        (!self.locked.swap(true, Ordering::SeqCst)).then(|| MutexGuard(self))
+    }
+
+    fn wait(&self, interruptible: bool) -> core::result::Result<MutexGuard<'_>, Ended> {
         may_sleep();
-        let take = || (!self.locked.swap(true, Ordering::SeqCst)).then_some(());
-        wait_on(&[&self.waiters], None, false, take).map_err(|_| Errno::EINTR)?;
-        Ok(MutexGuard(self))
+        wait_on(&[&self.waiters], None, interruptible, || self.try_lock())
     }
 }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bytes on their way through a terminal: what it receives, and what programs read and write.
 
-use core::sync::atomic::Ordering;
-
 use alloc::{sync::Arc, vec::Vec};
 
 use exo_hal::time;
@@ -13,9 +11,11 @@ use crate::{
     errno::{Errno, Result},
     file::Io,
     io_buf::{IoBuf, IoSource},
-    sched::wait::{Ended, wait_on},
+    sched::{
+        spans,
+        wait::{Ended, wait_on},
+    },
     signal::number,
-    task::current,
 };
 
 /// Bytes that one round of output moves.
@@ -130,61 +130,44 @@ impl Terminal {
         if self.discipline.lock().settings.local & mode::TOSTOP != 0 {
             self.check_foreground(number::SIGTTOU)?;
         }
-        let (mut done, length) = (0, from.left());
         let mut out = Vec::with_capacity(2 * CHUNK);
-        let mut bytes = [0; CHUNK];
-        while done < length {
-            // What is taken from the program is sent whole, so there is to be room before.
-            let _one_chunk = match self.writing(io.no_wait) {
-                Ok(turn) => turn,
-                Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
-            };
-            let room = if io.no_wait { self.back_end().map_or(CHUNK, |line| line.room()) } else { CHUNK };
-            if room == 0 {
-                return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN) };
-            }
-            let count = CHUNK.min(length - done).min(room);
-            let part = bytes.get_mut(..count).unwrap_or_default();
-            if let Err(error) = from.take_all(part) {
-                return if done > 0 { Ok(done) } else { Err(error) };
-            }
-            out.clear();
-            self.discipline.lock().process_output(part, &mut out);
-            match self.send(&out, io.no_wait && self.line().is_some()) {
-                Ok(sent) if sent == out.len() => done += count,
-                // Which bytes of the program's the last ones were is known only without processing: as many at most.
-                Ok(sent) => {
-                    done += sent.min(count);
-                    return if done > 0 { Ok(done) } else { Err(Errno::RESTART) };
+        let mut done = 0;
+        while !from.is_empty() {
+            match self.write_chunk(io, from, &mut out) {
+                Ok((sent, is_whole)) => {
+                    done += sent;
+                    if !is_whole || spans::point() {
+                        break;
+                    }
                 }
                 Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
             }
-            if current().is_killed() {
-                break;
-            }
-            exo_hal::cpu::interrupt_window();
         }
         Ok(done)
     }
 
-    /// Waits for one's turn to write: chunks of several writers do not mix.
-    fn writing(&self, no_wait: bool) -> Result<Turn<'_>> {
-        let free = || (!self.is_written.swap(true, Ordering::Acquire)).then_some(());
-        if no_wait {
-            free().ok_or(Errno::EAGAIN)?;
+    /// Sends the program's next bytes, processed in `out`: how many, and whether those are all that were taken.
+    fn write_chunk(&self, io: Io, from: &mut IoSource<'_>, out: &mut Vec<u8>) -> Result<(usize, bool)> {
+        let _one_chunk = if io.no_wait {
+            self.writing.try_lock().ok_or(Errno::EAGAIN)?
         } else {
-            wait_on(&[&self.turn], None, true, free).map_err(|_| Errno::RESTART)?;
+            self.writing.lock_or_restart()?
+        };
+        // What is taken from the program is sent whole, so there is to be room before.
+        let room = if io.no_wait { self.back_end().map_or(CHUNK, |line| line.room()) } else { CHUNK };
+        if room == 0 {
+            return Err(Errno::EAGAIN);
         }
-        Ok(Turn(self))
-    }
-}
-
-/// The right to write a chunk.
-struct Turn<'a>(&'a Terminal);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.is_written.store(false, Ordering::Release);
-        self.0.turn.wake_all();
+        let mut bytes = [0; CHUNK];
+        let part = bytes.get_mut(..CHUNK.min(from.left()).min(room)).unwrap_or_default();
+        from.take_all(part)?;
+        out.clear();
+        self.discipline.lock().process_output(part, out);
+        match self.send(out, io.no_wait && self.line().is_some())? {
+            sent if sent == out.len() => Ok((part.len(), true)),
+            0 => Err(Errno::RESTART),
+            // Which bytes of the program's the last ones were is known only without processing: as many at most.
+            sent => Ok((sent.min(part.len()), false)),
+        }
     }
 }
