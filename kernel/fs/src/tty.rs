@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
-    sched::{mutex::Mutex, wait::WaitQueue},
+    sched::{mutex::Mutex, spans, wait::WaitQueue},
     signal::{IGNORE, Info, number},
     task::{controlling_tty::ControllingTty, current, session, table},
 };
@@ -249,6 +249,8 @@ impl Terminal {
         if group != 0 {
             for process in table::group(group) {
                 process.signal(Info::kernel(number));
+                // All of them, also when the task is to end.
+                let _ = self.let_others_in();
             }
         }
     }
@@ -272,6 +274,7 @@ impl Terminal {
         }
         for member in table::group(group) {
             member.signal(Info::kernel(signal));
+            let _ = spans::point();
         }
         Err(Errno::RESTART)
     }

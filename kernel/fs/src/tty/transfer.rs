@@ -6,8 +6,9 @@ use alloc::{sync::Arc, vec::Vec};
 use exo_hal::time;
 use exo_logic::line_discipline::{Signal, cc, mode};
 
-use super::Terminal;
+use super::{Terminal, back_end::BackEnd};
 use crate::{
+    device::major,
     errno::{Errno, Result},
     file::Io,
     io_buf::{IoBuf, IoSource},
@@ -18,7 +19,7 @@ use crate::{
     signal::number,
 };
 
-/// Bytes that one round of output moves.
+/// Bytes that one round moves.
 const CHUNK: usize = 256;
 
 impl Terminal {
@@ -48,26 +49,46 @@ impl Terminal {
     /// back; the next reader fetches it. True if anything was taken.
     pub(super) fn take_received(&self) -> bool {
         let Some(line) = self.back_end() else { return false };
-        let _one_taker = self.taking.lock();
         let mut any = false;
-        while self.discipline.lock().has_room() {
-            let Some(byte) = line.receive() else { break };
-            any = true;
-            self.receive(byte);
+        loop {
+            let (count, signal) = self.take_some(&line);
+            any |= count > 0;
+            if let Some(signal) = signal {
+                self.send_signal(signal);
+            } else if count < CHUNK {
+                return any;
+            }
+            if self.let_others_in() {
+                return any;
+            }
         }
-        any
     }
 
-    fn receive(&self, byte: u8) {
+    /// Takes up to a chunk, and nothing behind a signal: how many bytes, and that.
+    fn take_some(&self, line: &BackEnd) -> (usize, Option<Signal>) {
+        let _one_taker = self.taking.lock();
         let mut echo = Vec::new();
-        let signal = self.discipline.lock().receive(byte, &mut echo);
-        // An echo that there is no room for is lost, as on Linux.
-        if let Some(line) = self.back_end().filter(|_| !echo.is_empty()) {
-            line.send(&echo);
+        for count in 0..CHUNK {
+            if !self.discipline.lock().has_room() {
+                return (count, None);
+            }
+            let Some(byte) = line.receive() else { return (count, None) };
+            echo.clear();
+            let signal = self.discipline.lock().receive(byte, &mut echo);
+            if !echo.is_empty() {
+                // What there is no room for is lost, as on Linux.
+                line.send(&echo);
+            }
+            if signal.is_some() {
+                return (count + 1, signal);
+            }
         }
-        if let Some(signal) = signal {
-            self.send_signal(signal);
-        }
+        (CHUNK, None)
+    }
+
+    /// A preemption point, with no lock held: true if the task is to end. Not for a port, whose bytes come in an interrupt, too.
+    pub(super) fn let_others_in(&self) -> bool {
+        self.major == major::PTS && spans::point()
     }
 
     /// Sends those in the foreground a signal, as if it was typed.
