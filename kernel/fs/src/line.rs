@@ -3,11 +3,18 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use alloc::collections::BTreeSet;
+
 use exo_hal::sync::SpinLock;
 use exo_logic::ring::Ring;
 
-use crate::sched::wait::WaitQueue;
+use crate::{
+    errno::{Errno, Result},
+    sched::wait::WaitQueue,
+};
 
+/// Most lines, as Linux has by default (`kernel.pty.max`).
+const MOST: usize = 4096;
 /// Bytes that are under way in each direction.
 const CAPACITY: usize = 4096;
 
@@ -37,8 +44,23 @@ pub(crate) struct State {
     pub(crate) status: u8,
 }
 
+/// The numbers of all lines.
+static NUMBERS: SpinLock<BTreeSet<u32>> = SpinLock::new(BTreeSet::new());
+
+/// Takes the first number that no line has.
+fn take_number() -> Result<u32> {
+    let mut numbers = NUMBERS.lock();
+    let first = (0..).zip(&*numbers).take_while(|(number, taken)| number == *taken).count();
+    if first >= MOST {
+        return Err(Errno::ENOSPC);
+    }
+    numbers.insert(first as u32);
+    Ok(first as u32)
+}
+
 /// What is between a master and its slave.
 pub(crate) struct Line {
+    /// Its number, which no other has as long as there is this one.
     pub(crate) index: u32,
     pub(crate) state: SpinLock<State>,
     /// Who reads, writes or polls at the master's end.
@@ -49,7 +71,11 @@ pub(crate) struct Line {
 
 impl Line {
     /// With nothing under way, and a slave that is locked.
-    pub(crate) fn new(index: u32) -> Self {
+    ///
+    /// # Errors
+    /// ENOSPC if there are too many.
+    pub(crate) fn new() -> Result<Self> {
+        let index = take_number()?;
         let state = State {
             to_slave: Ring::new(CAPACITY),
             to_master: Ring::new(CAPACITY),
@@ -58,7 +84,8 @@ impl Line {
             tells_packets: false,
             status: 0,
         };
-        Self { index, state: SpinLock::new(state), changed: WaitQueue::new(), users: AtomicUsize::new(0) }
+        let (state, changed) = (SpinLock::new(state), WaitQueue::new());
+        Ok(Self { index, state, changed, users: AtomicUsize::new(0) })
     }
 
     /// Takes a byte that the master has written.
@@ -120,5 +147,11 @@ impl Line {
             self.state.lock().is_left = true;
             self.changed.wake_all();
         }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        NUMBERS.lock().remove(&self.index);
     }
 }

@@ -27,12 +27,10 @@ use crate::{
     tty::Terminal,
 };
 
-/// Pairs, as Linux has by default (`kernel.pty.max`).
-const MOST: usize = 4096;
 /// Page frames that a pair needs.
 const FRAMES: usize = 8;
 
-/// The slaves' terminals by number.
+/// The terminals of slaves whose master is open, by number.
 static SLAVES: SpinLock<BTreeMap<u32, Weak<Terminal>>> = SpinLock::new(BTreeMap::new());
 
 /// Makes the numbers of slaves known.
@@ -54,14 +52,6 @@ fn make() -> Result<(Arc<Terminal>, Arc<Line>)> {
     if !room::has_room(FRAMES) {
         return Err(Errno::ENOMEM);
     }
-    let mut slaves = SLAVES.lock();
-    slaves.retain(|_, terminal| terminal.strong_count() > 0);
-    if slaves.len() >= MOST {
-        return Err(Errno::ENOSPC);
-    }
-    let index = (0..).find(|index| !slaves.contains_key(index)).ok_or(Errno::ENOSPC)?;
-    let line = Arc::new(Line::new(index));
-    let terminal = Terminal::of_line(&line);
-    slaves.insert(index, Arc::downgrade(&terminal));
-    Ok((terminal, line))
+    let line = Arc::new(Line::new()?);
+    Ok((Terminal::of_line(&line), line))
 }

@@ -7,7 +7,7 @@ use exo_logic::line_discipline::Signal;
 use exo_vfs::open::open_path;
 use linux_raw_sys::{general as abi, ioctl};
 
-use super::make;
+use super::{SLAVES, make};
 use crate::{
     devpts::{self, Place},
     errno::{Errno, Result},
@@ -47,7 +47,11 @@ pub(crate) fn open_master() -> Result<Box<dyn File>> {
         let (terminal, line) = make()?;
         match instance.add(line.index) {
             Err(Errno::EEXIST) if !spans::point() => taken.push(terminal),
-            place => return Ok(Box::new(Master { place: place?, line, terminal })),
+            place => {
+                let place = place?;
+                SLAVES.lock().insert(line.index, Arc::downgrade(&terminal));
+                return Ok(Box::new(Master { line, terminal, place }));
+            }
         }
     }
 }
@@ -244,6 +248,7 @@ impl File for Master {
 impl Drop for Master {
     fn drop(&mut self) {
         self.place.remove();
+        SLAVES.lock().remove(&self.line.index);
         self.terminal.hang_up();
     }
 }
