@@ -133,7 +133,7 @@ impl Pipe {
         let mut done = 0;
         {
             let mut content = self.content.lock();
-            while done < most && !content.ring.is_empty() {
+            while done < most && content.takeable() > 0 {
                 let run = content.ring.used_run();
                 let offered = run.get(..run.len().min(most - done)).unwrap_or_default();
                 let (count, offered) = (to(offered), offered.len());
@@ -171,7 +171,7 @@ impl Pipe {
     /// Takes what is there, up to `length` bytes; none if the reader has to wait. EFAULT also if the program's memory has to be waited for.
     fn try_read(&self, to: &mut IoBuf<'_>, length: usize) -> Option<Result> {
         let mut content = self.content.lock();
-        if content.ring.is_empty() {
+        if content.takeable() == 0 {
             if content.is_lent() {
                 return None;
             }

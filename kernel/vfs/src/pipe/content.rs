@@ -39,9 +39,15 @@ impl Content {
         self.is_lent
     }
 
+    /// Bytes that can be taken: none while some are lent, as what came since is behind those.
+    #[inline]
+    pub(super) fn takeable(&self) -> usize {
+        if self.is_lent { 0 } else { self.ring.len() }
+    }
+
     /// Lends all bytes that it has; none if there are none, or some are lent.
     pub(super) fn lend(&mut self) -> Option<Ring> {
-        if self.is_lent() || self.ring.is_empty() {
+        if self.takeable() == 0 {
             return None;
         }
         (self.lent, self.is_lent) = (self.ring.len(), true);

@@ -34,7 +34,7 @@ impl Pipe {
     pub fn wait_for_bytes(&self, no_wait: bool) -> Result {
         wait(&self.readable, no_wait, || {
             let content = self.content.lock();
-            let length = content.ring.len();
+            let length = content.takeable();
             let has_ended = !content.is_lent() && self.writers.load(Ordering::Acquire) == 0;
             (length > 0 || has_ended).then_some(Ok(length))
         })
@@ -156,7 +156,7 @@ impl Pipe {
                 to_content = to.content.lock();
                 from_content = self.content.lock();
             }
-            let count = length.min(from_content.ring.len()).min(to.room(&to_content));
+            let count = length.min(from_content.takeable()).min(to.room(&to_content));
             if count == 0 {
                 // Somebody else took the bytes or the room.
                 continue;

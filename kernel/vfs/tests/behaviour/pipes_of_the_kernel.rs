@@ -97,6 +97,8 @@ fn what_a_pipe_has_lent_is_nobody_elses_and_still_takes_its_room() {
         let (reader, writer) = end::new_pair(abi::O_NONBLOCK).unwrap();
         let pipe = end::of(&reader).unwrap();
         pipe.set_capacity(8192).unwrap();
+        let (_other_reader, other_writer) = end::new_pair(abi::O_NONBLOCK).unwrap();
+        let to = end::of(&other_writer).unwrap();
         write(&writer, &[b'a'; 5000]).unwrap();
         let taken = pipe.drain(9000, false, |_, from| {
             assert_eq!(pipe.fill(), (5000, false));
@@ -105,6 +107,9 @@ fn what_a_pipe_has_lent_is_nobody_elses_and_still_takes_its_room() {
             assert_eq!(pipe.drain(1, true, |_, _| Ok(1)), Err(Errno::EAGAIN));
             // What comes meanwhile is behind it.
             assert_eq!(write(&writer, &[b'b'; 5000]), Ok(3192));
+            assert_eq!(reader.read(&mut IoBuf::user(MEMORY, 1)), Err(Errno::EAGAIN));
+            assert_eq!((pipe.wait_for_bytes(true), pipe.offer(9, <[u8]>::len)), (Err(Errno::EAGAIN), 0));
+            assert_eq!(pipe.move_to(to, 9, false, true), Err(Errno::EAGAIN));
             from.skip(4990);
             Ok(4990)
         });
