@@ -16,7 +16,6 @@ use crate::{
             directory::{Rename, What},
             kind,
         },
-        notify,
         path::{self, Follow, Last, Path},
         permission,
     },
@@ -94,13 +93,9 @@ pub(super) fn unlinkat(directory: i32, path: usize, flags: u32) -> Result {
             b"" => return Err(Errno::EBUSY),
             name => {
                 last.directory.check_writable()?;
-                if let Some(found) = &last.found {
-                    permission::check_old_name(&last.directory, found)?;
-                }
-                last.directory.dentry.remove_directory(name)?;
-                // What ends with its name is told of first.
+                // What ends with its name is told of before the name.
                 drop(last.found);
-                notify::removed(&last.directory, name, true);
+                last.directory.remove_directory(name)?;
             }
         }
         return Ok(0);
@@ -110,18 +105,11 @@ pub(super) fn unlinkat(directory: i32, path: usize, flags: u32) -> Result {
     }
     last.directory.check_writable()?;
     let found = last.found.ok_or(Errno::ENOENT)?;
-    permission::check_old_name(&last.directory, &found)?;
-    if found.is_directory() {
-        return Err(Errno::EISDIR);
-    }
     if last.must_be_directory {
-        return Err(Errno::ENOTDIR);
+        return Err(if found.is_directory() { Errno::EISDIR } else { Errno::ENOTDIR });
     }
-    last.directory.dentry.unlink(&last.name)?;
-    notify::unlinked(&found);
     drop(found);
-    notify::removed(&last.directory, &last.name, false);
-    Ok(0)
+    last.directory.unlink(&last.name).map(|()| 0)
 }
 
 fn is_special(name: &[u8]) -> bool {
@@ -146,26 +134,7 @@ pub(super) fn linkat(old_at: i32, old: usize, new_at: i32, new: usize, flags: u3
     if node.is_directory() || !parent.superblock.system.holds_files() {
         return Err(Errno::EPERM);
     }
-    // With its number of names: nobody else gives a file its first name, or takes its last, meanwhile.
-    let mut is_alive = true;
-    node.change(|metadata| {
-        is_alive = metadata.links > 0 || metadata.linkable;
-        metadata.links += u32::from(is_alive);
-    });
-    if !is_alive {
-        return Err(Errno::ENOENT);
-    }
-    match parent.dentry.link(&name, &node) {
-        Ok(_) => {
-            node.change(|metadata| metadata.linkable = false);
-            notify::linked(&parent, &name, &node);
-            Ok(0)
-        }
-        Err(error) => {
-            node.change(|metadata| metadata.links -= 1);
-            Err(error)
-        }
-    }
+    parent.link(&name, &node).map(|()| 0)
 }
 
 pub(super) fn symlink(target: usize, path: usize) -> Result {
@@ -211,52 +180,8 @@ pub(super) fn renameat2(old_at: i32, old: usize, new_at: i32, new: usize, flags:
         return Err(if how.keeps() { Errno::EEXIST } else { Errno::EBUSY });
     }
     from.directory.check_writable()?;
-    check_rename(&from, &to, how)?;
     let must_be = MustBeDirectory { old: from.must_be_directory, new: to.must_be_directory };
-    from.directory.dentry.rename(&from.name, &to.directory.dentry, &to.name, how, must_be)?;
-    tell_of_move(&from, &to, how);
-    Ok(0)
-}
-
-/// Who watches hears of a rename that was done.
-fn tell_of_move(from: &Last, to: &Last, how: Rename) {
-    let Some(source) = &from.found else { return };
-    let (old, new) = ((&**from.directory, &from.name[..]), (&**to.directory, &to.name[..]));
-    match &to.found {
-        // Both names were the same file's, and stay so.
-        Some(target) if Arc::ptr_eq(&target.dentry.inode, &source.dentry.inode) => {}
-        Some(target) if how == Rename::Exchange => {
-            notify::moved(source, old, new, None);
-            notify::moved(target, new, old, None);
-        }
-        target => notify::moved(source, old, new, target.as_ref().map(|target| &***target)),
-    }
-}
-
-/// Whether the names of a rename may be changed. A directory that comes into another one is changed itself: its `..`.
-fn check_rename(from: &Last, to: &Last, how: Rename) -> Result<()> {
-    // What is not there is the rename's own affair.
-    let Some(source) = &from.found else { return Ok(()) };
-    if to.found.as_ref().is_some_and(|target| Arc::ptr_eq(target, source)) {
-        return Ok(());
-    }
-    permission::check_old_name(&from.directory, source)?;
-    match &to.found {
-        Some(target) => permission::check_old_name(&to.directory, target)?,
-        None => permission::check_new_name(&to.directory)?,
-    }
-    if Arc::ptr_eq(&from.directory.dentry, &to.directory.dentry) {
-        return Ok(());
-    }
-    if source.is_directory() {
-        permission::check(source, permission::WRITE)?;
-    }
-    match &to.found {
-        Some(target) if how == Rename::Exchange && target.is_directory() => {
-            permission::check(target, permission::WRITE)
-        }
-        _ => Ok(()),
-    }
+    from.directory.rename(&from.name, &to.directory, &to.name, how, must_be).map(|()| 0)
 }
 
 pub(super) fn getcwd(to: usize, size: usize) -> Result {

@@ -190,8 +190,8 @@ fn open_within(directory: i32, path: usize, flags: u32, mode: u32, resolve: u32)
 /// A file cannot be opened. If it was made for it, it goes: a call that fails leaves nothing behind, as it may be done again.
 #[cold]
 fn give_up(error: Errno, is_new: bool, directory: &Path, name: &[u8], made: &Path) -> Errno {
-    if is_new && directory.dentry.lookup(name).is_ok_and(|found| Arc::ptr_eq(&found, &made.dentry)) {
-        let _ = directory.dentry.unlink(name);
+    if is_new {
+        let _ = directory.take_back(name, made);
     }
     error
 }

@@ -28,7 +28,7 @@ use alloc::{
 use exo_hal::{mm::paging::NoMemory, sync::SpinLock};
 
 use self::children::Children;
-pub use self::renames::MustBeDirectory;
+pub use self::renames::{Moved, MustBeDirectory};
 use crate::{
     errno::{Errno, Result},
     fallible,

@@ -23,6 +23,7 @@ pub mod io;
 pub mod locks;
 pub mod mount;
 pub mod mounting;
+mod naming;
 pub mod notify;
 pub mod open;
 pub mod path;

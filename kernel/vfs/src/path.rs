@@ -8,8 +8,7 @@ use linux_raw_sys::general as abi;
 pub use super::mount::Path;
 use super::{
     context::current,
-    inode::{Inode, InodeContent, NAME_MAX, directory::What},
-    notify,
+    inode::{Inode, InodeContent, NAME_MAX},
     permission::{self, Caller},
 };
 use crate::errno::{Errno, Result};
@@ -281,19 +280,6 @@ impl Walk {
 /// What a path names.
 pub fn resolve(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Path> {
     walk(start, path, follow)?.found.ok_or(Errno::ENOENT)
-}
-
-impl Path {
-    /// Makes something in this directory under a name that is free. It belongs to the running thread.
-    ///
-    /// # Errors
-    /// As [`Dentry::create`](crate::dentry::Dentry::create).
-    pub fn create(&self, name: &[u8], what: What<'_>, permissions: u32) -> Result<Path> {
-        let new = permission::owned(self, what, permissions);
-        let made = self.dentry.create(name, &new)?;
-        notify::created(self, name, &made.inode);
-        Ok(self.with(made))
-    }
 }
 
 /// The directory and name for something that is to be made.

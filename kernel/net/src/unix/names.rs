@@ -83,7 +83,7 @@ fn bind_to_path(socket: &Arc<UnixSocket>, path: Vec<u8>, mode: u32) -> Result<()
     let place = parent.create(&last, What::Socket, permissions).map_err(taken)?;
     if let Err(error) = settle(socket, Name::Path(path), Some(&place)) {
         // Another thread was faster.
-        let _ = parent.dentry.unlink(&last);
+        let _ = parent.take_back(&last, &place);
         return Err(error);
     }
     PLACES.lock().insert(key(&place), Arc::downgrade(socket));

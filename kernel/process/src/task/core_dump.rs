@@ -354,9 +354,8 @@ impl Output {
     fn create(limit: u64) -> Result<Self> {
         let last = path::walk(None, b"core", Follow::Name)?;
         last.directory.check_writable()?;
-        if let Some(old) = &last.found {
-            permission::check_old_name(&last.directory, old)?;
-            last.directory.dentry.unlink(&last.name)?;
+        if last.found.is_some() {
+            last.directory.unlink(&last.name)?;
         }
         permission::check_new_name(&last.directory)?;
         let umask = super::current().process.fs.umask.load(Ordering::Relaxed);

@@ -146,11 +146,25 @@ impl Dentry {
     /// Gives a file another name, which is free.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
+    /// As [`create`](Self::create), and ENOENT for a file that has lost its last name.
     pub fn link(self: &Arc<Self>, name: &[u8], inode: &Arc<Inode>) -> Result<Arc<Dentry>> {
         let (directory, _held) = self.lock_for_new(name)?;
-        directory.operations.link(&self.inode, name, inode)?;
-        self.enter(name, inode.clone())
+        // Counted first: nobody else gives it its first name, or takes its last, meanwhile.
+        let mut is_alive = true;
+        inode.change(|metadata| {
+            is_alive = metadata.links > 0 || metadata.linkable;
+            metadata.links += u32::from(is_alive);
+        });
+        if !is_alive {
+            return Err(Errno::ENOENT);
+        }
+        let done = directory.operations.link(&self.inode, name, inode);
+        let made = done.and_then(|()| self.enter(name, inode.clone()));
+        inode.change(|metadata| match &made {
+            Ok(_) => metadata.linkable = false,
+            Err(_) => metadata.links -= 1,
+        });
+        made
     }
 
     /// Notes that the name goes: nothing is mounted on it from now on. EBUSY if something is, ENOENT if somebody else is removing it.
@@ -203,14 +217,19 @@ impl Dentry {
         dentry.place.lock().kept = Some(self.clone());
     }
 
-    /// Removes a name that is not a directory's.
+    /// Removes a name that is not a directory's, if what has it `may` go; what had it.
     ///
     /// # Errors
-    /// ENOENT, ENOTDIR, EISDIR, EBUSY if something is mounted on it, EINTR if the task was killed, and what the file system says.
-    pub fn unlink(self: &Arc<Self>, name: &[u8]) -> Result<()> {
+    /// ENOENT, ENOTDIR, EISDIR, EBUSY if something is mounted on it, EINTR if the task was killed, and what the file system and `may` say.
+    pub fn unlink(
+        self: &Arc<Self>,
+        name: &[u8],
+        may: impl FnOnce(&Arc<Dentry>) -> Result<()>,
+    ) -> Result<Arc<Dentry>> {
         let directory = self.inode.directory_content()?;
         let _held = directory.lock()?;
         let dentry = self.lookup_held(name)?.ok_or(Errno::ENOENT)?;
+        may(&dentry)?;
         if dentry.inode.is_directory() {
             return Err(Errno::EISDIR);
         }
@@ -218,7 +237,7 @@ impl Dentry {
         let done = directory.operations.unlink(&self.inode, name, &dentry.inode);
         done.inspect_err(|_| dentry.reinstate())?;
         self.leave(name, &dentry);
-        Ok(())
+        Ok(dentry)
     }
 
     /// ENOTEMPTY if this directory, whose sleeping lock is held, is in memory and something is in it.
@@ -227,20 +246,26 @@ impl Dentry {
         if is_empty { Ok(()) } else { Err(Errno::ENOTEMPTY) }
     }
 
-    /// Removes an empty directory.
+    /// Removes an empty directory, if it `may` go; what had the name.
     ///
     /// # Errors
-    /// ENOENT, ENOTDIR, ENOTEMPTY, EBUSY if something is mounted on it, EINTR if the task was killed, and what the file system says.
-    pub fn remove_directory(self: &Arc<Self>, name: &[u8]) -> Result<()> {
+    /// ENOENT, ENOTDIR, ENOTEMPTY, EBUSY if something is mounted on it, EINTR if the task was killed, and what the file system and `may` say.
+    pub fn remove_directory(
+        self: &Arc<Self>,
+        name: &[u8],
+        may: impl FnOnce(&Arc<Dentry>) -> Result<()>,
+    ) -> Result<Arc<Dentry>> {
         let directory = self.inode.directory_content()?;
         let _held = directory.lock()?;
         let dentry = self.lookup_held(name)?.ok_or(Errno::ENOENT)?;
-        let _inner = dentry.inode.directory_content()?.lock()?;
+        may(&dentry)?;
+        let inner = dentry.inode.directory_content()?.lock()?;
         dentry.retire()?;
         let done = directory.operations.remove_directory(&self.inode, name, &dentry.inode);
         let done = done.and_then(|()| dentry.check_empty());
         done.inspect_err(|_| dentry.reinstate())?;
         self.leave(name, &dentry);
-        Ok(())
+        drop(inner);
+        Ok(dentry)
     }
 }

@@ -70,11 +70,15 @@ fn check_kinds(dentry: &Dentry, old: Option<&Dentry>, how: Rename, must_be: Must
     Ok(())
 }
 
+/// What was moved, and what it has replaced or changed places with.
+pub type Moved = (Arc<Dentry>, Option<Arc<Dentry>>);
+
 impl Dentry {
-    /// Moves a name to another directory or name of the same file system.
+    /// Moves a name to another directory or name of the same file system, if both what has it and what has the new name `may` go. Nothing is moved
+    /// if both are the same file's.
     ///
     /// # Errors
-    /// Those of rename(2), EINTR if the task was killed while it waited, and what the file system says.
+    /// Those of rename(2), EINTR if the task was killed while it waited, and what the file system and `may` say.
     pub fn rename(
         self: &Arc<Self>,
         name: &[u8],
@@ -82,7 +86,8 @@ impl Dentry {
         new_name: &[u8],
         how: Rename,
         must_be: MustBeDirectory,
-    ) -> Result<()> {
+        may: impl FnOnce(&Arc<Dentry>, Option<&Arc<Dentry>>) -> Result<()>,
+    ) -> Result<Option<Moved>> {
         if name.len() > NAME_MAX || new_name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -115,8 +120,11 @@ impl Dentry {
                 return Err(if how == Rename::Exchange { Errno::EINVAL } else { Errno::ENOTEMPTY });
             }
             if Arc::ptr_eq(&old.inode, &dentry.inode) {
-                return Ok(());
+                return Ok(None);
             }
+        }
+        may(&dentry, old.as_ref())?;
+        if let Some(old) = &old {
             if how != Rename::Exchange {
                 match (dentry.inode.is_directory(), old.inode.is_directory()) {
                     (true, false) => return Err(Errno::ENOTDIR),
@@ -145,7 +153,7 @@ impl Dentry {
         };
         let replaced = old.as_ref().filter(|_| how != Rename::Exchange);
         // Nothing comes into a directory that goes.
-        let _replaced = match replaced {
+        let inner = match replaced {
             Some(replaced) if replaced.inode.is_directory() => {
                 Some(replaced.inode.directory_content()?.lock()?)
             }
@@ -188,7 +196,8 @@ impl Dentry {
         if let Some(replaced) = replaced {
             to.lose(replaced);
         }
-        Ok(())
+        drop(inner);
+        Ok(Some((dentry, old)))
     }
 
     /// The tree's part of a rename. In memory, the kernel may have made or removed one of the names meanwhile.

@@ -200,7 +200,7 @@ fn attributes_are_counted_in_the_pages_of_the_file_system() {
         remove("/f", "user.a").unwrap();
         assert_eq!(quota.used(), used);
         set("/f", "user.a", &[1; 10]).unwrap();
-        at("/").dentry.unlink(b"f").unwrap();
+        at("/").unlink(b"f").unwrap();
         assert_eq!(quota.used(), used);
     });
 }

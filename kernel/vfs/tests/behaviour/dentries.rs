@@ -24,12 +24,11 @@ use crate::{
 };
 
 fn unlink(directory: &str, name: &str) -> Result<(), Errno> {
-    at(directory).dentry.unlink(name.as_bytes())
+    at(directory).unlink(name.as_bytes())
 }
 
 fn rename(from: &str, name: &str, to: &str, new_name: &str, how: Rename) -> Result<(), Errno> {
-    let (from, to) = (at(from).dentry, at(to).dentry);
-    from.rename(name.as_bytes(), &to, new_name.as_bytes(), how, MustBeDirectory::default())
+    at(from).rename(name.as_bytes(), &at(to), new_name.as_bytes(), how, MustBeDirectory::default())
 }
 
 fn make_socket(path: &str) {
@@ -81,10 +80,10 @@ fn all_that_is_done_with_names_is_done_on_the_disk() {
         rename("/disk/d", "h", "/disk", "f", Rename::Whiteout).unwrap();
         assert!(!Arc::ptr_eq(&at("/disk/f"), &at("/disk/d/h")));
         unlink("/disk/d", "h").unwrap();
-        assert_eq!(at("/disk").dentry.remove_directory(b"d"), Err(Errno::ENOTEMPTY));
+        assert_eq!(at("/disk").remove_directory(b"d"), Err(Errno::ENOTEMPTY));
         unlink("/disk/d", "g").unwrap();
         let directory = at("/disk/d");
-        at("/disk").dentry.remove_directory(b"d").unwrap();
+        at("/disk").remove_directory(b"d").unwrap();
         assert_eq!(
             (directory.path(), disk.stored_names()),
             (b"/disk/d (deleted)".to_vec(), vec!["f".to_string()])
@@ -109,13 +108,13 @@ fn an_error_is_not_remembered_and_changes_nothing() {
         disk.is_broken.store(true, Ordering::SeqCst);
         assert_eq!(resolve("/disk/g").err(), Some(Errno::EIO));
         assert_eq!(unlink("/disk", "f"), Err(Errno::EIO));
-        assert_eq!(at("/disk").dentry.remove_directory(b"d"), Err(Errno::EIO));
+        assert_eq!(at("/disk").remove_directory(b"d"), Err(Errno::EIO));
         assert_eq!(rename("/disk", "f", "/disk", "d", Rename::Exchange), Err(Errno::EIO));
         disk.is_broken.store(false, Ordering::SeqCst);
         assert_eq!(at("/disk/f").path(), b"/disk/f");
         assert_eq!(resolve("/disk/g").err(), Some(Errno::ENOENT));
         assert_eq!(disk.take_lookups(), 4, "f, d, and g twice");
-        assert!(unlink("/disk", "f").is_ok() && at("/disk").dentry.remove_directory(b"d").is_ok());
+        assert!(unlink("/disk", "f").is_ok() && at("/disk").remove_directory(b"d").is_ok());
     });
 }
 

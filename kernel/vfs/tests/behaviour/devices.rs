@@ -96,7 +96,7 @@ fn devices_of_a_kind_get_the_lowest_free_number() {
 fn a_name_that_a_program_has_removed_is_withdrawn_all_the_same() {
     machine(|| {
         device::announce("a", kind::CHARACTER, 0o600, Arc::new(Counter(0.into()))).unwrap();
-        device::root().unlink(b"a").unwrap();
+        device::root().unlink(b"a", |_| Ok(())).unwrap();
         device::withdraw("a");
         device::announce("a", kind::CHARACTER, 0o600, Arc::new(Counter(0.into()))).unwrap();
         device::withdraw("a");

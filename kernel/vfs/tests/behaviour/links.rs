@@ -24,7 +24,7 @@ fn all_names_lead_to_the_same_file() {
         give_name(&file.node, "/d/g").unwrap();
         write(&file, b"content").unwrap();
         assert_eq!(content("/d/g"), b"content");
-        at("/").dentry.unlink(b"f").unwrap();
+        at("/").unlink(b"f").unwrap();
         assert_eq!((content("/d/g"), names("/")), (b"content".to_vec(), vec!["d".to_string()]));
     });
 }
@@ -35,7 +35,7 @@ fn a_name_that_is_taken_is_not_given_again() {
         make_file("/f");
         make_file("/g");
         let node = Arc::clone(&at("/f"));
-        assert_eq!(at("/").dentry.link(b"g", &node).err(), Some(Errno::EEXIST));
+        assert_eq!(at("/").link(b"g", &node).err(), Some(Errno::EEXIST));
     });
 }
 
@@ -47,7 +47,7 @@ fn a_file_is_told_by_the_name_that_it_was_found_by() {
         let (f, g) = (open("/f", abi::O_RDONLY), open("/g", abi::O_RDONLY));
         assert!(Arc::ptr_eq(&f.node, &g.node));
         assert_eq!((f.path().path(), g.path().path()), (b"/f".to_vec(), b"/g".to_vec()));
-        at("/").dentry.unlink(b"g").unwrap();
+        at("/").unlink(b"g").unwrap();
         assert_eq!((f.path().path(), g.path().path()), (b"/f".to_vec(), b"/g (deleted)".to_vec()));
         make_file("/g");
         assert_eq!(g.path().path(), b"/g (deleted)", "another file has the name");
@@ -61,9 +61,9 @@ fn a_file_that_is_renamed_is_told_by_its_new_name() {
         give_name(&create("/f").node, "/g").unwrap();
         let (f, g) = (open("/f", abi::O_RDONLY), open("/g", abi::O_RDONLY));
         let (how, must_be) = (Rename::Replace, MustBeDirectory::default());
-        at("/").dentry.rename(b"f", &at("/d").dentry, b"new", how, must_be).unwrap();
+        at("/").rename(b"f", &at("/d"), b"new", how, must_be).unwrap();
         assert_eq!((f.path().path(), g.path().path()), (b"/d/new".to_vec(), b"/g".to_vec()));
-        at("/").dentry.rename(b"g", &at("/d").dentry, b"new", how, must_be).unwrap();
+        at("/").rename(b"g", &at("/d"), b"new", how, must_be).unwrap();
         assert_eq!(names("/d"), ["new"], "two names of one file: nothing is done");
         assert_eq!(g.path().path(), b"/g");
     });
@@ -78,8 +78,8 @@ fn what_is_mounted_on_one_name_of_a_file_does_not_cover_another() {
         give_name(&file.node, "/g").unwrap();
         mount::bind(&at("/shown"), at("/f"), false).unwrap();
         assert_eq!((content("/f"), content("/g")), (b"shown".to_vec(), b"file".to_vec()));
-        assert_eq!(at("/").dentry.unlink(b"f"), Err(Errno::EBUSY));
-        assert_eq!(at("/").dentry.unlink(b"g"), Ok(()));
+        assert_eq!(at("/").unlink(b"f"), Err(Errno::EBUSY));
+        assert_eq!(at("/").unlink(b"g"), Ok(()));
         mount::unmount(at("/f"), false, false).unwrap();
     });
 }

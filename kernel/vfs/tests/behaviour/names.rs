@@ -23,17 +23,17 @@ fn split(path: &str) -> (&str, &str) {
 
 fn remove(path: &str) -> Result<(), Errno> {
     let (directory, name) = split(path);
-    at(directory).dentry.unlink(name.as_bytes())
+    at(directory).unlink(name.as_bytes())
 }
 
 fn remove_directory(path: &str) -> Result<(), Errno> {
     let (directory, name) = split(path);
-    at(directory).dentry.remove_directory(name.as_bytes())
+    at(directory).remove_directory(name.as_bytes())
 }
 
 fn rename_as(old: &str, new: &str, how: Rename, must_be: MustBeDirectory) -> Result<(), Errno> {
     let ((from, name), (to, new_name)) = (split(old), split(new));
-    at(from).dentry.rename(name.as_bytes(), &at(to).dentry, new_name.as_bytes(), how, must_be)
+    at(from).rename(name.as_bytes(), &at(to), new_name.as_bytes(), how, must_be)
 }
 
 fn rename(old: &str, new: &str) -> Result<(), Errno> {
@@ -151,7 +151,7 @@ fn nothing_comes_into_a_directory_that_was_removed() {
         let node = Inode::file(directory.superblock.clone(), 0o644);
         assert_eq!(directory.dentry.add(b"f", &node).err(), Some(Errno::ENOENT));
         let how = (Rename::Replace, MustBeDirectory::default());
-        assert_eq!(at("/").dentry.rename(b"f", &directory.dentry, b"f", how.0, how.1), Err(Errno::ENOENT));
+        assert_eq!(at("/").rename(b"f", &directory, b"f", how.0, how.1), Err(Errno::ENOENT));
         assert_eq!((directory.metadata().links, directory.path()), (0, b"/d (deleted)".to_vec()));
     });
 }
@@ -215,7 +215,7 @@ fn a_rename_of_what_is_not_there_fails() {
         assert_eq!(rename("/missing", "/f"), Err(Errno::ENOENT));
         let long = [b'n'; NAME_MAX + 1];
         let rename = |old: &[u8], new: &[u8]| {
-            at("/").dentry.rename(old, &at("/").dentry, new, Rename::Replace, MustBeDirectory::default())
+            at("/").rename(old, &at("/"), new, Rename::Replace, MustBeDirectory::default())
         };
         assert_eq!(rename(b"f", &long), Err(Errno::ENAMETOOLONG));
         assert_eq!(rename(&long, b"f"), Err(Errno::ENAMETOOLONG));
@@ -394,7 +394,7 @@ fn a_chain_of_removed_directories_goes_without_recursion() {
         }
         let last = directory.clone();
         while let Some(parent) = directory.parent() {
-            parent.remove_directory(b"d").unwrap();
+            parent.remove_directory(b"d", |_| Ok(())).unwrap();
             directory = parent;
         }
         drop(directory);

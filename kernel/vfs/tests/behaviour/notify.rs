@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use exo_core::errno::Errno;
 use exo_vfs::{
-    inode::Inode,
+    dentry::MustBeDirectory,
+    inode::directory::Rename,
     notify::{self, Happening, Watcher},
 };
 use linux_raw_sys::general as abi;
 
-use crate::support::{at, create, machine, make_directory, make_file, open, read, write};
+use crate::support::{at, create, give_name, machine, make_directory, make_file, open, read, write};
 
 /// Writes down what it hears, under its name.
 struct Ear {
@@ -38,6 +39,19 @@ impl Watcher for Ear {
     fn ended(&self, bits: u32) {
         self.note(format!("ended {bits:x}"));
     }
+}
+
+/// Keeps the cookies of what it hears.
+#[derive(Default)]
+struct Cookies(Mutex<Vec<u32>>);
+
+impl Watcher for Cookies {
+    fn happened(&self, what: &Happening<'_>) -> bool {
+        self.0.lock().unwrap().push(what.cookie);
+        true
+    }
+
+    fn ended(&self, _bits: u32) {}
 }
 
 type Heard = Arc<Mutex<Vec<String>>>;
@@ -68,8 +82,8 @@ fn a_file_is_heard_of_in_its_directory_first() {
         drop(open("/d/f", abi::O_RDONLY));
         drop(open("/d/f", abi::O_PATH));
         assert_eq!(taken(&heard), ["directory 8 f", "file 8", "directory 10 f", "file 10"]);
-        at("/d").dentry.unlink(b"f").unwrap();
-        assert_eq!(taken(&heard), ["file ended 400"]);
+        at("/d").unlink(b"f").unwrap();
+        assert_eq!(taken(&heard), ["file 4", "file ended 400", "directory 200 f"]);
     });
 }
 
@@ -81,41 +95,71 @@ fn what_has_no_name_any_more_is_marked() {
         make_file("/d/f");
         let _ear = watch("/d", "directory", &heard, 99);
         let file = open("/d/f", abi::O_WRONLY);
-        at("/d").dentry.unlink(b"f").unwrap();
+        at("/d").unlink(b"f").unwrap();
         write(&file, b"x").unwrap();
-        assert_eq!(taken(&heard), ["directory 2 f unlinked"]);
+        assert_eq!(taken(&heard), ["directory 200 f", "directory 2 f unlinked"]);
         drop(file);
         taken(&heard);
     });
 }
 
 #[test]
-fn a_move_is_told_of_with_one_cookie() {
+fn changes_of_names_are_told_of() {
     machine(|| {
         let heard = Heard::default();
         make_directory("/d");
         make_file("/d/f");
         make_file("/d/g");
         let _ears = [watch("/d", "directory", &heard, 99), watch("/d/f", "file", &heard, 99)];
-        let directory = at("/d").dentry.inode.clone();
-        let (file, other): (Arc<Inode>, Arc<Inode>) =
-            (at("/d/f").dentry.inode.clone(), at("/d/g").dentry.inode.clone());
-        notify::moved(&file, (&directory, b"f"), (&directory, b"h"), Some(&other));
-        assert_eq!(taken(&heard), ["directory 40 f", "directory 80 h", "file 800"]);
-        notify::created(&directory, b"s", &directory);
-        notify::linked(&directory, b"l", &file);
-        notify::unlinked(&file);
-        notify::removed(&directory, b"l", false);
-        notify::changed(&at("/d").dentry, abi::IN_ATTRIB);
-        let all = [
-            "directory 40000100 s",
-            "file 4",
-            "directory 100 l",
-            "file 4",
-            "directory 200 l",
-            "directory 40000004",
-        ];
-        assert_eq!(taken(&heard), all);
+        let directory = at("/d");
+        let rename = |old: &[u8], new: &[u8], how| {
+            directory.rename(old, &directory, new, how, MustBeDirectory::default()).unwrap();
+            taken(&heard)
+        };
+        let moved = ["directory 40 f", "directory 80 h", "file 800"];
+        assert_eq!(rename(b"f", b"h", Rename::Replace), moved);
+        let exchanged = ["directory 40 h", "directory 80 g", "file 800", "directory 40 g", "directory 80 h"];
+        assert_eq!(rename(b"h", b"g", Rename::Exchange), exchanged);
+        give_name(&at("/d/g"), "/d/l").unwrap();
+        assert_eq!(taken(&heard), ["file 4", "directory 100 l"]);
+        assert!(rename(b"l", b"g", Rename::Replace).is_empty(), "both names are the file's");
+        directory.unlink(b"l").unwrap();
+        assert_eq!(taken(&heard), ["file 4", "directory 200 l"]);
+        let replaced = ["directory 40 h", "directory 80 g", "file 4", "file ended 400"];
+        assert_eq!(rename(b"h", b"g", Rename::Replace), replaced);
+        make_directory("/d/s");
+        directory.remove_directory(b"s").unwrap();
+        notify::changed(&directory.dentry, abi::IN_ATTRIB);
+        assert_eq!(taken(&heard), ["directory 40000100 s", "directory 40000200 s", "directory 40000004"]);
+    });
+}
+
+#[test]
+fn a_move_is_told_of_with_one_cookie() {
+    machine(|| {
+        let cookies = Arc::new(Cookies::default());
+        make_file("/f");
+        notify::watch(&at("/"), cookies.clone()).unwrap();
+        for (old, new) in [(b"f", b"g"), (b"g", b"h")] {
+            at("/").rename(old, &at("/"), new, Rename::Replace, MustBeDirectory::default()).unwrap();
+        }
+        let heard = cookies.0.lock().unwrap();
+        assert!(heard.len() == 4 && heard[0] == heard[1] && heard[2] == heard[3] && heard[1] != heard[2]);
+    });
+}
+
+#[test]
+fn what_was_made_for_nothing_is_taken_back_if_it_is_there_still() {
+    machine(|| {
+        let heard = Heard::default();
+        let _ear = watch("/", "root", &heard, 99);
+        make_file("/f");
+        let made = at("/f");
+        at("/").take_back(b"f", &made).unwrap();
+        assert_eq!(taken(&heard), ["root 100 f", "root 200 f"]);
+        make_file("/f");
+        assert_eq!(at("/").take_back(b"f", &made), Err(Errno::ENOENT), "it is another's");
+        assert_eq!(taken(&heard), ["root 100 f"]);
     });
 }
 
@@ -147,6 +191,6 @@ fn an_inode_has_so_many_watchers() {
         assert_eq!(notify::watch(&at("/f"), more), Ok(()));
         notify::changed(&at("/f").dentry, abi::IN_ATTRIB);
         assert_eq!(taken(&heard).len(), 128);
-        at("/").dentry.unlink(b"f").unwrap();
+        at("/").unlink(b"f").unwrap();
     });
 }

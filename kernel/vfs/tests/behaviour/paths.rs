@@ -304,7 +304,7 @@ fn a_directory_may_be_made_when_it_is_looked_at() {
         assert_eq!(at("/digits/3").path(), b"/digits/3");
         assert_eq!(at("/digits/3").dentry.names_in_file_system(), b"/3");
         assert_eq!((error("/digits/x"), names("/digits").len()), (Some(Errno::ENOENT), 10));
-        assert_eq!(at("/digits").dentry.unlink(b"3"), Err(Errno::EPERM));
+        assert_eq!(at("/digits").unlink(b"3"), Err(Errno::EPERM));
         let file = Inode::file(&SHOWN, 0o644);
         assert_eq!(at("/digits").dentry.add(b"new", &file).err(), Some(Errno::EPERM));
         assert_eq!(make_new("/digits/new", What::File, 0o644), Err(Errno::ENOENT));
@@ -321,7 +321,7 @@ fn a_path_is_told_from_the_place() {
         change_root("/a/b");
         assert_eq!(deep.path(), b"/");
         let file = deep.with(deep.dentry.lookup(b"f").unwrap());
-        deep.dentry.unlink(b"f").unwrap();
+        deep.unlink(b"f").unwrap();
         assert_eq!(file.path(), b"/f (deleted)");
     });
 }

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use exo_core::{credentials::Credentials, errno::Errno, thread::running};
 use exo_logic::credentials::Ids;
 use exo_vfs::{
-    inode::{directory::What, kind},
+    dentry::MustBeDirectory,
+    inode::{
+        directory::{Rename, What},
+        kind,
+    },
     path,
     permission::{self, Caller, EXECUTE, READ, WRITE},
 };
@@ -213,5 +217,36 @@ fn a_program_that_is_changed_acts_as_nobody_else() {
         change("/f", 0o6767, 0, 0);
         acting_as(USER, &[GROUP], || write(&file, b"by another").unwrap());
         assert_eq!(mode(), 0o2767, "without the right to execute it the bit means something else");
+    });
+}
+
+#[test]
+fn names_in_a_sticky_directory_are_their_owners() {
+    machine(|| {
+        make_directory("/d");
+        make_directory("/d/s");
+        make_file("/d/f");
+        change("/d", 0o1777, 0, 0);
+        change("/d/s", 0o755, USER, GROUP);
+        change("/d/f", 0o644, USER, GROUP);
+        let change_all = || {
+            let directory = at("/d");
+            let must_be = MustBeDirectory::default();
+            [
+                directory.rename(b"f", &directory, b"g", Rename::Keep, must_be),
+                directory.rename(b"g", &directory, b"s", Rename::Exchange, must_be),
+                directory.unlink(b"s"),
+                directory.remove_directory(b"g"),
+            ]
+        };
+        let refused = Err(Errno::EPERM);
+        acting_as(OTHER, &[GROUP], || {
+            assert_eq!(change_all(), [refused, Err(Errno::ENOENT), refused, Err(Errno::ENOENT)]);
+            assert_eq!(at("/d").remove_directory(b"s"), refused);
+        });
+        change("/d", 0o1755, 0, 0);
+        acting_as(OTHER, &[GROUP], || assert_eq!(at("/d").unlink(b"f"), Err(Errno::EACCES)));
+        change("/d", 0o1777, 0, 0);
+        acting_as(USER, &[GROUP], || assert_eq!(change_all(), [Ok(()); 4]));
     });
 }

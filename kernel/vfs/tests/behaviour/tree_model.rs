@@ -173,7 +173,6 @@ fn change_at_random(root: &str, steps: usize, seed: u64) {
         };
         let (path, directory, name) = place(&mut random);
         let (new, new_directory, new_name) = place(&mut random);
-        let dentry = &directory.dentry;
         let (done, expected) = match random.below(10) {
             0..=2 => {
                 let made = directory.create(name.as_bytes(), What::Directory, 0o755);
@@ -183,22 +182,16 @@ fn change_at_random(root: &str, steps: usize, seed: u64) {
                 let made = directory.create(name.as_bytes(), What::Socket, 0o644);
                 (made.map(drop), model.make(&path, false))
             }
-            4 => (dentry.unlink(name.as_bytes()), model.remove(&path, false)),
-            5 => (dentry.remove_directory(name.as_bytes()), model.remove(&path, true)),
+            4 => (directory.unlink(name.as_bytes()), model.remove(&path, false)),
+            5 => (directory.remove_directory(name.as_bytes()), model.remove(&path, true)),
             6 if model.get(&path).is_some_and(|node| !node.1) => {
-                let file = at(&path);
-                file.change(|metadata| metadata.links += 1);
-                let linked = new_directory.dentry.link(new_name.as_bytes(), &file).map(drop);
-                if linked.is_err() {
-                    file.change(|metadata| metadata.links -= 1);
-                }
-                (linked, model.link(&path, &new))
+                (new_directory.link(new_name.as_bytes(), &at(&path)), model.link(&path, &new))
             }
             _ => {
                 let how = *random.of(&[Rename::Replace, Rename::Replace, Rename::Keep, Rename::Exchange]);
                 let must_be = MustBeDirectory::default();
-                let to = &new_directory.dentry;
-                let renamed = dentry.rename(name.as_bytes(), to, new_name.as_bytes(), how, must_be);
+                let (to, new_name) = (&new_directory, new_name.as_bytes());
+                let renamed = directory.rename(name.as_bytes(), to, new_name, how, must_be);
                 (renamed, model.rename(&path, &new, how))
             }
         };

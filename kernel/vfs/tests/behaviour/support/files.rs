@@ -71,8 +71,7 @@ pub(crate) fn make_link(target: &str, path: &str) {
 /// Gives a file another name, as link does.
 pub(crate) fn give_name(node: &Arc<Inode>, path: &str) -> Result<(), Errno> {
     let (parent, name) = path::resolve_new(None, path.as_bytes(), false)?;
-    node.change(|metadata| metadata.links += 1);
-    parent.dentry.link(&name, node).map(drop)
+    parent.link(&name, node)
 }
 
 /// Makes something of another kind.
