@@ -13,11 +13,11 @@ use crate::{
     fs::{
         OpenFile,
         inode::{InodeContent, directory::What},
-        mount::Writing,
         notify,
         open::open_path,
         path::{self, Follow, Path},
         permission::{self, Caller},
+        writing::Writing,
     },
     task::current,
     user,

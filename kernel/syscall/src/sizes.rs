@@ -6,7 +6,7 @@ use linux_raw_sys::general as abi;
 use super::{attributes::opened, lookup::node_at};
 use crate::{
     errno::{Errno, Result},
-    fs::{dentry::Dentry, inode::InodeContent, mount::Writing, notify, permission, size_limit},
+    fs::{dentry::Dentry, inode::InodeContent, notify, permission, size_limit, writing::Writing},
     mm::MAX_SIZE,
 };
 

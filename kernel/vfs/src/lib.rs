@@ -36,6 +36,7 @@ pub mod table;
 pub mod text;
 mod text_file;
 mod watchers;
+pub mod writing;
 pub mod xattr;
 
 use exo_core::{errno, fallible, io_buf, room, sched, user};

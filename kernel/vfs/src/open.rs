@@ -10,10 +10,11 @@ use super::{
     device,
     file::{File, Io, OpenFile},
     inode::{Inode, InodeContent},
-    mount::{Path, Writing},
+    mount::Path,
     pipe::end,
     size_limit,
     text_file::Generated,
+    writing::Writing,
 };
 use crate::{
     errno::{Errno, Result},

@@ -25,9 +25,9 @@ use crate::{
     fallible,
     fs::{
         inode::{InodeContent, directory::What},
-        mount::Writing,
         path::{self, Follow, Path},
         permission,
+        writing::Writing,
     },
     io_buf::{Frames, IoSource},
     mm::{self, AddressSpace, Backing, Pages, VmObject},

@@ -23,9 +23,9 @@ use crate::{
     fallible,
     fs::{
         inode::InodeContent,
-        mount::Executing,
         path::{self, Follow, Path},
         permission,
+        writing::Executing,
     },
     futex,
     io_buf::IoBuf,

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     errno::Result,
-    fs::{FileTable, FsContext, mount::Executing},
+    fs::{FileTable, FsContext, writing::Executing},
     mm::AddressSpace,
     sched::{spans, timer, wait::WaitQueue},
     signal::{Actions, Pending, Stop},

@@ -8,9 +8,10 @@ use exo_mm::MappedFile;
 use exo_vfs::{
     dentry::Dentry,
     inode::Inode,
-    mount::{self, Executing, Mount, Path, Writing},
+    mount::{self, Mount, Path},
     mounting,
     superblock::SuperBlock,
+    writing::{Executing, Writing},
 };
 use linux_raw_sys::general as abi;
 
