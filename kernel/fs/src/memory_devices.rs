@@ -13,9 +13,8 @@ use exo_vfs::{
 
 use super::{
     device::{self, SERIAL_MINOR, major},
-    file::{File, Io},
+    file::{File, Io, Stateless},
     inode::{Inode, InodeContent, kind},
-    table::Stateless,
 };
 use crate::{
     devpts::PTMX_MINOR,

@@ -10,8 +10,9 @@ use alloc::sync::Arc;
 
 use exo_hal::sync::SpinLock;
 use exo_vfs::{
+    OpenFile,
     events::Events,
-    file::{File, Io, OpenFile},
+    file::{File, Io},
 };
 use linux_raw_sys::general as abi;
 

@@ -19,8 +19,9 @@ use alloc::{
 use exo_core::{credentials::User, limits::inotify as bounds};
 use exo_hal::sync::SpinLock;
 use exo_vfs::{
+    OpenFile,
     events::Events,
-    file::{File, Io, OpenFile},
+    file::{File, Io},
     inode::Inode,
     notify::{self, Happening, Watcher},
 };

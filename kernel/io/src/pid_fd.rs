@@ -7,8 +7,9 @@ use core::fmt::{self, Write};
 use alloc::sync::{Arc, Weak};
 
 use exo_vfs::{
+    OpenFile,
     events::Events,
-    file::{File, OpenFile},
+    file::File,
 };
 use linux_raw_sys::general as abi;
 

@@ -10,8 +10,9 @@ use core::{
 use alloc::sync::Arc;
 
 use exo_vfs::{
+    OpenFile,
     events::Events,
-    file::{File, Io, OpenFile},
+    file::{File, Io},
 };
 use linux_raw_sys::general as abi;
 use zerocopy::{FromZeros, Immutable, IntoBytes};

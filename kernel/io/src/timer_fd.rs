@@ -11,8 +11,9 @@ use alloc::{
 
 use exo_hal::{sync::SpinLock, time};
 use exo_vfs::{
+    OpenFile,
     events::Events,
-    file::{File, Io, OpenFile},
+    file::{File, Io},
 };
 use linux_raw_sys::general as abi;
 

@@ -11,7 +11,7 @@ use super::{locks, seals};
 use crate::{
     asynchronous,
     errno::{Errno, Result},
-    fs::{FileTable, OpenFile, file::Owner, inode::kind, pipe::end},
+    fs::{FileTable, OpenFile, inode::kind, open_file::Owner, pipe::end},
     task::{current, limits::index, table},
     user,
 };

@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 
 use super::times::clock_ns;
 use crate::{
-    errno::Errno, fs::table::Stateless, sched, task::credentials::Which, task::current, user, user::TimeSpec,
+    errno::Errno, fs::file::Stateless, sched, task::credentials::Which, task::current, user, user::TimeSpec,
 };
 
 /// The most bytes that are moved here: there is no preemption point on this path.

@@ -228,9 +228,7 @@ pub(super) fn readlinkat(directory: i32, path: usize, to: usize, size: usize) ->
         // What an empty path leads to is not a link that was named.
         if error == Errno::EINVAL && is_empty(path) { Errno::ENOENT } else { error }
     })?;
-    if !node.mount.has(abi::MS_NOATIME) && !node.mount.is_read_only() && node.system.holds_files() {
-        node.note_access(!node.mount.has(abi::MS_RELATIME));
-    }
+    node.mount.note_access(&node);
     let part = target.get(..size.min(target.len())).unwrap_or_default();
     user::copy_out(to, part)?;
     Ok(part.len())

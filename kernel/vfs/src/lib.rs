@@ -26,6 +26,7 @@ pub mod mounting;
 mod naming;
 pub mod notify;
 pub mod open;
+pub mod open_file;
 pub mod path;
 pub mod permission;
 pub mod pipe;
@@ -43,6 +44,6 @@ use exo_core::{errno, fallible, io_buf, room, sched, user};
 use exo_mm as mm;
 
 pub use context::FsContext;
-pub use file::OpenFile;
 pub use files::Files;
+pub use open_file::OpenFile;
 pub use table::FileTable;

@@ -215,6 +215,18 @@ impl Mount {
         }
     }
 
+    /// Notes that the content of `node`, which is seen through it, was read, as far as it wants to know.
+    pub fn note_access(&self, node: &Inode) {
+        let flags = self.flags();
+        if node.superblock.system.holds_files()
+            && flags & abi::MS_NOATIME == 0
+            && !(flags & abi::MS_NODIRATIME != 0 && node.is_directory())
+            && !self.is_read_only()
+        {
+            node.note_access(flags & abi::MS_RELATIME == 0);
+        }
+    }
+
     /// Whether nothing may be changed through it.
     pub fn is_read_only(&self) -> bool {
         self.has(abi::MS_RDONLY) || self.superblock.read_only.load(Ordering::Relaxed)

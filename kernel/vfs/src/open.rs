@@ -8,9 +8,10 @@ use linux_raw_sys::general as abi;
 
 use super::{
     device,
-    file::{File, Io, OpenFile},
+    file::{File, Io},
     inode::{Inode, InodeContent},
     mount::Path,
+    open_file::OpenFile,
     pipe::end,
     size_limit,
     text_file::Generated,

@@ -4,7 +4,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 pub use super::events::Events;
-use super::file::OpenFile;
+use super::open_file::OpenFile;
 use crate::{
     errno::{Errno, Result},
     fallible,

@@ -10,7 +10,7 @@ use exo_core::{limits::index, thread::soft_limit};
 use exo_hal::{PAGE_SIZE, mm::heap, sync::SpinLock};
 use exo_logic::slots::Slots;
 
-use super::{file::OpenFile, locks::Owner};
+use super::{file::Stateless, locks::Owner, open_file::OpenFile};
 use crate::{
     errno::{Errno, Result},
     room,
@@ -34,16 +34,7 @@ fn put(entries: &mut Slots<Entry>, fd: usize, entry: Entry) -> Result<Option<Ent
     entries.put(fd, entry).map_err(|_| Errno::ENOMEM)
 }
 
-/// A device that keeps no state, so that using it needs neither its open file nor a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Stateless {
-    /// /dev/null.
-    Null = 4,
-    /// /dev/zero.
-    Zero = 8,
-}
-
+/// Bits of `FileTable::quick`, besides those of [`Stateless`].
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
 

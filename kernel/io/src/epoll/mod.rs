@@ -26,8 +26,9 @@ use alloc::{
 
 use exo_hal::{mm::heap, sync::SpinLock};
 use exo_vfs::{
+    OpenFile,
     events::Events,
-    file::{File, OpenFile},
+    file::File,
     poll,
 };
 use linux_raw_sys::general as abi;

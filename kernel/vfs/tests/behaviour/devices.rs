@@ -14,10 +14,9 @@ use exo_vfs::{
     FileTable,
     device::{self, Opener, major},
     events::Events,
-    file::{File, Io},
+    file::{File, Io, Stateless},
     inode::{InodeContent, kind},
     mount::{self, Mount},
-    table::Stateless,
 };
 use linux_raw_sys::general as abi;
 

@@ -8,10 +8,11 @@ use exo_core::{
 use exo_hal::{PAGE_SIZE, time};
 use exo_vfs::{
     dentry::Dentry,
-    file::{Io, Owner},
+    file::Io,
     inode::{Inode, InodeContent, kind},
     mount,
     open::{open_nameless, open_path},
+    open_file::Owner,
 };
 use linux_raw_sys::general as abi;
 
