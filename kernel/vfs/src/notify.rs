@@ -13,12 +13,11 @@ use alloc::{
 
 use linux_raw_sys::general as abi;
 
-pub(super) use super::watchers::is_any_watched;
 pub use super::watchers::{Happening, Watcher};
 use super::{
     dentry::Dentry,
     inode::Inode,
-    watchers::{self, tell},
+    watchers::{self, is_any_watched, tell},
 };
 use crate::errno::Result;
 

@@ -342,7 +342,9 @@ impl OpenFile {
     pub fn lend(&self, offset: u64, most: usize) -> Option<Lent> {
         let lent = self.file.sparse_pages()?.lend(offset, most);
         self.note_access();
-        notify::accessed(&self.dentry);
+        if !lent.source().is_empty() {
+            notify::accessed(&self.dentry);
+        }
         Some(lent)
     }
 
@@ -490,7 +492,7 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        if notify::is_any_watched() && !self.is_path_only() {
+        if !self.is_path_only() {
             notify::closed(&self.dentry, self.can_write());
         }
         if let Some(locks) = self.node.locks.get() {

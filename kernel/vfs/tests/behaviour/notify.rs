@@ -78,6 +78,11 @@ fn a_file_is_heard_of_in_its_directory_first() {
         read(&file, 1).unwrap();
         write(&file, b"x").unwrap();
         assert_eq!(taken(&heard), ["directory 1 f", "file 1", "directory 2 f", "file 2"]);
+        assert!(file.lend(0, 9).is_some());
+        assert_eq!(taken(&heard), ["directory 1 f", "file 1"]);
+        assert!(file.lend(99, 9).is_some());
+        assert!(read(&file, 99).is_ok() && read(&file, 99).unwrap().is_empty());
+        assert_eq!(taken(&heard), ["directory 1 f", "file 1"], "nothing is read at the end");
         drop(file);
         drop(open("/d/f", abi::O_RDONLY));
         drop(open("/d/f", abi::O_PATH));
