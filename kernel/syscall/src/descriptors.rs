@@ -89,8 +89,8 @@ pub(super) fn ioctl(fd: i32, request: u32, argument: usize) -> Result {
         }
         requests::FIOCLEX => files.set_close_on_exec(fd, true).map(|()| 0),
         requests::FIONCLEX => files.set_close_on_exec(fd, false).map(|()| 0),
-        requests::FIONREAD if file.node.kind() == kind::REGULAR => {
-            let left = file.node.size() as i64 - file.position() as i64;
+        requests::FIONREAD if file.node().kind() == kind::REGULAR => {
+            let left = file.node().size() as i64 - file.position() as i64;
             user::write(argument, &(left as i32)).map(|()| 0)
         }
         _ => file.file().ioctl(request, argument),

@@ -135,7 +135,7 @@ pub(super) fn epoll_ctl(own: i32, operation: u32, fd: i32, event: usize) -> Resu
     if own.is_path_only() || file.is_path_only() {
         return Err(Errno::EBADF);
     }
-    if !file.can_be_polled() {
+    if !file.file().can_be_polled() {
         return Err(Errno::EPERM);
     }
     let epoll = epoll::of(&own)?;

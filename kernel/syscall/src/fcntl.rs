@@ -52,7 +52,7 @@ pub(super) fn fcntl(fd: i32, command: u32, argument: usize) -> Result {
         }
         abi::F_GETSIG => Ok(file.signal() as usize),
         abi::F_GETLEASE => Ok(abi::F_UNLCK as usize),
-        abi::F_NOTIFY if !file.node.is_directory() => Err(Errno::ENOTDIR),
+        abi::F_NOTIFY if !file.node().is_directory() => Err(Errno::ENOTDIR),
         abi::F_GETPIPE_SZ => Ok(end::of(&file).ok_or(Errno::EBADF)?.capacity()),
         abi::F_SETPIPE_SZ => end::of(&file).ok_or(Errno::EBADF)?.set_capacity(argument as u32),
         abi::F_GET_SEALS => seals::get(&file),
@@ -71,7 +71,7 @@ fn duplicate(files: &FileTable, file: Arc<OpenFile>, from: usize, close_on_exec:
 }
 
 fn set_status(file: &Arc<OpenFile>, fd: i32, flags: u32) -> Result {
-    let kind = file.node.kind();
+    let kind = file.node().kind();
     let direct = matches!(kind, kind::FIFO | kind::REGULAR | kind::BLOCK);
     if flags & abi::O_DIRECT != 0 && !direct {
         return Err(Errno::EINVAL);

@@ -50,7 +50,7 @@ impl Request {
         let base = match u32::try_from(self.whence) {
             Ok(abi::SEEK_SET) => 0,
             Ok(abi::SEEK_CUR) => file.position(),
-            Ok(abi::SEEK_END) => file.node.size(),
+            Ok(abi::SEEK_END) => file.node().size(),
             _ => return Err(Errno::EINVAL),
         };
         let start =
@@ -107,7 +107,7 @@ pub(super) fn range(files: &FileTable, fd: i32, file: &Arc<OpenFile>, command: u
         if pid_is_wrong {
             return Err(Errno::EINVAL);
         }
-        let found = file.node.locks.get().and_then(|locks| match mode {
+        let found = file.node().locks.get().and_then(|locks| match mode {
             Some(mode) => locks.conflict(owner, mode, span),
             None => locks.own(owner, span),
         });
@@ -123,12 +123,12 @@ pub(super) fn range(files: &FileTable, fd: i32, file: &Arc<OpenFile>, command: u
         _ => {}
     }
     let Some(mode) = mode else {
-        if let Some(locks) = file.node.locks.get() {
+        if let Some(locks) = file.node().locks.get() {
             locks.clear(owner, span)?;
         }
         return Ok(0);
     };
-    let locks = file.node.file_locks()?;
+    let locks = file.node().file_locks()?;
     let lock = Lock { owner, pid: current().pid as i32, mode, span };
     if matches!(command, abi::F_SETLKW | abi::F_OFD_SETLKW) {
         locks.wait_and_set(lock, current().tid())?;
@@ -165,10 +165,10 @@ pub(super) fn flock(fd: i32, operation: u32) -> Result {
     match mode {
         Some(mode) => {
             let waits = operation & operation::NO_WAIT == 0;
-            file.node.file_locks()?.flock(file.id(), current().pid, mode, waits)?;
+            file.node().file_locks()?.flock(file.id(), current().pid, mode, waits)?;
         }
         None => {
-            if let Some(locks) = file.node.locks.get() {
+            if let Some(locks) = file.node().locks.get() {
                 locks.unflock(file.id());
             }
         }

@@ -23,7 +23,7 @@ pub(super) fn start(directory: i32, path: &[u8]) -> Result<Option<Path>> {
         return Ok(None);
     }
     let file = current().files.get(directory)?;
-    if !file.node.is_directory() && !path.is_empty() {
+    if !file.node().is_directory() && !path.is_empty() {
         return Err(Errno::ENOTDIR);
     }
     Ok(Some(file.path()))

@@ -109,7 +109,7 @@ fn backing(
         area.remove(Flags::MAY_WRITE);
     }
     let mut sealable = None;
-    if let InodeContent::File(pages) = &file.node.content {
+    if let InodeContent::File(pages) = &file.node().content {
         if shared && area.contains(Flags::WRITE) && pages.seals.forbid_writing() {
             return Err(Errno::EPERM);
         }

@@ -247,10 +247,10 @@ pub(super) fn getdents64(fd: i32, to: usize, size: usize) -> Result {
     if file.is_path_only() {
         return Err(Errno::EBADF);
     }
-    if !file.node.is_directory() {
+    if !file.node().is_directory() {
         return Err(Errno::ENOTDIR);
     }
-    if file.node.metadata().links == 0 {
+    if file.node().metadata().links == 0 {
         return Err(Errno::ENOENT);
     }
     let size = size.min(64 * 1024);

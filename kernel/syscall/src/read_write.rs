@@ -154,7 +154,7 @@ pub(super) fn sync_file_range(fd: i32, offset: i64, length: i64, flags: u32) -> 
     if flags & !KNOWN != 0 || offset < 0 || end.is_none_or(|end| end < offset) {
         return Err(Errno::EINVAL);
     }
-    match file.node.kind() {
+    match file.node().kind() {
         kind::REGULAR | kind::BLOCK | kind::DIRECTORY | kind::LINK => Ok(0),
         _ => Err(Errno::ESPIPE),
     }
@@ -163,7 +163,7 @@ pub(super) fn sync_file_range(fd: i32, offset: i64, length: i64, flags: u32) -> 
 /// Nothing is read ahead or kept, whatever a program says that it will do.
 pub(super) fn fadvise64(fd: i32, _offset: i64, length: i64, advice: u32) -> Result {
     let file = opened(fd)?;
-    if file.node.kind() == kind::FIFO {
+    if file.node().kind() == kind::FIFO {
         return Err(Errno::ESPIPE);
     }
     if length < 0 || advice > abi::POSIX_FADV_NOREUSE { Err(Errno::EINVAL) } else { Ok(0) }
@@ -175,5 +175,5 @@ pub(super) fn readahead(fd: i32, _offset: i64, _count: usize) -> Result {
     if !file.can_read() {
         return Err(Errno::EBADF);
     }
-    if matches!(file.node.kind(), kind::REGULAR | kind::BLOCK) { Ok(0) } else { Err(Errno::EINVAL) }
+    if matches!(file.node().kind(), kind::REGULAR | kind::BLOCK) { Ok(0) } else { Err(Errno::EINVAL) }
 }

@@ -62,7 +62,7 @@ pub(super) fn memfd_create(name: usize, flags: u32) -> Result {
 }
 
 fn pages(file: &OpenFile) -> Result<&Arc<Pages>> {
-    match &file.node.content {
+    match &file.node().content {
         InodeContent::File(pages) => Ok(pages),
         _ => Err(Errno::EINVAL),
     }
@@ -80,7 +80,7 @@ pub(super) fn add(file: &OpenFile, bits: u32) -> Result {
     if bits & !ALL != 0 {
         return Err(Errno::EINVAL);
     }
-    let executable = bits & abi::F_SEAL_EXEC != 0 && file.node.is_executable();
+    let executable = bits & abi::F_SEAL_EXEC != 0 && file.node().is_executable();
     let old = pages.seals.bits();
     pages.seal(if executable { bits | WITH_EXEC } else { bits }, || is_mapped_for_writing(pages, old))?;
     Ok(0)

@@ -69,7 +69,7 @@ pub(super) fn fallocate(fd: i32, mode: u32, offset: i64, length: i64) -> Result 
     if !file.can_write() {
         return Err(Errno::EBADF);
     }
-    let pages = match &file.node.content {
+    let pages = match &file.node().content {
         InodeContent::File(pages) => pages,
         InodeContent::Fifo(_) => return Err(Errno::ESPIPE),
         InodeContent::Directory(_) => return Err(Errno::EISDIR),
@@ -88,7 +88,7 @@ pub(super) fn fallocate(fd: i32, mode: u32, offset: i64, length: i64) -> Result 
         _ if mode == abi::FALLOC_FL_PUNCH_HOLE | abi::FALLOC_FL_KEEP_SIZE => pages.punch_hole(start, end)?,
         _ => return Err(Errno::EOPNOTSUPP),
     }
-    file.node.touch();
+    file.node().touch();
     notify::modified(&file.dentry);
     Ok(0)
 }

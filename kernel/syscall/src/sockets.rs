@@ -99,7 +99,7 @@ pub(super) fn bind(fd: i32, address: usize, size: u32) -> Result {
     let socket = socket_of(&file)?;
     let address = read_address(address, size)?;
     // As on Linux, fchmod before bind says who may connect.
-    socket.bind(&address, file.node.metadata().mode).map(|()| 0)
+    socket.bind(&address, file.node().metadata().mode).map(|()| 0)
 }
 
 pub(super) fn listen(fd: i32, backlog: u32) -> Result {

@@ -220,27 +220,27 @@ pub(super) fn copy_file_range(
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
-    if input.node.is_directory() || out.node.is_directory() {
+    if input.node().is_directory() || out.node().is_directory() {
         return Err(Errno::EISDIR);
     }
-    if input.node.kind() != kind::REGULAR || out.node.kind() != kind::REGULAR {
+    if input.node().kind() != kind::REGULAR || out.node().kind() != kind::REGULAR {
         return Err(Errno::EINVAL);
     }
     if !input.can_read() || !out.can_write() || out.flags() & abi::O_APPEND != 0 {
         return Err(Errno::EBADF);
     }
-    if input.node.system.name() != out.node.system.name() {
+    if input.node().system.name() != out.node().system.name() {
         return Err(Errno::EXDEV);
     }
     let wraps = |offset: u64| offset.checked_add(length as u64).is_none();
     if wraps(from.offset) || wraps(to.offset) {
         return Err(Errno::EOVERFLOW);
     }
-    let left = input.node.size().saturating_sub(from.offset);
+    let left = input.node().size().saturating_sub(from.offset);
     let length = length.min(user::MAX_IO).min(usize::try_from(left).unwrap_or(usize::MAX));
     let overlaps = to.offset.saturating_add(length as u64) > from.offset
         && to.offset < from.offset.saturating_add(length as u64);
-    if Arc::ptr_eq(&input.node, &out.node) && overlaps {
+    if Arc::ptr_eq(input.node(), out.node()) && overlaps {
         return Err(Errno::EINVAL);
     }
     let done = copy(&from, &to, length)?;

@@ -89,7 +89,7 @@ pub(super) fn lstat(path: usize, to: usize) -> Result {
 
 pub(super) fn fstat(fd: i32, to: usize) -> Result {
     let file = current().files.get(fd)?;
-    user::write(to, &stat_of(&file.node)).map(|()| 0)
+    user::write(to, &stat_of(file.node())).map(|()| 0)
 }
 
 pub(super) fn newfstatat(directory: i32, path: usize, to: usize, flags: u32) -> Result {

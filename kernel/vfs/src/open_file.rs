@@ -47,8 +47,6 @@ pub struct Owner {
 /// An open file; several descriptors may share it.
 pub struct OpenFile {
     file: Box<dyn File>,
-    /// The inode it was opened by.
-    pub node: Arc<Inode>,
     /// The name it was opened by.
     pub dentry: Arc<Dentry>,
     /// The mount it was opened through.
@@ -116,14 +114,12 @@ impl OpenFile {
         writing: Option<Writing>,
     ) -> core::result::Result<Arc<Self>, NoMemory> {
         let Path { mount, dentry } = path;
-        let node = dentry.inode.clone();
         mount.note_use();
         let has_offset = file.has_offset();
         fallible::arc_with(|| Self {
             has_offset,
-            is_plain: !has_offset && !node.system.has_names(),
+            is_plain: !has_offset && !dentry.inode.system.has_names(),
             file,
-            node,
             dentry,
             mount,
             _writing: writing,
@@ -136,28 +132,29 @@ impl OpenFile {
         })
     }
 
+    /// The inode it was opened by.
+    #[inline]
+    pub fn node(&self) -> &Arc<Inode> {
+        &self.dentry.inode
+    }
+
     /// Where it was found.
     pub fn path(&self) -> Path {
         Path { mount: self.mount.clone(), dentry: self.dentry.clone() }
     }
 
-    /// Whether it can be watched by epoll.
-    pub fn can_be_polled(&self) -> bool {
-        self.file.can_be_polled()
-    }
-
     /// What /proc/PID/fd shows: the path, or what kind of thing it is.
     pub fn description(&self) -> Vec<u8> {
-        let kind = match &self.node.content {
-            InodeContent::Fifo(_) if !self.node.system.has_names() => "pipe",
-            InodeContent::Socket if !self.node.system.has_names() => "socket",
+        let kind = match &self.node().content {
+            InodeContent::Fifo(_) if !self.node().system.has_names() => "pipe",
+            InodeContent::Socket if !self.node().system.has_names() => "socket",
             InodeContent::Other => {
                 let name = self.file.anonymous_name().unwrap_or("[unknown]");
                 return alloc::format!("anon_inode:{name}").into_bytes();
             }
             _ => return self.path().path(),
         };
-        alloc::format!("{kind}:[{}]", self.node.number).into_bytes()
+        alloc::format!("{kind}:[{}]", self.node().number).into_bytes()
     }
 
     /// The file itself.
@@ -417,7 +414,7 @@ impl OpenFile {
     /// Notes that the content was read, as far as the mount wants to know.
     fn note_access(&self) {
         if self.flags() & abi::O_NOATIME == 0 {
-            self.mount.note_access(&self.node);
+            self.mount.note_access(self.node());
         }
     }
 
@@ -468,8 +465,8 @@ impl OpenFile {
         // What reads a directory may sleep; who changes the offset meanwhile waits for `moving`.
         let mut position = *self.offset.lock();
         // Positions 1 and 2 are "." and "..", those of real entries come behind.
-        let parent = self.dentry.parent().map_or(self.node.number, |parent| parent.inode.number);
-        for (at, name, number) in [(0, &b"."[..], self.node.number), (1, b"..", parent)] {
+        let parent = self.dentry.parent().map_or(self.node().number, |parent| parent.inode.number);
+        for (at, name, number) in [(0, &b"."[..], self.node().number), (1, b"..", parent)] {
             if position == at {
                 if !each(name, kind::DIRECTORY, number, at + 1) {
                     *self.offset.lock() = position;
@@ -495,7 +492,7 @@ impl Drop for OpenFile {
         if !self.is_path_only() {
             notify::closed(&self.dentry, self.can_write());
         }
-        if let Some(locks) = self.node.locks.get() {
+        if let Some(locks) = self.node().locks.get() {
             locks.end_open_file(self.id());
         }
     }

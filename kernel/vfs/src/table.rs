@@ -99,7 +99,7 @@ impl FileTable {
     /// A descriptor was closed: the process gives up its locks of that file, by whatever descriptor it got them.
     #[inline(always)]
     fn release_locks(&self, file: &OpenFile) {
-        if let Some(locks) = file.node.locks.get().filter(|_| !file.is_path_only()) {
+        if let Some(locks) = file.node().locks.get().filter(|_| !file.is_path_only()) {
             locks.clear_owner(Owner::Table(self.number));
         }
     }

@@ -111,7 +111,7 @@ impl DirectoryOperations for Information {
             let on_exec = files.close_on_exec_flag(fd).unwrap_or(false);
             collect(|out| {
                 describe(&file, on_exec, out)?;
-                file.node.locks.get().map_or(Ok(()), |locks| locks.write_of(files.number(), file.id(), out))
+                file.node().locks.get().map_or(Ok(()), |locks| locks.write_of(files.number(), file.id(), out))
             })
         });
         Ok(made(&self.0, node(number, TEXT, InodeContent::Text(show))))
@@ -125,11 +125,11 @@ impl DirectoryOperations for Information {
 fn describe(file: &OpenFile, close_on_exec: bool, out: &mut dyn Write) -> core::fmt::Result {
     // O_LARGEFILE is always on for what was opened by name.
     let opened =
-        !matches!(file.node.content, InodeContent::Fifo(_) | InodeContent::Socket | InodeContent::Other);
+        !matches!(file.node().content, InodeContent::Fifo(_) | InodeContent::Socket | InodeContent::Other);
     let large = if opened { 0o100_000 } else { 0 };
     let on_exec = if close_on_exec { abi::O_CLOEXEC } else { 0 };
     let flags = file.flags() & !abi::O_CLOEXEC | large | on_exec;
     writeln!(out, "pos:\t{}\nflags:\t0{flags:o}", file.position())?;
-    writeln!(out, "mnt_id:\t{}\nino:\t{}", file.mount.id, file.node.number)?;
+    writeln!(out, "mnt_id:\t{}\nino:\t{}", file.mount.id, file.node().number)?;
     file.file().describe(out)
 }

@@ -473,7 +473,7 @@ impl File for Epoll {
             if let Some(file) = interest.file.upgrade() {
                 let (tfd, bits, data) = (interest.fd, asked.bits, asked.data);
                 write!(out, "tfd: {tfd:8} events: {bits:8x} data: {data:16x}  pos:{}", file.position())?;
-                writeln!(out, " ino:{:x} sdev:{:x}", file.node.number, file.node.superblock.device)?;
+                writeln!(out, " ino:{:x} sdev:{:x}", file.node().number, file.node().superblock.device)?;
             }
         }
         Ok(())

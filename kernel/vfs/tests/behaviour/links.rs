@@ -21,7 +21,7 @@ fn all_names_lead_to_the_same_file() {
     machine(|| {
         let file = create("/f");
         make_directory("/d");
-        give_name(&file.node, "/d/g").unwrap();
+        give_name(file.node(), "/d/g").unwrap();
         write(&file, b"content").unwrap();
         assert_eq!(content("/d/g"), b"content");
         at("/").unlink(b"f").unwrap();
@@ -45,7 +45,7 @@ fn a_file_is_told_by_the_name_that_it_was_found_by() {
         make_file("/f");
         give_name(&at("/f"), "/g").unwrap();
         let (f, g) = (open("/f", abi::O_RDONLY), open("/g", abi::O_RDONLY));
-        assert!(Arc::ptr_eq(&f.node, &g.node));
+        assert!(Arc::ptr_eq(f.node(), g.node()));
         assert_eq!((f.path().path(), g.path().path()), (b"/f".to_vec(), b"/g".to_vec()));
         at("/").unlink(b"g").unwrap();
         assert_eq!((f.path().path(), g.path().path()), (b"/f".to_vec(), b"/g (deleted)".to_vec()));
@@ -58,7 +58,7 @@ fn a_file_is_told_by_the_name_that_it_was_found_by() {
 fn a_file_that_is_renamed_is_told_by_its_new_name() {
     machine(|| {
         make_directory("/d");
-        give_name(&create("/f").node, "/g").unwrap();
+        give_name(create("/f").node(), "/g").unwrap();
         let (f, g) = (open("/f", abi::O_RDONLY), open("/g", abi::O_RDONLY));
         let (how, must_be) = (Rename::Replace, MustBeDirectory::default());
         at("/").rename(b"f", &at("/d"), b"new", how, must_be).unwrap();
@@ -75,7 +75,7 @@ fn what_is_mounted_on_one_name_of_a_file_does_not_cover_another() {
         write(&create("/shown"), b"shown").unwrap();
         let file = create("/f");
         write(&file, b"file").unwrap();
-        give_name(&file.node, "/g").unwrap();
+        give_name(file.node(), "/g").unwrap();
         mount::bind(&at("/shown"), at("/f"), false).unwrap();
         assert_eq!((content("/f"), content("/g")), (b"shown".to_vec(), b"file".to_vec()));
         assert_eq!(at("/").unlink(b"f"), Err(Errno::EBUSY));
@@ -104,7 +104,7 @@ fn sizes_are_those_of_the_content() {
         let file = create("/f");
         write(&file, b"12345").unwrap();
         assert_eq!(at_link("/link").size(), 6);
-        assert_eq!(open("/f", abi::O_RDONLY).node.size(), 5);
+        assert_eq!(open("/f", abi::O_RDONLY).node().size(), 5);
         assert!(at("/").size() > 0);
     });
 }

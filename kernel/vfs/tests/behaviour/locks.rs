@@ -23,7 +23,7 @@ fn lock(table: u64, mode: Mode, first: u64, last: u64) -> Lock<Owner> {
 }
 
 fn locks_of(path: &str) -> Arc<FileLocks> {
-    create(path).node.file_locks().unwrap()
+    create(path).node().file_locks().unwrap()
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn locks_of_a_process_end_when_it_closes_any_descriptor_of_the_file() {
     machine(|| {
         let table = FileTable::new();
         let file = create("/f");
-        let locks = file.node.file_locks().unwrap();
+        let locks = file.node().file_locks().unwrap();
         let (one, two) = (table.add(file, false, 0).unwrap(), table.add(open("/f", 0), false, 0).unwrap());
         let place = table.add(open("/f", abi::O_PATH), false, 0).unwrap();
         locks.set(lock(table.number(), Mode::Write, 0, 9)).unwrap();
@@ -179,7 +179,7 @@ fn locks_of_a_process_end_when_it_closes_any_descriptor_of_the_file() {
 fn locks_of_an_open_file_end_with_it() {
     machine(|| {
         let file = create("/f");
-        let locks = file.node.file_locks().unwrap();
+        let locks = file.node().file_locks().unwrap();
         let owner = Owner::OpenFile(file.id());
         locks.set(Lock { owner, ..lock(0, Mode::Write, 0, 9) }).unwrap();
         locks.flock(file.id(), 1, Mode::Write, false).unwrap();
@@ -260,9 +260,9 @@ fn without_memory_there_are_no_locks() {
         let other = create("/g");
         frame::exhaust();
         assert_eq!(locks.set(lock(1, Mode::Write, 0, 0)), Err(Errno::ENOLCK));
-        assert_eq!(other.node.file_locks().err(), Some(Errno::ENOLCK));
+        assert_eq!(other.node().file_locks().err(), Some(Errno::ENOLCK));
         frame::set_free(10);
-        assert!(other.node.locks.get().is_none() && other.node.file_locks().is_ok());
+        assert!(other.node().locks.get().is_none() && other.node().file_locks().is_ok());
     });
 }
 
@@ -270,11 +270,11 @@ fn without_memory_there_are_no_locks() {
 fn locks_are_listed_as_linux_lists_them() {
     machine(|| {
         let file = create("/f");
-        let locks = file.node.file_locks().unwrap();
+        let locks = file.node().file_locks().unwrap();
         locks.set(lock(7, Mode::Read, 3, 5)).unwrap();
         locks.set(Lock { owner: Owner::OpenFile(1), ..lock(0, Mode::Write, 6, LAST_BYTE) }).unwrap();
         locks.flock(2, 9, Mode::Write, false).unwrap();
-        let (device, inode) = (at("/").superblock.device, file.node.number);
+        let (device, inode) = (at("/").superblock.device, file.node().number);
         let mut text = String::new();
         write_list(&mut text).unwrap();
         assert_eq!(

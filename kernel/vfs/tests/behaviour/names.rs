@@ -118,7 +118,7 @@ fn a_file_lives_as_long_as_somebody_has_it() {
         let file = create("/f");
         write(&file, b"content").unwrap();
         remove("/f").unwrap();
-        assert_eq!((exists("/f"), file.node.metadata().links, file.node.is_named()), (false, 0, false));
+        assert_eq!((exists("/f"), file.node().metadata().links, file.node().is_named()), (false, 0, false));
         let mut out = [0; 7];
         file.read_at(0, &mut IoBuf::kernel(&mut out)).unwrap();
         assert_eq!(&out, b"content");
@@ -202,7 +202,7 @@ fn a_rename_replaces_what_has_the_name() {
         write(&replaced, b"new").unwrap();
         rename("/old", "/new").unwrap();
         assert_eq!((names("/"), content("/new")), (vec!["new".to_string()], b"old".to_vec()));
-        assert_eq!(replaced.node.metadata().links, 0);
+        assert_eq!(replaced.node().metadata().links, 0);
         assert_eq!(replaced.path().path(), b"/new (deleted)");
         assert_eq!(at("/new").path(), b"/new");
     });

@@ -229,7 +229,7 @@ fn who_is_killed_stops_half_way() {
         let file = create("/f");
         kill_self();
         assert_eq!(file.write(&mut IoSource::user(MEMORY, 64 * PAGE_SIZE)), Ok(PAGE_SIZE));
-        assert_eq!(file.node.size(), PAGE_SIZE as u64);
+        assert_eq!(file.node().size(), PAGE_SIZE as u64);
     });
 }
 

@@ -131,7 +131,7 @@ pub(crate) fn read(file: &OpenFile, count: usize) -> Result<Vec<u8>, Errno> {
 /// What a file has in it.
 pub(crate) fn content(path: &str) -> Vec<u8> {
     let file = open(path, linux_raw_sys::general::O_RDONLY);
-    let mut out = vec![0; file.node.size() as usize];
+    let mut out = vec![0; file.node().size() as usize];
     file.read_at(0, &mut IoBuf::kernel(&mut out)).unwrap();
     out
 }
