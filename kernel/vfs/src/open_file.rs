@@ -431,29 +431,29 @@ impl OpenFile {
         }
         let size = self.file.seek_size().ok_or(Errno::ESPIPE)?;
         let _moving = self.moving.lock()?;
-        let mut offset = self.offset.lock();
         if let (Some(pages), abi::SEEK_DATA | abi::SEEK_HOLE) = (self.file.sparse_pages(), whence) {
             let from = u64::try_from(distance).map_err(|_| Errno::ENXIO)?;
             let found = if whence == abi::SEEK_DATA { pages.next_data(from) } else { pages.next_hole(from) };
-            *offset = found.ok_or(Errno::ENXIO)?;
-            return Ok(*offset as usize);
+            let found = found.ok_or(Errno::ENXIO)?;
+            self.set_position(found);
+            return Ok(found as usize);
         }
         let base = match whence {
             abi::SEEK_SET => 0,
-            abi::SEEK_CUR => *offset,
+            abi::SEEK_CUR => self.position(),
             _ if !self.file.has_end() => return Err(Errno::EINVAL),
             abi::SEEK_END => size,
             // Files without holes as seen from outside: data up to the end, and the one hole there.
             abi::SEEK_DATA if distance >= 0 && (distance as u64) < size => 0,
             abi::SEEK_HOLE if distance >= 0 && (distance as u64) < size => {
-                *offset = size;
+                self.set_position(size);
                 return Ok(size as usize);
             }
             abi::SEEK_DATA | abi::SEEK_HOLE => return Err(Errno::ENXIO),
             _ => return Err(Errno::EINVAL),
         };
         let new = base.checked_add_signed(distance).filter(|o| *o <= i64::MAX as u64).ok_or(Errno::EINVAL)?;
-        *offset = new;
+        self.set_position(new);
         Ok(new as usize)
     }
 
