@@ -195,14 +195,14 @@ pub(super) fn faccessat2(directory: i32, path: usize, mode: u32, flags: u32) -> 
     if mode & !7 != 0 || flags & !KNOWN != 0 {
         return Err(Errno::EINVAL);
     }
-    let caller = || if flags & abi::AT_EACCESS != 0 { Caller::current() } else { Caller::real() };
-    let node = node_at_as(caller(), directory, path, flags)?;
+    let caller = if flags & abi::AT_EACCESS != 0 { Caller::current() } else { Caller::real() };
+    let node = node_at_as(caller.clone(), directory, path, flags)?;
     let executes = mode & permission::EXECUTE != 0 && !node.is_directory();
     if executes && node.mount.has(abi::MS_NOEXEC) {
         return Err(Errno::EACCES);
     }
     if node.kind() != kind::LINK {
-        caller().check(&node, mode)?;
+        caller.check(&node, mode)?;
     }
     if mode & permission::WRITE != 0 && node.is_stored() {
         node.check_writable()?;

@@ -23,6 +23,7 @@ use super::inode::{
 use crate::errno::{Errno, Result};
 
 /// As whom files are used.
+#[derive(Clone)]
 pub struct Caller {
     /// None for who may use every file: nothing has to be looked at then.
     limited: Option<Arc<Credentials>>,
