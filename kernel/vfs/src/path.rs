@@ -283,7 +283,11 @@ pub fn resolve(start: Option<&Path>, path: &[u8], follow: Follow) -> Result<Path
 }
 
 /// The directory and name for something that is to be made.
-pub fn resolve_new(start: Option<&Path>, path: &[u8], directory: bool) -> Result<(Path, Vec<u8>)> {
+pub fn resolve_new<'p>(
+    start: Option<&Path>,
+    path: &'p [u8],
+    directory: bool,
+) -> Result<(Path, Cow<'p, [u8]>)> {
     let last = walk(start, path, Follow::Name)?;
     if last.found.is_some() {
         return Err(Errno::EEXIST);
@@ -294,5 +298,5 @@ pub fn resolve_new(start: Option<&Path>, path: &[u8], directory: bool) -> Result
     last.directory.dentry.check_takes_names()?;
     last.directory.check_writable()?;
     permission::check_new_name(&last.directory)?;
-    Ok((last.directory, last.name.into_owned()))
+    Ok((last.directory, last.name))
 }

@@ -76,6 +76,7 @@ fn settle(socket: &UnixSocket, name: Name, place: Option<&Path>) -> Result<()> {
 fn bind_to_path(socket: &Arc<UnixSocket>, path: Vec<u8>, mode: u32) -> Result<()> {
     let taken = |error| if error == Errno::EEXIST { Errno::EADDRINUSE } else { error };
     let (parent, last) = path::resolve_new(None, &path, false).map_err(taken)?;
+    let last = last.into_owned();
     if socket.state().name.is_some() {
         return Err(Errno::EINVAL);
     }
