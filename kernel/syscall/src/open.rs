@@ -150,7 +150,9 @@ fn open_within(directory: i32, path: usize, flags: u32, mode: u32, resolve: u32)
         None => make(&last.directory, &last.name, mode, exclusive)?,
     };
     if flags & TEMPORARY != 0 {
-        return enter(open_temporary(&found, flags, mode)?, flags);
+        let opened = open_temporary(&found, flags, mode)?;
+        notify::opened(&opened.dentry);
+        return enter(opened, flags);
     }
     let is_directory = found.is_directory();
     let looks_only = flags & abi::O_PATH != 0;
