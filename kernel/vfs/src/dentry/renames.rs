@@ -162,20 +162,16 @@ impl Dentry {
         if let Some(replaced) = replaced {
             replaced.retire()?;
         }
-        let done = source.operations.rename(&self.inode, &entry);
-        let done =
-            done.and_then(|left| replaced.map_or(Ok(()), |replaced| replaced.check_empty()).map(|()| left));
-        let left = done.inspect_err(|_| {
-            if let Some(replaced) = replaced {
-                replaced.reinstate();
-            }
-        })?;
-        let left_behind = match how {
-            Rename::Exchange => old.clone(),
-            _ => left.map(|inode| Self::below(self, name, inode)),
-        };
-        let moved = self.move_name(&entry, to, to_first, &dentry, old.as_ref(), left_behind.as_ref());
-        moved.inspect_err(|_| {
+        let done = source.operations.rename(&self.inode, &entry).and_then(|left| {
+            replaced.map_or(Ok(()), |replaced| replaced.check_empty())?;
+            let left_behind = match how {
+                Rename::Exchange => old.clone(),
+                _ => left.map(|inode| Self::below(self, name, inode)),
+            };
+            self.move_name(&entry, to, to_first, &dentry, old.as_ref(), left_behind.as_ref())?;
+            Ok(left_behind)
+        });
+        let left_behind = done.inspect_err(|_| {
             if let Some(replaced) = replaced {
                 replaced.reinstate();
             }
