@@ -152,7 +152,7 @@ fn unpack(bytes: &[u8]) -> Result<usize> {
         });
         let directory = make_directories(directory)?;
         // A later file of the same name replaces the earlier one.
-        let _ = directory.unlink(name);
+        let _ = directory.unlink(name, |_| Ok(()));
         directory.add(name, &node)?;
         count += 1;
     }

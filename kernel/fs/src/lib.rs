@@ -25,7 +25,7 @@ use exo_core::{errno, fallible, io_buf, random, room, sched, user};
 use exo_mm as mm;
 use exo_process::{power, signal, task};
 use exo_vfs as fs;
-use exo_vfs::{device, events, file, inode, mount, mounting, table, text};
+use exo_vfs::{device, events, file, inode, mount, mounting, text};
 
 use errno::Result;
 

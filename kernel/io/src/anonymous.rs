@@ -4,7 +4,8 @@
 use alloc::sync::Arc;
 
 use exo_vfs::{
-    file::{File, OpenFile},
+    OpenFile,
+    file::File,
     inode::{Inode, InodeContent},
     superblock::ANONYMOUS,
 };
