@@ -6,11 +6,7 @@ use core::fmt::{self, Write};
 
 use alloc::sync::{Arc, Weak};
 
-use exo_vfs::{
-    OpenFile,
-    events::Events,
-    file::File,
-};
+use exo_vfs::{OpenFile, events::Events, file::File};
 use linux_raw_sys::general as abi;
 
 use crate::{

@@ -11,7 +11,8 @@ use exo_hal::{
 use exo_logic::areas::{Area, Flags, Found, MAY_ALL};
 
 use super::{
-    AT_ONCE, AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, mappings::page_at, page_up,
+    AT_ONCE, AddressSpace, Backing, Inner, Killed, LOWEST, MAPPINGS_TOP, MAX_AREAS, mappings::page_at,
+    page_up,
 };
 use exo_core::{
     errno::{Errno, Result},

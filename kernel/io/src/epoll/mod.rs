@@ -25,12 +25,7 @@ use alloc::{
 };
 
 use exo_hal::{mm::heap, sync::SpinLock};
-use exo_vfs::{
-    OpenFile,
-    events::Events,
-    file::File,
-    poll,
-};
+use exo_vfs::{OpenFile, events::Events, file::File, poll};
 use linux_raw_sys::general as abi;
 
 use crate::{

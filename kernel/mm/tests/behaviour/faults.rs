@@ -9,8 +9,8 @@ use exo_logic::areas::{Flags, GUARD_GAP};
 use exo_mm::{Backing, Pages, fault::Unresolved, map::Place};
 
 use crate::support::{
-    BASE, PAGE, READ, TestTask, WRITE, anonymous, anonymous_at, can_read, can_write, get, machine, map_file,
-    put, set_limit, space,
+    BASE, PAGE, READ, TestTask, anonymous, anonymous_at, can_read, can_write, get, machine, map_file, put,
+    set_limit, space,
 };
 
 const STACK: usize = 0x7fff_f000_0000;
@@ -184,7 +184,8 @@ fn a_word_is_located_by_its_frame_or_by_what_is_shared() {
         assert_eq!((byte, space().shared_name(at)), (*b"x", None));
         assert!(space().locate(at + PAGE).is_none());
         let file = Arc::new(Pages::new(2 * PAGE as u64));
-        let (shared, again, private) = (map_file(&file, 2, true), map_file(&file, 2, true), map_file(&file, 2, false));
+        let (shared, again, private) =
+            (map_file(&file, 2, true), map_file(&file, 2, true), map_file(&file, 2, false));
         let name = space().shared_name(shared + PAGE + 8);
         assert!(name.is_some() && name == space().shared_name(again + PAGE + 8));
         assert_ne!(name, space().shared_name(shared + 8));
