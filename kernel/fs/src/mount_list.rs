@@ -43,7 +43,7 @@ pub fn write_escaped(name: &[u8], out: &mut dyn Write) -> core::fmt::Result {
 impl Visible {
     /// The number of the mount that it is in; its own for the root.
     pub fn parent(&self) -> u64 {
-        self.mount.place().map_or(self.mount.id, |place| place.mount.id)
+        self.mount.mountpoint().map_or(self.mount.id, |at| at.mount.id)
     }
 
     /// The type of its file system.

@@ -100,13 +100,13 @@ impl<H: Head> Deref for TaskRef<H> {
 
 /// What a switch needs, and what belongs to the program: its floating-point state and two segment bases.
 pub struct Thread {
-    turns: Arc<Turns>,
+    turns: Arc<HostThread>,
     fs_base: AtomicU64,
     gs_base: AtomicU64,
 }
 
 /// How a thread of the host gets a CPU.
-struct Turns {
+struct HostThread {
     is_idle: bool,
     has_started: AtomicBool,
     /// What it starts with.
@@ -116,13 +116,13 @@ struct Turns {
     running: AtomicBool,
     /// It stays when other threads end with their machine.
     is_kept: AtomicBool,
-    next: Mutex<Option<Turn>>,
+    next: Mutex<Option<Command>>,
     came: Condvar,
 }
 
-enum Turn {
+enum Command {
     /// It has this CPU, and runs this task. The task that had it before has left it.
-    Run { cpu: usize, task: Arc<AnyTask>, before: Option<(Arc<Turns>, Arc<AnyTask>)> },
+    Run { cpu: usize, task: Arc<AnyTask>, before: Option<(Arc<HostThread>, Arc<AnyTask>)> },
     /// The machine is at rest, and the thread of the host has to end.
     End,
 }
@@ -134,13 +134,13 @@ thread_local! {
     /// The running task: a [`TaskRef`] of the one type there is.
     static CURRENT: RefCell<Option<Arc<AnyTask>>> = const { RefCell::new(None) };
     /// The thread that this thread of the host is there for.
-    static RUNS: RefCell<Option<Arc<Turns>>> = const { RefCell::new(None) };
+    static RUNS: RefCell<Option<Arc<HostThread>>> = const { RefCell::new(None) };
 }
 
 /// Threads of the host that have begun.
-static STARTED: Mutex<Vec<(Arc<Turns>, JoinHandle<()>)>> = Mutex::new(Vec::new());
+static STARTED: Mutex<Vec<(Arc<HostThread>, JoinHandle<()>)>> = Mutex::new(Vec::new());
 
-impl Turns {
+impl HostThread {
     fn new(is_idle: bool, regs: Regs) -> Arc<Self> {
         Arc::new(Self {
             is_idle,
@@ -154,8 +154,8 @@ impl Turns {
         })
     }
 
-    fn give(self: &Arc<Self>, turn: Turn) {
-        *self.next.lock() = Some(turn);
+    fn give(self: &Arc<Self>, command: Command) {
+        *self.next.lock() = Some(command);
         self.came.notify_one();
         if !self.has_started.swap(true, Ordering::Relaxed) {
             assert!(!self.is_idle, "an idle task that no CPU has adopted");
@@ -168,17 +168,17 @@ impl Turns {
     }
 
     /// Waits for a CPU, and is on that when it returns.
-    fn await_turn(&self) {
+    fn await_command(&self) {
         let mut next = self.next.lock();
-        let turn = loop {
+        let command = loop {
             match next.take() {
-                Some(turn) => break turn,
+                Some(command) => break command,
                 None => self.came.wait(&mut next),
             }
         };
         drop(next);
-        match turn {
-            Turn::Run { cpu, task, before } => {
+        match command {
+            Command::Run { cpu, task, before } => {
                 percpu::set_cpu_index(cpu);
                 CURRENT.set(Some(task));
                 if let Some((turns, task)) = before {
@@ -186,14 +186,14 @@ impl Turns {
                     drop(task);
                 }
             }
-            Turn::End => resume_unwind(Box::new(Ends)),
+            Command::End => resume_unwind(Box::new(Ends)),
         }
     }
 
     fn live(self: &Arc<Self>) {
         RUNS.set(Some(self.clone()));
         let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-            self.await_turn();
+            self.await_command();
             let mut regs = self.regs;
             (hooks::get().thread_start)(&mut regs)
         }));
@@ -227,16 +227,16 @@ impl Thread {
     /// When [the heap](crate::mm::heap) has no room for it.
     pub fn new<T: TaskType>(regs: &Regs) -> Result<Self, NoMemory> {
         heap::may_keep(fpu::state_size())?;
-        Ok(Self::with(Turns::new(false, *regs)))
+        Ok(Self::with(HostThread::new(false, *regs)))
     }
 
-    fn with(turns: Arc<Turns>) -> Self {
+    fn with(turns: Arc<HostThread>) -> Self {
         Self { turns, fs_base: AtomicU64::new(0), gs_base: AtomicU64::new(0) }
     }
 
     /// That of a CPU's idle task, which [`adopt`] makes of what runs.
     pub fn idle<T: TaskType>() -> Self {
-        Self::with(Turns::new(true, Regs::in_kernel()))
+        Self::with(HostThread::new(true, Regs::in_kernel()))
     }
 
     /// Whether some CPU runs the thread, or has not quite left it.
@@ -318,8 +318,8 @@ pub fn switch<H: Head>(next: TaskRef<H>) {
     let to = next.thread().turns.clone();
     assert!(!to.running.swap(true, Ordering::AcqRel), "the task runs on another CPU");
     let before = CURRENT.take().map(|task| (from.clone(), task));
-    to.give(Turn::Run { cpu: percpu::cpu_index(), task: Arc::new(next), before });
-    from.await_turn();
+    to.give(Command::Run { cpu: percpu::cpu_index(), task: Arc::new(next), before });
+    from.await_command();
 }
 
 /// For tests: ends the threads of the host that tasks ran on, when the machine is [at rest](machine::wait_until_at_rest) and all tasks
@@ -327,13 +327,13 @@ pub fn switch<H: Head>(next: TaskRef<H>) {
 pub fn end_threads() {
     let threads = {
         let mut started = STARTED.lock();
-        let is_kept = |(turns, _): &(Arc<Turns>, _)| turns.is_kept.load(Ordering::Relaxed);
+        let is_kept = |(turns, _): &(Arc<HostThread>, _)| turns.is_kept.load(Ordering::Relaxed);
         let (kept, others): (Vec<_>, Vec<_>) = std::mem::take(&mut *started).into_iter().partition(is_kept);
         *started = kept;
         others
     };
     for (turns, thread) in threads {
-        turns.give(Turn::End);
+        turns.give(Command::End);
         // Its panic was reported.
         let _ = thread.join();
     }

@@ -5,7 +5,7 @@ use exo_hal::{
     PAGE_SIZE, USER_END,
     mm::{
         frame::Frame,
-        paging::{Access, Page, Place, UserTable},
+        paging::{Access, Page, PageEntry, UserTable},
     },
     sync::may_sleep,
 };
@@ -132,14 +132,14 @@ impl AddressSpace {
             return Err(Unresolved::NotAllowed);
         }
         let allowed = access(area.flags);
-        let place = inner.table.place(page);
-        match place.page() {
-            None => first_touch(place, area, page, write, allowed),
-            Some(found) if write && !found.writable => make_writable(place, area, page, found, allowed),
+        let entry = inner.table.entry(page);
+        match entry.page() {
+            None => first_touch(entry, area, page, write, allowed),
+            Some(found) if write && !found.writable => make_writable(entry, area, page, found, allowed),
             Some(found) => {
                 // Another thread was faster, or protection was raised since.
                 let keep = Access { write: found.writable, ..allowed };
-                let table = place.into_table();
+                let table = entry.into_table();
                 if !found.present {
                     table.set_access(page, keep);
                 }
@@ -167,13 +167,13 @@ impl Inner {
     }
 }
 
-fn set(place: &mut Place<'_>, frame: Frame, allowed: Access) -> Result<(), Unresolved> {
-    place.set(frame, allowed).map_err(|_| Unresolved::NoMemory)
+fn set(entry: &mut PageEntry<'_>, frame: Frame, allowed: Access) -> Result<(), Unresolved> {
+    entry.set(frame, allowed).map_err(|_| Unresolved::NoMemory)
 }
 
 #[inline]
 fn first_touch(
-    mut place: Place<'_>,
+    mut entry: PageEntry<'_>,
     area: &Area<Backing>,
     page: usize,
     write: bool,
@@ -182,21 +182,21 @@ fn first_touch(
     let (object, offset, shared) = match &area.backing {
         Backing::Anonymous => {
             let frame = Frame::allocate_zeroed().ok_or(Unresolved::NoMemory)?;
-            return set(&mut place, frame, allowed);
+            return set(&mut entry, frame, allowed);
         }
         Backing::File { object, offset, shared, .. } => (&**object, *offset, *shared),
     };
     let index = page_at(area, offset, page);
     let (frame, writable) = ask(object, index, wanted(write, shared))?;
     if shared {
-        return set(&mut place, frame, Access { write: allowed.write && writable, ..allowed });
+        return set(&mut entry, frame, Access { write: allowed.write && writable, ..allowed });
     }
     if write {
         let copy = frame.duplicate().ok_or(Unresolved::NoMemory)?;
-        return set(&mut place, copy, allowed);
+        return set(&mut entry, copy, allowed);
     }
-    set(&mut place, frame, Access { write: false, ..allowed })?;
-    map_around(place.into_table(), area, page, index, object, allowed);
+    set(&mut entry, frame, Access { write: false, ..allowed })?;
+    map_around(entry.into_table(), area, page, index, object, allowed);
     Ok(())
 }
 
@@ -226,7 +226,7 @@ fn map_around(
 }
 
 fn make_writable(
-    mut place: Place<'_>,
+    mut entry: PageEntry<'_>,
     area: &Area<Backing>,
     page: usize,
     found: Page,
@@ -236,16 +236,16 @@ fn make_writable(
         Backing::File { object, offset, shared: true, .. } => {
             let (frame, _) = ask(&**object, page_at(area, *offset, page), Wanted::Write)?;
             if frame.number() != found.frame.number() {
-                return set(&mut place, frame, allowed);
+                return set(&mut entry, frame, allowed);
             }
         }
         _ if !found.exclusive => {
             let copy = found.frame.duplicate().ok_or(Unresolved::NoMemory)?;
-            return set(&mut place, copy, allowed);
+            return set(&mut entry, copy, allowed);
         }
         _ => {}
     }
-    let table = place.into_table();
+    let table = entry.into_table();
     table.set_access(page, allowed);
     table.flush(page, page + PAGE_SIZE);
     Ok(())

@@ -24,7 +24,7 @@ use exo_core::{
 
 /// Where a new mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Placement {
     /// Anywhere, if possible at this address.
     Hint(usize),
     /// Here, replacing what is there.
@@ -182,7 +182,14 @@ impl AddressSpace {
     }
 
     /// Maps `length` bytes; where. With `reserve`, private memory that can be written is refused if there never is as much.
-    pub fn map(&self, place: Place, length: usize, flags: Flags, backing: Backing, reserve: bool) -> Result {
+    pub fn map(
+        &self,
+        placement: Placement,
+        length: usize,
+        flags: Flags,
+        backing: Backing,
+        reserve: bool,
+    ) -> Result {
         let length = page_up(length).filter(|l| *l > 0).ok_or(if length == 0 {
             Errno::EINVAL
         } else {
@@ -196,8 +203,8 @@ impl AddressSpace {
         if reserve && private && flags.contains(Flags::WRITE) && length / PAGE_SIZE > frame::totals().0 {
             return Err(Errno::ENOMEM);
         }
-        let start = match place {
-            Place::Fixed(start) => {
+        let start = match placement {
+            Placement::Fixed(start) => {
                 let end = check(start, length)?;
                 if start < LOWEST {
                     return Err(Errno::EPERM);
@@ -207,7 +214,7 @@ impl AddressSpace {
                 inner = self.inner.lock();
                 start
             }
-            Place::FixedFree(start) => {
+            Placement::FixedFree(start) => {
                 let end = check(start, length)?;
                 if start < LOWEST {
                     return Err(Errno::EPERM);
@@ -217,7 +224,7 @@ impl AddressSpace {
                 }
                 start
             }
-            Place::Hint(hint) => {
+            Placement::Hint(hint) => {
                 let hint = hint & !(PAGE_SIZE - 1);
                 let fits = hint >= LOWEST
                     && hint

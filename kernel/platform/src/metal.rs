@@ -101,7 +101,7 @@ const MOST_PAGES: usize = Buffer::MAX / PAGE_SIZE;
 pub type Pages = ArrayVec<Pinned, MOST_PAGES>;
 
 #[derive(Debug)]
-enum Place {
+enum Location {
     Kernel(Dma),
     /// Bytes from `offset` in the first page on.
     Pages {
@@ -114,7 +114,7 @@ enum Place {
 /// completion. To make one of pages allocates nothing.
 #[derive(Debug)]
 pub struct Buffer {
-    place: Place,
+    location: Location,
     length: u32,
 }
 
@@ -130,7 +130,7 @@ impl Buffer {
         if bytes > Self::MAX {
             return Err(NoMemory);
         }
-        Ok(Self { place: Place::Kernel(Dma::new(bytes, PAGE_SIZE, None)?), length: bytes as u32 })
+        Ok(Self { location: Location::Kernel(Dma::new(bytes, PAGE_SIZE, None)?), length: bytes as u32 })
     }
 
     /// `length` bytes from `offset` in the first of `pages` on; none if they are not all there.
@@ -139,7 +139,10 @@ impl Buffer {
         let fits = length > 0
             && offset < PAGE_SIZE
             && offset.checked_add(length).is_some_and(|end| end.div_ceil(PAGE_SIZE) == pages.len());
-        fits.then(|| Self { place: Place::Pages { pages, offset: offset as u16 }, length: length as u32 })
+        fits.then(|| Self {
+            location: Location::Pages { pages, offset: offset as u16 },
+            length: length as u32,
+        })
     }
 
     /// Bytes.
@@ -168,7 +171,7 @@ impl Buffer {
     /// it and how many are there.
     #[inline]
     fn each_page(&self, start: usize, length: usize, mut each: impl FnMut(&Frame, usize, usize, usize)) {
-        let Place::Pages { pages, offset } = &self.place else { return };
+        let Location::Pages { pages, offset } = &self.location else { return };
         let end = start.saturating_add(length).min(self.len());
         let mut at = start;
         while at < end {
@@ -184,7 +187,7 @@ impl Buffer {
     /// Copies from the buffer at `offset`; what is beyond its end leaves `out` as it is.
     #[inline]
     pub fn copy_to(&self, offset: usize, out: &mut [u8]) {
-        if let Place::Kernel(dma) = &self.place {
+        if let Location::Kernel(dma) = &self.location {
             let count = out.len().min(self.len().saturating_sub(offset));
             if let Some(out) = out.get_mut(..count) {
                 dma.read_bytes(offset, out);
@@ -201,7 +204,7 @@ impl Buffer {
     /// Copies into the buffer at `offset`; what is beyond its end is dropped.
     #[inline]
     pub fn copy_from(&mut self, offset: usize, bytes: &[u8]) {
-        if let Place::Kernel(dma) = &self.place {
+        if let Location::Kernel(dma) = &self.location {
             dma.write_bytes(offset, bytes);
             return;
         }
@@ -227,12 +230,12 @@ impl Iterator for Segments<'_> {
         if self.done >= length {
             return None;
         }
-        let (pages, offset) = match &self.buffer.place {
-            Place::Kernel(dma) => {
+        let (pages, offset) = match &self.buffer.location {
+            Location::Kernel(dma) => {
                 self.done = length;
                 return Some(Segment { address: dma.address(), length: length as u32 });
             }
-            Place::Pages { pages, offset } => (pages, *offset),
+            Location::Pages { pages, offset } => (pages, *offset),
         };
         let (address, mut bytes) = self.buffer.page(pages, offset, self.done)?;
         while let Some((next, more)) = self.buffer.page(pages, offset, self.done + bytes) {

@@ -14,7 +14,7 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     fs::{file::MapRequest, inode::InodeContent},
-    mm::{AddressSpace, Backing, MappedFile, Pages, Sharing, VmObject, map::Place, page_up},
+    mm::{AddressSpace, Backing, MappedFile, Pages, Sharing, VmObject, map::Placement, page_up},
     room,
     sched::spans,
     task::{current, limits::index, oom},
@@ -146,15 +146,15 @@ pub(super) fn mmap(address: usize, length: usize, bits: u32, flags: u32, fd: i32
     area.set(Flags::GROWS_DOWN, flags & abi::MAP_GROWSDOWN != 0);
     area.set(Flags::LOCKED, flags & abi::MAP_LOCKED != 0);
     let (backing, sealable) = backing(&mut area, length, flags, fd, offset)?;
-    let place = if flags & abi::MAP_FIXED_NOREPLACE != 0 {
-        Place::FixedFree(address)
+    let placement = if flags & abi::MAP_FIXED_NOREPLACE != 0 {
+        Placement::FixedFree(address)
     } else if flags & abi::MAP_FIXED != 0 {
-        Place::Fixed(address)
+        Placement::Fixed(address)
     } else {
-        Place::Hint(address)
+        Placement::Hint(address)
     };
     let memory = current().memory();
-    let at = memory.map(place, length, area, backing, flags & abi::MAP_NORESERVE == 0)?;
+    let at = memory.map(placement, length, area, backing, flags & abi::MAP_NORESERVE == 0)?;
     // A seal may have come meanwhile, whose owner did not find this mapping.
     if area.contains(Flags::SHARED | Flags::WRITE)
         && sealable.is_some_and(|pages| pages.seals.forbid_writing())

@@ -36,7 +36,7 @@ fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
     if count as u64 > current().process.limits.lock()[index::NOFILE].soft {
         return Err(Errno::EINVAL);
     }
-    let at = |place: usize| list.checked_add(place * size_of::<PollFd>()).ok_or(Errno::EFAULT);
+    let at = |index: usize| list.checked_add(index * size_of::<PollFd>()).ok_or(Errno::EFAULT);
     // What each entry needs here and while waiting; the number is the program's choice, and the memory is the kernel's.
     const KERNEL_BYTES: usize = size_of::<PollFd>() + 2 * size_of::<Question>();
     if !room::has_room((count * KERNEL_BYTES).div_ceil(PAGE_SIZE)) {
@@ -46,11 +46,11 @@ fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
     let mut entries = Vec::new();
     entries.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
     let mut questions = Vec::new();
-    for place in 0..count {
-        let entry: PollFd = user::read(at(place)?)?;
+    for index in 0..count {
+        let entry: PollFd = user::read(at(index)?)?;
         if entry.fd >= 0 {
             let events = Events::from_bits_truncate(entry.events);
-            questions.push(Question { file: files.get(entry.fd).ok(), events, place });
+            questions.push(Question { file: files.get(entry.fd).ok(), events, index });
         }
         entries.push(entry);
         if spans::point() {
@@ -64,9 +64,9 @@ fn poll_until(list: usize, count: usize, deadline: Option<u64>) -> Result {
     })?;
     // Both in the order of places.
     let mut answered = answers.iter().peekable();
-    for (place, entry) in entries.iter_mut().enumerate() {
-        entry.answer = answered.next_if(|(of, _)| *of == place).map_or(0, |(_, events)| events.bits());
-        user::write(at(place)?, entry)?;
+    for (index, entry) in entries.iter_mut().enumerate() {
+        entry.answer = answered.next_if(|(of, _)| *of == index).map_or(0, |(_, events)| events.bits());
+        user::write(at(index)?, entry)?;
         if spans::point() {
             return Err(Errno::EINTR);
         }
@@ -135,7 +135,7 @@ fn select_until(count: i32, sets: [usize; 3], deadline: Option<u64>) -> Result {
         if !events.is_empty() {
             fallible::push(
                 &mut questions,
-                Question { file: Some(files.get(fd as i32)?), events, place: fd },
+                Question { file: Some(files.get(fd as i32)?), events, index: fd },
             )?;
             if spans::point() {
                 return Err(Errno::EINTR);

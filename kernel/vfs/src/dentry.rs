@@ -38,7 +38,7 @@ use crate::{
 
 /// Where a dentry is.
 #[derive(Default)]
-struct Place {
+struct Position {
     parent: Weak<Dentry>,
     /// The same, if the dentry holds it.
     kept: Option<Arc<Dentry>>,
@@ -47,7 +47,7 @@ struct Place {
     removed: bool,
 }
 
-impl Place {
+impl Position {
     fn parent(&self) -> Option<Arc<Dentry>> {
         self.kept.clone().or_else(|| self.parent.upgrade())
     }
@@ -59,7 +59,7 @@ pub struct Dentry {
     pub inode: Arc<Inode>,
     /// How the names below it are kept; none if it is no directory.
     names: Option<Names>,
-    place: SpinLock<Place>,
+    position: SpinLock<Position>,
     /// How many mounts cover it, each in another mount of its file system.
     mounts: AtomicU32,
     children: SpinLock<Children>,
@@ -68,7 +68,7 @@ pub struct Dentry {
 }
 
 impl Dentry {
-    fn new(inode: Arc<Inode>, place: Place) -> Self {
+    fn new(inode: Arc<Inode>, position: Position) -> Self {
         let names = match &inode.content {
             InodeContent::Directory(directory) => Some(directory.operations.names()),
             _ => None,
@@ -76,7 +76,7 @@ impl Dentry {
         Self {
             inode,
             names,
-            place: SpinLock::new(place),
+            position: SpinLock::new(position),
             mounts: AtomicU32::new(0),
             // A rename holds two, and so does who looks whether one is used.
             children: SpinLock::nested(Children::default()),
@@ -86,7 +86,7 @@ impl Dentry {
 
     /// The root of a file system.
     pub fn root(inode: Arc<Inode>) -> Arc<Self> {
-        Arc::new(Self::new(inode, Place::default()))
+        Arc::new(Self::new(inode, Position::default()))
     }
 
     /// What is in no directory and never was, such as a pipe.
@@ -94,7 +94,7 @@ impl Dentry {
     /// # Errors
     /// ENOMEM.
     pub fn nameless(inode: Arc<Inode>) -> core::result::Result<Arc<Self>, NoMemory> {
-        fallible::arc_with(|| Self::new(inode, Place::default()))
+        fallible::arc_with(|| Self::new(inode, Position::default()))
     }
 
     /// The same with a name that its path shows, as if it had been removed.
@@ -102,27 +102,31 @@ impl Dentry {
     /// # Errors
     /// ENOMEM.
     pub fn shown_as(inode: Arc<Inode>, name: Vec<u8>) -> core::result::Result<Arc<Self>, NoMemory> {
-        fallible::arc_with(|| Self::new(inode, Place { name, removed: true, ..Place::default() }))
+        fallible::arc_with(|| Self::new(inode, Position { name, removed: true, ..Position::default() }))
     }
 
     /// A file that was made in a directory without a name, and what its path shows instead.
     pub fn removed(inode: Arc<Inode>, parent: &Arc<Self>, name: &[u8]) -> Arc<Self> {
-        let place =
-            Place { kept: Some(parent.clone()), name: name.to_vec(), removed: true, ..Place::default() };
-        Arc::new(Self::new(inode, place))
+        let position = Position {
+            kept: Some(parent.clone()),
+            name: name.to_vec(),
+            removed: true,
+            ..Position::default()
+        };
+        Arc::new(Self::new(inode, position))
     }
 
     /// One in a directory.
     fn below(parent: &Arc<Self>, name: &[u8], inode: Arc<Inode>) -> Arc<Self> {
-        Arc::new(Self::new(inode, parent.place_below(name)))
+        Arc::new(Self::new(inode, parent.position_below(name)))
     }
 
-    fn place_below(self: &Arc<Self>, name: &[u8]) -> Place {
+    fn position_below(self: &Arc<Self>, name: &[u8]) -> Position {
         let name = name.to_vec();
         if self.names == Some(Names::Fleeting) {
-            return Place { kept: Some(self.clone()), name, ..Place::default() };
+            return Position { kept: Some(self.clone()), name, ..Position::default() };
         }
-        Place { parent: Arc::downgrade(self), name, ..Place::default() }
+        Position { parent: Arc::downgrade(self), name, ..Position::default() }
     }
 
     /// What has a name in this directory; what is mounted on it is not looked at.
@@ -222,7 +226,7 @@ impl Dentry {
 
     /// The directory that it is in.
     pub fn parent(&self) -> Option<Arc<Dentry>> {
-        self.place.lock().parent()
+        self.position.lock().parent()
     }
 
     /// The uppermost directory above it, or itself.
@@ -253,17 +257,17 @@ impl Dentry {
 
     /// Whether its name was removed.
     pub fn is_removed(&self) -> bool {
-        self.place.lock().removed
+        self.position.lock().removed
     }
 
     /// Appends its name and the slash before it, the last byte first; the directory that it is in.
     pub(super) fn push_name_reversed(&self, out: &mut Vec<u8>) -> Option<Arc<Dentry>> {
-        let place = self.place.lock();
-        if !place.name.is_empty() {
-            out.extend(place.name.iter().rev());
+        let position = self.position.lock();
+        if !position.name.is_empty() {
+            out.extend(position.name.iter().rev());
             out.push(b'/');
         }
-        place.parent()
+        position.parent()
     }
 
     /// Its names from the root of its file system down; what is longer than a path may be is cut.
@@ -292,11 +296,11 @@ impl Dentry {
     /// Notes that something is mounted on it; ENOENT if its name was removed, and it will not be until it is uncovered. EINVAL if nobody
     /// would find it again.
     pub(super) fn cover(&self) -> Result<()> {
-        let place = self.place.lock();
-        if place.removed {
+        let position = self.position.lock();
+        if position.removed {
             return Err(Errno::ENOENT);
         }
-        if place.kept.is_some() {
+        if position.kept.is_some() {
             return Err(Errno::EINVAL);
         }
         self.mounts.fetch_add(1, Ordering::AcqRel);
@@ -322,9 +326,9 @@ impl Dentry {
 impl Drop for Dentry {
     /// Trees of any depth are taken apart in a loop, and without memory: a directory that dies waits in a list for its turn.
     fn drop(&mut self) {
-        let mut above = self.place.get_mut().kept.take();
+        let mut above = self.position.get_mut().kept.take();
         while let Some(mut dentry) = above.take().and_then(Arc::into_inner) {
-            above = dentry.place.get_mut().kept.take();
+            above = dentry.position.get_mut().kept.take();
         }
         let mut is_cached = self.names == Some(Names::Cached);
         let mut children = core::mem::take(self.children.get_mut());

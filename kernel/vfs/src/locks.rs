@@ -53,7 +53,7 @@ struct Held {
 /// The locks of one file that has, or had, any.
 pub struct FileLocks {
     /// Device and inode number, for /proc/locks.
-    place: (u32, u64),
+    file_id: (u32, u64),
     held: SpinLock<Held>,
     /// Woken when something was released.
     released: WaitQueue,
@@ -80,7 +80,7 @@ impl LockSlot {
     }
 
     /// The locks, made if need be. ENOLCK if there is no memory.
-    pub fn get_or_make(&self, place: (u32, u64)) -> Result<Arc<FileLocks>> {
+    pub fn get_or_make(&self, file_id: (u32, u64)) -> Result<Arc<FileLocks>> {
         if let Some(locks) = self.get() {
             return Ok(locks);
         }
@@ -91,7 +91,7 @@ impl LockSlot {
         let locks = slot
             .get_or_insert_with(|| {
                 Arc::new(FileLocks {
-                    place,
+                    file_id,
                     held: SpinLock::default(),
                     released: WaitQueue::new(),
                     waiting: AtomicUsize::new(0),
@@ -281,7 +281,7 @@ impl FileLocks {
         shows: impl Fn(Option<Owner>, usize) -> bool,
     ) -> fmt::Result {
         let held = self.held.lock();
-        let (device, inode) = self.place;
+        let (device, inode) = self.file_id;
         let mut line = |kind, mode, pid, span: Span| {
             *number += 1;
             let mode = if mode == Mode::Read { "READ " } else { "WRITE" };

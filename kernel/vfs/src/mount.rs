@@ -59,7 +59,7 @@ pub struct Mount {
     /// Files that are open for writing through it.
     pub(super) writers: AtomicUsize,
     /// The mount that it is in, and what it covers there; none for the root, and once it is unmounted.
-    place: SpinLock<Option<(Weak<Mount>, Arc<Dentry>)>>,
+    mountpoint: SpinLock<Option<(Weak<Mount>, Arc<Dentry>)>>,
 }
 
 /// A name as it is seen through a mount. It stands for the inode that has it.
@@ -82,14 +82,14 @@ impl Deref for Path {
 
 /// The number of a mount and what is covered in it: its inode's number, so that the order is the one in which inodes were made, and its
 /// address, which no other has.
-type Place = (u64, u64, usize);
+type MountpointKey = (u64, u64, usize);
 
-fn place_of(mount: u64, dentry: &Arc<Dentry>) -> Place {
+fn key_of(mount: u64, dentry: &Arc<Dentry>) -> MountpointKey {
     (mount, dentry.inode.number, Arc::as_ptr(dentry) as usize)
 }
 
 /// All places in a mount.
-fn places_in(mount: u64) -> RangeInclusive<Place> {
+fn keys_in(mount: u64) -> RangeInclusive<MountpointKey> {
     (mount, 0, 0)..=(mount, u64::MAX, usize::MAX)
 }
 
@@ -97,22 +97,22 @@ fn places_in(mount: u64) -> RangeInclusive<Place> {
 struct Table {
     by_id: BTreeMap<u64, Arc<Mount>>,
     /// By where it is. A mount on top of another covers the other's root, so there is one for a key.
-    by_place: BTreeMap<Place, Arc<Mount>>,
+    by_mountpoint: BTreeMap<MountpointKey, Arc<Mount>>,
     last: u64,
 }
 
 static TABLE: SpinLock<Table> =
-    SpinLock::new(Table { by_id: BTreeMap::new(), by_place: BTreeMap::new(), last: 0 });
+    SpinLock::new(Table { by_id: BTreeMap::new(), by_mountpoint: BTreeMap::new(), last: 0 });
 static ROOT: Once<Arc<Mount>> = Once::new();
 static ANONYMOUS: Once<Arc<Mount>> = Once::new();
 
 impl Table {
     fn on(&self, path: &Path) -> Option<&Arc<Mount>> {
-        self.by_place.get(&place_of(path.mount.id, &path.dentry))
+        self.by_mountpoint.get(&key_of(path.mount.id, &path.dentry))
     }
 
     fn has_children(&self, mount: &Mount) -> bool {
-        self.by_place.range(places_in(mount.id)).next().is_some()
+        self.by_mountpoint.range(keys_in(mount.id)).next().is_some()
     }
 
     fn is_attached(&self, mount: &Arc<Mount>) -> bool {
@@ -122,16 +122,16 @@ impl Table {
     /// Puts a mount at a place, which nothing is mounted on.
     fn attach(&mut self, mount: &Arc<Mount>, at: &Path) {
         self.by_id.insert(mount.id, mount.clone());
-        self.by_place.insert(place_of(at.mount.id, &at.dentry), mount.clone());
-        *mount.place.lock() = Some((Arc::downgrade(&at.mount), at.dentry.clone()));
+        self.by_mountpoint.insert(key_of(at.mount.id, &at.dentry), mount.clone());
+        *mount.mountpoint.lock() = Some((Arc::downgrade(&at.mount), at.dentry.clone()));
     }
 
     /// Takes a mount from its place.
     fn detach(&mut self, mount: &Arc<Mount>) {
-        let place = mount.place.lock().take();
-        if let Some((parent, covered)) = place {
+        let mountpoint = mount.mountpoint.lock().take();
+        if let Some((parent, covered)) = mountpoint {
             let parent = parent.upgrade().map_or(0, |parent| parent.id);
-            self.by_place.remove(&place_of(parent, &covered));
+            self.by_mountpoint.remove(&key_of(parent, &covered));
             covered.uncover();
         }
         self.by_id.remove(&mount.id);
@@ -144,7 +144,7 @@ impl Table {
         out.push(top.clone());
         let mut next = 0;
         while let Some(id) = out.get(next).map(|mount| mount.id) {
-            out.extend(self.by_place.range(places_in(id)).map(|(_, mount)| mount.clone()));
+            out.extend(self.by_mountpoint.range(keys_in(id)).map(|(_, mount)| mount.clone()));
             next += 1;
         }
         Ok(out)
@@ -194,7 +194,7 @@ impl Mount {
             flags: AtomicU32::new(flags & KEPT),
             expiring: AtomicBool::new(false),
             writers: AtomicUsize::new(0),
-            place: SpinLock::new(None),
+            mountpoint: SpinLock::new(None),
         })
     }
 
@@ -233,8 +233,8 @@ impl Mount {
     }
 
     /// The place that it covers; none for the root and what is not mounted any more.
-    pub fn place(&self) -> Option<Path> {
-        let (mount, dentry) = self.place.lock().clone()?;
+    pub fn mountpoint(&self) -> Option<Path> {
+        let (mount, dentry) = self.mountpoint.lock().clone()?;
         Some(Path { mount: mount.upgrade()?, dentry })
     }
 
@@ -316,8 +316,8 @@ impl Path {
         let mut is_below = true;
         while !at.is(root) {
             if at.is_mount_root() {
-                match at.mount.place() {
-                    Some(place) => at = place,
+                match at.mount.mountpoint() {
+                    Some(mountpoint) => at = mountpoint,
                     None => {
                         is_below = false;
                         break;
@@ -383,13 +383,13 @@ pub fn bind(from: &Path, at: Path, deep: bool) -> Result<()> {
     attach(&top, at)?;
     let mut copies = BTreeMap::from([(from.mount.id, top)]);
     for mount in below.iter().skip(1).filter(|mount| !mount.has(abi::MS_UNBINDABLE)) {
-        let Some(place) = mount.place() else { continue };
-        let Some(parent) = copies.get(&place.mount.id).cloned() else { continue };
-        if Arc::ptr_eq(&place.mount, &from.mount) && !place.dentry.is_within(&from.dentry) {
+        let Some(mountpoint) = mount.mountpoint() else { continue };
+        let Some(parent) = copies.get(&mountpoint.mount.id).cloned() else { continue };
+        if Arc::ptr_eq(&mountpoint.mount, &from.mount) && !mountpoint.dentry.is_within(&from.dentry) {
             continue;
         }
         let new = copy(mount, &mount.root);
-        attach(&new, Path { mount: parent, dentry: place.dentry.clone() })?;
+        attach(&new, Path { mount: parent, dentry: mountpoint.dentry.clone() })?;
         copies.insert(mount.id, new);
     }
     Ok(())
@@ -397,7 +397,7 @@ pub fn bind(from: &Path, at: Path, deep: bool) -> Result<()> {
 
 /// Moves a mount to another place (MS_MOVE).
 pub fn move_to(from: &Path, at: Path) -> Result<()> {
-    if !from.is_mount_root() || from.mount.place().is_none() {
+    if !from.is_mount_root() || from.mount.mountpoint().is_none() {
         return Err(Errno::EINVAL);
     }
     let at = at.topmost();
@@ -410,7 +410,7 @@ pub fn move_to(from: &Path, at: Path) -> Result<()> {
     let error = loop {
         match above {
             Some(mount) if Arc::ptr_eq(&mount, &from.mount) => break Some(Errno::ELOOP),
-            Some(mount) => above = mount.place.lock().as_ref().and_then(|(parent, _)| parent.upgrade()),
+            Some(mount) => above = mount.mountpoint.lock().as_ref().and_then(|(parent, _)| parent.upgrade()),
             None => break None,
         }
     };
@@ -439,7 +439,7 @@ pub fn unmount(path: Path, lazily: bool, expire: bool) -> Result<()> {
     let mut gone = Vec::new();
     {
         let mut table = TABLE.lock();
-        if !table.is_attached(&path.mount) || path.mount.place.lock().is_none() {
+        if !table.is_attached(&path.mount) || path.mount.mountpoint.lock().is_none() {
             return Err(Errno::EINVAL);
         }
         if lazily {

@@ -155,8 +155,8 @@ impl Walk {
             if !at.is_mount_root() {
                 break;
             }
-            match at.mount.place() {
-                Some(place) => at = place,
+            match at.mount.mountpoint() {
+                Some(mountpoint) => at = mountpoint,
                 None => return Ok(at),
             }
         }

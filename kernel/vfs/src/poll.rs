@@ -21,7 +21,7 @@ pub struct Question {
     /// What is asked.
     pub events: Events,
     /// Where the answer belongs.
-    pub place: usize,
+    pub index: usize,
 }
 
 fn answer(question: &Question) -> Events {
@@ -38,14 +38,14 @@ pub fn ready(file: &OpenFile, asked: Events) -> Events {
     now & (asked | Events::ERR | Events::HUP | Events::NVAL)
 }
 
-/// Waits until at least one question has an answer, or `deadline`; the answers by place.
+/// Waits until at least one question has an answer, or `deadline`; the answers by index.
 pub fn poll(questions: &[Question], deadline: Option<u64>) -> Result<Vec<(usize, Events)>> {
     let look = || {
         let mut answers = Vec::new();
         for question in questions {
             let found = answer(question);
             if !found.is_empty() {
-                answers.push((question.place, found));
+                answers.push((question.index, found));
             }
             // Who is to end stops at the next look.
             let _ = spans::point();

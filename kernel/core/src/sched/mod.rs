@@ -122,7 +122,7 @@ pub fn runnable_count() -> usize {
 
 /// Where a task goes in its queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Enqueue {
     /// It has slept, or is new.
     Woken,
     /// The same, and who woke it is about to wait itself.
@@ -170,22 +170,22 @@ fn move_to(task: &Thread, cpu: usize) {
     }
 }
 
-fn enqueue(task: ThreadRef, cpu: usize, place: Place) {
+fn enqueue(task: ThreadRef, cpu: usize, how: Enqueue) {
     if task.queued.swap(true, Ordering::AcqRel) {
         return;
     }
     move_to(&task, cpu);
     let that = &CPUS[cpu];
-    if matches!(place, Place::Woken | Place::HandedOver) {
+    if matches!(how, Enqueue::Woken | Enqueue::HandedOver) {
         task.schedule.wake_at(that.virtual_now.load(Ordering::Relaxed));
     }
     let key = task.schedule.key();
     let lead = if key < FAIR { 0 } else { WAKE_UP_LEAD };
-    let takes_cpu = place == Place::Woken && key + lead < that.running_key.load(Ordering::Relaxed);
+    let takes_cpu = how == Enqueue::Woken && key + lead < that.running_key.load(Ordering::Relaxed);
     if takes_cpu {
         task.schedule.charge(PREEMPTION_NS);
     }
-    that.insert(task, place == Place::Before);
+    that.insert(task, how == Enqueue::Before);
     if cpu == cpu_index() {
         if takes_cpu {
             that.reschedule.store(true, Ordering::Relaxed);
@@ -215,7 +215,7 @@ fn least_busy(task: &Thread) -> usize {
 pub fn start(task: impl Into<ThreadRef>) {
     let task = task.into();
     let cpu = least_busy(&task);
-    enqueue(task, cpu, Place::Woken);
+    enqueue(task, cpu, Enqueue::Woken);
 }
 
 /// Makes a sleeping task runnable; true if it slept.
@@ -235,7 +235,7 @@ fn enqueue_woken(task: ThreadRef) {
     if !task.machine.is_running() && task.affinity.load(Ordering::Relaxed) & (1 << cpu) == 0 {
         cpu = least_busy(&task);
     }
-    enqueue(task, cpu, Place::Woken);
+    enqueue(task, cpu, Enqueue::Woken);
 }
 
 /// Makes a sleeping task runnable on this CPU, for a hand-off: who calls this is about to wait itself.
@@ -245,7 +245,7 @@ pub fn wake_here(task: &impl AsThread) {
     if thread.machine.is_running() || thread.affinity.load(Ordering::Relaxed) & (1 << own) == 0 {
         wake(task);
     } else if thread.state.wake() {
-        enqueue(task.counted(), own, Place::HandedOver);
+        enqueue(task.counted(), own, Enqueue::HandedOver);
     }
 }
 
@@ -259,7 +259,7 @@ fn reorder(task: &Thread, change: impl FnOnce(u64)) {
     if let Some(task) = waiting {
         // `queued` has stayed set all the while: nobody else puts it into a queue.
         task.queued.store(false, Ordering::Release);
-        enqueue(task, cpu, Place::Woken);
+        enqueue(task, cpu, Enqueue::Woken);
     } else if task.is_running_here() {
         CPUS[cpu_index()].running_key.store(task.schedule.key(), Ordering::Relaxed);
         CPUS[cpu_index()].reschedule.store(true, Ordering::Relaxed);
@@ -378,7 +378,7 @@ fn pick() -> Option<ThreadRef> {
         }
         if task.affinity.load(Ordering::Relaxed) & (1 << own) == 0 && !task.machine.is_running() {
             let cpu = least_busy(&task);
-            enqueue(task, cpu, Place::Woken);
+            enqueue(task, cpu, Enqueue::Woken);
             continue;
         }
         return Some(task);
@@ -388,16 +388,16 @@ fn pick() -> Option<ThreadRef> {
 /// Gives the CPU to the best of the tasks that wait for it, if that is not worse than the running one. A task whose state is not
 /// RUNNABLE comes back when it was woken; a dead one never.
 pub fn schedule() {
-    switch_away(Place::Before);
+    switch_away(Enqueue::Before);
 }
 
 /// The same, and the running task goes behind its equals.
 pub fn give_way() {
-    switch_away(Place::Behind);
+    switch_away(Enqueue::Behind);
 }
 
 #[inline(always)]
-fn switch_away(place: Place) {
+fn switch_away(how: Enqueue) {
     let this = this_cpu();
     this.reschedule.store(false, Ordering::Relaxed);
     let task = running();
@@ -418,11 +418,11 @@ fn switch_away(place: Place) {
     if next.is(&task) {
         return;
     }
-    let place = runnable.then(|| {
+    let how = runnable.then(|| {
         let turn_is_over = this.turn_is_over.swap(false, Ordering::Relaxed);
-        if turn_is_over { Place::Behind } else { place }
+        if turn_is_over { Enqueue::Behind } else { how }
     });
-    switch_to(next, &task, place);
+    switch_to(next, &task, how);
 }
 
 /// Ends the running task for good.
@@ -433,19 +433,19 @@ pub fn end_current() -> ! {
     }
 }
 
-/// Switches to `next`; the running task goes to `place` in its queue, if it is still runnable.
-fn switch_to(next: ThreadRef, task: &Running, place: Option<Place>) {
+/// Switches to `next`; the running task goes to `how` in its queue, if it is still runnable.
+fn switch_to(next: ThreadRef, task: &Running, how: Option<Enqueue>) {
     let this = this_cpu();
     this.charge(task);
     this.switches.fetch_add(1, Ordering::Relaxed);
-    task.account.count(if place.is_some() { Event::Preemption } else { Event::Wait }, 1);
+    task.account.count(if how.is_some() { Event::Preemption } else { Event::Wait }, 1);
     this.runs_next(&next);
     if !next.is_idle() {
         thread::activate_memory(&next);
     }
-    if let Some(place) = place.filter(|_| !task.is_idle()) {
+    if let Some(how) = how.filter(|_| !task.is_idle()) {
         let own = task.affinity.load(Ordering::Relaxed) & (1 << cpu_index()) != 0;
-        enqueue(task.counted(), if own { cpu_index() } else { least_busy(task) }, place);
+        enqueue(task.counted(), if own { cpu_index() } else { least_busy(task) }, how);
     }
     machine::switch(next);
     finish_switch();

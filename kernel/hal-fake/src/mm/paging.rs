@@ -103,8 +103,8 @@ impl Tables {
             Entry::Occupied(leaf) => Ok(leaf.into_mut()),
             Entry::Vacant(leaf) => {
                 for bits in UPPER.into_iter().rev() {
-                    if let Entry::Vacant(place) = self.upper.entry((bits, address >> bits)) {
-                        place.insert(Frame::allocate_zeroed().ok_or(NoMemory)?);
+                    if let Entry::Vacant(entry) = self.upper.entry((bits, address >> bits)) {
+                        entry.insert(Frame::allocate_zeroed().ok_or(NoMemory)?);
                     }
                 }
                 let frame = Frame::allocate_zeroed().ok_or(NoMemory)?;
@@ -201,13 +201,13 @@ pub fn count_writable_and_executable() -> usize {
 /// An idle CPU needs no shoot-downs of programs' pages.
 pub fn enter_lazy_tlb() {}
 
-/// The place of a page in the tables: see [`UserTable::place`].
-pub struct Place<'a> {
+/// The entry of a page in the tables: see [`UserTable::entry`].
+pub struct PageEntry<'a> {
     table: &'a mut UserTable,
     address: usize,
 }
 
-impl<'a> Place<'a> {
+impl<'a> PageEntry<'a> {
     /// The page there.
     pub fn page(&self) -> Option<Page> {
         self.table.get(self.address)
@@ -265,9 +265,9 @@ impl UserTable {
         Some(Page { frame: frame.clone(), writable, present, exclusive })
     }
 
-    /// The place of the page at `address`, looked up once for several steps.
-    pub fn place(&mut self, address: usize) -> Place<'_> {
-        Place { table: self, address }
+    /// The entry of the page at `address`, looked up once for several steps.
+    pub fn entry(&mut self, address: usize) -> PageEntry<'_> {
+        PageEntry { table: self, address }
     }
 
     /// Puts `frame` at `address`. A frame that was there is let go of.

@@ -16,7 +16,7 @@ use crate::{MAX_CPUS, cpu::percpu};
 
 /// What the checker has to know of a lock.
 pub(super) struct LockClass {
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     key: u64,
     how: Use,
 }
@@ -25,31 +25,32 @@ impl LockClass {
     /// That of the caller's place.
     #[track_caller]
     pub(super) const fn new(how: Use) -> Self {
-        let place = Location::caller();
-        Self { place, key: key_of(place), how }
+        let location = Location::caller();
+        Self { location, key: key_of(location), how }
     }
 }
 
 /// A number for a place. The compiler may have the same place more than once, so that its address will not do.
-const fn key_of(place: &Location<'_>) -> u64 {
+const fn key_of(location: &Location<'_>) -> u64 {
     // FNV-1a, <https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>.
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut hash = 0xcbf2_9ce4_8422_2325;
-    let file = place.file().as_bytes();
+    let file = location.file().as_bytes();
     let mut at = 0;
     while at < file.len() {
         hash = (hash ^ file[at] as u64).wrapping_mul(PRIME);
         at += 1;
     }
-    hash = (hash ^ place.line() as u64).wrapping_mul(PRIME);
-    hash = (hash ^ place.column() as u64).wrapping_mul(PRIME);
+    hash = (hash ^ location.line() as u64).wrapping_mul(PRIME);
+    hash = (hash ^ location.column() as u64).wrapping_mul(PRIME);
     // 0 is no key.
     hash | 1
 }
 
 static ORDER: LockOrder = LockOrder::new();
 /// Where the locks of each class are made.
-static PLACES: [AtomicPtr<Location<'static>>; CLASSES] = [const { AtomicPtr::new(ptr::null_mut()) }; CLASSES];
+static LOCATIONS: [AtomicPtr<Location<'static>>; CLASSES] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; CLASSES];
 /// Which classes may be held while a program's memory is touched.
 static OVER_FAULTS: [AtomicBool; CLASSES] = [const { AtomicBool::new(false) }; CLASSES];
 /// Something was found and is being reported.
@@ -72,7 +73,7 @@ fn with_held<R>(with: impl FnOnce(&mut Held) -> R) -> Option<R> {
 
 fn class_of(lock: &RawSpin) -> Class {
     let class = ORDER.class(lock.class.key).expect("room for all classes of locks");
-    PLACES[class.number()].store(ptr::from_ref(lock.class.place).cast_mut(), Ordering::Relaxed);
+    LOCATIONS[class.number()].store(ptr::from_ref(lock.class.location).cast_mut(), Ordering::Relaxed);
     OVER_FAULTS[class.number()]
         .store(matches!(lock.class.how, Use::OverFaults | Use::NestedOverFaults), Ordering::Relaxed);
     class
@@ -126,19 +127,19 @@ fn none_is_held_but(doing: &str, is_allowed: impl Fn(Class) -> bool) {
     let first = with_held(|held| held.classes().find(|&class| !is_allowed(class))).flatten();
     if let Some(class) = first {
         OVER.store(true, Ordering::Relaxed);
-        panic!("lock checks: {doing} with a spin lock held, {}", Place(class));
+        panic!("lock checks: {doing} with a spin lock held, {}", CallSite(class));
     }
 }
 
 /// Where the locks of a class are made.
-struct Place(Class);
+struct CallSite(Class);
 
-impl fmt::Display for Place {
+impl fmt::Display for CallSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = PLACES[self.0.number()].load(Ordering::Relaxed);
+        let location = LOCATIONS[self.0.number()].load(Ordering::Relaxed);
         // SAFETY: null, or from a reference to a constant.
-        match unsafe { place.as_ref() } {
-            Some(place) => write!(f, "the one made at {}:{}", place.file(), place.line()),
+        match unsafe { location.as_ref() } {
+            Some(location) => write!(f, "the one made at {}:{}", location.file(), location.line()),
             None => f.write_str("one of an unknown class"),
         }
     }
@@ -151,9 +152,9 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut result = Ok(());
         ORDER.path(self.0, self.1, |class| {
-            result = result.and_then(|()| write!(f, "\n    {}, which was taken after", Place(class)));
+            result = result.and_then(|()| write!(f, "\n    {}, which was taken after", CallSite(class)));
         });
-        result.and_then(|()| write!(f, "\n    {}", Place(self.0)))
+        result.and_then(|()| write!(f, "\n    {}", CallSite(self.0)))
     }
 }
 
@@ -162,18 +163,18 @@ fn report(trouble: Trouble, class: Class) -> ! {
     OVER.store(true, Ordering::Relaxed);
     match trouble {
         Trouble::Twice { .. } => {
-            panic!("lock checks: a lock is waited for that is held here, {}", Place(class))
+            panic!("lock checks: a lock is waited for that is held here, {}", CallSite(class))
         }
         Trouble::SameClass { .. } => {
             panic!(
                 "lock checks: two locks of one class are held, {}: is there an order for them?",
-                Place(class)
+                CallSite(class)
             )
         }
         Trouble::Inversion { held, wanted } => panic!(
             "lock checks: with a lock held, {}, another is waited for, {}; but elsewhere it was the other way round:{}",
-            Place(held),
-            Place(wanted),
+            CallSite(held),
+            CallSite(wanted),
             Way(wanted, held)
         ),
         Trouble::TooDeep => panic!("lock checks: too many locks are held at once"),

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What the worker does with a request.
-enum Turn {
+enum Due {
     /// It is tried again.
     Try(Job),
     /// It is a timeout that has ended with this result.
@@ -96,7 +96,7 @@ impl Ring {
                 // What the worker has in hand ends or waits again in a moment, and is not to be missed.
                 return None;
             }
-            let found = parked.jobs.iter_mut().filter(|place| place.as_ref().is_some_and(&matches));
+            let found = parked.jobs.iter_mut().filter(|index| index.as_ref().is_some_and(&matches));
             Some(found.take(if all { usize::MAX } else { 1 }).filter_map(Option::take).collect())
         };
         let found: Vec<Job> = wait_on(&[&self.tried], None, false, find).map_err(|_| Errno::EINTR)?;
@@ -122,16 +122,16 @@ impl Ring {
         // Those that come meanwhile have their own news.
         let count = self.parked.lock().jobs.len();
         let mut at = 0;
-        while let Some((place, turn)) = self.next_turn(at..count) {
-            at = place + 1;
+        while let Some((index, turn)) = self.next_due(at..count) {
+            at = index + 1;
             match turn {
-                Turn::End(job, result) => self.run_from(job, Some(result)),
-                Turn::Try(job) => {
+                Due::End(job, result) => self.run_from(job, Some(result)),
+                Due::Try(job) => {
                     if let Some(memory) = &job.memory {
                         adopt(memory);
                     }
                     let step = self.attempt(job, false);
-                    let step = self.put_back(place, step);
+                    let step = self.put_back(index, step);
                     step.into_iter().for_each(|step| self.go_on(step));
                 }
             }
@@ -149,31 +149,31 @@ impl Ring {
 
     /// Takes the next of the requests at these places that something is to be done about. One that is to be tried is in hand until
     /// [`put_back`](Self::put_back).
-    fn next_turn(&self, places: Range<usize>) -> Option<(usize, Turn)> {
+    fn next_due(&self, indices: Range<usize>) -> Option<(usize, Due)> {
         let (now, tail) = (time::now_ns(), self.tail());
         let mut parked = self.parked.lock();
-        let is_next = |place: &usize| {
-            parked.jobs.get(*place).and_then(Option::as_ref).is_some_and(|job| is_due(job, tail, now))
+        let is_next = |index: &usize| {
+            parked.jobs.get(*index).and_then(Option::as_ref).is_some_and(|job| is_due(job, tail, now))
         };
-        let place = places.into_iter().find(is_next)?;
-        let job = parked.jobs.get_mut(place)?.take()?;
+        let index = indices.into_iter().find(is_next)?;
+        let job = parked.jobs.get_mut(index)?.take()?;
         if let Operation::Timeout { .. } = job.operation {
             let result = if has_counted(&job, tail) { 0 } else { -Errno::ETIME.0 };
-            return Some((place, Turn::End(job, result)));
+            return Some((index, Due::End(job, result)));
         }
         // Only these may have to wait again. A cancellation is done by the worker itself, which must not wait for itself.
         parked.is_trying = matches!(job.operation, Operation::Transfer(_) | Operation::Poll { .. });
-        Some((place, Turn::Try(job)))
+        Some((index, Due::Try(job)))
     }
 
     /// A request was tried: if it has to wait, it does so where it was; else the step is to be gone on from.
-    fn put_back(&self, place: usize, step: Step) -> Option<Step> {
+    fn put_back(&self, index: usize, step: Step) -> Option<Step> {
         let mut parked = self.parked.lock();
         parked.is_trying = false;
         let left = match step {
             Step::Wait(job) => {
                 let job = Some(Job { is_untried: false, ..job });
-                match parked.jobs.get_mut(place) {
+                match parked.jobs.get_mut(index) {
                     Some(empty @ None) => *empty = job,
                     // The ring is closing.
                     _ => parked.jobs.push(job),

@@ -4,7 +4,7 @@
 use exo_core::errno::Errno;
 use exo_hal::mm::frame;
 use exo_logic::areas::Flags;
-use exo_mm::{AddressSpace, Backing, map::Place};
+use exo_mm::{AddressSpace, Backing, map::Placement};
 
 use crate::support::{
     BASE, PAGE, READ, anonymous, anonymous_at, areas, backing, file, get, kill_self, machine, map_file, put,
@@ -101,7 +101,7 @@ fn what_cannot_be_populated_has_its_error() {
     machine(|| {
         let populate = |at, pages, write| space().populate(at, at + pages * PAGE, write);
         assert_eq!(populate(BASE, 1, None), Err(Errno::ENOMEM), "a gap");
-        let fixed = space().map(Place::Hint(0), PAGE, READ, Backing::Anonymous, false).unwrap();
+        let fixed = space().map(Placement::Hint(0), PAGE, READ, Backing::Anonymous, false).unwrap();
         assert_eq!(populate(fixed, 1, Some(true)), Err(Errno::EINVAL));
         let pages = file(b"content");
         assert_eq!(populate(map_file(&pages, 2, true), 2, None), Err(Errno::EFAULT), "behind the end");
@@ -177,7 +177,7 @@ fn a_walk_hands_out_a_file_from_where_it_is_cut() {
     machine(|| {
         let pages = file(&[7; 3 * PAGE]);
         let file = backing(&pages, PAGE as u64, false);
-        space().map(Place::Fixed(BASE), 2 * PAGE, READ, file, false).unwrap();
+        space().map(Placement::Fixed(BASE), 2 * PAGE, READ, file, false).unwrap();
         let mut offsets = Vec::new();
         let each = |_: &AddressSpace, area: &exo_logic::areas::Area<Backing>| {
             if let Backing::File { offset, .. } = area.backing {

@@ -18,7 +18,7 @@ use exo_hal::{PAGE_SIZE, mm::frame::Frame, time};
 use exo_logic::areas::Flags;
 use exo_mm::{
     Backing,
-    map::Place,
+    map::Placement,
     page_cache::{PageCache, PageStore},
 };
 use parking_lot::Mutex;
@@ -118,7 +118,7 @@ impl PageStore for Disk {
 pub(crate) fn map_cached(file: &Cached, pages: usize, shared: bool) -> usize {
     let flags = if shared { WRITE | Flags::SHARED } else { WRITE };
     let backing = Backing::File { object: file.clone(), offset: 0, shared, file: None };
-    space().map(Place::Hint(0), pages * PAGE, flags, backing, false).unwrap()
+    space().map(Placement::Hint(0), pages * PAGE, flags, backing, false).unwrap()
 }
 
 /// Lets all others run until they wait.

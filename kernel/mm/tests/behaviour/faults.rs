@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exo_core::{errno::Errno, limits::index};
 use exo_hal::{USER_END, mm::user, thread::current};
 use exo_logic::areas::{Flags, GUARD_GAP};
-use exo_mm::{Backing, Pages, fault::Unresolved, map::Place};
+use exo_mm::{Backing, Pages, fault::Unresolved, map::Placement};
 
 use crate::support::{
     BASE, PAGE, READ, TestTask, anonymous, anonymous_at, can_read, can_write, get, machine, map_file, put,
@@ -66,7 +66,7 @@ fn an_access_needs_its_permission() {
             (Flags::READ | Flags::EXECUTE, [true, false, true]),
         ];
         for (flags, allowed) in table {
-            let at = space().map(Place::Hint(0), PAGE, flags, Backing::Anonymous, false).unwrap();
+            let at = space().map(Placement::Hint(0), PAGE, flags, Backing::Anonymous, false).unwrap();
             let may = |write, execute| match space().handle_fault(at, write, execute) {
                 Ok(()) => true,
                 Err(why) => {
@@ -98,7 +98,7 @@ fn words_are_exchanged_in_a_page_that_is_not_there_yet() {
         assert_eq!(user::compare_exchange_u32(at, 0, 7), Ok(0));
         assert_eq!(user::compare_exchange_u32(at, 0, 8), Ok(7));
         assert_eq!(user::load_u32(at), Ok(7));
-        let fixed = space().map(Place::Hint(0), PAGE, READ, Backing::Anonymous, false).unwrap();
+        let fixed = space().map(Placement::Hint(0), PAGE, READ, Backing::Anonymous, false).unwrap();
         assert_eq!(user::load_u32(fixed), Ok(0));
         assert!(user::compare_exchange_u32(fixed, 0, 1).is_err());
     });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exo_core::{errno::Errno, io_buf::IoBuf};
 use exo_hal::mm::frame;
 use exo_logic::areas::Flags;
-use exo_mm::{AddressSpace, Pages, Sharing, map::Place};
+use exo_mm::{AddressSpace, Pages, Sharing, map::Placement};
 
 use crate::support::{
     BASE, PAGE, READ, anonymous, anonymous_at, areas, backing, can_read, can_write, file, get, kill_self,
@@ -182,7 +182,7 @@ fn pages_of_one_process_are_not_inherited() {
     machine(|| {
         let frames = vec![frame::Frame::allocate_zeroed().unwrap()];
         let pages = Arc::new(Pages::of_frames(frames, Sharing::OneProcess, Arc::new(())));
-        let at = space().map(Place::Hint(0), PAGE, READ, backing(&pages, 0, true), false).unwrap();
+        let at = space().map(Placement::Hint(0), PAGE, READ, backing(&pages, 0, true), false).unwrap();
         assert!(can_read(at));
         let child = fork();
         within(&child, || assert_eq!((areas(), can_read(at)), (vec![], false)));

@@ -8,7 +8,7 @@ use exo_core::{
     io_buf::{IoBuf, IoSource},
 };
 use exo_logic::areas::{Area, Backing as _, Flags};
-use exo_mm::{Backing, MappedFile, Pages, Quota, fault::Unresolved, map::Place};
+use exo_mm::{Backing, MappedFile, Pages, Quota, fault::Unresolved, map::Placement};
 use linux_raw_sys::general::F_SEAL_WRITE;
 
 use crate::support::{
@@ -69,7 +69,7 @@ fn a_mapping_begins_at_its_offset() {
         let pages = file(&bytes);
         let flags = READ | Flags::SHARED;
         let file = backing(&pages, PAGE as u64, true);
-        let at = space().map(Place::Fixed(BASE), 2 * PAGE, flags, file, false).unwrap();
+        let at = space().map(Placement::Fixed(BASE), 2 * PAGE, flags, file, false).unwrap();
         assert_eq!((get(at, 1), get(at + PAGE, 1)), (vec![2], vec![3]));
         // What is left of it still shows the same.
         space().unmap(at, PAGE).unwrap();
@@ -98,7 +98,7 @@ fn neighbours_outside_of_the_mapping_are_left_alone() {
     machine(|| {
         let pages = file(&[7; 16 * PAGE]);
         let middle = backing(&pages, 4 * PAGE as u64, false);
-        let at = space().map(Place::Fixed(BASE), 4 * PAGE, READ, middle, false).unwrap();
+        let at = space().map(Placement::Fixed(BASE), 4 * PAGE, READ, middle, false).unwrap();
         let (below, above) = (anonymous_at(BASE - PAGE, 1), anonymous_at(BASE + 4 * PAGE, 1));
         get(at + PAGE, 1);
         assert_eq!(space().resident_pages(), 4);
@@ -172,7 +172,7 @@ fn a_punched_hole_is_seen_in_mappings() {
         let pages = file(&[7; 4 * PAGE]);
         let flags = WRITE | Flags::SHARED;
         let file = backing(&pages, PAGE as u64, true);
-        let at = space().map(Place::Hint(0), 3 * PAGE, flags, file, false).unwrap();
+        let at = space().map(Placement::Hint(0), 3 * PAGE, flags, file, false).unwrap();
         get(at, 3 * PAGE);
         pages.punch_hole(2 * PAGE as u64, 3 * PAGE as u64).unwrap();
         assert_eq!((get(at, 1), get(at + PAGE, 1), get(at + 2 * PAGE, 1)), (vec![7], vec![0], vec![7]));
@@ -237,7 +237,7 @@ fn a_mapping_says_what_file_it_is_of() {
             shared: false,
             file: Some(Arc::new(Named)),
         };
-        let at = space().map(Place::Hint(0), 2 * PAGE, READ, file, false).unwrap();
+        let at = space().map(Placement::Hint(0), 2 * PAGE, READ, file, false).unwrap();
         space().unmap(at, PAGE).unwrap();
         let area = space().area_above(0).unwrap();
         let Backing::File { offset, file: Some(file), .. } = &area.backing else { panic!("a file's") };
@@ -251,7 +251,7 @@ fn mappings_of_one_file_are_one_area_where_they_go_on() {
         let pages = file(&[7; 4 * PAGE]);
         let map = |at, page: u64, shared| {
             let file = backing(&pages, page * PAGE as u64, shared);
-            space().map(Place::Fixed(at), PAGE, READ, file, false).unwrap();
+            space().map(Placement::Fixed(at), PAGE, READ, file, false).unwrap();
         };
         map(BASE, 0, false);
         map(BASE + PAGE, 1, false);
@@ -270,7 +270,7 @@ fn a_sealed_file_is_not_made_writable_where_it_is_shared() {
         let pages = file(b"content");
         pages.seals.allow();
         let map = |flags: Flags, shared| {
-            space().map(Place::Hint(0), PAGE, flags, backing(&pages, 0, shared), false).unwrap()
+            space().map(Placement::Hint(0), PAGE, flags, backing(&pages, 0, shared), false).unwrap()
         };
         let (shared, private) = (map(READ | Flags::SHARED, true), map(READ, false));
         pages.seal(F_SEAL_WRITE, || false).unwrap();

@@ -4,14 +4,14 @@
 use exo_core::{errno::Errno, limits::index};
 use exo_hal::{USER_END, mm::frame};
 use exo_logic::areas::{Flags, MAY_ALL};
-use exo_mm::{AddressSpace, Backing, LOWEST, map::Place, page_up};
+use exo_mm::{AddressSpace, Backing, LOWEST, map::Placement, page_up};
 
 use crate::support::{
     BASE, PAGE, READ, WRITE, anonymous, anonymous_at, areas, can_read, can_write, get, kill_self, machine,
     put, set_limit, space, start,
 };
 
-fn map(place: Place, length: usize) -> Result<usize, Errno> {
+fn map(place: Placement, length: usize) -> Result<usize, Errno> {
     space().map(place, length, WRITE, Backing::Anonymous, false)
 }
 
@@ -31,10 +31,10 @@ fn what_is_mapped_can_be_used_and_what_is_unmapped_cannot() {
 #[test]
 fn a_length_is_rounded_up_to_pages_and_zero_is_none() {
     machine(|| {
-        let at = map(Place::Hint(0), 1).unwrap();
+        let at = map(Placement::Hint(0), 1).unwrap();
         assert_eq!(areas(), [(at, at + PAGE, WRITE)]);
-        assert_eq!(map(Place::Hint(0), 0), Err(Errno::EINVAL));
-        assert_eq!(map(Place::Hint(0), usize::MAX), Err(Errno::ENOMEM));
+        assert_eq!(map(Placement::Hint(0), 0), Err(Errno::EINVAL));
+        assert_eq!(map(Placement::Hint(0), usize::MAX), Err(Errno::ENOMEM));
         assert_eq!(space().unmap(at, 0), Err(Errno::EINVAL));
         assert_eq!(space().unmap(at + 1, PAGE), Err(Errno::EINVAL));
         assert_eq!(space().unmap(at, usize::MAX), Err(Errno::EINVAL));
@@ -45,12 +45,12 @@ fn a_length_is_rounded_up_to_pages_and_zero_is_none() {
 #[test]
 fn a_hint_is_followed_where_there_is_room() {
     machine(|| {
-        assert_eq!(map(Place::Hint(BASE + 5), 2 * PAGE), Ok(BASE));
-        let elsewhere = map(Place::Hint(BASE + PAGE), PAGE).unwrap();
+        assert_eq!(map(Placement::Hint(BASE + 5), 2 * PAGE), Ok(BASE));
+        let elsewhere = map(Placement::Hint(BASE + PAGE), PAGE).unwrap();
         assert!(elsewhere > BASE + 2 * PAGE);
         // What is too low, or above where mappings go, is no hint.
-        assert!(map(Place::Hint(PAGE), PAGE).unwrap() > LOWEST);
-        assert!(map(Place::Hint(USER_END - PAGE), PAGE).unwrap() < USER_END - PAGE);
+        assert!(map(Placement::Hint(PAGE), PAGE).unwrap() > LOWEST);
+        assert!(map(Placement::Hint(USER_END - PAGE), PAGE).unwrap() < USER_END - PAGE);
     });
 }
 
@@ -71,9 +71,9 @@ fn a_gap_is_found_behind_any_number_of_mappings() {
         for page in (1..1000).step_by(2) {
             space().unmap(top + page * PAGE, PAGE).unwrap();
         }
-        assert_eq!(map(Place::Hint(0), 2 * PAGE), Ok(top - 2 * PAGE), "no gap above is so large");
-        assert_eq!(map(Place::Hint(0), PAGE), Ok(top + 999 * PAGE));
-        assert_eq!(map(Place::Hint(0), USER_END - LOWEST - PAGE), Err(Errno::ENOMEM));
+        assert_eq!(map(Placement::Hint(0), 2 * PAGE), Ok(top - 2 * PAGE), "no gap above is so large");
+        assert_eq!(map(Placement::Hint(0), PAGE), Ok(top + 999 * PAGE));
+        assert_eq!(map(Placement::Hint(0), USER_END - LOWEST - PAGE), Err(Errno::ENOMEM));
     });
 }
 
@@ -82,7 +82,7 @@ fn a_fixed_mapping_replaces_what_is_there() {
     machine(|| {
         anonymous_at(BASE, 3);
         put(BASE, &[1; 3 * PAGE]);
-        assert_eq!(map(Place::Fixed(BASE + PAGE), PAGE), Ok(BASE + PAGE));
+        assert_eq!(map(Placement::Fixed(BASE + PAGE), PAGE), Ok(BASE + PAGE));
         assert_eq!((get(BASE, 1)[0], get(BASE + PAGE, 1)[0], get(BASE + 2 * PAGE, 1)[0]), (1, 0, 1));
         assert_eq!(space().mapped_bytes(), 3 * PAGE);
     });
@@ -92,15 +92,15 @@ fn a_fixed_mapping_replaces_what_is_there() {
 fn a_fixed_mapping_that_must_not_replace_needs_a_free_range() {
     machine(|| {
         anonymous_at(BASE, 2);
-        assert_eq!(map(Place::FixedFree(BASE + PAGE), 2 * PAGE), Err(Errno::EEXIST));
-        assert_eq!(map(Place::FixedFree(BASE + 2 * PAGE), PAGE), Ok(BASE + 2 * PAGE));
+        assert_eq!(map(Placement::FixedFree(BASE + PAGE), 2 * PAGE), Err(Errno::EEXIST));
+        assert_eq!(map(Placement::FixedFree(BASE + 2 * PAGE), PAGE), Ok(BASE + 2 * PAGE));
     });
 }
 
 #[test]
 fn fixed_places_are_checked() {
     machine(|| {
-        for place in [Place::Fixed, Place::FixedFree] {
+        for place in [Placement::Fixed, Placement::FixedFree] {
             assert_eq!(map(place(BASE + 1), PAGE), Err(Errno::EINVAL));
             assert_eq!(map(place(LOWEST - PAGE), PAGE), Err(Errno::EPERM));
             assert_eq!(map(place(USER_END), PAGE), Err(Errno::ENOMEM));
@@ -194,9 +194,9 @@ fn the_address_space_may_be_limited() {
     machine(|| {
         anonymous(2);
         set_limit(index::AS, 4 * PAGE as u64);
-        assert_eq!(map(Place::Hint(0), 3 * PAGE), Err(Errno::ENOMEM));
+        assert_eq!(map(Placement::Hint(0), 3 * PAGE), Err(Errno::ENOMEM));
         anonymous(2);
-        assert_eq!(map(Place::Hint(0), 1), Err(Errno::ENOMEM));
+        assert_eq!(map(Placement::Hint(0), 1), Err(Errno::ENOMEM));
     });
 }
 
@@ -204,10 +204,10 @@ fn the_address_space_may_be_limited() {
 fn data_may_be_limited_and_what_cannot_be_written_is_none() {
     machine(|| {
         set_limit(index::DATA, 2 * PAGE as u64);
-        assert_eq!(map(Place::Hint(0), 3 * PAGE), Err(Errno::ENOMEM));
+        assert_eq!(map(Placement::Hint(0), 3 * PAGE), Err(Errno::ENOMEM));
         let at = anonymous(2);
-        assert_eq!(map(Place::Hint(0), 1), Err(Errno::ENOMEM));
-        let code = space().map(Place::Hint(0), PAGE, READ, Backing::Anonymous, false).unwrap();
+        assert_eq!(map(Placement::Hint(0), 1), Err(Errno::ENOMEM));
+        let code = space().map(Placement::Hint(0), PAGE, READ, Backing::Anonymous, false).unwrap();
         // It would be data if it could be written.
         assert_eq!(space().protect(code, PAGE, Flags::READ | Flags::WRITE, false), Err(Errno::ENOMEM));
         space().unmap(at, PAGE).unwrap();
@@ -220,7 +220,7 @@ fn more_than_all_memory_is_refused_if_it_is_to_be_reserved() {
     machine(|| {
         frame::set_total(1000);
         let map = |flags, reserve| {
-            space().map(Place::Hint(0), 1001 * PAGE, flags, Backing::Anonymous, reserve).map(drop)
+            space().map(Placement::Hint(0), 1001 * PAGE, flags, Backing::Anonymous, reserve).map(drop)
         };
         assert_eq!(map(WRITE, true), Err(Errno::ENOMEM));
         assert_eq!(map(WRITE, false), Ok(()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use exo_core::{errno::Errno, fallible, io_buf::IoSource, thread::running};
 use exo_hal::mm::{frame, user};
 use exo_logic::areas::Flags;
-use exo_mm::{AddressSpace, Backing, MAX_AREAS, Pages, fault::Unresolved, map::Place};
+use exo_mm::{AddressSpace, Backing, MAX_AREAS, Pages, fault::Unresolved, map::Placement};
 
 use crate::support::{
     BASE, PAGE, READ, WRITE, anonymous, anonymous_at, areas, backing, can_write, file, get, machine,
@@ -62,7 +62,7 @@ fn neighbours_that_find_no_table_are_left_out() {
         let pages = file(&[7; 32 * PAGE]);
         // Over the edge of what a table is for.
         let at = 0x4000_0000 - 8 * PAGE;
-        space().map(Place::Fixed(at), 32 * PAGE, READ, backing(&pages, 0, false), false).unwrap();
+        space().map(Placement::Fixed(at), 32 * PAGE, READ, backing(&pages, 0, false), false).unwrap();
         frame::set_free(3);
         assert_eq!(get(at, 1), [7]);
         assert_eq!(space().resident_pages(), 8);
@@ -112,7 +112,7 @@ fn a_kernel_without_memory_maps_nothing() {
         let before = areas();
         space().set_heap(0x2000_0000);
         frame::exhaust();
-        let map = space().map(Place::Hint(0), PAGE, WRITE, Backing::Anonymous, false);
+        let map = space().map(Placement::Hint(0), PAGE, WRITE, Backing::Anonymous, false);
         assert_eq!(map, Err(Errno::ENOMEM));
         assert_eq!(space().protect(BASE, PAGE, Flags::READ, false), Err(Errno::ENOMEM));
         assert_eq!(space().brk(0x2000_1000), 0x2000_0000);
@@ -130,10 +130,10 @@ fn an_address_space_has_so_many_areas_at_most() {
         // Every other page: none of them can be joined.
         for area in 0..MAX_AREAS - 1 {
             let at = BASE + 2 * area * PAGE;
-            space().map(Place::Fixed(at), PAGE, WRITE, Backing::Anonymous, false).unwrap();
+            space().map(Placement::Fixed(at), PAGE, WRITE, Backing::Anonymous, false).unwrap();
         }
         let last = anonymous_at(0x6000_0000_0000, 3);
-        let map = space().map(Place::Hint(0), PAGE, READ, Backing::Anonymous, false);
+        let map = space().map(Placement::Hint(0), PAGE, READ, Backing::Anonymous, false);
         assert_eq!(map, Err(Errno::ENOMEM));
         assert_eq!(space().unmap(last + PAGE, PAGE), Err(Errno::ENOMEM), "one would become two");
         assert_eq!(space().protect(last + PAGE, PAGE, Flags::READ, false), Err(Errno::ENOMEM));
@@ -154,14 +154,14 @@ fn life() -> Result<(), Errno> {
     let own = AddressSpace::new()?;
     within(&own, || {
         let space = crate::support::space();
-        let at = space.map(Place::Hint(0), 3 * PAGE, WRITE, Backing::Anonymous, true)?;
+        let at = space.map(Placement::Hint(0), 3 * PAGE, WRITE, Backing::Anonymous, true)?;
         user::copy_out(at, &[1; 2 * PAGE])?;
         let pages = Arc::new(Pages::from_bytes(&[2; PAGE])?);
         pages.write(Some(PAGE as u64), &mut IoSource::kernel(b"more"), |_| Ok(4))?;
         pages.allocate(0, 4 * PAGE as u64, false)?;
         let flags = WRITE | Flags::SHARED;
-        let shared = space.map(Place::Hint(0), 4 * PAGE, flags, backing(&pages, 0, true), false)?;
-        let private = space.map(Place::Hint(0), 4 * PAGE, WRITE, backing(&pages, 0, false), false)?;
+        let shared = space.map(Placement::Hint(0), 4 * PAGE, flags, backing(&pages, 0, true), false)?;
+        let private = space.map(Placement::Hint(0), 4 * PAGE, WRITE, backing(&pages, 0, false), false)?;
         user::copy_out(shared, b"x")?;
         user::copy_out(private, b"x")?;
         let pinned = space.pin(at, 10, true)?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use exo_hal::mm::user;
 use exo_logic::areas::Flags;
-use exo_mm::{Backing, VmObject, fault::Unresolved, map::Place, object::Wanted};
+use exo_mm::{Backing, VmObject, fault::Unresolved, map::Placement, object::Wanted};
 use parking_lot::Mutex;
 
 use crate::{
@@ -433,7 +433,7 @@ fn what_the_processor_has_noted_is_told_when_it_is_unmapped() {
             marks: Mutex::default(),
         });
         let backing = Backing::File { object: object.clone(), offset: PAGE as u64, shared: true, file: None };
-        let at = space().map(Place::Hint(0), 4 * PAGE, WRITE | Flags::SHARED, backing, false).unwrap();
+        let at = space().map(Placement::Hint(0), 4 * PAGE, WRITE | Flags::SHARED, backing, false).unwrap();
         get(at, 1);
         put(at + PAGE, b"x");
         space().handle_fault(at + 2 * PAGE, true, false).unwrap();

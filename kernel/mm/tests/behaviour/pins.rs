@@ -4,7 +4,7 @@
 use exo_core::{errno::Errno, io_buf::IoBuf};
 use exo_hal::mm::frame;
 use exo_logic::areas::Flags;
-use exo_mm::{Backing, map::Place};
+use exo_mm::{Backing, map::Placement};
 use exo_platform::Buffer;
 
 use crate::support::{
@@ -96,7 +96,7 @@ fn what_cannot_be_pinned_has_its_error() {
         assert_eq!(pin(at + PAGE - 1, 2, false), Err(Errno::EFAULT), "it ends behind the mapping");
         assert_eq!(pin(usize::MAX, 2, false), Err(Errno::EFAULT));
         assert_eq!(pin(at, 0, false), Err(Errno::EINVAL));
-        let fixed = space().map(Place::Hint(0), PAGE, READ, Backing::Anonymous, false).unwrap();
+        let fixed = space().map(Placement::Hint(0), PAGE, READ, Backing::Anonymous, false).unwrap();
         assert_eq!(pin(fixed, 1, true), Err(Errno::EFAULT));
         assert_eq!(pin(fixed, 1, false), Ok(()));
         let large = anonymous(40);
@@ -118,7 +118,7 @@ fn a_word_is_pinned_for_the_kernel() {
         space().unmap(at, PAGE).unwrap();
         assert!(pinned.is_last());
         assert_eq!(space().pin_for_writing(BASE).err(), Some(Errno::EFAULT));
-        let none = space().map(Place::Hint(0), PAGE, Flags::empty(), Backing::Anonymous, false).unwrap();
+        let none = space().map(Placement::Hint(0), PAGE, Flags::empty(), Backing::Anonymous, false).unwrap();
         assert_eq!(space().pin_for_writing(none).err(), Some(Errno::EFAULT));
     });
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exo_core::{errno::Errno, io_buf::IoBuf};
 use exo_hal::mm::frame;
 use exo_logic::areas::Flags;
-use exo_mm::{Backing, Pages, map::Place};
+use exo_mm::{Backing, Pages, map::Placement};
 
 use crate::support::{
     BASE, PAGE, READ, WRITE, anonymous, anonymous_at, areas, backing, can_read, can_write, file, get,
@@ -72,7 +72,7 @@ fn a_page_that_becomes_writable_again_is_not_copied() {
 fn a_page_of_a_file_that_becomes_writable_is_copied_at_the_first_write() {
     machine(|| {
         let pages = file(b"content");
-        let at = space().map(Place::Hint(0), PAGE, READ, backing(&pages, 0, false), false).unwrap();
+        let at = space().map(Placement::Hint(0), PAGE, READ, backing(&pages, 0, false), false).unwrap();
         get(at, 1);
         protect(at, 1, READ_WRITE).unwrap();
         put(at, b"C");
@@ -102,7 +102,7 @@ fn a_shared_mapping_becomes_what_its_file_was_opened_for() {
         let pages = Arc::new(Pages::new(PAGE as u64));
         let map = |flags| {
             let flags = Flags::READ | Flags::SHARED | flags;
-            space().map(Place::Hint(0), PAGE, flags, backing(&pages, 0, true), false).unwrap()
+            space().map(Placement::Hint(0), PAGE, flags, backing(&pages, 0, true), false).unwrap()
         };
         let (fixed, writable) = (map(Flags::empty()), map(Flags::MAY_WRITE));
         assert_eq!(protect(fixed, 1, READ_WRITE), Err(Errno::EACCES));
@@ -132,7 +132,7 @@ fn many_areas_are_protected_to_the_end_though_the_task_is_killed() {
         let pages = file(&[7; PAGE]);
         for page in 0..100 {
             let backing = if page % 2 == 0 { Backing::Anonymous } else { backing(&pages, 0, false) };
-            space().map(Place::Fixed(BASE + page * PAGE), PAGE, WRITE, backing, false).unwrap();
+            space().map(Placement::Fixed(BASE + page * PAGE), PAGE, WRITE, backing, false).unwrap();
             put(BASE + page * PAGE, b"x");
         }
         protect(BASE, 100, READ_ONLY).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exo_core::{errno::Errno, limits::index};
 use exo_hal::{USER_END, mm::frame};
 use exo_logic::areas::Flags;
-use exo_mm::{Pages, Sharing, map::Place};
+use exo_mm::{Pages, Sharing, map::Placement};
 
 use crate::support::{
     BASE, PAGE, READ, WRITE, anonymous_at, areas, backing, can_read, can_write, get, machine, map_file, put,
@@ -181,7 +181,7 @@ fn the_rest_of_a_file_is_seen_behind() {
         let mut bytes = vec![1; PAGE];
         bytes.extend(vec![2; PAGE]);
         let pages = crate::support::file(&bytes);
-        let at = space().map(Place::Fixed(BASE), PAGE, READ, backing(&pages, 0, false), false).unwrap();
+        let at = space().map(Placement::Fixed(BASE), PAGE, READ, backing(&pages, 0, false), false).unwrap();
         assert_eq!(remap(at, 1, 2, false, None), Ok(at));
         assert_eq!(first_bytes(at, 2), [1, 2]);
         let second = remap(at + PAGE, 1, 1, true, Some(ELSEWHERE)).unwrap();
@@ -194,7 +194,7 @@ fn the_kernels_own_pages_do_not_grow() {
     machine(|| {
         let frames = vec![frame::Frame::allocate_zeroed().unwrap()];
         let pages = Arc::new(Pages::of_frames(frames, Sharing::ReadOnly, Arc::new(())));
-        let at = space().map(Place::Fixed(BASE), PAGE, READ, backing(&pages, 0, true), false).unwrap();
+        let at = space().map(Placement::Fixed(BASE), PAGE, READ, backing(&pages, 0, true), false).unwrap();
         assert_eq!(remap(at, 1, 2, true, None), Err(Errno::EFAULT));
         assert_eq!(remap(at, 1, 1, true, Some(ELSEWHERE)), Ok(ELSEWHERE));
     });

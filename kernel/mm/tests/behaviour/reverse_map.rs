@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use exo_hal::USER_END;
 use exo_logic::areas::{Area, Flags};
-use exo_mm::{AddressSpace, Backing, LOWEST, Pages, VmObject, map::Place};
+use exo_mm::{AddressSpace, Backing, LOWEST, Pages, VmObject, map::Placement};
 
 use crate::support::{BASE, PAGE, READ, WRITE, backing, can_read, get, machine, map_file, put, space};
 
@@ -102,7 +102,7 @@ fn it_holds_exactly_the_mappings_whatever_happens() {
                     // Those that go on are joined.
                     let file = backing(&files[random(2)], (at - BASE) as u64, shared);
                     let flags = if shared { WRITE | Flags::SHARED } else { READ };
-                    memory.map(Place::Fixed(at), length, flags, file, false).unwrap();
+                    memory.map(Placement::Fixed(at), length, flags, file, false).unwrap();
                 }
                 5 | 6 => memory.unmap(at, length).unwrap(),
                 7 | 8 => drop(memory.protect(at, length, [Flags::READ, Flags::empty()][random(2)], false)),

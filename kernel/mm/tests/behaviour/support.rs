@@ -31,7 +31,7 @@ use exo_hal::{
     trap::Regs,
 };
 use exo_logic::areas::{Flags, MAY_ALL};
-use exo_mm::{AddressSpace, Backing, Pages, dead_pages, map::Place};
+use exo_mm::{AddressSpace, Backing, Pages, dead_pages, map::Placement};
 use exo_test_support::stage::{self, Stage};
 use parking_lot::Mutex;
 
@@ -153,12 +153,12 @@ pub(crate) fn kill_self() {
 
 /// Maps `pages` pages of private memory that can be written.
 pub(crate) fn anonymous(pages: usize) -> usize {
-    space().map(Place::Hint(0), pages * PAGE, WRITE, Backing::Anonymous, false).unwrap()
+    space().map(Placement::Hint(0), pages * PAGE, WRITE, Backing::Anonymous, false).unwrap()
 }
 
 /// The same at a fixed place.
 pub(crate) fn anonymous_at(address: usize, pages: usize) -> usize {
-    space().map(Place::Fixed(address), pages * PAGE, WRITE, Backing::Anonymous, false).unwrap()
+    space().map(Placement::Fixed(address), pages * PAGE, WRITE, Backing::Anonymous, false).unwrap()
 }
 
 /// A file as what backs a mapping.
@@ -169,7 +169,7 @@ pub(crate) fn backing(pages: &Arc<Pages>, offset: u64, shared: bool) -> Backing 
 /// Maps `count` pages of a file from its start on, to be read and written.
 pub(crate) fn map_file(file: &Arc<Pages>, count: usize, shared: bool) -> usize {
     let flags = if shared { WRITE | Flags::SHARED } else { WRITE };
-    space().map(Place::Hint(0), count * PAGE, flags, backing(file, 0, shared), false).unwrap()
+    space().map(Placement::Hint(0), count * PAGE, flags, backing(file, 0, shared), false).unwrap()
 }
 
 /// A file with this content.

@@ -2,7 +2,7 @@
 //! What an address space is said to have.
 
 use exo_logic::areas::Flags;
-use exo_mm::{Backing, map::Place};
+use exo_mm::{Backing, map::Placement};
 
 use crate::support::{BASE, PAGE, READ, anonymous_at, file, kill_self, machine, map_file, put, space};
 
@@ -14,7 +14,7 @@ fn memory_is_counted_by_its_kind() {
         anonymous_at(BASE, 4);
         put(BASE, &[1; 2 * PAGE]);
         let code = Flags::READ | Flags::EXECUTE;
-        space().map(Place::Fixed(BASE + 8 * PAGE), 3 * PAGE, code, Backing::Anonymous, false).unwrap();
+        space().map(Placement::Fixed(BASE + 8 * PAGE), 3 * PAGE, code, Backing::Anonymous, false).unwrap();
         space().add_stack(STACK).unwrap();
         space().change_flags(BASE, BASE + PAGE, |flags| flags | Flags::LOCKED).unwrap();
         let usage = space().usage();
@@ -85,7 +85,7 @@ fn who_is_killed_counts_no_further() {
 fn areas_are_found_one_after_the_other() {
     machine(|| {
         anonymous_at(BASE, 1);
-        space().map(Place::Fixed(BASE + 4 * PAGE), PAGE, READ, Backing::Anonymous, false).unwrap();
+        space().map(Placement::Fixed(BASE + 4 * PAGE), PAGE, READ, Backing::Anonymous, false).unwrap();
         let start = |above| space().area_above(above).map(|area| area.start);
         assert_eq!(start(0), Some(BASE));
         assert_eq!(start(BASE + PAGE - 1), Some(BASE));

@@ -61,7 +61,7 @@ impl Key {
 }
 
 /// A word and a number that rises with each who enters: where a waiter is.
-type Place = (Key, u64);
+type QueueKey = (Key, u64);
 
 /// How many are kept in a list, which costs least: the usual case.
 const FEW: usize = 16;
@@ -69,8 +69,8 @@ const FEW: usize = 16;
 /// The waiters for some words.
 struct Bucket {
     /// In the order of their numbers, which are below those of `many`.
-    few: VecDeque<(Place, Arc<Waiter>)>,
-    many: BTreeMap<Place, Arc<Waiter>>,
+    few: VecDeque<(QueueKey, Arc<Waiter>)>,
+    many: BTreeMap<QueueKey, Arc<Waiter>>,
 }
 
 /// Of two that are locked at a time, the one with the lower index is first.
@@ -87,7 +87,7 @@ fn next_number() -> u64 {
 pub(super) struct Waiter {
     pub(super) task: Arc<Task>,
     /// Changed with the buckets of both words locked.
-    place: SpinLock<Place>,
+    queue_key: SpinLock<QueueKey>,
     mask: u32,
     woken: AtomicBool,
     /// Only to be moved to the waiters for this lock, or to be given it (FUTEX_WAIT_REQUEUE_PI).
@@ -101,7 +101,7 @@ impl Waiter {
     pub(super) fn new(key: Key, mask: u32, target: Option<Key>) -> Arc<Self> {
         Arc::new(Self {
             task: current().arc(),
-            place: SpinLock::new((key, 0)),
+            queue_key: SpinLock::new((key, 0)),
             mask,
             woken: AtomicBool::new(false),
             target,
@@ -113,14 +113,14 @@ impl Waiter {
     pub(super) fn enter(self: &Arc<Self>, key: Key) {
         let mut bucket = TABLE[key.bucket()].lock();
         // With it locked, so that its waiters are in the order of their numbers.
-        let place = (key, next_number());
-        *self.place.lock() = place;
-        bucket.enter(place, self.clone());
+        let queue_key = (key, next_number());
+        *self.queue_key.lock() = queue_key;
+        bucket.enter(queue_key, self.clone());
     }
 
     /// The word.
     pub(super) fn key(&self) -> Key {
-        self.place.lock().0
+        self.queue_key.lock().0
     }
 
     /// Whether somebody has woken it, and taken it out of the table.
@@ -131,10 +131,10 @@ impl Waiter {
     /// Leaves the table, if it is there.
     pub(super) fn leave(&self) {
         loop {
-            let place = *self.place.lock();
-            let mut bucket = TABLE[place.0.bucket()].lock();
-            if *self.place.lock() == place {
-                bucket.remove(&place);
+            let queue_key = *self.queue_key.lock();
+            let mut bucket = TABLE[queue_key.0.bucket()].lock();
+            if *self.queue_key.lock() == queue_key {
+                bucket.remove(&queue_key);
                 return;
             }
         }
@@ -146,31 +146,32 @@ impl Bucket {
         Self { few: VecDeque::new(), many: BTreeMap::new() }
     }
 
-    fn enter(&mut self, place: Place, waiter: Arc<Waiter>) {
+    fn enter(&mut self, queue_key: QueueKey, waiter: Arc<Waiter>) {
         if self.few.len() < FEW && self.many.is_empty() {
-            self.few.push_back((place, waiter));
+            self.few.push_back((queue_key, waiter));
         } else {
-            self.many.insert(place, waiter);
+            self.many.insert(queue_key, waiter);
         }
     }
 
-    fn remove(&mut self, place: &Place) -> Option<Arc<Waiter>> {
-        match self.few.iter().position(|(other, _)| other == place) {
+    fn remove(&mut self, queue_key: &QueueKey) -> Option<Arc<Waiter>> {
+        match self.few.iter().position(|(other, _)| other == queue_key) {
             Some(0) => self.few.pop_front().map(|(_, waiter)| waiter),
             Some(at) => self.few.remove(at).map(|(_, waiter)| waiter),
-            None => self.many.remove(place),
+            None => self.many.remove(queue_key),
         }
     }
 
     /// Those that wait for the word, and have a number in `numbers`.
     fn of(&self, key: Key, numbers: RangeInclusive<u64>) -> impl Iterator<Item = (u64, &Arc<Waiter>)> {
         let (first, last) = numbers.into_inner();
-        let is_meant =
-            move |(place, _): &&(Place, Arc<Waiter>)| place.0 == key && first <= place.1 && place.1 <= last;
-        let few = self.few.iter().filter(is_meant).map(|(place, waiter)| (place.1, waiter));
+        let is_meant = move |(queue_key, _): &&(QueueKey, Arc<Waiter>)| {
+            queue_key.0 == key && first <= queue_key.1 && queue_key.1 <= last
+        };
+        let few = self.few.iter().filter(is_meant).map(|(queue_key, waiter)| (queue_key.1, waiter));
         let many =
             (!self.many.is_empty() && first <= last).then(|| self.many.range((key, first)..=(key, last)));
-        few.chain(many.into_iter().flatten().map(|(place, waiter)| (place.1, waiter)))
+        few.chain(many.into_iter().flatten().map(|(queue_key, waiter)| (queue_key.1, waiter)))
     }
 
     /// Takes out up to `count` of those with a number in `numbers` that [`wake`] wakes, as far as there is room for them: and where to go on,
@@ -203,7 +204,8 @@ impl Bucket {
 
     /// The usual case of [`take`](Self::take), one of few: `None` if it is none.
     fn take_one_of_few(&mut self, key: Key, mask: u32) -> Option<Result<Option<Arc<Waiter>>>> {
-        let fits = |(place, waiter): &(Place, Arc<Waiter>)| place.0 == key && waiter.mask & mask != 0;
+        let fits =
+            |(queue_key, waiter): &(QueueKey, Arc<Waiter>)| queue_key.0 == key && waiter.mask & mask != 0;
         let Some(at) = self.few.iter().position(fits) else {
             return self.many.is_empty().then_some(Ok(None));
         };
@@ -304,9 +306,9 @@ pub(super) fn requeue(from: Key, to: Key, count: usize) -> Result {
                 return Err(Errno::EINVAL);
             }
             if let Some(waiter) = source.remove(&(from, number)) {
-                let place = (to, next_number());
-                *waiter.place.lock() = place;
-                target.unwrap_or(source).enter(place, waiter);
+                let queue_key = (to, next_number());
+                *waiter.queue_key.lock() = queue_key;
+                target.unwrap_or(source).enter(queue_key, waiter);
             }
         }
         Ok((count.min(AT_ONCE), Some(first)))

@@ -135,7 +135,7 @@ fn context_of(regs: &Regs) -> Context {
 }
 
 /// Where the frame is whose floating-point state is at `fpu`. The handler begins as if called: the stack pointer is a multiple of 16 plus 8.
-fn place_below(fpu: u64) -> u64 {
+fn frame_below(fpu: u64) -> u64 {
     (fpu.wrapping_sub(size_of::<Frame>() as u64) & !15).wrapping_sub(8)
 }
 
@@ -154,7 +154,7 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
     }
     let (fpu, bytes) = task.machine.with_fpu_bytes(|bytes| {
         let at = rsp.wrapping_sub(bytes.len() as u64 + 4) & !63;
-        if is_alternate && !on_alt_stack(&stack, place_below(at)) {
+        if is_alternate && !on_alt_stack(&stack, frame_below(at)) {
             // Below the alternate stack there may be anything, and nothing is written there.
             return Err(Errno::EFAULT);
         }
@@ -174,11 +174,11 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
         ) {
             *to = from;
         }
-        if let Some(place) = copy.get_mut(SOFTWARE_BYTES..SOFTWARE_BYTES + 48) {
-            place.copy_from_slice(&software);
+        if let Some(room) = copy.get_mut(SOFTWARE_BYTES..SOFTWARE_BYTES + 48) {
+            room.copy_from_slice(&software);
         }
-        if let Some(place) = copy.get_mut(bytes.len()..) {
-            place.copy_from_slice(&XSTATE_END_MAGIC.to_le_bytes());
+        if let Some(room) = copy.get_mut(bytes.len()..) {
+            room.copy_from_slice(&XSTATE_END_MAGIC.to_le_bytes());
         }
         Ok((at, copy))
     })?;
@@ -199,7 +199,7 @@ pub fn push(task: &Current, regs: &mut Regs, action: &Action, info: &Info) -> Re
         mask,
         info: *info,
     };
-    let at = place_below(fpu);
+    let at = frame_below(fpu);
     user::write(at as usize, &frame)?;
     task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel);
     if stack.flags & AUTODISARM != 0 {

@@ -133,7 +133,7 @@ impl Dentry {
             next = directory.next_dead.lock().take();
             let mut children = directory.take_children();
             while let Some(dentry) = children.take_first().and_then(|child| child.dentry) {
-                dentry.place.lock().removed = true;
+                dentry.position.lock().removed = true;
                 directory.lose(&dentry);
                 if dentry.leads_on() {
                     *dentry.next_dead.lock() = next.take();
@@ -169,20 +169,20 @@ impl Dentry {
 
     /// Notes that the name goes: nothing is mounted on it from now on. EBUSY if something is, ENOENT if somebody else is removing it.
     pub(super) fn retire(&self) -> Result<()> {
-        let mut place = self.place.lock();
-        if place.removed {
+        let mut position = self.position.lock();
+        if position.removed {
             return Err(Errno::ENOENT);
         }
         if self.is_covered() {
             return Err(Errno::EBUSY);
         }
-        place.removed = true;
+        position.removed = true;
         Ok(())
     }
 
     /// The name stays after all.
     pub(super) fn reinstate(&self) {
-        self.place.lock().removed = false;
+        self.position.lock().removed = false;
     }
 
     /// Takes the name of `dentry`, which has been retired, out of this directory.
@@ -214,7 +214,7 @@ impl Dentry {
         dentry.inode.change(|metadata| {
             metadata.links = if is_directory { 0 } else { metadata.links.saturating_sub(1) };
         });
-        dentry.place.lock().kept = Some(self.clone());
+        dentry.position.lock().kept = Some(self.clone());
     }
 
     /// Removes a name that is not a directory's, if what has it `may` go; what had it.

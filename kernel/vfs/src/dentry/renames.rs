@@ -225,12 +225,12 @@ impl Dentry {
         };
         self.count(both.source());
         to.count(both.target());
-        let place = core::mem::replace(&mut *dentry.place.lock(), to.place_below(new_name));
-        let left_place =
-            left_behind.map(|left| core::mem::replace(&mut *left.place.lock(), self.place_below(name)));
+        let position = core::mem::replace(&mut *dentry.position.lock(), to.position_below(new_name));
+        let left_position =
+            left_behind.map(|left| core::mem::replace(&mut *left.position.lock(), self.position_below(name)));
         drop(both);
         // What these hold is dropped with nothing locked.
-        drop((gone_there, gone.0, place, left_place));
+        drop((gone_there, gone.0, position, left_position));
         if let Some(number) = number {
             cache::remember(to, new_name, number);
         }

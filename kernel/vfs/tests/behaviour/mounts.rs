@@ -211,7 +211,7 @@ fn a_mount_goes_lazily_though_it_is_in_use() {
         assert!(!exists("/m/f"));
         write(&file, b"still there").unwrap();
         assert_eq!(file.path().path(), b"/f", "it is in no tree any more");
-        assert!(directory.mount.place().is_none());
+        assert!(directory.mount.mountpoint().is_none());
         assert_eq!(mount::bind(&directory, at("/m"), false), Err(Errno::EINVAL));
         let other =
             Mount::new(Dentry::root(Inode::directory(directory.superblock.clone(), 0o755)), Vec::new(), 0);
@@ -290,7 +290,10 @@ fn flags_that_a_mount_does_not_keep_are_dropped() {
         mount.set_flags(abi::MS_NOSUID | abi::MS_REMOUNT).unwrap();
         assert_eq!(mount.flags(), abi::MS_NOSUID | abi::MS_UNBINDABLE);
         assert!(mount.has(abi::MS_NOSUID) && !mount.has(abi::MS_NODEV));
-        assert_eq!((mount.source.as_slice(), mount.place().unwrap().path()), (&b"new"[..], b"/m".to_vec()));
+        assert_eq!(
+            (mount.source.as_slice(), mount.mountpoint().unwrap().path()),
+            (&b"new"[..], b"/m".to_vec())
+        );
     });
 }
 

@@ -13,8 +13,8 @@ use exo_vfs::{
 
 use crate::support::{create, kill_self, let_others_run, machine, start, write};
 
-fn ask(file: &Arc<OpenFile>, events: Events, place: usize) -> Question {
-    Question { file: Some(file.clone()), events, place }
+fn ask(file: &Arc<OpenFile>, events: Events, index: usize) -> Question {
+    Question { file: Some(file.clone()), events, index }
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn what_is_possible_is_answered_at_once() {
             ask(&reader, Events::IN, 3),
             ask(&reader, Events::OUT, 4),
             ask(&file, Events::IN | Events::OUT, 5),
-            Question { file: None, events: Events::empty(), place: 6 },
+            Question { file: None, events: Events::empty(), index: 6 },
         ];
         let answers = poll(&questions, None).unwrap();
         assert_eq!(answers, [(3, Events::IN), (5, Events::IN | Events::OUT), (6, Events::NVAL)]);

@@ -11,4 +11,4 @@ pub use super::NoMemory;
 pub use entry::{Access, Marks};
 pub use kernel::count_writable_and_executable;
 pub use space::{SpaceHandle, enter_lazy_tlb};
-pub use user_table::{Page, Place, UserTable};
+pub use user_table::{Page, PageEntry, UserTable};

@@ -56,14 +56,14 @@ enum Walk {
     Missing(u32),
 }
 
-/// The place of a page in the tables: see [`UserTable::place`]. Nobody else changes the tables meanwhile.
-pub struct Place<'a> {
+/// The entry of a page in the tables: see [`UserTable::entry`]. Nobody else changes the tables meanwhile.
+pub struct PageEntry<'a> {
     table: &'a mut UserTable,
     address: usize,
     leaf: Option<u64>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> PageEntry<'a> {
     /// The page there.
     #[inline]
     pub fn page(&self) -> Option<Page> {
@@ -171,7 +171,7 @@ impl UserTable {
     }
 
     #[inline]
-    fn entry(&self, address: usize) -> Option<*mut u64> {
+    fn leaf_entry(&self, address: usize) -> Option<*mut u64> {
         match self.walk(address) {
             Walk::Leaf(tables) => Some(slot(tables[0], address as u64, 0)),
             Walk::Missing(_) => None,
@@ -205,17 +205,17 @@ impl UserTable {
     /// The page at `address`.
     pub fn get(&self, address: usize) -> Option<Page> {
         // SAFETY: a leaf entry of this table.
-        unsafe { page_of(self.entry(address)?) }
+        unsafe { page_of(self.leaf_entry(address)?) }
     }
 
-    /// The place of the page at `address`, looked up once for several steps.
+    /// The entry of the page at `address`, looked up once for several steps.
     #[inline]
-    pub fn place(&mut self, address: usize) -> Place<'_> {
+    pub fn entry(&mut self, address: usize) -> PageEntry<'_> {
         let leaf = match self.walk(address) {
             Walk::Leaf(tables) => Some(tables[0]),
             Walk::Missing(_) => None,
         };
-        Place { table: self, address, leaf }
+        PageEntry { table: self, address, leaf }
     }
 
     /// Puts `frame` at `address`. A frame that was there is let go of after the CPUs in question have forgotten it.
@@ -246,7 +246,7 @@ impl UserTable {
     /// Changes what may be done with the page at `address`, if there is one. What is no longer allowed is so on all CPUs when this
     /// returns; what is allowed anew may fault once more.
     pub fn set_access(&mut self, address: usize, access: Access) {
-        let Some(entry) = self.entry(address) else { return };
+        let Some(entry) = self.leaf_entry(address) else { return };
         // SAFETY: a leaf entry of this table; the frame stays.
         let (old, new) = unsafe {
             let old = entry.read();
@@ -263,7 +263,7 @@ impl UserTable {
     /// What the processors have noted of the page at `address` since this was asked last; with `write_protect`, programs cannot write to it
     /// any more when this returns, and what they have written until then is noted.
     pub fn take_marks(&mut self, address: usize, write_protect: bool) -> Marks {
-        let Some(entry) = self.entry(address) else { return Marks::default() };
+        let Some(entry) = self.leaf_entry(address) else { return Marks::default() };
         let taken = bit::ACCESSED | bit::DIRTY | if write_protect { bit::WRITE } else { 0 };
         // SAFETY: a leaf entry of this table; the frame stays. The processor writes to it, too.
         let old = unsafe { AtomicU64::from_ptr(entry) }.fetch_and(!taken, Ordering::AcqRel);
