@@ -11,12 +11,13 @@ use crate::process;
 use crate::ui::Step;
 
 /// The programs of the machines, as their packages are called.
-const GUEST_PACKAGES: [&str; 10] = [
+const GUEST_PACKAGES: [&str; 11] = [
     "block-bench",
     "exo-tests",
     "guest-init",
     "guest-tests",
     "my-app",
+    "net-bench",
     "procmon",
     "rng-bench",
     "rng-benchmark",

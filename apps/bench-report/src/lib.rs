@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod environment;
+mod measure;
 mod names;
 mod number;
 mod program;
@@ -18,6 +19,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use environment::Environment;
+pub use measure::{Bench, Failure, nanoseconds, run};
 pub use names::{base_names, find, row_name, vcpus, vcpus_text};
 pub use number::{decimal, grouped, quantity};
 pub use program::{Options, exit_code};

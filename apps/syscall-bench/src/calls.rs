@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use crate::measure::nanoseconds;
-use crate::{Failure, system};
+use crate::system;
+use bench_report::{Failure, nanoseconds};
 
 /// Makes a call over and over; every answer must be what `expected` says, or the kernel did something else.
 fn each(window: Duration, expected: i64, mut call: impl FnMut() -> i64) -> Result<f64, Failure> {

@@ -7,7 +7,6 @@
 //!      ──▶ partners (two processes or threads that wake each other, on one CPU)
 //!      ──▶ programs (fork, execve)
 //!      ──▶ rate     (calls a second of a thread on each CPU)
-//! measure ──▶ slices of time, of which the median counts
 //! system ──▶ the system calls that std does not have, with a safe face
 //! ```
 //!
@@ -15,7 +14,6 @@
 
 mod arguments;
 mod calls;
-mod measure;
 mod memory;
 mod partners;
 mod programs;
@@ -26,11 +24,7 @@ mod system;
 use std::process::ExitCode;
 
 use arguments::Arguments;
-use bench_report::{Report, Row};
 use clap::Parser as _;
-
-/// Anything that can go wrong on the way to a figure.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     // What the row `execve` starts: looked for before anything else, so that no more than a program's start is measured.
@@ -38,24 +32,7 @@ fn main() -> ExitCode {
     {
         return ExitCode::SUCCESS;
     }
-    bench_report::exit_code("syscall-bench", run(&Arguments::parse()))
-}
-
-fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let options = arguments.options;
-    let wanted =
-        |row: &&rows::Row| arguments.rows.is_empty() || arguments.rows.iter().any(|name| name == row.name);
-    let mut measured: Vec<_> = rows::ALL.iter().filter(wanted).map(|row| (row, Vec::new())).collect();
-    for _ in 0..options.runs {
-        // In turns, so that a slow moment of the host does not fall on one row alone.
-        for (row, values) in &mut measured {
-            match (row.measure)(options.window) {
-                Ok(value) => values.push(value),
-                Err(error) if row.is_optional => eprintln!("{} not measured: {error}", row.name),
-                Err(error) => return Err(format!("{}: {error}", row.name).into()),
-            }
-        }
-    }
-    let rows = measured.iter().filter_map(|(row, values)| Row::of(row.name, row.unit, values));
-    Ok(Report::new(rows.collect()).print(options.json)?)
+    let arguments = Arguments::parse();
+    let measured = bench_report::run(rows::ALL, &arguments.rows, arguments.options);
+    bench_report::exit_code("syscall-bench", measured)
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use memmap2::MmapMut;
 
-use crate::Failure;
-use crate::measure::nanoseconds;
+use bench_report::{Failure, nanoseconds};
 
 const PAGE: usize = 4096;
 /// What is mapped and taken away, untouched.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use exo_user::Endpoint;
 
-use crate::measure::nanoseconds;
+use crate::rate;
 use crate::system::{self, Child};
-use crate::{Failure, rate};
+use bench_report::{Failure, nanoseconds};
 
 /// A word to another process and one back, through two pipes.
 pub(crate) fn pipe_roundtrip(window: Duration) -> Result<f64, Failure> {

@@ -5,9 +5,9 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::Duration;
 
-use crate::measure::nanoseconds;
+use crate::rate;
 use crate::system::{self, Child};
-use crate::{Failure, rate};
+use bench_report::{Failure, nanoseconds};
 
 /// The option with which this program ends at once. Nobody else has a use for it.
 pub(crate) const NOTHING: &CStr = c"--nothing";

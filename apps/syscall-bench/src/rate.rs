@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::measure::nanoseconds;
-use crate::{Failure, system};
+use crate::system;
+use bench_report::{Failure, nanoseconds};
 
 /// How long the host of a virtual machine may take to give each of its CPUs one of its own: some ticks of its scheduler.
 const SETTLING: Duration = Duration::from_millis(30);

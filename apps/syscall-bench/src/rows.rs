@@ -1,51 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The rows: what is measured, and under which names.
 
-use std::time::Duration;
+use bench_report::Bench;
 
-use bench_report::Unit;
-
-use crate::{Failure, calls, memory, partners, programs, rate};
-
-/// A figure.
-pub(crate) struct Row {
-    /// What it is called, on the command line and in the report.
-    pub(crate) name: &'static str,
-    pub(crate) unit: Unit,
-    /// Measures it once, for about that long.
-    pub(crate) measure: fn(Duration) -> Result<f64, Failure>,
-    /// Whether a kernel may lack what it needs.
-    pub(crate) is_optional: bool,
-}
-
-const fn time(name: &'static str, measure: fn(Duration) -> Result<f64, Failure>) -> Row {
-    Row { name, unit: "ns", measure, is_optional: false }
-}
+use crate::{calls, memory, partners, programs, rate};
 
 /// Every row, in the order in which they are measured.
-pub(crate) const ALL: &[Row] = &[
-    time("getpid", calls::getpid),
-    time("unknown", calls::unknown),
-    time("read_zero_1", calls::read_zero_1),
-    time("read_zero_4k", calls::read_zero_4k),
-    time("write_null", calls::write_null),
-    time("clock_gettime", calls::clock_gettime),
-    time("sched_yield", calls::sched_yield),
-    time("open_close", calls::open_close),
-    time("futex_wake", calls::futex_wake),
-    time("mmap_munmap", memory::mmap_munmap),
-    time("page_fault", memory::page_fault),
-    time("pipe_roundtrip_ns", partners::pipe_roundtrip),
-    time("unix_roundtrip_ns", partners::unix_roundtrip),
-    Row { is_optional: true, ..time("ipc_roundtrip_ns", partners::ipc_roundtrip) },
-    time("context_switch", partners::context_switch),
-    time("fork_exit_wait", programs::fork_exit_wait),
-    time("execve", programs::execve),
-    Row { name: "getpid_rate", unit: "op/s", measure: rate::getpid_rate, is_optional: false },
+pub(crate) const ALL: &[Bench] = &[
+    Bench::time("getpid", calls::getpid),
+    Bench::time("unknown", calls::unknown),
+    Bench::time("read_zero_1", calls::read_zero_1),
+    Bench::time("read_zero_4k", calls::read_zero_4k),
+    Bench::time("write_null", calls::write_null),
+    Bench::time("clock_gettime", calls::clock_gettime),
+    Bench::time("sched_yield", calls::sched_yield),
+    Bench::time("open_close", calls::open_close),
+    Bench::time("futex_wake", calls::futex_wake),
+    Bench::time("mmap_munmap", memory::mmap_munmap),
+    Bench::time("page_fault", memory::page_fault),
+    Bench::time("pipe_roundtrip_ns", partners::pipe_roundtrip),
+    Bench::time("unix_roundtrip_ns", partners::unix_roundtrip),
+    Bench { is_optional: true, ..Bench::time("ipc_roundtrip_ns", partners::ipc_roundtrip) },
+    Bench::time("context_switch", partners::context_switch),
+    Bench::time("fork_exit_wait", programs::fork_exit_wait),
+    Bench::time("execve", programs::execve),
+    Bench { name: "getpid_rate", unit: "op/s", measure: rate::getpid_rate, is_optional: false },
 ];
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU32;
 
 use exo_user::raw;
 
-use crate::Failure;
+use bench_report::Failure;
 
 /// No kernel has a call of this number.
 const NO_SUCH_CALL: u64 = 4000;

@@ -24,8 +24,9 @@ pub(super) const SUITE: Suite = Suite {
 
 const UNIT: &str = "instructions";
 
-/// A row of `syscall-bench` on Exo-Kernel, and the most instructions that one operation may take.
+/// A row of a program on Exo-Kernel, and the most instructions that one operation may take.
 pub(crate) struct Limit {
+    program: &'static str,
     /// The row's name.
     pub(crate) row: &'static str,
     /// The limit.
@@ -33,37 +34,46 @@ pub(crate) struct Limit {
 }
 
 macro_rules! limits {
-    ($($row:literal: $instructions:literal,)*) => {
+    ($($program:literal: {$($row:literal: $instructions:literal,)*})*) => {
         /// The budget. A change that costs more has to say so here, and why in its commit.
-        pub(crate) const LIMITS: &[Limit] = &[$(Limit { row: $row, instructions: $instructions },)*];
+        pub(crate) const LIMITS: &[Limit] =
+            &[$($(Limit { program: $program, row: $row, instructions: $instructions },)*)*];
 
-        const FIGURES: &[Figure] = &[$(Figure {
+        const FIGURES: &[Figure] = &[$($(Figure {
             of: Of::Row(concat!("exo.", $row), UNIT),
             must: $instructions,
             aim: None,
             goal: Goal::AtMost,
-        },)*];
+        },)*)*];
     };
 }
 
 limits! {
-    "getpid": 60.0,
-    "unknown": 85.0,
-    "write_null": 80.0,
-    "read_zero_1": 115.0,
-    "clock_gettime": 120.0,
-    "sched_yield": 65.0,
-    "open_close": 2_450.0,
-    "pipe_roundtrip_ns": 3_920.0,
-    "unix_roundtrip_ns": 6_100.0,
-    "ipc_roundtrip_ns": 1_880.0,
-    "context_switch": 1_400.0,
-    "page_fault": 1_700.0,
-    "fork_exit_wait": 275_000.0,
+    "syscall-bench": {
+        "getpid": 60.0,
+        "unknown": 85.0,
+        "write_null": 80.0,
+        "read_zero_1": 115.0,
+        "clock_gettime": 120.0,
+        "sched_yield": 65.0,
+        "open_close": 2_450.0,
+        "pipe_roundtrip_ns": 3_920.0,
+        "unix_roundtrip_ns": 6_100.0,
+        "ipc_roundtrip_ns": 1_880.0,
+        "context_switch": 1_400.0,
+        "page_fault": 1_700.0,
+        "fork_exit_wait": 275_000.0,
+    }
+    "net-bench": {
+        "eventfd_ns": 745.0,
+        "epoll_10_ns": 1_810.0,
+        "epoll_10k_ns": 1_810.0,
+    }
 }
 
-/// Rows that are measured but have no limit.
-const UNLIMITED: [&str; 4] = ["read_zero_4k", "futex_wake", "mmap_munmap", "execve"];
+/// Rows that are measured but have no limit: programs and their rows.
+const UNLIMITED: [(&str, &[&str]); 2] =
+    [("syscall-bench", &["read_zero_4k", "futex_wake", "mmap_munmap", "execve"]), ("net-bench", &[])];
 /// Of the machine's time, for a row. Some hundred operations of the longest row fit into it.
 const WINDOW: Duration = Duration::from_millis(40);
 /// For a machine, on a busy host.
@@ -77,19 +87,24 @@ fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
     Ok(Measured { rows, accel: Accel::Icount })
 }
 
-/// Instructions of each operation on the kernel of `parts`, in one machine.
+/// Instructions of each operation on the kernel of `parts`, in a machine for each program.
 pub(crate) fn rows_of(parts: &Parts, runs: u32) -> anyhow::Result<Vec<Row>> {
-    let config = Config {
-        accel: Some(Accel::Icount),
-        rng: 0,
-        load_modules: false,
-        timeout: Some(TIMEOUT),
-        ..Config::default()
-    };
-    let mut command = vec!["syscall-bench".to_owned(), "--json".to_owned()];
-    command.extend([format!("--runs={runs}"), format!("--window={}", WINDOW.as_millis())]);
-    command.extend(LIMITS.iter().map(|limit| limit.row).chain(UNLIMITED).map(str::to_owned));
-    let outcome = machine::run(parts, &config, &command, Output::Capture)?;
-    let rows = measured_in_machine("syscall-bench", &outcome)?;
-    Ok(rows.into_iter().map(|row| Row { unit: UNIT, ..row }).collect())
+    let mut rows = Vec::new();
+    for (program, unlimited) in UNLIMITED {
+        let config = Config {
+            accel: Some(Accel::Icount),
+            rng: 0,
+            load_modules: false,
+            timeout: Some(TIMEOUT),
+            ..Config::default()
+        };
+        let mut command = vec![program.to_owned(), "--json".to_owned()];
+        command.extend([format!("--runs={runs}"), format!("--window={}", WINDOW.as_millis())]);
+        let limited = LIMITS.iter().filter(|limit| limit.program == program).map(|limit| limit.row);
+        command.extend(limited.chain(unlimited.iter().copied()).map(str::to_owned));
+        let outcome = machine::run(parts, &config, &command, Output::Capture)?;
+        let measured = measured_in_machine(program, &outcome)?;
+        rows.extend(measured.into_iter().map(|row| Row { unit: UNIT, ..row }));
+    }
+    Ok(rows)
 }

@@ -10,10 +10,12 @@ pub(crate) mod budget;
 mod device_process;
 mod environment;
 mod figures;
+mod net;
 mod peers;
 mod plotter;
 mod procmon;
 mod rng;
+mod side_by_side;
 mod syscall;
 mod tables;
 mod values;
@@ -70,7 +72,7 @@ struct Measured {
 }
 
 /// All suites. `all` on the command line means each of them in turn.
-const SUITES: &[Suite] = &[rng::SUITE, procmon::SUITE, syscall::SUITE, block::SUITE];
+const SUITES: &[Suite] = &[rng::SUITE, procmon::SUITE, syscall::SUITE, block::SUITE, net::SUITE];
 
 /// Those that can be measured in instructions.
 const COUNTED: &[Suite] = &[budget::SUITE];

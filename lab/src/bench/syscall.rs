@@ -5,17 +5,10 @@
 //! Each run starts a machine with the one kernel and then with the other, so that a slow hour of the host falls on both. Linux runs
 //! as Debian ships it and with `mitigations=off`; what counts is how Exo-Kernel stands to the faster of the two.
 
-use std::time::Duration;
-
-use anyhow::Context as _;
-use bench_report::{row_name, vcpus_text};
-
 use super::figures::{Figure, Goal, Of};
-use super::values::Values;
-use super::{Measured, Options, Suite, measured_in_machine};
-use crate::exo_kernel::{self, Profile};
-use crate::machine::{Accel, Config, Machine, Output, Parts, System};
-use crate::ui::Step;
+use super::side_by_side::{self, Program, System};
+use super::{Measured, Options, Suite};
+use crate::machine::Parts;
 
 pub(super) const SUITE: Suite = Suite {
     name: "syscall",
@@ -64,76 +57,18 @@ const FIGURES: &[Figure] = &[
     Figure { of: Of::Row("exo.start", "ns"), must: 1e9, aim: Some(0.3e9), goal: Goal::AtMost },
 ];
 
-/// What is measured side by side.
-struct Kind {
-    /// What its rows begin with.
-    group: &'static str,
-    is_exo: bool,
-    /// Words for its command line.
-    append: &'static [&'static str],
-}
-
-const KINDS: &[Kind] = &[
-    Kind { group: "exo", is_exo: true, append: &[] },
-    Kind { group: "linux", is_exo: false, append: &[] },
-    Kind { group: "linux-off", is_exo: false, append: &["mitigations=off"] },
-];
-
-/// Rows that `syscall-bench` measures one after the other, for the time that it takes.
-const ROWS: u32 = 18;
-/// A machine's boot and end, and rows that are slower than a window.
-const MARGIN: Duration = Duration::from_secs(60);
-/// What the machine says when its first command runs.
-const STARTED: &str = "started\n";
+const PROGRAM: Program = Program {
+    name: "syscall-bench",
+    measures: "system calls",
+    rows: 18,
+    before: ":",
+    systems: &[
+        System::EXO,
+        System::LINUX,
+        System { group: "linux-off", is_exo: false, append: &["mitigations=off"] },
+    ],
+};
 
 fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
-    let kernel = exo_kernel::build(&parts.context, &parts.toolroot, Profile::Optimised)?;
-    let exo = Parts { system: System::Exo(kernel), ..parts.clone() };
-    let (mut values, mut accel) = (Values::default(), Accel::Tcg);
-    for &vcpus in &options.vcpus {
-        let name = format!("Measuring system calls with {}", vcpus_text(vcpus));
-        let machine = options.window * ROWS + Duration::from_secs(8);
-        let step = Step::new(&name, Some(machine * options.runs * 3));
-        for run in 1..=options.runs {
-            for kind in KINDS {
-                let parts = if kind.is_exo { &exo } else { parts };
-                step.message(&format!("run {run} of {}: {}", options.runs, kind.group));
-                accel = machine_run(parts, options, vcpus, kind, &mut values)
-                    .with_context(|| format!("on {}", parts.system.name()))?;
-            }
-        }
-        step.done();
-    }
-    Ok(Measured { rows: values.rows(), accel })
-}
-
-/// One machine, from its start to its figures.
-fn machine_run(
-    parts: &Parts,
-    options: &Options,
-    vcpus: u32,
-    kind: &Kind,
-    values: &mut Values,
-) -> anyhow::Result<Accel> {
-    let config = Config {
-        accel: options.accel,
-        smp: vcpus,
-        rng: 0,
-        load_modules: false,
-        append: kind.append.iter().map(|&word| word.to_owned()).collect(),
-        timeout: Some(options.window * ROWS * 3 + MARGIN),
-        ..Config::default()
-    };
-    let window = options.window.as_millis();
-    let script = format!("echo started; exec syscall-bench --json --runs 1 --window {window}");
-    let mut machine =
-        Machine::start(parts, &config, &["sh", "-c", &script].map(str::to_owned), Output::Capture)?;
-    machine.wait_for(STARTED)?;
-    let start = machine.age().as_secs_f64() * 1e9;
-    let outcome = machine.wait()?;
-    values.add(row_name(&format!("{}.start", kind.group), vcpus), "ns", start);
-    for row in measured_in_machine("syscall-bench", &outcome)? {
-        values.add(row_name(&format!("{}.{}", kind.group, row.name), vcpus), row.unit, row.median);
-    }
-    Ok(outcome.accel)
+    side_by_side::measure(&PROGRAM, parts, options)
 }

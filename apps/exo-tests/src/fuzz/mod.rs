@@ -122,10 +122,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
             let slot = (0..processes).find(|slot| running.iter().all(|r| r.slot != *slot)).unwrap_or(0);
             started += 1;
             let own_seed = seed ^ started.wrapping_mul(0x2545_f491_4f6c_dd1d);
-            let child = fork(|| attack(own_seed, &shared, slot, calls))?;
+            let child = fork(|| attack(own_seed, &shared, slot, calls))
+                .map_err(|error| failed(format!("cannot start process {started}: {error}")))?;
             let now = Instant::now();
             if started % ATTACKERS_PER_SWEEP == 0 {
-                orphans::end(&running)?;
+                orphans::end(&running).map_err(|error| failed(format!("cannot end orphans: {error}")))?;
             }
             running.push(Attacker { child, since: now, progress: now, seen: 0, killed: None, slot });
         }

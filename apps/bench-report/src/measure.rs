@@ -1,10 +1,63 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How long an operation takes: many in a slice of time, several slices, of which the median counts. A slice in which the
-//! host did something else is then left out.
+//! What the programs that measure rows share: how long an operation takes, and how the rows are gone through.
+//!
+//! An operation is done many times in a slice of time, and of several slices the median counts. A slice in which the host did
+//! something else is then left out.
 
 use std::time::{Duration, Instant};
 
-use crate::Failure;
+use crate::{Options, Report, Row, Unit};
+
+/// Anything that can go wrong on the way to a figure.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A row that a program can measure.
+#[derive(Debug)]
+pub struct Bench {
+    /// What it is called, on the command line and in the report.
+    pub name: &'static str,
+    /// Of what [`measure`](Self::measure) gives.
+    pub unit: Unit,
+    /// Measures it once, for about that long.
+    pub measure: fn(Duration) -> Result<f64, Failure>,
+    /// Whether a kernel may lack what it needs.
+    pub is_optional: bool,
+}
+
+impl Bench {
+    /// A row of nanoseconds, which every kernel has.
+    #[must_use]
+    pub const fn time(name: &'static str, measure: fn(Duration) -> Result<f64, Failure>) -> Self {
+        Self { name, unit: "ns", measure, is_optional: false }
+    }
+
+    /// The same, in bytes a second.
+    #[must_use]
+    pub const fn throughput(name: &'static str, measure: fn(Duration) -> Result<f64, Failure>) -> Self {
+        Self { name, unit: "B/s", measure, is_optional: false }
+    }
+}
+
+/// Measures those of `benches` that are named in `wanted`, or all if that is empty, and prints the report.
+///
+/// # Errors
+/// What went wrong with a row that is not optional, or stdout cannot be written to.
+pub fn run(benches: &[Bench], wanted: &[String], options: Options) -> Result<(), Failure> {
+    let is_wanted = |bench: &&Bench| wanted.is_empty() || wanted.iter().any(|name| name == bench.name);
+    let mut measured: Vec<_> = benches.iter().filter(is_wanted).map(|bench| (bench, Vec::new())).collect();
+    for _ in 0..options.runs {
+        // In turns, so that a slow moment of the host does not fall on one row alone.
+        for (bench, values) in &mut measured {
+            match (bench.measure)(options.window) {
+                Ok(value) => values.push(value),
+                Err(error) if bench.is_optional => eprintln!("{} not measured: {error}", bench.name),
+                Err(error) => return Err(format!("{}: {error}", bench.name).into()),
+            }
+        }
+    }
+    let rows = measured.iter().filter_map(|(bench, values)| Row::of(bench.name, bench.unit, values));
+    Ok(Report::new(rows.collect()).print(options.json)?)
+}
 
 /// Slices of a window.
 const SLICES: u32 = 9;
@@ -12,7 +65,10 @@ const SLICES: u32 = 9;
 const LARGEST_BATCH: u64 = 1 << 16;
 
 /// Nanoseconds that one operation takes; `operations` does as many as it is told. The first slice warms up and does not count.
-pub(crate) fn nanoseconds(
+///
+/// # Errors
+/// What `operations` says.
+pub fn nanoseconds(
     window: Duration,
     mut operations: impl FnMut(u64) -> Result<(), Failure>,
 ) -> Result<f64, Failure> {
