@@ -105,6 +105,8 @@ pub mod capability {
     pub const SETUID: u32 = 7;
     /// Changes of the bounding set and of the secure bits.
     pub const SETPCAP: u32 = 8;
+    /// Ports below 1024.
+    pub const NET_BIND_SERVICE: u32 = 10;
     /// Locks memory beyond the limit.
     pub const IPC_LOCK: u32 = 14;
     /// chroot.

@@ -7,6 +7,7 @@ use linux_raw_sys::net;
 
 use crate::{
     errno::{Errno, Result},
+    inet::{self, Family},
     socket::Socket,
     unix,
 };
@@ -18,6 +19,8 @@ use crate::{
 pub fn create(domain: u32, kind: u32, protocol: u32) -> Result<Box<dyn Socket>> {
     match domain {
         net::AF_UNIX => unix::create(kind, protocol),
+        net::AF_INET => inet::create(Family::V4, kind, protocol),
+        net::AF_INET6 => inet::create(Family::V6, kind, protocol),
         _ => Err(Errno::EAFNOSUPPORT),
     }
 }
@@ -29,6 +32,8 @@ pub fn create(domain: u32, kind: u32, protocol: u32) -> Result<Box<dyn Socket>> 
 pub fn create_pair(domain: u32, kind: u32, protocol: u32) -> Result<[Box<dyn Socket>; 2]> {
     match domain {
         net::AF_UNIX => unix::create_pair(kind, protocol),
+        net::AF_INET => inet::create(Family::V4, kind, protocol).and(Err(Errno::EOPNOTSUPP)),
+        net::AF_INET6 => inet::create(Family::V6, kind, protocol).and(Err(Errno::EOPNOTSUPP)),
         _ => Err(Errno::EAFNOSUPPORT),
     }
 }

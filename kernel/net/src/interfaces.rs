@@ -129,6 +129,11 @@ pub fn remove(device: &Arc<dyn NetworkDevice>) {
     drop(gone);
 }
 
+/// Whether an address is an interface's.
+pub fn is_own(address: Ipv4Addr) -> bool {
+    INTERFACES.lock().iter().any(|entry| entry.interface.address().is_some_and(|(own, _)| own == address))
+}
+
 /// /proc/net/dev, as on Linux.
 pub fn devices(out: &mut dyn Write) -> core::fmt::Result {
     writeln!(out, "Inter-|   Receive                                                |  Transmit")?;

@@ -2,7 +2,7 @@
 //! The network: interfaces, which have their addresses and answer pings, and sockets.
 //!
 //! ```text
-//! a call ──▶ file (a socket's open file) ──▶ socket::Socket, what every family can do ──▶ unix/ and its like
+//! a call ──▶ file (a socket's open file) ──▶ socket::Socket, what every family can do ──▶ unix/, inet/
 //! ```
 //!
 //! Nothing here knows a process or a system call. What programs hand over is an `IoBuf` or `IoSource`, and is copied with nothing locked.
@@ -16,6 +16,7 @@ pub mod common;
 pub mod family;
 pub mod file;
 pub mod holder;
+mod inet;
 pub mod interfaces;
 pub mod options;
 pub mod patience;

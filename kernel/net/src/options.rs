@@ -99,13 +99,13 @@ pub fn set(socket: &dyn Socket, level: u32, option: u32, bytes: &[u8]) -> Result
     let (limited, forced) = (wanted.min(MOST / 2) * 2, wanted.min(i32::MAX as u32 / 2) * 2);
     match option {
         net::SO_SNDBUF => set_send_buffer(socket, limited),
-        net::SO_RCVBUF => common.receive_buffer.store(limited.max(LEAST_RECEIVE), Ordering::Relaxed),
+        net::SO_RCVBUF => set_receive_buffer(socket, limited),
         // As high as those who may change others' limits like.
         net::SO_SNDBUFFORCE | net::SO_RCVBUFFORCE if !capable(capability::SYS_ADMIN) => {
             return Err(Errno::EPERM);
         }
         net::SO_SNDBUFFORCE => set_send_buffer(socket, forced),
-        net::SO_RCVBUFFORCE => common.receive_buffer.store(forced.max(LEAST_RECEIVE), Ordering::Relaxed),
+        net::SO_RCVBUFFORCE => set_receive_buffer(socket, forced),
         _ if KEPT.contains(&option) => {
             let bit = 1 << option;
             if wanted != 0 {
@@ -122,4 +122,9 @@ pub fn set(socket: &dyn Socket, level: u32, option: u32, bytes: &[u8]) -> Result
 fn set_send_buffer(socket: &dyn Socket, bytes: u32) {
     socket.common().send_buffer.store(bytes.max(LEAST_SEND), Ordering::Relaxed);
     socket.send_buffer_changed();
+}
+
+fn set_receive_buffer(socket: &dyn Socket, bytes: u32) {
+    socket.common().receive_buffer.store(bytes.max(LEAST_RECEIVE), Ordering::Relaxed);
+    socket.receive_buffer_changed();
 }

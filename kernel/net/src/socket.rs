@@ -67,6 +67,8 @@ pub struct How {
     pub out_of_band: bool,
     /// Who receives asks where it is from.
     pub wants_address: bool,
+    /// Bytes of a TCP stream are thrown away rather than copied (MSG_TRUNC).
+    pub discard: bool,
 }
 
 /// What goes with the bytes that are sent.
@@ -98,7 +100,7 @@ pub struct Received {
 }
 
 /// Most bytes of an option's value.
-pub const LONGEST_VALUE: usize = 64;
+pub const LONGEST_VALUE: usize = 256;
 /// The value of an option, as programs see it.
 pub type Value = ArrayVec<u8, LONGEST_VALUE>;
 
@@ -154,6 +156,11 @@ pub trait Socket: AsAny + Send + Sync {
     /// The address of whom it is connected with; ENOTCONN.
     fn peer_name(&self) -> Result<Address>;
 
+    /// The address of whom an accepted connection is from, also if that has ended it already.
+    fn caller_name(&self) -> Result<Address> {
+        self.peer_name()
+    }
+
     /// Sends `from` as a message, or as bytes of a stream; how many.
     fn send(&self, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result;
 
@@ -183,6 +190,9 @@ pub trait Socket: AsAny + Send + Sync {
 
     /// The buffer for what is sent has got another size.
     fn send_buffer_changed(&self) {}
+
+    /// The buffer for what is received has.
+    fn receive_buffer_changed(&self) {}
 
     /// Bytes that wait to be read (FIONREAD).
     fn readable(&self) -> Result;

@@ -38,6 +38,7 @@ fn how(no_wait: bool, flags: u32) -> How {
         wait_all: flags & net::MSG_WAITALL != 0,
         out_of_band: flags & net::MSG_OOB != 0,
         wants_address: false,
+        discard: flags & net::MSG_TRUNC != 0,
     }
 }
 

@@ -118,7 +118,7 @@ pub(super) fn accept4(fd: i32, name: usize, size: usize, flags: u32) -> Result {
     current().files.check_room()?;
     let connection = listener.accept(is_non_blocking(&file))?;
     if name != 0 {
-        write_address(&connection.peer_name()?, name, size)?;
+        write_address(&connection.caller_name()?, name, size)?;
     }
     give(connection, flags)
 }

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! IPv4 and IPv6 sockets. What is for an address of this machine goes from socket to socket, without packets and interfaces.
+//!
+//! ```text
+//! tcp/, udp/ ──▶ ports: who is bound where       local: which addresses are the machine's own
+//!            ──▶ settings: options               endpoint: an address and a port
+//! ```
+
+mod endpoint;
+mod local;
+mod ports;
+mod settings;
+mod tcp;
+mod udp;
+
+use alloc::boxed::Box;
+
+use linux_raw_sys::net;
+
+pub(crate) use self::endpoint::Family;
+use crate::{
+    errno::{Errno, Result},
+    socket::Socket,
+};
+
+/// A socket of type `kind`.
+///
+/// # Errors
+/// ESOCKTNOSUPPORT, EPROTONOSUPPORT, ENOMEM.
+pub(crate) fn create(family: Family, kind: u32, protocol: u32) -> Result<Box<dyn Socket>> {
+    let is = |of: i32| protocol == 0 || protocol == of as u32;
+    match kind {
+        net::SOCK_STREAM if is(net::IPPROTO_TCP as i32) => tcp::create(family),
+        net::SOCK_DGRAM if is(net::IPPROTO_UDP as i32) => udp::create(family),
+        net::SOCK_STREAM | net::SOCK_DGRAM => Err(Errno::EPROTONOSUPPORT),
+        // Raw packets there are none.
+        net::SOCK_RAW => Err(Errno::EPROTONOSUPPORT),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A TCP socket's state. What is done with it is in the other files of this folder.
+//!
+//! Locking: a socket's state has a spin lock, and so has a connection, which may be taken with a socket's held, and never the other way. Nobody
+//! holds two sockets'.
+
+use alloc::{collections::VecDeque, sync::Arc};
+
+use exo_hal::sync::{SpinGuard, SpinLock};
+
+use super::link::{End, Party, Waits};
+use crate::{
+    common::Common,
+    errno::{Errno, Result},
+    fallible,
+    inet::{
+        endpoint::{Endpoint, Family},
+        ports::{Claim, Ports},
+        settings::Settings,
+    },
+};
+
+/// The ports of TCP.
+pub(super) static PORTS: Ports<TcpSocket> = Ports::new();
+
+/// A socket's port.
+pub(super) type PortClaim = Claim<TcpSocket>;
+
+/// Buffers of a new socket, as Linux says that they are.
+const SEND_BUFFER: u32 = 16_384;
+const RECEIVE_BUFFER: u32 = 131_072;
+/// What the first of these has become on Linux by the time that it matters; here at once.
+const TUNED_SEND_BUFFER: usize = 256 << 10;
+
+/// Connections of a socket that listens.
+#[derive(Default)]
+pub(super) struct Backlog {
+    /// Those that nobody has accepted yet.
+    pub(super) connections: VecDeque<Arc<TcpSocket>>,
+    /// Those that are about to be added.
+    pub(super) arriving: usize,
+    /// When there are more, who connects waits.
+    pub(super) limit: usize,
+    /// Who waits.
+    pub(super) waiting: VecDeque<Arc<TcpSocket>>,
+}
+
+impl Backlog {
+    /// Whether those who connect wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.connections.len() + self.arriving > self.limit
+    }
+}
+
+/// What a socket is used for.
+pub(super) enum Phase {
+    /// It may be connected.
+    Idle,
+    /// Others may connect to it.
+    Listening(Backlog),
+    /// It waits for room in that one's backlog.
+    Connecting(Arc<TcpSocket>),
+    /// It is, or was, connected.
+    Connected(End),
+}
+
+/// What changes about a socket.
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// Nobody was told yet what became of its connection (SS_CONNECTING).
+    pub(super) is_unannounced: bool,
+    pub(super) local: Option<Endpoint>,
+    /// Where it connects.
+    pub(super) remote: Option<Endpoint>,
+    /// The program has chosen where.
+    pub(super) is_bound: bool,
+    pub(super) claim: Option<Arc<PortClaim>>,
+    /// To be reported once, without a connection.
+    pub(super) error: Option<Errno>,
+    /// [`direction`](crate::socket::direction)s that have ended, without a connection.
+    pub(super) ended: u8,
+}
+
+/// A TCP socket.
+pub(super) struct TcpSocket {
+    pub(super) family: Family,
+    pub(super) common: Common,
+    pub(super) settings: Settings,
+    pub(super) waits: Arc<Waits>,
+    state: SpinLock<State>,
+}
+
+impl TcpSocket {
+    /// A new one.
+    pub(super) fn new(family: Family) -> Result<Arc<Self>> {
+        Self::with(family, Common::with_buffers(SEND_BUFFER, RECEIVE_BUFFER), Settings::new(family, true))
+    }
+
+    /// One for a connection to this one.
+    pub(super) fn accepted(&self) -> Result<Arc<Self>> {
+        Self::with(self.family, self.common.inherited(), self.settings.clone())
+    }
+
+    fn with(family: Family, common: Common, settings: Settings) -> Result<Arc<Self>> {
+        let waits = fallible::arc(Waits::new())?;
+        let state = State {
+            phase: Phase::Idle,
+            is_unannounced: false,
+            local: None,
+            remote: None,
+            is_bound: false,
+            claim: None,
+            error: None,
+            ended: 0,
+        };
+        fallible::arc(Self { family, common, settings, waits, state: SpinLock::new(state) })
+    }
+
+    /// Its state.
+    #[inline]
+    pub(super) fn state(&self) -> SpinGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Its end of a connection.
+    #[inline]
+    pub(super) fn end(&self) -> Option<End> {
+        match &self.state().phase {
+            Phase::Connected(end) => Some(end.clone()),
+            _ => None,
+        }
+    }
+
+    /// What may be on its way from this socket by its own buffer.
+    pub(super) fn send_limit(&self) -> usize {
+        match self.common.send_buffer() {
+            SEND_BUFFER => TUNED_SEND_BUFFER,
+            bytes => bytes as usize,
+        }
+    }
+
+    /// What may be on its way to it by its own.
+    pub(super) fn receive_limit(&self) -> usize {
+        self.common.receive_buffer() as usize
+    }
+
+    /// What it brings into a connection.
+    pub(super) fn party(&self, at: Endpoint, claim: Arc<PortClaim>) -> Party {
+        let (send_limit, receive_limit) = (self.send_limit(), self.receive_limit());
+        Party { at, send_limit, receive_limit, waits: self.waits.clone(), claim }
+    }
+
+    /// The error that is to be reported once.
+    pub(super) fn take_error(&self) -> Option<Errno> {
+        match self.end() {
+            Some(end) => end.with(|own, _| own.error.take()),
+            None => self.state().error.take(),
+        }
+    }
+}

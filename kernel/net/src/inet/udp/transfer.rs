@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sending and receiving. A datagram is filled from the program's memory with nothing locked, and then put into its receiver's queue; one for
+//! which there is no room there is lost.
+
+use core::sync::atomic::Ordering;
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::socket::{Datagram, PORTS, UdpSocket, cost};
+use crate::{
+    address::Address,
+    errno::{Errno, Result},
+    fallible,
+    inet::{
+        endpoint::{Endpoint, is_any},
+        local,
+    },
+    io_buf::{IoBuf, IoSource},
+    patience::Patience,
+    sched::spans,
+    socket::{How, Received, direction},
+};
+
+/// Most bytes of a datagram: a packet's, without its headers.
+const MOST_V4: usize = 65_507;
+const MOST_V6: usize = 65_527;
+/// Bytes that are copied between two preemption points.
+const STEP: usize = 16 << 10;
+
+/// Where a datagram goes, and whether that is where the socket is connected.
+fn destination(socket: &UdpSocket, address: Option<&Address>) -> Result<(Endpoint, bool)> {
+    let Some(address) = address else {
+        let peer = { socket.state().peer };
+        return peer.map(|peer| (peer, true)).ok_or(Errno::EDESTADDRREQ);
+    };
+    let to = Endpoint::of_either(address, socket.family)?;
+    if to.port == 0 {
+        return Err(Errno::EINVAL);
+    }
+    if socket.settings.is_only_v6() && to.ip.to_ipv4_mapped().is_some() {
+        return Err(Errno::ENETUNREACH);
+    }
+    Ok((Endpoint { ip: local::destination(to.ip), ..to }, false))
+}
+
+/// Sends a datagram.
+///
+/// # Errors
+/// EMSGSIZE, EDESTADDRREQ, ENETUNREACH, EPIPE, the error that is to be reported; those of copying.
+pub(super) fn send(
+    socket: &Arc<UdpSocket>,
+    how: How,
+    address: Option<&Address>,
+    from: &mut IoSource<'_>,
+) -> Result {
+    // As on Linux it gets its port first, whatever becomes of this.
+    let own = socket.find_local()?;
+    let length = from.left();
+    if length > usize::from(u16::MAX) {
+        return Err(Errno::EMSGSIZE);
+    }
+    if how.out_of_band {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let (to, is_peer) = destination(socket, address)?;
+    let ip = if is_any(own.ip) { local::source(to.ip)? } else { own.ip };
+    if ip.to_ipv4_mapped().is_some() != to.ip.to_ipv4_mapped().is_some() {
+        return Err(Errno::ENETUNREACH);
+    }
+    // Also for who has an address: there is no way elsewhere.
+    local::source(to.ip)?;
+    let most = if to.ip.to_ipv4_mapped().is_some() { MOST_V4 } else { MOST_V6 };
+    if length > most {
+        return Err(Errno::EMSGSIZE);
+    }
+    {
+        let mut state = socket.state();
+        if let Some(error) = state.error.take() {
+            return Err(error);
+        }
+        if state.ended & direction::SEND != 0 {
+            return Err(Errno::EPIPE);
+        }
+    }
+    let bytes = filled(length, from)?;
+    let source = Endpoint { ip, ..own };
+    match PORTS.find(to, source, false) {
+        Some(receiver) => deliver(&receiver, Datagram { bytes, from: source }),
+        None if is_peer || socket.settings.hears_errors() => {
+            socket.state().error = Some(Errno::ECONNREFUSED);
+            socket.tell_receivers();
+        }
+        None => {}
+    }
+    Ok(length)
+}
+
+fn filled(length: usize, from: &mut IoSource<'_>) -> Result<Vec<u8>> {
+    let mut bytes: Vec<u8> = fallible::list(length)?;
+    while bytes.len() < length {
+        let start = bytes.len();
+        bytes.resize(length.min(start + STEP), 0);
+        from.take_all(bytes.get_mut(start..).unwrap_or_default())?;
+        if bytes.len() < length {
+            // Who is to end does so after the call.
+            let _ = spans::point();
+        }
+    }
+    Ok(bytes)
+}
+
+/// Puts a datagram into a queue; without room for it it is lost, as any may be.
+fn deliver(receiver: &UdpSocket, datagram: Datagram) {
+    let cost = cost(datagram.bytes.len());
+    let Ok(datagram) = fallible::arc(datagram) else { return };
+    let lost = {
+        let mut state = receiver.state();
+        let queued = receiver.queued.load(Ordering::Relaxed);
+        // As on Linux one may go beyond the limit.
+        let is_full = queued > receiver.common.receive_buffer() as usize;
+        if is_full || state.datagrams.try_reserve(1).is_err() {
+            Some(datagram)
+        } else {
+            receiver.queued.store(queued + cost, Ordering::Relaxed);
+            state.datagrams.push_back(datagram);
+            None
+        }
+    };
+    if lost.is_none() {
+        receiver.tell_receivers();
+    }
+}
+
+/// Receives a datagram, as much of it as `to` has room for.
+///
+/// # Errors
+/// The error that is to be reported; those of waiting and of copying.
+pub(super) fn receive(socket: &UdpSocket, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
+    let mut patience = Patience::new(how.no_wait, socket.common.receive_timeout());
+    let datagram = patience.wait(&socket.receivable, || {
+        let mut state = socket.state();
+        if let Some(error) = state.error.take() {
+            return Some(Err(error));
+        }
+        let first = if how.peek { state.datagrams.front().cloned() } else { state.datagrams.pop_front() };
+        match first {
+            Some(datagram) => {
+                if !how.peek {
+                    socket.queued.fetch_sub(cost(datagram.bytes.len()), Ordering::Relaxed);
+                }
+                Some(Ok(Some(datagram)))
+            }
+            None => (state.ended & direction::RECEIVE != 0 && !how.no_wait).then_some(Ok(None)),
+        }
+    })?;
+    let Some(datagram) = datagram else { return Ok(Received::default()) };
+    let length = datagram.bytes.len();
+    let bytes = length.min(to.left());
+    for (index, step) in datagram.bytes.get(..bytes).unwrap_or_default().chunks(STEP).enumerate() {
+        // Who is to end does so after the call.
+        let _ = index > 0 && spans::point();
+        to.put_all(step)?;
+    }
+    let from = if how.wants_address { Some(datagram.from.address(socket.family)?) } else { None };
+    Ok(Received { bytes, length, from, ..Received::default() })
+}
