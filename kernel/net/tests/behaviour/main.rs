@@ -3,6 +3,7 @@
 
 mod ancillary;
 mod ends;
+mod inet;
 mod interfaces;
 mod options;
 mod rooms;
