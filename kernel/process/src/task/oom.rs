@@ -25,7 +25,8 @@ const TIME_TO_END_NS: u64 = 2_000_000_000;
 const THREAD_PAGES: usize = 8;
 /// How long somebody waits for the memory of whoever was ended before the next look.
 const PATIENCE_NS: u64 = 1_000_000;
-/// How long [`make_room`] looks again: whoever was ended gets the CPU late on a busy machine.
+/// How long [`make_room`] looks again, and a call is done again whose memory others take each time: whoever was ended gets the CPU late on a busy
+/// machine, and those who take it have to be ended first.
 const LOOKS_FOR_NS: u64 = 10_000_000_000;
 /// Who has this in its oom_score_adj is never ended for memory.
 pub const NEVER: i32 = -1000;
@@ -134,6 +135,12 @@ fn is_somebody_ending() -> bool {
     ending().is_some()
 }
 
+/// Whether others are ended at present, so that there will be memory.
+fn was_somebody_chosen_lately() -> bool {
+    let when = VICTIM.lock().1;
+    time::now_ns() < when + TIME_TO_END_NS
+}
+
 fn choose() -> Relief {
     let relief_by = |victim: &Process| if victim.pid == current().pid { Relief::Own } else { Relief::Wait };
     if let Some(last) = ending() {
@@ -160,7 +167,8 @@ fn choose() -> Relief {
     relief_by(&victim)
 }
 
-/// How often a call that failed for lack of memory is done: each time others may have taken what was there before it.
+/// How often a call that failed for lack of memory is done at least: each time others may have taken what was there before it. More often only while
+/// others are ended, for it may be that what it wants is never there.
 const ATTEMPTS: usize = 100;
 
 /// Memory was out during a call, a page fault or an interrupt that is over: makes room by having somebody ended. A call that failed for it has
@@ -169,18 +177,22 @@ const ATTEMPTS: usize = 100;
 #[cold]
 pub fn at_the_end_of(regs: &mut Regs, call: fn(&mut Regs)) {
     let task = current();
-    for _ in 1..ATTEMPTS {
+    let until = time::now_ns() + LOOKS_FOR_NS;
+    for attempt in 1.. {
         relieve();
         let frames = task.frames_wanted.swap(0, Ordering::Relaxed).max(frame::SPARE);
         let has_failed = regs.is_system_call() && regs.rax == -i64::from(Errno::ENOMEM.0) as u64;
         if !has_failed {
             return;
         }
-        if !make_room(frames) {
-            if has_signal() {
-                // It has ended the wait. Once it is handled, the call is done again, as a fork on Linux.
-                regs.rax = -i64::from(Errno::RESTART_ALWAYS.0) as u64;
-            }
+        let has_room = make_room(frames);
+        if has_signal() {
+            // It may have ended the wait. Once it is handled, the call is done again, as a fork on Linux.
+            regs.rax = -i64::from(Errno::RESTART_ALWAYS.0) as u64;
+            return;
+        }
+        let is_in_vain = attempt >= ATTEMPTS && !was_somebody_chosen_lately();
+        if !has_room || is_in_vain || time::now_ns() > until {
             return;
         }
         call(regs);
@@ -188,7 +200,6 @@ pub fn at_the_end_of(regs: &mut Regs, call: fn(&mut Regs)) {
             return;
         }
     }
-    relieve();
 }
 
 /// The running task found no memory: ends whoever has most and gives it time to go. Called with nothing locked.
