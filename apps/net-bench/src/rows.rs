@@ -7,13 +7,13 @@ use crate::{events, packets, streams};
 
 /// Every row, in the order in which they are measured.
 pub(crate) const ALL: &[Bench] = &[
-    Bench { is_optional: true, ..Bench::throughput("tcp_64k", streams::tcp_64k) },
-    Bench { is_optional: true, ..Bench::throughput("tcp_1k", streams::tcp_1k) },
+    Bench::throughput("tcp_64k", streams::tcp_64k),
+    Bench::throughput("tcp_1k", streams::tcp_1k),
     Bench::throughput("unix_64k", streams::unix_64k),
-    Bench { is_optional: true, ..Bench::time("tcp_roundtrip_ns", streams::tcp_roundtrip) },
+    Bench::time("tcp_roundtrip_ns", streams::tcp_roundtrip),
     Bench::time("unix_roundtrip_ns", streams::unix_roundtrip),
-    Bench { is_optional: true, ..Bench::time("udp_roundtrip_ns", packets::udp_roundtrip) },
-    Bench { is_optional: true, ..Bench::time("tcp_connection_ns", streams::tcp_connection) },
+    Bench::time("udp_roundtrip_ns", packets::udp_roundtrip),
+    Bench::time("tcp_connection_ns", streams::tcp_connection),
     Bench::time("eventfd_ns", events::eventfd_write_read),
     Bench::time("epoll_10_ns", events::epoll_10),
     Bench::time("epoll_10k_ns", events::epoll_10k),

@@ -27,7 +27,7 @@ const MOST: usize = 1024;
 
 /// How a socket wants to be bound.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
+pub(super) struct BindRequest {
     pub(super) ip: Ipv6Addr,
     /// It is not for IPv4, too (IPV6_V6ONLY).
     pub(super) only_v6: bool,
@@ -37,7 +37,7 @@ pub(super) struct Wish {
     pub(super) user: u32,
 }
 
-impl Wish {
+impl BindRequest {
     /// Whether it hears what is sent to `ip`; more for who is nearer.
     fn fits(&self, ip: Ipv6Addr) -> u32 {
         if self.ip == ip {
@@ -61,7 +61,7 @@ impl Wish {
 /// A socket at a port.
 struct Entry<T> {
     number: u64,
-    wish: Wish,
+    request: BindRequest,
     /// From whom alone it hears.
     peer: Option<Endpoint>,
     listens: bool,
@@ -69,19 +69,19 @@ struct Entry<T> {
 }
 
 impl<T> Entry<T> {
-    /// Whether another may be bound as `wish` says beside it.
-    fn allows(&self, wish: &Wish) -> bool {
-        !self.wish.meets(wish)
-            || self.wish.reuses_address && wish.reuses_address && !self.listens
-            || self.wish.reuses_port && wish.reuses_port && self.wish.user == wish.user
+    /// Whether another may be bound as `request` says beside it.
+    fn allows(&self, request: &BindRequest) -> bool {
+        !self.request.meets(request)
+            || self.request.reuses_address && request.reuses_address && !self.listens
+            || self.request.reuses_port && request.reuses_port && self.request.user == request.user
     }
 
     /// How well it fits something from `from` to `to`; 0 for not at all.
     fn fits(&self, to: Endpoint, from: Endpoint) -> u32 {
         match self.peer {
             Some(peer) if peer != from => 0,
-            Some(_) => self.wish.fits(to.ip) * 8,
-            None => self.wish.fits(to.ip),
+            Some(_) => self.request.fits(to.ip) * 8,
+            None => self.request.fits(to.ip),
         }
     }
 }
@@ -94,7 +94,7 @@ struct Table<T> {
 /// The ports of a protocol.
 pub(super) struct Ports<T: 'static>(SpinLock<Table<T>>);
 
-/// A socket's place at a port, until it is dropped.
+/// A socket's entry at a port, until it is dropped.
 pub(super) struct Claim<T: 'static> {
     ports: &'static Ports<T>,
     pub(super) port: u16,
@@ -111,20 +111,20 @@ impl<T> Ports<T> {
     ///
     /// # Errors
     /// EADDRINUSE, ENOMEM.
-    pub(super) fn claim(&'static self, port: u16, wish: Wish, owner: Weak<T>) -> Result<Claim<T>> {
+    pub(super) fn claim(&'static self, port: u16, request: BindRequest, owner: Weak<T>) -> Result<Claim<T>> {
         if port == 0 {
-            return self.claim_any(wish, owner);
+            return self.claim_any(request, owner);
         }
         let mut table = self.0.lock();
         if let Some(there) = table.ports.get(&port) {
-            if there.len() >= MOST || !there.iter().all(|other| other.allows(&wish)) {
+            if there.len() >= MOST || !there.iter().all(|other| other.allows(&request)) {
                 return Err(Errno::EADDRINUSE);
             }
         }
-        self.enter(&mut table, port, wish, owner)
+        self.enter(&mut table, port, request, owner)
     }
 
-    fn claim_any(&'static self, wish: Wish, owner: Weak<T>) -> Result<Claim<T>> {
+    fn claim_any(&'static self, request: BindRequest, owner: Weak<T>) -> Result<Claim<T>> {
         let count = EPHEMERAL.end() - EPHEMERAL.start() + 1;
         let mut random = [0; 2];
         random::fill(&mut random);
@@ -133,10 +133,10 @@ impl<T> Ports<T> {
             {
                 let mut table = self.0.lock();
                 for step in first..(first + SOME).min(count) {
-                    let place = (u32::from(start) + u32::from(step)) % u32::from(count);
-                    let port = EPHEMERAL.start() + place as u16;
+                    let index = (u32::from(start) + u32::from(step)) % u32::from(count);
+                    let port = EPHEMERAL.start() + index as u16;
                     if !table.ports.contains_key(&port) {
-                        return self.enter(&mut table, port, wish, owner);
+                        return self.enter(&mut table, port, request, owner);
                     }
                 }
             }
@@ -147,11 +147,17 @@ impl<T> Ports<T> {
         Err(Errno::EADDRINUSE)
     }
 
-    fn enter(&'static self, table: &mut Table<T>, port: u16, wish: Wish, owner: Weak<T>) -> Result<Claim<T>> {
+    fn enter(
+        &'static self,
+        table: &mut Table<T>,
+        port: u16,
+        request: BindRequest,
+        owner: Weak<T>,
+    ) -> Result<Claim<T>> {
         table.last += 1;
         let number = table.last;
         let there = table.ports.entry(port).or_default();
-        let entered = fallible::push(there, Entry { number, wish, peer: None, listens: false, owner });
+        let entered = fallible::push(there, Entry { number, request, peer: None, listens: false, owner });
         if entered.is_err() && there.is_empty() {
             table.ports.remove(&port);
         }
@@ -167,9 +173,9 @@ impl<T> Ports<T> {
         let best = there.iter().map(fits).max().filter(|best| *best > 0)?;
         let mut equal = there.iter().filter(|entry| fits(entry) == best);
         let last = equal.clone().next_back()?;
-        let chosen = if last.wish.reuses_port {
-            let place = usize::from(from.port).wrapping_mul(0x9e37) >> 4;
-            equal.clone().nth(place % equal.by_ref().count().max(1))?
+        let chosen = if last.request.reuses_port {
+            let index = usize::from(from.port).wrapping_mul(0x9e37) >> 4;
+            equal.clone().nth(index % equal.by_ref().count().max(1))?
         } else {
             last
         };
@@ -181,17 +187,17 @@ impl<T> Claim<T> {
     fn change<R>(&self, change: impl FnOnce(&mut Entry<T>, bool) -> R) -> Option<R> {
         let mut table = self.ports.0.lock();
         let there = table.ports.get_mut(&self.port)?;
-        let place = there.iter().position(|entry| entry.number == self.number)?;
-        let own = there.get(place)?;
+        let index = there.iter().position(|entry| entry.number == self.number)?;
+        let own = there.get(index)?;
         // Whether somebody listens where this one would.
         let listens = |entry: &Entry<T>| {
             entry.number != self.number
                 && entry.listens
-                && entry.wish.meets(&own.wish)
-                && !(entry.wish.reuses_port && own.wish.reuses_port)
+                && entry.request.meets(&own.request)
+                && !(entry.request.reuses_port && own.request.reuses_port)
         };
         let others_listen = there.iter().any(listens);
-        there.get_mut(place).map(|own| change(own, others_listen))
+        there.get_mut(index).map(|own| change(own, others_listen))
     }
 
     /// Others may connect there.
@@ -213,7 +219,7 @@ impl<T> Claim<T> {
 
     /// Its owner has this address, and hears from that peer alone.
     pub(super) fn connect(&self, ip: Ipv6Addr, peer: Option<Endpoint>) {
-        self.change(|own, _| (own.wish.ip, own.peer) = (ip, peer));
+        self.change(|own, _| (own.request.ip, own.peer) = (ip, peer));
     }
 }
 
@@ -221,9 +227,9 @@ impl<T> Drop for Claim<T> {
     fn drop(&mut self) {
         let mut table = self.ports.0.lock();
         let Some(there) = table.ports.get_mut(&self.port) else { return };
-        if let Some(place) = there.iter().position(|entry| entry.number == self.number) {
+        if let Some(index) = there.iter().position(|entry| entry.number == self.number) {
             // In their order: the last is found first.
-            there.remove(place);
+            there.remove(index);
         }
         if there.is_empty() {
             table.ports.remove(&self.port);

@@ -10,7 +10,7 @@ use core::{
 use exo_core::{credentials::Which, thread::running};
 use linux_raw_sys::net;
 
-use super::{endpoint::Family, ports::Wish};
+use super::{endpoint::Family, ports::BindRequest};
 use crate::{
     common::Common,
     errno::{Errno, Result},
@@ -181,8 +181,8 @@ impl Settings {
     }
 
     /// How a socket with these options is bound.
-    pub(super) fn wish(&self, common: &Common, ip: Ipv6Addr) -> Wish {
-        Wish {
+    pub(super) fn bind_request(&self, common: &Common, ip: Ipv6Addr) -> BindRequest {
+        BindRequest {
             ip,
             only_v6: self.is_only_v6(),
             reuses_address: common.has(net::SO_REUSEADDR),

@@ -42,8 +42,8 @@ pub(super) fn bind(socket: &Arc<TcpSocket>, at: Endpoint) -> Result<()> {
 
 /// Gives a socket a port. The program has chosen it if it `is_bound`.
 fn claim(socket: &Arc<TcpSocket>, at: Endpoint, is_bound: bool) -> Result<Endpoint> {
-    let wish = socket.settings.wish(&socket.common, at.ip);
-    let claim = Arc::new(PORTS.claim(at.port, wish, Arc::downgrade(socket))?);
+    let request = socket.settings.bind_request(&socket.common, at.ip);
+    let claim = Arc::new(PORTS.claim(at.port, request, Arc::downgrade(socket))?);
     let local = Endpoint { port: claim.port, ..at };
     let unneeded = {
         let mut state = socket.state();

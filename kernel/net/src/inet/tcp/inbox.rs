@@ -90,15 +90,15 @@ impl Inbox {
     }
 
     /// Takes the segment at a place for reading. It goes on counting.
-    pub(super) fn lend(&mut self, place: usize) -> Option<Segment> {
-        let segment = self.segments.get_mut(place)?;
+    pub(super) fn lend(&mut self, index: usize) -> Option<Segment> {
+        let segment = self.segments.get_mut(index)?;
         let buffer = core::mem::take(&mut segment.buffer);
         Some(Segment { buffer, start: segment.start, end: segment.end })
     }
 
     /// Puts it back unread.
-    pub(super) fn put_back(&mut self, place: usize, lent: Segment) {
-        if let Some(segment) = self.segments.get_mut(place) {
+    pub(super) fn put_back(&mut self, index: usize, lent: Segment) {
+        if let Some(segment) = self.segments.get_mut(index) {
             segment.buffer = lent.buffer;
         }
     }

@@ -104,7 +104,7 @@ impl Reader<'_> {
 
     fn read(&mut self, patience: &mut Patience, to: &mut IoBuf<'_>) -> Result<()> {
         // Of what is looked at, which segment is next.
-        let mut place = 0;
+        let mut index = 0;
         let mut next: Option<Segment> = None;
         loop {
             // As on Linux, who has room for nothing waits, too.
@@ -123,7 +123,7 @@ impl Reader<'_> {
             let copied = self.copy(lent.bytes().get(..count).unwrap_or_default(), to);
             if let Err(error) = copied {
                 let others = self.end.with(|own, _| {
-                    own.inbox.put_back(place, lent);
+                    own.inbox.put_back(index, lent);
                     Self::finish(own)
                 });
                 self.tell_others(others);
@@ -133,9 +133,9 @@ impl Reader<'_> {
             let goes_on = !to.is_empty();
             if self.how.peek {
                 let others = self.end.with(|own, _| {
-                    own.inbox.put_back(place, lent);
-                    place += 1;
-                    next = if goes_on { own.inbox.lend(place) } else { None };
+                    own.inbox.put_back(index, lent);
+                    index += 1;
+                    next = if goes_on { own.inbox.lend(index) } else { None };
                     next.is_none() && Self::finish(own)
                 });
                 self.tell_others(others);

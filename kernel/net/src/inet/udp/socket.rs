@@ -110,8 +110,8 @@ impl UdpSocket {
     }
 
     fn claim(self: &Arc<Self>, at: Endpoint) -> Result<Endpoint> {
-        let wish = self.settings.wish(&self.common, at.ip);
-        let claim = Arc::new(PORTS.claim(at.port, wish, Arc::downgrade(self))?);
+        let request = self.settings.bind_request(&self.common, at.ip);
+        let claim = Arc::new(PORTS.claim(at.port, request, Arc::downgrade(self))?);
         let local = Endpoint { port: claim.port, ..at };
         let unneeded = {
             let mut state = self.state();
