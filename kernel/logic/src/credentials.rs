@@ -107,6 +107,8 @@ pub mod capability {
     pub const SETPCAP: u32 = 8;
     /// Ports below 1024.
     pub const NET_BIND_SERVICE: u32 = 10;
+    /// Changes of interfaces.
+    pub const NET_ADMIN: u32 = 12;
     /// Locks memory beyond the limit.
     pub const IPC_LOCK: u32 = 14;
     /// chroot.

@@ -19,6 +19,7 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     io_buf::{IoBuf, IoSource},
+    requests,
     sched::wait::WaitQueue,
     socket::{How, Outgoing, Socket},
     user,
@@ -81,7 +82,7 @@ impl File for SocketFile {
         let count = match request {
             ioctl::FIONREAD => self.socket.readable()?,
             ioctl::TIOCOUTQ => self.socket.unread()?,
-            _ => return Err(Errno::ENOTTY),
+            _ => return requests::answer(request, argument).unwrap_or(Err(Errno::ENOTTY)),
         };
         user::write(argument, &i32::try_from(count).unwrap_or(i32::MAX)).map(|()| 0)
     }

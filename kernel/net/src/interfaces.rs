@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interfaces: `lo`, and `eth0` and so on for the devices. `exo.net=` on the command line says how those get their addresses (`dhcp`,
-//! which is usual, `off`, or an address such as `10.0.2.15/24,10.0.2.2`). Programs find them in /proc/net; sockets there are none.
+//! which is usual, `off`, or an address such as `10.0.2.15/24,10.0.2.2`). Programs find them in /proc/net, and
+//! ask sockets about them (`requests`); the sockets that there are do not go through them yet.
 
 use core::{
     fmt::Write,
@@ -8,7 +9,7 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use alloc::{format, sync::Arc, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use exo_drivers::network::{
     Direction, FrameListener, NetworkDevice,
@@ -127,6 +128,86 @@ pub fn remove(device: &Arc<dyn NetworkDevice>) {
     };
     // Not with the list locked: the last reference may be among them.
     drop(gone);
+}
+
+/// It is up (IFF_UP).
+pub const UP: i16 = 1;
+/// `IFF_BROADCAST`, `IFF_LOOPBACK`, `IFF_RUNNING`, `IFF_MULTICAST`.
+const BROADCAST: i16 = 2;
+const LOOPBACK: i16 = 8;
+const RUNNING: i16 = 0x40;
+const MULTICAST: i16 = 0x1000;
+
+/// An interface as programs see it.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// Its number, from 1.
+    pub index: i32,
+    /// Its address, and how many bits of it are the network's.
+    pub address: Option<(Ipv4Addr, u8)>,
+    /// Where packets for others go.
+    pub gateway: Option<Ipv4Addr>,
+    /// Its hardware address.
+    pub hardware: Option<[u8; 6]>,
+    /// Whether something is at the other end of its cable.
+    pub is_connected: bool,
+}
+
+impl Described {
+    /// Whether it is `lo`.
+    pub fn is_loopback(&self) -> bool {
+        self.hardware.is_none()
+    }
+
+    /// Its `IFF_` bits.
+    pub fn flags(&self) -> i16 {
+        let running = if self.is_connected { RUNNING } else { 0 };
+        UP | running | if self.is_loopback() { LOOPBACK } else { BROADCAST | MULTICAST }
+    }
+
+    /// Most bytes of a packet.
+    pub fn mtu(&self) -> i32 {
+        if self.is_loopback() { 65_536 } else { 1500 }
+    }
+}
+
+/// All interfaces.
+pub fn described() -> impl Iterator<Item = Described> {
+    (1..).zip(interfaces()).map(|(index, interface)| Described {
+        name: interface.name().into(),
+        index,
+        address: interface.address(),
+        gateway: interface.gateway(),
+        hardware: interface.device().hardware_address(),
+        is_connected: interface.device().is_connected(),
+    })
+}
+
+/// /proc/net/route, as on Linux.
+pub fn routes(out: &mut dyn Write) -> core::fmt::Result {
+    const WIDTH: usize = 127;
+    let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
+    writeln!(out, "{head:WIDTH$}")?;
+    let hex = |address: Ipv4Addr| u32::from_le_bytes(address.octets());
+    for interface in described().filter(|interface| !interface.is_loopback()) {
+        let Some((address, bits)) = interface.address else { continue };
+        let mask = Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0));
+        let none = Ipv4Addr::UNSPECIFIED;
+        // RTF_UP, and RTF_GATEWAY.
+        let by_gateway = interface.gateway.map(|gateway| (none, gateway, 3, none));
+        let own = (address & mask, none, 1, mask);
+        for (to, gateway, flags, mask) in by_gateway.into_iter().chain([own]) {
+            let (to, gateway, mask) = (hex(to), hex(gateway), hex(mask));
+            let line = format!(
+                "{}\t{to:08X}\t{gateway:08X}\t{flags:04X}\t0\t0\t0\t{mask:08X}\t0\t0\t0",
+                interface.name
+            );
+            writeln!(out, "{line:WIDTH$}")?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether an address is an interface's.

@@ -16,10 +16,11 @@ pub mod common;
 pub mod family;
 pub mod file;
 pub mod holder;
-mod inet;
+pub mod inet;
 pub mod interfaces;
 pub mod options;
 pub mod patience;
+mod requests;
 pub mod socket;
 pub mod unix;
 

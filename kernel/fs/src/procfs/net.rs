@@ -4,7 +4,7 @@
 use alloc::sync::Arc;
 
 use super::{Content, Each, Entry, find_entry, inode::Class, list_entries, text};
-use exo_net::{interfaces as network, unix};
+use exo_net::{inet, interfaces as network, unix};
 
 use crate::{
     errno::{Errno, Result},
@@ -19,6 +19,11 @@ static ENTRIES: &[Entry] = &[
     text("dev", network::devices),
     Entry { name: "ping", content: Content::Setting(0o644, network::pings, network::ping) },
     text("rates", network::rates),
+    text("route", network::routes),
+    text("tcp", inet::tcp_sockets),
+    text("tcp6", inet::tcp6_sockets),
+    text("udp", inet::udp_sockets),
+    text("udp6", inet::udp6_sockets),
     text("unix", unix::sockets),
 ];
 

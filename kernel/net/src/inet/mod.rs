@@ -4,11 +4,15 @@
 //! ```text
 //! tcp/, udp/ ──▶ ports: who is bound where       local: which addresses are the machine's own
 //!            ──▶ settings: options               endpoint: an address and a port
+//! listing: /proc/net/tcp and so on ──▶ registry: all sockets of a protocol
 //! ```
 
 mod endpoint;
+mod line;
+mod listing;
 mod local;
 mod ports;
+mod registry;
 mod settings;
 mod tcp;
 mod udp;
@@ -18,6 +22,7 @@ use alloc::boxed::Box;
 use linux_raw_sys::net;
 
 pub(crate) use self::endpoint::Family;
+pub use self::listing::{tcp as tcp_sockets, tcp6 as tcp6_sockets, udp as udp_sockets, udp6 as udp6_sockets};
 use crate::{
     errno::{Errno, Result},
     socket::Socket,

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What programs ask about a connection: its state, and options that are about packets, of which there are none.
 
-use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+use alloc::{sync::Arc, vec::Vec};
 
 use linux_raw_sys::net;
 
 use super::socket::{Phase, TcpSocket};
 use crate::{
     errno::{Errno, Result},
+    inet::line::Line,
     socket::{Value, value},
 };
 
@@ -50,6 +53,38 @@ pub(super) fn state(socket: &TcpSocket) -> u8 {
         Phase::Connecting(_) => state::SYN_SENT,
         _ => state::CLOSE,
     }
+}
+
+/// What /proc/net/tcp says of it; nothing if it is neither connected nor listens.
+pub(super) fn line(socket: &Arc<TcpSocket>) -> Option<Line> {
+    let number = state(socket);
+    if number == state::CLOSE {
+        return None;
+    }
+    let (mut remote, mut waiting) = (None, 0);
+    if let Some(end) = socket.end() {
+        remote = Some(end.remote());
+        waiting = end.with(|own, _| own.inbox.readable);
+    }
+    let local = {
+        let state = socket.state();
+        match &state.phase {
+            Phase::Listening(backlog) => waiting = backlog.connections.len(),
+            Phase::Connecting(_) => remote = state.remote,
+            _ => {}
+        }
+        state.local?
+    };
+    Some(Line {
+        local,
+        remote,
+        state: number,
+        waiting,
+        user: socket.user,
+        inode: socket.common.inode.load(Ordering::Relaxed),
+        // Not this reference.
+        references: Arc::strong_count(socket) - 1,
+    })
 }
 
 /// An option that is no number that is kept.

@@ -25,8 +25,11 @@ use alloc::{boxed::Box, sync::Arc};
 use exo_vfs::events::Events;
 use linux_raw_sys::net;
 
-use self::socket::{Phase, TcpSocket};
-use super::endpoint::{Endpoint, Family};
+use self::socket::{ALL, Phase, TcpSocket};
+use super::{
+    endpoint::{Endpoint, Family},
+    line::Line,
+};
 use crate::{
     address::Address,
     common::Common,
@@ -46,6 +49,12 @@ struct Handle(Arc<TcpSocket>);
 /// ENOMEM.
 pub(super) fn create(family: Family) -> Result<Box<dyn Socket>> {
     handle(TcpSocket::new(family)?)
+}
+
+/// What is said of the next socket of a family behind a number; nothing of one that only is there.
+pub(super) fn next_line(last: u64, family: Family) -> Option<(u64, Option<Line>)> {
+    let (number, socket) = ALL.next_after(last)?;
+    Some((number, socket.filter(|socket| socket.family == family).and_then(|socket| info::line(&socket))))
 }
 
 fn handle(socket: Arc<TcpSocket>) -> Result<Box<dyn Socket>> {

@@ -6,6 +6,7 @@
 
 use alloc::{collections::VecDeque, sync::Arc};
 
+use exo_core::{credentials::Which, thread::running};
 use exo_hal::sync::{SpinGuard, SpinLock};
 
 use super::link::{End, Party, Waits};
@@ -16,6 +17,7 @@ use crate::{
     inet::{
         endpoint::{Endpoint, Family},
         ports::{Claim, Ports},
+        registry::{Place, Registry},
         settings::Settings,
     },
 };
@@ -81,8 +83,14 @@ pub(super) struct State {
     pub(super) ended: u8,
 }
 
+/// All TCP sockets.
+pub(super) static ALL: Registry<TcpSocket> = Registry::new();
+
 /// A TCP socket.
 pub(super) struct TcpSocket {
+    /// Whose it is.
+    pub(super) user: u32,
+    place: Place<TcpSocket>,
     pub(super) family: Family,
     pub(super) common: Common,
     pub(super) settings: Settings,
@@ -113,7 +121,11 @@ impl TcpSocket {
             error: None,
             ended: 0,
         };
-        fallible::arc(Self { family, common, settings, waits, state: SpinLock::new(state) })
+        let user = running().credentials.id(Which::EffectiveUser);
+        let (state, place) = (SpinLock::new(state), ALL.place());
+        let socket = fallible::arc(Self { user, place, family, common, settings, waits, state })?;
+        socket.place.enter(&socket);
+        Ok(socket)
     }
 
     /// Its state.

@@ -11,8 +11,11 @@ use alloc::{boxed::Box, sync::Arc};
 use exo_vfs::events::Events;
 use linux_raw_sys::net;
 
-use self::socket::UdpSocket;
-use super::endpoint::{Endpoint, Family};
+use self::socket::{ALL, UdpSocket};
+use super::{
+    endpoint::{Endpoint, Family},
+    line::Line,
+};
 use crate::{
     address::Address,
     common::Common,
@@ -35,6 +38,29 @@ struct Handle(Arc<UdpSocket>);
 /// ENOMEM.
 pub(super) fn create(family: Family) -> Result<Box<dyn Socket>> {
     Ok(fallible::boxed(Handle(UdpSocket::new(family)?))?)
+}
+
+/// What is said of the next socket of a family behind a number; nothing of one that has no port.
+pub(super) fn next_line(last: u64, family: Family) -> Option<(u64, Option<Line>)> {
+    let (number, socket) = ALL.next_after(last)?;
+    let line = socket.filter(|socket| socket.family == family && socket.is_bound()).and_then(|socket| {
+        let (local, remote) = {
+            let state = socket.state();
+            (state.local, state.peer)
+        };
+        Some(Line {
+            local: local?,
+            remote,
+            // As TCP's ESTABLISHED and CLOSE.
+            state: if remote.is_some() { 1 } else { 7 },
+            waiting: socket.queued.load(Ordering::Relaxed),
+            user: socket.user,
+            inode: socket.common.inode.load(Ordering::Relaxed),
+            // Not this reference.
+            references: Arc::strong_count(&socket),
+        })
+    });
+    Some((number, line))
 }
 
 impl Drop for Handle {

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
+use exo_core::{credentials::Which, thread::running};
 use exo_hal::sync::{SpinGuard, SpinLock};
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
         endpoint::{Endpoint, Family, is_any},
         local,
         ports::{Claim, Ports},
+        registry::{Place, Registry},
         settings::Settings,
     },
     sched::wait::WaitQueue,
@@ -50,8 +52,14 @@ pub(super) struct State {
     pub(super) ended: u8,
 }
 
+/// All UDP sockets.
+pub(super) static ALL: Registry<UdpSocket> = Registry::new();
+
 /// A UDP socket.
 pub(super) struct UdpSocket {
+    /// Whose it is.
+    pub(super) user: u32,
+    place: Place<UdpSocket>,
     pub(super) family: Family,
     pub(super) common: Common,
     pub(super) settings: Settings,
@@ -67,7 +75,9 @@ pub(super) struct UdpSocket {
 impl UdpSocket {
     /// A new one.
     pub(super) fn new(family: Family) -> Result<Arc<Self>> {
-        fallible::arc(Self {
+        let socket = fallible::arc(Self {
+            user: running().credentials.id(Which::EffectiveUser),
+            place: ALL.place(),
             family,
             common: Common::default(),
             settings: Settings::new(family, false),
@@ -75,7 +85,9 @@ impl UdpSocket {
             polled: WaitQueue::new(),
             queued: AtomicUsize::new(0),
             state: SpinLock::new(State::default()),
-        })
+        })?;
+        socket.place.enter(&socket);
+        Ok(socket)
     }
 
     /// Its state.
