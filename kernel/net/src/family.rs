@@ -8,6 +8,7 @@ use linux_raw_sys::net;
 use crate::{
     errno::{Errno, Result},
     inet::{self, Family},
+    netlink,
     socket::Socket,
     unix,
 };
@@ -21,6 +22,7 @@ pub fn create(domain: u32, kind: u32, protocol: u32) -> Result<Box<dyn Socket>> 
         net::AF_UNIX => unix::create(kind, protocol),
         net::AF_INET => inet::create(Family::V4, kind, protocol),
         net::AF_INET6 => inet::create(Family::V6, kind, protocol),
+        net::AF_NETLINK => netlink::create(kind, protocol),
         _ => Err(Errno::EAFNOSUPPORT),
     }
 }
@@ -32,6 +34,7 @@ pub fn create(domain: u32, kind: u32, protocol: u32) -> Result<Box<dyn Socket>> 
 pub fn create_pair(domain: u32, kind: u32, protocol: u32) -> Result<[Box<dyn Socket>; 2]> {
     match domain {
         net::AF_UNIX => unix::create_pair(kind, protocol),
+        net::AF_NETLINK => netlink::create(kind, protocol).and(Err(Errno::EOPNOTSUPP)),
         net::AF_INET => inet::create(Family::V4, kind, protocol).and(Err(Errno::EOPNOTSUPP)),
         net::AF_INET6 => inet::create(Family::V6, kind, protocol).and(Err(Errno::EOPNOTSUPP)),
         _ => Err(Errno::EAFNOSUPPORT),

@@ -185,6 +185,15 @@ pub fn described() -> impl Iterator<Item = Described> {
     })
 }
 
+/// /proc/net/if_inet6, as on Linux: ::1 is all there is of IPv6.
+pub fn addresses_v6(out: &mut dyn Write) -> core::fmt::Result {
+    for interface in described().filter(Described::is_loopback) {
+        // Its bits, that it is for the machine alone, and that it stays.
+        writeln!(out, "{:032x} {:02x} 80 10 80 {:>8}", 1, interface.index, interface.name)?;
+    }
+    Ok(())
+}
+
 /// /proc/net/route, as on Linux.
 pub fn routes(out: &mut dyn Write) -> core::fmt::Result {
     const WIDTH: usize = 127;

@@ -2,7 +2,7 @@
 //! The network: interfaces, which have their addresses and answer pings, and sockets.
 //!
 //! ```text
-//! a call ──▶ file (a socket's open file) ──▶ socket::Socket, what every family can do ──▶ unix/, inet/
+//! a call ──▶ file (a socket's open file) ──▶ socket::Socket, what every family can do ──▶ unix/, inet/, netlink/
 //! ```
 //!
 //! Nothing here knows a process or a system call. What programs hand over is an `IoBuf` or `IoSource`, and is copied with nothing locked.
@@ -18,6 +18,7 @@ pub mod file;
 pub mod holder;
 pub mod inet;
 pub mod interfaces;
+mod netlink;
 pub mod options;
 pub mod patience;
 mod requests;

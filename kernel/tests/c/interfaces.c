@@ -5,6 +5,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -67,6 +70,51 @@ static void interfaces(void)
 	close(fd);
 }
 
+/* What netlink says, by the C library. */
+static void by_netlink(void)
+{
+	struct ifaddrs *all, *one;
+	struct { struct nlmsghdr header; struct ifinfomsg link; } request = { { sizeof(request), RTM_GETLINK, NLM_F_REQUEST, 7, 0 }, { .ifi_index = 1 } };
+	struct sockaddr_nl name = { AF_NETLINK, 0, 0, 0 };
+	socklen_t size = sizeof(name);
+	char answer[4096], ip[INET6_ADDRSTRLEN];
+	struct nlmsghdr *header = (void *)answer;
+	int fd;
+
+	printf("-- netlink\n");
+	told("addresses", getifaddrs(&all));
+	for (one = all; one; one = one->ifa_next) {
+		int family = one->ifa_addr ? one->ifa_addr->sa_family : -1;
+
+		printf("%s: %x, family %d", one->ifa_name, one->ifa_flags, family);
+		if (family == AF_INET)
+			printf(", %s", inet_ntoa(((struct sockaddr_in *)one->ifa_addr)->sin_addr)),
+				printf(", %s", inet_ntoa(((struct sockaddr_in *)one->ifa_netmask)->sin_addr));
+		if (family == AF_INET6)
+			printf(", %s", inet_ntop(family, &((struct sockaddr_in6 *)one->ifa_addr)->sin6_addr, ip, sizeof(ip)));
+		printf("\n");
+	}
+	freeifaddrs(all);
+	told("another protocol", socket(AF_NETLINK, SOCK_RAW, 77));
+	told("another kind", socket(AF_NETLINK, SOCK_STREAM, 0));
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE);
+	told("nothing yet", recv(fd, answer, sizeof(answer), 0));
+	told("binds", bind(fd, (void *)&name, sizeof(name)));
+	told("its name", getsockname(fd, (void *)&name, &size));
+	printf("%d, %u bytes\n", name.nl_pid == (unsigned)getpid(), size);
+	told("asks", send(fd, &request, sizeof(request), 0));
+	state("it", fd);
+	told("is answered", recv(fd, answer, sizeof(answer), 0) > 0);
+	printf("type %d, flags %x, number %u, ours %d\n", header->nlmsg_type, header->nlmsg_flags, header->nlmsg_seq, header->nlmsg_pid == (unsigned)getpid());
+	request.link.ifi_index = 999;
+	told("asks for none", send(fd, &request, sizeof(request), 0));
+	told("is answered", recv(fd, answer, sizeof(answer), 0) > 0);
+	printf("type %d, error %s\n", header->nlmsg_type, strerrorname_np(-*(int *)NLMSG_DATA(header)));
+	told("nothing else", send(fd, "", 0, 0));
+	told("nothing else", recv(fd, answer, sizeof(answer), 0));
+	close(fd);
+}
+
 /* Lines with one of our ports, but for the numbers of inodes and what comes after them. */
 static void list(const char *path)
 {
@@ -93,6 +141,7 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	raise_loopback();
 	interfaces();
+	by_netlink();
 	set(listener, SOL_SOCKET, SO_REUSEADDR, 1);
 	binds(listener, "127.0.0.1", PORT), listen(listener, 5);
 	connects(client, "127.0.0.1", PORT);

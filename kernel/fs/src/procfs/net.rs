@@ -17,6 +17,7 @@ pub(super) struct Net;
 static ENTRIES: &[Entry] = &[
     text("addresses", network::addresses),
     text("dev", network::devices),
+    text("if_inet6", network::addresses_v6),
     Entry { name: "ping", content: Content::Setting(0o644, network::pings, network::ping) },
     text("rates", network::rates),
     text("route", network::routes),
