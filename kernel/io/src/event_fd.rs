@@ -68,14 +68,14 @@ impl EventFd {
         Some(())
     }
 
-    /// Does it now, or waits until it can be done, and tells the others.
-    fn perform<T>(&self, no_wait: bool, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
+    /// Does it now, or waits until it can be done, and tells the others what has become possible.
+    fn perform<T>(&self, no_wait: bool, now: Events, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
         let done = match attempt() {
             Some(done) => done,
             None if no_wait => return Err(Errno::EAGAIN),
             None => wait_for(&self.changed, attempt).map_err(|_| Errno::RESTART)?,
         };
-        self.changed.wake_all();
+        self.changed.wake_for(now.bits());
         Ok(done)
     }
 }
@@ -85,7 +85,7 @@ impl File for EventFd {
         if to.left() < SIZE {
             return Err(Errno::EINVAL);
         }
-        let value = self.perform(io.no_wait, || self.take())?;
+        let value = self.perform(io.no_wait, Events::OUT, || self.take())?;
         to.put_value(&value).map(|()| SIZE)
     }
 
@@ -105,7 +105,7 @@ impl File for EventFd {
         if value > MOST {
             return Err(Errno::EINVAL);
         }
-        self.perform(io.no_wait, || self.add(value)).map(|()| SIZE)
+        self.perform(io.no_wait, Events::IN, || self.add(value)).map(|()| SIZE)
     }
 
     fn events(&self) -> Events {

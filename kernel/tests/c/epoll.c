@@ -371,6 +371,77 @@ static void waiting(void)
 	close(end);
 }
 
+/// How many of several processes, each with an epoll of its own, two events wake one after the other: those with `bits`.
+static void exclusive(const char *who, uint32_t bits)
+{
+	enum { COUNT = 4 };
+	int event = eventfd(0, 0), heard_by[2], woken[2] = {0, 0};
+	pid_t children[COUNT];
+	struct pollfd heard;
+	char byte;
+
+	TRY(pipe(heard_by));
+	for (int i = 0; i < COUNT; i++) {
+		int epoll = epoll_create1(0);
+
+		ctl(epoll, EPOLL_CTL_ADD, event, bits, 0);
+		children[i] = fork();
+		if (!children[i]) {
+			struct epoll_event one;
+
+			byte = epoll_wait(epoll, &one, 1, -1);
+			if (write(heard_by[1], &byte, 1) != 1)
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		close(epoll);
+	}
+	// They are all to wait.
+	usleep(300000);
+	heard = (struct pollfd){heard_by[0], POLLIN, 0};
+	for (int round = 0; round < 2; round++) {
+		add(event, 1);
+		// The first may take its time; others have a moment.
+		while (poll(&heard, 1, !woken[round] && woken[0] < COUNT ? -1 : 200) > 0 && read(heard_by[0], &byte, 1) == 1)
+			woken[round]++;
+	}
+	for (int i = 0; i < COUNT; i++) {
+		kill(children[i], SIGKILL);
+		waitpid(children[i], 0, 0);
+	}
+	printf("%s: %d and then %d\n", who, woken[0], woken[1]);
+	close(event);
+	close(heard_by[0]);
+	close(heard_by[1]);
+}
+
+static void watched_by_several(void)
+{
+	int inner = epoll_create1(0), outers[4], event = eventfd(0, 0);
+
+	TRY(ctl(inner, EPOLL_CTL_ADD, event, EPOLLIN, 1));
+	for (int i = 0; i < 4; i++) {
+		outers[i] = epoll_create1(0);
+		TRY(ctl(outers[i], EPOLL_CTL_ADD, inner, EPOLLIN, i));
+	}
+	// From the first to the last also by way of the second.
+	TRY(ctl(outers[0], EPOLL_CTL_ADD, outers[1], EPOLLIN, 9));
+	TRY(ctl(inner, EPOLL_CTL_ADD, outers[0], EPOLLIN, 0));
+	TRY(ctl(outers[1], EPOLL_CTL_ADD, outers[0], EPOLLIN, 0));
+	TRY(ctl(inner, EPOLL_CTL_ADD, outers[3], EPOLLIN | EPOLLEXCLUSIVE, 0));
+	add(event, 1);
+	for (int i = 0; i < 4; i++)
+		happened("in each", outers[i], 16, -1);
+	take(event);
+	for (int i = 0; i < 4; i++) {
+		happened("in none", outers[i], 16, 0);
+		close(outers[i]);
+	}
+	close(inner);
+	close(event);
+}
+
 int main(void)
 {
 	setvbuf(stdout, 0, _IONBF, 0);
@@ -379,6 +450,9 @@ int main(void)
 	pipes_and_sockets();
 	descriptors();
 	nested();
+	watched_by_several();
+	exclusive("exclusively", EPOLLIN | EPOLLEXCLUSIVE);
+	exclusive("all", EPOLLIN);
 	refused();
 	waiting();
 	return 0;

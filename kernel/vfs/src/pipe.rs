@@ -17,6 +17,7 @@ use self::content::Content;
 use super::io::Io;
 use crate::{
     errno::{Errno, Result},
+    events::Events,
     fallible,
     io_buf::{IoBuf, IoSource},
     room,
@@ -122,7 +123,7 @@ impl Pipe {
 
     /// Tells who waits for bytes that there are some. Not with a lock held.
     fn has_more(&self) {
-        self.readable.wake_all();
+        self.readable.wake_for((Events::IN | Events::RDNORM).bits());
         if let Some(outlet) = self.outlet.get() {
             outlet.filled();
         }

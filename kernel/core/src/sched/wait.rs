@@ -58,6 +58,21 @@ pub fn set_wall_clock(ns: u64) {
 pub trait Observer: Send + Sync {
     /// Called with locks held that are not known here: it notes what has happened, and leaves the rest to others.
     fn changed(&self);
+
+    /// The same for who knows which `POLL` bits have become true; whether that was of use to somebody who waits. Of those that observe
+    /// exclusively, one such is enough.
+    fn became(&self, events: u16) -> bool {
+        let _ = events;
+        self.changed();
+        true
+    }
+}
+
+/// One of a queue's observers.
+struct Observing {
+    observer: Weak<dyn Observer>,
+    /// It wants to hear only what no other has a use for.
+    is_exclusive: bool,
 }
 
 /// Most that are told of a queue's changes: that is done with interrupts off, and each may wake somebody.
@@ -66,7 +81,7 @@ const MOST_OBSERVERS: usize = 128;
 /// Tasks that wait for the same thing.
 pub struct WaitQueue {
     tasks: SpinLock<VecDeque<ThreadRef>>,
-    observers: SpinLock<Vec<Weak<dyn Observer>>>,
+    observers: SpinLock<Vec<Observing>>,
     /// The lists' lengths, so that nobody takes a lock to find nobody.
     waiting: Waiters,
     observing: Waiters,
@@ -105,26 +120,51 @@ impl WaitQueue {
     /// Wakes all who wait, after the caller has made their condition true.
     #[inline]
     pub fn wake_all(&self) {
+        self.wake_tasks();
+        if !self.observing.are_none_either() {
+            self.tell_observers(None);
+        }
+    }
+
+    /// The same where it is known which `POLL` bits have become true, and no others have: of the exclusive observers one is told.
+    #[inline]
+    pub fn wake_for(&self, events: u16) {
+        self.wake_tasks();
+        if !self.observing.are_none_either() {
+            self.tell_observers(Some(events));
+        }
+    }
+
+    #[inline]
+    fn wake_tasks(&self) {
         if !self.waiting.are_none() {
             for task in self.tasks.lock().iter() {
                 wake(task);
             }
         }
-        if !self.observing.are_none_either() {
-            self.tell_observers();
-        }
     }
 
     #[cold]
-    fn tell_observers(&self) {
+    fn tell_observers(&self, events: Option<u16>) {
         let mut observers = self.observers.lock();
-        observers.retain(|observer| {
-            observer.upgrade().is_some_and(|observer| {
-                observer.changed();
-                true
-            })
+        let mut is_taken = false;
+        observers.retain(|Observing { observer, is_exclusive }| {
+            if *is_exclusive && is_taken {
+                return true;
+            }
+            let Some(observer) = observer.upgrade() else { return false };
+            match events {
+                None => observer.changed(),
+                Some(events) => is_taken |= observer.became(events) && *is_exclusive,
+            }
+            true
         });
         self.observing.set(observers.len());
+    }
+
+    /// Whether a task waits.
+    pub fn has_waiters(&self) -> bool {
+        !self.waiting.are_none_either()
     }
 
     /// Tells `observer` of changes, as long as somebody keeps it. Who is told already goes on being told, once.
@@ -132,16 +172,28 @@ impl WaitQueue {
     /// # Errors
     /// ENOSPC if there are too many, ENOMEM.
     pub fn observe(&self, observer: &Arc<dyn Observer>) -> Result<(), Errno> {
+        self.enter_observer(observer, false)
+    }
+
+    /// The same, but of several that observe exclusively only the first that has a use for an event is told of it.
+    ///
+    /// # Errors
+    /// As [`Self::observe`].
+    pub fn observe_exclusively(&self, observer: &Arc<dyn Observer>) -> Result<(), Errno> {
+        self.enter_observer(observer, true)
+    }
+
+    fn enter_observer(&self, observer: &Arc<dyn Observer>, is_exclusive: bool) -> Result<(), Errno> {
         let mut observers = self.observers.lock();
-        observers.retain(|observer| observer.strong_count() > 0);
-        if observers.iter().any(|known| ptr::addr_eq(known.as_ptr(), Arc::as_ptr(observer))) {
+        observers.retain(|known| known.observer.strong_count() > 0);
+        if observers.iter().any(|known| ptr::addr_eq(known.observer.as_ptr(), Arc::as_ptr(observer))) {
             return Ok(());
         }
         if observers.len() >= MOST_OBSERVERS {
             return Err(Errno::ENOSPC);
         }
         observers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        observers.push(Arc::downgrade(observer));
+        observers.push(Observing { observer: Arc::downgrade(observer), is_exclusive });
         self.observing.set(observers.len());
         Ok(())
     }

@@ -106,8 +106,8 @@ struct Table {
 pub struct Epoll {
     table: SpinLock<Table>,
     ready: Arc<Ready>,
-    /// The epoll that watches this one, or did.
-    outer: SpinLock<Weak<OpenFile>>,
+    /// The epolls that watch this one, and some that did.
+    outer: SpinLock<Vec<Weak<OpenFile>>>,
 }
 
 /// What has happened, and what the program wanted to hear with it.
@@ -127,7 +127,7 @@ pub fn create() -> Result<Arc<OpenFile>> {
     // One epoll may watch another, which is told in between.
     let ready = Ready { list: SpinLock::default(), changed: WaitQueue::nested() };
     let epoll =
-        Epoll { table: SpinLock::default(), ready: fallible::arc(ready)?, outer: SpinLock::new(Weak::new()) };
+        Epoll { table: SpinLock::default(), ready: fallible::arc(ready)?, outer: SpinLock::default() };
     anonymous::open(epoll, 0o600, abi::O_RDWR)
 }
 
@@ -146,6 +146,16 @@ impl Observer for Interest {
         if self.enter() {
             self.ready.changed.wake_all();
         }
+    }
+
+    fn became(&self, events: u16) -> bool {
+        if !self.asked.lock().events().intersects(Events::from_bits_truncate(events)) || !self.enter() {
+            return false;
+        }
+        // Who is about to look again counts as nobody: another one that waits can have the event. As on Linux, who polls does not count.
+        let waits = self.ready.changed.has_waiters();
+        self.ready.changed.wake_all();
+        waits
     }
 }
 
@@ -213,7 +223,8 @@ impl Epoll {
     /// Watches a file; EEXIST if it is watched by this descriptor.
     ///
     /// # Errors
-    /// ELOOP if the two would watch each other, or too many one another; ENOSPC for too many files, or too many that watch this one; ENOMEM.
+    /// ELOOP if the two would watch each other, or too many one another; EINVAL if a change would go too many ways; ENOSPC for too many files,
+    /// or too many that watch this one; ENOMEM.
     pub fn add(&self, own: &Arc<OpenFile>, fd: i32, file: &Arc<OpenFile>, asked: Asked) -> Result<()> {
         let _nesting = of(file).is_ok().then(|| nesting::check(own, file)).transpose()?;
         self.prune();
@@ -247,7 +258,12 @@ impl Epoll {
         }
         if let Some(queue) = file.file().queue() {
             let observer: Arc<dyn Observer> = interest.clone();
-            if let Err(error) = queue.observe(&observer) {
+            let observed = if asked.has(abi::EPOLLEXCLUSIVE) {
+                queue.observe_exclusively(&observer)
+            } else {
+                queue.observe(&observer)
+            };
+            if let Err(error) = observed {
                 self.remove(fd, file)?;
                 return Err(error);
             }
@@ -405,10 +421,10 @@ impl Epoll {
         false
     }
 
-    /// Whether a file is watched, by whatever descriptor.
-    fn watches(&self, file: &Arc<OpenFile>) -> bool {
+    /// By how many descriptors a file is watched.
+    fn watches(&self, file: &Arc<OpenFile>) -> usize {
         let address = Arc::as_ptr(file).addr();
-        self.table.lock().interests.keys().any(|(_, of)| *of == address)
+        self.table.lock().interests.keys().filter(|(_, of)| *of == address).count()
     }
 
     /// The epolls that are watched; ENOMEM.

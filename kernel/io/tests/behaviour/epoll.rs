@@ -307,3 +307,64 @@ fn those_that_have_nothing_to_say_cost_nothing() {
         assert!(among_many <= alone, "{among_many} locks with 1000 idle ones, {alone} without");
     });
 }
+
+const EXCLUSIVE: u32 = IN | abi::EPOLLEXCLUSIVE;
+
+/// Programs that wait, each with an epoll of its own, and how many were woken by `happens`.
+fn woken(bits: [u32; 3], happens: impl FnOnce(usize)) -> usize {
+    let fd = eventfd(0, 0).unwrap();
+    let log = Log::default();
+    for bits in bits {
+        let log = log.clone();
+        let epoll = create();
+        add(epoll, fd, bits).unwrap();
+        fork(move || {
+            if !wait_for(epoll, 1, 20).unwrap().is_empty() {
+                log.note("woken");
+            }
+        });
+    }
+    sleep(5 * MS);
+    happens(fd);
+    for _ in bits {
+        wait(-1, 0).unwrap();
+    }
+    log.take().len()
+}
+
+#[test]
+fn of_those_that_watch_exclusively_one_is_woken_for_each_event() {
+    machine(|| {
+        assert_eq!(woken([EXCLUSIVE; 3], raise), 1);
+        assert_eq!(woken([EXCLUSIVE, IN, EXCLUSIVE], raise), 2, "and all others");
+        let twice = |fd| {
+            raise(fd);
+            sleep(MS);
+            raise(fd);
+        };
+        assert_eq!(woken([EXCLUSIVE; 3], twice), 2);
+        let at_once = |fd| {
+            raise(fd);
+            raise(fd);
+        };
+        assert_eq!(woken([EXCLUSIVE; 3], at_once), 2, "who is about to wake up counts as busy");
+        let out = abi::EPOLLOUT | abi::EPOLLEXCLUSIVE | abi::EPOLLET;
+        assert_eq!(woken([EXCLUSIVE, EXCLUSIVE, out], raise), 2, "what is true already is told at once");
+    });
+}
+
+#[test]
+fn an_end_is_told_to_all_that_watch_exclusively() {
+    machine(|| {
+        let [from, to] = pipe().unwrap();
+        let epolls = [create(), create(), create()];
+        for epoll in epolls {
+            add(epoll, from, EXCLUSIVE).unwrap();
+        }
+        write(to, b"x").unwrap();
+        close(to).unwrap();
+        for epoll in epolls {
+            assert_eq!(told(epoll), [(IN | abi::EPOLLHUP, from as u64)]);
+        }
+    });
+}

@@ -69,3 +69,62 @@ fn depth_has_an_end() {
         assert_eq!(told(chain[chain.len() - 1]).len(), 1, "the deepest is heard at the top");
     });
 }
+
+#[test]
+fn several_may_watch_one_and_all_are_told() {
+    machine(|| {
+        let inner = create();
+        let fd = support::eventfd(0, 0).unwrap();
+        add(inner, fd, IN).unwrap();
+        let outers = [create(), create(), create()];
+        for outer in outers {
+            add(outer, inner, IN).unwrap();
+        }
+        assert_eq!(add(inner, outers[2], IN), Err(Errno::ELOOP));
+        support::add(fd, 1).unwrap();
+        for outer in outers {
+            assert_eq!(told(outer), [(IN, inner as u64)]);
+        }
+        support::take(fd).unwrap();
+        assert_eq!(told(outers[0]), []);
+        close(outers[1]).unwrap();
+        support::add(fd, 1).unwrap();
+        assert_eq!(told(outers[2]), [(IN, inner as u64)]);
+    });
+}
+
+#[test]
+fn a_diamond_is_no_circle() {
+    machine(|| {
+        let (top, left, right, bottom) = (create(), create(), create(), create());
+        for (outer, inner) in [(top, left), (top, right), (left, bottom), (right, bottom)] {
+            add(outer, inner, IN).unwrap();
+        }
+        let fd = support::eventfd(0, 0).unwrap();
+        add(bottom, fd, IN).unwrap();
+        support::add(fd, 1).unwrap();
+        assert_eq!(told(top).len(), 2);
+        assert_eq!(add(bottom, top, IN), Err(Errno::ELOOP));
+    });
+}
+
+#[test]
+fn the_ways_of_a_change_are_bounded() {
+    machine(|| {
+        let (inner, middle) = (create(), create());
+        add(middle, inner, IN).unwrap();
+        let mut outers = Vec::new();
+        let refused = loop {
+            let outer = create();
+            match add(outer, middle, IN) {
+                Ok(_) => outers.push(outer),
+                Err(error) => break error,
+            }
+            assert!(outers.len() < 200, "without end");
+        };
+        assert_eq!(refused, Errno::EINVAL);
+        assert_eq!(add(create(), inner, IN), Err(Errno::EINVAL), "those behind it count");
+        close(outers[0]).unwrap();
+        add(create(), middle, IN).unwrap();
+    });
+}

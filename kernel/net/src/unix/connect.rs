@@ -243,7 +243,8 @@ pub(super) fn disconnected(socket: &Arc<UnixSocket>, old: &Arc<UnixSocket>) {
         is_told
     };
     if is_told {
-        old.tell_receivers();
+        old.receivable.wake_all();
+        old.polled.wake_all();
         old.sendable.wake_all();
     }
 }

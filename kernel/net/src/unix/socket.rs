@@ -13,7 +13,7 @@ use alloc::{
 };
 
 use exo_hal::sync::{SpinGuard, SpinLock};
-use exo_vfs::path::Path;
+use exo_vfs::{events::Events, path::Path};
 use linux_raw_sys::net;
 
 use super::{in_flight::InFlight, name::Name};
@@ -308,11 +308,11 @@ impl UnixSocket {
         self.polled.wake_all();
     }
 
-    /// Tells those who wait to receive.
+    /// Tells those who wait to receive that there is something: a message, or a connection.
     #[inline]
     pub(super) fn tell_receivers(&self) {
         self.receivable.wake_all();
-        self.polled.wake_all();
+        self.polled.wake_for((Events::IN | Events::RDNORM).bits());
     }
 
     /// Tells everybody who waits for something of this socket, or for room in it.
