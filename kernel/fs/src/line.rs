@@ -24,6 +24,10 @@ pub(crate) mod packet {
     pub(crate) const FLUSH_READ: u8 = 1;
     /// What the master could have read was forgotten.
     pub(crate) const FLUSH_WRITE: u8 = 2;
+    /// The slave's output is stopped.
+    pub(crate) const STOP: u8 = 4;
+    /// It goes on.
+    pub(crate) const START: u8 = 8;
     /// ^S and ^Q do not stop and start output any more.
     pub(crate) const NO_STOP: u8 = 16;
     /// They do.
@@ -42,6 +46,8 @@ pub(crate) struct State {
     pub(crate) tells_packets: bool,
     /// What has happened since the master was told, in [`packet`] bits.
     pub(crate) status: u8,
+    /// What the master writes waits (TCOOFF by the master).
+    pub(crate) is_stopped: bool,
 }
 
 /// The numbers of all lines.
@@ -83,6 +89,7 @@ impl Line {
             is_left: false,
             tells_packets: false,
             status: 0,
+            is_stopped: false,
         };
         let (state, changed) = (SpinLock::new(state), WaitQueue::new());
         Ok(Self { index, state, changed, users: AtomicUsize::new(0) })

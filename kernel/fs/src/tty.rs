@@ -19,7 +19,7 @@ use exo_hal::{dev::serial, log, once::Once, sync::SpinLock};
 use exo_logic::line_discipline::{LineDiscipline, Settings};
 use linux_raw_sys::general as abi;
 
-pub(crate) use self::ioctl::End;
+pub(crate) use self::ioctl::{End, flow};
 pub use self::source::last_words;
 use self::{back_end::BackEnd, handle::Handle, ioctl::WindowSize, source::Source};
 use super::{

@@ -34,6 +34,8 @@ pub mod mode {
     pub const IGNCR: u32 = 0o200;
     pub const ICRNL: u32 = 0o400;
     pub const IXON: u32 = 0o2000;
+    pub const IXANY: u32 = 0o4000;
+    pub const IXOFF: u32 = 0o10000;
     pub const OPOST: u32 = 0o1;
     pub const ONLCR: u32 = 0o4;
     pub const OCRNL: u32 = 0o10;
@@ -56,6 +58,10 @@ const CTRL_S: u8 = 19;
 const DISABLED: u8 = 0;
 /// A line, or all unread input in raw mode, is at most this long, as on Linux.
 pub const MAX_INPUT: usize = 4096;
+/// Echo that waits while output is stopped is at most this long; the oldest is lost.
+const MOST_HELD: usize = 4096;
+/// With so little room left, the other side is to send no more, and with so little unread it may again (IXOFF), as on Linux.
+const THROTTLE: usize = 128;
 
 /// A terminal's settings, as `struct termios` of the kernel interface has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +135,14 @@ pub struct LineDiscipline {
     /// The line that is being typed.
     typing: Vec<u8>,
     literal: bool,
+    /// Nothing is sent.
+    is_stopped: bool,
+    /// A program has stopped it: only a program starts it.
+    is_stopped_by_program: bool,
+    /// What is to be echoed once output goes on.
+    held: Vec<u8>,
+    /// The other side was asked to send no more.
+    is_throttled: bool,
 }
 
 impl LineDiscipline {
@@ -176,8 +190,74 @@ impl LineDiscipline {
         self.ready.extend(self.typing.drain(..));
     }
 
+    /// Whether nothing is sent.
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    /// Stops output, or lets it go on, for a program (TCOOFF, TCOON). Whether that changed anything.
+    pub fn stop_for_program(&mut self, stop: bool) -> bool {
+        let was_stopped = self.is_stopped;
+        if stop != self.is_stopped_by_program {
+            self.is_stopped_by_program = stop;
+            self.is_stopped = stop;
+        }
+        self.is_stopped != was_stopped
+    }
+
+    fn start(&mut self) {
+        self.is_stopped = self.is_stopped_by_program;
+    }
+
+    /// What was to be echoed while output was stopped, if it goes on.
+    pub fn take_held(&mut self) -> Vec<u8> {
+        if self.is_stopped { Vec::new() } else { core::mem::take(&mut self.held) }
+    }
+
+    /// The character that asks the other side to send no more (IXOFF), or to go on, if that is due.
+    pub fn throttle(&mut self) -> Option<u8> {
+        let held = self.ready.len() + self.typing.len();
+        // A line that has no end yet is nothing that could be read.
+        let is_full = held + THROTTLE > MAX_INPUT && (!self.local(mode::ICANON) || !self.lines.is_empty());
+        let index = match self.is_throttled {
+            false if is_full && self.settings.input & mode::IXOFF != 0 => cc::STOP,
+            true if held <= THROTTLE => cc::START,
+            _ => return None,
+        };
+        self.is_throttled = index == cc::STOP;
+        Some(self.settings.characters[index]).filter(|byte| *byte != DISABLED)
+    }
+
     /// Takes a received byte. What to send back is appended to `echo`.
-    pub fn receive(&mut self, mut byte: u8, echo: &mut Vec<u8>) -> Option<Signal> {
+    pub fn receive(&mut self, byte: u8, echo: &mut Vec<u8>) -> Option<Signal> {
+        let before = echo.len();
+        let signal = self.process_input(byte, echo);
+        if self.is_stopped {
+            self.held.extend(echo.drain(before..));
+            let excess = self.held.len().saturating_sub(MOST_HELD);
+            self.held.drain(..excess);
+        } else if !self.held.is_empty() {
+            echo.splice(before..before, self.held.drain(..));
+        }
+        signal
+    }
+
+    /// Whether a byte stops or starts output; it does nothing else then.
+    fn controls_flow(&mut self, byte: u8) -> bool {
+        if self.settings.input & mode::IXON == 0 {
+            false
+        } else if self.is(cc::START, byte) {
+            self.start();
+            true
+        } else if self.is(cc::STOP, byte) {
+            self.is_stopped = true;
+            true
+        } else {
+            false
+        }
+    }
+
+    fn process_input(&mut self, mut byte: u8, echo: &mut Vec<u8>) -> Option<Signal> {
         let input = self.settings.input;
         if input & mode::ISTRIP != 0 {
             byte &= 0x7f;
@@ -185,6 +265,9 @@ impl LineDiscipline {
         if self.literal {
             self.literal = false;
             self.keep(byte, echo);
+            return None;
+        }
+        if self.controls_flow(byte) {
             return None;
         }
         match byte {
@@ -200,11 +283,18 @@ impl LineDiscipline {
                 if self.is(index, byte) {
                     if !self.local(mode::NOFLSH) {
                         self.flush_input();
+                        self.held.clear();
+                    }
+                    if input & mode::IXON != 0 {
+                        self.start();
                     }
                     self.echo(byte, echo);
                     return Some(signal);
                 }
             }
+        }
+        if input & mode::IXON != 0 && input & mode::IXANY != 0 {
+            self.start();
         }
         if self.local(mode::ICANON) {
             self.receive_canonical(byte, echo);
@@ -254,9 +344,10 @@ impl LineDiscipline {
     }
 
     /// Whether a received byte would be kept or have an effect. A person's terminal always takes more, since a signal or an
-    /// end of line may come; a raw line that is full had better leave the rest where it is.
+    /// end of line may come, or what starts stopped output; a raw line that is full had better leave the rest where it is.
     pub fn has_room(&self) -> bool {
-        self.local(mode::ICANON) || self.local(mode::ISIG) || self.ready.len() + self.typing.len() < MAX_INPUT
+        let takes_all = self.local(mode::ICANON) || self.local(mode::ISIG) || self.is_stopped;
+        takes_all || self.ready.len() + self.typing.len() < MAX_INPUT
     }
 
     /// Forgets what nobody has read.
@@ -308,6 +399,10 @@ impl LineDiscipline {
     /// Takes over new settings. What was typed stays readable across a change of mode.
     pub fn set(&mut self, settings: Settings) {
         let was_canonical = self.local(mode::ICANON);
+        if self.settings.input & !settings.input & mode::IXON != 0 {
+            // Nothing that is typed could start it any more.
+            self.start();
+        }
         self.settings = settings;
         match (was_canonical, self.local(mode::ICANON)) {
             (true, false) => {
@@ -379,6 +474,65 @@ mod tests {
         assert!(!settings.stops_output());
         settings = Settings { input: 0, ..Settings::default() };
         assert!(!settings.stops_output());
+    }
+
+    #[test]
+    fn output_stops_and_goes_on_as_it_is_typed() {
+        let mut tty = LineDiscipline::default();
+        assert_eq!(type_in(&mut tty, b"a\x13b\x16\x11").0, b"a");
+        assert!(tty.is_stopped());
+        assert_eq!(type_in(&mut tty, b"c\x11d").0, b"b^Qcd", "the echo has waited");
+        assert!(!tty.is_stopped());
+        type_in(&mut tty, b"\n");
+        assert_eq!(read(&mut tty), b"ab\x11cd\n");
+        assert_eq!(type_in(&mut tty, b"\x13lost\x03").0, b"^C", "a signal starts it, and what was typed is forgotten");
+        tty.settings.input |= mode::IXANY;
+        assert_eq!(type_in(&mut tty, b"\x13e").0, b"e");
+    }
+
+    #[test]
+    fn what_a_program_has_stopped_a_program_starts() {
+        let mut tty = LineDiscipline::default();
+        assert!(tty.stop_for_program(true) && !tty.stop_for_program(true));
+        type_in(&mut tty, b"\x11x");
+        assert!(tty.is_stopped() && tty.take_held().is_empty());
+        tty.set(Settings { input: 0, ..tty.settings });
+        assert!(tty.is_stopped());
+        assert!(tty.stop_for_program(false) && !tty.is_stopped());
+        assert_eq!(tty.take_held(), b"x");
+    }
+
+    #[test]
+    fn output_goes_on_when_nothing_could_start_it() {
+        let mut tty = LineDiscipline::default();
+        type_in(&mut tty, b"\x13");
+        tty.set(Settings { input: 0, ..tty.settings });
+        assert!(!tty.is_stopped());
+        assert_eq!(type_in(&mut tty, b"\x13").0, b"^S", "it is like any other now");
+    }
+
+    #[test]
+    fn echo_that_waits_is_bounded() {
+        let mut tty = LineDiscipline::default();
+        type_in(&mut tty, b"\x13");
+        for _ in 0..3 * MOST_HELD {
+            type_in(&mut tty, b"x\x7f");
+        }
+        assert_eq!(type_in(&mut tty, b"\x11").0.len(), MOST_HELD);
+    }
+
+    #[test]
+    fn the_other_side_is_asked_to_wait_when_there_is_little_room() {
+        let mut tty = LineDiscipline::default();
+        tty.settings.local = 0;
+        type_in(&mut tty, &[b'x'; MAX_INPUT]);
+        assert_eq!(tty.throttle(), None, "unless that is not wanted");
+        tty.settings.input |= mode::IXOFF;
+        assert_eq!((tty.throttle(), tty.throttle()), (Some(CTRL_S), None));
+        tty.read(&mut [0; MAX_INPUT - THROTTLE - 1]);
+        assert_eq!(tty.throttle(), None);
+        tty.read(&mut [0; 1]);
+        assert_eq!((tty.throttle(), tty.throttle()), (Some(CTRL_Q), None));
     }
 
     #[test]

@@ -374,6 +374,92 @@ static void ctrl_c(void)
 	close(master);
 }
 
+/// Whether something can be read soon.
+static int comes(int fd)
+{
+	struct pollfd asked = {fd, POLLIN, 0};
+
+	return poll(&asked, 1, 5000);
+}
+
+static void stopping(void)
+{
+	int slave, master = open_both(&slave), one = 1;
+	struct termios modes, old;
+
+	tcgetattr(slave, &old);
+	modes = old;
+	modes.c_lflag &= ~ECHO;
+	tcsetattr(slave, TCSANOW, &modes);
+	fcntl(master, F_SETFL, O_NONBLOCK);
+	fcntl(slave, F_SETFL, O_NONBLOCK);
+	put(master, "\x13");
+	while (events(slave) & POLLOUT)
+		usleep(1000);
+	TRY(write(slave, "x", 1));
+	printf("stopped: room %d, %s\n", (events(slave) & POLLOUT) != 0, text(master));
+	put(master, "a\x11");
+	TRY(has_room(slave));
+	TRY(write(slave, "y", 1));
+	TRY(comes(master));
+	printf("goes on: %s\n", text(master));
+	// IXANY: by anything.
+	modes.c_iflag |= IXANY;
+	tcsetattr(slave, TCSANOW, &modes);
+	put(master, "\x13");
+	while (events(slave) & POLLOUT)
+		usleep(1000);
+	put(master, "b");
+	TRY(has_room(slave));
+	// By a program.
+	TRY(tcflow(slave, TCOOFF));
+	TRY(tcflow(slave, TCOOFF));
+	put(master, "\x11" "c");
+	settle();
+	TRY(write(slave, "x", 1));
+	TRY(tcflow(slave, TCOON));
+	TRY(write(slave, "x", 1));
+	TRY(tcflow(slave, TCIOFF));
+	TRY(tcflow(slave, TCION));
+	TRY(ioctl(slave, TCXONC, 4));
+	TRY(ioctl(slave, TCXONC, -1));
+	await(master, 3);
+	printf("asked to wait: %s\n", text(master));
+	// It is not ^S any more.
+	put(master, "\x13");
+	while (events(slave) & POLLOUT)
+		usleep(1000);
+	modes.c_iflag &= ~IXON;
+	tcsetattr(slave, TCSANOW, &modes);
+	TRY(has_room(slave));
+	put(master, "\x13\n");
+	TRY(comes(slave));
+	printf("typed: %s\n", text(slave));
+	// Packets.
+	tcsetattr(slave, TCSANOW, &old);
+	TRY(ioctl(master, TIOCPKT, &one));
+	put(master, "\x13");
+	TRY(comes(master));
+	printf("a packet: %s\n", text(master));
+	put(master, "\x11");
+	TRY(comes(master));
+	printf("a packet: %s\n", text(master));
+	TRY(tcflow(slave, TCOOFF));
+	TRY(comes(master));
+	printf("a packet: %s\n", text(master));
+	TRY(tcflow(slave, TCOON));
+	TRY(comes(master));
+	printf("a packet: %s\n", text(master));
+	// The other way.
+	TRY(ioctl(master, TCXONC, TCOOFF));
+	TRY(write(master, "x", 1));
+	printf("the master has room: %d\n", (events(master) & POLLOUT) != 0);
+	TRY(ioctl(master, TCXONC, TCOON));
+	TRY(write(master, "x", 1));
+	close(slave);
+	close(master);
+}
+
 int main(void)
 {
 	setvbuf(stdout, 0, _IONBF, 0);
@@ -385,5 +471,6 @@ int main(void)
 	hanging_up();
 	no_control();
 	ctrl_c();
+	stopping();
 	return 0;
 }

@@ -21,7 +21,7 @@ use crate::{
     },
     signal::number,
     task::current,
-    tty::{End, Terminal},
+    tty::{End, Terminal, flow},
     user,
 };
 
@@ -105,7 +105,11 @@ impl Master {
     }
 
     fn push(&self, bytes: &[u8]) -> Option<usize> {
-        let count = self.line.state.lock().to_slave.push(bytes);
+        let mut state = self.line.state.lock();
+        if state.is_stopped {
+            return None;
+        }
+        let count = state.to_slave.push(bytes);
         (count > 0).then_some(count)
     }
 
@@ -154,6 +158,24 @@ impl Master {
         current().files.arc().add(file, flags & abi::O_CLOEXEC != 0, 0)
     }
 
+    /// TCXONC: what the master writes waits or goes on, or the slave is to wait, as if that was typed.
+    fn control_flow(&self, action: usize) -> Result {
+        let typed = match action {
+            flow::OUTPUT_OFF | flow::OUTPUT_ON => {
+                self.line.state.lock().is_stopped = action == flow::OUTPUT_OFF;
+                self.line.changed.wake_all();
+                return Ok(0);
+            }
+            // The characters that a master has as on Linux: nobody can change them.
+            flow::INPUT_OFF => 19,
+            flow::INPUT_ON => 17,
+            _ => return Err(Errno::EINVAL),
+        };
+        self.line.state.lock().to_slave.push(&[typed]);
+        self.terminal.look();
+        Ok(0)
+    }
+
     fn send_signal(&self, signal: usize) -> Result {
         let signal = match signal as u32 {
             number::SIGINT => Signal::Interrupt,
@@ -185,7 +207,7 @@ impl File for Master {
         let has_news = state.tells_packets && state.status != 0;
         events.set(Events::IN, has_news || !state.to_master.is_empty());
         events.set(Events::PRI, has_news);
-        events.set(Events::OUT, state.to_slave.room() > 0);
+        events.set(Events::OUT, !state.is_stopped && state.to_slave.room() > 0);
         events.set(Events::HUP, state.is_left);
         events
     }
@@ -240,6 +262,7 @@ impl File for Master {
                 self.terminal.look();
                 Ok(0)
             }
+            ioctl::TCXONC => self.control_flow(argument),
             _ => self.terminal.ioctl(End::Master, request, argument),
         }
     }

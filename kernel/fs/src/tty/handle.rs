@@ -53,7 +53,7 @@ impl File for Handle {
         }
         let mut events = Events::empty();
         match self.terminal.back_end() {
-            Some(line) => events.set(Events::OUT, line.has_room()),
+            Some(line) => events.set(Events::OUT, self.terminal.may_send(&line)),
             None => events |= Events::HUP,
         }
         events.set(Events::IN, self.terminal.discipline.lock().can_read(1));

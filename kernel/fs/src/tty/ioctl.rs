@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 
 use exo_logic::{
     credentials::capability,
-    line_discipline::{CONTROL_CHARACTERS, Settings},
+    line_discipline::{CONTROL_CHARACTERS, Settings, cc},
 };
 use linux_raw_sys::ioctl;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -43,6 +43,14 @@ pub(super) struct WindowSize {
     pub(super) height: u16,
 }
 
+/// What TCXONC is asked for (`TCOOFF`, `TCOON`, `TCIOFF`, `TCION`).
+pub(crate) mod flow {
+    pub(crate) const OUTPUT_OFF: usize = 0;
+    pub(crate) const OUTPUT_ON: usize = 1;
+    pub(crate) const INPUT_OFF: usize = 2;
+    pub(crate) const INPUT_ON: usize = 3;
+}
+
 /// Through which end of a pseudo-terminal it is asked; a port has a slave's end alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -67,8 +75,13 @@ impl Terminal {
             local: new.local,
             characters: new.characters,
         };
+        let was_stopped = discipline.is_stopped();
         discipline.set(settings);
+        let goes_on = was_stopped && !discipline.is_stopped();
         drop(discipline);
+        if goes_on {
+            self.flow_changed();
+        }
         if let Some(line) = self.line() {
             if flush {
                 line.tell(packet::FLUSH_READ, 0);
@@ -81,6 +94,27 @@ impl Terminal {
         }
         self.take_received();
         self.input.wake_all();
+        Ok(0)
+    }
+
+    /// TCXONC: stops output or lets it go on, or asks the other side to.
+    fn control_flow(&self, action: usize) -> Result {
+        match action {
+            flow::OUTPUT_OFF | flow::OUTPUT_ON => {
+                if self.discipline.lock().stop_for_program(action == flow::OUTPUT_OFF) {
+                    self.flow_changed();
+                }
+            }
+            flow::INPUT_OFF | flow::INPUT_ON => {
+                let index = if action == flow::INPUT_OFF { cc::STOP } else { cc::START };
+                let byte = self.discipline.lock().settings.characters[index];
+                // It goes out although output is stopped. 0 stands for none.
+                if let Some(line) = self.back_end().filter(|_| byte != 0) {
+                    line.send(&[byte]);
+                }
+            }
+            _ => return Err(Errno::EINVAL),
+        }
         Ok(0)
     }
 
@@ -207,7 +241,10 @@ impl Terminal {
                 Ok(0)
             }
             ioctl::TCSBRK => self.drain(),
-            ioctl::TCXONC => Ok(0),
+            ioctl::TCXONC => {
+                self.check_foreground(number::SIGTTOU)?;
+                self.control_flow(argument)
+            }
             _ => Err(Errno::ENOTTY),
         }
     }

@@ -12,6 +12,7 @@ use crate::{
     errno::{Errno, Result},
     file::Io,
     io_buf::{IoBuf, IoSource},
+    line::packet,
     sched::{
         spans,
         wait::{Ended, wait_on},
@@ -28,13 +29,53 @@ impl Terminal {
         let mut done = 0;
         loop {
             let line = self.back_end().ok_or(Errno::EIO)?;
-            done += line.send(bytes.get(done..).unwrap_or_default());
+            if !self.discipline.lock().is_stopped() {
+                done += line.send(bytes.get(done..).unwrap_or_default());
+            }
             if done == bytes.len() || no_wait {
                 return Ok(done);
             }
-            let has_room = || self.back_end().is_none_or(|line| line.has_room()).then_some(());
+            let has_room = || self.back_end().is_none_or(|line| self.may_send(&line)).then_some(());
             if wait_on(&[&self.room], None, true, has_room).is_err() {
                 return Ok(done);
+            }
+        }
+    }
+
+    /// Whether a byte could be sent.
+    pub(super) fn may_send(&self, line: &BackEnd) -> bool {
+        !self.discipline.lock().is_stopped() && line.has_room()
+    }
+
+    /// Output was stopped or goes on: its master is told, and who waits.
+    pub(super) fn flow_changed(&self) {
+        if let Some(line) = self.back_end() {
+            self.tell_flow(&line);
+        }
+        self.wake();
+    }
+
+    fn tell_flow(&self, line: &BackEnd) {
+        let (is_stopped, held) = {
+            let mut discipline = self.discipline.lock();
+            (discipline.is_stopped(), discipline.take_held())
+        };
+        if !held.is_empty() {
+            line.send(&held);
+        }
+        if let Some(line) = line.line() {
+            let (bits, not) =
+                if is_stopped { (packet::STOP, packet::START) } else { (packet::START, packet::STOP) };
+            line.tell(bits, not);
+        }
+    }
+
+    /// Asks who sends to a port to wait, or to go on, if that is due. The master of a pseudo-terminal waits by itself.
+    fn throttle(&self, line: &BackEnd) {
+        if line.port().is_some() {
+            let asked = self.discipline.lock().throttle();
+            if let Some(byte) = asked {
+                line.send(&[byte]);
             }
         }
     }
@@ -51,8 +92,13 @@ impl Terminal {
         let Some(line) = self.back_end() else { return false };
         let mut any = false;
         loop {
+            let was_stopped = self.discipline.lock().is_stopped();
             let (count, signal) = self.take_some(&line);
             any |= count > 0;
+            self.throttle(&line);
+            if was_stopped && !self.discipline.lock().is_stopped() {
+                self.wake();
+            }
             if let Some(signal) = signal {
                 self.send_signal(signal);
             } else if count < CHUNK {
@@ -74,7 +120,14 @@ impl Terminal {
             }
             let Some(byte) = line.receive() else { return (count, None) };
             echo.clear();
-            let signal = self.discipline.lock().receive(byte, &mut echo);
+            let (signal, changes_flow) = {
+                let mut discipline = self.discipline.lock();
+                let was_stopped = discipline.is_stopped();
+                (discipline.receive(byte, &mut echo), discipline.is_stopped() != was_stopped)
+            };
+            if changes_flow {
+                self.tell_flow(line);
+            }
             if !echo.is_empty() {
                 // What there is no room for is lost, as on Linux.
                 line.send(&echo);
@@ -176,7 +229,7 @@ impl Terminal {
         };
         // What is taken from the program is sent whole, so there is to be room before.
         let room = if io.no_wait { self.back_end().map_or(CHUNK, |line| line.room()) } else { CHUNK };
-        if room == 0 {
+        if room == 0 || io.no_wait && self.discipline.lock().is_stopped() {
             return Err(Errno::EAGAIN);
         }
         let mut bytes = [0; CHUNK];
@@ -186,6 +239,7 @@ impl Terminal {
         self.discipline.lock().process_output(part, out);
         match self.send(out, io.no_wait && self.line().is_some())? {
             sent if sent == out.len() => Ok((part.len(), true)),
+            0 if io.no_wait => Err(Errno::EAGAIN),
             0 => Err(Errno::RESTART),
             // Which bytes of the program's the last ones were is known only without processing: as many at most.
             sent => Ok((sent.min(part.len()), false)),

@@ -8,6 +8,7 @@ mod memory_devices;
 mod memory_in_proc;
 mod process_files;
 mod process_stat;
+mod ptys;
 mod settings;
 mod sysfs;
 mod terminals;
