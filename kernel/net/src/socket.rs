@@ -173,6 +173,11 @@ pub trait Socket: AsAny + Send + Sync {
     /// The error that is to be reported once.
     fn take_error(&self) -> Option<Errno>;
 
+    /// Keeps an error that a call has met after it had done something: the next call reports it.
+    fn keep_error(&self, error: Errno) {
+        let _ = error;
+    }
+
     /// Whether others may connect.
     fn is_listening(&self) -> bool;
 

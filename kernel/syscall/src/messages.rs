@@ -302,12 +302,13 @@ pub(super) fn recvmsg(fd: i32, message: usize, flags: u32) -> Result {
 /// Bytes of `struct mmsghdr`: a message, and behind it the length that it turned out to have.
 const EACH: usize = size_of::<MessageHeader>() + 8;
 
-/// Does `step` for up to `count` messages of an array, and writes down what it said of each. The error of the first, else how many were done.
+/// Does `step` for up to `count` messages of an array, and writes down what it said of each. The error of the first, else how many were done
+/// and the error that ended that.
 fn each_message(
     at: usize,
     count: usize,
     mut step: impl FnMut(usize, usize) -> Result<(usize, bool)>,
-) -> Result {
+) -> Result<(usize, Option<Errno>)> {
     for index in 0..count {
         let message = at.wrapping_add(index.wrapping_mul(EACH));
         let done = step(index, message).and_then(|(length, goes_on)| {
@@ -315,22 +316,23 @@ fn each_message(
             Ok(goes_on)
         });
         match done {
-            Ok(true) if spans::point() => return Ok(index + 1),
+            Ok(true) if spans::point() => return Ok((index + 1, None)),
             Ok(true) => {}
-            Ok(false) => return Ok(index + 1),
+            Ok(false) => return Ok((index + 1, None)),
             Err(error) if index == 0 => return Err(error),
-            Err(_) => return Ok(index),
+            Err(error) => return Ok((index, Some(error))),
         }
     }
-    Ok(count)
+    Ok((count, None))
 }
 
 pub(super) fn sendmmsg(fd: i32, messages: usize, count: u32, flags: u32) -> Result {
     let file = current().files.get(fd)?;
     socket_of(&file)?;
-    each_message(messages, (count as usize).min(MOST_PARTS), |_, message| {
+    let sent = each_message(messages, (count as usize).min(MOST_PARTS), |_, message| {
         send_message(&file, message, flags).map(|length| (length, true))
-    })
+    });
+    sent.map(|(count, _)| count)
 }
 
 /// The time limit is looked at after each message: as on Linux it ends no wait.
@@ -340,15 +342,22 @@ pub(super) fn recvmmsg(fd: i32, messages: usize, count: u32, flags: u32, timeout
         at => Some(time::now_ns().saturating_add(user::read::<TimeSpec>(at)?.to_ns()?)),
     };
     let file = current().files.get(fd)?;
-    if let Some(error) = socket_of(&file)?.take_error() {
+    let socket = socket_of(&file)?;
+    if let Some(error) = socket.take_error() {
         return Err(error);
     }
-    let result = each_message(messages, count as usize, |index, message| {
+    let (result, late) = each_message(messages, count as usize, |index, message| {
         let no_wait = flags & MSG_WAITFORONE != 0 && index > 0;
         let flags = flags & !MSG_WAITFORONE | if no_wait { net::MSG_DONTWAIT } else { 0 };
         let length = receive_message(&file, message, flags)?;
         Ok((length, end.is_none_or(|end| time::now_ns() < end)))
     })?;
+    // As on Linux, the next call reports it, whatever it was. That this one was to wait or be restarted is over.
+    if let Some(error) =
+        late.filter(|error| *error != Errno::EAGAIN && *error != Errno::EINTR && !error.is_restart())
+    {
+        socket.keep_error(error);
+    }
     if let Some(end) = end {
         user::write(timeout, &TimeSpec::from_ns(end.saturating_sub(time::now_ns())))?;
     }

@@ -138,6 +138,10 @@ impl Socket for Endpoint {
         self.0.take_error()
     }
 
+    fn keep_error(&self, error: Errno) {
+        self.0.state().error = Some(error);
+    }
+
     fn is_listening(&self) -> bool {
         self.0.state().phase == Phase::Listening
     }
@@ -149,6 +153,10 @@ impl Socket for Endpoint {
                 let passes = u32::from(self.0.pass_credentials.load(Ordering::Relaxed));
                 Some(Ok(value(&passes.to_ne_bytes())))
             }
+            net::SO_PEEK_OFF => {
+                let offset = self.0.state().peek_offset;
+                Some(Ok(value(&offset.to_ne_bytes())))
+            }
             net::SO_PEERCRED => {
                 let peer = self.0.state().peer_credentials.unwrap_or(Sender::NOBODY);
                 Some(Ok(value(peer.as_bytes())))
@@ -158,11 +166,16 @@ impl Socket for Endpoint {
     }
 
     fn set_option(&self, level: u32, number: u32, value: &[u8]) -> Option<Result<()>> {
-        if level != net::SOL_SOCKET || number != net::SO_PASSCRED {
-            return None;
+        match number {
+            _ if level != net::SOL_SOCKET => None,
+            net::SO_PASSCRED => Some(options::number(value).map(|passes| {
+                self.0.pass_credentials.store(passes != 0, Ordering::Relaxed);
+            })),
+            net::SO_PEEK_OFF => Some(options::number(value).map(|offset| {
+                self.0.state().peek_offset = offset as i32;
+            })),
+            _ => None,
         }
-        let passes = options::number(value).map(|passes| passes != 0);
-        Some(passes.map(|passes| self.0.pass_credentials.store(passes, Ordering::Relaxed)))
     }
 
     fn send_buffer_changed(&self) {

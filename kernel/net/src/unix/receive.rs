@@ -23,6 +23,8 @@ use crate::{
 
 /// Bytes that are copied between two preemption points.
 const STEP: usize = 16 << 10;
+/// Messages that are passed between two preemption points.
+const MESSAGES: usize = 256;
 
 /// A message that is read.
 struct Part {
@@ -39,6 +41,7 @@ impl Part {
     #[inline]
     fn take(state: &mut State, index: usize, how: How) -> Option<Self> {
         let message = state.messages.get_mut(index)?;
+        message.was_peeked |= how.peek;
         Some(Self {
             bytes: core::mem::take(&mut message.bytes),
             start: message.start,
@@ -51,6 +54,16 @@ impl Part {
     fn rest(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
+}
+
+/// What a call finds.
+enum Found {
+    /// The first message.
+    Part(Part),
+    /// Messages that a peek at an offset is to search; so many were ever added.
+    Messages(u64),
+    /// Nothing will come.
+    End,
 }
 
 /// Copies bytes to the program.
@@ -77,6 +90,8 @@ pub(super) fn receive(socket: &UnixSocket, how: How, to: &mut IoBuf<'_>) -> Resu
         wants_sender: socket.pass_credentials.load(Ordering::Relaxed),
         patience: Patience::new(how.no_wait, socket.common.receive_timeout.load(Ordering::Relaxed)),
         received: Received::default(),
+        index: 0,
+        searched: None,
     };
     if socket.kind == Kind::Stream {
         reader.read_stream(to)?;
@@ -93,11 +108,15 @@ struct Reader<'a> {
     wants_sender: bool,
     patience: Patience,
     received: Received,
+    /// The place in the queue of the message that is read.
+    index: usize,
+    /// A peek at an offset has passed all messages, when so many had been added.
+    searched: Option<u64>,
 }
 
 impl Reader<'_> {
-    /// Begins to read the first message, or says what there is instead: none is the end. With bytes in hand an error is left for the next call.
-    fn begin(&self) -> Option<Result<Option<Part>>> {
+    /// Begins to read the first message, or says what there is instead. With bytes in hand an error is left for the next call.
+    fn begin(&self) -> Option<Result<Found>> {
         let mut state = self.socket.state();
         let kind = self.socket.kind;
         if state.phase != Phase::Connected && kind != Kind::Datagram {
@@ -111,15 +130,55 @@ impl Reader<'_> {
         if let Some(error) = state.error.take_if(|_| kind != Kind::Stream) {
             return Some(Err(error));
         }
-        if let Some(part) = Part::take(&mut state, 0, self.how) {
+        if self.how.peek && state.peek_offset >= 0 {
+            if !state.messages.is_empty() && self.searched != Some(state.added) {
+                state.is_read = true;
+                return Some(Ok(Found::Messages(state.added)));
+            }
+        } else if let Some(part) = Part::take(&mut state, 0, self.how) {
             state.is_read = true;
-            return Some(Ok(Some(part)));
+            return Some(Ok(Found::Part(part)));
         }
         if let Some(error) = state.error.take_if(|_| self.received.bytes == 0) {
             return Some(Err(error));
         }
         let is_end = state.has_ended(direction::RECEIVE) && !(kind == Kind::Datagram && self.how.no_wait);
-        is_end.then_some(Ok(None))
+        is_end.then_some(Ok(Found::End))
+    }
+
+    /// Finds the message that is peeked at, in a turn of reading: its place stays the same meanwhile. Without one the turn ends.
+    fn search(&mut self) -> Option<Part> {
+        let is_stream = self.socket.kind == Kind::Stream;
+        let mut index = 0;
+        let mut passed = None;
+        loop {
+            let mut state = self.socket.state();
+            let mut left = match passed {
+                None => state.peek_offset.max(0) as usize,
+                Some(left) => left,
+            };
+            for _ in 0..MESSAGES {
+                let Some(message) = state.messages.get(index) else {
+                    let others = Self::end(&mut state);
+                    drop(state);
+                    self.tell_others(others);
+                    return None;
+                };
+                let is_passed = left >= message.left && (is_stream || left > 0 || message.was_peeked);
+                if !is_passed {
+                    self.index = index;
+                    let mut part = Part::take(&mut state, index, self.how)?;
+                    part.start += left;
+                    return Some(part);
+                }
+                left -= message.left;
+                index += 1;
+            }
+            passed = Some(left);
+            drop(state);
+            // How many there are programs choose. To the end, also when the task is to end: the turn is held.
+            let _ = spans::point();
+        }
     }
 
     /// Ends a turn of reading, with the state locked; whether others are to be told.
@@ -134,10 +193,11 @@ impl Reader<'_> {
         }
     }
 
-    /// Puts the bytes back, and ends the turn.
-    fn put_back(&self, index: usize, bytes: Vec<u8>) {
+    /// Puts the bytes back, of which `peeked` were given to a peek, and ends the turn.
+    fn put_back(&self, index: usize, bytes: Vec<u8>, peeked: usize) {
         let others = {
             let mut state = self.socket.state();
+            state.advance_peek(peeked);
             if let Some(message) = state.messages.get_mut(index) {
                 message.bytes = bytes;
             }
@@ -165,8 +225,8 @@ impl Reader<'_> {
         self.received.bytes = count;
         self.note(&part);
         if self.how.peek {
-            let files = self.look_at_files(0, &part);
-            self.put_back(0, part.bytes);
+            let files = self.look_at_files(self.index, &part);
+            self.put_back(self.index, part.bytes, if copied.is_ok() { count } else { 0 });
             copied?;
             self.received.files = files?;
             return Ok(());
@@ -175,6 +235,7 @@ impl Reader<'_> {
             let mut state = self.socket.state();
             let was_full = state.is_full();
             let message = self.socket.take_first(&mut state);
+            state.rewind_peek(self.received.length);
             (message, Self::end(&mut state), was_full && !state.is_full())
         };
         self.tell_others(others);
@@ -190,10 +251,21 @@ impl Reader<'_> {
     }
 
     fn wait(&mut self) -> Result<Option<Part>> {
-        let mut patience = self.patience;
-        let result = patience.wait(&self.socket.receivable, || self.begin());
-        self.patience = patience;
-        result
+        loop {
+            let mut patience = self.patience;
+            let result = patience.wait(&self.socket.receivable, || self.begin());
+            self.patience = patience;
+            match result? {
+                Found::Part(part) => return Ok(Some(part)),
+                Found::End => return Ok(None),
+                Found::Messages(added) => {
+                    if let Some(part) = self.search() {
+                        return Ok(Some(part));
+                    }
+                    self.searched = Some(added);
+                }
+            }
+        }
     }
 
     /// The files of a message that stays.
@@ -211,8 +283,6 @@ impl Reader<'_> {
     }
 
     fn read_stream(&mut self, to: &mut IoBuf<'_>) -> Result<()> {
-        // Of what is looked at, which message is next.
-        let mut index = 0;
         let mut next = None;
         loop {
             let part = match next.take() {
@@ -228,13 +298,13 @@ impl Reader<'_> {
             let is_first = self.received.bytes == 0;
             if !is_first && (part.has_files || self.wants_sender && self.received.sender != Some(part.sender))
             {
-                self.put_back(index, part.bytes);
+                self.put_back(self.index, part.bytes, 0);
                 return Ok(());
             }
             let rest = part.rest();
             let count = rest.len().min(to.left());
             if let Err(error) = copy_all(rest.get(..count).unwrap_or_default(), to) {
-                self.put_back(index, part.bytes);
+                self.put_back(self.index, part.bytes, 0);
                 return if is_first { Err(error) } else { Ok(()) };
             }
             self.note(&part);
@@ -242,14 +312,15 @@ impl Reader<'_> {
             self.received.length += count;
             let goes_on = !to.is_empty() && !part.has_files;
             if self.how.peek {
-                let files = self.look_at_files(index, &part);
+                let files = self.look_at_files(self.index, &part);
                 let others = {
                     let mut state = self.socket.state();
-                    if let Some(message) = state.messages.get_mut(index) {
+                    state.advance_peek(count);
+                    if let Some(message) = state.messages.get_mut(self.index) {
                         message.bytes = part.bytes;
                     }
-                    index += 1;
-                    next = if goes_on { Part::take(&mut state, index, self.how) } else { None };
+                    self.index += 1;
+                    next = if goes_on { Part::take(&mut state, self.index, self.how) } else { None };
                     next.is_none() && Self::end(&mut state)
                 };
                 if next.is_none() {
@@ -284,6 +355,7 @@ impl Reader<'_> {
         let mut state = self.socket.state();
         let mut files = None;
         let mut is_done = false;
+        state.rewind_peek(count);
         if let Some(message) = state.messages.front_mut() {
             files = message.files.take();
             is_done = count >= message.left;

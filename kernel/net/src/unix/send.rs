@@ -67,7 +67,7 @@ fn filled(length: usize, from: &mut IoSource<'_>) -> Result<Vec<u8>> {
 #[inline]
 fn message(bytes: Vec<u8>, sender: Option<Sender>, files: Option<Box<InFlight>>, charge: Charge) -> Message {
     let sender = sender.unwrap_or_else(Sender::real);
-    Message { left: bytes.len(), bytes, start: 0, sender, files, charge }
+    Message { left: bytes.len(), bytes, start: 0, sender, files, was_peeked: false, charge }
 }
 
 /// Nobody receives what is sent through a stream.

@@ -90,6 +90,8 @@ pub(super) struct Message {
     pub(super) files: Option<alloc::boxed::Box<InFlight>>,
     /// Bytes that have not been read.
     pub(super) left: usize,
+    /// It was peeked at: one without bytes is passed by the next peek at an offset.
+    pub(super) was_peeked: bool,
     pub(super) charge: Charge,
 }
 
@@ -117,6 +119,10 @@ pub(super) struct State {
     pub(super) messages: VecDeque<Message>,
     /// Bytes of the messages that have not been read.
     pub(super) readable: usize,
+    /// How many messages were ever added.
+    pub(super) added: u64,
+    /// How many bytes a peek passes by (SO_PEEK_OFF); negative if it is to begin at the first message.
+    pub(super) peek_offset: i32,
     /// Somebody reads: messages are added, and none is taken.
     pub(super) is_read: bool,
     /// Others want to.
@@ -164,6 +170,22 @@ impl State {
         }
         self.senders = places;
         Ok(())
+    }
+
+    /// `count` bytes were peeked at: the next peek goes on behind them.
+    pub(super) fn advance_peek(&mut self, count: usize) {
+        if self.peek_offset >= 0 {
+            self.peek_offset = self.peek_offset.saturating_add(i32::try_from(count).unwrap_or(i32::MAX));
+        }
+    }
+
+    /// `count` bytes were read and are no longer before the offset.
+    #[inline]
+    pub(super) fn rewind_peek(&mut self, count: usize) {
+        if self.peek_offset > 0 {
+            self.peek_offset =
+                self.peek_offset.saturating_sub(i32::try_from(count).unwrap_or(i32::MAX)).max(0);
+        }
     }
 
     /// Whether a direction has ended.
@@ -218,6 +240,8 @@ impl UnixSocket {
                 peer_credentials: None,
                 messages: VecDeque::new(),
                 readable: 0,
+                added: 0,
+                peek_offset: -1,
                 is_read: false,
                 others_read: false,
                 ended: 0,
@@ -354,6 +378,7 @@ impl UnixSocket {
             return Err(message);
         }
         state.readable += message.left;
+        state.added += 1;
         self.queued.fetch_add(message.charge.cost, Ordering::Relaxed);
         state.messages.push_back(message);
         Ok(())
