@@ -485,7 +485,11 @@ mod tests {
         assert!(!tty.is_stopped());
         type_in(&mut tty, b"\n");
         assert_eq!(read(&mut tty), b"ab\x11cd\n");
-        assert_eq!(type_in(&mut tty, b"\x13lost\x03").0, b"^C", "a signal starts it, and what was typed is forgotten");
+        assert_eq!(
+            type_in(&mut tty, b"\x13lost\x03").0,
+            b"^C",
+            "a signal starts it, and what was typed is forgotten"
+        );
         tty.settings.input |= mode::IXANY;
         assert_eq!(type_in(&mut tty, b"\x13e").0, b"e");
     }

@@ -76,6 +76,6 @@ impl Common {
 
     /// Whether a flag among those that are kept is set.
     pub fn has(&self, option: u32) -> bool {
-        self.kept.load(Ordering::Relaxed) & 1 << option != 0
+        self.kept.load(Ordering::Relaxed) & (1 << option) != 0
     }
 }

@@ -226,7 +226,7 @@ impl Settings {
         let bytes: [u8; 8] = *bytes.first_chunk().ok_or(Errno::EINVAL)?;
         let linger = u64::from_ne_bytes(bytes);
         let (is_on, seconds) = (u64::from(linger as u32 != 0), linger >> 32);
-        self.linger.store(seconds << 32 | is_on, Ordering::Relaxed);
+        self.linger.store((seconds << 32) | is_on, Ordering::Relaxed);
         Ok(())
     }
 
