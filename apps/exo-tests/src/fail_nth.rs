@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use crate::limits::{fork, works};
@@ -21,6 +22,8 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("proc", proc),
     ("pipe", pipe),
     ("sockets", sockets),
+    ("connections", connections),
+    ("datagrams", datagrams),
     ("descriptors", descriptors),
     ("poll", poll),
     ("memory", memory),
@@ -233,6 +236,28 @@ fn sockets() -> io::Result<()> {
     // SAFETY: there is room for two descriptors.
     c(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, ends.as_mut_ptr()) })?;
     through(ends, 0, 1)
+}
+
+/// A connection within the machine. Nothing waits: what is not there at once never comes.
+fn connections() -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let mut own = TcpStream::connect(listener.local_addr()?)?;
+    let (mut other, _) = listener.accept()?;
+    own.set_nonblocking(true)?;
+    other.set_nonblocking(true)?;
+    let mut bytes = [7; 5000];
+    own.write_all(&bytes[..100])?;
+    own.write_all(&bytes)?;
+    other.read_exact(&mut bytes)?;
+    other.write_all(&bytes)
+}
+
+fn datagrams() -> io::Result<()> {
+    let (own, other) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    other.set_nonblocking(true)?;
+    own.send_to(&[7; 5000], other.local_addr()?)?;
+    other.recv_from(&mut [0; 6000]).map(drop)
 }
 
 fn descriptors() -> io::Result<()> {

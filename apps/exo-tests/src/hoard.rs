@@ -3,6 +3,8 @@
 //! while it happens. For a machine with 128 MiB.
 
 use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::IntoRawFd as _;
 use std::ptr::null_mut;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ pub(crate) fn run() -> Outcome {
         ("files without a name", files_without_name),
         ("full pipes", pipes),
         ("full sockets", sockets),
+        ("full connections", connections),
         ("areas", areas),
     ] {
         beside(hoard).map_err(|why| failed(format!("{name}: {why}")))?;
@@ -160,6 +163,25 @@ fn sockets() -> i32 {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
     // SAFETY: there is room for two descriptors.
     fill_pairs(|ends| unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })
+}
+
+fn connections() -> i32 {
+    let Ok(listener) = TcpListener::bind("127.0.0.1:0") else { return 1 };
+    let Ok(address) = listener.local_addr() else { return 1 };
+    fill_pairs(|ends| {
+        let pair = TcpStream::connect(address).and_then(|own| {
+            let (other, _) = listener.accept()?;
+            own.set_nonblocking(true)?;
+            Ok([other.into_raw_fd(), own.into_raw_fd()])
+        });
+        match pair {
+            Ok(pair) => {
+                *ends = pair;
+                0
+            }
+            Err(_) => -1,
+        }
+    })
 }
 
 /// A process with as many areas as there may be, and as many copies of it as there is memory for.

@@ -78,6 +78,8 @@ static void alone(void)
 	told("to a short address", sendto(fd, "x", 1, 0, (void *)&to, 15));
 	to.sin_family = AF_UNIX;
 	told("to another family", sendto(fd, "x", 1, 0, (void *)&to, sizeof(to)));
+	to.sin_family = AF_UNSPEC;
+	told("to none", sendto(fd, "x", 1, 0, (void *)&to, sizeof(to)));
 	told("urgent", send(fd, "x", 1, MSG_OOB));
 	told("readable", ioctl(fd, FIONREAD, &size));
 	printf("%d\n", size);

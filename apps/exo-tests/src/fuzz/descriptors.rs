@@ -61,10 +61,48 @@ pub(super) fn step(caller: &mut Caller<'_>) {
                     caller.make(libc::SYS_shutdown, [fd, how]);
                 }
             }
+            addresses(caller, memory);
         }
     }
     // So that there is always room for more.
     caller.make(libc::SYS_close_range, [64, u64::from(u32::MAX), 0]);
+}
+
+/// Sockets with addresses of the machine, of IPv4 and IPv6.
+fn addresses(caller: &mut Caller<'_>, memory: u64) {
+    for _ in 0..6 {
+        let port = (7000 + caller.random.below(4) as u16).to_be_bytes();
+        let is_v6 = caller.random.below(2) == 1;
+        let mut name = [0_u8; 28];
+        name[..4].copy_from_slice(&[if is_v6 { 10 } else { 2 }, 0, port[0], port[1]]);
+        if is_v6 {
+            name[23] = 1;
+        } else {
+            name[4..8].copy_from_slice(&[127, 0, 0, 1]);
+        }
+        let name = name.as_ptr().expose_provenance() as u64;
+        let size = caller.one_of(&[28, 28, 28, 16, 8]);
+        // None waits.
+        let kind = 0o4000 | caller.one_of(&[1, 1, 2, 3]);
+        caller.make(libc::SYS_socket, [if is_v6 { 10 } else { 2 }, kind, 0]);
+        for _ in 0..4 {
+            let fd = 3 + caller.random.below(12);
+            let (how, flags) = (caller.random.below(4), caller.one_of(&[0x40, 0x42, 0x4040, 0x60, 0x41]));
+            let length = caller.random.below(70_000);
+            let (level, option) = (caller.one_of(&[1, 6, 0, 41]), caller.random.below(40));
+            caller.make(libc::SYS_setsockopt, [fd, level, option, memory, size % 20]);
+            caller.make(libc::SYS_getsockopt, [fd, level, option, memory, memory + 64]);
+            caller.make(libc::SYS_bind, [fd, name, size]);
+            caller.make(libc::SYS_listen, [fd, length % 4]);
+            caller.make(libc::SYS_connect, [fd, name, size]);
+            caller.make(libc::SYS_accept4, [fd, 0, 0, 0o4000]);
+            caller.make(libc::SYS_sendto, [fd, memory, length, flags, name * (length & 1), size]);
+            caller.make(libc::SYS_recvfrom, [fd, memory, length / 2, flags]);
+            if length % 4 == 0 {
+                caller.make(libc::SYS_shutdown, [fd, how]);
+            }
+        }
+    }
 }
 
 /// Each descriptor stands for the link to the one before.

@@ -72,13 +72,16 @@ impl Endpoint {
         }
     }
 
-    /// The same for datagrams: with AF_INET6 an address of AF_INET is one, too.
+    /// The same for datagrams: with AF_INET6 an address of AF_INET is one, too, and with that one of no family.
     ///
     /// # Errors
     /// As [`of`](Self::of).
     pub(super) fn of_either(address: &Address, family: Family) -> Result<Self> {
-        let family = if address.family() == Some(net::AF_INET) { Family::V4 } else { family };
-        Self::of(address, family)
+        match (address.family(), family) {
+            (Some(net::AF_UNSPEC), Family::V4) => Self::of_v4_bytes(address),
+            (Some(net::AF_INET), _) => Self::of(address, Family::V4),
+            _ => Self::of(address, family),
+        }
     }
 
     /// Where a program wants to be bound.

@@ -10,7 +10,10 @@ use crate::support::*;
 fn there_are_pairs_of_unix_sockets() {
     machine(|| {
         let pair_of = |domain, kind, protocol| try_pair(domain, kind, protocol).map(|_| ());
-        assert_eq!(pair_of(net::AF_INET, SOCK_STREAM, 0), Err(Errno::EOPNOTSUPP));
+        for domain in [net::AF_INET, net::AF_INET6] {
+            assert_eq!(pair_of(domain, SOCK_STREAM, 0), Err(Errno::EOPNOTSUPP));
+        }
+        assert_eq!(pair_of(net::AF_PACKET, SOCK_STREAM, 0), Err(Errno::EAFNOSUPPORT));
         assert_eq!(pair_of(9999, SOCK_STREAM, 0), Err(Errno::EAFNOSUPPORT));
         assert_eq!(pair_of(net::AF_UNIX, SOCK_STREAM, 77), Err(Errno::EPROTONOSUPPORT));
         assert_eq!(pair_of(net::AF_UNIX, net::SOCK_RDM, 0), Err(Errno::ESOCKTNOSUPPORT));

@@ -29,7 +29,7 @@ pub(super) fn events(socket: &TcpSocket) -> Events {
     };
     end.with(|own, peer| {
         let has_ended = own.ended & direction::RECEIVE != 0;
-        events.set(Events::IN, has_ended || own.inbox.readable >= socket.settings.receive_low());
+        events.set(Events::IN, has_ended || own.inbox.readable >= socket.receive_low());
         events.set(Events::RDHUP, has_ended);
         events.set(Events::HUP, own.ended == direction::BOTH || own.is_over());
         events.set(Events::OUT, own.ended & direction::SEND != 0 || peer.has_room());

@@ -33,7 +33,7 @@ pub(super) fn receive(socket: &TcpSocket, how: How, to: &mut IoBuf<'_>) -> Resul
     match end(socket, &mut patience)? {
         Some(end) => {
             // So many bytes are waited for.
-            let target = if how.wait_all { to.left() } else { socket.settings.receive_low().min(to.left()) };
+            let target = if how.wait_all { to.left() } else { socket.receive_low().min(to.left()) };
             let mut reader = Reader { end: &end, how, target, done: 0 };
             let result = reader.read(&mut patience, to);
             if reader.done > 0 { Ok(reader.done) } else { result.map(|()| 0) }

@@ -156,6 +156,11 @@ impl TcpSocket {
         self.common.receive_buffer() as usize
     }
 
+    /// So many bytes are waited for: never more than there is room for in any case.
+    pub(super) fn receive_low(&self) -> usize {
+        self.settings.receive_low().min(self.receive_limit() / 2)
+    }
+
     /// What it brings into a connection.
     pub(super) fn party(&self, at: Endpoint, claim: Arc<PortClaim>) -> Party {
         let (send_limit, receive_limit) = (self.send_limit(), self.receive_limit());
