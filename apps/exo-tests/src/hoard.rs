@@ -9,7 +9,7 @@ use std::ptr::null_mut;
 use std::time::{Duration, Instant};
 
 use crate::{
-    Outcome, failed,
+    Outcome, failed, hoard_events,
     limits::{fork, limit, works},
 };
 
@@ -26,6 +26,10 @@ pub(crate) fn run() -> Outcome {
         ("full sockets", sockets),
         ("full connections", connections),
         ("areas", areas),
+        ("cycles of sockets, epolls and pidfds", hoard_events::cycles),
+        ("ten thousand connections", hoard_events::connections),
+        ("stopped terminals", hoard_events::stopped_terminals),
+        ("a flood of watched events", hoard_events::watched_events),
     ] {
         beside(hoard).map_err(|why| failed(format!("{name}: {why}")))?;
         println!("{name}: ok");
@@ -57,7 +61,7 @@ fn beside(hoard: fn() -> i32) -> Outcome {
     works()
 }
 
-fn wait_for_the_end() -> i32 {
+pub(crate) fn wait_for_the_end() -> i32 {
     std::thread::sleep(Duration::from_secs(60));
     0
 }

@@ -14,6 +14,7 @@ mod fairness;
 mod faults;
 mod fuzz;
 mod hoard;
+mod hoard_events;
 mod lean;
 mod limits;
 mod messages;
