@@ -47,6 +47,7 @@ pub(super) fn check(outer: &Arc<OpenFile>, inner: &Arc<OpenFile>) -> Result<Mute
     if new.depth_above(outer, &mut ways)? + 1 + below > MOST {
         return Err(Errno::ELOOP);
     }
+    new.check_ways(inner)?;
     let known = watchers(inner)?;
     let mut all = fallible::list(known.len() + 1)?;
     all.extend(known.iter().map(|(watcher, _)| Arc::downgrade(watcher)));
@@ -76,7 +77,7 @@ fn watchers(file: &Arc<OpenFile>) -> Result<Vec<(Arc<OpenFile>, usize)>> {
 }
 
 impl New<'_> {
-    /// How many lie in one another below `at`; ELOOP if the outer one is among them, EINVAL if there are too many ways from one of them outwards.
+    /// How many lie in one another below `at`; ELOOP if the outer one is among them.
     fn depth_below(&self, at: &Arc<OpenFile>, left: &mut usize) -> Result {
         if Arc::ptr_eq(at, self.outer) {
             return Err(Errno::ELOOP);
@@ -91,9 +92,15 @@ impl New<'_> {
                 return Err(Errno::ELOOP);
             }
         }
+        Ok(depth)
+    }
+
+    /// EINVAL if there are too many ways outwards from `at` or one below, which are in no circle: that was looked at before.
+    fn check_ways(&self, at: &Arc<OpenFile>) -> Result<()> {
         let mut ways = MOST_WAYS;
         self.depth_above(at, &mut ways)?;
-        Ok(depth)
+        let _ = spans::point();
+        of(at)?.inner()?.iter().try_for_each(|inner| self.check_ways(inner))
     }
 
     /// In how many others `at` lies one in the other, if the new one was there; each way there is one less of `ways`.

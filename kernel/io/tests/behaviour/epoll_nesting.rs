@@ -105,6 +105,7 @@ fn a_diamond_is_no_circle() {
         support::add(fd, 1).unwrap();
         assert_eq!(told(top).len(), 2);
         assert_eq!(add(bottom, top, IN), Err(Errno::ELOOP));
+        assert_eq!(add(left, top, IN), Err(Errno::ELOOP), "with others below");
     });
 }
 
