@@ -96,11 +96,8 @@ pub(crate) fn stopped_terminals() -> i32 {
             if master < 0 || libc::unlockpt(master) != 0 {
                 break;
             }
-            let slave = libc::ioctl(
-                master,
-                libc::TIOCGPTPEER,
-                libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK,
-            );
+            let slave =
+                libc::ioctl(master, libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK);
             if slave < 0 {
                 break;
             }
