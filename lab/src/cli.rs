@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::machine::{Accel, Disk, Personality};
+use crate::machine::{Accel, Disk, Forward, Personality};
 
 pub(crate) use kmod::{
     KmodArgs, KmodBuildArgs, KmodDkmsArgs, KmodKernelArgs, KmodKind, KmodModulesArgs, KmodStep,
@@ -130,6 +130,21 @@ pub(crate) struct MachineArgs {
     /// /dev/nvme0n1 and /dev/vda. A RAM disk is the last disk on Exo-Kernel, and /dev/ram0 on Linux.
     #[arg(long = "disk", value_name = "DRIVER=PATH[,SERIAL]")]
     pub(crate) disks: Vec<Disk>,
+
+    /// Attach a network card (virtio), with a way out through this host
+    ///
+    /// It is eth0 with 10.0.2.15 when the command starts. The host is 10.0.2.2, so a server that listens on this host's
+    /// 127.0.0.1:8000 is 10.0.2.2:8000 in the machine; names are looked up as the host does it. Nobody can connect to the
+    /// machine but through --forward. QEMU answers for the network: it needs no rights, and changes nothing on the host.
+    #[arg(long)]
+    pub(crate) net: bool,
+
+    /// Lead a port of this host's 127.0.0.1 to one in the machine; implies --net; repeatable
+    ///
+    /// 8080:80 leads what connects to 127.0.0.1:8080 to the machine's port 80; 5353:53/udp does so with datagrams. Other
+    /// computers cannot reach the host's port. The machine's program has to listen on 0.0.0.0 or 10.0.2.15, not on 127.0.0.1.
+    #[arg(long = "forward", value_name = "HOST:GUEST[/udp]")]
+    pub(crate) forwards: Vec<Forward>,
 
     /// Copy a file or folder into the machine; repeatable
     #[arg(long = "file", value_name = "HOST:GUEST", value_parser = parse_file)]

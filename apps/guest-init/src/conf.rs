@@ -10,6 +10,7 @@
 //! | `modules` | paths of `.ko` files, separated by blanks, in load order | none |
 //! | `module` | path of one `.ko` file, then its parameters: `PATH [NAME=VALUE]…`; repeatable | none |
 //! | `mount` | `TYPE SOURCE TARGET [OPTIONS]`, as `virtiofs host /host ro`; repeatable | none |
+//! | `network` | `INTERFACE ADDRESS/BITS GATEWAY`, as `eth0 10.0.2.15/24 10.0.2.2`: what it gets before the command starts; `INTERFACE` alone: wait until the kernel has given it an address | `lo` alone |
 //! | `hostname` | the machine's name | the kernel's |
 //! | `directory` | where the command starts | `/root` |
 //! | `env` | `NAME=VALUE` for the command; repeatable | |
@@ -25,6 +26,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 
 use crate::failure::Failure;
 
@@ -37,6 +39,7 @@ pub(crate) struct Conf {
     pub(crate) mode: Mode,
     pub(crate) modules: Vec<Module>,
     pub(crate) mounts: Vec<Mount>,
+    pub(crate) network: Option<Network>,
     pub(crate) hostname: Option<String>,
     pub(crate) directory: String,
     pub(crate) environment: Vec<(String, String)>,
@@ -82,6 +85,22 @@ pub(crate) struct Mount {
     pub(crate) source: String,
     pub(crate) target: String,
     pub(crate) options: Option<String>,
+}
+
+/// A network interface to have an address.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Network {
+    pub(crate) interface: String,
+    /// What it gets; `None` where the kernel asks for its addresses itself.
+    pub(crate) address: Option<Address>,
+}
+
+/// The machine's place in the Internet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// With the number of bits of its network: `10.0.2.15/24`.
+    pub(crate) address: String,
+    pub(crate) gateway: String,
 }
 
 /// How output and status reach the host.
@@ -142,6 +161,7 @@ struct Draft {
     shell: Option<String>,
     modules: Vec<Module>,
     mounts: Vec<Mount>,
+    network: Option<Network>,
     hostname: Option<String>,
     directory: Option<String>,
     environment: Vec<(String, String)>,
@@ -171,6 +191,7 @@ impl Draft {
                 self.modules.push(Module { path: path(file)?, parameters: parameters.trim().to_owned() });
             }
             "mount" => self.mounts.push(mount(value)?),
+            "network" => self.network = Some(network(value)?),
             "hostname" => self.hostname = Some(value.to_owned()),
             "directory" => self.directory = Some(path(value)?),
             "env" => {
@@ -212,6 +233,7 @@ impl Draft {
             mode,
             modules: self.modules,
             mounts: self.mounts,
+            network: self.network,
             hostname: self.hostname,
             directory: self.directory.unwrap_or_else(|| "/root".to_owned()),
             environment: self.environment,
@@ -261,6 +283,24 @@ fn mount(value: &str) -> Result<Mount, String> {
     Ok(Mount { kind: kind.to_owned(), source: source.to_owned(), target: path(target)?, options })
 }
 
+fn network(value: &str) -> Result<Network, String> {
+    let expected = || format!("network={value}: expected INTERFACE or INTERFACE ADDRESS/BITS GATEWAY");
+    let words: Vec<&str> = value.split_ascii_whitespace().collect();
+    let (interface, address) = match words[..] {
+        [interface] => (interface, None),
+        [interface, address, gateway] => {
+            let (host, bits) = address.split_once('/').ok_or_else(expected)?;
+            let is_address = [host, gateway].iter().all(|text| text.parse::<Ipv4Addr>().is_ok());
+            if !is_address || !bits.parse::<u8>().is_ok_and(|bits| bits <= 32) {
+                return Err(expected());
+            }
+            (interface, Some(Address { address: address.to_owned(), gateway: gateway.to_owned() }))
+        }
+        _ => return Err(expected()),
+    };
+    Ok(Network { interface: interface.to_owned(), address })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +313,7 @@ mod tests {
     fn the_smallest_configuration_has_the_documented_defaults() {
         let conf = Conf::parse("command=/etc/exo/command\n", "console=ttyS0 quiet").unwrap();
         assert_eq!(conf.mode, Mode::Command(CommandSource::Script("/etc/exo/command".into())));
+        assert!(conf.network.is_none());
         assert!(conf.modules.is_empty() && conf.mounts.is_empty() && conf.environment.is_empty());
         assert_eq!((conf.directory.as_str(), conf.console.as_str()), ("/root", "/dev/ttyS0"));
         assert_eq!((conf.term.as_str(), conf.rows, conf.columns), ("linux", None, None));
@@ -316,6 +357,27 @@ mod tests {
     #[test]
     fn empty_modules_mean_none() {
         assert!(Conf::parse("modules=\ncommand=/a", "").unwrap().modules.is_empty());
+    }
+
+    #[test]
+    fn an_interface_gets_an_address_or_is_waited_for() {
+        let network =
+            |value: &str| Conf::parse("command=/a", &format!("x exo.network={value}")).map(|c| c.network);
+        let waited = Network { interface: "eth0".into(), address: None };
+        assert_eq!(network("eth0"), Ok(Some(waited)));
+        let conf = Conf::parse("command=/a\nnetwork=eth0 10.0.2.15/24 10.0.2.2\n", "").unwrap();
+        let address = Address { address: "10.0.2.15/24".into(), gateway: "10.0.2.2".into() };
+        assert_eq!(conf.network, Some(Network { interface: "eth0".into(), address: Some(address) }));
+        for wrong in [
+            "",
+            "eth0 10.0.2.15/24",
+            "eth0 10.0.2.15 10.0.2.2",
+            "eth0 10.0.2.15/33 10.0.2.2",
+            "eth0 a/24 10.0.2.2",
+        ] {
+            let error = error_of(&format!("command=/a\nnetwork={wrong}"));
+            assert!(error.starts_with("line 2: network=") && error.contains("expected INTERFACE"), "{error}");
+        }
     }
 
     #[test]

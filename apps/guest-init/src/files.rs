@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::failure::Failure;
 
 /// Where Debian's busybox-static lies, and where its links go.
-const BUSYBOX: &str = "/bin/busybox";
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
 const DIRECTORIES: [&str; 7] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/root", "/var/log", "/var/run"];
 
 /// Links that devtmpfs lacks.

@@ -26,6 +26,7 @@ mod kernel_log;
 mod kernel_relay;
 mod modules;
 mod mounts;
+mod network;
 mod power;
 mod processes;
 mod relay;
@@ -95,6 +96,10 @@ fn prepare_and_run(channel: &mut Channel) -> Result<u8, Failure> {
     }
     for module in &conf.modules {
         modules::load(module)?;
+    }
+    network::start_loopback();
+    if let Some(wanted) = &conf.network {
+        network::start(wanted)?;
     }
     let status = match &conf.mode {
         Mode::Command(source) => command::run(source, &conf, channel),

@@ -16,7 +16,7 @@ use crate::cli::{Cli, Command, KernelKind, MachineArgs};
 use crate::context::Context;
 use crate::exo_kernel::Profile;
 use crate::kernel::{Choice, Kernel, checked};
-use crate::machine::{CHECKED_MEMORY, Config, Linux, Parts, System, disk};
+use crate::machine::{CHECKED_MEMORY, Config, Linux, Network, Parts, System, disk, network};
 use crate::programs::{self, GuestPrograms};
 use crate::toolroot::Toolroot;
 use crate::{disk_space, exo_kernel, interrupt, kmod as kmod_builder, sandbox, ui};
@@ -145,6 +145,7 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Wanted, Config)> {
         }
     };
     disk::check(&args.disks)?;
+    network::check(&args.forwards)?;
     for (host, _) in &args.files {
         std::fs::metadata(host).with_context(|| format!("--file: cannot copy {}", host.display()))?;
     }
@@ -160,6 +161,7 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Wanted, Config)> {
         rng: args.rng.unwrap_or(Config::default().rng),
         personality: args.personality,
         disks: args.disks,
+        network: (args.net || !args.forwards.is_empty()).then_some(Network::User(args.forwards)),
         files: args.files,
         append: args.append,
         qemu_args: args.qemu_args,
@@ -201,6 +203,30 @@ mod tests {
         }
         let error = described(&["--disk=ahci=/dev/null"]).unwrap_err();
         assert!(error.to_string().contains("it is no file"), "{error}");
+    }
+
+    #[test]
+    fn a_forwarded_port_brings_the_network_card_along() {
+        assert_eq!(described(&[]).unwrap().1.network, None);
+        assert_eq!(described(&["--net"]).unwrap().1.network, Some(Network::User(Vec::new())));
+        // A port that is taken is named at once; one that is free brings the card.
+        let holder = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = holder.local_addr().unwrap().port();
+        let word = format!("--forward={port}:80");
+        let error = described(&[&word]).unwrap_err().to_string();
+        assert!(error.contains(&format!("port {port} of the host is in use")), "{error}");
+        let datagrams = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let (_, config) = described(&[&format!("--forward={datagrams}:53/udp")]).unwrap();
+        let Some(Network::User(forwards)) = config.network else { panic!("no network") };
+        assert_eq!((forwards[0].host, forwards[0].guest), (datagrams, 53));
+    }
+
+    #[test]
+    fn what_is_no_port_is_refused_with_its_reason() {
+        for (word, reason) in [("80", "HOST:GUEST"), ("0:80", "1 to 65535"), ("80:65536", "1 to 65535")] {
+            let error = format!("{:#}", described(&["--forward", word]).unwrap_err());
+            assert!(error.contains("--forward") && error.contains(reason), "{error}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::network::{HOSTS, Network, RESOLV_CONF};
 use super::{Config, Parts, disk};
 use crate::initramfs::{self, Initramfs};
 
@@ -42,6 +43,12 @@ pub(super) fn pack(
     for module in parts.modules().iter().chain(device_modules).chain(&config.more_modules) {
         initramfs.host_file(module, &guest_module(module))?;
     }
+    if matches!(config.network, Some(Network::User(_))) {
+        for (path, content) in [RESOLV_CONF, HOSTS] {
+            initramfs.file(Path::new(path), 0o644, content.as_bytes())?;
+        }
+    }
+    // After what is here anyway: of two files with one name, the later one stays.
     for (host, guest) in &config.files {
         initramfs.host_file(host, guest)?;
     }

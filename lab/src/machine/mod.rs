@@ -9,6 +9,7 @@ mod contents;
 mod device;
 pub(crate) mod disk;
 mod kvm_probe;
+pub(crate) mod network;
 mod qemu;
 mod qmp;
 mod reports;
@@ -17,6 +18,7 @@ pub(crate) use accel::Accel;
 pub(crate) use channels::Captured;
 pub(crate) use device::{Personality, RngDevices};
 pub(crate) use disk::{Disk, DiskDriver};
+pub(crate) use network::{Forward, Network};
 pub(crate) use qemu::vfio_user_device;
 pub(crate) use qmp::Qmp;
 
@@ -79,6 +81,8 @@ pub(crate) struct Config {
     pub(crate) iommu: bool,
     /// Disks, in the order in which the machine finds them; with `hotplug`, those that are devices can be unplugged.
     pub(crate) disks: Vec<Disk>,
+    /// The network card, if it has one.
+    pub(crate) network: Option<Network>,
     /// Files of the host, and where they go in the machine.
     pub(crate) files: Vec<(PathBuf, PathBuf)>,
     /// Whether this project's modules are loaded at start; the machine has them in any case.
@@ -112,6 +116,7 @@ impl Default for Config {
             numa: false,
             iommu: false,
             disks: Vec::new(),
+            network: None,
             files: Vec::new(),
             load_modules: true,
             more_modules: Vec::new(),
@@ -209,6 +214,9 @@ impl Parts {
         if config.rng > 0 && config.personality == Personality::Virtio {
             modules.push(linux.kernel.own_module(&self.toolroot, "virtio-rng")?);
         }
+        if config.network.is_some() {
+            modules.extend(network::modules(&linux.kernel, &self.toolroot)?);
+        }
         Ok(modules)
     }
 
@@ -293,6 +301,7 @@ impl Machine {
         );
         let device_modules = parts.device_modules(config)?;
         conf += &modules_conf(parts, config, &device_modules);
+        conf += network::conf(&parts.system, config);
         if config.final_check {
             conf += "final_check=yes\n";
         }
@@ -459,6 +468,7 @@ pub(crate) fn shell(parts: &Parts, config: &Config, shared: Option<&Path>) -> an
     }
     let device_modules = parts.device_modules(config)?;
     conf += &modules_conf(parts, config, &device_modules);
+    conf += network::conf(&parts.system, config);
     pack(parts, config, &initramfs, &conf, &device_modules, None)?;
     let devices = parts.start_devices(config, folder.path())?;
     let share =

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 
-use super::{Accel, Config, Linux, Parts, RngDevices, System, disk};
+use super::{Accel, Config, Linux, Parts, RngDevices, System, disk, network};
 use crate::process::Running;
 use crate::toolroot::Toolroot;
 
@@ -76,6 +76,9 @@ pub(super) fn command(
         qemu.args(["-device", &rng_device(index, socket, &bus)]);
     }
     disk::add(&mut qemu, &config.disks, config.hotplug)?;
+    if let Some(wanted) = &config.network {
+        network::add(&mut qemu, wanted);
+    }
     qemu.args(&config.qemu_args);
     Ok(qemu)
 }

@@ -18,6 +18,7 @@ mod kernel_style;
 mod kmod;
 mod live_table;
 mod module_life;
+mod network;
 mod ordinary_user;
 mod power;
 mod quality;
@@ -120,6 +121,9 @@ const MACHINE_TESTS: &[(&str, MachineTest)] = &[
     ("vm::two_devices_have_their_nodes", vm::two_devices_have_their_nodes),
     ("vm::modules_can_be_left_out", vm::modules_can_be_left_out),
     ("vm::an_interrupted_run_leaves_nothing", vm::an_interrupted_run_leaves_nothing),
+    ("vm::forwarded_ports_lead_into_the_machine", network::forwarded_ports_lead_into_the_machine),
+    ("vm::a_machine_reaches_servers_on_the_host", network::a_machine_reaches_servers_on_the_host),
+    ("vm::programs_reach_each_other_without_a_card", network::programs_reach_each_other_without_a_card),
     ("my_rng::a_c_program_gets_the_same_numbers", c_program::a_c_program_gets_the_same_numbers),
     ("procmon::the_live_table_works_over_a_serial_line", live_table::the_live_table_works_over_a_serial_line),
     ("procmon::the_c_program_passes", c_program::procmons_c_program_passes),

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::super::vm::succeed;
 use super::Both;
-use crate::machine::{Config, Machine, Output};
+use crate::machine::{Config, Machine, Network, Output};
 
 const GUEST_MAC: [u8; 6] = [0x52, 0x54, 0, 9, 8, 7];
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -132,16 +132,10 @@ pub(super) fn pings_are_answered_and_sent(both: &Both<'_>) -> anyhow::Result<()>
     let ours = socket.local_addr()?.port();
     socket.connect((Ipv4Addr::LOCALHOST, theirs))?;
     socket.set_read_timeout(Some(ASK_AGAIN))?;
-    let netdev = format!(
-        "dgram,id=net0,local.type=inet,local.host=127.0.0.1,local.port={theirs},\
-         remote.type=inet,remote.host=127.0.0.1,remote.port={ours}"
-    );
-    let [_, _, _, d, e, f] = GUEST_MAC;
-    let device = format!("virtio-net-pci,netdev=net0,mac=52:54:00:{d:02x}:{e:02x}:{f:02x}");
     let config = Config {
         smp: 2,
         append: vec![format!("exo.net={GUEST}/24,{US}")],
-        qemu_args: ["-netdev", &netdev, "-device", &device].map(str::to_owned).to_vec(),
+        network: Some(Network::Frames { hardware_address: GUEST_MAC, local: theirs, remote: ours }),
         ..both.exo.config()
     };
     let line = format!(
@@ -211,16 +205,12 @@ fn talk(wire: &Wire) -> anyhow::Result<()> {
     bail!("the guest has not pinged us")
 }
 
-/// QEMU's own network gives addresses by DHCP, and its gateway answers.
+/// QEMU's own network gives addresses by DHCP before the command starts, and its gateway answers.
 pub(super) fn an_address_comes_by_dhcp(both: &Both<'_>) -> anyhow::Result<()> {
-    let config = Config {
-        qemu_args: ["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]
-            .map(str::to_owned)
-            .to_vec(),
-        ..both.exo.config()
-    };
-    let line = "until grep -q 'address 10.0.2.15/24 gateway 10.0.2.2 by dhcp' /proc/net/addresses; do sleep 0.1; done; \
-                echo 10.0.2.2 > /proc/net/ping; until grep 'answered after' /proc/net/ping; do sleep 0.1; done; \
+    let config = Config { network: Some(Network::User(Vec::new())), ..both.exo.config() };
+    let line = "grep 'address 10.0.2.15/24 gateway 10.0.2.2 by dhcp' /proc/net/addresses && \
+                grep -x 'nameserver 10.0.2.3' /etc/resolv.conf && \
+                echo 10.0.2.2 > /proc/net/ping && until grep 'answered after' /proc/net/ping; do sleep 0.1; done; \
                 echo 127.0.0.1 > /proc/net/ping; grep '^127.0.0.1 answered' /proc/net/ping";
     succeed(&both.exo, &config, line).map(drop)
 }
