@@ -21,8 +21,6 @@ pub(super) struct Program {
     pub(super) measures: &'static str,
     /// How many rows it has, for the time that they take.
     pub(super) rows: u32,
-    /// What a shell does first, whether it succeeds or not.
-    pub(super) before: &'static str,
     /// Where it runs.
     pub(super) systems: &'static [System],
 }
@@ -91,8 +89,7 @@ fn machine_run(
         ..Config::default()
     };
     let window = options.window.as_millis();
-    let script =
-        format!("echo started; {}; exec {} --json --runs 1 --window {window}", program.before, program.name);
+    let script = format!("echo started; exec {} --json --runs 1 --window {window}", program.name);
     let mut machine =
         Machine::start(parts, &config, &["sh", "-c", &script].map(str::to_owned), Output::Capture)?;
     machine.wait_for(STARTED)?;

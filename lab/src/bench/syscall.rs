@@ -61,7 +61,6 @@ const PROGRAM: Program = Program {
     name: "syscall-bench",
     measures: "system calls",
     rows: 18,
-    before: ":",
     systems: &[
         System::EXO,
         System::LINUX,
