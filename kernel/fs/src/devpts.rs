@@ -99,7 +99,7 @@ pub(crate) struct Instance {
 static INSTANCES: SpinLock<BTreeMap<u32, Weak<Instance>>> = SpinLock::new(BTreeMap::new());
 
 /// The name of a slave, as long as its master is open.
-pub(crate) struct Place {
+pub(crate) struct SlaveName {
     instance: Weak<Instance>,
     index: u32,
 }
@@ -208,7 +208,7 @@ impl Instance {
     ///
     /// # Errors
     /// ENOSPC if there are as many as the options allow, or no memory; EEXIST if an old slave's name of this number is still there.
-    pub(crate) fn add(self: &Arc<Self>, index: u32) -> Result<Place> {
+    pub(crate) fn add(self: &Arc<Self>, index: u32) -> Result<SlaveName> {
         let options = *self.options.lock();
         let device = InodeContent::Device(major::PTS, index);
         let mode = kind::CHARACTER | options.mode;
@@ -228,7 +228,7 @@ impl Instance {
             return Err(error);
         }
         notify::created(&root.inode, name(index).as_bytes(), &node);
-        Ok(Place { instance: Arc::downgrade(self), index })
+        Ok(SlaveName { instance: Arc::downgrade(self), index })
     }
 }
 
@@ -241,7 +241,7 @@ impl Drop for Instance {
     }
 }
 
-impl Place {
+impl SlaveName {
     /// The slave's name in `instance`, whose root is `root`.
     ///
     /// # Errors

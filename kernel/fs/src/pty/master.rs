@@ -9,7 +9,7 @@ use linux_raw_sys::{general as abi, ioctl};
 
 use super::{SLAVES, make};
 use crate::{
-    devpts::{self, Place},
+    devpts::{self, SlaveName},
     errno::{Errno, Result},
     events::Events,
     file::{File, Io},
@@ -32,7 +32,7 @@ struct Master {
     line: Arc<Line>,
     terminal: Arc<Terminal>,
     /// Its slave's name.
-    place: Place,
+    slave_name: SlaveName,
 }
 
 /// Opens the master of a new pair, whose slave gets its name in the devpts that the running program sees.
@@ -47,10 +47,10 @@ pub(crate) fn open_master() -> Result<Box<dyn File>> {
         let (terminal, line) = make()?;
         match instance.add(line.index) {
             Err(Errno::EEXIST) if !spans::point() => taken.push(terminal),
-            place => {
-                let place = place?;
+            slave_name => {
+                let slave_name = slave_name?;
                 SLAVES.lock().insert(line.index, Arc::downgrade(&terminal));
-                return Ok(Box::new(Master { line, terminal, place }));
+                return Ok(Box::new(Master { line, terminal, slave_name }));
             }
         }
     }
@@ -153,7 +153,7 @@ impl Master {
     /// TIOCGPTPEER: a descriptor of the slave, whatever its name leads to.
     fn open_peer(&self, flags: u32) -> Result {
         let (root, instance) = devpts::seen()?;
-        let path = root.with(self.place.dentry_in(&instance, &root.dentry)?);
+        let path = root.with(self.slave_name.dentry_in(&instance, &root.dentry)?);
         let file = open_path(&path, flags & !abi::O_CLOEXEC)?;
         current().files.arc().add(file, flags & abi::O_CLOEXEC != 0, 0)
     }
@@ -270,7 +270,7 @@ impl File for Master {
 
 impl Drop for Master {
     fn drop(&mut self) {
-        self.place.remove();
+        self.slave_name.remove();
         SLAVES.lock().remove(&self.line.index);
         self.terminal.hang_up();
     }

@@ -240,10 +240,10 @@ impl Epoll {
             is_listed: AtomicBool::new(false),
             ready: self.ready.clone(),
         });
-        let place = key(fd, file);
+        let key = key(fd, file);
         {
             let mut table = self.table.lock();
-            if table.interests.contains_key(&place) {
+            if table.interests.contains_key(&key) {
                 return Err(Errno::EEXIST);
             }
             let count = table.interests.len() + 1;
@@ -254,7 +254,7 @@ impl Epoll {
             let more = count.saturating_sub(list.interests.len());
             list.interests.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
             drop(list);
-            table.interests.insert(place, interest.clone());
+            table.interests.insert(key, interest.clone());
         }
         if let Some(queue) = file.file().queue() {
             let observer: Arc<dyn Observer> = interest.clone();
@@ -291,10 +291,10 @@ impl Epoll {
     }
 
     /// Takes an interest out of the table, and of the list; false if there is none.
-    fn forget(&self, place: Key) -> bool {
+    fn forget(&self, key: Key) -> bool {
         let gone = {
             let mut table = self.table.lock();
-            let Some(gone) = table.interests.remove(&place) else { return false };
+            let Some(gone) = table.interests.remove(&key) else { return false };
             // With the table locked: who is in the list is in the table, so that there is room.
             gone.is_removed.store(true, Ordering::Release);
             let mut list = self.ready.list.lock();
@@ -311,15 +311,11 @@ impl Epoll {
         self.table.lock().interests.get(&key(fd, file)).cloned()
     }
 
-    /// The first interest, or the next behind `place`.
-    fn after(&self, place: Option<Key>) -> Option<(Key, Arc<Interest>)> {
-        let from = place.map_or(Bound::Unbounded, Bound::Excluded);
+    /// The first interest, or the next behind `key`.
+    fn after(&self, key: Option<Key>) -> Option<(Key, Arc<Interest>)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
         let table = self.table.lock();
-        table
-            .interests
-            .range((from, Bound::Unbounded))
-            .next()
-            .map(|(place, interest)| (*place, interest.clone()))
+        table.interests.range((from, Bound::Unbounded)).next().map(|(key, interest)| (*key, interest.clone()))
     }
 
     /// Forgets closed files, if the table has doubled since that was done last.
@@ -331,11 +327,11 @@ impl Epoll {
             }
         }
         let mut at = None;
-        while let Some((place, interest)) = self.after(at) {
+        while let Some((key, interest)) = self.after(at) {
             if interest.file.strong_count() == 0 {
-                self.forget(place);
+                self.forget(key);
             }
-            at = Some(place);
+            at = Some(key);
             // To the end, also when the task is to end.
             let _ = spans::point();
         }
@@ -478,8 +474,8 @@ impl File for Epoll {
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
         let mut at = None;
-        while let Some((place, interest)) = self.after(at) {
-            at = Some(place);
+        while let Some((key, interest)) = self.after(at) {
+            at = Some(key);
             let asked = *interest.asked.lock();
             if let Some(file) = interest.file.upgrade() {
                 let (tfd, bits, data) = (interest.fd, asked.bits, asked.data);

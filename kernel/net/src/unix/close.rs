@@ -114,17 +114,17 @@ fn drop_messages(socket: Arc<UnixSocket>) -> bool {
 /// The next socket of a thread; with the last one it is a dropper no more.
 fn take_next(thread: usize) -> Option<Arc<UnixSocket>> {
     let mut droppers = DROPPERS.lock();
-    let place = droppers.iter().position(|dropper| dropper.thread == thread)?;
-    let socket = droppers.get_mut(place)?.next.take();
+    let index = droppers.iter().position(|dropper| dropper.thread == thread)?;
+    let socket = droppers.get_mut(index)?.next.take();
     match &socket {
         Some(socket) => {
             let next = socket.next_closed.lock().take();
-            if let Some(dropper) = droppers.get_mut(place) {
+            if let Some(dropper) = droppers.get_mut(index) {
                 dropper.next = next;
             }
         }
         None => {
-            droppers.swap_remove(place);
+            droppers.swap_remove(index);
         }
     }
     socket

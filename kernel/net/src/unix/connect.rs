@@ -157,16 +157,16 @@ fn arrive(listener: &UnixSocket) -> Option<Result<()>> {
 
 /// Makes both sides of a connection know each other.
 fn join(socket: &Arc<UnixSocket>, listener: &UnixSocket, connection: &Arc<UnixSocket>) -> Result<()> {
-    let (name, place, credentials) = {
+    let (name, bound_path, credentials) = {
         let state = listener.state();
-        (state.name.clone(), state.place.clone(), state.peer_credentials)
+        (state.name.clone(), state.bound_path.clone(), state.peer_credentials)
     };
     {
         let mut state = connection.state();
         state.phase = Phase::Connected;
         state.peer = Some(socket.clone());
         state.name = name;
-        state.place = place;
+        state.bound_path = bound_path;
         state.peer_credentials = Some(Sender::effective());
     }
     let result = {

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// By the address of the inode, which the socket keeps.
-static PLACES: SpinLock<BTreeMap<usize, Weak<UnixSocket>>> = SpinLock::new(BTreeMap::new());
+static BY_INODE: SpinLock<BTreeMap<usize, Weak<UnixSocket>>> = SpinLock::new(BTreeMap::new());
 static STREAMS: SpinLock<AbstractNames> = SpinLock::new(BTreeMap::new());
 static DATAGRAMS: SpinLock<AbstractNames> = SpinLock::new(BTreeMap::new());
 static PACKETS: SpinLock<AbstractNames> = SpinLock::new(BTreeMap::new());
@@ -43,8 +43,8 @@ fn abstract_names(kind: Kind) -> &'static SpinLock<AbstractNames> {
     }
 }
 
-fn key(place: &Path) -> usize {
-    Arc::as_ptr(&place.dentry.inode).addr()
+fn key(bound_path: &Path) -> usize {
+    Arc::as_ptr(&bound_path.dentry.inode).addr()
 }
 
 /// Binds a socket; a path's inode gets the permission bits `mode` as far as the umask allows.
@@ -62,14 +62,14 @@ pub(super) fn bind(socket: &Arc<UnixSocket>, address: &Address, mode: u32) -> Re
 }
 
 /// Notes that a socket has a name; EINVAL if it has one.
-fn settle(socket: &UnixSocket, name: Name, place: Option<&Path>) -> Result<()> {
+fn settle(socket: &UnixSocket, name: Name, bound_path: Option<&Path>) -> Result<()> {
     let name = crate::fallible::arc(name)?;
     let mut state = socket.state();
     if state.name.is_some() {
         return Err(Errno::EINVAL);
     }
     state.name = Some(name);
-    state.place = place.cloned();
+    state.bound_path = bound_path.cloned();
     Ok(())
 }
 
@@ -81,13 +81,13 @@ fn bind_to_path(socket: &Arc<UnixSocket>, path: Vec<u8>, mode: u32) -> Result<()
         return Err(Errno::EINVAL);
     }
     let permissions = mode & 0o7777 & !context::current().umask();
-    let place = parent.create(&last, What::Socket, permissions).map_err(taken)?;
-    if let Err(error) = settle(socket, Name::Path(path), Some(&place)) {
+    let bound_path = parent.create(&last, What::Socket, permissions).map_err(taken)?;
+    if let Err(error) = settle(socket, Name::Path(path), Some(&bound_path)) {
         // Another thread was faster.
-        let _ = parent.take_back(&last, &place);
+        let _ = parent.take_back(&last, &bound_path);
         return Err(error);
     }
-    PLACES.lock().insert(key(&place), Arc::downgrade(socket));
+    BY_INODE.lock().insert(key(&bound_path), Arc::downgrade(socket));
     Ok(())
 }
 
@@ -143,9 +143,9 @@ pub(super) fn find(name: &Name, kind: Kind) -> Result<Arc<UnixSocket>> {
     let found = match name {
         Name::Abstract(bytes) => abstract_names(kind).lock().get(bytes).and_then(Weak::upgrade),
         Name::Path(path) => {
-            let place = path::resolve(None, path, Follow::Yes)?;
-            permission::check(&place, permission::WRITE)?;
-            PLACES.lock().get(&key(&place)).and_then(Weak::upgrade)
+            let bound_path = path::resolve(None, path, Follow::Yes)?;
+            permission::check(&bound_path, permission::WRITE)?;
+            BY_INODE.lock().get(&key(&bound_path)).and_then(Weak::upgrade)
         }
     };
     let socket = found.ok_or(Errno::ECONNREFUSED)?;
@@ -154,15 +154,15 @@ pub(super) fn find(name: &Name, kind: Kind) -> Result<Arc<UnixSocket>> {
 
 /// A socket that is closed gives up its name; its address stays what it was for what it has sent.
 pub(super) fn forget(socket: &Arc<UnixSocket>) {
-    let (name, place) = {
+    let (name, bound_path) = {
         let mut state = socket.state();
-        (state.name.clone(), state.place.take())
+        (state.name.clone(), state.bound_path.take())
     };
     let is_own = |entry: &Weak<UnixSocket>| core::ptr::eq(entry.as_ptr(), Arc::as_ptr(socket));
-    if let Some(place) = &place {
-        let mut places = PLACES.lock();
-        if places.get(&key(place)).is_some_and(is_own) {
-            places.remove(&key(place));
+    if let Some(bound_path) = &bound_path {
+        let mut by_inode = BY_INODE.lock();
+        if by_inode.get(&key(bound_path)).is_some_and(is_own) {
+            by_inode.remove(&key(bound_path));
         }
     }
     if let Some(Name::Abstract(bytes)) = name.as_deref() {

@@ -113,7 +113,7 @@ pub(super) struct State {
     /// Its name. Connections that it accepts have it, too.
     pub(super) name: Option<Arc<Name>>,
     /// The place of a path's inode: that lives as long as somebody is bound to it.
-    pub(super) place: Option<Path>,
+    pub(super) bound_path: Option<Path>,
     /// Who connected, or listens, or made both.
     pub(super) peer_credentials: Option<Sender>,
     pub(super) messages: VecDeque<Message>,
@@ -163,12 +163,12 @@ impl State {
 
     /// One more datagram socket is connected to it.
     pub(super) fn join(&mut self) -> Result<()> {
-        let places = self.senders + 1;
-        if self.wants_room.capacity() - self.wants_room.len() < places {
+        let by_inode = self.senders + 1;
+        if self.wants_room.capacity() - self.wants_room.len() < by_inode {
             self.wants_room.retain(|asks| asks.strong_count() > 0);
-            self.wants_room.try_reserve(places).map_err(|_| Errno::ENOMEM)?;
+            self.wants_room.try_reserve(by_inode).map_err(|_| Errno::ENOMEM)?;
         }
-        self.senders = places;
+        self.senders = by_inode;
         Ok(())
     }
 
@@ -236,7 +236,7 @@ impl UnixSocket {
                 phase: Phase::Idle,
                 peer: None,
                 name: None,
-                place: None,
+                bound_path: None,
                 peer_credentials: None,
                 messages: VecDeque::new(),
                 readable: 0,
