@@ -2,7 +2,7 @@
 //! An interface: a device with an address, given or asked for by DHCP. It answers ARP and pings by itself, and can ping others. The
 //! protocols are smoltcp's.
 
-use core::net::Ipv4Addr;
+use core::{net::Ipv4Addr, ops::DerefMut};
 
 use alloc::{string::String, sync::Arc, vec, vec::Vec};
 
@@ -79,15 +79,17 @@ pub struct Ping {
     sequence: u16,
 }
 
-struct Inner {
-    stack: iface::Interface,
-    sockets: SocketSet<'static>,
+pub(super) struct Inner {
+    pub(super) stack: iface::Interface,
+    pub(super) sockets: SocketSet<'static>,
+    /// Connections that were given up, and are not over.
+    pub(super) leaving: Vec<SocketHandle>,
     dhcp: Option<SocketHandle>,
     icmp: SocketHandle,
     /// The frame that came last, and the one that goes next.
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
-    address: Option<Ipv4Cidr>,
+    pub(super) address: Option<Ipv4Cidr>,
     gateway: Option<Ipv4Addr>,
     ping: Option<Ping>,
 }
@@ -129,11 +131,17 @@ impl Interface {
         let icmp = sockets.add(pings);
         let dhcp = (setup == Setup::Dhcp).then(|| sockets.add(dhcpv4::Socket::new()));
         let (address, gateway, ping) = (None, None, None);
-        let mut inner = Inner { stack, sockets, dhcp, icmp, incoming, outgoing, address, gateway, ping };
+        let leaving = Vec::new();
+        let mut inner =
+            Inner { stack, sockets, leaving, dhcp, icmp, incoming, outgoing, address, gateway, ping };
         if let Setup::Fixed { address, prefix, gateway } = setup {
             inner.set(Some(Ipv4Cidr::new(address, prefix)), gateway);
         }
         Arc::new(Self { name: name.into(), device, inner: SpinLock::new(inner) })
+    }
+
+    pub(super) fn inner(&self) -> impl DerefMut<Target = Inner> + '_ {
+        self.inner.lock()
     }
 
     /// Its name.
@@ -196,6 +204,7 @@ impl Interface {
             }
             is_first = false;
         }
+        inner.free_what_has_left();
         inner.look_at_dhcp();
         inner.look_at_pings(now_ns);
         if taken == BUDGET {

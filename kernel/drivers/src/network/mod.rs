@@ -3,6 +3,7 @@
 
 pub mod interface;
 pub mod loopback;
+pub mod sockets;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interfaces at the two ends of a cable.
 
+mod sockets;
+
 use std::{
     collections::VecDeque,
     net::Ipv4Addr,
@@ -104,7 +106,7 @@ fn fixed(text: &str) -> Setup {
 }
 
 /// Lets both ends work until `happens`, a millisecond at a time; when it did.
-fn work(ends: &[&Interface], most_ms: u64, happens: impl Fn() -> bool) -> Option<u64> {
+fn work(ends: &[&Interface], most_ms: u64, mut happens: impl FnMut() -> bool) -> Option<u64> {
     (1..=most_ms).map(|ms| ms * MS).find(|now| {
         ends.iter().for_each(|end| {
             end.poll(*now);
