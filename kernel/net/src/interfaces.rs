@@ -6,7 +6,7 @@
 use core::{
     fmt::Write,
     net::Ipv4Addr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
@@ -22,7 +22,10 @@ use exo_logic::boot_options;
 use crate::{
     errno::{Errno, Result},
     random,
-    sched::timer::{self, Action},
+    sched::{
+        timer::{self, Action},
+        wait::{WaitQueue, wait_on},
+    },
 };
 
 static INTERFACES: SpinLock<Vec<Entry>> = SpinLock::new(Vec::new());
@@ -59,7 +62,7 @@ struct Worker(Arc<Interface>);
 
 impl FrameListener for Worker {
     fn happened(&self) {
-        work(&self.0);
+        if HAS_THREAD.load(Ordering::Relaxed) { call_thread() } else { work(&self.0) }
     }
 }
 
@@ -81,8 +84,49 @@ fn work_all() {
     if time::now_ns() < NEXT.load(Ordering::Relaxed) {
         return;
     }
+    if HAS_THREAD.load(Ordering::Relaxed) {
+        call_thread();
+    } else {
+        work_on_all();
+    }
+}
+
+/// Lets all interfaces work.
+pub(crate) fn work_on_all() {
     NEXT.store(NEVER, Ordering::Relaxed);
     interfaces().iter().for_each(|interface| work(interface));
+}
+
+/// Whether a thread works for the interfaces: interrupts only call it then.
+static HAS_THREAD: AtomicBool = AtomicBool::new(false);
+static IS_CALLED: AtomicBool = AtomicBool::new(false);
+static CALLED: WaitQueue = WaitQueue::new();
+
+/// From now on the running thread works for the interfaces.
+pub(crate) fn begin_thread() {
+    HAS_THREAD.store(true, Ordering::Relaxed);
+    call_thread();
+}
+
+/// There is something to do for it.
+pub(crate) fn call_thread() {
+    IS_CALLED.store(true, Ordering::SeqCst);
+    CALLED.wake_all();
+}
+
+/// Waits until there is.
+pub(crate) fn wait_for_work() {
+    let is_called = || IS_CALLED.swap(false, Ordering::SeqCst).then_some(());
+    // A thread of the kernel's is ended by nobody.
+    let _ = wait_on(&[&CALLED], None, false, is_called);
+}
+
+/// The interface by which an address is reached best, and that one's own.
+pub(crate) fn way_to(target: Ipv4Addr) -> Option<(Arc<Interface>, Ipv4Addr)> {
+    let ways = interfaces().into_iter().filter_map(|it| Some((it.reaches(target)?, it)));
+    let (_, interface) = ways.max_by_key(|(bits, _)| *bits)?;
+    let (own, _) = interface.address()?;
+    Some((interface, own))
 }
 
 fn enter(name: &str, device: Arc<dyn NetworkDevice>, setup: Setup) {

@@ -5,7 +5,7 @@ mod hwrng;
 mod my_rng;
 pub mod procmon;
 
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
 
 use exo_drivers::{
     DRIVERS, Device, DriverError,
@@ -20,6 +20,7 @@ use exo_hal::{
 };
 use exo_logic::boot_options::Options;
 use exo_platform::InterruptLine;
+use exo_process::task::kernel_thread;
 
 use exo_fs::{kernel_log, tty};
 use exo_net::interfaces as network;
@@ -38,6 +39,9 @@ const RAM_SECTOR: u32 = 512;
 pub fn start() {
     procmon::start();
     network::start();
+    if let Err(error) = kernel_thread::start(b"network", None, u64::MAX, Box::new(exo_net::inet::run)) {
+        log!("no thread for the network: {error:?}");
+    }
     manager().observe(Arc::new(Nodes));
     let ports = (0..).zip(serial::PORTS.iter().zip(serial::LINES));
     let ports = ports.filter(|(_, (port, _))| port.is_present()).map(|(index, (port, line))| Found::Fixed {

@@ -45,6 +45,28 @@ pub(super) fn source(to: Ipv6Addr) -> Result<Ipv6Addr> {
     }
 }
 
+/// How something gets to an address.
+pub(super) struct Way {
+    /// The address that it comes from.
+    pub(super) source: Ipv6Addr,
+    /// That of another machine, if it is one's.
+    pub(super) outside: Option<Ipv4Addr>,
+}
+
+/// The way to an address.
+///
+/// # Errors
+/// ENETUNREACH if there is none.
+pub(super) fn way(to: Ipv6Addr) -> Result<Way> {
+    let error = match source(to) {
+        Ok(source) => return Ok(Way { source, outside: None }),
+        Err(error) => error,
+    };
+    let target = to.to_ipv4_mapped().ok_or(error)?;
+    let (_, own) = interfaces::way_to(target).ok_or(error)?;
+    Ok(Way { source: own.to_ipv6_mapped(), outside: Some(target) })
+}
+
 /// Whether a program may bind a socket there.
 ///
 /// # Errors

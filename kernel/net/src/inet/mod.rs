@@ -15,6 +15,7 @@ mod ports;
 mod registry;
 mod settings;
 mod tcp;
+mod thread;
 mod udp;
 
 use alloc::boxed::Box;
@@ -22,6 +23,7 @@ use alloc::boxed::Box;
 use linux_raw_sys::net;
 
 pub(crate) use self::endpoint::Family;
+pub use self::thread::run;
 pub use self::listing::{tcp as tcp_sockets, tcp6 as tcp6_sockets, udp as udp_sockets, udp6 as udp6_sockets};
 use crate::{
     errno::{Errno, Result},

@@ -4,7 +4,7 @@
 use alloc::sync::Arc;
 
 use super::socket::{Backlog, Phase, TcpSocket};
-use crate::{errno::Errno, sched::spans, socket::direction};
+use crate::{errno::Errno, interfaces, sched::spans, socket::direction};
 
 /// Closes a socket.
 pub(super) fn close(socket: &Arc<TcpSocket>) {
@@ -41,6 +41,11 @@ fn leave(socket: &Arc<TcpSocket>, breaks_off: bool) -> bool {
     };
     match phase {
         Phase::Idle => false,
+        Phase::Reaching => {
+            // The thread sees it.
+            interfaces::call_thread();
+            false
+        }
         Phase::Listening(backlog) => {
             if let Some(claim) = kept.as_ref().or(claim.as_ref()) {
                 claim.listen_no_more();
@@ -82,7 +87,7 @@ pub(super) fn refuse(client: &TcpSocket, error: Errno) {
     let _dropped = {
         let mut state = client.state();
         match &state.phase {
-            Phase::Idle | Phase::Connecting(_) => {}
+            Phase::Idle | Phase::Connecting(_) | Phase::Reaching => {}
             _ => return,
         }
         state.error = Some(error);

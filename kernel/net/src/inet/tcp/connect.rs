@@ -3,11 +3,12 @@
 
 use alloc::sync::Arc;
 
+use exo_drivers::network::interface::Interface;
 use linux_raw_sys::net::AF_UNSPEC;
 
 use super::{
     close::{close_unaccepted, disconnect, refuse},
-    link,
+    link, outside,
     socket::{Backlog, PORTS, Phase, State, TcpSocket},
 };
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
         endpoint::{Endpoint, is_any},
         local,
     },
+    interfaces,
     patience::Patience,
     sched::spans,
     socket::direction,
@@ -152,7 +154,7 @@ fn before(state: &mut State) -> Before {
     let is_unannounced = state.is_unannounced;
     match &state.phase {
         Phase::Listening(_) => Before::Over(Err(Errno::EISCONN)),
-        Phase::Connecting(_) => Before::UnderWay,
+        Phase::Connecting(_) | Phase::Reaching => Before::UnderWay,
         Phase::Connected(_) if !is_unannounced => Before::Over(Err(Errno::EISCONN)),
         Phase::Connected(end) => {
             let failed =
@@ -194,7 +196,14 @@ pub(super) fn connect(socket: &Arc<TcpSocket>, address: &Address, no_wait: bool)
         return Err(Errno::ENETUNREACH);
     }
     let to = Endpoint { ip: local::destination(to.ip), ..to };
-    let source = local::source(to.ip)?;
+    let (source, way) = match local::source(to.ip) {
+        Ok(source) => (source, None),
+        Err(error) => {
+            let target = to.ip.to_ipv4_mapped().ok_or(error)?;
+            let (interface, own) = interfaces::way_to(target).ok_or(error)?;
+            (own.to_ipv6_mapped(), Some(interface))
+        }
+    };
     let bound = { socket.state().local };
     let from = match bound {
         Some(bound) if is_any(bound.ip) => Endpoint { ip: source, ..bound },
@@ -211,9 +220,13 @@ pub(super) fn connect(socket: &Arc<TcpSocket>, address: &Address, no_wait: bool)
             })?
         }
     };
-    match begin(socket, from, to) {
+    let begun = match way {
+        None => begin(socket, from, to),
+        Some(interface) => reach(socket, interface, from, to),
+    };
+    match begun {
         // The usual case: it is there.
-        Ok(()) if !no_wait && !matches!(socket.state().phase, Phase::Connecting(_)) => return Ok(()),
+        Ok(()) if !no_wait && !matches!(socket.state().phase, Phase::Connecting(_) | Phase::Reaching) => return Ok(()),
         Ok(()) => {}
         Err(Errno::ECONNREFUSED) => refuse(socket, Errno::ECONNREFUSED),
         Err(Errno::EALREADY) => return Err(Errno::EALREADY),
@@ -226,6 +239,22 @@ pub(super) fn connect(socket: &Arc<TcpSocket>, address: &Address, no_wait: bool)
     }
     socket.state().is_unannounced = true;
     wait(socket, no_wait)
+}
+
+/// Begins to connect to another machine.
+fn reach(socket: &Arc<TcpSocket>, interface: Arc<Interface>, from: Endpoint, to: Endpoint) -> Result<()> {
+    let claim = {
+        let mut state = socket.state();
+        if !matches!(state.phase, Phase::Idle) {
+            return Err(Errno::EALREADY);
+        }
+        state.phase = Phase::Reaching;
+        state.local = Some(from);
+        state.remote = Some(to);
+        state.ended = 0;
+        state.claim.clone()
+    };
+    outside::begin(socket, interface, [from, to], claim.ok_or(Errno::EINVAL)?)
 }
 
 /// Waits until a connection is there or has failed.
@@ -375,7 +404,7 @@ pub(super) fn shutdown(socket: &Arc<TcpSocket>, directions: u8) -> Result<()> {
         let mut state = socket.state();
         match &state.phase {
             Phase::Listening(_) => directions & direction::RECEIVE != 0,
-            Phase::Connecting(_) => true,
+            Phase::Connecting(_) | Phase::Reaching => true,
             _ => {
                 state.ended |= directions;
                 drop(state);

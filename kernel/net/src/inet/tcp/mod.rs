@@ -14,6 +14,7 @@ mod events;
 mod inbox;
 mod info;
 mod link;
+mod outside;
 mod receive;
 mod send;
 mod socket;
@@ -55,6 +56,11 @@ pub(super) fn create(family: Family) -> Result<Box<dyn Socket>> {
 pub(super) fn next_line(last: u64, family: Family) -> Option<(u64, Option<Line>)> {
     let (number, socket) = ALL.next_after(last)?;
     Some((number, socket.filter(|socket| socket.family == family).and_then(|socket| info::line(&socket))))
+}
+
+/// Moves bytes between programs and other machines; whether there is something to send.
+pub(super) fn move_bytes() -> bool {
+    outside::move_bytes()
 }
 
 fn handle(socket: Arc<TcpSocket>) -> Result<Box<dyn Socket>> {

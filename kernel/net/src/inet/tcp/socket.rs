@@ -62,6 +62,8 @@ pub(super) enum Phase {
     Listening(Backlog),
     /// It waits for room in that one's backlog.
     Connecting(Arc<TcpSocket>),
+    /// It is being connected with another machine.
+    Reaching,
     /// It is, or was, connected.
     Connected(End),
 }

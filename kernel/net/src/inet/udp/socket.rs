@@ -46,6 +46,8 @@ pub(super) struct State {
     claim: Option<Arc<Claim<UdpSocket>>>,
     pub(super) peer: Option<Endpoint>,
     pub(super) datagrams: VecDeque<Arc<Datagram>>,
+    /// The ports of interfaces that it has used.
+    gates: Vec<Arc<dyn Send + Sync>>,
     /// To be reported once.
     pub(super) error: Option<Errno>,
     /// [`direction`](crate::socket::direction)s that have ended.
@@ -164,7 +166,7 @@ impl UdpSocket {
     /// ENETUNREACH, EAGAIN.
     pub(super) fn connect(self: &Arc<Self>, to: Endpoint) -> Result<()> {
         let to = Endpoint { ip: local::destination(to.ip), ..to };
-        let source = local::source(to.ip)?;
+        let source = local::way(to.ip)?.source;
         let at = self.find_local()?;
         let is_v4 = |ip: core::net::Ipv6Addr| ip.to_ipv4_mapped().is_some();
         if self.state().bound_ip && is_v4(at.ip) != is_v4(to.ip) {
@@ -205,6 +207,16 @@ impl UdpSocket {
         drop(dropped);
         if let Some((claim, ip)) = kept {
             claim.connect(ip, None);
+        }
+    }
+
+    /// Keeps a port of an interface open as long as it is not closed.
+    pub(super) fn keep(&self, gate: Arc<dyn Send + Sync>) {
+        let mut state = self.state();
+        let is_known = state.gates.iter().any(|known| Arc::ptr_eq(known, &gate));
+        // Without memory for it answers are lost, as any may be.
+        if !is_known && state.gates.try_reserve(1).is_ok() {
+            state.gates.push(gate);
         }
     }
 

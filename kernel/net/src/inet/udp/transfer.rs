@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 
 use alloc::{sync::Arc, vec::Vec};
 
+use super::outside;
 use super::socket::{Datagram, PORTS, UdpSocket, cost};
 use crate::{
     address::Address,
@@ -63,12 +64,11 @@ pub(super) fn send(
         return Err(Errno::EOPNOTSUPP);
     }
     let (to, is_peer) = destination(socket, address)?;
-    let ip = if is_any(own.ip) { local::source(to.ip)? } else { own.ip };
+    let way = local::way(to.ip)?;
+    let ip = if is_any(own.ip) { way.source } else { own.ip };
     if ip.to_ipv4_mapped().is_some() != to.ip.to_ipv4_mapped().is_some() {
         return Err(Errno::ENETUNREACH);
     }
-    // Also for who has an address: there is no way elsewhere.
-    local::source(to.ip)?;
     let most = if to.ip.to_ipv4_mapped().is_some() { MOST_V4 } else { MOST_V6 };
     if length > most {
         return Err(Errno::EMSGSIZE);
@@ -84,6 +84,11 @@ pub(super) fn send(
     }
     let bytes = filled(length, from)?;
     let source = Endpoint { ip, ..own };
+    if let Some(target) = way.outside {
+        let gate = outside::send(own.port, (target, to.port), &bytes)?;
+        socket.keep(gate);
+        return Ok(length);
+    }
     match PORTS.find(to, source, false) {
         Some(receiver) => deliver(&receiver, Datagram { bytes, from: source }),
         None if is_peer || socket.settings.hears_errors() => {
@@ -110,7 +115,7 @@ fn filled(length: usize, from: &mut IoSource<'_>) -> Result<Vec<u8>> {
 }
 
 /// Puts a datagram into a queue; without room for it it is lost, as any may be.
-fn deliver(receiver: &UdpSocket, datagram: Datagram) {
+pub(super) fn deliver(receiver: &UdpSocket, datagram: Datagram) {
     let cost = cost(datagram.bytes.len());
     let Ok(datagram) = fallible::arc(datagram) else { return };
     let lost = {
