@@ -121,6 +121,11 @@ pub(crate) fn wait_for_work() {
     let _ = wait_on(&[&CALLED], None, false, is_called);
 }
 
+/// The interfaces that lead to other machines.
+pub(crate) fn to_others() -> impl Iterator<Item = Arc<Interface>> {
+    interfaces().into_iter().filter(|interface| interface.device().hardware_address().is_some())
+}
+
 /// The interface by which an address is reached best, and that one's own.
 pub(crate) fn way_to(target: Ipv4Addr) -> Option<(Arc<Interface>, Ipv4Addr)> {
     let ways = interfaces().into_iter().filter_map(|it| Some((it.reaches(target)?, it)));

@@ -151,9 +151,8 @@ impl Interface {
 
     /// Takes bytes that have come, or looks at them; 0 if there are none, [`Status`] says why.
     pub fn receive(&self, stream: &Stream, bytes: &mut [u8], looks: bool) -> usize {
-        let received = self.with(stream, |socket| {
-            if looks { socket.peek_slice(bytes) } else { socket.recv_slice(bytes) }
-        });
+        let received = self
+            .with(stream, |socket| if looks { socket.peek_slice(bytes) } else { socket.recv_slice(bytes) });
         received.unwrap_or(0)
     }
 

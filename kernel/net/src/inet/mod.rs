@@ -23,8 +23,8 @@ use alloc::boxed::Box;
 use linux_raw_sys::net;
 
 pub(crate) use self::endpoint::Family;
-pub use self::thread::run;
 pub use self::listing::{tcp as tcp_sockets, tcp6 as tcp6_sockets, udp as udp_sockets, udp6 as udp6_sockets};
+pub use self::thread::run;
 use crate::{
     errno::{Errno, Result},
     socket::Socket,

@@ -8,7 +8,7 @@ use linux_raw_sys::net::AF_UNSPEC;
 
 use super::{
     close::{close_unaccepted, disconnect, refuse},
-    link, outside,
+    gates, link, outside,
     socket::{Backlog, PORTS, Phase, State, TcpSocket},
 };
 use crate::{
@@ -100,7 +100,11 @@ pub(super) fn listen(socket: &Arc<TcpSocket>, limit: usize) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     socket.waits.polled.wake_all();
-    Ok(())
+    let local = { socket.state().local };
+    match local {
+        Some(local) => gates::open(socket, local),
+        None => Ok(()),
+    }
 }
 
 /// Takes the next connection.
@@ -226,7 +230,9 @@ pub(super) fn connect(socket: &Arc<TcpSocket>, address: &Address, no_wait: bool)
     };
     match begun {
         // The usual case: it is there.
-        Ok(()) if !no_wait && !matches!(socket.state().phase, Phase::Connecting(_) | Phase::Reaching) => return Ok(()),
+        Ok(()) if !no_wait && !matches!(socket.state().phase, Phase::Connecting(_) | Phase::Reaching) => {
+            return Ok(());
+        }
         Ok(()) => {}
         Err(Errno::ECONNREFUSED) => refuse(socket, Errno::ECONNREFUSED),
         Err(Errno::EALREADY) => return Err(Errno::EALREADY),

@@ -11,6 +11,7 @@ mod buffers;
 mod close;
 mod connect;
 mod events;
+mod gates;
 mod inbox;
 mod info;
 mod link;
@@ -60,7 +61,8 @@ pub(super) fn next_line(last: u64, family: Family) -> Option<(u64, Option<Line>)
 
 /// Moves bytes between programs and other machines; whether there is something to send.
 pub(super) fn move_bytes() -> bool {
-    outside::move_bytes()
+    let came = gates::look();
+    outside::move_bytes() | came
 }
 
 fn handle(socket: Arc<TcpSocket>) -> Result<Box<dyn Socket>> {

@@ -15,7 +15,7 @@ use super::{
     close::refuse,
     inbox::Segment,
     link::{self, End, Party, Waits},
-    socket::{PortClaim, Phase, TcpSocket},
+    socket::{Phase, PortClaim, TcpSocket},
 };
 use crate::{
     errno::{Errno, Result},
@@ -85,8 +85,7 @@ pub(super) fn begin(
     let caller: Arc<dyn Observer> = Arc::new(Caller);
     waits.polled.observe(&caller)?;
     let buffers = [buffer()?, buffer()?];
-    let stream =
-        interface.connect(from.port, (remote, to.port), buffers).map_err(|_| Errno::ENOBUFS)?;
+    let stream = interface.connect(from.port, (remote, to.port), buffers).map_err(|_| Errno::ENOBUFS)?;
     let stage = Stage::Begun(socket.clone(), time::now_ns().saturating_add(PATIENCE_NS));
     let outside = Outside { interface, stream: Some(stream), ends, claim, waits, _caller: caller, stage };
     {
@@ -95,6 +94,39 @@ pub(super) fn begin(
     }
     interfaces::call_thread();
     Ok(())
+}
+
+/// Somebody has connected from one place to another by a socket of an interface: the end for a program's, which brings in `own`.
+///
+/// # Errors
+/// ENOMEM, EADDRNOTAVAIL.
+pub(super) fn join(
+    interface: &Arc<Interface>,
+    stream: Stream,
+    ends: [Endpoint; 2],
+    claim: Arc<PortClaim>,
+    own: Party,
+) -> Result<End> {
+    let caller: Arc<dyn Observer> = Arc::new(Caller);
+    let made = fallible::arc(Waits::new()).and_then(|waits| {
+        waits.polled.observe(&caller)?;
+        let [at, _] = ends;
+        let other =
+            Party { at, send_limit: ROOM, receive_limit: ROOM, waits: waits.clone(), claim: claim.clone() };
+        link::connect(other, own).map(|both| (waits, both))
+    });
+    match made {
+        Ok((waits, [first, second])) => {
+            let (interface, stream, stage) = (interface.clone(), Some(stream), Stage::Open(first));
+            let outside = Outside { interface, stream, ends, claim, waits, _caller: caller, stage };
+            fallible::push(&mut ALL.lock(), outside)?;
+            Ok(second)
+        }
+        Err(error) => {
+            interface.let_go(stream);
+            Err(error)
+        }
+    }
 }
 
 /// Moves bytes in all connections; whether there is something to send.
@@ -200,7 +232,7 @@ impl Outside {
         let (is_reset, is_closed) = end.with(|own, peer| (own.is_reset, peer.is_closed));
         if is_reset || is_closed && status.readable > 0 {
             // As a machine of this end would: nobody reads what has come.
-            end.with(|own, peer| End::reset(own, peer));
+            end.with(End::reset);
             self.interface.abort(stream);
             *moved = true;
             return false;
@@ -219,7 +251,7 @@ impl Outside {
             end.with(|own, peer| if is_broken { End::reset(own, peer) } else { End::finish(own, peer) });
             end.peer_waits().tell_all();
         } else if status.phase == Progress::Over && !end.with(|own, _| own.is_over()) {
-            end.with(|own, peer| End::reset(own, peer));
+            end.with(End::reset);
             end.peer_waits().tell_all();
         }
         // What was sent to a program that has closed goes on without it.
@@ -269,7 +301,7 @@ impl Outside {
                 Ok(None) => {}
                 // Bytes cannot be left out of a stream.
                 Err(_) => {
-                    end.with(|own, peer| End::reset(own, peer));
+                    end.with(End::reset);
                     return moved;
                 }
             }
