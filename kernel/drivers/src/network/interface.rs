@@ -8,14 +8,14 @@ use alloc::{string::String, sync::Arc, vec, vec::Vec};
 
 use exo_platform::SpinLock;
 use smoltcp::{
-    iface::{self, PollIngressSingleResult, SocketHandle, SocketSet},
+    iface::{self, SocketHandle, SocketSet},
     phy::{self, DeviceCapabilities, Medium},
     socket::{dhcpv4, icmp},
     time::Instant,
     wire::{EthernetAddress, HardwareAddress, Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr, Ipv4Cidr},
 };
 
-use super::{ETHERNET_HEADER, FrameListener, NetworkDevice, NetworkError};
+use super::{ETHERNET_HEADER, FrameListener, NetworkDevice, NetworkError, waiting::Waiting};
 
 /// Frames that one poll takes: whoever sends more waits, and not the CPU.
 const BUDGET: usize = 64;
@@ -82,6 +82,8 @@ pub struct Ping {
 pub(super) struct Inner {
     pub(super) stack: iface::Interface,
     pub(super) sockets: SocketSet<'static>,
+    /// Ports where others may connect.
+    pub(super) waiting: Waiting,
     /// Connections that were given up, and are not over.
     pub(super) leaving: Vec<SocketHandle>,
     dhcp: Option<SocketHandle>,
@@ -121,7 +123,8 @@ impl Interface {
         let mut config = iface::Config::new(address);
         config.random_seed = seed;
         let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
-        let mut port = Port { device: &*device, incoming: &mut incoming, outgoing: &mut outgoing };
+        let mut port =
+            Port { device: &*device, incoming: &mut incoming, outgoing: &mut outgoing, has_come: false };
         let stack = iface::Interface::new(config, &mut port, instant(now_ns));
         let mut sockets = SocketSet::new(Vec::new());
         let buffer = || icmp::PacketBuffer::new(vec![icmp::PacketMetadata::EMPTY; 2], vec![0; 512]);
@@ -131,9 +134,20 @@ impl Interface {
         let icmp = sockets.add(pings);
         let dhcp = (setup == Setup::Dhcp).then(|| sockets.add(dhcpv4::Socket::new()));
         let (address, gateway, ping) = (None, None, None);
-        let leaving = Vec::new();
-        let mut inner =
-            Inner { stack, sockets, leaving, dhcp, icmp, incoming, outgoing, address, gateway, ping };
+        let (waiting, leaving) = (Waiting::default(), Vec::new());
+        let mut inner = Inner {
+            stack,
+            sockets,
+            waiting,
+            leaving,
+            dhcp,
+            icmp,
+            incoming,
+            outgoing,
+            address,
+            gateway,
+            ping,
+        };
         if let Setup::Fixed { address, prefix, gateway } = setup {
             inner.set(Some(Ipv4Cidr::new(address, prefix)), gateway);
         }
@@ -184,19 +198,17 @@ impl Interface {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let now = instant(now_ns);
-        let Inner { stack, sockets, incoming, outgoing, .. } = inner;
-        let mut port = Port { device: &*self.device, incoming, outgoing };
+        let Inner { stack, sockets, waiting, incoming, outgoing, .. } = inner;
+        let mut port = Port { device: &*self.device, incoming, outgoing, has_come: false };
         let (mut taken, mut is_first) = (0, true);
         // What is sent may come back at once, as by loopback.
         loop {
             let before = taken;
-            while taken < BUDGET
-                && !matches!(
-                    stack.poll_ingress_single(now, &mut port, sockets),
-                    PollIngressSingleResult::None
-                )
-            {
+            while taken < BUDGET && port.fetch() {
                 taken += 1;
+                if !waiting.is_to_be_dropped(port.incoming, sockets) {
+                    stack.poll_ingress_single(now, &mut port, sockets);
+                }
             }
             stack.poll_egress(now, &mut port, sockets);
             if taken == before && !is_first || taken == BUDGET {
@@ -296,6 +308,16 @@ struct Port<'a> {
     device: &'a dyn NetworkDevice,
     incoming: &'a mut Vec<u8>,
     outgoing: &'a mut Vec<u8>,
+    /// There is a frame that was not looked at.
+    has_come: bool,
+}
+
+impl Port<'_> {
+    /// Takes a frame from the device, if there is one.
+    fn fetch(&mut self) -> bool {
+        self.has_come = self.device.receive(self.incoming);
+        self.has_come
+    }
 }
 
 struct Incoming<'a>(&'a [u8]);
@@ -333,7 +355,7 @@ impl phy::Device for Port<'_> {
         Self: 'a;
 
     fn receive(&mut self, _now: Instant) -> Option<(Incoming<'_>, Outgoing<'_>)> {
-        if !self.device.receive(self.incoming) {
+        if !core::mem::take(&mut self.has_come) {
             return None;
         }
         let outgoing = Outgoing { device: self.device, frame: self.outgoing };

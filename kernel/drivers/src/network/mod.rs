@@ -6,6 +6,7 @@ pub mod loopback;
 pub mod sockets;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use core::{
     fmt,

@@ -117,6 +117,20 @@ impl Interface {
         self.inner().add(socket).map(Stream)
     }
 
+    /// Says that sockets wait at a port: a request to connect that comes while all have got a connection is dropped rather than refused, so that it is
+    /// sent again.
+    ///
+    /// # Errors
+    /// [`NetworkError::QueueFull`] if there is no memory for it.
+    pub fn begin_to_wait_at(&self, port: u16) -> Result<(), NetworkError> {
+        if self.inner().waiting.add(port) { Ok(()) } else { Err(NetworkError::QueueFull) }
+    }
+
+    /// They wait no more.
+    pub fn end_waiting_at(&self, port: u16) {
+        self.inner().waiting.remove(port);
+    }
+
     /// What a connection can do now.
     pub fn status(&self, stream: &Stream) -> Status {
         self.with(stream, |socket| Status {

@@ -70,6 +70,21 @@ fn nobody_listens() {
 }
 
 #[test]
+fn who_comes_while_all_that_wait_are_taken_is_not_refused() {
+    let (first, second) = two();
+    second.begin_to_wait_at(80).unwrap();
+    let _taken = connected(&first, &second);
+    let late = first.connect(40001, (TWO, 80), buffers()).unwrap();
+    assert!(work(&[&first, &second], 300, || first.status(&late).phase != Phase::Begins).is_none());
+    let another = second.wait_at(80, buffers()).unwrap();
+    // Sent again after a second.
+    assert!(work(&[&first, &second], 5000, || second.status(&another).phase == Phase::Open).is_some());
+    second.end_waiting_at(80);
+    let later = first.connect(40002, (TWO, 80), buffers()).unwrap();
+    assert!(work(&[&first, &second], 3000, || first.status(&later).phase == Phase::Over).is_some());
+}
+
+#[test]
 fn what_was_sent_arrives_also_when_its_sender_has_let_go() {
     let (first, second) = two();
     let (client, server) = connected(&first, &second);

@@ -26,8 +26,8 @@ use crate::{
     sched::spans,
 };
 
-/// Sockets that wait at a port: who connects while none does is refused.
-const WAITING: usize = 4;
+/// Sockets that wait at a port: who connects while none does has to try again.
+const WAITING: usize = 8;
 /// Bytes of their buffers, for each direction.
 const BUFFER: usize = 16 << 10;
 
@@ -60,12 +60,9 @@ pub(super) fn open(listener: &Arc<TcpSocket>, at: Endpoint) -> Result<()> {
         if !is_any(at.ip) && own != Some(at.ip) || at.ip.is_unspecified() && listener.settings.is_only_v6() {
             continue;
         }
-        let gate = Gate {
-            listener: Arc::downgrade(listener),
-            interface,
-            number: at.port,
-            streams: fallible::list(WAITING)?,
-        };
+        let streams = fallible::list(WAITING)?;
+        interface.begin_to_wait_at(at.port).map_err(|_| Errno::ENOMEM)?;
+        let gate = Gate { listener: Arc::downgrade(listener), interface, number: at.port, streams };
         fallible::push(&mut ALL.lock(), gate)?;
     }
     interfaces::call_thread();
@@ -88,6 +85,7 @@ pub(super) fn look() -> bool {
 
 impl Drop for Gate {
     fn drop(&mut self) {
+        self.interface.end_waiting_at(self.number);
         self.streams.drain(..).for_each(|stream| self.interface.let_go(stream));
     }
 }
