@@ -57,11 +57,17 @@ pub(super) struct Way {
 ///
 /// # Errors
 /// ENETUNREACH if there is none.
+#[inline]
 pub(super) fn way(to: Ipv6Addr) -> Result<Way> {
-    let error = match source(to) {
-        Ok(source) => return Ok(Way { source, outside: None }),
-        Err(error) => error,
-    };
+    match source(to) {
+        Ok(source) => Ok(Way { source, outside: None }),
+        Err(error) => way_out(to, error),
+    }
+}
+
+/// The way to an address of another machine, or this error if there is none.
+#[cold]
+fn way_out(to: Ipv6Addr, error: Errno) -> Result<Way> {
     let target = to.to_ipv4_mapped().ok_or(error)?;
     let (_, own) = interfaces::way_to(target).ok_or(error)?;
     Ok(Way { source: own.to_ipv6_mapped(), outside: Some(target) })

@@ -108,6 +108,8 @@ const TESTS: &[(&str, ExoTest)] = &[
     ),
     ("exo::pings_are_answered_and_sent", network::pings_are_answered_and_sent),
     ("exo::an_address_comes_by_dhcp", network::an_address_comes_by_dhcp),
+    ("exo::the_host_gets_to_a_server_in_the_machine", network::the_host_gets_to_a_server_in_the_machine),
+    ("exo::a_machine_gets_what_the_host_has", network::a_machine_gets_what_the_host_has),
     ("exo::lines_are_alike", lines::lines_are_alike),
     ("exo::known_differences_are_all_there_are", lines::known_differences_are_all_there_are),
 ];

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::super::vm::succeed;
+use super::super::{network, vm::succeed};
 use super::Both;
 use crate::machine::{Config, Machine, Network, Output};
 
@@ -213,4 +213,12 @@ pub(super) fn an_address_comes_by_dhcp(both: &Both<'_>) -> anyhow::Result<()> {
                 echo 10.0.2.2 > /proc/net/ping && until grep 'answered after' /proc/net/ping; do sleep 0.1; done; \
                 echo 127.0.0.1 > /proc/net/ping; grep '^127.0.0.1 answered' /proc/net/ping";
     succeed(&both.exo, &config, line).map(drop)
+}
+
+pub(super) fn the_host_gets_to_a_server_in_the_machine(both: &Both<'_>) -> anyhow::Result<()> {
+    network::forwarded_ports_lead_into_the_machine(&both.exo)
+}
+
+pub(super) fn a_machine_gets_what_the_host_has(both: &Both<'_>) -> anyhow::Result<()> {
+    network::a_machine_reaches_servers_on_the_host(&both.exo)
 }

@@ -104,6 +104,8 @@ impl Inbox {
     }
 
     /// `count` bytes of the first segment, which was lent, have been read: what is left is put back, or the buffer is given back.
+    // In the path of each receive: as a call of its own it costs 30 instructions.
+    #[inline(always)]
     pub(super) fn consume(&mut self, mut lent: Segment, count: usize) -> Option<Segment> {
         // It may have been closed meanwhile.
         let first = self.segments.front_mut()?;

@@ -2,12 +2,14 @@
 //! Sending and receiving. A datagram is filled from the program's memory with nothing locked, and then put into its receiver's queue; one for
 //! which there is no room there is lost.
 
-use core::sync::atomic::Ordering;
+use core::{net::Ipv4Addr, sync::atomic::Ordering};
 
 use alloc::{sync::Arc, vec::Vec};
 
-use super::outside;
-use super::socket::{Datagram, PORTS, UdpSocket, cost};
+use super::{
+    outside,
+    socket::{Datagram, PORTS, UdpSocket, cost},
+};
 use crate::{
     address::Address,
     errno::{Errno, Result},
@@ -85,9 +87,7 @@ pub(super) fn send(
     let bytes = filled(length, from)?;
     let source = Endpoint { ip, ..own };
     if let Some(target) = way.outside {
-        let gate = outside::send(own.port, (target, to.port), &bytes)?;
-        socket.keep(gate);
-        return Ok(length);
+        return send_out(socket, own.port, (target, to.port), &bytes);
     }
     match PORTS.find(to, source, false) {
         Some(receiver) => deliver(&receiver, Datagram { bytes, from: source }),
@@ -98,6 +98,13 @@ pub(super) fn send(
         None => {}
     }
     Ok(length)
+}
+
+/// Sends a datagram to another machine.
+#[inline(never)]
+fn send_out(socket: &UdpSocket, from: u16, to: (Ipv4Addr, u16), bytes: &[u8]) -> Result {
+    socket.keep(outside::send(from, to, bytes)?);
+    Ok(bytes.len())
 }
 
 fn filled(length: usize, from: &mut IoSource<'_>) -> Result<Vec<u8>> {
@@ -115,6 +122,7 @@ fn filled(length: usize, from: &mut IoSource<'_>) -> Result<Vec<u8>> {
 }
 
 /// Puts a datagram into a queue; without room for it it is lost, as any may be.
+#[inline]
 pub(super) fn deliver(receiver: &UdpSocket, datagram: Datagram) {
     let cost = cost(datagram.bytes.len());
     let Ok(datagram) = fallible::arc(datagram) else { return };
