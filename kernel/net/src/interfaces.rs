@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interfaces: `lo`, and `eth0` and so on for the devices. `exo.net=` on the command line says how those get their addresses (`dhcp`,
 //! which is usual, `off`, or an address such as `10.0.2.15/24,10.0.2.2`). Programs find them in /proc/net, and
-//! ask sockets about them (`requests`); the sockets that there are do not go through them yet.
+//! ask sockets about them (`requests`).
 
 use core::{
     fmt::Write,

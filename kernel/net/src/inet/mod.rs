@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! IPv4 and IPv6 sockets. What is for an address of this machine goes from socket to socket, without packets and interfaces.
+//! IPv4 and IPv6 sockets. What is for an address of this machine goes from socket to socket, without packets and interfaces;
+//! what is for others a thread moves between sockets and interfaces.
 //!
 //! ```text
 //! tcp/, udp/ ──▶ ports: who is bound where       local: which addresses are the machine's own
 //!            ──▶ settings: options               endpoint: an address and a port
+//! thread ──▶ tcp/outside, tcp/gates, udp/outside: other machines
 //! listing: /proc/net/tcp and so on ──▶ registry: all sockets of a protocol
 //! ```
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! TCP between sockets of this machine.
+//! TCP between sockets of this machine, and with other machines by interfaces.
 //!
 //! ```text
 //! Handle (what the open file has) ──▶ socket::TcpSocket ──▶ link::End, one of two of a connection ──▶ inbox::Inbox, its bytes
 //!     connect: listeners, backlogs, connections      close: how they end
 //!     send, receive, events                          buffers: memory for bytes on their way
+//!     outside: connections with other machines       gates: listening for them
 //! ```
 
 mod buffers;
