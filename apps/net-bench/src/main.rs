@@ -4,15 +4,17 @@
 //! ```text
 //! rows ──▶ streams (bytes a second, round trips and connections, through any kind of stream)
 //!      ──▶ packets (round trips by datagrams)
+//!      ──▶ partner (bytes a second, round trips and connections with another machine)
 //!      ──▶ events  (epoll, with few and with many descriptors that are idle)
 //! ```
 //!
-//! Both ends are threads of this program, so that no network but the kernel's own is measured.
+//! But for those of `partner`, both ends are threads of this program, so that no network but the kernel's own is measured.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod events;
 mod packets;
+mod partner;
 mod rows;
 mod streams;
 
@@ -23,5 +25,11 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(port) = arguments.serve {
+        return bench_report::exit_code("net-bench", partner::serve(port));
+    }
+    if let Some(address) = arguments.partner {
+        partner::choose(address);
+    }
     bench_report::exit_code("net-bench", bench_report::run(rows::ALL, &arguments.rows, arguments.options))
 }

@@ -3,7 +3,7 @@
 
 use bench_report::Bench;
 
-use crate::{events, packets, streams};
+use crate::{events, packets, partner, streams};
 
 /// Every row, in the order in which they are measured.
 pub(crate) const ALL: &[Bench] = &[
@@ -14,6 +14,11 @@ pub(crate) const ALL: &[Bench] = &[
     Bench::time("unix_roundtrip_ns", streams::unix_roundtrip),
     Bench::time("udp_roundtrip_ns", packets::udp_roundtrip),
     Bench::time("tcp_connection_ns", streams::tcp_connection),
+    Bench::throughput("send_64k", partner::send_64k),
+    Bench::throughput("send_1k", partner::send_1k),
+    Bench::throughput("receive_64k", partner::receive_64k),
+    Bench::time("partner_roundtrip_ns", partner::roundtrip),
+    Bench::time("partner_connection_ns", partner::connection),
     Bench::time("eventfd_ns", events::eventfd_write_read),
     Bench::time("epoll_10_ns", events::epoll_10),
     Bench::time("epoll_10k_ns", events::epoll_10k),

@@ -34,6 +34,8 @@ const FIGURES: &[Figure] = &[
     faster!(time "udp_roundtrip_ns", 2.0, 4.0),
     faster!(time "unix_roundtrip_ns", 2.0, 4.0),
     faster!(time "tcp_connection_ns", 1.5, 3.0),
+    faster!(throughput "send_64k", 1.0, 1.5),
+    faster!(throughput "receive_64k", 1.0, 1.5),
     Figure {
         of: Of::Ratio("exo.epoll_10k_ns", "exo.epoll_10_ns"),
         must: 1.1,
@@ -45,8 +47,9 @@ const FIGURES: &[Figure] = &[
 const PROGRAM: Program = Program {
     name: "net-bench",
     measures: "sockets and events",
-    rows: 10,
+    rows: 15,
     systems: &[System::EXO, System::LINUX],
+    has_partner: true,
 };
 
 fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {

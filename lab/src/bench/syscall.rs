@@ -66,6 +66,7 @@ const PROGRAM: Program = Program {
         System::LINUX,
         System { group: "linux-off", is_exo: false, append: &["mitigations=off"] },
     ],
+    has_partner: false,
 };
 
 fn measure(parts: &Parts, options: &Options) -> anyhow::Result<Measured> {
