@@ -8,7 +8,7 @@ use alloc::{string::String, sync::Arc, vec, vec::Vec};
 
 use exo_platform::SpinLock;
 use smoltcp::{
-    iface::{self, SocketHandle, SocketSet},
+    iface::{self, PollResult, SocketHandle, SocketSet},
     phy::{self, DeviceCapabilities, Medium},
     socket::{dhcpv4, icmp},
     time::Instant,
@@ -210,12 +210,18 @@ impl Interface {
                     stack.poll_ingress_single(now, &mut port, sockets);
                 }
             }
-            stack.poll_egress(now, &mut port, sockets);
+            // Each turn sends a packet of every socket that has one.
+            for _ in 0..BUDGET {
+                if stack.poll_egress(now, &mut port, sockets) == PollResult::None {
+                    break;
+                }
+            }
             if taken == before && !is_first || taken == BUDGET {
                 break;
             }
             is_first = false;
         }
+        self.device.flush();
         inner.free_what_has_left();
         inner.look_at_dhcp();
         inner.look_at_pings(now_ns);

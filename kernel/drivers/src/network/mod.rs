@@ -131,11 +131,15 @@ pub trait NetworkDevice: Send + Sync {
     /// Takes the next frame that has come, which replaces what is in `frame`; false if there is none.
     fn receive(&self, frame: &mut Vec<u8>) -> bool;
 
-    /// Sends a frame. It has been copied when this returns.
+    /// Takes a frame that is to be sent; it has been copied when this returns. It may wait for [`flush`](Self::flush), so that many frames are
+    /// one notification for the device.
     ///
     /// # Errors
     /// The frame is lost.
     fn transmit(&self, frame: &[u8]) -> Result<(), NetworkError>;
+
+    /// What was to be sent goes out.
+    fn flush(&self) {}
 
     /// What went through it.
     fn counters(&self) -> &Counters;

@@ -2,8 +2,9 @@
 //! virtio-net: a network card of virtual machines, with one queue for each direction.
 //! Source: VIRTIO 1.2, 5.1 (network device).
 //!
-//! Buffers are made at the start and used again and again. Interrupts tell of frames that came; what was sent is looked for when the
-//! next frame is sent.
+//! Buffers are made at the start and used again and again. Interrupts tell of frames that came; what was sent is looked for when buffers
+//! run short. The card is notified once for all frames that a poll sends, and once for all buffers that it gives back: a notification costs
+//! a virtual machine more than a frame.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use crate::{
     Device, Driver, DriverError, DriverType,
     bus::{DriverInfo, Found, Match},
     network::{Counters, Direction, ETHERNET_HEADER, FRAME_MAX, FrameListener, NetworkDevice, NetworkError},
-    virtio::{Doorbell, Layout, MODERN, Part, Queue, Transport, Used, VENDOR},
+    virtio::{self, Doorbell, Layout, MODERN, Part, Queue, Transport, Used, VENDOR},
 };
 
 /// Type of the device (5.1.1).
@@ -109,6 +110,14 @@ impl DirectionQueue {
         }
     }
 
+    /// Takes back the slots that the device has done with.
+    fn reclaim(&mut self) -> Result<(), Broken> {
+        while let Some((slot, _)) = self.take()? {
+            self.free.push(slot);
+        }
+        Ok(())
+    }
+
     fn publish(&mut self) {
         if self.queue.publish() {
             self.doorbell.ring();
@@ -170,11 +179,12 @@ impl VirtioNet {
         transport: &Transport,
         index: u16,
         vector: Option<u16>,
+        has_event_index: bool,
     ) -> Result<DirectionQueue, DriverError> {
         let largest = transport.queue_size(index).min(SLOTS_MAX);
         let size = largest.checked_ilog2().map(|log| 1u16 << log);
         let size = size.ok_or(DriverError::Device("it lacks a queue"))?;
-        let layout = Layout { size, chain: 1, is_indirect: false, has_event_index: false };
+        let layout = Layout { size, chain: 1, is_indirect: false, has_event_index };
         let queue = Queue::new(layout, None)?;
         let buffers = Dma::new(usize::from(size) * BUFFER, BUFFER, None)?;
         let doorbell = transport.set_queue(index, &queue, vector)?;
@@ -184,14 +194,15 @@ impl VirtioNet {
 
     fn set_up(&self) -> Result<(), DriverError> {
         let transport = Arc::new(Transport::new(&self.function)?);
-        let features = transport.negotiate(feature::MAC | feature::STATUS)?;
+        let features = transport.negotiate(feature::MAC | feature::STATUS | virtio::feature::EVENT_INDEX)?;
+        let has_event_index = features & virtio::feature::EVENT_INDEX != 0;
         let me = self.me.upgrade().ok_or(DriverError::NotReady)?;
         let interrupts = transport.interrupts(1, me)?;
         let by_line = interrupts.kind() == InterruptKind::Line;
         let vector = Transport::vector(&interrupts, RECEIVE);
-        let mut receive = Self::direction(&transport, RECEIVE, vector)?;
+        let mut receive = Self::direction(&transport, RECEIVE, vector, has_event_index)?;
         // What was sent is no news: no vector.
-        let transmit = Self::direction(&transport, TRANSMIT, None)?;
+        let transmit = Self::direction(&transport, TRANSMIT, None, has_event_index)?;
         for slot in core::mem::take(&mut receive.free) {
             receive.give(slot, BUFFER, true);
         }
@@ -239,11 +250,11 @@ impl VirtioNet {
                 self.counters.count_error(Direction::In);
             }
             receive.give(slot, BUFFER, true);
-            receive.publish();
             if length.is_some() {
                 return Ok(true);
             }
         }
+        receive.publish();
         Ok(false)
     }
 }
@@ -328,9 +339,6 @@ impl NetworkDevice for VirtioNet {
             return false;
         };
         let mut receive = running.receive.lock();
-        if !receive.queue.has_used() {
-            return false;
-        }
         self.take_frame(&mut receive, frame).unwrap_or_else(|Broken| {
             // It has given back what it did not have: nothing that it says counts any more.
             self.counters.count_error(Direction::In);
@@ -347,14 +355,12 @@ impl NetworkDevice for VirtioNet {
         let running = self.running().filter(|_| !self.is_gone.load(Ordering::Relaxed));
         let running = running.ok_or(NetworkError::Gone)?;
         let mut transmit = running.transmit.lock();
-        loop {
-            match transmit.take() {
-                Ok(Some((slot, _))) => transmit.free.push(slot),
-                Ok(None) => break,
-                Err(Broken) => {
-                    self.is_gone.store(true, Ordering::Relaxed);
-                    return Err(NetworkError::Gone);
-                }
+        if transmit.free.len() < transmit.outstanding.len() / 2 {
+            // It can begin with what there is.
+            transmit.publish();
+            if transmit.reclaim().is_err() {
+                self.is_gone.store(true, Ordering::Relaxed);
+                return Err(NetworkError::Gone);
             }
         }
         let Some(slot) = transmit.free.pop() else {
@@ -365,9 +371,15 @@ impl NetworkDevice for VirtioNet {
         transmit.buffers.write_bytes(at, &[0; HEADER]);
         transmit.buffers.write_bytes(at + HEADER, frame);
         transmit.give(slot, HEADER + frame.len(), false);
-        transmit.publish();
         self.counters.count(Direction::Out, frame.len());
         Ok(())
+    }
+
+    fn flush(&self) {
+        if let Some(running) = self.running().filter(|_| !self.is_gone.load(Ordering::Relaxed)) {
+            running.receive.lock().publish();
+            running.transmit.lock().publish();
+        }
     }
 
     fn counters(&self) -> &Counters {
