@@ -14,6 +14,7 @@ mod bench;
 mod cli;
 mod commands;
 mod context;
+mod debian;
 mod diagnostics;
 mod disk_space;
 mod exo_kernel;

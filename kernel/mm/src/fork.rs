@@ -37,6 +37,7 @@ impl AddressSpace {
             }
             new.heap_start = inner.heap_start;
             new.heap_end = inner.heap_end;
+            new.mappings_top = inner.mappings_top;
         }
         let mut at = 0;
         while at < USER_END {

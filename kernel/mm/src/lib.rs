@@ -49,7 +49,7 @@ pub use quota::Quota;
 
 /// Mappings start above this.
 pub const LOWEST: usize = 0x1_0000;
-/// Mappings for which no address is asked are placed below this; the stack is above it.
+/// Mappings for which no address is asked are placed below this, or further below; the stack is above it.
 const MAPPINGS_TOP: usize = 0x7fff_e000_0000;
 /// Most areas of one address space, as on Linux.
 pub const MAX_AREAS: usize = 65530;
@@ -123,6 +123,8 @@ struct Inner {
     table: UserTable,
     heap_start: usize,
     heap_end: usize,
+    /// Mappings for which no address is asked are placed below this.
+    mappings_top: usize,
     mapped: usize,
     peak_mapped: usize,
     peak_pages: usize,
@@ -185,6 +187,7 @@ impl AddressSpace {
             table,
             heap_start: 0,
             heap_end: 0,
+            mappings_top: MAPPINGS_TOP,
             mapped: 0,
             peak_mapped: 0,
             peak_pages: 0,
@@ -264,6 +267,11 @@ impl AddressSpace {
         let mut inner = self.inner.lock();
         inner.heap_start = start;
         inner.heap_end = start;
+    }
+
+    /// Has mappings for which no address is asked placed `pages` further below the stack, in a program whose addresses are random.
+    pub fn lower_mappings(&self, pages: usize) {
+        self.inner.lock().mappings_top = MAPPINGS_TOP.saturating_sub(pages * PAGE_SIZE).max(MAPPINGS_TOP / 2);
     }
 
     /// Where the heap starts.

@@ -142,12 +142,13 @@ impl AddressSpace {
     pub(super) fn find_free(&self, bytes: usize) -> Result<(usize, SpinGuard<'_, Inner>)> {
         /// Areas that are looked at with the lock held.
         const AT_ONCE: usize = 256;
-        let mut search = self.inner.lock().areas.search(bytes, LOWEST, MAPPINGS_TOP);
+        let start_search = |inner: &Inner| inner.areas.search(bytes, LOWEST, inner.mappings_top);
+        let mut search = start_search(&self.inner.lock());
         loop {
             let mut inner = self.inner.lock();
             match inner.areas.search_on(&mut search, AT_ONCE) {
                 Found::At(start) if inner.is_free(start, start + bytes) => return Ok((start, inner)),
-                Found::At(_) => search = inner.areas.search(bytes, LOWEST, MAPPINGS_TOP),
+                Found::At(_) => search = start_search(&inner),
                 Found::Nothing => return Err(Errno::ENOMEM),
                 Found::NotYet => {}
             }
@@ -156,6 +157,12 @@ impl AddressSpace {
                 return Err(Errno::EINTR);
             }
         }
+    }
+
+    /// Where a mapping of `bytes` bytes would go now.
+    pub fn find_free_range(&self, bytes: usize) -> Result {
+        let _changes = self.changes.lock()?;
+        self.find_free(bytes).map(|(start, _)| start)
     }
 
     /// Unmaps a range, for who has `changes`.

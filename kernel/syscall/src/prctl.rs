@@ -146,7 +146,7 @@ pub(super) fn prctl(option: u32, second: usize, third: usize, fourth: usize, fif
 pub(super) fn personality(value: u32) -> Result {
     /// Asks for the value.
     const QUERY: u32 = u32::MAX;
-    /// ADDR_NO_RANDOMIZE: addresses are not random here. UNAME26, STICKY_TIMEOUTS and the like would change something.
+    /// ADDR_NO_RANDOMIZE, which exec looks at. UNAME26, STICKY_TIMEOUTS and the like would change something.
     const HONOURED: u32 = 0x0004_0000;
     let task = current();
     let old = task.personality.load(Ordering::Relaxed);

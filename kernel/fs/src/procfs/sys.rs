@@ -81,7 +81,8 @@ static ENTRIES: &[Entry] = &[
     text("kernel/random/entropy_avail", |out| writeln!(out, "{}", memory_devices::ENTROPY_BITS)),
     text("kernel/random/poolsize", |out| out.write_str("256\n")),
     text("kernel/random/uuid", |out| writeln!(out, "{}", new_uuid())),
-    text("kernel/randomize_va_space", |out| out.write_str("0\n")),
+    // Mappings and programs that can be moved, but not the heap apart from its program.
+    text("kernel/randomize_va_space", |out| out.write_str("1\n")),
     text("kernel/sched_child_runs_first", |out| out.write_str("0\n")),
     text("kernel/tainted", |out| out.write_str("0\n")),
     text("kernel/threads-max", |out| writeln!(out, "{}", frame::totals().0 / 8)),

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Starting a program: execve.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+mod load;
 
-use alloc::{sync::Arc, vec, vec::Vec};
+use core::sync::atomic::Ordering;
+
+use alloc::{sync::Arc, vec::Vec};
 
 use exo_core::thread::soft_limit;
-use exo_hal::{PAGE_SIZE, USER_END, log, time, trap::Regs};
-use exo_logic::{
-    areas::Flags,
-    elf::{self, Plan},
-};
+use exo_hal::{PAGE_SIZE, trap::Regs};
+use exo_logic::elf::{self, Plan};
 use linux_raw_sys::{auxvec as abi, general as abi_mount};
 use zerocopy::IntoBytes;
+
+use load::{Image, Loaded, Program, STACK_TOP};
 
 use super::{
     AltStack, Credentials, Current, Name, credentials, current, exit, kill, limits, observer, process, table,
@@ -24,25 +25,22 @@ use crate::{
     fs::{
         inode::InodeContent,
         path::{self, Follow, Path},
-        permission,
-        writing::Executing,
     },
     futex,
     io_buf::IoBuf,
-    mm::{AddressSpace, Backing, MappedFile, Pages},
+    mm::AddressSpace,
     random, room,
 };
 
 /// Arguments and environment together: a quarter of the stack's limit, in these bounds, as on Linux.
 const ARGUMENTS_LEAST: u64 = 128 << 10;
 const ARGUMENTS_MOST: u64 = 6 << 20;
-/// Where a movable program goes, as on Linux without randomisation.
-const MOVABLE_BASE: u64 = 0x5555_5555_4000;
 /// Scripts that name scripts that name scripts …, as on Linux.
 const SCRIPT_DEPTH: usize = 5;
 /// How much of a script's first line counts, as on Linux.
 const SCRIPT_LINE: usize = 256;
-const STACK_TOP: usize = USER_END - PAGE_SIZE;
+/// The personality of programs whose addresses shall not be random.
+const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 
 /// A program's arguments and environment.
 #[derive(Clone, Debug, Default)]
@@ -106,54 +104,17 @@ fn parse_script(head: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
     Ok((name.to_vec(), (!argument.is_empty()).then(|| argument.to_vec())))
 }
 
-/// The user looks at the console for why a program does not start: the error number cannot tell that.
-fn refuse_dynamic(path: &[u8], interpreter: &[u8]) -> Errno {
-    /// One line a second.
-    const INTERVAL_NS: u64 = 1_000_000_000;
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let now = time::now_ns();
-    let next = NEXT.load(Ordering::Relaxed);
-    if now >= next
-        && NEXT.compare_exchange(next, now + INTERVAL_NS, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    {
-        log!(
-            "{}: dynamically linked, needs {}; Exo-Kernel runs static programs",
-            path.escape_ascii(),
-            interpreter.escape_ascii()
-        );
-    }
-    // Without its interpreter it would not start on Linux either.
-    if path::resolve(None, interpreter, Follow::Yes).is_ok() { Errno::ELIBBAD } else { Errno::ENOENT }
-}
-
-/// What to map for the program in a file, following `#!` lines.
-fn find(mut node: Path, path: &[u8], strings: &mut Strings) -> Result<(Arc<Executing>, Plan)> {
+/// The program in a file, following `#!` lines.
+fn find(mut node: Path, path: &[u8], strings: &mut Strings) -> Result<Program> {
     let mut name = path.to_vec();
     for _ in 0..=SCRIPT_DEPTH {
-        let pages = match &node.content {
-            InodeContent::File(pages) if !node.mount.has(abi_mount::MS_NOEXEC) => pages,
-            _ => return Err(Errno::EACCES),
-        };
-        permission::check(&node, permission::EXECUTE)?;
         // From here on nobody may write to it.
-        let executing = Executing::new(&node)?;
+        let (executing, pages) = load::open(&node)?;
         let mut head = [0; elf::HEAD];
         let count = pages.read(0, &mut IoBuf::kernel(&mut head))?;
         let head = head.get(..count).unwrap_or_default();
         if !head.starts_with(b"#!") {
-            let plan = elf::plan(head, pages.size(), USER_END as u64).map_err(|error| match error {
-                elf::Error::Dynamic { at, size } => {
-                    let size = usize::try_from(size).unwrap_or_default().min(PAGE_SIZE);
-                    let mut interpreter = vec![0; size];
-                    match pages.read(at, &mut IoBuf::kernel(&mut interpreter)) {
-                        Ok(count) => interpreter.truncate(count),
-                        Err(error) => return error,
-                    }
-                    refuse_dynamic(&name, interpreter.split(|b| *b == 0).next().unwrap_or_default())
-                }
-                _ => Errno::ENOEXEC,
-            })?;
-            return Ok((Arc::new(executing), plan));
+            return Program::new(Image::new(executing, pages, head)?, pages);
         }
         let (interpreter, argument) = parse_script(head)?;
         let rest = strings.arguments.split_off(1.min(strings.arguments.len()));
@@ -167,42 +128,13 @@ fn find(mut node: Path, path: &[u8], strings: &mut Strings) -> Result<(Arc<Execu
     Err(Errno::ELOOP)
 }
 
-fn map(memory: &AddressSpace, plan: &Plan, pages: &Arc<Pages>, found: &Path) -> Result<u64> {
-    let base = if plan.movable { MOVABLE_BASE } else { 0 };
-    let mut heap = 0;
-    for segment in &plan.segments {
-        let at = |address: u64| {
-            let address =
-                base.checked_add(address).filter(|a| *a < STACK_TOP as u64).ok_or(Errno::ENOEXEC)?;
-            Ok::<usize, Errno>(address as usize)
-        };
-        let (start, file_end, end) = (at(segment.start)?, at(segment.file_end)?, at(segment.end)?);
-        let file = Some(Arc::new(found.clone()) as Arc<dyn MappedFile>);
-        let backing = Backing::File { object: pages.clone(), offset: segment.offset, shared: false, file };
-        if file_end > start {
-            memory.map_fixed(start, file_end, segment.flags, backing)?;
-        }
-        if end > file_end {
-            memory.map_fixed(file_end, end, segment.flags, Backing::Anonymous)?;
-        }
-        // The rest of the last page from the file belongs to the zeros, if the program can write there at all.
-        let zero_from = at(segment.zero_from)?;
-        if segment.flags.contains(Flags::WRITE) && zero_from < file_end {
-            memory.zero(zero_from, file_end - zero_from)?;
-        }
-        heap = heap.max(end);
-    }
-    memory.set_heap(heap);
-    Ok(base)
-}
-
 /// Lays out the start of the stack: strings, then the auxiliary vector, the pointers to the strings, their number at the
 /// lowest address (System V ABI, 3.4.1). The stack pointer.
 fn push_strings(
     memory: &AddressSpace,
     strings: &Strings,
     plan: &Plan,
-    base: u64,
+    loaded: &Loaded,
     path: &[u8],
     credentials: &Credentials,
 ) -> Result<(usize, process::Strings, Arc<Vec<u8>>)> {
@@ -234,12 +166,12 @@ fn push_strings(
         (abi::AT_HWCAP, u64::from(exo_hal::cpu::cpuid(1, 0)[3])),
         (abi::AT_PAGESZ, PAGE_SIZE as u64),
         (abi::AT_CLKTCK, 100),
-        (abi::AT_PHDR, base + plan.headers.0),
+        (abi::AT_PHDR, loaded.base.wrapping_add(plan.headers.0)),
         (abi::AT_PHENT, 56),
         (abi::AT_PHNUM, u64::from(plan.headers.1)),
-        (abi::AT_BASE, 0),
+        (abi::AT_BASE, loaded.interpreter_base),
         (abi::AT_FLAGS, 0),
-        (abi::AT_ENTRY, base.wrapping_add(plan.entry)),
+        (abi::AT_ENTRY, loaded.base.wrapping_add(plan.entry)),
         (abi::AT_UID, u64::from(credentials.users.real)),
         (abi::AT_EUID, u64::from(credentials.users.effective)),
         (abi::AT_GID, u64::from(credentials.groups.real)),
@@ -319,20 +251,22 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     if strings.arguments.is_empty() {
         strings.arguments.push(Vec::new());
     }
-    let (executing, plan) = find(node, path, &mut strings)?;
+    let program = find(node, path, &mut strings)?;
     if strings.size() > room_for_strings() {
         return Err(Errno::E2BIG);
     }
-    let (user, group) = owners_to_act_as(&task, executing.path());
+    let (user, group) = owners_to_act_as(&task, program.path());
     let credentials = task.credentials.get().after_exec(user, group);
-    let InodeContent::File(pages) = &executing.path().content else { return Err(Errno::EACCES) };
     if !room::has_room(PROGRAM_FRAMES) {
         return Err(Errno::ENOMEM);
     }
     let memory = AddressSpace::new()?;
     memory.add_stack(STACK_TOP)?;
-    let base = map(&memory, &plan, pages, executing.path())?;
-    let (sp, places, vector) = push_strings(&memory, &strings, &plan, base, path, &credentials)?;
+    let is_random = task.personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE == 0;
+    let loaded = program.load(&memory, is_random)?;
+    let (sp, places, vector) =
+        push_strings(&memory, &strings, program.plan(), &loaded, path, &credentials)?;
+    let executing = fallible::arc(program.into_executing())?;
 
     if !kill::end_other_threads(&task) {
         return Err(Errno::EAGAIN);
@@ -369,6 +303,6 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     task.machine.set_fpu(None);
     task.work.fetch_and(!work::RESTORE_MASK, Ordering::AcqRel);
     observer::tell(|observer| observer.executes(&task.process, task.tid()));
-    *regs = Regs::at_start(base.wrapping_add(plan.entry), sp as u64);
+    *regs = Regs::at_start(loaded.start, sp as u64);
     Ok(())
 }

@@ -101,6 +101,57 @@ fn segments_are_mapped_as_the_file_says() {
 }
 
 #[test]
+fn an_interpreter_starts_in_the_place_of_the_program_that_names_it() {
+    machine(|| {
+        let log = Log::default();
+        let noted = log.clone();
+        make_program("linker", move || {
+            let (arguments, _, vector) = start_of_stack();
+            use linux_raw_sys::auxvec::*;
+            let value = |key: u32| vector.iter().find(|pair| pair.0 == key.into()).unwrap().1;
+            let (data, entry) = (image::DATA_AT, value(AT_ENTRY));
+            assert_eq!(get_bytes(data as usize, image::DATA.len()), image::DATA, "of the interpreter");
+            assert_eq!(get_bytes((data + entry) as usize, image::DATA.len()), image::DATA, "of the program");
+            assert_ne!(user::regs().rip(), entry);
+            assert_eq!((value(AT_BASE), entry % 4096), (0, 0), "the interpreter cannot be moved, the program can");
+            assert_eq!(string_at(value(AT_EXECFN)), "./program");
+            noted.note(format!("{arguments:?} {}", entry != 0x5555_5555_4000));
+        });
+        make_file("program", &image::interpreted(b"./linker\0"));
+        assert_eq!(run("./program", &["name", "one"], &[]), 0);
+        assert_eq!(log.take(), [r#"["name", "one"] true"#]);
+        call!(abi::__NR_personality, 0x0004_0000).unwrap();
+        assert_eq!(run("./program", &["name"], &[]), 0);
+        assert_eq!(log.take(), [r#"["name"] false"#], "with ADDR_NO_RANDOMIZE it is always at the same place");
+    });
+}
+
+#[test]
+fn what_is_no_interpreter() {
+    machine(|| {
+        make_program("linker", || ());
+        make_file("nothing", &[0; 64]);
+        make_file("short", b"\x7fELF");
+        make_file("script", &b"#!./linker\n".repeat(10));
+        for (name, error) in [
+            (&b"./linker"[..], Errno::ENOEXEC),
+            (b"./linker\0x", Errno::ENOEXEC),
+            (b"\0", Errno::ENOEXEC),
+            (b"\0\0", Errno::EACCES),
+            (b"./nowhere\0", Errno::ENOENT),
+            (b"./linker/x\0", Errno::ENOTDIR),
+            (b".\0", Errno::EACCES),
+            (b"./nothing\0", Errno::ELIBBAD),
+            (b"./short\0", Errno::EIO),
+            (b"./script\0", Errno::ELIBBAD),
+        ] {
+            make_file("program", &image::interpreted(name));
+            assert_eq!(run("program", &[], &[]), failed(error), "{}", name.escape_ascii());
+        }
+    });
+}
+
+#[test]
 fn what_a_new_program_keeps_and_what_not() {
     machine(|| {
         let log = Log::default();

@@ -12,6 +12,21 @@ pub const DATA: &[u8] = b"data of the image";
 pub const DATA_SIZE: u64 = 0x1800;
 const PAGE: u64 = 4096;
 
+/// A program that names an interpreter by `name`, whose last byte should be a zero. It can be moved, and its data is mapped
+/// at [`DATA_AT`] and what the program is moved by.
+pub fn interpreted(name: &[u8]) -> Vec<u8> {
+    let mut out = elf(0);
+    let at = 0x200;
+    out[at..at + name.len()].copy_from_slice(name);
+    // ET_DYN, and the program header of the code becomes PT_INTERP.
+    out[16] = 3;
+    let header = &mut out[HEADER..HEADER + PROGRAM_HEADER];
+    header[0] = 3;
+    header[8..16].copy_from_slice(&(at as u64).to_le_bytes());
+    header[32..40].copy_from_slice(&(name.len() as u64).to_le_bytes());
+    out
+}
+
 /// A static program that starts at `entry`: a page of code there, and data that can be written.
 pub fn elf(entry: u64) -> Vec<u8> {
     let mut out = vec![0; HEADER];
