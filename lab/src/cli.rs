@@ -150,6 +150,12 @@ pub(crate) struct MachineArgs {
     #[arg(long = "file", value_name = "HOST:GUEST", value_parser = parse_file)]
     pub(crate) files: Vec<(PathBuf, PathBuf)>,
 
+    /// Unpack a package of Debian in the machine, with what it depends on; repeatable
+    ///
+    /// Its programs are in /usr/bin and /usr/sbin. Nothing is configured: scripts that an installation would run are not.
+    #[arg(long = "package", value_name = "NAME", value_parser = parse_package)]
+    pub(crate) packages: Vec<String>,
+
     /// Carry the project's modules in /lib/modules/exo, but do not load them
     #[arg(long)]
     pub(crate) no_modules: bool,
@@ -284,6 +290,16 @@ pub(crate) struct BenchArgs {
     pub(crate) accel: Option<Accel>,
 }
 
+/// A name as Debian's packages have them: nothing that apt would take for an option.
+fn parse_package(text: &str) -> Result<String, String> {
+    let is_of_a_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_of_a_name) {
+        Ok(text.to_owned())
+    } else {
+        Err("no package of Debian has a name like this".to_owned())
+    }
+}
+
 fn parse_file(text: &str) -> Result<(PathBuf, PathBuf), String> {
     let (host, guest) = text.rsplit_once(':').ok_or("expected HOST:GUEST, such as ./a.out:/bin/a.out")?;
     if host.is_empty() {
@@ -317,6 +333,12 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn packages_have_names_and_are_no_options() {
+        assert!(["redis-server", "libstdc++6", "7zip", "python3.13"].iter().all(|it| parse_package(it).is_ok()));
+        assert!(["", "-y", "Redis", "a b", "a=1", "../a"].iter().all(|it| parse_package(it).is_err()));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) struct Packages {
 
 impl Packages {
     /// Those with these names and what they depend on; downloaded first if they are not there.
-    pub(crate) fn get(context: &Context, toolroot: &Toolroot, names: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) fn get(context: &Context, toolroot: &Toolroot, names: &[String]) -> anyhow::Result<Self> {
         let hash = Sha256::digest(names.join(" "));
         let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let name = format!("debian-{}-{hash}", toolroot.definition().key());
@@ -60,11 +60,6 @@ impl Packages {
         Ok(Self { folder, libraries, tree: toolroot.path().to_owned() })
     }
 
-    /// A file or a folder of theirs, as it lies on the host.
-    pub(crate) fn path(&self, inside: &str) -> PathBuf {
-        self.folder.join("files").join(inside)
-    }
-
     /// What a machine that has them finds where: the host's paths with the machine's.
     pub(crate) fn files(&self) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
         let mut files = Vec::new();
@@ -81,7 +76,7 @@ impl Packages {
     }
 }
 
-fn download(toolroot: &Toolroot, names: &[&str], folder: &Path, step: &Step) -> anyhow::Result<()> {
+fn download(toolroot: &Toolroot, names: &[String], folder: &Path, step: &Step) -> anyhow::Result<()> {
     let (archives, files) = (folder.join("archives"), folder.join("files"));
     for made in [archives.join("partial"), files.clone()] {
         std::fs::create_dir_all(&made).with_context(|| format!("cannot create {}", made.display()))?;
@@ -94,7 +89,8 @@ fn download(toolroot: &Toolroot, names: &[&str], folder: &Path, step: &Step) -> 
         command.args(["--quiet", "--yes"]).args(arguments);
         process::run(&mut command, step)
     };
-    let install = [&["install", "--download-only", "--no-install-recommends"], names].concat();
+    let install = ["install", "--download-only", "--no-install-recommends"];
+    let install: Vec<&str> = install.into_iter().chain(names.iter().map(String::as_str)).collect();
     // Old lists name packages that the mirrors no longer have.
     if apt(&install).is_err() {
         apt(&["update"])?;

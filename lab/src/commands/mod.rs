@@ -163,6 +163,7 @@ fn machine(args: MachineArgs) -> anyhow::Result<(Wanted, Config)> {
         disks: args.disks,
         network: (args.net || !args.forwards.is_empty()).then_some(Network::User(args.forwards)),
         files: args.files,
+        packages: args.packages,
         append: args.append,
         qemu_args: args.qemu_args,
         load_modules: !args.no_modules,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::network::{HOSTS, Network, RESOLV_CONF};
 use super::{Config, Parts, disk};
+use crate::debian::Packages;
 use crate::initramfs::{self, Initramfs};
 
 /// Where the command's words lie in the machine.
@@ -46,6 +47,12 @@ pub(super) fn pack(
     if matches!(config.network, Some(Network::User(_))) {
         for (path, content) in [RESOLV_CONF, HOSTS] {
             initramfs.file(Path::new(path), 0o644, content.as_bytes())?;
+        }
+    }
+    if !config.packages.is_empty() {
+        let packages = Packages::get(&parts.context, &parts.toolroot, &config.packages)?;
+        for (host, guest) in packages.files()? {
+            initramfs.host_file(&host, &guest)?;
         }
     }
     // After what is here anyway: of two files with one name, the later one stays.

@@ -85,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) network: Option<Network>,
     /// Files of the host, and where they go in the machine.
     pub(crate) files: Vec<(PathBuf, PathBuf)>,
+    /// Debian's packages that the machine has, unpacked, with what they depend on.
+    pub(crate) packages: Vec<String>,
     /// Whether this project's modules are loaded at start; the machine has them in any case.
     pub(crate) load_modules: bool,
     /// More modules that the machine has, not loaded.
@@ -118,6 +120,7 @@ impl Default for Config {
             disks: Vec::new(),
             network: None,
             files: Vec::new(),
+            packages: Vec::new(),
             load_modules: true,
             more_modules: Vec::new(),
             final_check: false,

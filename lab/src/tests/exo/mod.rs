@@ -13,6 +13,7 @@ mod io_uring;
 mod lines;
 mod network;
 mod programs;
+mod servers;
 
 use super::queue::{self, Case};
 use super::{ALONE, Lab, Report};
@@ -114,9 +115,19 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::known_differences_are_all_there_are", lines::known_differences_are_all_there_are),
 ];
 
+/// Those that take long, and run only with `--long`: Debian's servers, whose packages have to be downloaded too.
+const LONG_TESTS: &[(&str, ExoTest)] = &[
+    ("exo::servers::redis_behaves_alike", servers::redis_behaves_alike),
+    ("exo::servers::lighttpd_behaves_alike", servers::lighttpd_behaves_alike),
+    ("exo::servers::socat_and_nc_behave_alike", servers::socat_and_nc_behave_alike),
+    ("exo::servers::iperf3_behaves_alike", servers::iperf3_behaves_alike),
+    ("exo::servers::busyboxs_servers_behave_alike", servers::busyboxs_servers_behave_alike),
+    ("exo::servers::dropbear_behaves_alike", servers::dropbear_behaves_alike),
+];
+
 /// The names of the tests.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    TESTS.iter().map(|(name, _)| *name)
+    TESTS.iter().chain(LONG_TESTS).map(|(name, _)| *name)
 }
 
 impl<'a> Both<'a> {
@@ -127,7 +138,8 @@ impl<'a> Both<'a> {
 
     /// All tests.
     pub(super) fn cases(&self) -> impl Iterator<Item = Case<'_>> {
-        TESTS.iter().map(move |&(name, test)| Case::new(name, move || test(self)))
+        let long_tests = LONG_TESTS.iter().filter(|_| self.exo.long);
+        TESTS.iter().chain(long_tests).map(move |&(name, test)| Case::new(name, move || test(self)))
     }
 }
 
