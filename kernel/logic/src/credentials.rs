@@ -109,6 +109,8 @@ pub mod capability {
     pub const NET_BIND_SERVICE: u32 = 10;
     /// Changes of interfaces.
     pub const NET_ADMIN: u32 = 12;
+    /// Raw sockets.
+    pub const NET_RAW: u32 = 13;
     /// Locks memory beyond the limit.
     pub const IPC_LOCK: u32 = 14;
     /// chroot.

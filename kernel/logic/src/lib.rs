@@ -20,6 +20,7 @@ pub mod elf;
 pub mod event_reader;
 pub mod event_rings;
 pub mod frame_count;
+pub mod icmp;
 pub mod inheritance;
 pub mod line_discipline;
 pub mod lock_order;

@@ -126,6 +126,11 @@ pub(crate) fn to_others() -> impl Iterator<Item = Arc<Interface>> {
     interfaces().into_iter().filter(|interface| interface.device().hardware_address().is_some())
 }
 
+/// An interface's number, from 1.
+pub(crate) fn number_of(interface: &Arc<Interface>) -> u32 {
+    interfaces().iter().zip(1..).find(|(one, _)| Arc::ptr_eq(one, interface)).map_or(0, |(_, number)| number)
+}
+
 /// The interface by which an address is reached best, and that one's own.
 pub(crate) fn way_to(target: Ipv4Addr) -> Option<(Arc<Interface>, Ipv4Addr)> {
     let ways = interfaces().into_iter().filter_map(|it| Some((it.reaches(target)?, it)));

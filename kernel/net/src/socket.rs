@@ -69,6 +69,31 @@ pub struct How {
     pub wants_address: bool,
     /// Bytes of a TCP stream are thrown away rather than copied (MSG_TRUNC).
     pub discard: bool,
+    /// What has failed is received rather than what has come (MSG_ERRQUEUE).
+    pub errors: bool,
+}
+
+/// Most bytes of a [`ControlMessage`]'s data.
+pub const LONGEST_CONTROL: usize = 48;
+
+/// A control message that is not for all families (`struct cmsghdr`).
+#[derive(Clone, Debug)]
+pub struct ControlMessage {
+    /// `SOL_`, or the protocol.
+    pub level: u32,
+    /// Its number there.
+    pub kind: u32,
+    /// What it says.
+    pub data: ArrayVec<u8, LONGEST_CONTROL>,
+}
+
+/// Control messages that were received, and bits for the message's flags (`MSG_`).
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The messages.
+    pub messages: Vec<ControlMessage>,
+    /// The bits.
+    pub flags: u32,
 }
 
 /// What goes with the bytes that are sent.
@@ -82,6 +107,8 @@ pub struct Outgoing<'a> {
     pub files: Vec<Arc<OpenFile>>,
     /// Who the sender says that it is, which was checked (SCM_CREDENTIALS).
     pub sender: Option<Sender>,
+    /// What else is said, for families that [take it](Socket::takes_control).
+    pub control: Vec<ControlMessage>,
 }
 
 /// What was received.
@@ -91,12 +118,16 @@ pub struct Received {
     pub bytes: usize,
     /// Bytes of the message; of a stream as many as were copied.
     pub length: usize,
+    /// More of the message than was copied is lost, whatever `length` says.
+    pub is_cut: bool,
     /// Where it is from, if that was asked and the sender has an address.
     pub from: Option<Address>,
     /// Who sent it, if the socket wants to know (SO_PASSCRED).
     pub sender: Option<Sender>,
     /// Files that came with it.
     pub files: Vec<Arc<OpenFile>>,
+    /// What else the program wants to be told.
+    pub told: Option<Box<Told>>,
 }
 
 /// Most bytes of an option's value.
@@ -191,6 +222,11 @@ pub trait Socket: AsAny + Send + Sync {
     fn set_option(&self, level: u32, number: u32, value: &[u8]) -> Option<Result<()>> {
         let _ = (level, number, value);
         None
+    }
+
+    /// Whether control messages of other levels than SOL_SOCKET are for it.
+    fn takes_control(&self) -> bool {
+        false
     }
 
     /// The buffer for what is sent has got another size.

@@ -16,7 +16,7 @@ use crate::{
     io_buf::{IoBuf, IoSource},
     net::{
         address::{Address, LONGEST},
-        socket::{How, Outgoing, Received, Sender},
+        socket::{ControlMessage, How, LONGEST_CONTROL, Outgoing, Received, Sender},
         unix::{MOST_FILES, may_be_sent},
     },
     sched::spans,
@@ -39,6 +39,7 @@ fn how(no_wait: bool, flags: u32) -> How {
         out_of_band: flags & net::MSG_OOB != 0,
         wants_address: false,
         discard: flags & net::MSG_TRUNC != 0,
+        errors: flags & net::MSG_ERRQUEUE != 0,
     }
 }
 
@@ -47,7 +48,11 @@ fn how(no_wait: bool, flags: u32) -> How {
 struct Control {
     files: Vec<Arc<OpenFile>>,
     sender: Option<Sender>,
+    others: Vec<ControlMessage>,
 }
+
+/// Most control messages of other levels with one message.
+const MOST_OTHERS: usize = 16;
 
 /// What the call answers: with MSG_TRUNC the length of the message rather than of what was copied.
 fn answered(flags: u32, received: &Received) -> usize {
@@ -133,7 +138,7 @@ impl MessageHeader {
 }
 
 /// Reads what goes with a message.
-fn control(header: &MessageHeader) -> Result<Control> {
+fn control(header: &MessageHeader, takes_others: bool) -> Result<Control> {
     let mut control = Control::default();
     if header.control_length > MOST_CONTROL {
         return Err(Errno::ENOBUFS);
@@ -150,6 +155,9 @@ fn control(header: &MessageHeader) -> Result<Control> {
         }
         let data = address.wrapping_add(HEADER);
         match (part.level, part.kind) {
+            (level, _) if level != net::SOL_SOCKET && takes_others => {
+                control.others.push(other(part, data, control.others.len())?);
+            }
             // What is for another level is not looked at, as on Linux.
             (level, _) if level != net::SOL_SOCKET => {}
             (_, net::SCM_RIGHTS) => add_files(&mut control.files, data, (part.length - HEADER) / 4)?,
@@ -165,6 +173,17 @@ fn control(header: &MessageHeader) -> Result<Control> {
         }
     }
     Ok(control)
+}
+
+/// A control message that only some families know; there are `before` already.
+fn other(part: ControlHeader, at: usize, before: usize) -> Result<ControlMessage> {
+    let mut data = [0; LONGEST_CONTROL];
+    let data = data.get_mut(..part.length - HEADER).ok_or(Errno::EINVAL)?;
+    if before == MOST_OTHERS {
+        return Err(Errno::ENOBUFS);
+    }
+    user::copy_in(data, at)?;
+    Ok(ControlMessage { level: part.level, kind: part.kind, data: data.iter().copied().collect() })
 }
 
 /// Adds the files of `count` descriptors.
@@ -206,8 +225,9 @@ fn send_message(file: &OpenFile, message: usize, flags: u32) -> Result {
     let header = MessageHeader::read(message)?;
     let to = header.address()?;
     let parts = header.parts()?;
-    let Control { files, sender } = control(&header)?;
-    let outgoing = Outgoing { how: how(is_non_blocking(file), flags), to: to.as_ref(), files, sender };
+    let Control { files, sender, others } = control(&header, socket.takes_control())?;
+    let how = how(is_non_blocking(file), flags);
+    let outgoing = Outgoing { how, to: to.as_ref(), files, sender, control: others };
     socket.send(outgoing, &mut IoSource::vector(&parts))
 }
 
@@ -217,14 +237,19 @@ pub(super) fn sendmsg(fd: i32, message: usize, flags: u32) -> Result {
 }
 
 /// Writes a part of the ancillary data, as far as there is room for it; whether it was whole.
-fn put_control(header: &MessageHeader, used: &mut usize, kind: u32, data: &[u8]) -> Result<bool> {
+fn put_control(
+    header: &MessageHeader,
+    used: &mut usize,
+    [level, kind]: [u32; 2],
+    data: &[u8],
+) -> Result<bool> {
     let room = header.control_length.saturating_sub(*used);
     if header.control == 0 || room < HEADER {
         return Ok(false);
     }
     let count = data.len().min(room - HEADER);
     let at = header.control.wrapping_add(*used);
-    user::write(at, &ControlHeader { length: HEADER + count, level: net::SOL_SOCKET, kind })?;
+    user::write(at, &ControlHeader { length: HEADER + count, level, kind })?;
     user::copy_out(at.wrapping_add(HEADER), data.get(..count).unwrap_or_default())?;
     *used += aligned(HEADER + count).min(room);
     Ok(count == data.len())
@@ -253,7 +278,7 @@ fn put_files(
         }
     }
     if !numbers.is_empty() {
-        put_control(header, used, net::SCM_RIGHTS, numbers.as_bytes())?;
+        put_control(header, used, [net::SOL_SOCKET, net::SCM_RIGHTS], numbers.as_bytes())?;
     }
     Ok(whole)
 }
@@ -276,14 +301,20 @@ fn receive_message(file: &OpenFile, message: usize, flags: u32) -> Result {
     }
     let (mut used, mut whole) = (0, true);
     if let Some(sender) = received.sender {
-        whole &= put_control(&header, &mut used, SCM_CREDENTIALS, sender.as_bytes())?;
+        whole &= put_control(&header, &mut used, [net::SOL_SOCKET, SCM_CREDENTIALS], sender.as_bytes())?;
     }
     let files = core::mem::take(&mut received.files);
     if !files.is_empty() {
         whole &= put_files(&header, &mut used, files, flags)?;
     }
     header.flags = flags & net::MSG_CMSG_CLOEXEC;
-    if received.length > received.bytes {
+    if let Some(told) = &received.told {
+        for ControlMessage { level, kind, data } in &told.messages {
+            whole &= put_control(&header, &mut used, [*level, *kind], data)?;
+        }
+        header.flags |= told.flags;
+    }
+    if received.length > received.bytes || received.is_cut {
         header.flags |= net::MSG_TRUNC;
     }
     if !whole {

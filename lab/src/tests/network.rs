@@ -98,7 +98,8 @@ pub(super) fn a_machine_reaches_servers_on_the_host(lab: &Lab) -> anyhow::Result
     let config = Config { network: Some(Network::User(Vec::new())), ..lab.config() };
     let line = format!(
         "ip -4 address show eth0 | grep -q ' 10.0.2.15/24 ' && ip route | grep -q '^default via 10.0.2.2 dev eth0' && \
-         grep -qx 'nameserver 10.0.2.3' /etc/resolv.conf && \
+         grep -qx 'nameserver 10.0.2.3' /etc/resolv.conf && ping -c 1 -W 20 localhost > /ping && \
+         ping -c 2 -W 20 10.0.2.2 | grep -q '2 packets received' && \
          wget -q -O /came http://10.0.2.2:{port}/ && seq 1 {LINES} | cmp - /came && echo the same"
     );
     let said = succeed(lab, &config, &line)?.stdout;

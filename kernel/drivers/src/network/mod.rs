@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Network devices: frames to and from other machines; and the interfaces that give them addresses ([`interface`]).
 
+pub mod icmp;
 pub mod interface;
 pub mod loopback;
 pub mod sockets;

@@ -73,7 +73,7 @@ fn remote(endpoint: IpEndpoint) -> Remote {
 }
 
 impl Inner {
-    fn add<T: AnySocket<'static>>(&mut self, socket: T) -> Result<SocketHandle, NetworkError> {
+    pub(super) fn add<T: AnySocket<'static>>(&mut self, socket: T) -> Result<SocketHandle, NetworkError> {
         if self.sockets.iter().count() >= MOST {
             return Err(NetworkError::QueueFull);
         }

@@ -10,6 +10,7 @@ use alloc::{boxed::Box, string::String, sync::Arc};
 
 use exo_core::names::{DOMAIN, HOST, NAME_MAX, Name, RELEASE, VERSION};
 use exo_hal::{mm::frame, once::Once};
+use exo_net::inet;
 
 use super::{
     Content, Each, Entry, directory,
@@ -87,6 +88,7 @@ static ENTRIES: &[Entry] = &[
     text("kernel/tainted", |out| out.write_str("0\n")),
     text("kernel/threads-max", |out| writeln!(out, "{}", frame::totals().0 / 8)),
     text("kernel/version", |out| writeln!(out, "{}", VERSION)),
+    setting("net/ipv4/ping_group_range", inet::show_ping_groups, inet::store_ping_groups),
     text("vm/legacy_va_layout", |out| out.write_str("0\n")),
     text("vm/max_map_count", |out| writeln!(out, "{}", mm::MAX_AREAS)),
     text("vm/mmap_min_addr", |out| writeln!(out, "{}", mm::LOWEST)),

@@ -16,7 +16,7 @@ use crate::{
 const FIRST_FREE: u16 = 1024;
 
 /// Whether an address is one of this machine's.
-fn is_own(ip: Ipv6Addr) -> bool {
+pub(super) fn is_own(ip: Ipv6Addr) -> bool {
     match ip.to_ipv4_mapped() {
         Some(ip) => ip.is_loopback() || interfaces::is_own(ip),
         None => ip.is_loopback(),

@@ -3,13 +3,16 @@
 //! what is for others a thread moves between sockets and interfaces.
 //!
 //! ```text
-//! tcp/, udp/ ──▶ ports: who is bound where       local: which addresses are the machine's own
-//!            ──▶ settings: options               endpoint: an address and a port
-//! thread ──▶ tcp/outside, tcp/gates, udp/outside: other machines
+//! tcp/, udp/, icmp/ ──▶ ports: who is bound where       local: which addresses are the machine's own
+//!                   ──▶ settings: options               endpoint: an address and a port
+//!                       circumstances: what is told of datagrams by control messages
+//! thread ──▶ tcp/outside, tcp/gates, udp/outside, icmp/outside: other machines
 //! listing: /proc/net/tcp and so on ──▶ registry: all sockets of a protocol
 //! ```
 
+mod circumstances;
 mod endpoint;
+mod icmp;
 mod line;
 mod listing;
 mod local;
@@ -25,6 +28,7 @@ use alloc::boxed::Box;
 use linux_raw_sys::net;
 
 pub(crate) use self::endpoint::Family;
+pub use self::icmp::{show_groups as show_ping_groups, store_groups as store_ping_groups};
 pub use self::listing::{tcp as tcp_sockets, tcp6 as tcp6_sockets, udp as udp_sockets, udp6 as udp6_sockets};
 pub use self::thread::run;
 use crate::{
@@ -41,9 +45,8 @@ pub(crate) fn create(family: Family, kind: u32, protocol: u32) -> Result<Box<dyn
     match kind {
         net::SOCK_STREAM if is(net::IPPROTO_TCP as i32) => tcp::create(family),
         net::SOCK_DGRAM if is(net::IPPROTO_UDP as i32) => udp::create(family),
-        net::SOCK_STREAM | net::SOCK_DGRAM => Err(Errno::EPROTONOSUPPORT),
-        // Raw packets there are none.
-        net::SOCK_RAW => Err(Errno::EPROTONOSUPPORT),
+        net::SOCK_STREAM => Err(Errno::EPROTONOSUPPORT),
+        net::SOCK_DGRAM | net::SOCK_RAW => icmp::create(family, kind == net::SOCK_RAW, protocol),
         _ => Err(Errno::ESOCKTNOSUPPORT),
     }
 }

@@ -7,7 +7,11 @@ use core::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use exo_core::{credentials::Which, thread::running};
+use exo_core::{
+    credentials::Which,
+    thread::{capable, running},
+};
+use exo_logic::credentials::capability;
 use linux_raw_sys::net;
 
 use super::{endpoint::Family, ports::BindRequest};
@@ -55,23 +59,81 @@ const ECN: i32 = 3;
 const IP_MULTICAST_TTL: u32 = 33;
 const IPV6_MULTICAST_HOPS: u32 = 18;
 
+/// Places in the table of those that are looked at.
 const REUSE_PORT: usize = 0;
 const ONLY_V6: usize = 1;
 const RECEIVE_ERRORS: usize = 2;
 const RECEIVE_ERRORS_V6: usize = 3;
 const RECEIVE_LOW: usize = 4;
 const SEGMENT: usize = 5;
+const TTL: usize = 6;
+const TYPE_OF_SERVICE: usize = 7;
+const HOP_LIMIT: usize = 8;
+const TRAFFIC_CLASS: usize = 9;
+/// The first of those that ask for control messages, in the order of [`tell`]'s bits.
+const TELL: usize = 10;
+/// One of the four ways to ask for the time excludes the others.
+const TIMES: core::ops::Range<usize> = TELL..TELL + 4;
 
-const KEPT: [Kept; 32] = [
+/// What a program wants to be told with each datagram, as bits.
+pub(super) mod tell {
+    /// When it came (SO_TIMESTAMP, SO_TIMESTAMPNS, and their newer numbers).
+    pub(in super::super) const TIMESTAMP: u32 = 1;
+    pub(in super::super) const TIMESTAMPNS: u32 = 2;
+    pub(in super::super) const TIMESTAMP_NEW: u32 = 4;
+    pub(in super::super) const TIMESTAMPNS_NEW: u32 = 8;
+    /// IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IP_RECVORIGDSTADDR.
+    pub(in super::super) const PKTINFO: u32 = 0x10;
+    pub(in super::super) const TTL: u32 = 0x20;
+    pub(in super::super) const TOS: u32 = 0x40;
+    pub(in super::super) const ORIGINAL: u32 = 0x80;
+    /// IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, IPV6_RECVORIGDSTADDR.
+    pub(in super::super) const PKTINFO_V6: u32 = 0x100;
+    pub(in super::super) const HOP_LIMIT: u32 = 0x200;
+    pub(in super::super) const TCLASS: u32 = 0x400;
+    pub(in super::super) const ORIGINAL_V6: u32 = 0x800;
+    /// IPV6_2292PKTINFO, IPV6_2292HOPLIMIT: the same by their old numbers.
+    pub(in super::super) const OLD_PKTINFO_V6: u32 = 0x1000;
+    pub(in super::super) const OLD_HOP_LIMIT: u32 = 0x2000;
+    /// How many there are.
+    pub(super) const COUNT: usize = 14;
+}
+
+const KEPT: [Kept; 70] = [
     Kept::flag(net::SOL_SOCKET, net::SO_REUSEPORT, 0),
     Kept::flag(IPV6, 26, 0),
     Kept::flag(IP, 11, 0),
     Kept::flag(IPV6, 25, 0),
     Kept::range(net::SOL_SOCKET, net::SO_RCVLOWAT, 1, 1, i32::MAX),
     Kept::range(TCP, MAXSEG, 0, 88, 32767),
+    // IP_TTL, IP_TOS, IPV6_UNICAST_HOPS, IPV6_TCLASS.
+    Kept::range(IP, 2, 64, 1, 255),
+    Kept::range(IP, TOS, 0, 0, 255),
+    Kept::range(IPV6, 16, 64, 0, 255),
+    Kept::range(IPV6, TCLASS, 0, 0, 255),
+    // In the order of `tell`.
+    Kept::flag(net::SOL_SOCKET, net::SO_TIMESTAMP_OLD, 0),
+    Kept::flag(net::SOL_SOCKET, net::SO_TIMESTAMPNS_OLD, 0),
+    Kept::flag(net::SOL_SOCKET, net::SO_TIMESTAMP_NEW, 0),
+    Kept::flag(net::SOL_SOCKET, net::SO_TIMESTAMPNS_NEW, 0),
+    Kept::flag(IP, 8, 0),
+    Kept::flag(IP, 12, 0),
+    Kept::flag(IP, 13, 0),
+    Kept::flag(IP, 20, 0),
+    Kept::flag(IPV6, 49, 0),
+    Kept::flag(IPV6, 51, 0),
+    Kept::flag(IPV6, 66, 0),
+    Kept::flag(IPV6, 74, 0),
+    Kept::flag(IPV6, 2, 0),
+    Kept::flag(IPV6, 8, 0),
     Kept::flag(net::SOL_SOCKET, net::SO_OOBINLINE, 0),
     Kept::flag(net::SOL_SOCKET, net::SO_DONTROUTE, 0),
-    Kept::range(net::SOL_SOCKET, net::SO_PRIORITY, 0, 0, 6),
+    Kept::range(net::SOL_SOCKET, net::SO_PRIORITY, 0, i32::MIN, i32::MAX),
+    Kept::flag(net::SOL_SOCKET, net::SO_NO_CHECK, 0),
+    Kept::range(net::SOL_SOCKET, net::SO_MARK, 0, i32::MIN, i32::MAX),
+    Kept::range(net::SOL_SOCKET, net::SO_INCOMING_CPU, -1, i32::MIN, i32::MAX),
+    Kept::range(net::SOL_SOCKET, net::SO_BUSY_POLL, 0, 0, i32::MAX),
+    Kept::flag(net::SOL_SOCKET, net::SO_SELECT_ERR_QUEUE, 0),
     // TCP_NODELAY, CORK, KEEPIDLE, KEEPINTVL, KEEPCNT, SYNCNT, LINGER2, DEFER_ACCEPT, QUICKACK, USER_TIMEOUT, NOTSENT_LOWAT.
     Kept::flag(TCP, 1, 0),
     Kept::flag(TCP, 3, 0),
@@ -84,20 +146,38 @@ const KEPT: [Kept; 32] = [
     Kept::flag(TCP, 12, 1),
     Kept::range(TCP, 18, 0, 0, i32::MAX),
     Kept::range(TCP, 25, 0, i32::MIN, i32::MAX),
-    // IP_TOS, TTL, MTU_DISCOVER, MULTICAST_TTL, MULTICAST_LOOP, BIND_ADDRESS_NO_PORT.
-    Kept::range(IP, TOS, 0, 0, 255),
-    Kept::range(IP, 2, 64, 1, 255),
+    // TCP_FASTOPEN, TCP_FASTOPEN_CONNECT, TCP_THIN_LINEAR_TIMEOUTS, TCP_SAVE_SYN: they only say how connections begin.
+    Kept::range(TCP, 23, 0, 0, i32::MAX),
+    Kept::range(TCP, 30, 0, 0, 1),
+    Kept::range(TCP, 16, 0, 0, 1),
+    Kept::range(TCP, 27, 0, 0, 2),
+    // IP_RECVOPTS, MTU_DISCOVER, MULTICAST_TTL, MULTICAST_LOOP, MULTICAST_ALL, BIND_ADDRESS_NO_PORT, FREEBIND, MINTTL, LOCAL_PORT_RANGE.
+    Kept::flag(IP, 6, 0),
     Kept::range(IP, 10, 1, 0, 5),
     Kept::range(IP, IP_MULTICAST_TTL, 1, 0, 255),
     Kept::flag(IP, 34, 1),
+    Kept::range(IP, 49, 1, 0, 1),
     Kept::flag(IP, 24, 0),
-    // IPV6_UNICAST_HOPS, MULTICAST_HOPS, MULTICAST_LOOP, MTU_DISCOVER, TCLASS, RECVPATHMTU.
-    Kept::range(IPV6, 16, 64, 0, 255),
+    Kept::flag(IP, 15, 0),
+    Kept::range(IP, 21, 0, 0, 255),
+    // IPV6_MULTICAST_HOPS, MULTICAST_LOOP, MTU_DISCOVER, RECVPATHMTU, AUTOFLOWLABEL, DONTFRAG, MULTICAST_ALL, MINHOPCOUNT, FREEBIND.
     Kept::range(IPV6, IPV6_MULTICAST_HOPS, 1, 0, 255),
     Kept::range(IPV6, 19, 1, 0, 1),
     Kept::range(IPV6, 23, 1, 0, 5),
-    Kept::range(IPV6, TCLASS, 0, 0, 255),
     Kept::flag(IPV6, 60, 0),
+    Kept::flag(IPV6, 70, 1),
+    Kept::flag(IPV6, 62, 0),
+    Kept::flag(IPV6, 29, 1),
+    Kept::range(IPV6, 73, 0, 0, 255),
+    Kept::flag(IPV6, 78, 0),
+    // UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX.
+    Kept::flag(UDP, 101, 0),
+    Kept::flag(UDP, 102, 0),
+    // IP_RETOPTS, IP_PASSSEC, IP_RECVFRAGSIZE, IPV6_RECVFRAGSIZE: of what there is nothing to tell.
+    Kept::flag(IP, 7, 0),
+    Kept::flag(IP, 18, 0),
+    Kept::flag(IP, 25, 0),
+    Kept::flag(IPV6, 77, 0),
 ];
 
 /// The options of a socket.
@@ -105,6 +185,8 @@ pub(super) struct Settings {
     family: Family,
     is_stream: bool,
     kept: [AtomicU32; KEPT.len()],
+    /// What it wants to be told ([`tell`]).
+    told: AtomicU32,
     /// SO_LINGER: whether it is on, and for how many seconds.
     linger: AtomicU64,
 }
@@ -113,7 +195,8 @@ impl Clone for Settings {
     fn clone(&self) -> Self {
         let kept = self.kept.each_ref().map(|value| AtomicU32::new(value.load(Ordering::Relaxed)));
         let linger = AtomicU64::new(self.linger.load(Ordering::Relaxed));
-        Self { kept, linger, ..*self }
+        let told = AtomicU32::new(self.told.load(Ordering::Relaxed));
+        Self { kept, told, linger, ..*self }
     }
 }
 
@@ -130,6 +213,11 @@ fn deferred(seconds: i32) -> i32 {
     all
 }
 
+/// Whether the program may mark packets for those who route them.
+fn may_mark() -> bool {
+    capable(capability::NET_ADMIN) || capable(capability::NET_RAW)
+}
+
 fn place(level: u32, number: u32) -> Option<usize> {
     KEPT.iter().position(|option| (option.level, option.number) == (level, number))
 }
@@ -138,7 +226,7 @@ impl Settings {
     /// Those of a new socket.
     pub(super) fn new(family: Family, is_stream: bool) -> Self {
         let kept = KEPT.each_ref().map(|option| AtomicU32::new(option.usual as u32));
-        Self { family, is_stream, kept, linger: AtomicU64::new(0) }
+        Self { family, is_stream, kept, told: AtomicU32::new(0), linger: AtomicU64::new(0) }
     }
 
     fn at(&self, place: usize) -> u32 {
@@ -150,9 +238,22 @@ impl Settings {
         self.at(ONLY_V6) != 0
     }
 
-    /// Whether it hears of errors without being connected (IP_RECVERR).
-    pub(super) fn hears_errors(&self) -> bool {
-        self.at(RECEIVE_ERRORS) | self.at(RECEIVE_ERRORS_V6) != 0
+    /// Whether it hears of errors of what it sends over IPv4, or IPv6, also without being connected (IP_RECVERR, IPV6_RECVERR).
+    pub(super) fn hears_errors(&self, is_v4: bool) -> bool {
+        self.at(if is_v4 { RECEIVE_ERRORS } else { RECEIVE_ERRORS_V6 }) != 0
+    }
+
+    /// What it wants to be told with each datagram ([`tell`]).
+    #[inline]
+    pub(super) fn told(&self) -> u32 {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// The time to live and the type of service of what it sends over IPv4, or what IPv6 calls so.
+    #[inline]
+    pub(super) fn travel(&self, is_v4: bool) -> [u8; 2] {
+        let places = if is_v4 { [TTL, TYPE_OF_SERVICE] } else { [HOP_LIMIT, TRAFFIC_CLASS] };
+        places.map(|place| self.at(place) as u8)
     }
 
     /// Whether closing breaks off a connection (SO_LINGER of no time).
@@ -231,9 +332,7 @@ impl Settings {
     }
 
     fn keep(&self, place: usize, bytes: &[u8]) -> Result<()> {
-        let (Some(option), Some(kept)) = (KEPT.get(place), self.kept.get(place)) else {
-            return Err(Errno::ENOPROTOOPT);
-        };
+        let option = KEPT.get(place).ok_or(Errno::ENOPROTOOPT)?;
         // As on Linux a byte is enough for IPv4's.
         let wanted = match bytes {
             [byte, ..] if option.level == IP && bytes.len() < 4 => i32::from(*byte),
@@ -253,11 +352,37 @@ impl Settings {
             (IPV6, TCLASS) if self.is_stream && (0..=255).contains(&wanted) => wanted & !ECN,
             _ if option.most < option.least => i32::from(wanted != 0),
             // Back to what is usual.
-            (IP | IPV6, _) if wanted == -1 => option.usual,
+            (IP, 2 | IP_MULTICAST_TTL) | (IPV6, 16 | IPV6_MULTICAST_HOPS | TCLASS) if wanted == -1 => option.usual,
             _ if (option.least..=option.most).contains(&wanted) => wanted,
             _ => return Err(Errno::EINVAL),
         };
-        kept.store(wanted as u32, Ordering::Relaxed);
+        if (option.level, option.number) == (net::SOL_SOCKET, net::SO_MARK) && !may_mark()
+            || option.level == net::SOL_SOCKET
+                && option.number == net::SO_PRIORITY
+                && !(0..=6).contains(&wanted)
+                && !may_mark()
+        {
+            return Err(Errno::EPERM);
+        }
+        if TIMES.contains(&place) {
+            for place in TIMES {
+                self.keep_at(place, 0);
+            }
+        }
+        self.keep_at(place, wanted as u32);
         Ok(())
+    }
+
+    fn keep_at(&self, place: usize, value: u32) {
+        if let Some(kept) = self.kept.get(place) {
+            kept.store(value, Ordering::Relaxed);
+        }
+        if let Some(bit) = place.checked_sub(TELL).filter(|bit| *bit < tell::COUNT) {
+            if value != 0 {
+                self.told.fetch_or(1 << bit, Ordering::Relaxed);
+            } else {
+                self.told.fetch_and(!(1 << bit), Ordering::Relaxed);
+            }
+        }
     }
 }

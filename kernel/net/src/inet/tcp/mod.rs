@@ -139,6 +139,13 @@ impl Socket for Handle {
         self.0.take_error()
     }
 
+    fn keep_error(&self, error: Errno) {
+        match self.0.end() {
+            Some(end) => end.with(|own, _| own.error = Some(error)),
+            None => self.0.state().error = Some(error),
+        }
+    }
+
     fn is_listening(&self) -> bool {
         matches!(self.0.state().phase, Phase::Listening(_))
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! UDP between sockets of this machine.
 
+mod errors;
 mod outside;
 mod socket;
 mod transfer;
@@ -126,7 +127,7 @@ impl Socket for Handle {
     }
 
     fn send(&self, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
-        transfer::send(&self.0, outgoing.how, outgoing.to, from)
+        transfer::send(&self.0, &outgoing, from)
     }
 
     fn receive(&self, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
@@ -145,6 +146,14 @@ impl Socket for Handle {
 
     fn take_error(&self) -> Option<Errno> {
         self.0.state().error.take()
+    }
+
+    fn keep_error(&self, error: Errno) {
+        self.0.state().error = Some(error);
+    }
+
+    fn takes_control(&self) -> bool {
+        true
     }
 
     fn is_listening(&self) -> bool {
@@ -178,7 +187,7 @@ impl Socket for Handle {
         events.set(Events::IN, has_ended || !state.datagrams.is_empty());
         events.set(Events::RDHUP, has_ended);
         events.set(Events::HUP, state.ended == direction::BOTH);
-        events.set(Events::ERR, state.error.is_some());
+        events.set(Events::ERR, state.error.is_some() || !state.failed.is_empty());
         events
     }
 

@@ -18,7 +18,10 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     fallible,
-    inet::endpoint::Endpoint,
+    inet::{
+        circumstances::{Circumstances, stamp},
+        endpoint::Endpoint,
+    },
     interfaces,
     sched::spans,
 };
@@ -27,6 +30,8 @@ use crate::{
 const BUFFER: usize = 32 << 10;
 /// Bytes of a datagram, at most: there are no fragments.
 const MOST: usize = 1472;
+/// What most machines send with.
+const TTL: u8 = 64;
 
 /// A port of an interface.
 pub(super) struct Gate {
@@ -107,7 +112,15 @@ pub(super) fn take_all() {
             let received = bytes.get(..length).unwrap_or_default();
             let Ok(mut copy) = fallible::list(received.len()) else { continue };
             copy.extend_from_slice(received);
-            deliver(&receiver, Datagram { bytes: copy, from });
+            let how = Circumstances {
+                to: to.ip,
+                interface: interfaces::number_of(&gate.interface),
+                // The interface does not tell more.
+                ttl: TTL,
+                tos: 0,
+                at: stamp(&receiver.settings),
+            };
+            deliver(&receiver, Datagram { bytes: copy, from, how });
             spans::window();
         }
     }

@@ -3,16 +3,18 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 
 use exo_core::{credentials::Which, thread::running};
 use exo_hal::sync::{SpinGuard, SpinLock};
 
+use super::errors::Failed;
 use crate::{
     common::Common,
     errno::{Errno, Result},
     fallible,
     inet::{
+        circumstances::Circumstances,
         endpoint::{Endpoint, Family, is_any},
         local,
         ports::{Claim, Ports},
@@ -29,6 +31,8 @@ pub(super) static PORTS: Ports<UdpSocket> = Ports::new();
 pub(super) struct Datagram {
     pub(super) bytes: Vec<u8>,
     pub(super) from: Endpoint,
+    /// How it came.
+    pub(super) how: Circumstances,
 }
 
 /// What a datagram of `length` bytes costs its receiver: about what Linux counts for one (`skb->truesize`).
@@ -50,6 +54,8 @@ pub(super) struct State {
     gates: Vec<Arc<dyn Send + Sync>>,
     /// To be reported once.
     pub(super) error: Option<Errno>,
+    /// What has failed, for who wants to know more (IP_RECVERR).
+    pub(super) failed: VecDeque<Box<Failed>>,
     /// [`direction`](crate::socket::direction)s that have ended.
     pub(super) ended: u8,
 }
@@ -101,6 +107,11 @@ impl UdpSocket {
     pub(super) fn tell_receivers(&self) {
         self.receivable.wake_all();
         self.polled.wake_all();
+    }
+
+    /// Its port, or 0.
+    pub(super) fn port(&self) -> u16 {
+        self.state().local.map_or(0, |local| local.port)
     }
 
     /// Whether it has a port.

@@ -7,7 +7,7 @@ use core::{net::Ipv4Addr, sync::atomic::Ordering};
 use alloc::{sync::Arc, vec::Vec};
 
 use super::{
-    outside,
+    errors, outside,
     socket::{Datagram, PORTS, UdpSocket, cost},
 };
 use crate::{
@@ -15,13 +15,14 @@ use crate::{
     errno::{Errno, Result},
     fallible,
     inet::{
+        circumstances::{Circumstances, LOOPBACK, Said, said, stamp, told},
         endpoint::{Endpoint, is_any},
         local,
     },
     io_buf::{IoBuf, IoSource},
     patience::Patience,
     sched::spans,
-    socket::{How, Received, direction},
+    socket::{How, Outgoing, Received, direction},
 };
 
 /// Most bytes of a datagram: a packet's, without its headers.
@@ -50,28 +51,25 @@ fn destination(socket: &UdpSocket, address: Option<&Address>) -> Result<(Endpoin
 ///
 /// # Errors
 /// EMSGSIZE, EDESTADDRREQ, ENETUNREACH, EPIPE, the error that is to be reported; those of copying.
-pub(super) fn send(
-    socket: &Arc<UdpSocket>,
-    how: How,
-    address: Option<&Address>,
-    from: &mut IoSource<'_>,
-) -> Result {
+pub(super) fn send(socket: &Arc<UdpSocket>, outgoing: &Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
     // As on Linux it gets its port first, whatever becomes of this.
     let own = socket.find_local()?;
     let length = from.left();
     if length > usize::from(u16::MAX) {
         return Err(Errno::EMSGSIZE);
     }
-    if how.out_of_band {
+    if outgoing.how.out_of_band {
         return Err(Errno::EOPNOTSUPP);
     }
-    let (to, is_peer) = destination(socket, address)?;
+    let (to, is_peer) = destination(socket, outgoing.to)?;
+    let is_v4 = to.ip.to_ipv4_mapped().is_some();
+    let said = if outgoing.control.is_empty() { Said::default() } else { said(&outgoing.control, is_v4)? };
     let way = local::way(to.ip)?;
-    let ip = if is_any(own.ip) { way.source } else { own.ip };
-    if ip.to_ipv4_mapped().is_some() != to.ip.to_ipv4_mapped().is_some() {
+    let ip = said.source.unwrap_or(if is_any(own.ip) { way.source } else { own.ip });
+    if ip.to_ipv4_mapped().is_some() != is_v4 {
         return Err(Errno::ENETUNREACH);
     }
-    let most = if to.ip.to_ipv4_mapped().is_some() { MOST_V4 } else { MOST_V6 };
+    let most = if is_v4 { MOST_V4 } else { MOST_V6 };
     if length > most {
         return Err(Errno::EMSGSIZE);
     }
@@ -90,12 +88,18 @@ pub(super) fn send(
         return send_out(socket, own.port, (target, to.port), &bytes);
     }
     match PORTS.find(to, source, false) {
-        Some(receiver) => deliver(&receiver, Datagram { bytes, from: source }),
-        None if is_peer || socket.settings.hears_errors() => {
-            socket.state().error = Some(Errno::ECONNREFUSED);
-            socket.tell_receivers();
+        Some(receiver) => {
+            let [ttl, tos] = socket.settings.travel(is_v4);
+            let how = Circumstances {
+                to: to.ip,
+                interface: LOOPBACK,
+                ttl: said.ttl.unwrap_or(ttl),
+                tos: said.tos.unwrap_or(tos),
+                at: stamp(&receiver.settings),
+            };
+            deliver(&receiver, Datagram { bytes, from: source, how });
         }
-        None => {}
+        None => errors::refused(socket, is_peer, to, bytes),
     }
     Ok(length)
 }
@@ -149,6 +153,9 @@ pub(super) fn deliver(receiver: &UdpSocket, datagram: Datagram) {
 /// # Errors
 /// The error that is to be reported; those of waiting and of copying.
 pub(super) fn receive(socket: &UdpSocket, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
+    if how.errors {
+        return errors::receive(socket, how, to);
+    }
     let mut patience = Patience::new(how.no_wait, socket.common.receive_timeout());
     let datagram = patience.wait(&socket.receivable, || {
         let mut state = socket.state();
@@ -175,5 +182,9 @@ pub(super) fn receive(socket: &UdpSocket, how: How, to: &mut IoBuf<'_>) -> Resul
         to.put_all(step)?;
     }
     let from = if how.wants_address { Some(datagram.from.address(socket.family)?) } else { None };
-    Ok(Received { bytes, length, from, ..Received::default() })
+    let told = match socket.settings.told() {
+        0 => None,
+        _ => told(&socket.settings, socket.family, &datagram.how, socket.port())?,
+    };
+    Ok(Received { bytes, length, from, told, ..Received::default() })
 }

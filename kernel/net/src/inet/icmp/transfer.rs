@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sending and receiving. A packet is filled from the program's memory with nothing locked.
+
+use core::sync::atomic::Ordering;
+
+use alloc::sync::Arc;
+
+use exo_logic::icmp;
+
+use super::{
+    arrive::{Way, within},
+    outside,
+    socket::IcmpSocket,
+};
+use crate::{
+    address::Address,
+    errno::{Errno, Result},
+    inet::{
+        circumstances::{Said, said, told},
+        endpoint::{Endpoint, Family, is_any},
+        local,
+    },
+    io_buf::{IoBuf, IoSource},
+    patience::Patience,
+    sched::spans,
+    socket::{How, Outgoing, Received, direction},
+};
+
+/// Bytes that are copied between two preemption points.
+const STEP: usize = 16 << 10;
+/// Bytes of an address of IPv6 that has all its parts.
+const WHOLE_V6: usize = 28;
+
+fn destination(socket: &IcmpSocket, address: Option<&Address>) -> Result<Endpoint> {
+    let Some(address) = address else {
+        let peer = { socket.state().peer };
+        return peer.ok_or(Errno::EDESTADDRREQ);
+    };
+    // As on Linux, where pings want the whole structure.
+    if !socket.is_raw && socket.family == Family::V6 && address.bytes().len() < WHOLE_V6 {
+        return Err(Errno::EINVAL);
+    }
+    let to = Endpoint::of(address, socket.family)?;
+    if socket.family == Family::V6 && to.ip.to_ipv4_mapped().is_some() {
+        return Err(Errno::ENETUNREACH);
+    }
+    Ok(Endpoint { ip: local::destination(to.ip), ..to })
+}
+
+/// Sends a message.
+///
+/// # Errors
+/// EINVAL for what is no echo request, EMSGSIZE, EDESTADDRREQ, ENETUNREACH, EPIPE, the error that is to be reported; those of copying.
+pub(super) fn send(socket: &Arc<IcmpSocket>, outgoing: &Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
+    // As on Linux a ping gets its ident first, whatever becomes of this.
+    let own = socket.find_local()?;
+    let length = from.left();
+    if length > usize::from(u16::MAX) {
+        return Err(Errno::EMSGSIZE);
+    }
+    if !socket.is_raw && length < icmp::HEADER {
+        return Err(Errno::EINVAL);
+    }
+    if outgoing.how.out_of_band {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let mut first = [0; icmp::HEADER];
+    let is_v6 = socket.family == Family::V6;
+    if !socket.is_raw {
+        from.take_all(&mut first)?;
+        if !icmp::is_echo(&first, is_v6) {
+            return Err(Errno::EINVAL);
+        }
+    }
+    let to = destination(socket, outgoing.to)?;
+    let Said { source, ttl, tos } = if outgoing.control.is_empty() {
+        Said::default()
+    } else {
+        said(&outgoing.control, !is_v6)?
+    };
+    let route = local::way(to.ip)?;
+    let ip = source.unwrap_or(if is_any(own.ip) { route.source } else { own.ip });
+    let [usual_ttl, usual_tos] = socket.settings.travel(!is_v6);
+    let way = Way { from: ip, to: to.ip, ttl: ttl.unwrap_or(usual_ttl), tos: tos.unwrap_or(usual_tos) };
+    {
+        let mut state = socket.state();
+        if let Some(error) = state.error.take() {
+            return Err(error);
+        }
+        if state.ended & direction::SEND != 0 {
+            return Err(Errno::EPIPE);
+        }
+    }
+    let mut packet = way.packet(length)?;
+    let start = packet.len();
+    if !socket.is_raw {
+        packet.extend_from_slice(&first);
+    }
+    while packet.len() < start + length {
+        let filled = packet.len();
+        packet.resize((start + length).min(filled + STEP), 0);
+        from.take_all(packet.get_mut(filled..).unwrap_or_default())?;
+        // Who is to end does so after the call.
+        let _ = spans::point();
+    }
+    let message = packet.get_mut(start..).unwrap_or_default();
+    if !socket.is_raw {
+        icmp::set_ident(message, own.port, way.version());
+    } else if is_v6 && length >= icmp::HEADER / 2 {
+        icmp::fill_checksum(message, way.version());
+    }
+    match route.outside {
+        Some(target) => outside::send(socket, target, &packet)?,
+        None => within(way, packet),
+    }
+    Ok(length)
+}
+
+/// Receives a message, as much of it as `to` has room for.
+///
+/// # Errors
+/// The error that is to be reported; those of waiting and of copying.
+pub(super) fn receive(socket: &IcmpSocket, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
+    if how.out_of_band {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if how.errors {
+        // Nothing that is sent within the machine fails, and what fails elsewhere is not told.
+        return Err(Errno::EAGAIN);
+    }
+    let mut patience = Patience::new(how.no_wait, socket.common.receive_timeout());
+    let packet = patience.wait(&socket.receivable, || {
+        let mut state = socket.state();
+        if let Some(error) = state.error.take() {
+            return Some(Err(error));
+        }
+        let first = if how.peek { state.packets.front().cloned() } else { state.packets.pop_front() };
+        match first {
+            Some(packet) => {
+                if !how.peek {
+                    socket.queued.fetch_sub(packet.cost(), Ordering::Relaxed);
+                }
+                Some(Ok(Some(packet)))
+            }
+            None => (state.ended & direction::RECEIVE != 0 && !how.no_wait).then_some(Ok(None)),
+        }
+    })?;
+    let Some(packet) = packet else { return Ok(Received::default()) };
+    let whole = packet.of(socket);
+    let bytes = whole.len().min(to.left());
+    for (index, step) in whole.get(..bytes).unwrap_or_default().chunks(STEP).enumerate() {
+        // Who is to end does so after the call.
+        let _ = index > 0 && spans::point();
+        to.put_all(step)?;
+    }
+    let from = Endpoint { ip: packet.from, port: 0 };
+    let from = if how.wants_address { Some(from.address(socket.family)?) } else { None };
+    let told = match socket.settings.told() {
+        0 => None,
+        _ => told(&socket.settings, socket.family, &packet.how, 0)?,
+    };
+    // As on Linux, MSG_TRUNC tells the whole length of a raw socket's message alone.
+    let counted = if how.discard && !socket.is_raw { bytes } else { whole.len() };
+    let mut received = Received { bytes, length: counted, from, told, ..Received::default() };
+    received.is_cut = whole.len() > bytes;
+    Ok(received)
+}
