@@ -337,7 +337,9 @@ mod tests {
 
     #[test]
     fn packages_have_names_and_are_no_options() {
-        assert!(["redis-server", "libstdc++6", "7zip", "python3.13"].iter().all(|it| parse_package(it).is_ok()));
+        assert!(
+            ["redis-server", "libstdc++6", "7zip", "python3.13"].iter().all(|it| parse_package(it).is_ok())
+        );
         assert!(["", "-y", "Redis", "a b", "a=1", "../a"].iter().all(|it| parse_package(it).is_err()));
     }
 

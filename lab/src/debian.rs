@@ -133,9 +133,9 @@ fn libraries(toolroot: &Toolroot, files: &Path) -> anyhow::Result<BTreeSet<Strin
         let said = output(&mut ldd)?;
         let own = files.to_string_lossy();
         // The line of a file that is looked at ends with a colon.
-        let words = said.split_whitespace().filter(|word| {
-            word.starts_with('/') && !word.ends_with(':') && !word.starts_with(own.as_ref())
-        });
+        let words = said
+            .split_whitespace()
+            .filter(|word| word.starts_with('/') && !word.ends_with(':') && !word.starts_with(own.as_ref()));
         needed.extend(words.map(str::to_owned));
     }
     Ok(needed)
@@ -150,8 +150,9 @@ fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => found.extend(files_below(&path)?),
             Ok(_) => found.push(path),
-            Err(_) => std::fs::remove_file(&path)
-                .with_context(|| format!("cannot remove {}", path.display()))?,
+            Err(_) => {
+                std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?
+            }
         }
     }
     found.sort();

@@ -6,7 +6,7 @@ use exo_test_support::programs::*;
 #[test]
 fn settings_are_a_tree() {
     machine(|| {
-        assert_eq!(names("/proc/sys"), ["fs", "kernel", "vm"]);
+        assert_eq!(names("/proc/sys"), ["fs", "kernel", "net", "vm"]);
         assert!(names("/proc/sys/kernel").contains(&"random".to_string()));
         assert_eq!(names("/proc/sys/kernel").iter().filter(|name| *name == "random").count(), 1);
         for (name, value) in

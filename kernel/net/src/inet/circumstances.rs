@@ -108,7 +108,8 @@ pub(super) fn told(
         Some(to) => {
             tell(tell::PKTINFO, &|| {
                 let mut info = [0; INFO];
-                let bytes = interface.iter().chain(&to.octets()).chain(&to.octets()).copied().collect::<Vec<_>>();
+                let bytes =
+                    interface.iter().chain(&to.octets()).chain(&to.octets()).copied().collect::<Vec<_>>();
                 info.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
                 Some(message(IP, IP_PKTINFO, &info))
             });
@@ -144,7 +145,11 @@ pub(super) struct Said {
 }
 
 fn int(data: &[u8]) -> Option<i32> {
-    if data.len() == size_of::<i32>() { data.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)) } else { None }
+    if data.len() == size_of::<i32>() {
+        data.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes))
+    } else {
+        None
+    }
 }
 
 /// A number from 0; -1 leaves it as it is.

@@ -352,7 +352,9 @@ impl Settings {
             (IPV6, TCLASS) if self.is_stream && (0..=255).contains(&wanted) => wanted & !ECN,
             _ if option.most < option.least => i32::from(wanted != 0),
             // Back to what is usual.
-            (IP, 2 | IP_MULTICAST_TTL) | (IPV6, 16 | IPV6_MULTICAST_HOPS | TCLASS) if wanted == -1 => option.usual,
+            (IP, 2 | IP_MULTICAST_TTL) | (IPV6, 16 | IPV6_MULTICAST_HOPS | TCLASS) if wanted == -1 => {
+                option.usual
+            }
             _ if (option.least..=option.most).contains(&wanted) => wanted,
             _ => return Err(Errno::EINVAL),
         };

@@ -264,8 +264,7 @@ pub fn exec(node: Path, path: &[u8], mut strings: Strings, regs: &mut Regs) -> R
     memory.add_stack(STACK_TOP)?;
     let is_random = task.personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE == 0;
     let loaded = program.load(&memory, is_random)?;
-    let (sp, places, vector) =
-        push_strings(&memory, &strings, program.plan(), &loaded, path, &credentials)?;
+    let (sp, places, vector) = push_strings(&memory, &strings, program.plan(), &loaded, path, &credentials)?;
     let executing = fallible::arc(program.into_executing())?;
 
     if !kill::end_other_threads(&task) {

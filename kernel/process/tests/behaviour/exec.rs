@@ -113,7 +113,11 @@ fn an_interpreter_starts_in_the_place_of_the_program_that_names_it() {
             assert_eq!(get_bytes(data as usize, image::DATA.len()), image::DATA, "of the interpreter");
             assert_eq!(get_bytes((data + entry) as usize, image::DATA.len()), image::DATA, "of the program");
             assert_ne!(user::regs().rip(), entry);
-            assert_eq!((value(AT_BASE), entry % 4096), (0, 0), "the interpreter cannot be moved, the program can");
+            assert_eq!(
+                (value(AT_BASE), entry % 4096),
+                (0, 0),
+                "the interpreter cannot be moved, the program can"
+            );
             assert_eq!(string_at(value(AT_EXECFN)), "./program");
             noted.note(format!("{arguments:?} {}", entry != 0x5555_5555_4000));
         });
@@ -122,7 +126,11 @@ fn an_interpreter_starts_in_the_place_of_the_program_that_names_it() {
         assert_eq!(log.take(), [r#"["name", "one"] true"#]);
         call!(abi::__NR_personality, 0x0004_0000).unwrap();
         assert_eq!(run("./program", &["name"], &[]), 0);
-        assert_eq!(log.take(), [r#"["name"] false"#], "with ADDR_NO_RANDOMIZE it is always at the same place");
+        assert_eq!(
+            log.take(),
+            [r#"["name"] false"#],
+            "with ADDR_NO_RANDOMIZE it is always at the same place"
+        );
     });
 }
 

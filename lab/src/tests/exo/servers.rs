@@ -59,12 +59,7 @@ fn alike(both: &Both<'_>, name: &str) -> anyhow::Result<()> {
     let script = Script::read(name, &both.exo.parts.context.checkout.join("kernel/tests/servers"))?;
     let (linux_status, linux) = script.run(both.linux)?;
     let says_so = linux.stdout.lines().any(|line| line == script.expected);
-    ensure!(
-        says_so,
-        "{name} on Linux ended with {linux_status} and said:\n{}{}",
-        linux.stdout,
-        linux.stderr
-    );
+    ensure!(says_so, "{name} on Linux ended with {linux_status} and said:\n{}{}", linux.stdout, linux.stderr);
     let (exo_status, exo) = script.run(&both.exo)?;
     ensure!(
         (linux_status, &linux.stdout) == (exo_status, &exo.stdout),

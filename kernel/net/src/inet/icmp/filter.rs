@@ -15,7 +15,7 @@ use crate::{
 
 const IP: u32 = net::IPPROTO_IP as u32;
 const IPV6: u32 = net::IPPROTO_IPV6 as u32;
-const ICMPV6: u32 = net::IPPROTO_ICMPV6 as u32;
+const ICMPV6: u32 = net::IPPROTO_ICMPV6;
 const SOL_RAW: u32 = 255;
 const ICMP_FILTER: u32 = 1;
 const ICMP6_FILTER: u32 = 1;
@@ -53,7 +53,9 @@ impl Filter {
             (Family::V4, SOL_RAW, ICMP_FILTER) | (Family::V6, ICMPV6, ICMP6_FILTER) => Some(Ok(bytes)),
             (Family::V4, IP, IP_HDRINCL) => Some(Ok(value(&0_u32.to_ne_bytes()))),
             (Family::V6, IPV6 | SOL_RAW, IPV6_CHECKSUM) => Some(Ok(value(&CHECKSUM_OFFSET.to_ne_bytes()))),
-            (Family::V4, SOL_RAW, _) | (Family::V6, ICMPV6 | SOL_RAW | IP, _) => Some(Err(Errno::ENOPROTOOPT)),
+            (Family::V4, SOL_RAW, _) | (Family::V6, ICMPV6 | SOL_RAW | IP, _) => {
+                Some(Err(Errno::ENOPROTOOPT))
+            }
             _ => None,
         }
     }
@@ -80,7 +82,9 @@ impl Filter {
                 Ok(CHECKSUM_OFFSET) => Ok(()),
                 _ => Err(Errno::EINVAL),
             }),
-            (Family::V4, SOL_RAW, _) | (Family::V6, ICMPV6 | SOL_RAW | IP, _) => Some(Err(Errno::ENOPROTOOPT)),
+            (Family::V4, SOL_RAW, _) | (Family::V6, ICMPV6 | SOL_RAW | IP, _) => {
+                Some(Err(Errno::ENOPROTOOPT))
+            }
             _ => None,
         }
     }

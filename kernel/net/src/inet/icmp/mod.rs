@@ -71,7 +71,8 @@ fn may_ping() -> bool {
     let [first, last] = GROUPS.each_ref().map(|group| group.load(Ordering::Relaxed));
     let is_in = |group: &u32| (first..=last).contains(group);
     let task = running();
-    is_in(&task.credentials.id(Which::EffectiveGroup)) || task.credentials.get().supplementary.iter().any(is_in)
+    is_in(&task.credentials.id(Which::EffectiveGroup))
+        || task.credentials.get().supplementary.iter().any(is_in)
 }
 
 /// What an open file has of a socket: it is closed with this.
@@ -97,7 +98,7 @@ pub(super) fn create(family: Family, is_raw: bool, protocol: u32) -> Result<Box<
 fn protocol_of(family: Family) -> u32 {
     match family {
         Family::V4 => net::IPPROTO_ICMP as u32,
-        Family::V6 => net::IPPROTO_ICMPV6 as u32,
+        Family::V6 => net::IPPROTO_ICMPV6,
     }
 }
 
@@ -192,7 +193,8 @@ impl Socket for Handle {
     }
 
     fn set_option(&self, level: u32, number: u32, value: &[u8]) -> Option<Result<()>> {
-        let filter = if self.0.is_raw { self.0.filter.set(self.0.family, level, number, value) } else { None };
+        let filter =
+            if self.0.is_raw { self.0.filter.set(self.0.family, level, number, value) } else { None };
         filter.or_else(|| self.0.settings.set(level, number, value))
     }
 

@@ -116,7 +116,9 @@ pub(super) fn take_all() {
         let number = interfaces::number_of(&gate.interface);
         while let Some(length) = gate.interface.receive_packet(pings, &mut bytes) {
             let packet = bytes.get(..length).unwrap_or_default();
-            let Some((Ipv4Header { tos, ttl, from, to }, start)) = Ipv4Header::parse(packet) else { continue };
+            let Some((Ipv4Header { tos, ttl, from, to }, start)) = Ipv4Header::parse(packet) else {
+                continue;
+            };
             let way = Way { from: from.to_ipv6_mapped(), to: to.to_ipv6_mapped(), ttl, tos };
             let Ok(mut copy) = fallible::list(packet.len()) else { continue };
             copy.extend_from_slice(packet);

@@ -73,11 +73,8 @@ pub(super) fn send(socket: &Arc<IcmpSocket>, outgoing: &Outgoing<'_>, from: &mut
         }
     }
     let to = destination(socket, outgoing.to)?;
-    let Said { source, ttl, tos } = if outgoing.control.is_empty() {
-        Said::default()
-    } else {
-        said(&outgoing.control, !is_v6)?
-    };
+    let Said { source, ttl, tos } =
+        if outgoing.control.is_empty() { Said::default() } else { said(&outgoing.control, !is_v6)? };
     let route = local::way(to.ip)?;
     let ip = source.unwrap_or(if is_any(own.ip) { route.source } else { own.ip });
     let [usual_ttl, usual_tos] = socket.settings.travel(!is_v6);

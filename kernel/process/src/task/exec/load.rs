@@ -174,8 +174,7 @@ impl Program {
         memory.set_heap(self.program.map(memory, base)?);
         let mut loaded = Loaded { base, interpreter_base: 0, start: base.wrapping_add(entry) };
         if let Some(interpreter) = &self.interpreter {
-            let base =
-                if interpreter.plan.movable { interpreter.base_below_mappings(memory)? } else { 0 };
+            let base = if interpreter.plan.movable { interpreter.base_below_mappings(memory)? } else { 0 };
             interpreter.map(memory, base)?;
             loaded.interpreter_base = base;
             loaded.start = base.wrapping_add(interpreter.plan.entry);
