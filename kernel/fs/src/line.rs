@@ -10,6 +10,7 @@ use exo_logic::ring::Ring;
 
 use crate::{
     errno::{Errno, Result},
+    events::Events,
     sched::wait::WaitQueue,
 };
 
@@ -102,7 +103,7 @@ impl Line {
         if count == 0 {
             return None;
         }
-        self.changed.wake_all();
+        self.changed.wake_for((Events::OUT | Events::WRNORM).bits());
         Some(byte[0])
     }
 
@@ -110,7 +111,7 @@ impl Line {
     pub(crate) fn send(&self, bytes: &[u8]) -> usize {
         let count = self.state.lock().to_master.push(bytes);
         if count > 0 {
-            self.changed.wake_all();
+            self.changed.wake_for((Events::IN | Events::RDNORM).bits());
         }
         count
     }

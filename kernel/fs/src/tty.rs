@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    events::Events,
     sched::{mutex::Mutex, spans, wait::WaitQueue},
     signal::{IGNORE, Info, number},
     task::{controlling_tty::ControllingTty, current, session, table},
@@ -228,7 +229,13 @@ impl Terminal {
 
     fn wake(&self) {
         // Who polls waits here for room too.
-        self.input.wake_all();
+        if self.is_hung_up() {
+            self.input.wake_all();
+        } else {
+            let mut events = Events::OUT | Events::WRNORM;
+            events.set(Events::IN | Events::RDNORM, self.discipline.lock().can_read(1));
+            self.input.wake_for(events.bits());
+        }
         self.room.wake_all();
     }
 

@@ -113,7 +113,7 @@ impl Record {
 
 impl Observer for SignalFd {
     fn changed(&self) {
-        self.changed.wake_all();
+        self.changed.wake_for((Events::IN | Events::RDNORM).bits());
     }
 }
 

@@ -132,7 +132,7 @@ impl TimerTarget for TimerFd {
             state.has_expired = true;
             state.ticks += 1;
         }
-        self.changed.wake_all();
+        self.changed.wake_for((Events::IN | Events::RDNORM).bits());
     }
 }
 

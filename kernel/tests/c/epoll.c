@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,11 +15,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -371,11 +375,43 @@ static void waiting(void)
 	close(end);
 }
 
+/// Something that several wait for, and how it comes to be.
+struct awaited {
+	int fd, other;
+	void (*happens)(struct awaited *);
+};
+
+static void counts(struct awaited *it) { add(it->fd, 1); }
+
+static void expires(struct awaited *it)
+{
+	// Once more each time: it goes on having expired.
+	struct itimerspec soon = {.it_value.tv_nsec = 1};
+
+	TRY(timerfd_settime(it->fd, 0, &soon, NULL));
+}
+
+static void types(struct awaited *it)
+{
+	if (write(it->other, "x", 1) != 1)
+		perror("write");
+}
+
+static void connects_to(struct awaited *it)
+{
+	struct sockaddr_in at;
+	socklen_t size = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	getsockname(it->fd, (struct sockaddr *)&at, &size);
+	TRY(connect(fd, (struct sockaddr *)&at, size));
+}
+
 /// How many of several processes, each with an epoll of its own, two events wake one after the other: those with `bits`.
-static void exclusive(const char *who, uint32_t bits)
+static void exclusive(const char *who, uint32_t bits, struct awaited *it)
 {
 	enum { COUNT = 4 };
-	int event = eventfd(0, 0), heard_by[2], woken[2] = {0, 0};
+	int heard_by[2], woken[2] = {0, 0};
 	pid_t children[COUNT];
 	struct pollfd heard;
 	char byte;
@@ -384,7 +420,7 @@ static void exclusive(const char *who, uint32_t bits)
 	for (int i = 0; i < COUNT; i++) {
 		int epoll = epoll_create1(0);
 
-		ctl(epoll, EPOLL_CTL_ADD, event, bits, 0);
+		ctl(epoll, EPOLL_CTL_ADD, it->fd, bits, 0);
 		children[i] = fork();
 		if (!children[i]) {
 			struct epoll_event one;
@@ -401,7 +437,7 @@ static void exclusive(const char *who, uint32_t bits)
 	usleep(300000);
 	heard = (struct pollfd){heard_by[0], POLLIN, 0};
 	for (int round = 0; round < 2; round++) {
-		add(event, 1);
+		it->happens(it);
 		// The first may take its time; others have a moment.
 		while (poll(&heard, 1, !woken[round] && woken[0] < COUNT ? -1 : 200) > 0 && read(heard_by[0], &byte, 1) == 1)
 			woken[round]++;
@@ -411,9 +447,44 @@ static void exclusive(const char *who, uint32_t bits)
 		waitpid(children[i], 0, 0);
 	}
 	printf("%s: %d and then %d\n", who, woken[0], woken[1]);
-	close(event);
+	close(it->fd);
+	if (it->other >= 0)
+		close(it->other);
 	close(heard_by[0]);
 	close(heard_by[1]);
+}
+
+static void exclusives(void)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	struct awaited it;
+	struct termios raw;
+	char name[100];
+
+	for (int i = 0; i < 2; i++) {
+		it = (struct awaited){eventfd(0, 0), -1, counts};
+		exclusive(i ? "all" : "exclusively", EPOLLIN | (i ? 0 : EPOLLEXCLUSIVE), &it);
+	}
+	it = (struct awaited){timerfd_create(CLOCK_MONOTONIC, 0), -1, expires};
+	exclusive("of a timer", EPOLLIN | EPOLLEXCLUSIVE, &it);
+	it = (struct awaited){socket(AF_INET, SOCK_STREAM, 0), -1, connects_to};
+	ioctl(it.fd, SIOCSIFFLAGS, &lo);
+	TRY(bind(it.fd, (struct sockaddr *)&at, sizeof(at)));
+	TRY(listen(it.fd, 10));
+	exclusive("of a listener", EPOLLIN | EPOLLEXCLUSIVE, &it);
+	for (int i = 0; i < 2; i++) {
+		int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
+
+		TRY(unlockpt(master));
+		ptsname_r(master, name, sizeof(name));
+		slave = open(name, O_RDWR | O_NOCTTY);
+		tcgetattr(slave, &raw);
+		cfmakeraw(&raw);
+		tcsetattr(slave, TCSANOW, &raw);
+		it = i ? (struct awaited){master, slave, types} : (struct awaited){slave, master, types};
+		exclusive(i ? "of a master" : "of a terminal", EPOLLIN | EPOLLEXCLUSIVE, &it);
+	}
 }
 
 static void watched_by_several(void)
@@ -451,8 +522,7 @@ int main(void)
 	descriptors();
 	nested();
 	watched_by_several();
-	exclusive("exclusively", EPOLLIN | EPOLLEXCLUSIVE);
-	exclusive("all", EPOLLIN);
+	exclusives();
 	refused();
 	waiting();
 	return 0;

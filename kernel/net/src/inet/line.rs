@@ -13,4 +13,9 @@ pub(super) struct Line {
     pub(super) user: u32,
     pub(super) inode: u64,
     pub(super) references: usize,
+    /// How long a port is still kept, in nanoseconds ([`TIME_WAIT`]).
+    pub(super) left_ns: u64,
 }
+
+/// The state of a connection that is over and keeps its port, by Linux's number.
+pub(super) const TIME_WAIT: u8 = 6;

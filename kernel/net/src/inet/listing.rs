@@ -7,7 +7,7 @@ use alloc::{format, string::String};
 
 use super::{
     endpoint::{Endpoint, Family},
-    line::Line,
+    line::{Line, TIME_WAIT},
     tcp, udp,
 };
 use crate::sched::spans;
@@ -36,11 +36,15 @@ fn write_line(number: usize, family: Family, line: &Line, is_tcp: bool, out: &mu
     let (local, remote) =
         (address(line.local, family), address(line.remote.unwrap_or(Endpoint::any(family)), family));
     let width = if is_tcp { 4 } else { 5 };
+    // Which timer runs, and how many hundredths of a second.
+    let (timer, left) = if line.state == TIME_WAIT { (3, line.left_ns / 10_000_000) } else { (0, 0) };
     let start = format!(
-        "{number:width$}: {local} {remote} {:02X} 00000000:{:08X} 00:00000000 00000000 {:5}        0 {} {} {:016x}",
+        "{number:width$}: {local} {remote} {:02X} 00000000:{:08X} {timer:02X}:{left:08X} 00000000 {:5}        0 {} {} {:016x}",
         line.state, line.waiting, line.user, line.inode, line.references, 0
     );
     match (is_tcp, family) {
+        (true, Family::V4) if line.state == TIME_WAIT => writeln!(out, "{start:TCP_WIDTH$}"),
+        (true, Family::V6) if line.state == TIME_WAIT => writeln!(out, "{start}"),
         // What follows is about packets.
         (true, Family::V4) => writeln!(out, "{:TCP_WIDTH$}", start + " 100 0 0 10 0"),
         (true, Family::V6) => writeln!(out, "{start} 100 0 0 10 0"),
@@ -54,6 +58,15 @@ const V6: &str = "  sl  local_address                         remote_address    
 fn tcp_of(family: Family, out: &mut dyn Write) -> Result {
     let (mut last, mut count) = (0, 0);
     while let Some((number, line)) = tcp::next_line(last, family) {
+        last = number;
+        if let Some(line) = line {
+            write_line(count, family, &line, true, out)?;
+            count += 1;
+        }
+        let _ = spans::point();
+    }
+    last = 0;
+    while let Some((number, line)) = tcp::next_waiting_line(last, family) {
         last = number;
         if let Some(line) = line {
             write_line(count, family, &line, true, out)?;

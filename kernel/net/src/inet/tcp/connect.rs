@@ -357,7 +357,7 @@ fn establish(listener: &Arc<TcpSocket>, client: &Arc<TcpSocket>) -> Result<()> {
         // As if the listener had been closed right after that.
         close_unaccepted(&connection);
     }
-    listener.waits.tell_receivers();
+    listener.waits.tell_acceptors();
     client.waits.tell_all();
     result
 }

@@ -170,6 +170,6 @@ fn accept(
     if let Some(connection) = lost {
         close_unaccepted(&connection);
     }
-    listener.waits.tell_receivers();
+    listener.waits.tell_acceptors();
     Ok(())
 }

@@ -84,6 +84,7 @@ pub(super) fn line(socket: &Arc<TcpSocket>) -> Option<Line> {
         inode: socket.common.inode.load(Ordering::Relaxed),
         // Not this reference.
         references: Arc::strong_count(socket) - 1,
+        left_ns: 0,
     })
 }
 

@@ -7,8 +7,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use alloc::{collections::BTreeSet, sync::Arc};
 
 use exo_hal::sync::{SpinGuard, SpinLock};
+use exo_vfs::events::Events;
 
-use super::{inbox::Inbox, socket::PortClaim};
+use super::{inbox::Inbox, socket::PortClaim, time_wait};
 use crate::{
     errno::{Errno, Result},
     fallible,
@@ -43,6 +44,12 @@ impl Waits {
     pub(super) fn tell_receivers(&self) {
         self.receivable.wake_all();
         self.polled.wake_all();
+    }
+
+    /// A connection waits to be accepted.
+    pub(super) fn tell_acceptors(&self) {
+        self.receivable.wake_all();
+        self.polled.wake_for((Events::IN | Events::RDNORM).bits());
     }
 
     pub(super) fn tell_senders(&self) {
@@ -118,7 +125,9 @@ pub(super) struct Link {
     /// From whom to whom.
     ends: [Endpoint; 2],
     /// The ports stay taken until both ends are closed.
-    _claims: [Arc<PortClaim>; 2],
+    claims: [Arc<PortClaim>; 2],
+    /// Which ends programs have, and not this kernel for another machine.
+    programs: [bool; 2],
 }
 
 impl Drop for Link {
@@ -141,6 +150,8 @@ pub(super) struct Party {
     pub(super) receive_limit: usize,
     pub(super) waits: Arc<Waits>,
     pub(super) claim: Arc<PortClaim>,
+    /// It is a program's, and not this kernel's for another machine.
+    pub(super) is_program: bool,
 }
 
 /// A connection from the first to the second.
@@ -159,8 +170,9 @@ pub(super) fn connect(first: Party, second: Party) -> Result<[End; 2]> {
     };
     let halves = [half(&first, &second), half(&second, &first)];
     let (waits, claims) = ([first.waits, second.waits], [first.claim, second.claim]);
+    let programs = [first.is_program, second.is_program];
     // Without memory for it, its place in the list goes with it.
-    let link = fallible::arc(Link { halves: SpinLock::new(halves), waits, ends, _claims: claims })?;
+    let link = fallible::arc(Link { halves: SpinLock::new(halves), waits, ends, claims, programs })?;
     Ok([End { link: link.clone(), is_second: false }, End { link, is_second: true }])
 }
 
@@ -194,10 +206,24 @@ impl End {
         *self.pick(&self.link.ends, false)
     }
 
-    /// The other end is told that nothing more comes.
-    pub(super) fn finish(own: &mut Half, peer: &mut Half) {
+    /// Says to the other end that nothing more comes.
+    pub(super) fn finish(&self) {
+        let is_over = self.with(Self::finish_half);
+        self.wait_if_over(is_over);
+    }
+
+    /// If the connection has just ended in order, the port of the other end, which began that, is kept for a while.
+    fn wait_if_over(&self, is_over: bool) {
+        if is_over && *self.pick(&self.link.programs, false) {
+            let ends = [self.remote(), *self.pick(&self.link.ends, true)];
+            time_wait::enter(ends, self.pick(&self.link.claims, false).clone());
+        }
+    }
+
+    /// The other end is told that nothing more comes; whether that was the end of the connection.
+    fn finish_half(own: &mut Half, peer: &mut Half) -> bool {
         if own.is_over() || own.has_finished {
-            return;
+            return false;
         }
         own.has_finished = true;
         peer.is_finished = true;
@@ -206,6 +232,7 @@ impl End {
             own.ended = direction::BOTH;
             peer.ended = direction::BOTH;
         }
+        own.is_over()
     }
 
     /// Breaks off the connection: what was not read of what this end has sent stays for the other.
@@ -226,14 +253,13 @@ impl End {
     /// # Errors
     /// ENOTCONN if the connection is no more.
     pub(super) fn shut_down(&self, directions: u8) -> Result<()> {
-        let result = self.with(|own, peer| {
+        let (result, is_over) = self.with(|own, peer| {
             let was_over = own.is_over();
             own.ended |= directions;
-            if directions & direction::SEND != 0 {
-                Self::finish(own, peer);
-            }
-            if was_over { Err(Errno::ENOTCONN) } else { Ok(()) }
+            let is_over = directions & direction::SEND != 0 && Self::finish_half(own, peer);
+            (if was_over { Err(Errno::ENOTCONN) } else { Ok(()) }, is_over)
         });
+        self.wait_if_over(is_over);
         self.waits().tell_all();
         self.peer_waits().tell_all();
         result
@@ -241,18 +267,20 @@ impl End {
 
     /// Its socket is closed: in order, unless `breaks_off` or something was not read.
     pub(super) fn close(&self, breaks_off: bool) {
-        let _unread = self.with(|own, peer| {
+        let (_unread, is_over) = self.with(|own, peer| {
             own.is_closed = true;
+            let mut is_over = false;
             if own.is_over() {
             } else if breaks_off || own.inbox.readable > 0 {
                 Self::reset(own, peer);
             } else {
-                Self::finish(own, peer);
+                is_over = Self::finish_half(own, peer);
             }
             own.ended = direction::BOTH;
             // Dropped without the lock.
-            core::mem::take(&mut own.inbox)
+            (core::mem::take(&mut own.inbox), is_over)
         });
+        self.wait_if_over(is_over);
         self.waits().queued.store(0, Ordering::Relaxed);
         self.waits().tell_all();
         self.peer_waits().tell_all();

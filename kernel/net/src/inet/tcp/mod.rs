@@ -20,6 +20,7 @@ mod outside;
 mod receive;
 mod send;
 mod socket;
+mod time_wait;
 
 use core::sync::atomic::Ordering;
 
@@ -58,6 +59,11 @@ pub(super) fn create(family: Family) -> Result<Box<dyn Socket>> {
 pub(super) fn next_line(last: u64, family: Family) -> Option<(u64, Option<Line>)> {
     let (number, socket) = ALL.next_after(last)?;
     Some((number, socket.filter(|socket| socket.family == family).and_then(|socket| info::line(&socket))))
+}
+
+/// What is said of the next connection behind a number that is over and keeps its port.
+pub(super) fn next_waiting_line(last: u64, family: Family) -> Option<(u64, Option<Line>)> {
+    time_wait::next_line(last, family)
 }
 
 /// Moves bytes between programs and other machines; whether there is something to send.
@@ -196,6 +202,11 @@ impl Socket for Handle {
     }
 
     fn kernel_memory(&self) -> usize {
-        self.0.waits.queued.load(Ordering::Relaxed)
+        // Who holds the lock is about to change it: without waiting, what is told may be of a moment before or after.
+        let waiting = self.0.try_state().map_or(0, |state| match &state.phase {
+            Phase::Listening(backlog) => backlog.kernel_memory(),
+            _ => 0,
+        });
+        self.0.waits.queued.load(Ordering::Relaxed) + waiting
     }
 }

@@ -111,8 +111,14 @@ pub(super) fn join(
     let made = fallible::arc(Waits::new()).and_then(|waits| {
         waits.polled.observe(&caller)?;
         let [at, _] = ends;
-        let other =
-            Party { at, send_limit: ROOM, receive_limit: ROOM, waits: waits.clone(), claim: claim.clone() };
+        let other = Party {
+            at,
+            send_limit: ROOM,
+            receive_limit: ROOM,
+            waits: waits.clone(),
+            claim: claim.clone(),
+            is_program: false,
+        };
         link::connect(other, own).map(|both| (waits, both))
     });
     match made {
@@ -211,6 +217,7 @@ impl Outside {
             receive_limit: ROOM,
             waits: self.waits.clone(),
             claim: self.claim.clone(),
+            is_program: false,
         };
         let [first, second] = link::connect(socket.party(from, self.claim.clone()), other)?;
         {
@@ -248,7 +255,11 @@ impl Outside {
         let was_finished = end.with(|own, _| own.has_finished);
         if status.is_finished && status.readable == 0 && !was_finished {
             let is_broken = status.phase == Progress::Over && !is_sent;
-            end.with(|own, peer| if is_broken { End::reset(own, peer) } else { End::finish(own, peer) });
+            if is_broken {
+                end.with(End::reset);
+            } else {
+                end.finish();
+            }
             end.peer_waits().tell_all();
         } else if status.phase == Progress::Over && !end.with(|own, _| own.is_over()) {
             end.with(End::reset);

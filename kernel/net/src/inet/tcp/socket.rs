@@ -4,6 +4,8 @@
 //! Locking: a socket's state has a spin lock, and so has a connection, which may be taken with a socket's held, and never the other way. Nobody
 //! holds two sockets'.
 
+use core::sync::atomic::Ordering;
+
 use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_core::{credentials::Which, thread::running};
@@ -34,6 +36,9 @@ const RECEIVE_BUFFER: u32 = 131_072;
 /// What the first of these has become on Linux by the time that it matters; here at once.
 const TUNED_SEND_BUFFER: usize = 256 << 10;
 
+/// Bytes of a connection that nobody has accepted: both sides' state, and its places in lists.
+const CONNECTION: usize = size_of::<TcpSocket>() + size_of::<Waits>() + 1024;
+
 /// Connections of a socket that listens.
 #[derive(Default)]
 pub(super) struct Backlog {
@@ -51,6 +56,13 @@ impl Backlog {
     /// Whether those who connect wait.
     pub(super) fn is_full(&self) -> bool {
         self.connections.len() + self.arriving > self.limit
+    }
+
+    /// Bytes of memory for connections that nobody has accepted: they are the listener's until somebody does.
+    pub(super) fn kernel_memory(&self) -> usize {
+        let queued =
+            self.connections.iter().map(|connection| connection.waits.queued.load(Ordering::Relaxed));
+        queued.sum::<usize>() + self.connections.len() * CONNECTION
     }
 }
 
@@ -136,6 +148,11 @@ impl TcpSocket {
         self.state.lock()
     }
 
+    /// The same unless somebody else has it.
+    pub(super) fn try_state(&self) -> Option<SpinGuard<'_, State>> {
+        self.state.try_lock()
+    }
+
     /// Its end of a connection.
     #[inline]
     pub(super) fn end(&self) -> Option<End> {
@@ -166,7 +183,7 @@ impl TcpSocket {
     /// What it brings into a connection.
     pub(super) fn party(&self, at: Endpoint, claim: Arc<PortClaim>) -> Party {
         let (send_limit, receive_limit) = (self.send_limit(), self.receive_limit());
-        Party { at, send_limit, receive_limit, waits: self.waits.clone(), claim }
+        Party { at, send_limit, receive_limit, waits: self.waits.clone(), claim, is_program: true }
     }
 
     /// The error that is to be reported once.

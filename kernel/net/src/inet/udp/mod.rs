@@ -60,6 +60,7 @@ pub(super) fn next_line(last: u64, family: Family) -> Option<(u64, Option<Line>)
             inode: socket.common.inode.load(Ordering::Relaxed),
             // Not this reference.
             references: Arc::strong_count(&socket),
+            left_ns: 0,
         })
     });
     Some((number, line))
