@@ -18,6 +18,8 @@ use crate::ui::Step;
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// Where packages are unpacked before they are whole.
 const PARTIAL: &str = "debian-partial";
+/// The C library opens it when a thread is cancelled, and no program says that it needs it.
+const OPENED_LATER: &str = "/lib/x86_64-linux-gnu/libgcc_s.so.1";
 /// What no program needs to run.
 const LEFT_OUT: [&str; 5] =
     ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/lib/systemd"];
@@ -117,7 +119,7 @@ fn libraries(toolroot: &Toolroot, files: &Path) -> anyhow::Result<BTreeSet<Strin
     let line = format!("LD_LIBRARY_PATH={} ldd \"$@\" || true", files.join(LIBRARIES).display());
     let mut ldd = toolroot.command("sh", Path::new("/"))?;
     ldd.args(["-c", &line, "ldd"]);
-    let (mut needed, mut is_empty) = (BTreeSet::new(), true);
+    let (mut needed, mut is_empty) = (BTreeSet::from([OPENED_LATER.to_owned()]), true);
     for file in files_below(files)? {
         let mut magic = [0; 4];
         let read = std::fs::File::open(&file).and_then(|mut file| {

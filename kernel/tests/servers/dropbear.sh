@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Dropbear and its client over loopback: keys, commands, pseudo-terminals, ports that are led on, scp.
-# Packages: dropbear-bin
+# Dropbear and its client over loopback: keys, commands, pseudo-terminals, ports that are led on.
+# Packages: dropbear-bin socat
 # On Linux it prints: as root
 mkdir -p /root/.ssh /tmp/ssh && chmod 700 /root /root/.ssh && cd /tmp/ssh || exit 1
 grep -q /bin/sh /etc/shells 2> /dev/null || echo /bin/sh >> /etc/shells
@@ -17,8 +17,24 @@ remote root@127.0.0.1 'echo as $(id -un)'
 remote root@127.0.0.1 'exit 7'
 echo "status $?"
 remote root@127.0.0.1 'cat; echo to stderr >&2' < /bin/busybox | cmp - /bin/busybox && grep 'to stderr' errors
-remote -t root@127.0.0.1 'tty | cut -c1-9; stty -a | grep -o -w -e isig -e icanon | tr "\n" " "; test -t 1 && echo a terminal' < /dev/null | tr -d '\r'
-(echo 'echo typed $((6 * 7))'; echo exit) | remote -t root@127.0.0.1 'PS1= sh' | tr -d '\r' | grep '^typed'
+# On a terminal of its own; what is typed may be echoed there too, before the client has seen to that.
+cat > client << 'END'
+#!/bin/sh
+exec dbclient -t -y -y -i user_key -p 2222 root@127.0.0.1 'tty | cut -c1-9; test -t 1 && echo on a terminal
+read line; echo typed $line; sleep 1000; echo and interrupted' 2> /dev/null
+END
+chmod 755 client
+mkfifo keys && : > said
+socat -,ignoreeof EXEC:./client,pty,setsid,ctty < keys > said &
+terminal=$!
+exec 3> keys
+until grep -q 'on a terminal' said; do sleep 0.1; done
+echo words >&3
+until grep -q '^typed' said; do sleep 0.1; done
+printf '\003' >&3
+wait $terminal
+exec 3>&-
+tr -d '\r' < said | grep -v '^words\|\^C'
 for number in 1 2 3 4; do
     remote root@127.0.0.1 "seq $number 20000 | sha256sum" > "sum.$number" &
     sums="$sums $!"

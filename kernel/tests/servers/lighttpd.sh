@@ -2,7 +2,7 @@
 # Lighttpd over loopback: files by sendfile, CGI programs by fork and pipes; Apache's ab, curl and busybox's wget ask.
 # Packages: lighttpd apache2-utils curl
 # On Linux it prints: a small file
-mkdir -p /tmp/www/cgi-bin && cd /tmp || exit 1
+mkdir -p /tmp/www/cgi-bin /var/tmp && cd /tmp || exit 1
 echo 'a small file' > www/small.txt
 head -c 4096 /dev/zero | tr '\0' x > www/page.html
 head -c 3000000 /dev/zero | tr '\0' y > www/large.bin
@@ -41,8 +41,8 @@ measure -k -n 1000 -c 8 http://127.0.0.1:8080/page.html
 measure -n 20 -c 4 http://127.0.0.1:8080/large.bin
 measure -n 20 -c 4 http://127.0.0.1:8080/cgi-bin/hello.sh
 
-wc -l < /tmp/lighttpd.access
 kill "$(cat lighttpd.pid)"
 while [ -e lighttpd.pid ]; do sleep 0.1; done
+wc -l < /tmp/lighttpd.access
 grep -o 'server stopped' lighttpd.errors
 grep -cv 'server started\|server stopped' lighttpd.errors

@@ -10,8 +10,8 @@ until_said() {
 }
 socat TCP-LISTEN:7001,bind=127.0.0.1,reuseaddr,fork EXEC:cat &
 tcp=$!
-until_said sh -c 'echo through TCP | nc -N 127.0.0.1 7001'
-head -c 1000000 /dev/zero | tr '\0' z | nc -N 127.0.0.1 7001 | sha256sum
+until_said sh -c 'echo through TCP | nc.openbsd -N 127.0.0.1 7001'
+head -c 1000000 /dev/zero | tr '\0' z | nc.openbsd -N 127.0.0.1 7001 | sha256sum
 for number in 1 2 3 4 5 6 7 8; do
     seq "$number" 20000 | socat - TCP:127.0.0.1:7001 | sha256sum > "sum.$number" &
     sums="$sums $!"
@@ -25,16 +25,16 @@ udp=$!
 until_said sh -c 'echo through UDP | socat -t 1 - UDP:127.0.0.1:7002'
 kill $udp
 
-nc -lU /tmp/unix > heard &
+nc.openbsd -lU /tmp/unix > heard &
 unix=$!
-until echo 'through a Unix socket' | nc -NU /tmp/unix 2> /dev/null; do sleep 0.1; done
+until echo 'through a Unix socket' | nc.openbsd -NU /tmp/unix 2> /dev/null; do sleep 0.1; done
 wait $unix
 cat heard
 
-nc -l 127.0.0.1 7003 < /bin/busybox > /dev/null &
-until nc -d 127.0.0.1 7003 2> /dev/null > copy && [ -s copy ]; do sleep 0.1; done
+nc.openbsd -N -l 127.0.0.1 7003 < /bin/busybox > /dev/null &
+until nc.openbsd -d 127.0.0.1 7003 2> /dev/null > copy && [ -s copy ]; do sleep 0.1; done
 cmp copy /bin/busybox && echo 'a file through nc'
-nc -z -w 1 127.0.0.1 7004 || echo 'nobody listens there'
+nc.openbsd -z -w 1 127.0.0.1 7004 || echo 'nobody listens there'
 
 socat TCP-LISTEN:7005,bind=127.0.0.1,reuseaddr EXEC:'sh -c "tty | cut -c1-9; stty size; exit"',pty,setsid,ctty,stderr &
 until_said socat -u TCP:127.0.0.1:7005 - | tr -d '\r'

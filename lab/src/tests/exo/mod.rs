@@ -123,6 +123,8 @@ const LONG_TESTS: &[(&str, ExoTest)] = &[
     ("exo::servers::iperf3_behaves_alike", servers::iperf3_behaves_alike),
     ("exo::servers::busyboxs_servers_behave_alike", servers::busyboxs_servers_behave_alike),
     ("exo::servers::dropbear_behaves_alike", servers::dropbear_behaves_alike),
+    ("exo::servers::go_programs_behave_alike", servers::go_programs_behave_alike),
+    ("exo::servers::tokio_behaves_alike", servers::tokio_behaves_alike),
 ];
 
 /// The names of the tests.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Debian's own servers with their clients on both kernels: the scripts in `kernel/tests/servers`, each in a machine of its own that has the
-//! packages that the script names.
+//! packages that the script names. And a program of our own on tokio.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,9 @@ use anyhow::{Context as _, ensure};
 use super::super::Lab;
 use super::super::vm::shell;
 use super::Both;
+use super::programs::{self, PROCESSORS};
 use crate::machine::{Captured, Config};
+use crate::programs::build_guest;
 
 /// What stands before the words that a script must have printed on Linux, so that two kernels that fail alike are not alike.
 const EXPECTED: &str = "# On Linux it prints: ";
@@ -89,6 +91,17 @@ pub(super) fn iperf3_behaves_alike(both: &Both<'_>) -> anyhow::Result<()> {
 
 pub(super) fn busyboxs_servers_behave_alike(both: &Both<'_>) -> anyhow::Result<()> {
     alike(both, "busybox")
+}
+
+pub(super) fn go_programs_behave_alike(both: &Both<'_>) -> anyhow::Result<()> {
+    alike(both, "caddy")
+}
+
+pub(super) fn tokio_behaves_alike(both: &Both<'_>) -> anyhow::Result<()> {
+    let program = build_guest(&both.exo.parts.context, "tokio-check")?;
+    let files = vec![(program, PathBuf::from("/bin/tokio-check"))];
+    let lines = [("exec tokio-check".to_owned(), "TCP: 50 clients, 5000000 bytes came back\n")];
+    PROCESSORS.into_iter().try_for_each(|smp| programs::alike(both, &lines, smp, &files))
 }
 
 pub(super) fn dropbear_behaves_alike(both: &Both<'_>) -> anyhow::Result<()> {
