@@ -16,7 +16,7 @@ pub(crate) struct Floor {
 
 /// From the lowest. A new crate gets its place here.
 pub(crate) const FLOORS: &[Floor] = &[
-    Floor { name: "pure", packages: &["exo-logic"] },
+    Floor { name: "pure", packages: &["exo-logic", "exo-ext4"] },
     Floor { name: "queues", packages: &["exo-queue"] },
     Floor { name: "the machine", packages: &["exo-hal"] },
     Floor { name: "what drivers need", packages: &["exo-platform"] },
