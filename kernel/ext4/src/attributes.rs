@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     geometry::Geometry,
     inode::Inode,
-    layout::{copied, part, u32_at},
+    layout::{copied, part, part_mut, u32_at},
     volume::Ext4,
 };
 
@@ -110,14 +110,19 @@ pub(crate) fn find_in_inode<'a>(inode: &'a Inode, index: u8, name: &[u8]) -> Res
     Ok(found)
 }
 
+/// The checksum of a block of attributes.
+fn checksum(seed: u32, number: u64, bytes: &[u8]) -> Result<u32> {
+    let (before, behind) = (part(bytes, 0, 16)?, bytes.get(20..).unwrap_or_default());
+    Ok(crc32c(seed, &[&number.to_le_bytes(), before, &[0; 4], behind]))
+}
+
 /// Checks a block of attributes.
 fn check(geometry: &Geometry, number: u64, bytes: &[u8]) -> Result<()> {
     if u32_at(bytes, 0)? != MAGIC || u32_at(bytes, 8)? != 1 {
         return Err(Error::Corrupt("the header of attributes"));
     }
     if geometry.checks() {
-        let (before, behind) = (part(bytes, 0, 16)?, bytes.get(20..).unwrap_or_default());
-        let sum = crc32c(geometry.seed, &[&number.to_le_bytes(), before, &[0; 4], behind]);
+        let sum = checksum(geometry.seed, number, bytes)?;
         if sum != u32_at(bytes, 16)? {
             return Err(Error::Corrupt("the checksum of attributes"));
         }
@@ -126,7 +131,7 @@ fn check(geometry: &Geometry, number: u64, bytes: &[u8]) -> Result<()> {
 }
 
 impl<D: BlockDevice> Ext4<D> {
-    fn attribute_block(&mut self, inode: &Inode) -> Result<Option<crate::buffers::Block>> {
+    pub(crate) fn attribute_block(&mut self, inode: &Inode) -> Result<Option<crate::buffers::Block>> {
         let number = inode.attribute_block();
         if number == 0 {
             return Ok(None);
@@ -138,6 +143,18 @@ impl<D: BlockDevice> Ext4<D> {
         self.buffers
             .read_checked(number, Checked::Attributes, |bytes| check(geometry, number, bytes))
             .map(Some)
+    }
+
+    /// Gives a block of attributes its checksum.
+    pub(crate) fn seal_attributes(&mut self, number: u64) -> Result<()> {
+        if !self.geometry.metadata_csum() {
+            return Ok(());
+        }
+        let seed = self.geometry.seed;
+        let bytes = self.buffers.modify(number)?;
+        let sum = checksum(seed, number, bytes)?;
+        part_mut(bytes, 16, 4)?.copy_from_slice(&sum.to_le_bytes());
+        Ok(())
     }
 
     /// Calls `each` with the namespace, name and value of each attribute, until it says no. Inline data is none.

@@ -6,7 +6,7 @@
 //! had, although the next one may have changed it.
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     vec::Vec,
 };
@@ -43,6 +43,15 @@ struct Slot {
     checked: Checked,
     /// Asked for since it was last considered for going.
     used: bool,
+    /// Of a changed bitmap of blocks, what it was before the transaction: what that frees may be used again only when it is in the
+    /// journal, or a crash would bring back a file whose blocks have somebody else's data.
+    before: Option<Block>,
+}
+
+impl Slot {
+    fn new(block: Block, checked: Checked) -> Self {
+        Self { block, checked, used: false, before: None }
+    }
 }
 
 /// A block that recovery found in the journal and that cannot be put in its place, since the device is read-only.
@@ -70,6 +79,10 @@ pub(crate) struct Buffers<D> {
     running: BTreeMap<u64, Slot>,
     /// In the journal, and not in their places yet.
     committed: BTreeMap<u64, Slot>,
+    /// Freed by the operation that runs.
+    forgotten: BTreeSet<u64>,
+    /// In the journal, and freed by the transaction that runs: they must not come back.
+    revoked: BTreeSet<u64>,
 }
 
 impl<D: BlockDevice> Buffers<D> {
@@ -86,6 +99,8 @@ impl<D: BlockDevice> Buffers<D> {
             operation: BTreeMap::new(),
             running: BTreeMap::new(),
             committed: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            revoked: BTreeSet::new(),
         }
     }
 
@@ -94,6 +109,28 @@ impl<D: BlockDevice> Buffers<D> {
             return Err(Error::Corrupt("a block behind the end"));
         }
         Ok(block * self.block_size as u64)
+    }
+
+    /// Fails if there is no such block.
+    pub(crate) fn check_place(&self, block: u64) -> Result<()> {
+        self.place(block).map(|_| ())
+    }
+
+    /// Bytes of a block.
+    pub(crate) fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    /// Reads past all that is in memory.
+    pub(crate) fn read_device(&mut self, block: u64, to: &mut [u8]) -> Result<()> {
+        let place = self.place(block)?;
+        self.device.read(place, to)
+    }
+
+    /// Writes past all that is in memory.
+    pub(crate) fn write_device(&mut self, block: u64, from: &[u8]) -> Result<()> {
+        let place = self.place(block)?;
+        self.device.write(place, from)
     }
 
     fn slot(&mut self, block: u64) -> Result<&mut Slot> {
@@ -112,7 +149,7 @@ impl<D: BlockDevice> Buffers<D> {
             self.read_raw(block, &mut bytes)?;
             self.make_room();
             self.order.push_back(block);
-            self.clean.insert(block, Slot { block: Arc::new(bytes), checked: Checked::Not, used: false });
+            self.clean.insert(block, Slot::new(Arc::new(bytes), Checked::Not));
         }
         let slot = self.clean.get_mut(&block).ok_or(Error::Device)?;
         slot.used = true;
@@ -140,7 +177,10 @@ impl<D: BlockDevice> Buffers<D> {
     /// Lets clean blocks go that nobody asked for lately, until one more may come.
     fn make_room(&mut self) {
         while self.clean.len() >= self.limit {
-            let Some(block) = self.order.pop_front() else { break };
+            let Some(block) = self.order.pop_front() else {
+                self.clean.clear();
+                break;
+            };
             match self.clean.get_mut(&block) {
                 Some(slot) if slot.used => {
                     slot.used = false;
@@ -176,8 +216,14 @@ impl<D: BlockDevice> Buffers<D> {
     /// A block to be changed by the operation that runs.
     pub(crate) fn modify(&mut self, block: u64) -> Result<&mut Vec<u8>> {
         if !self.operation.contains_key(&block) {
+            let is_running = self.running.contains_key(&block);
             let slot = self.slot(block)?;
-            let own = Slot { block: Arc::new(copied(&slot.block)?), checked: slot.checked, used: false };
+            let mut own = Slot::new(Arc::new(copied(&slot.block)?), slot.checked);
+            own.before = match slot.checked {
+                _ if is_running => slot.before.clone(),
+                Checked::BlockBitmap(_) => Some(slot.block.clone()),
+                _ => None,
+            };
             self.operation.insert(block, own);
         }
         let slot = self.operation.get_mut(&block).ok_or(Error::Device)?;
@@ -188,13 +234,20 @@ impl<D: BlockDevice> Buffers<D> {
     pub(crate) fn create(&mut self, block: u64, kind: Checked) -> Result<&mut Vec<u8>> {
         self.place(block)?;
         let bytes = zeroed(self.block_size)?;
-        self.operation.insert(block, Slot { block: Arc::new(bytes), checked: kind, used: false });
+        self.operation.insert(block, Slot::new(Arc::new(bytes), kind));
         let slot = self.operation.get_mut(&block).ok_or(Error::Device)?;
         Ok(Arc::make_mut(&mut slot.block))
     }
 
-    /// File data, past the blocks in memory but for those that are changed: file blocks are not metadata, but a crafted image may say so.
+    /// File data, which does not stay in memory here; what is in memory all the same (a crafted image may say that a block is both) is newer.
     pub(crate) fn read_data(&mut self, block: u64, to: &mut [u8]) -> Result<()> {
+        let changed = [&self.operation, &self.running, &self.committed];
+        if let Some(slot) = changed.into_iter().find_map(|blocks| blocks.get(&block)) {
+            if slot.block.len() == to.len() {
+                to.copy_from_slice(&slot.block);
+                return Ok(());
+            }
+        }
         self.read_raw(block, to)
     }
 
@@ -213,5 +266,93 @@ impl<D: BlockDevice> Buffers<D> {
     /// Blocks that the clean part of the cache has now.
     pub(crate) fn cached(&self) -> usize {
         self.clean.len()
+    }
+
+    /// What a changed bitmap of blocks was before the transaction that runs, if it had been used then.
+    pub(crate) fn before(&self, block: u64) -> Option<Block> {
+        let changed = self.operation.get(&block).or_else(|| self.running.get(&block));
+        changed.and_then(|slot| slot.before.clone())
+    }
+
+    /// A block of metadata is freed by the operation that runs.
+    pub(crate) fn forget(&mut self, block: u64) {
+        self.operation.remove(&block);
+        self.forgotten.insert(block);
+    }
+
+    /// The operation has failed: nothing of it was done.
+    pub(crate) fn abandon_operation(&mut self) {
+        self.operation.clear();
+        self.forgotten.clear();
+    }
+
+    /// The operation has succeeded: it belongs to the transaction.
+    pub(crate) fn finish_operation(&mut self) {
+        for block in core::mem::take(&mut self.forgotten) {
+            self.running.remove(&block);
+            if self.clean.remove(&block).is_some() {
+                self.order.retain(|other| *other != block);
+            }
+            if self.committed.contains_key(&block) {
+                self.revoked.insert(block);
+            }
+        }
+        for (block, slot) in core::mem::take(&mut self.operation) {
+            self.running.insert(block, slot);
+        }
+    }
+
+    /// Blocks and revoked blocks of the transaction, the operation that runs among them.
+    pub(crate) fn transaction_len(&self) -> (usize, usize) {
+        let new = self.operation.keys().filter(|block| !self.running.contains_key(block)).count();
+        (self.running.len() + new, self.revoked.len() + self.forgotten.len())
+    }
+
+    /// Blocks and revoked blocks that the operation that runs has alone.
+    pub(crate) fn operation_len(&self) -> (usize, usize) {
+        (self.operation.len(), self.forgotten.len())
+    }
+
+    /// What the transaction changed, and what it revoked.
+    pub(crate) fn running(&self) -> Result<(Vec<(u64, Block)>, Vec<u64>)> {
+        let mut blocks = Vec::new();
+        blocks.try_reserve_exact(self.running.len()).map_err(|_| Error::NoMemory)?;
+        blocks.extend(self.running.iter().map(|(block, slot)| (*block, slot.block.clone())));
+        let mut revoked = Vec::new();
+        revoked.try_reserve_exact(self.revoked.len()).map_err(|_| Error::NoMemory)?;
+        revoked.extend(self.revoked.iter().copied());
+        Ok((blocks, revoked))
+    }
+
+    /// The transaction is in the journal.
+    pub(crate) fn committed(&mut self) {
+        for block in core::mem::take(&mut self.revoked) {
+            self.committed.remove(&block);
+        }
+        for (block, mut slot) in core::mem::take(&mut self.running) {
+            slot.before = None;
+            // The operation that made the transaction end belongs to the next.
+            if let (Some(next), Checked::BlockBitmap(_)) = (self.operation.get_mut(&block), slot.checked) {
+                next.before = Some(slot.block.clone());
+            }
+            self.committed.insert(block, slot);
+        }
+    }
+
+    /// Writes what is in the journal to its places, and waits until it is there.
+    pub(crate) fn checkpoint(&mut self) -> Result<()> {
+        for (block, slot) in &self.committed {
+            let place = block * self.block_size as u64;
+            self.device.write(place, &slot.block)?;
+        }
+        self.device.flush()?;
+        for (block, slot) in core::mem::take(&mut self.committed) {
+            if !self.clean.contains_key(&block) {
+                self.make_room();
+                self.order.push_back(block);
+            }
+            self.clean.insert(block, slot);
+        }
+        Ok(())
     }
 }

@@ -76,7 +76,7 @@ fn entry(bytes: &[u8], at: usize) -> Result<Found<'_>> {
 }
 
 /// Whether a block is a node of the index below its root: one entry that is free and as long as the block.
-fn is_node(inode: &Inode, bytes: &[u8]) -> bool {
+pub(crate) fn is_node(inode: &Inode, bytes: &[u8]) -> bool {
     inode.has(flags::INDEX)
         && view::<RawEntry>(bytes, 0)
             .is_ok_and(|it| it.inode.get() == 0 && usize::from(it.rec_len.get()) == bytes.len())

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trees of extents, as they are read. Source: Linux `Documentation/filesystems/ext4/ifork.rst`, "Extent Tree".
 
-use alloc::vec::Vec;
-
 use crate::{
     buffers::Checked,
     checksum::crc32c,
@@ -209,30 +207,4 @@ pub(crate) fn map<D: BlockDevice>(
         block = Some(node.child(index)?.1);
         depth -= 1;
     }
-}
-
-/// The blocks that the tree itself takes, for counts; bounded by `most`.
-pub(crate) fn tree_blocks<D: BlockDevice>(
-    volume: &mut Ext4<D>,
-    inode: &Inode,
-    most: usize,
-) -> Result<Vec<u64>> {
-    let top = root(&volume.geometry, inode)?;
-    let mut found = Vec::new();
-    let mut waiting = Vec::new();
-    for index in 0..if top.depth == 0 { 0 } else { top.entries } {
-        waiting.push((top.child(index)?.1, top.depth - 1));
-    }
-    while let Some((block, depth)) = waiting.pop() {
-        if found.len() >= most {
-            return Err(Error::Corrupt("a tree of extents with more nodes than blocks"));
-        }
-        found.push(block);
-        let bytes = read_node(volume, inode.number(), inode.seed, block, depth)?;
-        let node = Node::parse(&bytes)?;
-        for index in 0..if depth == 0 { 0 } else { node.entries } {
-            waiting.push((node.child(index)?.1, depth - 1));
-        }
-    }
-    Ok(found)
 }

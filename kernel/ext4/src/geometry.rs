@@ -77,7 +77,7 @@ impl Geometry {
         Self::parse(&bytes, device.size(), verify)
     }
 
-    fn parse(bytes: &[u8], device_size: u64, verify: bool) -> Result<Self> {
+    pub(crate) fn parse(bytes: &[u8], device_size: u64, verify: bool) -> Result<Self> {
         let raw: &RawSuperblock = view(bytes, 0)?;
         if raw.magic.get() != MAGIC {
             return Err(Error::Corrupt("no ext4 superblock"));

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     features::incompat,
     geometry::Geometry,
-    layout::{RawGroup, part, view},
+    layout::{RawGroup, part, part_mut, view, view_mut},
     volume::Ext4,
 };
 
@@ -113,6 +113,34 @@ impl<D: BlockDevice> Ext4<D> {
         let (block, at) = self.geometry.descriptor_place(number)?;
         let bytes = self.buffers.read(block)?;
         Group::parse(&self.geometry, number, part(&bytes, at, usize::from(self.geometry.descriptor_size))?)
+    }
+
+    /// Writes a group's descriptor, as part of the operation that runs.
+    pub(crate) fn store_group(&mut self, number: u32, group: &Group) -> Result<()> {
+        let (block, at) = self.geometry.descriptor_place(number)?;
+        let size = usize::from(self.geometry.descriptor_size);
+        let bytes = part_mut(self.buffers.modify(block)?, at, size)?;
+        let mut whole = [0; 64];
+        copy_start(bytes, &mut whole);
+        let raw: &mut RawGroup = view_mut(&mut whole, 0)?;
+        raw.free_blocks_lo.set(group.free_blocks as u16);
+        raw.free_blocks_hi.set((group.free_blocks >> 16) as u16);
+        raw.free_inodes_lo.set(group.free_inodes as u16);
+        raw.free_inodes_hi.set((group.free_inodes >> 16) as u16);
+        raw.used_dirs_lo.set(group.used_directories as u16);
+        raw.used_dirs_hi.set((group.used_directories >> 16) as u16);
+        raw.itable_unused_lo.set(group.unused_inodes as u16);
+        raw.itable_unused_hi.set((group.unused_inodes >> 16) as u16);
+        raw.flags.set(group.flags);
+        raw.block_bitmap_csum_lo.set(group.block_bitmap_checksum as u16);
+        raw.block_bitmap_csum_hi.set((group.block_bitmap_checksum >> 16) as u16);
+        raw.inode_bitmap_csum_lo.set(group.inode_bitmap_checksum as u16);
+        raw.inode_bitmap_csum_hi.set((group.inode_bitmap_checksum >> 16) as u16);
+        copy_start(&whole, bytes);
+        if let Some(sum) = self.geometry.descriptor_checksum(number, bytes)? {
+            part_mut(bytes, 0x1e, 2)?.copy_from_slice(&sum.to_le_bytes());
+        }
+        Ok(())
     }
 
     /// A bitmap whose checksum is `expected`, of `bits` that count.

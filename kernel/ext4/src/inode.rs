@@ -122,6 +122,18 @@ impl Inode {
         Ok(inode)
     }
 
+    /// One that was not on the disk yet.
+    pub(crate) fn fresh(geometry: &Geometry, number: u32, bytes: Vec<u8>, raw: RawInode) -> Self {
+        let extra = if geometry.inode_size > 128 { usize::from(raw.extra_isize.get()) } else { 0 };
+        let seed = geometry.inode_seed(number, raw.generation.get());
+        Self { number, bytes, raw: RawInodeBox(raw), extra, seed }
+    }
+
+    /// How many of its bytes are fields; attributes may follow.
+    pub(crate) fn known_bytes(&self) -> usize {
+        (128 + self.extra).min(size_of::<RawInode>()).min(self.bytes.len())
+    }
+
     /// What must be true of every inode that is in use.
     fn check(&self, geometry: &Geometry) -> Result<()> {
         let known = matches!(

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use exo_ext4::{Ext4, Inode, Options, Place, ROOT};
+use exo_ext4::{Ext4, Inode, New, Options, Place, ROOT, Rename, Time, What};
 
 use crate::images::{self, Disk, Folder};
 
@@ -70,7 +70,7 @@ fn samples() -> Vec<Sample> {
         "-t ext4 -b 2048 -O ^has_journal,inline_data,^resize_inode,meta_bg -N 256",
         "-t ext4 -b 1024 -O ^has_journal,^64bit,^metadata_csum,uninit_bg -N 256 -I 128",
     ];
-    kinds
+    let mut samples: Vec<Sample> = kinds
         .iter()
         .map(|options| {
             let image = images::make(&folder, Some(&tree), options, 4096);
@@ -84,11 +84,68 @@ fn samples() -> Vec<Sample> {
                 ],
             );
             images::index_directories(&image);
-            let bytes = fs::read(&image).unwrap();
-            let used = (0..bytes.len() as u32).filter(|at| bytes[*at as usize] != 0).collect();
-            Sample { bytes, used }
+            Sample::new(fs::read(&image).unwrap())
         })
-        .collect()
+        .collect();
+    // One that needs recovery, with something in its journal.
+    let mut volume = Ext4::mount(Disk::new(samples[1].bytes.clone()), &Options::default()).unwrap();
+    write_somewhere(&mut volume, &mut Random::new(1), 60);
+    volume.sync().unwrap();
+    samples.push(Sample::new(volume.into_device().bytes));
+    samples
+}
+
+impl Sample {
+    fn new(bytes: Vec<u8>) -> Self {
+        let used = (0..bytes.len() as u32).filter(|at| bytes[*at as usize] != 0).collect();
+        Self { bytes, used }
+    }
+}
+
+/// Changes this and that; errors are expected.
+fn write_somewhere<D: exo_ext4::BlockDevice>(volume: &mut Ext4<D>, random: &mut Random, steps: u32) {
+    let time = Time { seconds: 1_700_000_000, nanoseconds: 0 };
+    let mut directories = vec![ROOT];
+    let mut files = Vec::new();
+    let mut names: Vec<(u32, Vec<u8>)> = [&b"text"[..], b"blocks", b"holes", b"link", b"slow", b"below"]
+        .map(|name| (ROOT, name.to_vec()))
+        .into();
+    if let Ok(root) = volume.inode(ROOT) {
+        for name in [&b"holes"[..], b"blocks", b"text"] {
+            files.extend(volume.lookup(&root, name));
+        }
+        directories.extend(volume.lookup(&root, b"below"));
+    }
+    for step in 0..steps {
+        let parent = directories[random.below(directories.len() as u64) as usize];
+        let name = format!("new {step} {}", "x".repeat(random.below(100) as usize)).into_bytes();
+        let new = |what| New { what, mode: 0o755, uid: 1, gid: 1, time };
+        let any = random.below(files.len().max(1) as u64) as usize;
+        let file = files.get(any).copied().unwrap_or(11);
+        let (of, old) = names[random.below(names.len() as u64) as usize].clone();
+        match random.below(9) {
+            0 | 1 => files.extend(volume.create(parent, &name, &new(What::File))),
+            2 => directories.extend(volume.create(parent, &name, &new(What::Directory))),
+            3 => drop(volume.create(parent, &name, &new(What::Link(&[b'l'; 70])))),
+            4 => drop(volume.write(file, random.below(100_000), &[1; 3000], time)),
+            5 => drop(volume.set_size(file, random.below(50_000), time)),
+            6 => drop(volume.punch(file, random.below(50) as u32, random.below(50) as u32, time)),
+            7 => {
+                if let Ok(gone) = volume.unlink(of, &old, random.below(3) == 0, time) {
+                    let _ = volume.release(gone);
+                }
+            }
+            _ => {
+                if let Ok(Some(gone)) = volume.rename((of, &old), (parent, &name), Rename::Replace, time) {
+                    let _ = volume.release(gone);
+                }
+            }
+        }
+        names.push((parent, name));
+        if step % 8 == 0 {
+            let _ = volume.sync();
+        }
+    }
 }
 
 /// Changes a few places, mostly where something was, and gives what to put back.
@@ -197,12 +254,18 @@ fn wrong_images_are_errors_and_no_more() {
         let mut random = Random::new(seed.wrapping_add(number));
         let which = random.below(samples.len() as u64) as usize;
         let undo = spoil(&samples[which], &mut work[which], &mut random);
-        // One in four with checksums, or little behind them would be seen.
-        let options = Options { read_only: true, verify: number % 4 == 0, cached_blocks: 64 };
-        let mut disk = Disk::new(std::mem::take(&mut work[which]));
-        disk.read_only = true;
+        // One in four with checksums, or little behind them would be seen. One in four is written to.
+        let writes = number % 4 == 1;
+        let options = Options { read_only: !writes, verify: number % 4 == 0, cached_blocks: 64 };
+        let bytes = std::mem::take(&mut work[which]);
+        let untouched = if writes { samples[which].bytes.clone() } else { Vec::new() };
+        let mut disk = Disk::new(bytes);
+        disk.read_only = !writes;
         let look = std::panic::AssertUnwindSafe(|| {
             let Ok(mut volume) = Ext4::mount(&mut disk, &options) else { return false };
+            if writes {
+                write_somewhere(&mut volume, &mut random, 12);
+            }
             look_at_all(&mut volume);
             assert!(volume.cached_blocks() <= 64);
             true
@@ -212,6 +275,10 @@ fn wrong_images_are_errors_and_no_more() {
         mounted += u64::from(did_mount);
         most = most.max(disk.reads);
         assert!(disk.reads < MOST_READS, "image {number} of seed {seed}: {} reads", disk.reads);
+        if writes {
+            work[which] = untouched;
+            continue;
+        }
         work[which] = disk.bytes;
         for (at, byte) in undo.into_iter().rev() {
             work[which][at] = byte;

@@ -146,6 +146,12 @@ pub fn check(image: &Path) {
     assert_eq!(status, 0, "e2fsck -fn: {text}");
 }
 
+/// Has e2fsck recover the journal and do what is safe; fails if there is anything else to do.
+pub fn repair(image: &Path) {
+    let (status, text) = run("e2fsck", &["-fp", image.to_str().unwrap()]);
+    assert!(status <= 1, "e2fsck -fp: {text}");
+}
+
 /// Bytes that tell where they are from.
 pub fn pattern(name: &str, len: usize) -> Vec<u8> {
     let mut state =
