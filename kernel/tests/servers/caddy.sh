@@ -11,7 +11,6 @@ cat > Caddyfile << 'END'
 {
     admin 127.0.0.1:2019
     auto_https off
-    persist_config off
 }
 http://127.0.0.1:8080 {
     root * /tmp/www
@@ -22,7 +21,7 @@ http://127.0.0.1:8081 {
     reverse_proxy 127.0.0.1:8080
 }
 END
-caddy start --config Caddyfile --adapter caddyfile --pidfile pid > log 2>&1 || cat log
+caddy start --config Caddyfile --adapter caddyfile --pidfile pid > log 2>&1 || { cat log; exit 1; }
 curl -s http://127.0.0.1:8080/file.txt
 curl -s 'http://127.0.0.1:8080/hello?a=b'; echo
 curl -s http://127.0.0.1:8080/large.bin | sha256sum
