@@ -126,8 +126,7 @@ async fn shutdown_and_reset() -> anyhow::Result<()> {
             Err(error) => break error.kind(),
         }
     };
-    let is_expected =
-        matches!(error, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe);
+    let is_expected = matches!(error, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe);
     drop(listener);
     let refused = TcpStream::connect(address).await.map(drop).map_err(|error| error.kind());
     println!("TCP: reset {is_expected}, and nobody listens: {refused:?}");
