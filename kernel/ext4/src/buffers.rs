@@ -20,6 +20,9 @@ use crate::{
 /// A block's bytes.
 pub(crate) type Block = Arc<Vec<u8>>;
 
+/// Blocks with their places, and blocks that were revoked.
+pub(crate) type Changes = (Vec<(u64, Block)>, Vec<u64>);
+
 /// What a block was checked as. It is checked again if somebody takes it for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checked {
@@ -314,7 +317,7 @@ impl<D: BlockDevice> Buffers<D> {
     }
 
     /// What the transaction changed, and what it revoked.
-    pub(crate) fn running(&self) -> Result<(Vec<(u64, Block)>, Vec<u64>)> {
+    pub(crate) fn running(&self) -> Result<Changes> {
         let mut blocks = Vec::new();
         blocks.try_reserve_exact(self.running.len()).map_err(|_| Error::NoMemory)?;
         blocks.extend(self.running.iter().map(|(block, slot)| (*block, slot.block.clone())));

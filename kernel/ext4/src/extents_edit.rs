@@ -280,7 +280,7 @@ impl<D: BlockDevice> Tree<'_, D> {
         let Some(index) = index.filter(|index| *index < leaf.entries) else { return Ok(None) };
         match leaf.block {
             None => Node::parse(self.inode.block_field())?.extent(index).map(Some),
-            Some(block) => Node::parse(&*self.volume.buffers.read(block)?)?.extent(index).map(Some),
+            Some(block) => Node::parse(&self.volume.buffers.read(block)?)?.extent(index).map(Some),
         }
     }
 

@@ -225,7 +225,7 @@ impl<D: BlockDevice> Ext4<D> {
         let size = usize::from(self.geometry.inode_size);
         let (block, at) = self.inode_place(number)?;
         // The next generation, so that a handle to what had this number before is not valid.
-        let old = crate::layout::u32_at(part(&*self.buffers.read(block)?, at, size)?, 0x64)?;
+        let old = crate::layout::u32_at(part(&self.buffers.read(block)?, at, size)?, 0x64)?;
         let mut bytes = zeroed(size)?;
         if size > 128 {
             part_mut(&mut bytes, 128, 2)?.copy_from_slice(&self.geometry.extra_isize.to_le_bytes());

@@ -9,6 +9,7 @@ use crate::{
     error::{Error, Result},
     features::{self, incompat},
     geometry::{Geometry, ROOT},
+    inode::kind,
     journal::{
         format::{Format, be32, feature, field},
         log::Log,
@@ -16,6 +17,7 @@ use crate::{
         recovery::{self, Recovered},
     },
     layout::{part, zeroed},
+    run::Place,
     volume::Ext4,
 };
 
@@ -75,7 +77,7 @@ impl<D: BlockDevice> Ext4<D> {
         if !needs_recovery && self.read_only.is_some() {
             return Ok(());
         }
-        let blocks = Blocks::load(self, self.geometry.journal)?;
+        let blocks = self.journal_blocks()?;
         let mut superblock = zeroed(self.geometry.block_bytes())?;
         self.buffers.read_device(blocks.place(0)?, &mut superblock)?;
         let format = Format::parse(&superblock, self.geometry.block_bytes(), blocks.len)?;
@@ -111,6 +113,27 @@ impl<D: BlockDevice> Ext4<D> {
             self.set_needs_recovery(false)?;
         }
         Ok(())
+    }
+
+    /// Where the journal's blocks are.
+    fn journal_blocks(&mut self) -> Result<Blocks> {
+        let inode = self.inode(self.geometry.journal)?;
+        let len = inode.size() / u64::from(self.geometry.block_size);
+        let len = u32::try_from(len).map_err(|_| Error::Corrupt("the size of the journal"))?;
+        if inode.kind() != kind::REGULAR || u64::from(len) > self.geometry.blocks {
+            return Err(Error::Corrupt("the size of the journal"));
+        }
+        let mut blocks = Blocks::default();
+        let mut first = 0;
+        while first < len {
+            let run = self.map(&inode, first, len - first)?;
+            let Place::Written(start) = run.place else {
+                return Err(Error::Corrupt("a hole in the journal"));
+            };
+            blocks.add(first, start, len)?;
+            first += run.count;
+        }
+        Ok(blocks)
     }
 
     /// Reads the superblock again: recovery may have brought a newer one.

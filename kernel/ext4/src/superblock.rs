@@ -43,7 +43,7 @@ impl<D: BlockDevice> Ext4<D> {
         how: impl FnOnce(&mut RawSuperblock) -> Result<()>,
     ) -> Result<()> {
         let (block, _) = self.geometry.superblock_place();
-        let mut bytes = crate::layout::copied(&*self.buffers.read(block)?)?;
+        let mut bytes = crate::layout::copied(&self.buffers.read(block)?)?;
         change(&self.geometry, &mut bytes, how)?;
         self.buffers.write_device(block, &bytes)?;
         self.buffers.forget_clean();

@@ -3,13 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{
-    device::BlockDevice,
-    error::{Error, Result},
-    inode::kind,
-    run::Place,
-    volume::Ext4,
-};
+use crate::error::{Error, Result};
 
 /// Parts of a journal; it has few, unless somebody wants memory to be used up.
 const MOST_PARTS: usize = 4096;
@@ -24,29 +18,15 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Those of the journal in inode `number`.
-    pub(crate) fn load<D: BlockDevice>(volume: &mut Ext4<D>, number: u32) -> Result<Self> {
-        let inode = volume.inode(number)?;
-        let len = inode.size() / u64::from(volume.geometry.block_size);
-        let len = u32::try_from(len).map_err(|_| Error::Corrupt("the size of the journal"))?;
-        if inode.kind() != kind::REGULAR || u64::from(len) > volume.geometry.blocks {
-            return Err(Error::Corrupt("the size of the journal"));
+    /// Adds a part that starts with block `first` of the file, which has `len` blocks, at block `start` of the disk.
+    pub(crate) fn add(&mut self, first: u32, start: u64, len: u32) -> Result<()> {
+        if self.parts.len() >= MOST_PARTS {
+            return Err(Error::Unsupported("a journal in more than 4096 parts"));
         }
-        let mut parts = Vec::new();
-        let mut first = 0;
-        while first < len {
-            let run = volume.map(&inode, first, len - first)?;
-            let Place::Written(start) = run.place else {
-                return Err(Error::Corrupt("a hole in the journal"));
-            };
-            if parts.len() >= MOST_PARTS {
-                return Err(Error::Unsupported("a journal in more than 4096 parts"));
-            }
-            parts.try_reserve(1).map_err(|_| Error::NoMemory)?;
-            parts.push((first, start));
-            first += run.count;
-        }
-        Ok(Self { parts, len })
+        self.parts.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        self.parts.push((first, start));
+        self.len = len;
+        Ok(())
     }
 
     /// The place of a block of the journal.

@@ -9,27 +9,27 @@ use exo_ext4::{Ext4, Inode, New, Options, Place, ROOT, Rename, Time, What};
 use crate::images::{self, Disk, Folder};
 
 /// Numbers by chance, the same for the same seed.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 }
 
 /// A number from the environment.
-pub fn setting(name: &str, default: u64) -> u64 {
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
@@ -162,10 +162,11 @@ fn spoil(sample: &Sample, bytes: &mut [u8], random: &mut Random) -> Vec<(usize, 
                 (near + random.below(8) as usize).min(bytes.len() - 8)
             }
         };
-        for at in at..at + 1 + [0, 0, 0, 1, 3][random.below(5) as usize] {
-            undo.push((at, bytes[at]));
-            bytes[at] = match random.below(3) {
-                0 => bytes[at] ^ 1 << random.below(8),
+        let len = [1, 1, 1, 2, 4][random.below(5) as usize];
+        for (index, byte) in bytes.iter_mut().enumerate().skip(at).take(len) {
+            undo.push((index, *byte));
+            *byte = match random.below(3) {
+                0 => *byte ^ 1 << random.below(8),
                 1 => interesting[random.below(10) as usize],
                 _ => random.next() as u8,
             };

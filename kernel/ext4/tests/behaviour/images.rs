@@ -12,14 +12,14 @@ use exo_ext4::{BlockDevice, Error, Result};
 
 /// A disk in memory that counts its reads.
 #[derive(Clone)]
-pub struct Disk {
+pub(crate) struct Disk {
     pub bytes: Vec<u8>,
     pub reads: u64,
     pub read_only: bool,
 }
 
 impl Disk {
-    pub fn new(bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, reads: 0, read_only: false }
     }
 }
@@ -55,10 +55,10 @@ impl BlockDevice for Disk {
 }
 
 /// A folder that goes when it is dropped.
-pub struct Folder(pub PathBuf);
+pub(crate) struct Folder(pub PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("exo-ext4-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -81,7 +81,7 @@ fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// Whether the programs are there. If not, the test that asks is skipped, and says so.
-pub fn have_tools() -> bool {
+pub(crate) fn have_tools() -> bool {
     for name in ["mke2fs", "debugfs", "e2fsck"] {
         if program(name).is_none() {
             eprintln!("skipped: there is no {name} on this host (package e2fsprogs)");
@@ -105,7 +105,7 @@ fn run(name: &str, arguments: &[&str]) -> (i32, String) {
 }
 
 /// An image of `blocks` blocks with the content of `tree`, made with the options of mke2fs in `options`.
-pub fn make(folder: &Folder, tree: Option<&Path>, options: &str, blocks: u32) -> PathBuf {
+pub(crate) fn make(folder: &Folder, tree: Option<&Path>, options: &str, blocks: u32) -> PathBuf {
     let image = folder.0.join("image");
     let _ = fs::remove_file(&image);
     let blocks = blocks.to_string();
@@ -121,7 +121,7 @@ pub fn make(folder: &Folder, tree: Option<&Path>, options: &str, blocks: u32) ->
 }
 
 /// What debugfs says to a request; `write` lets it change the image.
-pub fn debugfs(image: &Path, write: bool, requests: &[&str]) -> String {
+pub(crate) fn debugfs(image: &Path, write: bool, requests: &[&str]) -> String {
     let script = image.with_extension("requests");
     fs::write(&script, requests.join("\n") + "\n").unwrap();
     let mut arguments = vec!["-f", script.to_str().unwrap()];
@@ -135,25 +135,25 @@ pub fn debugfs(image: &Path, write: bool, requests: &[&str]) -> String {
 }
 
 /// Has e2fsck rebuild all directories, with indexes for the large ones.
-pub fn index_directories(image: &Path) {
+pub(crate) fn index_directories(image: &Path) {
     let (status, text) = run("e2fsck", &["-fyD", image.to_str().unwrap()]);
     assert!(status <= 1, "e2fsck -fyD: {text}");
 }
 
 /// Fails unless e2fsck finds nothing wrong.
-pub fn check(image: &Path) {
+pub(crate) fn check(image: &Path) {
     let (status, text) = run("e2fsck", &["-fn", image.to_str().unwrap()]);
     assert_eq!(status, 0, "e2fsck -fn: {text}");
 }
 
 /// Has e2fsck recover the journal and do what is safe; fails if there is anything else to do.
-pub fn repair(image: &Path) {
+pub(crate) fn repair(image: &Path) {
     let (status, text) = run("e2fsck", &["-fp", image.to_str().unwrap()]);
     assert!(status <= 1, "e2fsck -fp: {text}");
 }
 
 /// Bytes that tell where they are from.
-pub fn pattern(name: &str, len: usize) -> Vec<u8> {
+pub(crate) fn pattern(name: &str, len: usize) -> Vec<u8> {
     let mut state =
         name.bytes().fold(0x9e37_79b9_u32, |state, byte| (state ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (0..len)
@@ -165,7 +165,7 @@ pub fn pattern(name: &str, len: usize) -> Vec<u8> {
 }
 
 /// A tree with files of all kinds that mke2fs can copy.
-pub fn tree(folder: &Folder, names: usize) -> PathBuf {
+pub(crate) fn tree(folder: &Folder, names: usize) -> PathBuf {
     use std::os::unix::fs::{FileExt, symlink};
     let root = folder.0.join("tree");
     fs::create_dir_all(root.join("many")).unwrap();

@@ -6,6 +6,7 @@ mod crash;
 mod fuzz;
 mod images;
 mod reading;
+mod recovery;
 mod refused;
 mod work;
 mod writing;

@@ -8,11 +8,11 @@ use exo_ext4::{BlockDevice, Error, Ext4, New, ROOT, Rename, Time, What};
 use crate::{fuzz::Random, images};
 
 /// A name: its directory's, and its own.
-pub type Name = (String, String);
+pub(crate) type Name = (String, String);
 
 /// What should be there.
 #[derive(Clone, Default)]
-pub struct Work {
+pub(crate) struct Work {
     /// Content of files.
     pub files: BTreeMap<Name, Vec<u8>>,
     /// Targets of symbolic links.
@@ -25,7 +25,7 @@ pub struct Work {
     next: u32,
 }
 
-pub const DIRECTORIES: u64 = 4;
+pub(crate) const DIRECTORIES: u64 = 4;
 
 fn new(what: What<'_>, clock: i64) -> New<'_> {
     New {
@@ -68,7 +68,7 @@ impl Work {
     }
 
     /// One piece of work. Errors are wrong, but for a full disk.
-    pub fn step<D: BlockDevice>(&mut self, volume: &mut Ext4<D>, random: &mut Random) {
+    pub(crate) fn step<D: BlockDevice>(&mut self, volume: &mut Ext4<D>, random: &mut Random) {
         match self.try_step(volume, random) {
             Ok(()) | Err(Error::NoSpace) => {}
             Err(error) => panic!("{error:?}"),
@@ -203,7 +203,7 @@ impl Work {
     }
 
     /// Fails unless everything is there that was not touched, or everything at all.
-    pub fn compare<D: BlockDevice>(&self, volume: &mut Ext4<D>, but: &BTreeSet<Name>) {
+    pub(crate) fn compare<D: BlockDevice>(&self, volume: &mut Ext4<D>, but: &BTreeSet<Name>) {
         for (name, content) in &self.files {
             if but.contains(name) {
                 continue;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Options of mke2fs for images that are written to.
-pub const KINDS: &[(&str, u32)] = &[
+pub(crate) const KINDS: &[(&str, u32)] = &[
     ("-t ext4 -b 4096 -J size=4", 8192),
     ("-t ext4 -b 1024 -J size=2", 16_384),
     ("-t ext4 -b 1024 -J size=2 -O ^64bit,^metadata_csum,uninit_bg -g 2048 -N 2048", 16_384),
