@@ -8,7 +8,7 @@ use crate::{
     device::BlockDevice,
     error::{Error, Result},
     features::incompat,
-    geometry::Geometry,
+    geometry::{Geometry, ROOT},
     index,
     inline::{IN_BLOCK_FIELD, PARENT},
     inode::{Inode, flags},
@@ -213,6 +213,15 @@ impl<D: BlockDevice> Ext4<D> {
 
     /// The inode that has a name in a directory.
     pub fn lookup(&mut self, inode: &Inode, name: &[u8]) -> Result<u32> {
+        let number = self.lookup_any(inode, name)?;
+        // The journal and its like have no names.
+        if number != ROOT && number < self.geometry.first_inode || number > self.geometry.inodes {
+            return Err(Error::Corrupt("a name of a reserved inode"));
+        }
+        Ok(number)
+    }
+
+    fn lookup_any(&mut self, inode: &Inode, name: &[u8]) -> Result<u32> {
         if !inode.is_directory() {
             return Err(Error::NotADirectory);
         }

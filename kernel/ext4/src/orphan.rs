@@ -15,6 +15,9 @@ use crate::{
 /// Extents that one operation gives back at most: each may be in a group of its own.
 pub(crate) const STEP: u32 = 16;
 
+/// Orphans after a crash: the list is searched from its start.
+const MOST_ORPHANS: usize = 1 << 14;
+
 impl<D: BlockDevice> Ext4<D> {
     /// Puts an inode, which is for the caller to store, at the head of the list.
     pub(crate) fn add_orphan(&mut self, inode: &mut Inode) -> Result<()> {
@@ -62,6 +65,9 @@ impl<D: BlockDevice> Ext4<D> {
                 || self.orphans.contains(&number)
             {
                 return Err(Error::Corrupt("the list of orphans"));
+            }
+            if self.orphans.len() >= MOST_ORPHANS {
+                return Err(Error::Unsupported("more than 16384 orphans"));
             }
             self.orphans.try_reserve(1).map_err(|_| Error::NoMemory)?;
             self.orphans.push(number);
