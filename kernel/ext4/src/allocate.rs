@@ -29,7 +29,7 @@ pub(crate) fn flip(bitmap: &mut [u8], first: u32, count: u32, set: bool) -> Resu
 }
 
 /// The first bit from `from` on, before `end`, that `is_free`; whole bytes that are used are passed over.
-fn first_free(bitmap: &[u8], from: u32, end: u32, is_free: impl Fn(u32) -> bool) -> Option<u32> {
+pub(crate) fn first_free(bitmap: &[u8], from: u32, end: u32, is_free: impl Fn(u32) -> bool) -> Option<u32> {
     let mut index = from;
     while index < end {
         if index % 8 == 0 && bitmap.get(index as usize / 8) == Some(&0xff) {

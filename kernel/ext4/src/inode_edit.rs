@@ -2,7 +2,7 @@
 //! Inodes as they are changed, taken and given back.
 
 use crate::{
-    allocate::flip,
+    allocate::{first_free, flip},
     buffers::Checked,
     checksum::crc32c,
     device::BlockDevice,
@@ -178,7 +178,8 @@ impl<D: BlockDevice> Ext4<D> {
             let mut group = self.group_with_inodes(number)?;
             let bitmap = self.buffers.read(group.inode_bitmap)?;
             let reserved = if number == 0 { self.geometry.first_inode - 1 } else { 0 };
-            let free = (reserved..self.geometry.inodes_per_group).find(|index| !bit(&bitmap, *index));
+            let end = self.geometry.inodes_per_group;
+            let free = first_free(&bitmap, reserved, end, |index| !bit(&bitmap, index));
             drop(bitmap);
             let Some(index) = free else { continue };
             flip(self.buffers.modify(group.inode_bitmap)?, index, 1, true)?;
