@@ -69,8 +69,6 @@ pub struct How {
     pub wants_address: bool,
     /// Bytes of a TCP stream are thrown away rather than copied (MSG_TRUNC).
     pub discard: bool,
-    /// What has failed is received rather than what has come (MSG_ERRQUEUE).
-    pub errors: bool,
 }
 
 /// Most bytes of a [`ControlMessage`]'s data.
@@ -107,8 +105,6 @@ pub struct Outgoing<'a> {
     pub files: Vec<Arc<OpenFile>>,
     /// Who the sender says that it is, which was checked (SCM_CREDENTIALS).
     pub sender: Option<Sender>,
-    /// What else is said, for families that [take it](Socket::takes_control).
-    pub control: Vec<ControlMessage>,
 }
 
 /// What was received.
@@ -118,16 +114,12 @@ pub struct Received {
     pub bytes: usize,
     /// Bytes of the message; of a stream as many as were copied.
     pub length: usize,
-    /// More of the message than was copied is lost, whatever `length` says.
-    pub is_cut: bool,
     /// Where it is from, if that was asked and the sender has an address.
     pub from: Option<Address>,
     /// Who sent it, if the socket wants to know (SO_PASSCRED).
     pub sender: Option<Sender>,
     /// Files that came with it.
     pub files: Vec<Arc<OpenFile>>,
-    /// What else the program wants to be told.
-    pub told: Option<Box<Told>>,
 }
 
 /// Most bytes of an option's value.
@@ -227,6 +219,29 @@ pub trait Socket: AsAny + Send + Sync {
     /// Whether control messages of other levels than SOL_SOCKET are for it.
     fn takes_control(&self) -> bool {
         false
+    }
+
+    /// Sends, with such messages.
+    fn send_with(
+        &self,
+        outgoing: Outgoing<'_>,
+        control: &[ControlMessage],
+        from: &mut IoSource<'_>,
+    ) -> Result {
+        let _ = control;
+        self.send(outgoing, from)
+    }
+
+    /// Receives, and says what else the program wants to be told of it.
+    fn receive_told(&self, how: How, to: &mut IoBuf<'_>, told: &mut Told) -> Result<Received> {
+        let _ = told;
+        self.receive(how, to)
+    }
+
+    /// Receives what has failed rather than what has come (MSG_ERRQUEUE); none where there is no difference.
+    fn receive_failed(&self, how: How, to: &mut IoBuf<'_>, told: &mut Told) -> Option<Result<Received>> {
+        let _ = (how, to, told);
+        None
     }
 
     /// The buffer for what is sent has got another size.

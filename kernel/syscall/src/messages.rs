@@ -16,7 +16,7 @@ use crate::{
     io_buf::{IoBuf, IoSource},
     net::{
         address::{Address, LONGEST},
-        socket::{ControlMessage, How, LONGEST_CONTROL, Outgoing, Received, Sender},
+        socket::{ControlMessage, How, LONGEST_CONTROL, Outgoing, Received, Sender, Socket, Told},
         unix::{MOST_FILES, may_be_sent},
     },
     sched::spans,
@@ -39,7 +39,6 @@ fn how(no_wait: bool, flags: u32) -> How {
         out_of_band: flags & net::MSG_OOB != 0,
         wants_address: false,
         discard: flags & net::MSG_TRUNC != 0,
-        errors: flags & net::MSG_ERRQUEUE != 0,
     }
 }
 
@@ -72,11 +71,22 @@ pub(super) fn recvfrom(fd: i32, to: usize, length: usize, flags: u32, name: usiz
     let file = current().files.get(fd)?;
     let socket = socket_of(&file)?;
     let how = How { wants_address: name != 0, ..how(is_non_blocking(&file), flags) };
-    let received = socket.receive(how, &mut IoBuf::user(to, length.min(user::MAX_IO)))?;
+    let mut to = IoBuf::user(to, length.min(user::MAX_IO));
+    let received = if flags & net::MSG_ERRQUEUE == 0 {
+        socket.receive(how, &mut to)?
+    } else {
+        receive_failed(socket, how, &mut to, &mut Told::default())?
+    };
     if name != 0 {
         write_address(&received.from.clone().unwrap_or_default(), name, size)?;
     }
     Ok(answered(flags, &received))
+}
+
+/// Receives what has failed, where that is something else than what has come.
+#[cold]
+fn receive_failed(socket: &dyn Socket, how: How, to: &mut IoBuf<'_>, told: &mut Told) -> Result<Received> {
+    socket.receive_failed(how, to, told).unwrap_or_else(|| socket.receive(how, to))
 }
 
 /// `struct msghdr`.
@@ -227,8 +237,13 @@ fn send_message(file: &OpenFile, message: usize, flags: u32) -> Result {
     let parts = header.parts()?;
     let Control { files, sender, others } = control(&header, socket.takes_control())?;
     let how = how(is_non_blocking(file), flags);
-    let outgoing = Outgoing { how, to: to.as_ref(), files, sender, control: others };
-    socket.send(outgoing, &mut IoSource::vector(&parts))
+    let outgoing = Outgoing { how, to: to.as_ref(), files, sender };
+    let mut from = IoSource::vector(&parts);
+    if others.is_empty() {
+        socket.send(outgoing, &mut from)
+    } else {
+        socket.send_with(outgoing, &others, &mut from)
+    }
 }
 
 pub(super) fn sendmsg(fd: i32, message: usize, flags: u32) -> Result {
@@ -292,7 +307,13 @@ fn receive_message(file: &OpenFile, message: usize, flags: u32) -> Result {
     }
     let parts = header.parts()?;
     let how = How { wants_address: header.name != 0, ..how(is_non_blocking(file), flags) };
-    let mut received = socket.receive(how, &mut IoBuf::vector(&parts))?;
+    let mut told = Told::default();
+    let mut to = IoBuf::vector(&parts);
+    let mut received = if flags & net::MSG_ERRQUEUE == 0 {
+        socket.receive_told(how, &mut to, &mut told)?
+    } else {
+        receive_failed(socket, how, &mut to, &mut told)?
+    };
     if header.name != 0 {
         let from = received.from.clone().unwrap_or_default();
         let room = (header.name_length as usize).min(from.bytes().len());
@@ -308,13 +329,11 @@ fn receive_message(file: &OpenFile, message: usize, flags: u32) -> Result {
         whole &= put_files(&header, &mut used, files, flags)?;
     }
     header.flags = flags & net::MSG_CMSG_CLOEXEC;
-    if let Some(told) = &received.told {
-        for ControlMessage { level, kind, data } in &told.messages {
-            whole &= put_control(&header, &mut used, [*level, *kind], data)?;
-        }
-        header.flags |= told.flags;
+    for ControlMessage { level, kind, data } in &told.messages {
+        whole &= put_control(&header, &mut used, [*level, *kind], data)?;
     }
-    if received.length > received.bytes || received.is_cut {
+    header.flags |= told.flags;
+    if received.length > received.bytes {
         header.flags |= net::MSG_TRUNC;
     }
     if !whole {

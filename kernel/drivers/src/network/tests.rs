@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interfaces at the two ends of a cable.
 
+mod icmp;
 mod sockets;
 
 use std::{

@@ -3,7 +3,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::vec::Vec;
 
 use exo_core::user::{TimeSpec, TimeVal};
 use exo_hal::time;
@@ -11,7 +11,7 @@ use linux_raw_sys::net;
 use zerocopy::IntoBytes;
 
 use super::{
-    endpoint::{Endpoint, Family},
+    endpoint::{Endpoint, Family, is_any},
     local,
     settings::{Settings, tell},
 };
@@ -52,6 +52,17 @@ pub(super) struct Circumstances {
     pub(super) at: u64,
 }
 
+impl Circumstances {
+    /// Those of what came within the machine to a socket that had asked for none then.
+    pub(super) fn unasked(at: Endpoint) -> Self {
+        let to = if is_any(at.ip) { local::destination(at.ip) } else { at.ip };
+        Self { to, interface: LOOPBACK, ttl: TTL, tos: 0, at: 0 }
+    }
+}
+
+/// The time to live that is usual.
+const TTL: u8 = 64;
+
 /// The number of the interface `lo`.
 pub(super) const LOOPBACK: u32 = 1;
 
@@ -80,9 +91,11 @@ pub(super) fn told(
     family: Family,
     how: &Circumstances,
     port: u16,
-) -> Result<Option<Box<Told>>> {
+    told: &mut Told,
+) -> Result<()> {
     let wanted = settings.told();
-    let mut messages: Vec<ControlMessage> = fallible::list(14)?;
+    let messages = &mut told.messages;
+    fallible::reserve(messages, 14)?;
     let at = || if how.at == 0 { time::wall_ns() } else { how.at };
     let (seconds, exact) = (|| TimeVal::from_ns(at()), || TimeSpec::from_ns(at()));
     let v4 = how.to.to_ipv4_mapped();
@@ -130,7 +143,7 @@ pub(super) fn told(
             });
         }
     }
-    Ok(Some(fallible::boxed(Told { messages, flags: 0 })?))
+    Ok(())
 }
 
 /// What a sender says of one datagram.
@@ -168,7 +181,7 @@ fn source(interface: u32, ip: Ipv6Addr, error: Errno) -> Result<Option<Ipv6Addr>
         return Err(Errno::ENODEV);
     }
     match ip {
-        ip if super::endpoint::is_any(ip) => Ok(None),
+        ip if is_any(ip) => Ok(None),
         ip if local::is_own(ip) => Ok(Some(ip)),
         _ => Err(error),
     }

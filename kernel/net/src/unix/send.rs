@@ -107,7 +107,7 @@ fn check_open(socket: &UnixSocket) -> Result<()> {
 }
 
 fn send_stream(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
-    let Outgoing { how, to, files, sender, .. } = outgoing;
+    let Outgoing { how, to, files, sender } = outgoing;
     let mut files = InFlight::new(files)?;
     let peer = {
         let state = socket.state();
@@ -182,7 +182,7 @@ enum Attempt {
 }
 
 fn send_message(socket: &Arc<UnixSocket>, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
-    let Outgoing { how, to, files, sender, .. } = outgoing;
+    let Outgoing { how, to, files, sender } = outgoing;
     let length = from.left();
     let files = InFlight::new(files)?;
     // Packets go to the peer, whatever name is said.

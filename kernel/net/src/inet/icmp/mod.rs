@@ -37,7 +37,7 @@ use crate::{
     fallible,
     io_buf::{IoBuf, IoSource},
     sched::wait::WaitQueue,
-    socket::{How, Nature, Outgoing, Received, Socket, Value, direction},
+    socket::{ControlMessage, How, Nature, Outgoing, Received, Socket, Told, Value, direction},
 };
 
 /// The groups whose processes may have sockets for pings, from the first to the last (net.ipv4.ping_group_range). At first nobody.
@@ -158,11 +158,11 @@ impl Socket for Handle {
     }
 
     fn send(&self, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
-        transfer::send(&self.0, &outgoing, from)
+        transfer::send(&self.0, outgoing.how, outgoing.to, &[], from)
     }
 
     fn receive(&self, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
-        transfer::receive(&self.0, how, to)
+        transfer::receive(&self.0, how, to, None)
     }
 
     fn shutdown(&self, directions: u8) -> Result<()> {
@@ -200,6 +200,24 @@ impl Socket for Handle {
 
     fn takes_control(&self) -> bool {
         true
+    }
+
+    fn send_with(
+        &self,
+        outgoing: Outgoing<'_>,
+        control: &[ControlMessage],
+        from: &mut IoSource<'_>,
+    ) -> Result {
+        transfer::send(&self.0, outgoing.how, outgoing.to, control, from)
+    }
+
+    fn receive_told(&self, how: How, to: &mut IoBuf<'_>, told: &mut Told) -> Result<Received> {
+        transfer::receive(&self.0, how, to, Some(told))
+    }
+
+    fn receive_failed(&self, _how: How, _to: &mut IoBuf<'_>, _told: &mut Told) -> Option<Result<Received>> {
+        // Nothing that is sent within the machine fails, and what fails elsewhere is not told.
+        Some(Err(Errno::EAGAIN))
     }
 
     fn readable(&self) -> Result {

@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use alloc::sync::Arc;
 
 use exo_logic::icmp;
+use linux_raw_sys::net::MSG_TRUNC;
 
 use super::{
     arrive::{Way, within},
@@ -23,7 +24,7 @@ use crate::{
     io_buf::{IoBuf, IoSource},
     patience::Patience,
     sched::spans,
-    socket::{How, Outgoing, Received, direction},
+    socket::{ControlMessage, How, Received, Told, direction},
 };
 
 /// Bytes that are copied between two preemption points.
@@ -51,7 +52,13 @@ fn destination(socket: &IcmpSocket, address: Option<&Address>) -> Result<Endpoin
 ///
 /// # Errors
 /// EINVAL for what is no echo request, EMSGSIZE, EDESTADDRREQ, ENETUNREACH, EPIPE, the error that is to be reported; those of copying.
-pub(super) fn send(socket: &Arc<IcmpSocket>, outgoing: &Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
+pub(super) fn send(
+    socket: &Arc<IcmpSocket>,
+    how: How,
+    address: Option<&Address>,
+    control: &[ControlMessage],
+    from: &mut IoSource<'_>,
+) -> Result {
     // As on Linux a ping gets its ident first, whatever becomes of this.
     let own = socket.find_local()?;
     let length = from.left();
@@ -61,7 +68,7 @@ pub(super) fn send(socket: &Arc<IcmpSocket>, outgoing: &Outgoing<'_>, from: &mut
     if !socket.is_raw && length < icmp::HEADER {
         return Err(Errno::EINVAL);
     }
-    if outgoing.how.out_of_band {
+    if how.out_of_band {
         return Err(Errno::EOPNOTSUPP);
     }
     let mut first = [0; icmp::HEADER];
@@ -72,9 +79,8 @@ pub(super) fn send(socket: &Arc<IcmpSocket>, outgoing: &Outgoing<'_>, from: &mut
             return Err(Errno::EINVAL);
         }
     }
-    let to = destination(socket, outgoing.to)?;
-    let Said { source, ttl, tos } =
-        if outgoing.control.is_empty() { Said::default() } else { said(&outgoing.control, !is_v6)? };
+    let to = destination(socket, address)?;
+    let Said { source, ttl, tos } = said(control, !is_v6)?;
     let route = local::way(to.ip)?;
     let ip = source.unwrap_or(if is_any(own.ip) { route.source } else { own.ip });
     let [usual_ttl, usual_tos] = socket.settings.travel(!is_v6);
@@ -117,13 +123,14 @@ pub(super) fn send(socket: &Arc<IcmpSocket>, outgoing: &Outgoing<'_>, from: &mut
 ///
 /// # Errors
 /// The error that is to be reported; those of waiting and of copying.
-pub(super) fn receive(socket: &IcmpSocket, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
+pub(super) fn receive(
+    socket: &IcmpSocket,
+    how: How,
+    to: &mut IoBuf<'_>,
+    tell: Option<&mut Told>,
+) -> Result<Received> {
     if how.out_of_band {
         return Err(Errno::EOPNOTSUPP);
-    }
-    if how.errors {
-        // Nothing that is sent within the machine fails, and what fails elsewhere is not told.
-        return Err(Errno::EAGAIN);
     }
     let mut patience = Patience::new(how.no_wait, socket.common.receive_timeout());
     let packet = patience.wait(&socket.receivable, || {
@@ -152,13 +159,13 @@ pub(super) fn receive(socket: &IcmpSocket, how: How, to: &mut IoBuf<'_>) -> Resu
     }
     let from = Endpoint { ip: packet.from, port: 0 };
     let from = if how.wants_address { Some(from.address(socket.family)?) } else { None };
-    let told = match socket.settings.told() {
-        0 => None,
-        _ => told(&socket.settings, socket.family, &packet.how, 0)?,
-    };
-    // As on Linux, MSG_TRUNC tells the whole length of a raw socket's message alone.
-    let counted = if how.discard && !socket.is_raw { bytes } else { whole.len() };
-    let mut received = Received { bytes, length: counted, from, told, ..Received::default() };
-    received.is_cut = whole.len() > bytes;
-    Ok(received)
+    // As on Linux, MSG_TRUNC tells the whole length of a raw socket's message alone, and the message's flags say that it was cut.
+    let length = if how.discard && !socket.is_raw { bytes } else { whole.len() };
+    if let Some(tell) = tell {
+        told(&socket.settings, socket.family, &packet.how, 0, tell)?;
+        if whole.len() > bytes {
+            tell.flags |= MSG_TRUNC;
+        }
+    }
+    Ok(Received { bytes, length, from, ..Received::default() })
 }

@@ -41,7 +41,7 @@ use crate::{
     fallible,
     io_buf::{IoBuf, IoSource},
     sched::wait::WaitQueue,
-    socket::{How, Nature, Outgoing, Received, Socket, Value},
+    socket::{How, Nature, Outgoing, Received, Socket, Told, Value},
 };
 
 /// What an open file has of a socket: it is closed with this.
@@ -135,6 +135,11 @@ impl Socket for Handle {
     fn receive(&self, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
         let bytes = receive::receive(&self.0, how, to)?;
         Ok(Received { bytes, length: bytes, ..Received::default() })
+    }
+
+    fn receive_failed(&self, _how: How, _to: &mut IoBuf<'_>, _told: &mut Told) -> Option<Result<Received>> {
+        // No error of a stream is told in a queue of its own.
+        Some(Err(Errno::EAGAIN))
     }
 
     fn shutdown(&self, directions: u8) -> Result<()> {

@@ -26,9 +26,8 @@ const STEP: usize = 16 << 10;
 /// # Errors
 /// ENOTCONN, EINVAL for urgent data, the error that the other end left; those of waiting and of copying.
 pub(super) fn receive(socket: &TcpSocket, how: How, to: &mut IoBuf<'_>) -> Result {
-    // No error of a stream is told in a queue of its own.
-    if how.out_of_band || how.errors {
-        return Err(if how.errors { Errno::EAGAIN } else { Errno::EINVAL });
+    if how.out_of_band {
+        return Err(Errno::EINVAL);
     }
     let mut patience = Patience::new(how.no_wait, socket.common.receive_timeout());
     match end(socket, &mut patience)? {

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::Ordering;
 
-use alloc::{boxed::Box, vec, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 
 use linux_raw_sys::net;
 
@@ -34,6 +34,7 @@ pub(super) struct Failed {
 }
 
 /// Nobody is at the port that a datagram was sent to, which is where the socket is connected if that `is_peer`.
+#[cold]
 pub(super) fn refused(socket: &UdpSocket, is_peer: bool, to: Endpoint, mut bytes: Vec<u8>) {
     let is_v4 = to.ip.to_ipv4_mapped().is_some();
     let hears = socket.settings.hears_errors(is_v4);
@@ -61,7 +62,8 @@ pub(super) fn refused(socket: &UdpSocket, is_peer: bool, to: Endpoint, mut bytes
 ///
 /// # Errors
 /// EAGAIN if nothing has; those of copying.
-pub(super) fn receive(socket: &UdpSocket, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
+#[cold]
+pub(super) fn receive(socket: &UdpSocket, how: How, to: &mut IoBuf<'_>, told: &mut Told) -> Result<Received> {
     let failed: Box<Failed> = {
         let mut state = socket.state();
         let failed = state.failed.pop_front().ok_or(Errno::EAGAIN)?;
@@ -74,11 +76,9 @@ pub(super) fn receive(socket: &UdpSocket, how: How, to: &mut IoBuf<'_>) -> Resul
     let bytes = length.min(to.left());
     to.put_all(failed.bytes.get(..bytes).unwrap_or_default())?;
     let from = if how.wants_address { Some(failed.to.address(socket.family)?) } else { None };
-    let told = fallible::boxed(Told {
-        messages: vec![explanation(socket.family, failed.to)?],
-        flags: net::MSG_ERRQUEUE,
-    })?;
-    Ok(Received { bytes, length, from, told: Some(told), ..Received::default() })
+    fallible::push(&mut told.messages, explanation(socket.family, failed.to)?)?;
+    told.flags |= net::MSG_ERRQUEUE;
+    Ok(Received { bytes, length, from, ..Received::default() })
 }
 
 /// `struct sock_extended_err`, and behind it who has said so.

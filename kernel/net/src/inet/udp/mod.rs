@@ -25,7 +25,7 @@ use crate::{
     fallible,
     io_buf::{IoBuf, IoSource},
     sched::wait::WaitQueue,
-    socket::{How, Nature, Outgoing, Received, Socket, Value, direction},
+    socket::{ControlMessage, How, Nature, Outgoing, Received, Socket, Told, Value, direction},
 };
 
 const IPV6: u32 = net::IPPROTO_IPV6 as u32;
@@ -128,11 +128,11 @@ impl Socket for Handle {
     }
 
     fn send(&self, outgoing: Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
-        transfer::send(&self.0, &outgoing, from)
+        transfer::send(&self.0, outgoing.how, outgoing.to, &[], from)
     }
 
     fn receive(&self, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
-        transfer::receive(&self.0, how, to)
+        transfer::receive(&self.0, how, to, None)
     }
 
     fn shutdown(&self, directions: u8) -> Result<()> {
@@ -155,6 +155,23 @@ impl Socket for Handle {
 
     fn takes_control(&self) -> bool {
         true
+    }
+
+    fn send_with(
+        &self,
+        outgoing: Outgoing<'_>,
+        control: &[ControlMessage],
+        from: &mut IoSource<'_>,
+    ) -> Result {
+        transfer::send(&self.0, outgoing.how, outgoing.to, control, from)
+    }
+
+    fn receive_told(&self, how: How, to: &mut IoBuf<'_>, told: &mut Told) -> Result<Received> {
+        transfer::receive(&self.0, how, to, Some(told))
+    }
+
+    fn receive_failed(&self, how: How, to: &mut IoBuf<'_>, told: &mut Told) -> Option<Result<Received>> {
+        Some(errors::receive(&self.0, how, to, told))
     }
 
     fn is_listening(&self) -> bool {

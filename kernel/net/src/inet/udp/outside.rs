@@ -112,15 +112,16 @@ pub(super) fn take_all() {
             let received = bytes.get(..length).unwrap_or_default();
             let Ok(mut copy) = fallible::list(received.len()) else { continue };
             copy.extend_from_slice(received);
-            let how = Circumstances {
+            let how = fallible::boxed(Circumstances {
                 to: to.ip,
                 interface: interfaces::number_of(&gate.interface),
                 // The interface does not tell more.
                 ttl: TTL,
                 tos: 0,
                 at: stamp(&receiver.settings),
-            };
-            deliver(&receiver, Datagram { bytes: copy, from, how });
+            })
+            .ok();
+            deliver(&receiver, Datagram { bytes: copy.into_boxed_slice(), from, how });
             spans::window();
         }
     }

@@ -29,10 +29,10 @@ pub(super) static PORTS: Ports<UdpSocket> = Ports::new();
 
 /// A datagram.
 pub(super) struct Datagram {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Box<[u8]>,
     pub(super) from: Endpoint,
-    /// How it came.
-    pub(super) how: Circumstances,
+    /// How it came, if its receiver had asked.
+    pub(super) how: Option<Box<Circumstances>>,
 }
 
 /// What a datagram of `length` bytes costs its receiver: about what Linux counts for one (`skb->truesize`).
@@ -107,11 +107,6 @@ impl UdpSocket {
     pub(super) fn tell_receivers(&self) {
         self.receivable.wake_all();
         self.polled.wake_all();
-    }
-
-    /// Its port, or 0.
-    pub(super) fn port(&self) -> u16 {
-        self.state().local.map_or(0, |local| local.port)
     }
 
     /// Whether it has a port.

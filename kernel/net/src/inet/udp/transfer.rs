@@ -4,7 +4,7 @@
 
 use core::{net::Ipv4Addr, sync::atomic::Ordering};
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::{
     errors, outside,
@@ -22,7 +22,7 @@ use crate::{
     io_buf::{IoBuf, IoSource},
     patience::Patience,
     sched::spans,
-    socket::{How, Outgoing, Received, direction},
+    socket::{ControlMessage, How, Received, Told, direction},
 };
 
 /// Most bytes of a datagram: a packet's, without its headers.
@@ -51,21 +51,28 @@ fn destination(socket: &UdpSocket, address: Option<&Address>) -> Result<(Endpoin
 ///
 /// # Errors
 /// EMSGSIZE, EDESTADDRREQ, ENETUNREACH, EPIPE, the error that is to be reported; those of copying.
-pub(super) fn send(socket: &Arc<UdpSocket>, outgoing: &Outgoing<'_>, from: &mut IoSource<'_>) -> Result {
+pub(super) fn send(
+    socket: &Arc<UdpSocket>,
+    how: How,
+    address: Option<&Address>,
+    control: &[ControlMessage],
+    from: &mut IoSource<'_>,
+) -> Result {
     // As on Linux it gets its port first, whatever becomes of this.
     let own = socket.find_local()?;
     let length = from.left();
     if length > usize::from(u16::MAX) {
         return Err(Errno::EMSGSIZE);
     }
-    if outgoing.how.out_of_band {
+    if how.out_of_band {
         return Err(Errno::EOPNOTSUPP);
     }
-    let (to, is_peer) = destination(socket, outgoing.to)?;
+    let (to, is_peer) = destination(socket, address)?;
     let is_v4 = to.ip.to_ipv4_mapped().is_some();
-    let said = if outgoing.control.is_empty() { Said::default() } else { said(&outgoing.control, is_v4)? };
+    let said = if control.is_empty() { None } else { Some(said(control, is_v4)?) };
     let way = local::way(to.ip)?;
-    let ip = said.source.unwrap_or(if is_any(own.ip) { way.source } else { own.ip });
+    let chosen = said.as_ref().and_then(|said| said.source);
+    let ip = chosen.unwrap_or(if is_any(own.ip) { way.source } else { own.ip });
     if ip.to_ipv4_mapped().is_some() != is_v4 {
         return Err(Errno::ENETUNREACH);
     }
@@ -89,15 +96,11 @@ pub(super) fn send(socket: &Arc<UdpSocket>, outgoing: &Outgoing<'_>, from: &mut 
     }
     match PORTS.find(to, source, false) {
         Some(receiver) => {
-            let [ttl, tos] = socket.settings.travel(is_v4);
-            let how = Circumstances {
-                to: to.ip,
-                interface: LOOPBACK,
-                ttl: said.ttl.unwrap_or(ttl),
-                tos: said.tos.unwrap_or(tos),
-                at: stamp(&receiver.settings),
+            let how = match receiver.settings.told() {
+                0 => None,
+                _ => circumstances(socket, &receiver, to, said.as_ref()),
             };
-            deliver(&receiver, Datagram { bytes, from: source, how });
+            deliver(&receiver, Datagram { bytes: bytes.into_boxed_slice(), from: source, how });
         }
         None => errors::refused(socket, is_peer, to, bytes),
     }
@@ -109,6 +112,36 @@ pub(super) fn send(socket: &Arc<UdpSocket>, outgoing: &Outgoing<'_>, from: &mut 
 fn send_out(socket: &UdpSocket, from: u16, to: (Ipv4Addr, u16), bytes: &[u8]) -> Result {
     socket.keep(outside::send(from, to, bytes)?);
     Ok(bytes.len())
+}
+
+/// How a datagram comes to a receiver that asks; without memory for it that is not told.
+#[cold]
+fn circumstances(
+    sender: &UdpSocket,
+    receiver: &UdpSocket,
+    to: Endpoint,
+    said: Option<&Said>,
+) -> Option<Box<Circumstances>> {
+    let [ttl, tos] = sender.settings.travel(to.ip.to_ipv4_mapped().is_some());
+    let how = Circumstances {
+        to: to.ip,
+        interface: LOOPBACK,
+        ttl: said.and_then(|said| said.ttl).unwrap_or(ttl),
+        tos: said.and_then(|said| said.tos).unwrap_or(tos),
+        at: stamp(&receiver.settings),
+    };
+    fallible::boxed(how).ok()
+}
+
+/// What a socket is told of a datagram.
+#[cold]
+fn tell_of(socket: &UdpSocket, datagram: &Datagram, tell: &mut Told) -> Result<()> {
+    let at = { socket.state().local }.unwrap_or(Endpoint::any(socket.family));
+    let how = match &datagram.how {
+        Some(how) => **how,
+        None => Circumstances::unasked(at),
+    };
+    told(&socket.settings, socket.family, &how, at.port, tell)
 }
 
 fn filled(length: usize, from: &mut IoSource<'_>) -> Result<Vec<u8>> {
@@ -152,10 +185,12 @@ pub(super) fn deliver(receiver: &UdpSocket, datagram: Datagram) {
 ///
 /// # Errors
 /// The error that is to be reported; those of waiting and of copying.
-pub(super) fn receive(socket: &UdpSocket, how: How, to: &mut IoBuf<'_>) -> Result<Received> {
-    if how.errors {
-        return errors::receive(socket, how, to);
-    }
+pub(super) fn receive(
+    socket: &UdpSocket,
+    how: How,
+    to: &mut IoBuf<'_>,
+    tell: Option<&mut Told>,
+) -> Result<Received> {
     let mut patience = Patience::new(how.no_wait, socket.common.receive_timeout());
     let datagram = patience.wait(&socket.receivable, || {
         let mut state = socket.state();
@@ -182,9 +217,10 @@ pub(super) fn receive(socket: &UdpSocket, how: How, to: &mut IoBuf<'_>) -> Resul
         to.put_all(step)?;
     }
     let from = if how.wants_address { Some(datagram.from.address(socket.family)?) } else { None };
-    let told = match socket.settings.told() {
-        0 => None,
-        _ => told(&socket.settings, socket.family, &datagram.how, socket.port())?,
-    };
-    Ok(Received { bytes, length, from, told, ..Received::default() })
+    if let Some(tell) = tell {
+        if socket.settings.told() != 0 {
+            tell_of(socket, &datagram, tell)?;
+        }
+    }
+    Ok(Received { bytes, length, from, ..Received::default() })
 }
