@@ -4,6 +4,7 @@
 
 mod basics;
 mod crash;
+mod crates;
 mod devices;
 mod disks;
 mod entropy;
@@ -115,7 +116,8 @@ const TESTS: &[(&str, ExoTest)] = &[
     ("exo::known_differences_are_all_there_are", lines::known_differences_are_all_there_are),
 ];
 
-/// Those that take long, and run only with `--long`: Debian's servers, whose packages have to be downloaded too.
+/// Those that take long, and run only with `--long`: Debian's servers, whose packages have to be downloaded too, and
+/// the tests of crates.
 const LONG_TESTS: &[(&str, ExoTest)] = &[
     ("exo::servers::redis_behaves_alike", servers::redis_behaves_alike),
     ("exo::servers::lighttpd_behaves_alike", servers::lighttpd_behaves_alike),
@@ -125,6 +127,7 @@ const LONG_TESTS: &[(&str, ExoTest)] = &[
     ("exo::servers::dropbear_behaves_alike", servers::dropbear_behaves_alike),
     ("exo::servers::go_programs_behave_alike", servers::go_programs_behave_alike),
     ("exo::servers::tokio_behaves_alike", servers::tokio_behaves_alike),
+    ("exo::tests_of_crates_pass_as_on_linux", crates::tests_of_crates_pass_as_on_linux),
 ];
 
 /// The names of the tests.

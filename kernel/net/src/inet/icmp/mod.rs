@@ -92,7 +92,12 @@ pub(super) fn create(family: Family, is_raw: bool, protocol: u32) -> Result<Box<
     if !is_raw && !may_ping() {
         return Err(Errno::EACCES);
     }
-    Ok(fallible::boxed(Handle(IcmpSocket::new(family, is_raw)?))?)
+    let socket = IcmpSocket::new(family, is_raw)?;
+    if is_raw && family == Family::V4 {
+        let gates = outside::gates()?;
+        socket.state().gates = gates;
+    }
+    Ok(fallible::boxed(Handle(socket))?)
 }
 
 fn protocol_of(family: Family) -> u32 {

@@ -74,8 +74,8 @@ fn gate(interface: &Arc<Interface>) -> Result<Arc<Gate>> {
 ///
 /// # Errors
 /// As [`gate`].
-pub(super) fn gates() -> Result<Vec<Arc<Gate>>> {
-    let mut all = Vec::new();
+pub(super) fn gates() -> Result<Vec<Arc<dyn Send + Sync>>> {
+    let mut all: Vec<Arc<dyn Send + Sync>> = Vec::new();
     for interface in interfaces::to_others() {
         fallible::push(&mut all, gate(&interface)?)?;
     }
@@ -95,10 +95,11 @@ pub(super) fn send(socket: &IcmpSocket, to: Ipv4Addr, packet: &[u8]) -> Result<(
         NetworkError::TooLong => Errno::EMSGSIZE,
         _ => Errno::ENETUNREACH,
     })?;
+    let kept: Arc<dyn Send + Sync> = gate.clone();
     let mut state = socket.state();
-    let is_known = state.gates.iter().any(|known| Arc::ptr_eq(known, &gate));
+    let is_known = state.gates.iter().any(|known| Arc::ptr_eq(known, &kept));
     if !is_known {
-        fallible::push(&mut state.gates, gate.clone())?;
+        fallible::push(&mut state.gates, kept)?;
     }
     drop(state);
     interfaces::call_thread();

@@ -12,7 +12,7 @@ use alloc::{
 use exo_hal::sync::{SpinGuard, SpinLock};
 use linux_raw_sys::net;
 
-use super::{Filter, outside, protocol_of};
+use super::{Filter, protocol_of};
 use crate::{
     common::Common,
     errno::{Errno, Result},
@@ -84,7 +84,7 @@ pub(super) struct State {
     pub(super) peer: Option<Endpoint>,
     pub(super) packets: VecDeque<Arc<Packet>>,
     /// The places at interfaces that it has used.
-    pub(super) gates: Vec<Arc<outside::Gate>>,
+    pub(super) gates: Vec<Arc<dyn Send + Sync>>,
     /// To be reported once.
     pub(super) error: Option<Errno>,
     /// [`direction`](crate::socket::direction)s that have ended.
@@ -134,9 +134,6 @@ impl IcmpSocket {
                 return Err(Errno::ENOBUFS);
             }
             fallible::push(&mut all, Arc::downgrade(&socket))?;
-        }
-        if is_raw && family == Family::V4 {
-            socket.state().gates = outside::gates()?;
         }
         Ok(socket)
     }

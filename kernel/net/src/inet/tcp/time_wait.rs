@@ -7,7 +7,6 @@ use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_hal::{sync::SpinLock, time};
 
-use super::socket::PortClaim;
 use crate::{
     inet::{
         endpoint::{Endpoint, Family},
@@ -29,7 +28,7 @@ struct Waiting {
     number: u64,
     /// From whom it was, and to whom.
     ends: [Endpoint; 2],
-    claim: Arc<PortClaim>,
+    claim: Arc<dyn Send + Sync>,
     until: u64,
 }
 
@@ -44,7 +43,7 @@ struct List {
 static LIST: SpinLock<List> = SpinLock::new(List { all: VecDeque::new(), last: 0, is_timed: false });
 
 /// Keeps a port for the connection that its owner has ended first.
-pub(super) fn enter(ends: [Endpoint; 2], claim: Arc<PortClaim>) {
+pub(super) fn enter(ends: [Endpoint; 2], claim: Arc<dyn Send + Sync>) {
     let until = time::now_ns().saturating_add(KEPT_NS);
     let starts = {
         let mut list = LIST.lock();

@@ -121,7 +121,7 @@ pub(super) fn take_all() {
                 at: stamp(&receiver.settings),
             })
             .ok();
-            deliver(&receiver, Datagram { bytes: copy.into_boxed_slice(), from, how });
+            deliver(&receiver, Datagram { bytes: copy, from, how });
             spans::window();
         }
     }

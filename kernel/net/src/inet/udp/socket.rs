@@ -29,7 +29,7 @@ pub(super) static PORTS: Ports<UdpSocket> = Ports::new();
 
 /// A datagram.
 pub(super) struct Datagram {
-    pub(super) bytes: Box<[u8]>,
+    pub(super) bytes: Vec<u8>,
     pub(super) from: Endpoint,
     /// How it came, if its receiver had asked.
     pub(super) how: Option<Box<Circumstances>>,

@@ -100,7 +100,7 @@ pub(super) fn send(
                 0 => None,
                 _ => circumstances(socket, &receiver, to, said.as_ref()),
             };
-            deliver(&receiver, Datagram { bytes: bytes.into_boxed_slice(), from: source, how });
+            deliver(&receiver, Datagram { bytes, from: source, how });
         }
         None => errors::refused(socket, is_peer, to, bytes),
     }
