@@ -66,12 +66,24 @@ impl FrameListener for Worker {
     }
 }
 
+/// All interfaces.
+pub(crate) fn all() -> Vec<Arc<Interface>> {
+    interfaces()
+}
+
 fn interfaces() -> Vec<Arc<Interface>> {
     INTERFACES.lock().iter().map(|entry| entry.interface.clone()).collect()
 }
 
-fn work(interface: &Interface) {
-    if let Some(next) = interface.poll(time::now_ns()) {
+/// Lets an interface work, and sees to it that it does again when the time has come.
+pub(crate) fn work(interface: &Interface) {
+    let now = time::now_ns();
+    if let Some(next) = interface.poll(now) {
+        if next <= now && HAS_THREAD.load(Ordering::Relaxed) {
+            // It has not come to the end, and lets others work in between.
+            call_thread();
+            return;
+        }
         // A timer for each time that moves forward; the later one then finds nothing to do.
         if next < NEXT.fetch_min(next, Ordering::Relaxed) {
             timer::add(next, Action::Call(work_all));
@@ -84,6 +96,7 @@ fn work_all() {
     if time::now_ns() < NEXT.load(Ordering::Relaxed) {
         return;
     }
+    NEXT.store(NEVER, Ordering::Relaxed);
     if HAS_THREAD.load(Ordering::Relaxed) {
         call_thread();
     } else {
@@ -92,8 +105,7 @@ fn work_all() {
 }
 
 /// Lets all interfaces work.
-pub(crate) fn work_on_all() {
-    NEXT.store(NEVER, Ordering::Relaxed);
+fn work_on_all() {
     interfaces().iter().for_each(|interface| work(interface));
 }
 

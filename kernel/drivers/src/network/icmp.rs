@@ -20,13 +20,16 @@ use super::{
 /// Packets that wait, in each direction.
 const PACKETS: usize = 32;
 
+/// Most sockets of an interface's own: each message that comes is looked at by all.
+const MOST: usize = 16;
+
 /// A place from where ICMP packets are sent, and where those that come are kept until they are taken.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pings(SocketHandle);
 
 impl Inner {
     fn raw(&mut self, pings: &Pings) -> &mut raw::Socket<'static> {
-        self.sockets.get_mut(pings.0)
+        self.own.get_mut(pings.0)
     }
 }
 
@@ -39,7 +42,11 @@ impl Interface {
         let [received, sent] =
             buffers.map(|bytes| raw::PacketBuffer::new(vec![raw::PacketMetadata::EMPTY; PACKETS], bytes));
         let socket = raw::Socket::new(IpVersion::Ipv4, IpProtocol::Icmp, received, sent);
-        self.inner().add(socket).map(Pings)
+        let mut inner = self.inner();
+        if inner.own.iter().count() >= MOST {
+            return Err(NetworkError::QueueFull);
+        }
+        Ok(Pings(inner.own.add(socket)))
     }
 
     /// Sends a packet, whose header says to whom, at the next poll.
@@ -66,6 +73,6 @@ impl Interface {
 
     /// Closes it.
     pub fn close_pings(&self, pings: Pings) {
-        self.inner().sockets.remove(pings.0);
+        self.inner().own.remove(pings.0);
     }
 }

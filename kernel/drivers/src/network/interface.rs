@@ -1,26 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An interface: a device with an address, given or asked for by DHCP. It answers ARP and pings by itself, and can ping others. The
-//! protocols are smoltcp's.
+//! protocols are smoltcp's; which socket a frame is for is found here.
 
 use core::{net::Ipv4Addr, ops::DerefMut};
 
-use alloc::{string::String, sync::Arc, vec, vec::Vec};
+use alloc::{collections::VecDeque, string::String, sync::Arc, vec, vec::Vec};
 
 use exo_platform::SpinLock;
 use smoltcp::{
-    iface::{self, PollResult, SocketHandle, SocketSet},
-    phy::{self, DeviceCapabilities, Medium},
+    iface::{SocketHandle, SocketSet},
+    phy,
     socket::{dhcpv4, icmp},
     time::Instant,
-    wire::{EthernetAddress, HardwareAddress, Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr, Ipv4Cidr},
+    wire::{Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr, Ipv4Cidr},
 };
 
-use super::{ETHERNET_HEADER, FrameListener, NetworkDevice, NetworkError, waiting::Waiting};
+use super::{
+    ETHERNET_HEADER, FrameListener, NetworkDevice, NetworkError, SOON_NS,
+    arrivals::{Arrived, MOST_ARRIVALS},
+    classify::{self, Flags, Key, Kind, Place},
+    datagrams::Outbox,
+    half_open::HalfOpenTable,
+    link::{Flushed, Link, instant},
+    streams::{Streams, Target, Timers},
+};
 
-/// Frames that one poll takes: whoever sends more waits, and not the CPU.
-const BUDGET: usize = 64;
-/// When to go on after that, in nanoseconds.
-const SOON_NS: u64 = 100_000;
+/// Frames that one poll takes, and segments that it sends: whoever sends more waits, and not the CPU.
+const BUDGET: usize = 8;
 /// Identifies our pings.
 const PING_IDENT: u16 = 0x4578;
 /// What a ping carries, as others do: 56 bytes.
@@ -45,7 +51,7 @@ pub enum Setup {
 }
 
 /// Whether this may be the address of one machine. smoltcp panics over an interface or a router that has another.
-fn is_machine(address: &Ipv4Addr) -> bool {
+pub(super) fn is_machine(address: &Ipv4Addr) -> bool {
     !(address.is_multicast() || address.is_broadcast() || address.is_unspecified())
 }
 
@@ -80,20 +86,28 @@ pub struct Ping {
 }
 
 pub(super) struct Inner {
-    pub(super) stack: iface::Interface,
-    pub(super) sockets: SocketSet<'static>,
-    /// Ports where others may connect.
-    pub(super) waiting: Waiting,
-    /// Connections that were given up, and are not over.
-    pub(super) leaving: Vec<SocketHandle>,
+    pub(super) link: Link,
+    /// Sockets of the interface's own, for pings and for its address.
+    pub(super) own: SocketSet<'static>,
+    /// No socket at all, for frames that the stack answers.
+    pub(super) none: SocketSet<'static>,
+    pub(super) streams: Streams,
+    pub(super) half_open: HalfOpenTable,
+    pub(super) timers: Timers,
+    pub(super) outbox: Outbox,
+    /// What came, and its owner decides about.
+    pub(super) arrivals: VecDeque<Arrived>,
     dhcp: Option<SocketHandle>,
     icmp: SocketHandle,
-    /// The frame that came last, and the one that goes next.
-    incoming: Vec<u8>,
-    outgoing: Vec<u8>,
     pub(super) address: Option<Ipv4Cidr>,
     gateway: Option<Ipv4Addr>,
     ping: Option<Ping>,
+    /// The device has gone.
+    pub(super) is_gone: bool,
+    /// A frame may have said where a machine is that something waits to be sent to.
+    has_news: bool,
+    /// A buffer for a socket that only answers.
+    pub(super) scratch: Vec<u8>,
 }
 
 /// An interface.
@@ -101,10 +115,6 @@ pub struct Interface {
     name: String,
     device: Arc<dyn NetworkDevice>,
     inner: SpinLock<Inner>,
-}
-
-fn instant(now_ns: u64) -> Instant {
-    Instant::from_micros(i64::try_from(now_ns / 1000).unwrap_or(i64::MAX))
 }
 
 impl Interface {
@@ -116,37 +126,30 @@ impl Interface {
         seed: u64,
         now_ns: u64,
     ) -> Arc<Self> {
-        let address = match device.hardware_address() {
-            Some(address) => HardwareAddress::Ethernet(EthernetAddress(address)),
-            None => HardwareAddress::Ip,
-        };
-        let mut config = iface::Config::new(address);
-        config.random_seed = seed;
-        let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
-        let mut port =
-            Port { device: &*device, incoming: &mut incoming, outgoing: &mut outgoing, has_come: false };
-        let stack = iface::Interface::new(config, &mut port, instant(now_ns));
-        let mut sockets = SocketSet::new(Vec::new());
+        let mut own = SocketSet::new(Vec::new());
         let buffer = || icmp::PacketBuffer::new(vec![icmp::PacketMetadata::EMPTY; 2], vec![0; 512]);
         let mut pings = icmp::Socket::new(buffer(), buffer());
         // A fresh socket can be bound.
         let _ = pings.bind(icmp::Endpoint::Ident(PING_IDENT));
-        let icmp = sockets.add(pings);
-        let dhcp = (setup == Setup::Dhcp).then(|| sockets.add(dhcpv4::Socket::new()));
-        let (address, gateway, ping) = (None, None, None);
-        let (waiting, leaving) = (Waiting::default(), Vec::new());
+        let icmp = own.add(pings);
+        let dhcp = (setup == Setup::Dhcp).then(|| own.add(dhcpv4::Socket::new()));
         let mut inner = Inner {
-            stack,
-            sockets,
-            waiting,
-            leaving,
+            link: Link::new(device.clone(), seed, now_ns),
+            own,
+            none: SocketSet::new(Vec::new()),
+            streams: Streams::new(),
+            half_open: HalfOpenTable::default(),
+            timers: Timers::default(),
+            outbox: Outbox::default(),
+            arrivals: VecDeque::new(),
             dhcp,
             icmp,
-            incoming,
-            outgoing,
-            address,
-            gateway,
-            ping,
+            address: None,
+            gateway: None,
+            ping: None,
+            is_gone: false,
+            has_news: false,
+            scratch: Vec::new(),
         };
         if let Setup::Fixed { address, prefix, gateway } = setup {
             inner.set(Some(Ipv4Cidr::new(address, prefix)), gateway);
@@ -186,50 +189,66 @@ impl Interface {
     /// Whether a packet for `target` goes through here, and how well it fits: the bits of the network, 0 by the gateway.
     pub fn reaches(&self, target: Ipv4Addr) -> Option<u8> {
         let inner = self.inner.lock();
-        let cidr = inner.address?;
+        let cidr = inner.address.filter(|_| !inner.is_gone)?;
         if cidr.contains_addr(&target) {
             return Some(cidr.prefix_len());
         }
         inner.gateway.map(|_| 0)
     }
 
-    /// Takes what has come, sends what is to be sent; when to call again, if nothing comes before.
+    /// Takes what has come, sends what is to be sent; when to call again, if nothing comes before: now, if it has not come to the end.
     pub fn poll(&self, now_ns: u64) -> Option<u64> {
         let mut inner = self.inner.lock();
+        if inner.is_gone {
+            return None;
+        }
         let inner = &mut *inner;
         let now = instant(now_ns);
-        let Inner { stack, sockets, waiting, incoming, outgoing, .. } = inner;
-        let mut port = Port { device: &*self.device, incoming, outgoing, has_come: false };
-        let (mut taken, mut is_first) = (0, true);
+        let (mut taken, mut sent, mut is_first) = (0, 0, true);
         // What is sent may come back at once, as by loopback.
         loop {
             let before = taken;
-            while taken < BUDGET && port.fetch() {
+            while taken < BUDGET && inner.link.fetch() {
                 taken += 1;
-                if !waiting.is_to_be_dropped(port.incoming, sockets) {
-                    stack.poll_ingress_single(now, &mut port, sockets);
-                }
+                inner.take(now);
             }
-            // Each turn sends a packet of every socket that has one.
+            if taken == before && !is_first {
+                break;
+            }
+            if core::mem::take(&mut inner.has_news) {
+                inner.outbox.may_go();
+                inner.streams.may_go();
+            }
+            inner.expire(now_ns);
             for _ in 0..BUDGET {
-                if stack.poll_egress(now, &mut port, sockets) == PollResult::None {
+                // Each turn sends a packet of every socket that has one.
+                if inner.link.flush(now, &mut inner.own) != Flushed::Sent {
                     break;
                 }
             }
-            if taken == before && !is_first || taken == BUDGET {
+            inner.outbox.flush(&mut inner.link, now_ns);
+            sent += inner.streams.flush(&mut inner.link, &mut inner.timers, now_ns, BUDGET - sent);
+            if taken == BUDGET || sent >= BUDGET {
                 break;
             }
             is_first = false;
         }
         self.device.flush();
-        inner.free_what_has_left();
         inner.look_at_dhcp();
         inner.look_at_pings(now_ns);
-        if taken == BUDGET {
-            return Some(now_ns.saturating_add(SOON_NS));
+        let has_more = taken == BUDGET || inner.streams.is_dirty();
+        if has_more && inner.link.has_room() {
+            return Some(now_ns);
         }
-        let delay = inner.stack.poll_delay(now, &inner.sockets)?;
-        Some(now_ns.saturating_add(delay.total_micros().saturating_mul(1000).max(SOON_NS)))
+        let Inner { link, own, timers, outbox, .. } = inner;
+        let soon = now_ns.saturating_add(SOON_NS);
+        let again = if has_more { Some(soon) } else { None };
+        [link.due(now, own), timers.next(), outbox.due(), again].into_iter().flatten().min().map(|due| due.max(soon))
+    }
+
+    /// What was sent since the last poll goes out, such as answers.
+    pub fn flush(&self) {
+        self.device.flush();
     }
 
     /// Sends a ping at the next [`poll`](Self::poll); the answer shows in [`last_ping`](Self::last_ping).
@@ -243,7 +262,7 @@ impl Interface {
         let data = [0x45; PING_PAYLOAD];
         let echo = Icmpv4Repr::EchoRequest { ident: PING_IDENT, seq_no: sequence, data: &data };
         let handle = inner.icmp;
-        let socket = inner.sockets.get_mut::<icmp::Socket<'_>>(handle);
+        let socket = inner.own.get_mut::<icmp::Socket<'_>>(handle);
         let room =
             socket.send(echo.buffer_len(), IpAddress::Ipv4(target)).map_err(|_| NetworkError::QueueFull)?;
         echo.emit(&mut Icmpv4Packet::new_unchecked(room), &phy::ChecksumCapabilities::default());
@@ -263,26 +282,93 @@ impl Interface {
 }
 
 impl Inner {
+    /// Finds out what the frame that came last is for.
+    fn take(&mut self, now: Instant) {
+        let place = Place {
+            hardware: self.link.hardware_address(),
+            address: self.address.map(|cidr| cidr.address()),
+            broadcast: self.address.and_then(|cidr| cidr.broadcast()),
+            asks: self.dhcp.is_some(),
+        };
+        match classify::classify(&self.link.incoming, &place) {
+            Kind::Nobody => {}
+            Kind::Stack => {
+                self.link.feed(now, &mut self.own);
+                self.has_news = true;
+            }
+            Kind::Segment(key, flags) => self.take_segment(key, flags, now),
+            Kind::Datagram(key) => {
+                let is_ethernet = place.hardware.is_some();
+                let packet = if is_ethernet { ETHERNET_HEADER } else { 0 };
+                let sums = phy::ChecksumCapabilities::default();
+                if let Some(bytes) = classify::datagram(&self.link.incoming, is_ethernet, &sums) {
+                    self.arrived(|frame| Arrived::datagram(frame, key, packet, bytes));
+                }
+            }
+        }
+    }
+
+    fn take_segment(&mut self, key: Key, flags: Flags, now: Instant) {
+        let found = self.streams.find(&key);
+        if let Some(number) = found {
+            if flags != Flags::Opens || !self.streams.lingers(number) {
+                self.streams.feed(number, &mut self.link, now);
+                return;
+            }
+            self.streams.release(number);
+        }
+        match flags {
+            Flags::Opens => self.arrived(|frame| Arrived::opens(frame, key)),
+            Flags::Acknowledges(number) if self.half_open.get(&key).is_some_and(|it| it.awaited == number) => {
+                self.arrived(|frame| Arrived::completes(frame, key));
+            }
+            Flags::Resets | Flags::Nothing => {}
+            Flags::Acknowledges(_) => self.link.feed(now, &mut self.none),
+        }
+    }
+
+    /// Keeps the frame that came last for the owner. The network may lose frames, and so may we if there are too many.
+    fn arrived(&mut self, make: impl FnOnce(Vec<u8>) -> Arrived) {
+        if self.arrivals.len() < MOST_ARRIVALS && self.arrivals.try_reserve(1).is_ok() {
+            self.arrivals.push_back(make(core::mem::take(&mut self.link.incoming)));
+        }
+    }
+
+    /// Does what the time has come for.
+    fn expire(&mut self, now_ns: u64) {
+        for _ in 0..BUDGET {
+            match self.timers.expired(now_ns) {
+                None => return,
+                Some(Target::Stream(number)) => self.streams.expire(number),
+                Some(Target::HalfOpen(key)) => {
+                    if self.half_open.expire(&key, &mut self.timers, now_ns) {
+                        self.answer_again(&key, now_ns);
+                    }
+                }
+            }
+        }
+    }
+
     /// Addresses that are none, which a server may give, are left out.
     fn set(&mut self, address: Option<Ipv4Cidr>, gateway: Option<Ipv4Addr>) {
         let address = address.filter(|cidr| is_machine(&cidr.address()));
         let gateway = gateway.filter(is_machine);
-        self.stack.update_ip_addrs(|all| {
+        self.link.stack.update_ip_addrs(|all| {
             all.clear();
             // There is room for one.
             let _ = address.map(|cidr| all.push(IpCidr::Ipv4(cidr)));
         });
-        self.stack.routes_mut().remove_default_ipv4_route();
+        self.link.stack.routes_mut().remove_default_ipv4_route();
         if let Some(gateway) = gateway {
             // There is room for the one that was just removed.
-            let _ = self.stack.routes_mut().add_default_ipv4_route(gateway);
+            let _ = self.link.stack.routes_mut().add_default_ipv4_route(gateway);
         }
         (self.address, self.gateway) = (address, gateway);
     }
 
     fn look_at_dhcp(&mut self) {
         let Some(handle) = self.dhcp else { return };
-        let socket = self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle);
+        let socket = self.own.get_mut::<dhcpv4::Socket<'_>>(handle);
         match socket.poll() {
             // Asked again for the lease at the address that it does not have, and smoltcp panics over that, too.
             Some(dhcpv4::Event::Configured(config)) if !is_machine(&config.server.address) => socket.reset(),
@@ -296,7 +382,7 @@ impl Inner {
     }
 
     fn look_at_pings(&mut self, now_ns: u64) {
-        let socket = self.sockets.get_mut::<icmp::Socket<'_>>(self.icmp);
+        let socket = self.own.get_mut::<icmp::Socket<'_>>(self.icmp);
         while let Ok((bytes, from)) = socket.recv() {
             let Some(ping) = &mut self.ping else { continue };
             let Ok(packet) = Icmpv4Packet::new_checked(bytes) else { continue };
@@ -306,78 +392,5 @@ impl Inner {
                 ping.answered = Some(now_ns);
             }
         }
-    }
-}
-
-/// The device as smoltcp sees it.
-struct Port<'a> {
-    device: &'a dyn NetworkDevice,
-    incoming: &'a mut Vec<u8>,
-    outgoing: &'a mut Vec<u8>,
-    /// There is a frame that was not looked at.
-    has_come: bool,
-}
-
-impl Port<'_> {
-    /// Takes a frame from the device, if there is one.
-    fn fetch(&mut self) -> bool {
-        self.has_come = self.device.receive(self.incoming);
-        self.has_come
-    }
-}
-
-struct Incoming<'a>(&'a [u8]);
-
-struct Outgoing<'a> {
-    device: &'a dyn NetworkDevice,
-    frame: &'a mut Vec<u8>,
-}
-
-impl phy::RxToken for Incoming<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.0)
-    }
-}
-
-impl phy::TxToken for Outgoing<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        self.frame.clear();
-        self.frame.resize(len, 0);
-        let result = f(self.frame);
-        // The network may lose frames, and so may we; the device has counted it.
-        let _ = self.device.transmit(self.frame);
-        result
-    }
-}
-
-impl phy::Device for Port<'_> {
-    type RxToken<'a>
-        = Incoming<'a>
-    where
-        Self: 'a;
-    type TxToken<'a>
-        = Outgoing<'a>
-    where
-        Self: 'a;
-
-    fn receive(&mut self, _now: Instant) -> Option<(Incoming<'_>, Outgoing<'_>)> {
-        if !core::mem::take(&mut self.has_come) {
-            return None;
-        }
-        let outgoing = Outgoing { device: self.device, frame: self.outgoing };
-        Some((Incoming(self.incoming), outgoing))
-    }
-
-    fn transmit(&mut self, _now: Instant) -> Option<Outgoing<'_>> {
-        Some(Outgoing { device: self.device, frame: self.outgoing })
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        (capabilities.medium, capabilities.max_transmission_unit) = match self.device.hardware_address() {
-            Some(_) => (Medium::Ethernet, self.device.mtu().saturating_add(ETHERNET_HEADER)),
-            None => (Medium::Ip, self.device.mtu()),
-        };
-        capabilities
     }
 }

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Network devices: frames to and from other machines; and the interfaces that give them addresses ([`interface`]).
 
+mod arrivals;
+mod classify;
+mod datagrams;
+mod half_open;
 pub mod icmp;
 pub mod interface;
+mod link;
 pub mod loopback;
 pub mod sockets;
+mod streams;
 #[cfg(test)]
 mod tests;
-mod waiting;
+
+pub use self::arrivals::{Answer, Arrived, Datagram, Request};
 
 use core::{
     fmt,
@@ -21,6 +28,9 @@ pub const ETHERNET_HEADER: usize = 14;
 /// Most bytes of a frame: what Ethernet carries, and its header. The check sequence is the device's business.
 pub const FRAME_MAX: usize = 1500 + ETHERNET_HEADER;
 
+/// When what was interrupted goes on, in nanoseconds.
+const SOON_NS: u64 = 100_000;
+
 /// Why a frame cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -33,6 +43,8 @@ pub enum NetworkError {
     Gone,
     /// No interface reaches this address.
     Unreachable,
+    /// There is a connection between these two places.
+    InUse,
 }
 
 impl fmt::Display for NetworkError {
@@ -42,6 +54,7 @@ impl fmt::Display for NetworkError {
             Self::QueueFull => "the device's queue is full",
             Self::Gone => "the device does not answer",
             Self::Unreachable => "no interface reaches this address",
+            Self::InUse => "there is a connection with these addresses",
         })
     }
 }
@@ -141,6 +154,11 @@ pub trait NetworkDevice: Send + Sync {
 
     /// What was to be sent goes out.
     fn flush(&self) {}
+
+    /// Whether it would take another frame now. Who listens is told when there is room again, or looks again soon.
+    fn has_room(&self) -> bool {
+        true
+    }
 
     /// What went through it.
     fn counters(&self) -> &Counters;

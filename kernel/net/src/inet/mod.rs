@@ -6,7 +6,7 @@
 //! tcp/, udp/, icmp/ ──▶ ports: who is bound where       local: which addresses are the machine's own
 //!                   ──▶ settings: options               endpoint: an address and a port
 //!                       circumstances: what is told of datagrams by control messages
-//! thread ──▶ tcp/outside, tcp/gates, udp/outside, icmp/outside: other machines
+//! thread ──▶ tcp/outside, tcp/arrivals, udp/outside, icmp/outside: other machines
 //! listing: /proc/net/tcp and so on ──▶ registry: all sockets of a protocol
 //! ```
 

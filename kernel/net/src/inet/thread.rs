@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The thread that works for connections with other machines: it polls the interfaces when a frame, a program or the time asks for it, and
-//! moves bytes between the interfaces' sockets and the programs'.
+//! The thread that works for connections with other machines: it polls the interfaces when a frame, a program or the time asks for it, decides
+//! about what came, and moves bytes between the interfaces' connections and the programs'.
+
+use alloc::sync::Arc;
+
+use exo_drivers::network::{Arrived, interface::Interface};
 
 use super::{icmp, tcp, udp};
 use crate::{interfaces, sched};
@@ -10,14 +14,32 @@ pub fn run() {
     interfaces::begin_thread();
     loop {
         interfaces::wait_for_work();
-        interfaces::work_on_all();
-        udp::take_all();
-        icmp::take_all();
-        if tcp::move_bytes() {
+        loop {
+            interfaces::all().iter().for_each(work);
+            icmp::take_all();
+            if !tcp::work() {
+                break;
+            }
             // What was moved is to be sent.
-            interfaces::work_on_all();
         }
         sched::spans::window();
         sched::give_way();
+    }
+}
+
+/// Polls an interface, and hears what has changed by that.
+fn work(interface: &Arc<Interface>) {
+    interfaces::work(interface);
+    while let Some(arrived) = interface.arrived() {
+        match arrived {
+            Arrived::Opens(request) => tcp::opens(interface, request),
+            Arrived::Completes(request) => tcp::completes(interface, request),
+            Arrived::Datagram(datagram) => udp::take(interface, datagram),
+        }
+        sched::spans::window();
+    }
+    interface.flush();
+    while let Some(number) = interface.changed() {
+        tcp::mark(number);
     }
 }

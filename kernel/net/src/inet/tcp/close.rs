@@ -4,7 +4,11 @@
 use alloc::sync::Arc;
 
 use super::socket::{Backlog, Phase, TcpSocket};
-use crate::{errno::Errno, interfaces, sched::spans, socket::direction};
+use crate::{
+    errno::Errno,
+    sched::{spans, wait::Observer},
+    socket::direction,
+};
 
 /// Closes a socket.
 pub(super) fn close(socket: &Arc<TcpSocket>) {
@@ -41,9 +45,11 @@ fn leave(socket: &Arc<TcpSocket>, breaks_off: bool) -> bool {
     };
     match phase {
         Phase::Idle => false,
-        Phase::Reaching => {
+        Phase::Reaching(mark) => {
             // The thread sees it.
-            interfaces::call_thread();
+            if let Some(mark) = mark {
+                mark.changed();
+            }
             false
         }
         Phase::Listening(backlog) => {
@@ -87,7 +93,7 @@ pub(super) fn refuse(client: &TcpSocket, error: Errno) {
     let _dropped = {
         let mut state = client.state();
         match &state.phase {
-            Phase::Idle | Phase::Connecting(_) | Phase::Reaching => {}
+            Phase::Idle | Phase::Connecting(_) | Phase::Reaching(_) => {}
             _ => return,
         }
         state.error = Some(error);

@@ -8,7 +8,7 @@ use linux_raw_sys::net::AF_UNSPEC;
 
 use super::{
     close::{close_unaccepted, disconnect, refuse},
-    gates, link, outside,
+    link, outside,
     socket::{Backlog, PORTS, Phase, State, TcpSocket},
 };
 use crate::{
@@ -100,11 +100,7 @@ pub(super) fn listen(socket: &Arc<TcpSocket>, limit: usize) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     socket.waits.polled.wake_all();
-    let local = { socket.state().local };
-    match local {
-        Some(local) => gates::open(socket, local),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Takes the next connection.
@@ -158,7 +154,7 @@ fn before(state: &mut State) -> Before {
     let is_unannounced = state.is_unannounced;
     match &state.phase {
         Phase::Listening(_) => Before::Over(Err(Errno::EISCONN)),
-        Phase::Connecting(_) | Phase::Reaching => Before::UnderWay,
+        Phase::Connecting(_) | Phase::Reaching(_) => Before::UnderWay,
         Phase::Connected(_) if !is_unannounced => Before::Over(Err(Errno::EISCONN)),
         Phase::Connected(end) => {
             let failed =
@@ -230,7 +226,7 @@ pub(super) fn connect(socket: &Arc<TcpSocket>, address: &Address, no_wait: bool)
     };
     match begun {
         // The usual case: it is there.
-        Ok(()) if !no_wait && !matches!(socket.state().phase, Phase::Connecting(_) | Phase::Reaching) => {
+        Ok(()) if !no_wait && !matches!(socket.state().phase, Phase::Connecting(_) | Phase::Reaching(_)) => {
             return Ok(());
         }
         Ok(()) => {}
@@ -254,7 +250,7 @@ fn reach(socket: &Arc<TcpSocket>, interface: Arc<Interface>, from: Endpoint, to:
         if !matches!(state.phase, Phase::Idle) {
             return Err(Errno::EALREADY);
         }
-        state.phase = Phase::Reaching;
+        state.phase = Phase::Reaching(None);
         state.local = Some(from);
         state.remote = Some(to);
         state.ended = 0;
@@ -410,7 +406,7 @@ pub(super) fn shutdown(socket: &Arc<TcpSocket>, directions: u8) -> Result<()> {
         let mut state = socket.state();
         match &state.phase {
             Phase::Listening(_) => directions & direction::RECEIVE != 0,
-            Phase::Connecting(_) | Phase::Reaching => true,
+            Phase::Connecting(_) | Phase::Reaching(_) => true,
             _ => {
                 state.ended |= directions;
                 drop(state);

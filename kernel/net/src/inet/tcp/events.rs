@@ -17,7 +17,7 @@ pub(super) fn events(socket: &TcpSocket) -> Events {
                 events.set(Events::IN, !backlog.connections.is_empty());
                 return events;
             }
-            Phase::Connecting(_) | Phase::Reaching => return events,
+            Phase::Connecting(_) | Phase::Reaching(_) => return events,
             Phase::Idle => {
                 let has_ended = state.ended & direction::RECEIVE != 0;
                 events.insert(Events::HUP | Events::OUT);

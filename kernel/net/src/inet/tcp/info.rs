@@ -50,7 +50,7 @@ pub(super) fn state(socket: &TcpSocket) -> u8 {
     }
     match socket.state().phase {
         Phase::Listening(_) => state::LISTEN,
-        Phase::Connecting(_) | Phase::Reaching => state::SYN_SENT,
+        Phase::Connecting(_) | Phase::Reaching(_) => state::SYN_SENT,
         _ => state::CLOSE,
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn line(socket: &Arc<TcpSocket>) -> Option<Line> {
         let state = socket.state();
         match &state.phase {
             Phase::Listening(backlog) => waiting = backlog.connections.len(),
-            Phase::Connecting(_) | Phase::Reaching => remote = state.remote,
+            Phase::Connecting(_) | Phase::Reaching(_) => remote = state.remote,
             _ => {}
         }
         state.local?

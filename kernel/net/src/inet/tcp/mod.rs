@@ -5,14 +5,14 @@
 //! Handle (what the open file has) ──▶ socket::TcpSocket ──▶ link::End, one of two of a connection ──▶ inbox::Inbox, its bytes
 //!     connect: listeners, backlogs, connections      close: how they end
 //!     send, receive, events                          buffers: memory for bytes on their way
-//!     outside: connections with other machines       gates: listening for them
+//!     outside: connections with other machines       arrivals: listening for them
 //! ```
 
+mod arrivals;
 mod buffers;
 mod close;
 mod connect;
 mod events;
-mod gates;
 mod inbox;
 mod info;
 mod link;
@@ -29,6 +29,10 @@ use alloc::{boxed::Box, sync::Arc};
 use exo_vfs::events::Events;
 use linux_raw_sys::net;
 
+pub(super) use self::{
+    arrivals::{completes, opens},
+    outside::mark,
+};
 use self::socket::{ALL, Phase, TcpSocket};
 use super::{
     endpoint::{Endpoint, Family},
@@ -66,10 +70,9 @@ pub(super) fn next_waiting_line(last: u64, family: Family) -> Option<(u64, Optio
     time_wait::next_line(last, family)
 }
 
-/// Moves bytes between programs and other machines; whether there is something to send.
-pub(super) fn move_bytes() -> bool {
-    let came = gates::look();
-    outside::move_bytes() | came
+/// Moves bytes between programs and other machines where something has happened; whether something has.
+pub(super) fn work() -> bool {
+    outside::work()
 }
 
 fn handle(socket: Arc<TcpSocket>) -> Result<Box<dyn Socket>> {

@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Connections with other machines. A program's socket has an end of a [`link`], as within the machine, and this has the other: it moves bytes between that
-//! and a socket of the interface, and says at each side what has happened at the other. So there is one code for what programs see.
+//! and a connection of the interface, and says at each side what has happened at the other. So there is one code for what programs see.
+//!
+//! The thread looks at those connections alone that an interface or a program has marked.
 
-use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use exo_drivers::network::{
+    NetworkError, Request,
     interface::Interface,
     sockets::{Phase as Progress, Status, Stream},
 };
@@ -26,24 +35,38 @@ use crate::{
 };
 
 /// Bytes of the interface's buffers, for each direction: what may be on its way without having been acknowledged.
-const BUFFER: usize = 64 << 10;
+pub(super) const BUFFER: usize = 64 << 10;
 /// Bytes of our own between those and the program's.
 const ROOM: usize = 64 << 10;
-/// How long an attempt to connect may take.
-const PATIENCE_NS: u64 = 60_000_000_000;
+/// How long an attempt to connect may take, in seconds.
+const PATIENCE_S: u64 = 60;
 
-/// Has the thread look when a program has done something.
-struct Caller;
+/// Has the thread look at a connection when a program has done something.
+pub(super) struct Mark {
+    number: u64,
+    is_set: AtomicBool,
+}
 
-impl Observer for Caller {
+impl Mark {
+    fn new() -> Result<Arc<Self>> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(fallible::arc(Self { number, is_set: AtomicBool::new(false) })?)
+    }
+}
+
+impl Observer for Mark {
     fn changed(&self) {
+        if !self.is_set.swap(true, Ordering::Relaxed) {
+            MARKED.lock().push_back(self.number);
+        }
         interfaces::call_thread();
     }
 }
 
 /// How far a connection is.
 enum Stage {
-    /// It is begun for a socket, until that time.
+    /// It is begun for a socket, at that time.
     Begun(Arc<TcpSocket>, u64),
     /// It is there.
     Open(End),
@@ -56,98 +79,138 @@ struct Outside {
     ends: [Endpoint; 2],
     claim: Arc<PortClaim>,
     waits: Arc<Waits>,
+    mark: Arc<Mark>,
     /// Keeps the observation of those who wait.
-    _caller: Arc<dyn Observer>,
+    _observer: Arc<dyn Observer>,
     stage: Stage,
 }
 
-/// All of them. The thread takes them out while it works on them.
-static ALL: SpinLock<Vec<Outside>> = SpinLock::new(Vec::new());
+/// All of them, by their marks' numbers. The thread takes one out while it works on it.
+static ALL: SpinLock<BTreeMap<u64, Box<Outside>>> = SpinLock::new(BTreeMap::new());
+/// Those that are to be looked at. There is room for all.
+static MARKED: SpinLock<VecDeque<u64>> = SpinLock::new(VecDeque::new());
 
-/// Begins to connect a socket from one place to another by an interface.
+/// Adds a connection.
+fn add(outside: Outside) -> Result<()> {
+    let outside = fallible::boxed(outside)?;
+    let count = ALL.lock().len() + 1;
+    {
+        let mut marked = MARKED.lock();
+        let more = count.saturating_sub(marked.len());
+        marked.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+    }
+    ALL.lock().insert(outside.mark.number, outside);
+    Ok(())
+}
+
+/// Who waits at the end that belongs to another machine, and the mark that they set.
+fn waits() -> Result<(Arc<Waits>, Arc<Mark>, Arc<dyn Observer>)> {
+    let waits = fallible::arc(Waits::new())?;
+    let mark = Mark::new()?;
+    let observer: Arc<dyn Observer> = mark.clone();
+    waits.polled.observe(&observer)?;
+    Ok((waits, mark, observer))
+}
+
+/// Begins to connect a socket from one place to another by an interface; what to mark when the socket gives up.
 ///
 /// # Errors
-/// ENOMEM, ENOBUFS if the interface has no more sockets.
+/// ENOMEM, ENOBUFS if the interface has no more sockets, EADDRNOTAVAIL if there is a connection between these places.
 pub(super) fn begin(
     socket: &Arc<TcpSocket>,
     interface: Arc<Interface>,
     ends: [Endpoint; 2],
     claim: Arc<PortClaim>,
 ) -> Result<()> {
-    let buffer = || -> Result<Vec<u8>> {
-        let mut buffer = fallible::list(BUFFER)?;
-        buffer.resize(BUFFER, 0);
-        Ok(buffer)
-    };
     let [from, to] = ends;
     let remote = to.ip.to_ipv4_mapped().ok_or(Errno::ENETUNREACH)?;
-    let waits = fallible::arc(Waits::new())?;
-    let caller: Arc<dyn Observer> = Arc::new(Caller);
-    waits.polled.observe(&caller)?;
-    let buffers = [buffer()?, buffer()?];
-    let stream = interface.connect(from.port, (remote, to.port), buffers).map_err(|_| Errno::ENOBUFS)?;
-    let stage = Stage::Begun(socket.clone(), time::now_ns().saturating_add(PATIENCE_NS));
-    let outside = Outside { interface, stream: Some(stream), ends, claim, waits, _caller: caller, stage };
+    let (waits, mark, observer) = waits()?;
+    let stream = interface
+        .connect(from.port, (remote, to.port), [BUFFER; 2], PATIENCE_S, mark.number)
+        .map_err(|error| match error {
+            NetworkError::InUse => Errno::EADDRNOTAVAIL,
+            NetworkError::Unreachable => Errno::ENETUNREACH,
+            _ => Errno::ENOBUFS,
+        })?;
+    let stage = Stage::Begun(socket.clone(), time::now_ns());
+    let again = mark.clone();
+    add(Outside { interface, stream: Some(stream), ends, claim, waits, mark, _observer: observer, stage })?;
     {
-        let mut all = ALL.lock();
-        fallible::push(&mut all, outside)?;
+        let mut state = socket.state();
+        if let Phase::Reaching(known) = &mut state.phase {
+            *known = Some(again.clone());
+        }
     }
-    interfaces::call_thread();
+    // The program may have given up meanwhile.
+    again.changed();
     Ok(())
 }
 
-/// Somebody has connected from one place to another by a socket of an interface: the end for a program's, which brings in `own`.
+/// Somebody has connected from one place to another: the end for a program's socket, which brings in `own`.
 ///
 /// # Errors
-/// ENOMEM, EADDRNOTAVAIL.
+/// ENOMEM, EADDRNOTAVAIL, ENOBUFS; ECONNABORTED if it was not as it should be.
 pub(super) fn join(
     interface: &Arc<Interface>,
-    stream: Stream,
+    request: Request,
     ends: [Endpoint; 2],
     claim: Arc<PortClaim>,
     own: Party,
 ) -> Result<End> {
-    let caller: Arc<dyn Observer> = Arc::new(Caller);
-    let made = fallible::arc(Waits::new()).and_then(|waits| {
-        waits.polled.observe(&caller)?;
-        let [at, _] = ends;
-        let other = Party {
-            at,
-            send_limit: ROOM,
-            receive_limit: ROOM,
-            waits: waits.clone(),
-            claim: claim.clone(),
-            is_program: false,
-        };
-        link::connect(other, own).map(|both| (waits, both))
-    });
-    match made {
-        Ok((waits, [first, second])) => {
+    let (waits, mark, observer) = waits()?;
+    let now = time::now_ns();
+    let stream = interface.establish(request, BUFFER, mark.number, now).map_err(|error| match error {
+        NetworkError::InUse => Errno::EADDRNOTAVAIL,
+        NetworkError::QueueFull => Errno::ENOBUFS,
+        _ => Errno::ECONNABORTED,
+    })?;
+    let [at, _] = ends;
+    let other = Party {
+        at,
+        send_limit: ROOM,
+        receive_limit: ROOM,
+        waits: waits.clone(),
+        claim: claim.clone(),
+        is_program: false,
+    };
+    match link::connect(other, own) {
+        Ok([first, second]) => {
             let (interface, stream, stage) = (interface.clone(), Some(stream), Stage::Open(first));
-            let outside = Outside { interface, stream, ends, claim, waits, _caller: caller, stage };
-            fallible::push(&mut ALL.lock(), outside)?;
+            let again = mark.clone();
+            add(Outside { interface, stream, ends, claim, waits, mark, _observer: observer, stage })?;
+            // Bytes may have come with it.
+            again.changed();
             Ok(second)
         }
         Err(error) => {
+            interface.abort(&stream);
             interface.let_go(stream);
             Err(error)
         }
     }
 }
 
-/// Moves bytes in all connections; whether there is something to send.
-pub(super) fn move_bytes() -> bool {
-    let mut moved = false;
-    let mut left = core::mem::take(&mut *ALL.lock());
-    left.retain_mut(|outside| {
-        let stays = outside.work(&mut moved);
+/// An interface says that something has happened to a connection.
+pub(in crate::inet) fn mark(number: u64) {
+    let mark = { ALL.lock().get(&number).map(|outside| outside.mark.clone()) };
+    if let Some(mark) = mark {
+        mark.changed();
+    }
+}
+
+/// Works on the connections that are marked; whether there were any.
+pub(super) fn work() -> bool {
+    let count = MARKED.lock().len();
+    for _ in 0..count {
+        let Some(number) = ({ MARKED.lock().pop_front() }) else { break };
+        let Some(mut outside) = ({ ALL.lock().remove(&number) }) else { continue };
+        outside.mark.is_set.store(false, Ordering::Relaxed);
+        if outside.work() {
+            ALL.lock().insert(number, outside);
+        }
         spans::window();
-        stays
-    });
-    let mut all = ALL.lock();
-    left.append(&mut all);
-    *all = left;
-    moved
+    }
+    count > 0
 }
 
 impl Drop for Outside {
@@ -159,10 +222,6 @@ impl Drop for Outside {
 }
 
 impl Outside {
-    fn status(&self) -> Option<Status> {
-        self.stream.as_ref().map(|stream| self.interface.status(stream))
-    }
-
     fn abort(&self) {
         if let Some(stream) = &self.stream {
             self.interface.abort(stream);
@@ -170,12 +229,12 @@ impl Outside {
     }
 
     /// Does what is to be done; false when the connection is over.
-    fn work(&mut self, moved: &mut bool) -> bool {
-        let Some(status) = self.status() else { return false };
+    fn work(&mut self) -> bool {
+        let Some(status) = self.stream.as_ref().map(|stream| self.interface.status(stream)) else { return false };
         match &self.stage {
-            Stage::Begun(socket, until) => {
-                let socket = socket.clone();
-                if !matches!(socket.state().phase, Phase::Reaching) {
+            Stage::Begun(socket, since) => {
+                let (socket, since) = (socket.clone(), *since);
+                if !matches!(socket.state().phase, Phase::Reaching(_)) {
                     // The program has given up.
                     self.abort();
                     return false;
@@ -190,20 +249,16 @@ impl Outside {
                         result.is_ok()
                     }
                     Progress::Over => {
-                        refuse(&socket, Errno::ECONNREFUSED);
+                        let is_late = time::now_ns().saturating_sub(since) >= PATIENCE_S * 1_000_000_000;
+                        refuse(&socket, if is_late { Errno::ETIMEDOUT } else { Errno::ECONNREFUSED });
                         false
                     }
-                    _ if time::now_ns() > *until => {
-                        refuse(&socket, Errno::ETIMEDOUT);
-                        self.abort();
-                        false
-                    }
-                    _ => true,
+                    Progress::Begins => true,
                 }
             }
             Stage::Open(end) => {
                 let end = end.clone();
-                self.exchange(&end, status, moved)
+                self.exchange(&end, status)
             }
         }
     }
@@ -222,35 +277,36 @@ impl Outside {
         let [first, second] = link::connect(socket.party(from, self.claim.clone()), other)?;
         {
             let mut state = socket.state();
-            if !matches!(state.phase, Phase::Reaching) {
+            if !matches!(state.phase, Phase::Reaching(_)) {
                 return Err(Errno::ECONNABORTED);
             }
             state.phase = Phase::Connected(first);
         }
+        if let Some(stream) = &self.stream {
+            self.interface.set_patience(stream, None);
+        }
         self.stage = Stage::Open(second);
         socket.waits.tell_all();
-        interfaces::call_thread();
+        self.mark.changed();
         Ok(())
     }
 
     /// Moves bytes both ways, and ends.
-    fn exchange(&mut self, end: &End, status: Status, moved: &mut bool) -> bool {
+    fn exchange(&mut self, end: &End, status: Status) -> bool {
         let Some(stream) = &self.stream else { return false };
         let (is_reset, is_closed) = end.with(|own, peer| (own.is_reset, peer.is_closed));
         if is_reset || is_closed && status.readable > 0 {
             // As a machine of this end would: nobody reads what has come.
             end.with(End::reset);
             self.interface.abort(stream);
-            *moved = true;
             return false;
         }
-        *moved |= self.send(end, stream);
+        self.send(end, stream);
         let is_sent = end.with(|own, _| own.inbox.readable == 0 && own.is_finished);
         if is_sent {
             self.interface.finish(stream);
-            *moved = true;
         }
-        *moved |= self.receive(end, stream);
+        self.receive(end, stream);
         let status = self.interface.status(stream);
         let was_finished = end.with(|own, _| own.has_finished);
         if status.is_finished && status.readable == 0 && !was_finished {
@@ -270,8 +326,7 @@ impl Outside {
     }
 
     /// From the program to the interface.
-    fn send(&self, end: &End, stream: &Stream) -> bool {
-        let mut moved = false;
+    fn send(&self, end: &End, stream: &Stream) {
         while let Some(lent) = end.with(|own, _| own.inbox.lend(0)) {
             let sent = self.interface.send(stream, lent.bytes()).unwrap_or(0);
             let (done, is_room) = end.with(|own, _| {
@@ -285,23 +340,20 @@ impl Outside {
             if let Some(done) = done {
                 buffers::give_back(done.buffer);
             }
-            moved |= sent > 0;
             if sent == 0 || !is_whole {
                 break;
             }
         }
-        moved
     }
 
     /// From the interface to the program.
-    fn receive(&self, end: &End, stream: &Stream) -> bool {
-        let mut moved = false;
+    fn receive(&self, end: &End, stream: &Stream) {
         loop {
             let count = self.interface.status(stream).readable.min(LARGE);
             if count == 0 || end.with(|_, peer| peer.is_full() || peer.is_closed) {
-                return moved;
+                return;
             }
-            let Ok(mut buffer) = buffers::take(count) else { return moved };
+            let Ok(mut buffer) = buffers::take(count) else { return };
             let room = buffer.get_mut(..count).unwrap_or_default();
             let count = self.interface.receive(stream, room, false);
             let segment = Segment { buffer, start: 0, end: count };
@@ -313,10 +365,9 @@ impl Outside {
                 // Bytes cannot be left out of a stream.
                 Err(_) => {
                     end.with(End::reset);
-                    return moved;
+                    return;
                 }
             }
-            moved = true;
         }
     }
 }

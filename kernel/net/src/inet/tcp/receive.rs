@@ -48,7 +48,7 @@ fn end(socket: &TcpSocket, patience: &mut Patience) -> Result<Option<End>> {
         let mut state = socket.state();
         match &state.phase {
             Phase::Connected(end) => return Some(Ok(Some(end.clone()))),
-            Phase::Connecting(_) | Phase::Reaching => return None,
+            Phase::Connecting(_) | Phase::Reaching(_) => return None,
             Phase::Listening(_) => return Some(Err(Errno::ENOTCONN)),
             Phase::Idle => {}
         }

@@ -55,7 +55,7 @@ fn end(socket: &TcpSocket, patience: &mut Patience) -> Result<End> {
         let mut state = socket.state();
         match &state.phase {
             Phase::Connected(end) => Some(Ok(end.clone())),
-            Phase::Connecting(_) | Phase::Reaching => None,
+            Phase::Connecting(_) | Phase::Reaching(_) => None,
             _ => Some(Err(state.error.take().unwrap_or(Errno::EPIPE))),
         }
     })

@@ -11,7 +11,10 @@ use alloc::{collections::VecDeque, sync::Arc};
 use exo_core::{credentials::Which, thread::running};
 use exo_hal::sync::{SpinGuard, SpinLock};
 
-use super::link::{End, Party, Waits};
+use super::{
+    link::{End, Party, Waits},
+    outside::Mark,
+};
 use crate::{
     common::Common,
     errno::{Errno, Result},
@@ -74,8 +77,8 @@ pub(super) enum Phase {
     Listening(Backlog),
     /// It waits for room in that one's backlog.
     Connecting(Arc<TcpSocket>),
-    /// It is being connected with another machine.
-    Reaching,
+    /// It is being connected with another machine; what to mark if it gives up.
+    Reaching(Option<Arc<Mark>>),
     /// It is, or was, connected.
     Connected(End),
 }

@@ -13,6 +13,7 @@ use alloc::{boxed::Box, sync::Arc};
 use exo_vfs::events::Events;
 use linux_raw_sys::net;
 
+pub(super) use self::outside::take;
 use self::socket::{ALL, UdpSocket};
 use super::{
     endpoint::{Endpoint, Family},
@@ -64,11 +65,6 @@ pub(super) fn next_line(last: u64, family: Family) -> Option<(u64, Option<Line>)
         })
     });
     Some((number, line))
-}
-
-/// Gives what other machines have sent to whom it is for.
-pub(super) fn take_all() {
-    outside::take_all();
 }
 
 impl Drop for Handle {

@@ -50,8 +50,6 @@ pub(super) struct State {
     claim: Option<Arc<Claim<UdpSocket>>>,
     pub(super) peer: Option<Endpoint>,
     pub(super) datagrams: VecDeque<Arc<Datagram>>,
-    /// The ports of interfaces that it has used.
-    gates: Vec<Arc<dyn Send + Sync>>,
     /// To be reported once.
     pub(super) error: Option<Errno>,
     /// What has failed, for who wants to know more (IP_RECVERR).
@@ -213,16 +211,6 @@ impl UdpSocket {
         drop(dropped);
         if let Some((claim, ip)) = kept {
             claim.connect(ip, None);
-        }
-    }
-
-    /// Keeps a port of an interface open as long as it is not closed.
-    pub(super) fn keep(&self, gate: Arc<dyn Send + Sync>) {
-        let mut state = self.state();
-        let is_known = state.gates.iter().any(|known| Arc::ptr_eq(known, &gate));
-        // Without memory for it answers are lost, as any may be.
-        if !is_known && state.gates.try_reserve(1).is_ok() {
-            state.gates.push(gate);
         }
     }
 

@@ -92,7 +92,7 @@ pub(super) fn send(
     let bytes = filled(length, from)?;
     let source = Endpoint { ip, ..own };
     if let Some(target) = way.outside {
-        return send_out(socket, own.port, (target, to.port), &bytes);
+        return send_out(own.port, (target, to.port), bytes);
     }
     match PORTS.find(to, source, false) {
         Some(receiver) => {
@@ -109,9 +109,10 @@ pub(super) fn send(
 
 /// Sends a datagram to another machine.
 #[inline(never)]
-fn send_out(socket: &UdpSocket, from: u16, to: (Ipv4Addr, u16), bytes: &[u8]) -> Result {
-    socket.keep(outside::send(from, to, bytes)?);
-    Ok(bytes.len())
+fn send_out(from: u16, to: (Ipv4Addr, u16), bytes: Vec<u8>) -> Result {
+    let length = bytes.len();
+    outside::send(from, to, bytes)?;
+    Ok(length)
 }
 
 /// How a datagram comes to a receiver that asks; without memory for it that is not told.
