@@ -2,6 +2,7 @@
 //! Interfaces at the two ends of a cable.
 
 mod icmp;
+mod flood;
 mod sockets;
 
 use std::{

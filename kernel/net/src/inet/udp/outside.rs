@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    fallible,
     inet::{
         circumstances::{Circumstances, stamp},
         endpoint::Endpoint,
