@@ -3,6 +3,7 @@
 
 mod icmp;
 mod flood;
+mod fuzz;
 mod sockets;
 
 use std::{
