@@ -6,7 +6,7 @@
 //! of the name in the name bytes), sorted; then the name bytes, each name with its length (u8) in front.
 
 /// Bytes that the image keeps free for the table.
-pub const SPACE: usize = 384 * 1024;
+pub const SPACE: usize = 448 * 1024;
 const MAGIC: &[u8; 8] = b"EXOSYMS1";
 const HEADER: usize = 20;
 

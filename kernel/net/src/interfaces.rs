@@ -21,7 +21,7 @@ use exo_logic::boot_options;
 
 use crate::{
     errno::{Errno, Result},
-    random,
+    inet, random,
     sched::{
         timer::{self, Action},
         wait::{WaitQueue, wait_on},
@@ -193,7 +193,13 @@ pub fn remove(device: &Arc<dyn NetworkDevice>) {
         gone
     };
     // Not with the list locked: the last reference may be among them.
-    drop(gone);
+    for entry in gone {
+        entry.interface.end();
+        while let Some(number) = entry.interface.changed() {
+            inet::mark(number);
+        }
+    }
+    call_thread();
 }
 
 /// It is up (IFF_UP).

@@ -30,7 +30,7 @@ const LEAST_PER_PORT: usize = 256;
 /// Most of a port.
 const MOST_PER_PORT: usize = 1024;
 /// When an answer is sent again, and at last the request forgotten: after so many seconds each.
-const AGAIN_S: [u64; 4] = [1, 2, 4, 8];
+const AGAIN_S: [u64; 5] = [1, 2, 4, 8, 16];
 /// With more than these no answer is sent again: most come from a flood.
 const CALM: usize = MOST / 4;
 

@@ -251,6 +251,27 @@ impl Interface {
         self.device.flush();
     }
 
+    /// The device has gone: connections are broken off, and nothing is sent or kept any more. Their owners are told by
+    /// [`changed`](Self::changed).
+    pub fn end(&self) {
+        let ended = {
+            let mut inner = self.inner.lock();
+            inner.is_gone = true;
+            inner.address = None;
+            inner.half_open = HalfOpenTable::default();
+            inner.outbox = Outbox::default();
+            inner.timers = Timers::default();
+            (core::mem::take(&mut inner.arrivals), inner.streams.end())
+        };
+        // Buffers are freed without the lock.
+        drop(ended);
+    }
+
+    /// Whether its device has gone.
+    pub fn is_gone(&self) -> bool {
+        self.inner.lock().is_gone
+    }
+
     /// Sends a ping at the next [`poll`](Self::poll); the answer shows in [`last_ping`](Self::last_ping).
     ///
     /// # Errors

@@ -105,6 +105,8 @@ pub(super) struct Streams {
     dirty: VecDeque<u64>,
     /// Those that something has happened to.
     changed: VecDeque<u64>,
+    /// Owners of those that were ended with the interface.
+    ended: Vec<u64>,
     /// Those that wait until it is known where their other machine is.
     searching: BTreeSet<u64>,
     last: u64,
@@ -137,6 +139,7 @@ impl Streams {
             numbers: BTreeMap::new(),
             dirty: VecDeque::new(),
             changed: VecDeque::new(),
+            ended: Vec::new(),
             searching: BTreeSet::new(),
             last: 0,
             leaving: 0,
@@ -244,6 +247,9 @@ impl Streams {
 
     /// The owner's number for the next connection that something has happened to.
     pub(super) fn changed(&mut self) -> Option<u64> {
+        if let Some(owner) = self.ended.pop() {
+            return Some(owner);
+        }
         while let Some(number) = self.changed.pop_front() {
             let Some(connection) = self.all.get_mut(&number) else { continue };
             connection.is_changed = false;
@@ -355,6 +361,22 @@ impl Streams {
         timers.change(Target::Stream(number), &mut connection.due, None);
         self.cost -= connection.cost;
         self.leaving -= usize::from(connection.owner.is_none());
+    }
+
+    /// Ends all of them; their owners hear of it. What they were is to be dropped without a lock.
+    pub(super) fn end(&mut self) -> Vec<SocketSet<'static>> {
+        self.numbers.clear();
+        self.dirty.clear();
+        self.searching.clear();
+        (self.cost, self.leaving) = (0, 0);
+        self.ended.clear();
+        let mut sets = Vec::new();
+        for connection in core::mem::take(&mut self.all).into_values() {
+            self.ended.extend(connection.owner);
+            sets.push(connection.sockets);
+        }
+        self.changed.clear();
+        sets
     }
 
     /// What all of them cost.

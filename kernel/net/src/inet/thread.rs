@@ -14,16 +14,22 @@ pub fn run() {
     interfaces::begin_thread();
     loop {
         interfaces::wait_for_work();
-        loop {
-            interfaces::all().iter().for_each(work);
-            icmp::take_all();
-            if !tcp::work() {
-                break;
-            }
-            // What was moved is to be sent.
-        }
+        work_once();
         sched::spans::window();
         sched::give_way();
+    }
+}
+
+/// Does what there is to do now.
+pub fn work_once() {
+    loop {
+        interfaces::all().iter().for_each(work);
+        icmp::take_all();
+        tcp::establish_called();
+        if !tcp::work() {
+            return;
+        }
+        // What was moved is to be sent.
     }
 }
 

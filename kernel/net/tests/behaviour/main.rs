@@ -6,6 +6,7 @@ mod ends;
 mod inet;
 mod interfaces;
 mod options;
+mod outside;
 mod peeks;
 mod rooms;
 mod streams_and_messages;

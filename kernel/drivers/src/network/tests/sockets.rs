@@ -293,3 +293,25 @@ fn work_for_a_frame_does_not_grow_with_idle_connections() {
     let (few, many) = (looked_at_beside(10), looked_at_beside(1000));
     assert!(many <= few + few / 10, "{few} beside 10, {many} beside 1000");
 }
+
+#[test]
+fn an_interface_that_ends_leaves_nothing_behind() {
+    let (first, second) = two();
+    let (client, server) = connected(&first, &second);
+    first.connect(40001, (TWO, 80), SIZES, 60, 5).unwrap();
+    first.send_datagram(9, (Ipv4Addr::new(10, 0, 2, 77), 9), vec![1], 0).unwrap();
+    first.send(&client, b"never arrives").unwrap();
+    while first.changed().is_some() {}
+    first.end();
+    let mut told: Vec<_> = std::iter::from_fn(|| first.changed()).collect();
+    told.sort();
+    assert_eq!(told, [1, 5]);
+    assert_eq!(first.status(&client).phase, Phase::Over);
+    assert_eq!(first.send(&client, b"x"), Err(NetworkError::Gone));
+    assert_eq!((first.cost(), first.poll(5000 * MS)), ((0, 0), None));
+    assert_eq!(first.connect(40002, (TWO, 80), SIZES, 60, 1).unwrap_err(), NetworkError::Unreachable);
+    first.let_go(client);
+    assert!(first.is_quiet());
+    // The other side does not hear of it.
+    assert_eq!(second.status(&server).phase, Phase::Open);
+}

@@ -2,10 +2,10 @@
 //! Other machines that connect to sockets that listen. Which do is looked for when a request comes, so that an interface needs not know of them: one
 //! that comes later serves those that listen already.
 
-use alloc::sync::Arc;
+use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_drivers::network::{Answer, Request, interface::Interface, sockets::Remote};
-use exo_hal::time;
+use exo_hal::{sync::SpinLock, time};
 
 use super::{
     close::close_unaccepted,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     inet::endpoint::Endpoint,
-    random,
+    interfaces, random,
 };
 
 fn endpoint((ip, port): Remote) -> Endpoint {
@@ -47,11 +47,50 @@ pub(in crate::inet) fn opens(interface: &Interface, request: Request) {
     }
 }
 
-/// One has got our answer. While the backlog is full that is not heard, and said again.
+/// Another machine's connection that may be established, and where it came.
+pub(super) type Completion = (Arc<Interface>, Request);
+
+/// Most that wait for room in a backlog. Others say again that they have our answer.
+const MOST_WAITING: usize = 64;
+
+/// Those for whom there may be room now.
+static CALLED: SpinLock<VecDeque<Completion>> = SpinLock::new(VecDeque::new());
+
+/// There is room in a backlog for somebody who has waited.
+pub(super) fn call(next: Completion) {
+    {
+        let mut called = CALLED.lock();
+        // Without memory for it, it says it again.
+        if called.try_reserve(1).is_ok() {
+            called.push_back(next);
+        }
+    }
+    interfaces::call_thread();
+}
+
+/// Establishes the connections of those for whom there is room.
+pub(in crate::inet) fn establish_called() {
+    loop {
+        let Some((interface, request)) = ({ CALLED.lock().pop_front() }) else { return };
+        completes(&interface, request);
+    }
+}
+
+/// Keeps one until there is room in a backlog.
+fn wait(listener: &TcpSocket, interface: &Arc<Interface>, request: Request) {
+    let mut state = listener.state();
+    let Phase::Listening(Backlog { outside, .. }) = &mut state.phase else { return };
+    let is_known = outside.iter().any(|(_, known)| (known.from(), known.to()) == (request.from(), request.to()));
+    if !is_known && outside.len() < MOST_WAITING && outside.try_reserve(1).is_ok() {
+        outside.push_back((interface.clone(), request));
+    }
+}
+
+/// One has got our answer. While the backlog is full it waits.
 pub(in crate::inet) fn completes(interface: &Arc<Interface>, request: Request) {
     match listener(&request) {
         None => interface.refuse(request, time::now_ns()),
-        Some((_, true, _)) => {}
+        Some((listener, true, _)) => wait(&listener, interface, request),
         // Without memory for it the other machine says it again, and at last is told that nothing came of it.
         Some((listener, false, _)) => drop(accept(&listener, interface, request)),
     }

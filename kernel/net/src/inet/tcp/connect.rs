@@ -7,6 +7,7 @@ use exo_drivers::network::interface::Interface;
 use linux_raw_sys::net::AF_UNSPEC;
 
 use super::{
+    arrivals,
     close::{close_unaccepted, disconnect, refuse},
     link, outside,
     socket::{Backlog, PORTS, Phase, State, TcpSocket},
@@ -109,13 +110,19 @@ pub(super) fn listen(socket: &Arc<TcpSocket>, limit: usize) -> Result<()> {
 /// EINVAL if it does not listen; those of waiting.
 pub(super) fn accept(socket: &Arc<TcpSocket>, no_wait: bool) -> Result<Arc<TcpSocket>> {
     let mut patience = Patience::new(no_wait, socket.common.receive_timeout());
-    let connection = patience.wait(&socket.waits.receivable, || {
+    let (connection, outside) = patience.wait(&socket.waits.receivable, || {
         let mut state = socket.state();
         match &mut state.phase {
-            Phase::Listening(backlog) => backlog.connections.pop_front().map(Ok),
+            Phase::Listening(backlog) => {
+                let connection = backlog.connections.pop_front()?;
+                Some(Ok((connection, backlog.outside.pop_front())))
+            }
             _ => Some(Err(Errno::EINVAL)),
         }
     })?;
+    if let Some(next) = outside {
+        arrivals::call(next);
+    }
     // Who has waited for room may have it.
     while let Some(client) = next_waiting(socket) {
         if let Err(error) = establish(socket, &client) {

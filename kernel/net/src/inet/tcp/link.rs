@@ -242,6 +242,15 @@ impl End {
         own.ended = direction::BOTH;
     }
 
+    /// Breaks off the connection with an error for the other end.
+    pub(super) fn break_off(own: &mut Half, peer: &mut Half, error: Errno) {
+        let was_over = peer.is_over();
+        Self::reset(own, peer);
+        if !was_over {
+            peer.error = Some(error);
+        }
+    }
+
     /// Something arrives at an end that receives no more: both are broken off, as on Linux.
     pub(super) fn refuse(own: &mut Half, peer: &mut Half) {
         own.reset();

@@ -191,7 +191,7 @@ pub(super) fn join(
 }
 
 /// An interface says that something has happened to a connection.
-pub(in crate::inet) fn mark(number: u64) {
+pub(crate) fn mark(number: u64) {
     let mark = { ALL.lock().get(&number).map(|outside| outside.mark.clone()) };
     if let Some(mark) = mark {
         mark.changed();
@@ -206,7 +206,12 @@ pub(super) fn work() -> bool {
         let Some(mut outside) = ({ ALL.lock().remove(&number) }) else { continue };
         outside.mark.is_set.store(false, Ordering::Relaxed);
         if outside.work() {
+            let (interface, mark) = (outside.interface.clone(), outside.mark.clone());
             ALL.lock().insert(number, outside);
+            if interface.is_gone() {
+                // It went meanwhile, and has not found it.
+                mark.changed();
+            }
         }
         spans::window();
     }
@@ -231,7 +236,17 @@ impl Outside {
     /// Does what is to be done; false when the connection is over.
     fn work(&mut self) -> bool {
         let Some(status) = self.stream.as_ref().map(|stream| self.interface.status(stream)) else { return false };
+        let is_gone = self.interface.is_gone();
         match &self.stage {
+            Stage::Begun(socket, _) if is_gone => {
+                refuse(socket, Errno::ENETDOWN);
+                false
+            }
+            Stage::Open(end) if is_gone => {
+                end.with(|own, peer| End::break_off(own, peer, Errno::ENETDOWN));
+                end.peer_waits().tell_all();
+                false
+            }
             Stage::Begun(socket, since) => {
                 let (socket, since) = (socket.clone(), *since);
                 if !matches!(socket.state().phase, Phase::Reaching(_)) {

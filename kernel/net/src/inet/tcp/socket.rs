@@ -13,6 +13,7 @@ use exo_hal::sync::{SpinGuard, SpinLock};
 
 use super::{
     link::{End, Party, Waits},
+    arrivals::Completion,
     outside::Mark,
 };
 use crate::{
@@ -53,6 +54,8 @@ pub(super) struct Backlog {
     pub(super) limit: usize,
     /// Who waits.
     pub(super) waiting: VecDeque<Arc<TcpSocket>>,
+    /// Other machines whose connections would be there if it were not full.
+    pub(super) outside: VecDeque<Completion>,
 }
 
 impl Backlog {
