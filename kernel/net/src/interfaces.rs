@@ -16,7 +16,7 @@ use exo_drivers::network::{
     interface::{Interface, Setup},
     loopback::Loopback,
 };
-use exo_hal::{boot, log, sync::SpinLock, time};
+use exo_hal::{PAGE_SIZE, boot, log, mm::frame, sync::SpinLock, time};
 use exo_logic::boot_options;
 
 use crate::{
@@ -155,6 +155,8 @@ fn enter(name: &str, device: Arc<dyn NetworkDevice>, setup: Setup) {
     let mut seed = [0; 8];
     random::fill(&mut seed);
     let interface = Interface::new(name, device, setup, u64::from_le_bytes(seed), time::now_ns());
+    // As about on Linux (tcp_mem), but for each interface.
+    interface.limit_memory(frame::totals().0 * PAGE_SIZE / 8);
     let entry = Entry { interface: interface.clone(), seen: [0; 2], per_second: [0; 2] };
     INTERFACES.lock().push(entry);
     interface.listen(Arc::new(Worker(interface.clone())));

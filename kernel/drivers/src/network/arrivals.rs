@@ -203,10 +203,8 @@ impl Inner {
         let mut sent = [0];
         let mut storage = [SocketStorage::EMPTY];
         let mut sockets = SocketSet::new(&mut storage[..]);
-        let socket = tcp::Socket::new(
-            tcp::SocketBuffer::new(received),
-            tcp::SocketBuffer::new(&mut sent[..]),
-        );
+        let socket =
+            tcp::Socket::new(tcp::SocketBuffer::new(received), tcp::SocketBuffer::new(&mut sent[..]));
         let handle = sockets.add(socket);
         half_open::answer(&mut sockets, handle, key, (asked, seed), at, instant(now_ns))
     }

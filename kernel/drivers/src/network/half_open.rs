@@ -221,8 +221,7 @@ impl phy::Device for Tape {
     type TxToken<'a> = Recorded<'a>;
 
     fn receive(&mut self, _now: Instant) -> Option<(Played<'_>, Recorded<'_>)> {
-        core::mem::take(&mut self.has_come)
-            .then_some((Played(&self.incoming), Recorded(&mut self.outgoing)))
+        core::mem::take(&mut self.has_come).then_some((Played(&self.incoming), Recorded(&mut self.outgoing)))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Recorded<'_>> {

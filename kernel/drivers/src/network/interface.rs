@@ -243,7 +243,11 @@ impl Interface {
         let Inner { link, own, timers, outbox, .. } = inner;
         let soon = now_ns.saturating_add(SOON_NS);
         let again = if has_more { Some(soon) } else { None };
-        [link.due(now, own), timers.next(), outbox.due(), again].into_iter().flatten().min().map(|due| due.max(soon))
+        [link.due(now, own), timers.next(), outbox.due(), again]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|due| due.max(soon))
     }
 
     /// What was sent since the last poll goes out, such as answers.
@@ -340,7 +344,9 @@ impl Inner {
         }
         match flags {
             Flags::Opens => self.arrived(|frame| Arrived::opens(frame, key)),
-            Flags::Acknowledges(number) if self.half_open.get(&key).is_some_and(|it| it.awaited == number) => {
+            Flags::Acknowledges(number)
+                if self.half_open.get(&key).is_some_and(|it| it.awaited == number) =>
+            {
                 self.arrived(|frame| Arrived::completes(frame, key));
             }
             Flags::Resets | Flags::Nothing => {}

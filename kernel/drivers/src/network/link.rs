@@ -49,8 +49,13 @@ impl Link {
         let mut config = iface::Config::new(address);
         config.random_seed = seed;
         let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
-        let mut port =
-            Port { device: &*device, incoming: &incoming, outgoing: &mut outgoing, has_come: false, is_asked: false };
+        let mut port = Port {
+            device: &*device,
+            incoming: &incoming,
+            outgoing: &mut outgoing,
+            has_come: false,
+            is_asked: false,
+        };
         let stack = iface::Interface::new(config, &mut port, instant(now_ns));
         incoming.clear();
         Self { device, stack, incoming, outgoing, looked_at: 0 }

@@ -281,13 +281,7 @@ impl Streams {
     }
 
     /// Sends what those have to send that may have something, up to `most` segments; how many.
-    pub(super) fn flush(
-        &mut self,
-        link: &mut Link,
-        timers: &mut Timers,
-        now_ns: u64,
-        most: usize,
-    ) -> usize {
+    pub(super) fn flush(&mut self, link: &mut Link, timers: &mut Timers, now_ns: u64, most: usize) -> usize {
         let now = super::link::instant(now_ns);
         let mut sent = 0;
         for _ in 0..self.dirty.len() {
@@ -325,7 +319,8 @@ impl Streams {
             let socket = connection.socket();
             (socket.state(), phase(socket))
         };
-        let is_gone = !has_more && (state == tcp::State::Closed || after == Phase::Over && connection.owner.is_none());
+        let is_gone =
+            !has_more && (state == tcp::State::Closed || after == Phase::Over && connection.owner.is_none());
         if is_gone && connection.owner.is_none() {
             self.remove(number, timers);
             return;

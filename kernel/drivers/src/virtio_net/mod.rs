@@ -375,6 +375,22 @@ impl NetworkDevice for VirtioNet {
         Ok(())
     }
 
+    fn has_room(&self) -> bool {
+        let Some(running) = self.running().filter(|_| !self.is_gone.load(Ordering::Relaxed)) else {
+            // What is sent is lost anyway, and nobody is to wait.
+            return true;
+        };
+        let mut transmit = running.transmit.lock();
+        if transmit.free.is_empty() {
+            transmit.publish();
+            if transmit.reclaim().is_err() {
+                self.is_gone.store(true, Ordering::Relaxed);
+                return true;
+            }
+        }
+        !transmit.free.is_empty()
+    }
+
     fn flush(&self) {
         if let Some(running) = self.running().filter(|_| !self.is_gone.load(Ordering::Relaxed)) {
             running.receive.lock().publish();

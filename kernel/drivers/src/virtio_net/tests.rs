@@ -147,12 +147,15 @@ fn frames_go_out_whole_and_in_order() {
 #[test]
 fn a_full_queue_drops_frames_and_says_so() {
     let (fake, card) = started();
+    assert!(card.has_room());
     let results: Vec<_> = (0..10).map(|_| card.transmit(&[0; 60])).collect();
+    assert!(!card.has_room());
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 8);
     assert_eq!(results[9], Err(NetworkError::QueueFull));
     assert_eq!(card.counters().of(Direction::Out).dropped, 2);
     card.flush();
     assert_eq!(send(&fake).len(), 8);
+    assert!(card.has_room());
     assert!(card.transmit(&[0; 60]).is_ok());
 }
 

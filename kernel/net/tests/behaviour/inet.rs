@@ -125,13 +125,15 @@ fn who_waits_is_refused_when_the_listener_goes() {
 }
 
 #[test]
-fn a_port_is_free_when_its_last_connection_is_closed() {
+fn a_port_is_free_a_minute_after_its_last_connection_is_closed() {
     machine(|| {
         let [a, b] = connection();
         let other = socket(SOCK_STREAM);
         assert_eq!(bind(other, 7000), Err(Errno::EADDRINUSE), "the accepted one has it");
         close(b).unwrap();
         close(a).unwrap();
+        assert_eq!(bind(other, 7000), Err(Errno::EADDRINUSE), "it has closed first, and waits");
+        sleep(61_000 * MS);
         assert_eq!(bind(other, 7000), Ok(0));
     });
 }

@@ -33,7 +33,12 @@ struct End {
 
 impl End {
     fn new(number: u8) -> Arc<Self> {
-        Arc::new(Self { number, inbox: Mutex::default(), other: Mutex::default(), counters: Counters::default() })
+        Arc::new(Self {
+            number,
+            inbox: Mutex::default(),
+            other: Mutex::default(),
+            counters: Counters::default(),
+        })
     }
 
     fn pair() -> [Arc<Self>; 2] {
@@ -221,10 +226,7 @@ fn an_interface_that_goes_breaks_off_what_went_by_it() {
             cable.until(|| true);
         }
         let begun = socket(SOCK_STREAM | abi::O_NONBLOCK);
-        assert_eq!(
-            call!(abi::__NR_connect, begun, address(THEIRS, 81), 16),
-            Err(Errno::EINPROGRESS)
-        );
+        assert_eq!(call!(abi::__NR_connect, begun, address(THEIRS, 81), 16), Err(Errno::EINPROGRESS));
         cable.unplug();
         // What has come is still read, then the error.
         let mut last = Ok(Vec::new());

@@ -68,7 +68,11 @@ pub(super) fn segment(
 
 /// From anywhere, the own network, too.
 fn forged(n: u32) -> Remote {
-    let address = if n % 3 == 0 { 0x0a00_0200 | n % 250 | 1 } else { n.wrapping_mul(0x9e37_79b9) & 0x3fff_ffff | 0x0100_0000 };
+    let address = if n % 3 == 0 {
+        0x0a00_0200 | n % 250 | 1
+    } else {
+        n.wrapping_mul(0x9e37_79b9) & 0x3fff_ffff | 0x0100_0000
+    };
     (Ipv4Addr::from_bits(address), 1024 + (n % 60000) as u16)
 }
 
@@ -82,7 +86,13 @@ fn a_flood_of_requests_lets_a_real_client_in() {
     for n in 0..100_000_u32 {
         // A hundred in a millisecond, and between them the client's.
         let now = u64::from(n) * MS / 100;
-        two.put(&segment([[2, 9, 9, 9, 9, 9], two.address], forged(n), (TWO, 80), TcpControl::Syn, [n as i32, 0]));
+        two.put(&segment(
+            [[2, 9, 9, 9, 9, 9], two.address],
+            forged(n),
+            (TWO, 80),
+            TcpControl::Syn,
+            [n as i32, 0],
+        ));
         if n % 10_000 == 5_000 {
             clients.push(first.connect(40_000 + (n / 10_000) as u16, (TWO, 80), SIZES, 60, 1).unwrap());
         }

@@ -170,7 +170,11 @@ impl Fuzzer {
         let icmp = match self.random.below(3) {
             0 => Icmpv4Repr::EchoRequest { ident: 1, seq_no: 2, data: &data },
             1 => Icmpv4Repr::EchoReply { ident: 0x4578, seq_no: 1, data: &data },
-            _ => Icmpv4Repr::DstUnreachable { reason: Icmpv4DstUnreachable::HostUnreachable, header, data: &data },
+            _ => Icmpv4Repr::DstUnreachable {
+                reason: Icmpv4DstUnreachable::HostUnreachable,
+                header,
+                data: &data,
+            },
         };
         let mut payload = vec![0; icmp.buffer_len()];
         icmp.emit(&mut Icmpv4Packet::new_unchecked(&mut payload), &ChecksumCapabilities::default());
@@ -204,7 +208,11 @@ impl Fuzzer {
             TcpControl::Fin,
             TcpControl::Rst,
         ][self.random.below(6)];
-        let known = if self.seen.is_empty() { None } else { self.seen.get(self.random.below(self.seen.len())).copied() };
+        let known = if self.seen.is_empty() {
+            None
+        } else {
+            self.seen.get(self.random.below(self.seen.len())).copied()
+        };
         let mut frame = match known.filter(|_| self.random.below(4) > 0) {
             Some(seen) => {
                 let control = if self.random.below(3) == 0 { control } else { TcpControl::None };
@@ -405,7 +413,8 @@ fn fuzz_dhcp(frames: u64, seed: u64) {
         }
         had += u64::from(interface.address().is_some());
         let _ = interface.ping(Ipv4Addr::new(192, 0, 2, 1), n * 10 * MS);
-        let _ = interface.connect(1 + n as u16 % 60000, (TWO, 80), SIZES, 1, 1).map(|it| interface.let_go(it));
+        let _ =
+            interface.connect(1 + n as u16 % 60000, (TWO, 80), SIZES, 1, 1).map(|it| interface.let_go(it));
         while interface.arrived().is_some() {}
     }
     assert!(had > frames / 1000, "it had an address {had} times");

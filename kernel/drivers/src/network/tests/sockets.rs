@@ -184,7 +184,9 @@ fn who_comes_while_nobody_can_take_it_is_not_refused() {
     *owner.is_full.borrow_mut() = false;
     assert!(work_from(600, &first, &second, &owner, 5000, || !owner.made.borrow().is_empty()).is_some());
     let (server, _) = owner.made.borrow_mut().pop().unwrap();
-    assert!(work_from(6000, &first, &second, &owner, 5000, || second.status(&server).readable == 5).is_some());
+    assert!(
+        work_from(6000, &first, &second, &owner, 5000, || second.status(&server).readable == 5).is_some()
+    );
 }
 
 #[test]
@@ -232,7 +234,10 @@ fn datagrams_find_their_port() {
     let owner = Owner::of(&[53]);
     first.send_datagram(5000, (TWO, 53), b"question".to_vec(), 0).unwrap();
     let came = || !owner.datagrams.borrow().is_empty();
-    assert!(work_with(&first, &second, &owner, 3000, came).is_some(), "although its receiver had to be looked for");
+    assert!(
+        work_with(&first, &second, &owner, 3000, came).is_some(),
+        "although its receiver had to be looked for"
+    );
     assert_eq!(owner.datagrams.borrow_mut().pop().unwrap(), (b"question".to_vec(), (ONE, 5000), (TWO, 53)));
     let long = vec![7; 1472];
     first.send_datagram(5000, (TWO, 53), long.clone(), 0).unwrap();

@@ -80,7 +80,8 @@ pub(in crate::inet) fn establish_called() {
 fn wait(listener: &TcpSocket, interface: &Arc<Interface>, request: Request) {
     let mut state = listener.state();
     let Phase::Listening(Backlog { outside, .. }) = &mut state.phase else { return };
-    let is_known = outside.iter().any(|(_, known)| (known.from(), known.to()) == (request.from(), request.to()));
+    let is_known =
+        outside.iter().any(|(_, known)| (known.from(), known.to()) == (request.from(), request.to()));
     if !is_known && outside.len() < MOST_WAITING && outside.try_reserve(1).is_ok() {
         outside.push_back((interface.clone(), request));
     }

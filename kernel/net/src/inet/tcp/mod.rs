@@ -29,8 +29,8 @@ use alloc::{boxed::Box, sync::Arc};
 use exo_vfs::events::Events;
 use linux_raw_sys::net;
 
-pub(crate) use self::outside::mark;
 pub(super) use self::arrivals::{completes, establish_called, opens};
+pub(crate) use self::outside::mark;
 use self::socket::{ALL, Phase, TcpSocket};
 use super::{
     endpoint::{Endpoint, Family},

@@ -235,7 +235,9 @@ impl Outside {
 
     /// Does what is to be done; false when the connection is over.
     fn work(&mut self) -> bool {
-        let Some(status) = self.stream.as_ref().map(|stream| self.interface.status(stream)) else { return false };
+        let Some(status) = self.stream.as_ref().map(|stream| self.interface.status(stream)) else {
+            return false;
+        };
         let is_gone = self.interface.is_gone();
         match &self.stage {
             Stage::Begun(socket, _) if is_gone => {

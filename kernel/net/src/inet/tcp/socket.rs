@@ -12,8 +12,8 @@ use exo_core::{credentials::Which, thread::running};
 use exo_hal::sync::{SpinGuard, SpinLock};
 
 use super::{
-    link::{End, Party, Waits},
     arrivals::Completion,
+    link::{End, Party, Waits},
     outside::Mark,
 };
 use crate::{
