@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interfaces at the two ends of a cable.
 
-mod icmp;
 mod flood;
 mod fuzz;
+mod icmp;
 mod sockets;
 
 use std::{
