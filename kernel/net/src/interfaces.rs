@@ -21,7 +21,7 @@ use exo_logic::boot_options;
 
 use crate::{
     errno::{Errno, Result},
-    inet, random,
+    random,
     sched::{
         timer::{self, Action},
         wait::{WaitQueue, wait_on},
@@ -184,6 +184,14 @@ pub fn add(device: Arc<dyn NetworkDevice>) -> Result<()> {
     Ok(())
 }
 
+/// Interfaces that have gone, whose connections have not heard of it.
+static GONE: SpinLock<Vec<Arc<Interface>>> = SpinLock::new(Vec::new());
+
+/// Those.
+pub(crate) fn gone() -> Vec<Arc<Interface>> {
+    core::mem::take(&mut *GONE.lock())
+}
+
 /// A device has gone.
 pub fn remove(device: &Arc<dyn NetworkDevice>) {
     let gone: Vec<_> = {
@@ -197,9 +205,7 @@ pub fn remove(device: &Arc<dyn NetworkDevice>) {
     // Not with the list locked: the last reference may be among them.
     for entry in gone {
         entry.interface.end();
-        while let Some(number) = entry.interface.changed() {
-            inet::mark(number);
-        }
+        GONE.lock().push(entry.interface);
     }
     call_thread();
 }

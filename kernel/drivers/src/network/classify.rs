@@ -12,7 +12,7 @@ use smoltcp::{
     },
 };
 
-use super::{ETHERNET_HEADER, sockets::Remote};
+use super::{ETHERNET_HEADER, places::Remote};
 
 /// Which connection, or who sends a datagram to whom: this machine's end, and the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,15 +11,14 @@ use smoltcp::{
 
 use super::{
     NetworkError,
-    interface::Interface,
     link::{Link, instant},
-    sockets::Remote,
+    places::Remote,
 };
 
 /// Most that wait.
 const MOST: usize = 64;
 /// Headers of IPv4 and UDP.
-const HEADERS: usize = 28;
+pub(super) const HEADERS: usize = 28;
 /// How often is asked where a receiver is, and when again, in nanoseconds.
 const TRIES: u8 = 3;
 const AGAIN_NS: u64 = 1_000_000_000;
@@ -41,7 +40,13 @@ pub(super) struct Outbox {
 }
 
 /// Whether a datagram went.
-fn send(link: &mut Link, from: u16, to: Remote, bytes: &mut [u8], now_ns: u64) -> Result<bool, NetworkError> {
+pub(super) fn send(
+    link: &mut Link,
+    from: u16,
+    to: Remote,
+    bytes: &mut [u8],
+    now_ns: u64,
+) -> Result<bool, NetworkError> {
     let (mut storage, length) = ([SocketStorage::EMPTY], bytes.len());
     let (mut received, mut sent) = ([], [udp::PacketMetadata::EMPTY]);
     let mut socket = udp::Socket::new(
@@ -60,6 +65,14 @@ fn send(link: &mut Link, from: u16, to: Remote, bytes: &mut [u8], now_ns: u64) -
 }
 
 impl Outbox {
+    /// Keeps one that could not be sent; without room for it, it is lost.
+    pub(super) fn keep(&mut self, from: u16, to: Remote, bytes: Vec<u8>, now_ns: u64) {
+        if self.waiting.len() < MOST && self.waiting.try_reserve(1).is_ok() {
+            let due = now_ns.saturating_add(AGAIN_NS);
+            self.waiting.push_back(Waiting { from, to, bytes, tries: 0, due });
+        }
+    }
+
     /// Something has come that may say where receivers are.
     pub(super) fn may_go(&mut self) {
         self.may_go = true;
@@ -91,39 +104,5 @@ impl Outbox {
             }
             waiting.tries < TRIES
         });
-    }
-}
-
-impl Interface {
-    /// Sends a datagram from a port.
-    ///
-    /// # Errors
-    /// [`NetworkError::Unreachable`], [`NetworkError::TooLong`].
-    pub fn send_datagram(
-        &self,
-        from: u16,
-        to: Remote,
-        mut bytes: Vec<u8>,
-        now_ns: u64,
-    ) -> Result<(), NetworkError> {
-        self.reaches(to.0).ok_or(NetworkError::Unreachable)?;
-        let mut inner = self.inner();
-        if bytes.len() + HEADERS > inner.link.mtu() {
-            return Err(NetworkError::TooLong);
-        }
-        if !inner.link.has_room() {
-            // As any may be lost.
-            return Ok(());
-        }
-        let is_sent = send(&mut inner.link, from, to, &mut bytes, now_ns)?;
-        self.device().flush();
-        if is_sent {
-            return Ok(());
-        }
-        let waiting = &mut inner.outbox.waiting;
-        if waiting.len() < MOST && waiting.try_reserve(1).is_ok() {
-            waiting.push_back(Waiting { from, to, bytes, tries: 0, due: now_ns.saturating_add(AGAIN_NS) });
-        }
-        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Network devices: frames to and from other machines; and the interfaces that give them addresses ([`interface`]).
 
+mod answers;
 mod arrivals;
 mod classify;
 mod datagrams;
@@ -9,6 +10,7 @@ pub mod icmp;
 pub mod interface;
 mod link;
 pub mod loopback;
+mod places;
 pub mod sockets;
 mod streams;
 #[cfg(test)]

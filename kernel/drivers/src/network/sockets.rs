@@ -2,7 +2,7 @@
 //! Connections of an interface with other machines. The protocol is smoltcp's. What is done here waits until the interface is polled, and
 //! what a poll has changed is told after it.
 
-use core::net::Ipv4Addr;
+use alloc::vec::Vec;
 
 use smoltcp::{
     socket::tcp,
@@ -13,50 +13,15 @@ use smoltcp::{
 use super::{
     NetworkError,
     classify::Key,
+    datagrams,
     interface::Interface,
     streams::{phase, set_of_one},
 };
 
+pub use super::places::{Phase, Remote, Status, Stream};
+
 /// How long the other machine of a connection that was let go may be silent.
 const LEAVING_S: u64 = 60;
-
-/// A connection of an interface.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Stream(pub(super) u64);
-
-/// Where another machine's socket is.
-pub type Remote = (Ipv4Addr, u16);
-
-/// How far a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// It is being made.
-    Begins,
-    /// It is there.
-    Open,
-    /// It is no more, or has never been.
-    Over,
-}
-
-/// What a connection can do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// How far it is.
-    pub phase: Phase,
-    /// Bytes that have come and were not read.
-    pub readable: usize,
-    /// Bytes that there is room for.
-    pub room: usize,
-    /// Bytes that were not acknowledged.
-    pub unacknowledged: usize,
-    /// The other side sends no more.
-    pub is_finished: bool,
-}
-
-impl Status {
-    const GONE: Self =
-        Self { phase: Phase::Over, readable: 0, room: 0, unacknowledged: 0, is_finished: true };
-}
 
 impl Interface {
     /// Does something with a connection, after which it may have something to send.
@@ -188,5 +153,36 @@ impl Interface {
     /// Whether no connection that was given up is still sending.
     pub fn is_quiet(&self) -> bool {
         self.inner().streams.leaving == 0
+    }
+}
+
+impl Interface {
+    /// Sends a datagram from a port.
+    ///
+    /// # Errors
+    /// [`NetworkError::Unreachable`], [`NetworkError::TooLong`].
+    pub fn send_datagram(
+        &self,
+        from: u16,
+        to: Remote,
+        mut bytes: Vec<u8>,
+        now_ns: u64,
+    ) -> Result<(), NetworkError> {
+        self.reaches(to.0).ok_or(NetworkError::Unreachable)?;
+        let mut inner = self.inner();
+        if bytes.len() + datagrams::HEADERS > inner.link.mtu() {
+            return Err(NetworkError::TooLong);
+        }
+        if !inner.link.has_room() {
+            // As any may be lost.
+            return Ok(());
+        }
+        let is_sent = datagrams::send(&mut inner.link, from, to, &mut bytes, now_ns)?;
+        self.device().flush();
+        if is_sent {
+            return Ok(());
+        }
+        inner.outbox.keep(from, to, bytes, now_ns);
+        Ok(())
     }
 }

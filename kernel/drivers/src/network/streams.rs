@@ -17,7 +17,7 @@ use super::{
     NetworkError,
     classify::Key,
     link::{Flushed, Link},
-    sockets::Phase,
+    places::Phase,
 };
 
 /// Most connections of an interface.

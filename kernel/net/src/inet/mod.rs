@@ -30,7 +30,6 @@ use linux_raw_sys::net;
 pub(crate) use self::endpoint::Family;
 pub use self::icmp::{show_groups as show_ping_groups, store_groups as store_ping_groups};
 pub use self::listing::{tcp as tcp_sockets, tcp6 as tcp6_sockets, udp as udp_sockets, udp6 as udp6_sockets};
-pub(crate) use self::tcp::mark;
 pub use self::thread::{run, work_once};
 use crate::{
     errno::{Errno, Result},

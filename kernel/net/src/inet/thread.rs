@@ -24,6 +24,7 @@ pub fn run() {
 pub fn work_once() {
     loop {
         interfaces::all().iter().for_each(work);
+        interfaces::gone().iter().for_each(|interface| tell(interface));
         icmp::take_all();
         tcp::establish_called();
         if !tcp::work() {
@@ -45,6 +46,11 @@ fn work(interface: &Arc<Interface>) {
         sched::spans::window();
     }
     interface.flush();
+    tell(interface);
+}
+
+/// Has those connections looked at that something has happened to.
+fn tell(interface: &Interface) {
     while let Some(number) = interface.changed() {
         tcp::mark(number);
     }

@@ -10,7 +10,7 @@ use exo_hal::{sync::SpinLock, time};
 use super::{
     close::close_unaccepted,
     outside::{self, BUFFER},
-    socket::{Backlog, PORTS, Phase, TcpSocket},
+    socket::{Backlog, Completion, PORTS, Phase, TcpSocket},
 };
 use crate::{
     errno::{Errno, Result},
@@ -46,9 +46,6 @@ pub(in crate::inet) fn opens(interface: &Interface, request: Request) {
         }
     }
 }
-
-/// Another machine's connection that may be established, and where it came.
-pub(super) type Completion = (Arc<Interface>, Request);
 
 /// Most that wait for room in a backlog. Others say again that they have our answer.
 const MOST_WAITING: usize = 64;

@@ -16,6 +16,7 @@ mod events;
 mod inbox;
 mod info;
 mod link;
+mod mark;
 mod outside;
 mod receive;
 mod send;
@@ -29,9 +30,11 @@ use alloc::{boxed::Box, sync::Arc};
 use exo_vfs::events::Events;
 use linux_raw_sys::net;
 
-pub(super) use self::arrivals::{completes, establish_called, opens};
-pub(crate) use self::outside::mark;
 use self::socket::{ALL, Phase, TcpSocket};
+pub(super) use self::{
+    arrivals::{completes, establish_called, opens},
+    outside::mark,
+};
 use super::{
     endpoint::{Endpoint, Family},
     line::Line,

@@ -4,13 +4,9 @@
 //!
 //! The thread looks at those connections alone that an interface or a program has marked.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use alloc::{
-    boxed::Box,
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
 
 use exo_drivers::network::{
     NetworkError, Request,
@@ -24,13 +20,13 @@ use super::{
     close::refuse,
     inbox::Segment,
     link::{self, End, Party, Waits},
+    mark::{MARKED, Mark},
     socket::{Phase, PortClaim, TcpSocket},
 };
 use crate::{
     errno::{Errno, Result},
     fallible,
     inet::endpoint::Endpoint,
-    interfaces,
     sched::{spans, wait::Observer},
 };
 
@@ -40,29 +36,6 @@ pub(super) const BUFFER: usize = 64 << 10;
 const ROOM: usize = 64 << 10;
 /// How long an attempt to connect may take, in seconds.
 const PATIENCE_S: u64 = 60;
-
-/// Has the thread look at a connection when a program has done something.
-pub(super) struct Mark {
-    number: u64,
-    is_set: AtomicBool,
-}
-
-impl Mark {
-    fn new() -> Result<Arc<Self>> {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(fallible::arc(Self { number, is_set: AtomicBool::new(false) })?)
-    }
-}
-
-impl Observer for Mark {
-    fn changed(&self) {
-        if !self.is_set.swap(true, Ordering::Relaxed) {
-            MARKED.lock().push_back(self.number);
-        }
-        interfaces::call_thread();
-    }
-}
 
 /// How far a connection is.
 enum Stage {
@@ -87,9 +60,6 @@ struct Outside {
 
 /// All of them, by their marks' numbers. The thread takes one out while it works on it.
 static ALL: SpinLock<BTreeMap<u64, Box<Outside>>> = SpinLock::new(BTreeMap::new());
-/// Those that are to be looked at. There is room for all.
-static MARKED: SpinLock<VecDeque<u64>> = SpinLock::new(VecDeque::new());
-
 /// Adds a connection.
 fn add(outside: Outside) -> Result<()> {
     let outside = fallible::boxed(outside)?;
@@ -191,7 +161,7 @@ pub(super) fn join(
 }
 
 /// An interface says that something has happened to a connection.
-pub(crate) fn mark(number: u64) {
+pub(in crate::inet) fn mark(number: u64) {
     let mark = { ALL.lock().get(&number).map(|outside| outside.mark.clone()) };
     if let Some(mark) = mark {
         mark.changed();

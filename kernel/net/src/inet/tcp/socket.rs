@@ -9,12 +9,12 @@ use core::sync::atomic::Ordering;
 use alloc::{collections::VecDeque, sync::Arc};
 
 use exo_core::{credentials::Which, thread::running};
+use exo_drivers::network::{Request, interface::Interface};
 use exo_hal::sync::{SpinGuard, SpinLock};
 
 use super::{
-    arrivals::Completion,
     link::{End, Party, Waits},
-    outside::Mark,
+    mark::Mark,
 };
 use crate::{
     common::Common,
@@ -42,6 +42,9 @@ const TUNED_SEND_BUFFER: usize = 256 << 10;
 
 /// Bytes of a connection that nobody has accepted: both sides' state, and its places in lists.
 const CONNECTION: usize = size_of::<TcpSocket>() + size_of::<Waits>() + 1024;
+
+/// Another machine's connection that may be established, and where it came.
+pub(super) type Completion = (Arc<Interface>, Request);
 
 /// Connections of a socket that listens.
 #[derive(Default)]
