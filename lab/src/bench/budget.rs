@@ -66,7 +66,7 @@ limits! {
     }
     "net-bench": {
         "tcp_roundtrip_ns": 5_120.0,
-        "udp_roundtrip_ns": 6_870.0,
+        "udp_roundtrip_ns": 7_090.0,
         "eventfd_ns": 745.0,
         "epoll_10_ns": 1_850.0,
         "epoll_10k_ns": 1_850.0,

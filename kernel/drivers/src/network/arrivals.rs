@@ -92,7 +92,7 @@ impl Datagram {
     /// What its header says: how many machines may still forward it, and how it is to be treated (TTL, TOS).
     pub fn travel(&self) -> [u8; 2] {
         let packet = self.frame.get(self.packet..).and_then(|packet| Ipv4Packet::new_checked(packet).ok());
-        packet.map_or([0; 2], |packet| [packet.hop_limit(), packet.dscp() << 2 | packet.ecn()])
+        packet.map_or([0; 2], |packet| [packet.hop_limit(), (packet.dscp() << 2) | packet.ecn()])
     }
 
     /// What it carries, without a copy of it.

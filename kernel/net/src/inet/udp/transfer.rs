@@ -32,6 +32,7 @@ const MOST_V6: usize = 65_527;
 const STEP: usize = 16 << 10;
 
 /// Where a datagram goes, and whether that is where the socket is connected.
+#[inline(always)]
 fn destination(socket: &UdpSocket, address: Option<&Address>) -> Result<(Endpoint, bool)> {
     let Some(address) = address else {
         let peer = { socket.state().peer };
@@ -51,6 +52,8 @@ fn destination(socket: &UdpSocket, address: Option<&Address>) -> Result<(Endpoin
 ///
 /// # Errors
 /// EMSGSIZE, EDESTADDRREQ, ENETUNREACH, EPIPE, the error that is to be reported; those of copying.
+// Twice in the code, so that who has no control messages does not pay for them.
+#[inline(always)]
 pub(super) fn send(
     socket: &Arc<UdpSocket>,
     how: How,
