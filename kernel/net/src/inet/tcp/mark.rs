@@ -22,7 +22,7 @@ impl Mark {
     pub(super) fn new() -> Result<Arc<Self>> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(fallible::arc(Self { number, is_set: AtomicBool::new(false) })?)
+        fallible::arc(Self { number, is_set: AtomicBool::new(false) })
     }
 }
 

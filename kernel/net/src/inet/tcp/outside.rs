@@ -52,9 +52,8 @@ struct Outside {
     ends: [Endpoint; 2],
     claim: Arc<PortClaim>,
     waits: Arc<Waits>,
+    /// What those who wait set: it is kept here.
     mark: Arc<Mark>,
-    /// Keeps the observation of those who wait.
-    _observer: Arc<dyn Observer>,
     stage: Stage,
 }
 
@@ -74,12 +73,12 @@ fn add(outside: Outside) -> Result<()> {
 }
 
 /// Who waits at the end that belongs to another machine, and the mark that they set.
-fn waits() -> Result<(Arc<Waits>, Arc<Mark>, Arc<dyn Observer>)> {
+fn waits() -> Result<(Arc<Waits>, Arc<Mark>)> {
     let waits = fallible::arc(Waits::new())?;
     let mark = Mark::new()?;
     let observer: Arc<dyn Observer> = mark.clone();
     waits.polled.observe(&observer)?;
-    Ok((waits, mark, observer))
+    Ok((waits, mark))
 }
 
 /// Begins to connect a socket from one place to another by an interface; what to mark when the socket gives up.
@@ -94,7 +93,7 @@ pub(super) fn begin(
 ) -> Result<()> {
     let [from, to] = ends;
     let remote = to.ip.to_ipv4_mapped().ok_or(Errno::ENETUNREACH)?;
-    let (waits, mark, observer) = waits()?;
+    let (waits, mark) = waits()?;
     let stream = interface
         .connect(from.port, (remote, to.port), [BUFFER; 2], PATIENCE_S, mark.number)
         .map_err(|error| match error {
@@ -104,7 +103,7 @@ pub(super) fn begin(
         })?;
     let stage = Stage::Begun(socket.clone(), time::now_ns());
     let again = mark.clone();
-    add(Outside { interface, stream: Some(stream), ends, claim, waits, mark, _observer: observer, stage })?;
+    add(Outside { interface, stream: Some(stream), ends, claim, waits, mark, stage })?;
     {
         let mut state = socket.state();
         if let Phase::Reaching(known) = &mut state.phase {
@@ -127,7 +126,7 @@ pub(super) fn join(
     claim: Arc<PortClaim>,
     own: Party,
 ) -> Result<End> {
-    let (waits, mark, observer) = waits()?;
+    let (waits, mark) = waits()?;
     let now = time::now_ns();
     let stream = interface.establish(request, BUFFER, mark.number, now).map_err(|error| match error {
         NetworkError::InUse => Errno::EADDRNOTAVAIL,
@@ -147,7 +146,7 @@ pub(super) fn join(
         Ok([first, second]) => {
             let (interface, stream, stage) = (interface.clone(), Some(stream), Stage::Open(first));
             let again = mark.clone();
-            add(Outside { interface, stream, ends, claim, waits, mark, _observer: observer, stage })?;
+            add(Outside { interface, stream, ends, claim, waits, mark, stage })?;
             // Bytes may have come with it.
             again.changed();
             Ok(second)
