@@ -147,7 +147,8 @@ impl<D: BlockDevice> Buffers<D> {
         if self.committed.contains_key(&block) {
             return self.committed.get_mut(&block).ok_or(Error::Device);
         }
-        if !self.clean.contains_key(&block) {
+        let is_here = self.clean.contains_key(&block);
+        if !is_here {
             let mut bytes = zeroed(self.block_size)?;
             self.read_raw(block, &mut bytes)?;
             self.make_room();
@@ -218,7 +219,8 @@ impl<D: BlockDevice> Buffers<D> {
 
     /// A block to be changed by the operation that runs.
     pub(crate) fn modify(&mut self, block: u64) -> Result<&mut Vec<u8>> {
-        if !self.operation.contains_key(&block) {
+        let is_own = self.operation.contains_key(&block);
+        if !is_own {
             let is_running = self.running.contains_key(&block);
             let slot = self.slot(block)?;
             let mut own = Slot::new(Arc::new(copied(&slot.block)?), slot.checked);
@@ -350,7 +352,8 @@ impl<D: BlockDevice> Buffers<D> {
         }
         self.device.flush()?;
         for (block, slot) in core::mem::take(&mut self.committed) {
-            if !self.clean.contains_key(&block) {
+            let is_here = self.clean.contains_key(&block);
+            if !is_here {
                 self.make_room();
                 self.order.push_back(block);
             }

@@ -43,7 +43,7 @@ impl Extent {
         Self {
             block: raw.block.get(),
             len,
-            start: u64::from(raw.start_hi.get()) << 32 | u64::from(raw.start_lo.get()),
+            start: (u64::from(raw.start_hi.get()) << 32) | u64::from(raw.start_lo.get()),
             written,
         }
     }
@@ -86,7 +86,7 @@ impl<'a> Node<'a> {
     /// The first block and the child of an inner node's entry.
     pub(crate) fn child(&self, index: usize) -> Result<(u32, u64)> {
         let raw: &RawExtentIndex = view(self.bytes, ENTRY * (1 + index))?;
-        Ok((raw.block.get(), u64::from(raw.leaf_hi.get()) << 32 | u64::from(raw.leaf_lo.get())))
+        Ok((raw.block.get(), (u64::from(raw.leaf_hi.get()) << 32) | u64::from(raw.leaf_lo.get())))
     }
 
     /// The first block of any entry: both kinds start with it.

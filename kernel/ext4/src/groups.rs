@@ -34,11 +34,11 @@ pub(crate) struct Group {
 }
 
 fn join(high: u32, low: u32) -> u64 {
-    u64::from(high) << 32 | u64::from(low)
+    (u64::from(high) << 32) | u64::from(low)
 }
 
 fn join16(high: u16, low: u16) -> u32 {
-    u32::from(high) << 16 | u32::from(low)
+    (u32::from(high) << 16) | u32::from(low)
 }
 
 impl Group {
@@ -175,5 +175,5 @@ impl<D: BlockDevice> Ext4<D> {
 
 /// A bit of a bitmap; those behind its end are set.
 pub(crate) fn bit(bitmap: &[u8], index: u32) -> bool {
-    bitmap.get(index as usize / 8).is_none_or(|byte| byte >> (index % 8) & 1 == 1)
+    bitmap.get(index as usize / 8).is_none_or(|byte| (byte >> (index % 8)) & 1 == 1)
 }

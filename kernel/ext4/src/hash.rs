@@ -78,8 +78,8 @@ impl Hasher {
     /// The first bytes of what is left of a name as words, filled up with its length.
     fn words<const N: usize>(&self, rest: &[u8]) -> [u32; N] {
         let len = rest.len() as u32;
-        let pad = len | len << 8;
-        let pad = pad | pad << 16;
+        let pad = len | (len << 8);
+        let pad = pad | (pad << 16);
         let mut chunks = rest.chunks(4);
         core::array::from_fn(|_| {
             let mut word = pad;

@@ -40,7 +40,7 @@ fn put_table(geometry: &Geometry, bytes: &mut [u8], is_root: bool, all: &[(u32, 
     let tail = if geometry.metadata_csum() { ENTRY } else { 0 };
     let limit = (bytes.len() - at - tail) / ENTRY;
     for (index, (hash, block)) in all.iter().enumerate() {
-        let first = if index == 0 { limit as u32 | (all.len() as u32) << 16 } else { *hash };
+        let first = if index == 0 { limit as u32 | ((all.len() as u32) << 16) } else { *hash };
         let entry = part_mut(bytes, at + index * ENTRY, ENTRY)?;
         part_mut(entry, 0, 4)?.copy_from_slice(&first.to_le_bytes());
         part_mut(entry, 4, 4)?.copy_from_slice(&block.to_le_bytes());

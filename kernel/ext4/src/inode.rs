@@ -186,7 +186,7 @@ impl Inode {
     fn stored_checksum(&self) -> u32 {
         let low = u32::from(self.raw.0.checksum_lo.get());
         match self.extra >= ends::CHECKSUM_HI {
-            true => low | u32::from(self.raw.0.checksum_hi.get()) << 16,
+            true => low | (u32::from(self.raw.0.checksum_hi.get()) << 16),
             false => low,
         }
     }
@@ -230,17 +230,17 @@ impl Inode {
 
     /// Owner.
     pub fn uid(&self) -> u32 {
-        u32::from(self.raw.0.uid_hi.get()) << 16 | u32::from(self.raw.0.uid_lo.get())
+        (u32::from(self.raw.0.uid_hi.get()) << 16) | u32::from(self.raw.0.uid_lo.get())
     }
 
     /// Group.
     pub fn gid(&self) -> u32 {
-        u32::from(self.raw.0.gid_hi.get()) << 16 | u32::from(self.raw.0.gid_lo.get())
+        (u32::from(self.raw.0.gid_hi.get()) << 16) | u32::from(self.raw.0.gid_lo.get())
     }
 
     /// Bytes of content.
     pub fn size(&self) -> u64 {
-        u64::from(self.raw.0.size_hi.get()) << 32 | u64::from(self.raw.0.size_lo.get())
+        (u64::from(self.raw.0.size_hi.get()) << 32) | u64::from(self.raw.0.size_lo.get())
     }
 
     /// Names that it has. A directory with more than 65 000 below it has 1.
@@ -268,7 +268,7 @@ impl Inode {
         if geometry.ro_compat & ro_compat::HUGE_FILE == 0 {
             return low;
         }
-        let all = low | u64::from(self.raw.0.blocks_hi.get()) << 32;
+        let all = low | (u64::from(self.raw.0.blocks_hi.get()) << 32);
         if self.has(flags::HUGE_FILE) { all * u64::from(geometry.block_size / 512) } else { all }
     }
 
@@ -312,7 +312,7 @@ impl Inode {
 
     /// The block with attributes, 0 if it has none.
     pub(crate) fn attribute_block(&self) -> u64 {
-        u64::from(self.raw.0.file_acl_hi.get()) << 32 | u64::from(self.raw.0.file_acl_lo.get())
+        (u64::from(self.raw.0.file_acl_hi.get()) << 32) | u64::from(self.raw.0.file_acl_lo.get())
     }
 
     /// The 60 bytes for extents, block numbers, a short target or the start of inline data.

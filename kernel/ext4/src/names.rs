@@ -346,9 +346,9 @@ fn put_device(inode: &mut Inode, major: u32, minor: u32) -> Result<()> {
         return Err(Error::Invalid);
     }
     let (at, value) = if major < 256 && minor < 256 && (major, minor) != (0, 0) {
-        (0, major << 8 | minor)
+        (0, (major << 8) | minor)
     } else {
-        (4, minor & 0xff | major << 8 | (minor & !0xff) << 12)
+        (4, (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
     };
     part_mut(inode.block_field_mut(), at, 4)?.copy_from_slice(&value.to_le_bytes());
     Ok(())

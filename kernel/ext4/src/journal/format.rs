@@ -230,7 +230,7 @@ impl Format {
             if flags & tag::SAME_UUID == 0 {
                 at += 16;
             }
-            each(Tag { block: u64::from(high) << 32 | u64::from(low), flags, checksum })?;
+            each(Tag { block: (u64::from(high) << 32) | u64::from(low), flags, checksum })?;
             if flags & tag::LAST != 0 {
                 break;
             }
@@ -250,7 +250,7 @@ impl Format {
         while at + size <= end {
             let first = be32(bytes, at)?;
             each(if wide {
-                u64::from(first) << 32 | u64::from(be32(bytes, at + 4)?)
+                (u64::from(first) << 32) | u64::from(be32(bytes, at + 4)?)
             } else {
                 u64::from(first)
             });

@@ -166,7 +166,7 @@ fn spoil(sample: &Sample, bytes: &mut [u8], random: &mut Random) -> Vec<(usize, 
         for (index, byte) in bytes.iter_mut().enumerate().skip(at).take(len) {
             undo.push((index, *byte));
             *byte = match random.below(3) {
-                0 => *byte ^ 1 << random.below(8),
+                0 => *byte ^ (1 << random.below(8)),
                 1 => interesting[random.below(10) as usize],
                 _ => random.next() as u8,
             };

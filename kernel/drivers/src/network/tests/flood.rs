@@ -69,7 +69,7 @@ pub(super) fn segment(
 /// From anywhere, the own network, too.
 fn forged(n: u32) -> Remote {
     let address = if n % 3 == 0 {
-        0x0a00_0200 | n % 250 | 1
+        0x0a00_0200 | (n % 250) | 1
     } else {
         n.wrapping_mul(0x9e37_79b9) & 0x3fff_ffff | 0x0100_0000
     };

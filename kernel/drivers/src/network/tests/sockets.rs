@@ -45,7 +45,7 @@ impl Owner {
                     interface.refuse(it, now);
                 }
                 Arrived::Opens(it) => {
-                    let seed = now ^ u64::from(it.from().1) << 40 ^ u64::from(it.from().0.to_bits());
+                    let seed = now ^ (u64::from(it.from().1) << 40) ^ u64::from(it.from().0.to_bits());
                     interface.answer(&it, Answer { seed, receive: SIZE, most: 256 }, now);
                 }
                 Arrived::Completes(_) if *self.is_full.borrow() => {}
