@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// On Linux it prints: an answer: 16 bytes: type 0, code 0, number 1, "hello!", of our own ident
+// On Linux it prints: an answer: 14 bytes: type 0, code 0, number 1, "hello!", of our own ident
 // Pings to the machine itself, by sockets for pings and by raw ones: who may have them, what they send, what comes back.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
