@@ -46,6 +46,9 @@ static void listed(const char *what, const char *list, int port)
 		if (sscanf(line, " %*d: %*[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %x:%lx %*x %u %*u %lu", &at, &state, &timer, &left, &user,
 			   &inode) != 6)
 			continue;
+		/* Whether an end has been acknowledged by now (FIN_WAIT2) or not (FIN_WAIT1) is a matter of time. */
+		if (state == 4)
+			state = 5;
 		if ((int)at == port)
 			printf(" state %u, timer %u, %s left, %zu bytes;", state, state == 6 ? timer : 0,
 			       state == 6 && left > 3000 && left <= 6000 ? "a minute" : "nothing", strlen(line));
