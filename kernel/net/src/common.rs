@@ -6,6 +6,11 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// Bytes of a buffer, unless a program changes it, as on Linux (net.core.wmem_default).
 pub const BUFFER: u32 = 212_992;
 
+/// What a datagram of `length` bytes costs who has it in a queue: about what Linux counts for one (`skb->truesize`), which is more than it takes here.
+pub(crate) fn datagram_cost(length: usize) -> usize {
+    256 + (length + 320).next_multiple_of(512)
+}
+
 /// Options that every family has, and the number that a socket is known by.
 #[derive(Debug)]
 pub struct Common {

@@ -66,13 +66,9 @@ impl FrameListener for Worker {
     }
 }
 
-/// All interfaces.
-pub(crate) fn all() -> Vec<Arc<Interface>> {
-    interfaces()
-}
-
-fn interfaces() -> Vec<Arc<Interface>> {
-    INTERFACES.lock().iter().map(|entry| entry.interface.clone()).collect()
+/// All interfaces. Nothing is locked meanwhile: one that comes or goes may be left out.
+pub(crate) fn all() -> impl Iterator<Item = Arc<Interface>> {
+    (0..).map_while(|at| INTERFACES.lock().get(at).map(|entry| entry.interface.clone()))
 }
 
 /// Lets an interface work, and sees to it that it does again when the time has come.
@@ -106,7 +102,7 @@ fn work_all() {
 
 /// Lets all interfaces work.
 fn work_on_all() {
-    interfaces().iter().for_each(|interface| work(interface));
+    all().for_each(|interface| work(&interface));
 }
 
 /// Whether a thread works for the interfaces: interrupts only call it then.
@@ -135,20 +131,25 @@ pub(crate) fn wait_for_work() {
 
 /// The interfaces that lead to other machines.
 pub(crate) fn to_others() -> impl Iterator<Item = Arc<Interface>> {
-    interfaces().into_iter().filter(|interface| interface.device().hardware_address().is_some())
+    all().filter(|interface| interface.device().hardware_address().is_some())
 }
 
 /// An interface's number, from 1.
 pub(crate) fn number_of(interface: &Arc<Interface>) -> u32 {
-    interfaces().iter().zip(1..).find(|(one, _)| Arc::ptr_eq(one, interface)).map_or(0, |(_, number)| number)
+    all().zip(1..).find(|(one, _)| Arc::ptr_eq(one, interface)).map_or(0, |(_, number)| number)
 }
 
 /// The interface by which an address is reached best, and that one's own.
 pub(crate) fn way_to(target: Ipv4Addr) -> Option<(Arc<Interface>, Ipv4Addr)> {
-    let ways = interfaces().into_iter().filter_map(|it| Some((it.reaches(target)?, it)));
-    let (_, interface) = ways.max_by_key(|(bits, _)| *bits)?;
+    let interface = best_for(target)?;
     let (own, _) = interface.address()?;
     Some((interface, own))
+}
+
+/// The interface by which an address is reached best.
+fn best_for(target: Ipv4Addr) -> Option<Arc<Interface>> {
+    let ways = all().filter_map(|interface| Some((interface.reaches(target)?, interface)));
+    ways.max_by_key(|(bits, _)| *bits).map(|(_, interface)| interface)
 }
 
 fn enter(name: &str, device: Arc<dyn NetworkDevice>, setup: Setup) {
@@ -171,8 +172,7 @@ pub fn start() {
 
 /// A device has come.
 pub fn add(device: Arc<dyn NetworkDevice>) -> Result<()> {
-    let taken = interfaces();
-    let name = (0..).map(|n| format!("eth{n}")).find(|name| taken.iter().all(|i| i.name() != name));
+    let name = (0..).map(|n| format!("eth{n}")).find(|name| all().all(|interface| interface.name() != name));
     let setup = match boot_options::value(boot::info().command_line, "exo.net") {
         None => Setup::Dhcp,
         Some(text) => Setup::parse(text).unwrap_or_else(|| {
@@ -255,7 +255,7 @@ impl Described {
 
 /// All interfaces.
 pub fn described() -> impl Iterator<Item = Described> {
-    (1..).zip(interfaces()).map(|(index, interface)| Described {
+    (1..).zip(all()).map(|(index, interface)| Described {
         name: interface.name().into(),
         index,
         address: interface.address(),
@@ -311,7 +311,7 @@ pub fn devices(out: &mut dyn Write) -> core::fmt::Result {
         out,
         " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed"
     )?;
-    for interface in interfaces() {
+    for interface in all() {
         let counters = interface.device().counters();
         let (i, o) = (counters.of(Direction::In), counters.of(Direction::Out));
         writeln!(
@@ -333,7 +333,7 @@ pub fn devices(out: &mut dyn Write) -> core::fmt::Result {
 
 /// /proc/net/addresses, of this kernel's own: name, driver, hardware address, network address, gateway, where they are from.
 pub fn addresses(out: &mut dyn Write) -> core::fmt::Result {
-    for interface in interfaces() {
+    for interface in all() {
         write!(out, "{} {}", interface.name(), interface.device().name())?;
         if let Some([a, b, c, d, e, f]) = interface.device().hardware_address() {
             write!(out, " link {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")?;
@@ -364,9 +364,7 @@ pub fn rates(out: &mut dyn Write) -> core::fmt::Result {
 pub fn ping(value: &[u8]) -> Result<()> {
     let text = core::str::from_utf8(value).map_err(|_| Errno::EINVAL)?;
     let target: Ipv4Addr = text.trim().parse().map_err(|_| Errno::EINVAL)?;
-    let best =
-        interfaces().into_iter().filter_map(|i| Some((i.reaches(target)?, i))).max_by_key(|(bits, _)| *bits);
-    let (_, interface) = best.ok_or(Errno::ENETUNREACH)?;
+    let interface = best_for(target).ok_or(Errno::ENETUNREACH)?;
     interface.ping(target, time::now_ns()).map_err(|_| Errno::EAGAIN)?;
     work(&interface);
     Ok(())
@@ -374,7 +372,7 @@ pub fn ping(value: &[u8]) -> Result<()> {
 
 /// What became of the last pings, a line for each interface that sent any.
 pub fn pings(out: &mut dyn Write) -> core::fmt::Result {
-    for interface in interfaces() {
+    for interface in all() {
         let Some(ping) = interface.last_ping() else { continue };
         match ping.answered {
             Some(at) => {

@@ -165,10 +165,16 @@ pub trait Socket: AsAny + Send + Sync {
     fn bind(&self, address: &Address, mode: u32) -> Result<()>;
 
     /// Lets others connect, so many of them before they are accepted.
-    fn listen(&self, backlog: usize) -> Result<()>;
+    fn listen(&self, backlog: usize) -> Result<()> {
+        let _ = backlog;
+        Err(Errno::EOPNOTSUPP)
+    }
 
     /// The next connection, which somebody else has begun.
-    fn accept(&self, no_wait: bool) -> Result<Box<dyn Socket>>;
+    fn accept(&self, no_wait: bool) -> Result<Box<dyn Socket>> {
+        let _ = no_wait;
+        Err(Errno::EOPNOTSUPP)
+    }
 
     /// Connects it.
     fn connect(&self, address: &Address, no_wait: bool) -> Result<()>;
@@ -202,7 +208,9 @@ pub trait Socket: AsAny + Send + Sync {
     }
 
     /// Whether others may connect.
-    fn is_listening(&self) -> bool;
+    fn is_listening(&self) -> bool {
+        false
+    }
 
     /// An option that the family knows itself; none for what every socket has.
     fn option(&self, level: u32, number: u32) -> Option<Result<Value>> {

@@ -36,7 +36,6 @@ struct Waiting {
 #[derive(Default)]
 pub(super) struct Outbox {
     waiting: VecDeque<Waiting>,
-    may_go: bool,
 }
 
 /// Whether a datagram went.
@@ -73,25 +72,19 @@ impl Outbox {
         }
     }
 
-    /// Something has come that may say where receivers are.
-    pub(super) fn may_go(&mut self) {
-        self.may_go = true;
-    }
-
     /// When one is to be tried again.
     pub(super) fn due(&self) -> Option<u64> {
         self.waiting.iter().map(|waiting| waiting.due).min()
     }
 
-    /// Sends those that can be sent now, and gives up those that waited for too long.
-    pub(super) fn flush(&mut self, link: &mut Link, now_ns: u64) {
-        let may_go = core::mem::take(&mut self.may_go);
+    /// Sends those that can be sent now, and gives up those that waited for too long. Something `has_come` that may say where receivers are.
+    pub(super) fn flush(&mut self, link: &mut Link, now_ns: u64, has_come: bool) {
         if self.waiting.is_empty() {
             return;
         }
         self.waiting.retain_mut(|waiting| {
             let is_due = waiting.due <= now_ns;
-            if !is_due && !may_go {
+            if !is_due && !has_come {
                 return true;
             }
             let Waiting { from, to, bytes, .. } = waiting;

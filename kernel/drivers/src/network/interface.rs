@@ -215,8 +215,8 @@ impl Interface {
             if taken == before && !is_first {
                 break;
             }
-            if core::mem::take(&mut inner.has_news) {
-                inner.outbox.may_go();
+            let has_news = core::mem::take(&mut inner.has_news);
+            if has_news {
                 inner.streams.may_go();
             }
             inner.expire(now_ns);
@@ -226,7 +226,7 @@ impl Interface {
                     break;
                 }
             }
-            inner.outbox.flush(&mut inner.link, now_ns);
+            inner.outbox.flush(&mut inner.link, now_ns, has_news);
             sent += inner.streams.flush(&mut inner.link, &mut inner.timers, now_ns, BUDGET - sent);
             if taken == BUDGET || sent >= BUDGET {
                 break;

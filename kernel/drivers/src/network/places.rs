@@ -28,15 +28,10 @@ pub struct Status {
     pub phase: Phase,
     /// Bytes that have come and were not read.
     pub readable: usize,
-    /// Bytes that there is room for.
-    pub room: usize,
-    /// Bytes that were not acknowledged.
-    pub unacknowledged: usize,
     /// The other side sends no more.
     pub is_finished: bool,
 }
 
 impl Status {
-    pub(super) const GONE: Self =
-        Self { phase: Phase::Over, readable: 0, room: 0, unacknowledged: 0, is_finished: true };
+    pub(super) const GONE: Self = Self { phase: Phase::Over, readable: 0, is_finished: true };
 }

@@ -98,8 +98,6 @@ impl Interface {
         Status {
             phase: phase(socket),
             readable: socket.recv_queue(),
-            room: if socket.may_send() { socket.send_capacity() - socket.send_queue() } else { 0 },
-            unacknowledged: socket.send_queue(),
             is_finished: matches!(
                 socket.state(),
                 tcp::State::CloseWait

@@ -11,6 +11,7 @@
 //! ```
 
 mod circumstances;
+mod datagrams;
 mod endpoint;
 mod icmp;
 mod line;

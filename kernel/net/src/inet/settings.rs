@@ -72,6 +72,7 @@ const HOP_LIMIT: usize = 8;
 const TRAFFIC_CLASS: usize = 9;
 /// The first of those that ask for control messages, in the order of [`tell`]'s bits.
 const TELL: usize = 10;
+const NO_DELAY: usize = TELL + tell::COUNT;
 /// One of the four ways to ask for the time excludes the others.
 const TIMES: core::ops::Range<usize> = TELL..TELL + 4;
 
@@ -126,6 +127,8 @@ const KEPT: [Kept; 70] = [
     Kept::flag(IPV6, 74, 0),
     Kept::flag(IPV6, 2, 0),
     Kept::flag(IPV6, 8, 0),
+    // TCP_NODELAY.
+    Kept::flag(TCP, 1, 0),
     Kept::flag(net::SOL_SOCKET, net::SO_OOBINLINE, 0),
     Kept::flag(net::SOL_SOCKET, net::SO_DONTROUTE, 0),
     Kept::range(net::SOL_SOCKET, net::SO_PRIORITY, 0, i32::MIN, i32::MAX),
@@ -134,8 +137,7 @@ const KEPT: [Kept; 70] = [
     Kept::range(net::SOL_SOCKET, net::SO_INCOMING_CPU, -1, i32::MIN, i32::MAX),
     Kept::range(net::SOL_SOCKET, net::SO_BUSY_POLL, 0, 0, i32::MAX),
     Kept::flag(net::SOL_SOCKET, net::SO_SELECT_ERR_QUEUE, 0),
-    // TCP_NODELAY, CORK, KEEPIDLE, KEEPINTVL, KEEPCNT, SYNCNT, LINGER2, DEFER_ACCEPT, QUICKACK, USER_TIMEOUT, NOTSENT_LOWAT.
-    Kept::flag(TCP, 1, 0),
+    // TCP_CORK, KEEPIDLE, KEEPINTVL, KEEPCNT, SYNCNT, LINGER2, DEFER_ACCEPT, QUICKACK, USER_TIMEOUT, NOTSENT_LOWAT.
     Kept::flag(TCP, 3, 0),
     Kept::range(TCP, 4, 7200, 1, 32767),
     Kept::range(TCP, 5, 75, 1, 32767),
@@ -269,6 +271,11 @@ impl Settings {
     /// The size of segments that the program has chosen (TCP_MAXSEG); 0 for none.
     pub(super) fn segment(&self) -> u32 {
         self.at(SEGMENT)
+    }
+
+    /// Whether small segments do not wait for others to be acknowledged (TCP_NODELAY).
+    pub(super) fn has_no_delay(&self) -> bool {
+        self.at(NO_DELAY) != 0
     }
 
     /// Whether it has options of a level.

@@ -23,7 +23,7 @@ pub fn run() {
 /// Does what there is to do now.
 pub fn work_once() {
     loop {
-        interfaces::all().iter().for_each(work);
+        interfaces::all().for_each(|interface| work(&interface));
         interfaces::gone().iter().for_each(|interface| tell(interface));
         icmp::take_all();
         tcp::establish_called();

@@ -150,14 +150,6 @@ impl Socket for Netlink {
         Ok(())
     }
 
-    fn listen(&self, _backlog: usize) -> Result<()> {
-        Err(Errno::EOPNOTSUPP)
-    }
-
-    fn accept(&self, _no_wait: bool) -> Result<Box<dyn Socket>> {
-        Err(Errno::EOPNOTSUPP)
-    }
-
     fn connect(&self, address: &Address, _no_wait: bool) -> Result<()> {
         match parts(address)? {
             (0, _) => {
@@ -234,10 +226,6 @@ impl Socket for Netlink {
 
     fn take_error(&self) -> Option<Errno> {
         self.state.lock().error.take()
-    }
-
-    fn is_listening(&self) -> bool {
-        false
     }
 
     fn readable(&self) -> Result {

@@ -18,7 +18,7 @@ use linux_raw_sys::net;
 
 use super::{in_flight::InFlight, name::Name};
 use crate::{
-    common::Common,
+    common::{Common, datagram_cost},
     errno::{Errno, Result},
     fallible,
     sched::{spans, wait::WaitQueue},
@@ -59,11 +59,6 @@ impl Kind {
 
 /// Datagrams that wait at a socket before its senders do, less one: as on Linux (net.unix.max_dgram_qlen).
 const QUEUE: usize = 10;
-
-/// What a message of `length` bytes costs its sender: about what Linux counts for one (`skb->truesize`), which is more than it takes here.
-pub(super) fn cost(length: usize) -> usize {
-    256 + (length + 320).next_multiple_of(512)
-}
 
 /// What a message costs its sender until it is dropped.
 pub(super) struct Charge {
@@ -311,7 +306,7 @@ impl UnixSocket {
         if !self.may_send() {
             return None;
         }
-        let cost = cost(length);
+        let cost = datagram_cost(length);
         // Two that send at the same time may both go beyond the limit: each has one message.
         self.charged.fetch_add(cost, Ordering::AcqRel);
         Some(Charge { sender: self.clone(), cost })

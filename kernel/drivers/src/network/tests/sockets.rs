@@ -146,6 +146,21 @@ fn bytes_go_both_ways_and_the_end_is_heard() {
 }
 
 #[test]
+fn a_small_segment_waits_for_another_to_be_acknowledged_unless_it_must_not() {
+    for (waits, there) in [(true, 1), (false, 2)] {
+        let (first, second) = two();
+        let (client, server) = connected(&first, &second);
+        first.set_delay(&client, waits);
+        for byte in [b"a", b"b"] {
+            first.send(&client, byte).unwrap();
+            first.poll(4000 * MS);
+        }
+        second.poll(4000 * MS);
+        assert_eq!(second.status(&server).readable, there);
+    }
+}
+
+#[test]
 fn nobody_listens() {
     let (first, second) = two();
     let client = first.connect(40000, (TWO, 81), SIZES, 60, 1).unwrap();

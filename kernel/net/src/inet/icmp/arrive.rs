@@ -2,7 +2,7 @@
 //! A packet has come to one of the machine's own addresses: raw sockets get it, an echo's answer goes to whose echo it was, and what asks is
 //! answered.
 
-use core::{net::Ipv6Addr, sync::atomic::Ordering};
+use core::net::Ipv6Addr;
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -114,18 +114,9 @@ pub(super) fn arrive(way: &Way, bytes: Vec<u8>, start: usize, interface: u32) {
 
 /// Puts a packet into a queue; without room for it it is lost.
 fn deliver(receiver: &IcmpSocket, packet: &Arc<Packet>) {
-    let is_there = {
-        let mut state = receiver.state();
-        let queued = receiver.queued.load(Ordering::Relaxed);
-        // As on Linux one may go beyond the limit.
-        let is_full = queued > receiver.common.receive_buffer() as usize;
-        let has_room = !is_full && state.packets.try_reserve(1).is_ok();
-        if has_room {
-            receiver.queued.store(queued + packet.cost(), Ordering::Relaxed);
-            state.packets.push_back(packet.clone());
-        }
-        has_room
-    };
+    let limit = receiver.common.receive_buffer() as usize;
+    let is_there =
+        { receiver.state().inbox.add(packet.clone(), packet.cost(), &receiver.queued, limit).is_ok() };
     if is_there {
         receiver.tell_receivers();
     }

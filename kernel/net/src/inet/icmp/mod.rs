@@ -29,7 +29,10 @@ use exo_vfs::events::Events;
 use linux_raw_sys::net;
 
 use self::{filter::Filter, socket::IcmpSocket};
-use super::endpoint::{Endpoint, Family};
+use super::{
+    datagrams::Bound as _,
+    endpoint::{Endpoint, Family},
+};
 use crate::{
     address::Address,
     common::Common,
@@ -133,19 +136,12 @@ impl Socket for Handle {
         self.0.bind(Endpoint::to_bind(address, self.0.family, self.0.settings.is_only_v6())?)
     }
 
-    fn listen(&self, _backlog: usize) -> Result<()> {
-        Err(Errno::EOPNOTSUPP)
-    }
-
-    fn accept(&self, _no_wait: bool) -> Result<Box<dyn Socket>> {
-        Err(Errno::EOPNOTSUPP)
-    }
-
     fn connect(&self, address: &Address, _no_wait: bool) -> Result<()> {
         match address.family() {
             None => Err(Errno::EINVAL),
             Some(net::AF_UNSPEC) => {
                 self.0.disconnect();
+                self.0.state().inbox.error = None;
                 Ok(())
             }
             Some(_) => self.0.connect(Endpoint::of(address, self.0.family)?),
@@ -157,7 +153,7 @@ impl Socket for Handle {
     }
 
     fn peer_name(&self) -> Result<Address> {
-        let peer = { self.0.state().peer };
+        let peer = { self.0.state().binding.peer };
         // As on Linux: who was connected to no port has no name.
         peer.filter(|peer| peer.port != 0).ok_or(Errno::ENOTCONN)?.address(self.0.family)
     }
@@ -173,23 +169,19 @@ impl Socket for Handle {
     fn shutdown(&self, directions: u8) -> Result<()> {
         let is_connected = {
             let mut state = self.0.state();
-            state.ended |= directions;
-            state.peer.is_some()
+            state.inbox.ended |= directions;
+            state.binding.peer.is_some()
         };
         self.0.tell_receivers();
         if is_connected { Ok(()) } else { Err(Errno::ENOTCONN) }
     }
 
     fn take_error(&self) -> Option<Errno> {
-        self.0.state().error.take()
+        self.0.state().inbox.error.take()
     }
 
     fn keep_error(&self, error: Errno) {
-        self.0.state().error = Some(error);
-    }
-
-    fn is_listening(&self) -> bool {
-        false
+        self.0.state().inbox.error = Some(error);
     }
 
     fn option(&self, level: u32, number: u32) -> Option<Result<Value>> {
@@ -229,7 +221,7 @@ impl Socket for Handle {
         if !self.0.is_raw {
             return Err(Errno::ENOTTY);
         }
-        Ok(self.0.state().packets.front().map_or(0, |packet| packet.of(&self.0).len()))
+        Ok(self.0.state().inbox.datagrams.front().map_or(0, |packet| packet.of(&self.0).len()))
     }
 
     fn unread(&self) -> Result {
@@ -239,12 +231,12 @@ impl Socket for Handle {
 
     fn events(&self) -> Events {
         let state = self.0.state();
-        let has_ended = state.ended & direction::RECEIVE != 0;
+        let has_ended = state.inbox.ended & direction::RECEIVE != 0;
         let mut events = Events::OUT;
-        events.set(Events::IN, has_ended || !state.packets.is_empty());
+        events.set(Events::IN, has_ended || !state.inbox.datagrams.is_empty());
         events.set(Events::RDHUP, has_ended);
-        events.set(Events::HUP, state.ended == direction::BOTH);
-        events.set(Events::ERR, state.error.is_some());
+        events.set(Events::HUP, state.inbox.ended == direction::BOTH);
+        events.set(Events::ERR, state.inbox.error.is_some());
         events
     }
 

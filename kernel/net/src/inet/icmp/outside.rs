@@ -108,8 +108,11 @@ pub(super) fn send(socket: &IcmpSocket, to: Ipv4Addr, packet: &[u8]) -> Result<(
 
 /// Gives what has come to the sockets that it is for.
 pub(super) fn take_all() {
-    let mut bytes = [0; MOST];
     let count = GATES.lock().len();
+    if count == 0 {
+        return;
+    }
+    let mut bytes = [0; MOST];
     for place in 0..count {
         let gate = { GATES.lock().get(place).and_then(Weak::upgrade) };
         let Some(gate) = gate else { continue };

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A socket's state, and where it is bound and connected. That of a ping is its ident, as others' is a port.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::{
+    net::Ipv6Addr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use alloc::{
-    collections::VecDeque,
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -19,9 +21,10 @@ use crate::{
     fallible,
     inet::{
         circumstances::Circumstances,
+        datagrams::{Binding, Bound, Inbox, cost},
         endpoint::{Endpoint, Family, is_any},
         local,
-        ports::{Claim, Ports},
+        ports::{BindRequest, Ports},
         settings::Settings,
     },
     sched::wait::WaitQueue,
@@ -51,7 +54,7 @@ pub(super) struct Packet {
     pub(super) bytes: Vec<u8>,
     /// Where the message begins.
     pub(super) start: usize,
-    pub(super) from: core::net::Ipv6Addr,
+    pub(super) from: Ipv6Addr,
     /// How it came.
     pub(super) how: Circumstances,
 }
@@ -67,28 +70,19 @@ impl Packet {
         if socket.is_raw { &self.bytes } else { self.message() }
     }
 
-    /// What it costs its receiver: about what Linux counts for one (`skb->truesize`).
+    /// What it costs its receiver.
     pub(super) fn cost(&self) -> usize {
-        256 + (self.bytes.len() + 320).next_multiple_of(512)
+        cost(self.bytes.len())
     }
 }
 
 /// What changes about a socket.
 #[derive(Default)]
 pub(super) struct State {
-    local: Option<Endpoint>,
-    /// The program has chosen its address, and its ident.
-    bound_ip: bool,
-    bound_port: bool,
-    claim: Option<Arc<Claim<IcmpSocket>>>,
-    pub(super) peer: Option<Endpoint>,
-    pub(super) packets: VecDeque<Arc<Packet>>,
+    pub(super) binding: Binding<IcmpSocket>,
+    pub(super) inbox: Inbox<Packet>,
     /// The places at interfaces that it has used.
     pub(super) gates: Vec<Arc<dyn Send + Sync>>,
-    /// To be reported once.
-    pub(super) error: Option<Errno>,
-    /// [`direction`](crate::socket::direction)s that have ended.
-    pub(super) ended: u8,
 }
 
 /// A socket.
@@ -128,6 +122,8 @@ impl IcmpSocket {
             state: SpinLock::new(State::default()),
         })?;
         if is_raw {
+            // It has none, and nothing to give back when it is disconnected.
+            socket.state().binding.has_chosen_port = true;
             let mut all = RAW.lock();
             all.retain(|known| known.strong_count() > 0);
             if all.len() >= MOST_RAW {
@@ -150,7 +146,7 @@ impl IcmpSocket {
 
     /// Its address, and its ident or, as on Linux, a raw one's protocol in the place of a port.
     pub(super) fn name(&self) -> Endpoint {
-        let local = { self.state().local };
+        let local = self.with_binding(|binding| binding.local);
         let local = local.unwrap_or(Endpoint::any(self.family));
         if self.is_raw { Endpoint { port: protocol_of(self.family) as u16, ..local } } else { local }
     }
@@ -161,53 +157,25 @@ impl IcmpSocket {
     /// EINVAL if it has one, EADDRINUSE, EADDRNOTAVAIL.
     pub(super) fn bind(self: &Arc<Self>, at: Endpoint) -> Result<()> {
         local::check_bind(Endpoint { port: 0, ..at })?;
-        if self.is_raw {
-            let mut state = self.state();
-            state.local = Some(Endpoint { port: 0, ..at });
-            state.bound_ip = !is_any(at.ip);
-            return Ok(());
+        if !self.is_raw {
+            return self.bind_to(at);
         }
-        if self.state().claim.is_some() {
-            return Err(Errno::EINVAL);
-        }
-        self.claim(at)?;
-        let mut state = self.state();
-        (state.bound_ip, state.bound_port) = (!is_any(at.ip), at.port != 0);
+        self.with_binding(|binding| {
+            binding.local = Some(Endpoint { port: 0, ..at });
+            binding.has_chosen_ip = !is_any(at.ip);
+        });
         Ok(())
-    }
-
-    fn claim(self: &Arc<Self>, at: Endpoint) -> Result<Endpoint> {
-        let request = self.settings.bind_request(&self.common, at.ip);
-        let claim = fallible::arc(idents(self.family).claim(at.port, request, Arc::downgrade(self))?)?;
-        let local = Endpoint { port: claim.port, ..at };
-        let unneeded = {
-            let mut state = self.state();
-            if state.claim.is_some() {
-                Some(claim)
-            } else {
-                (state.claim, state.local) = (Some(claim), Some(local));
-                None
-            }
-        };
-        if unneeded.is_some() { Err(Errno::EINVAL) } else { Ok(local) }
     }
 
     /// Where it is; a ping gets an ident unless it has one.
     ///
     /// # Errors
     /// EAGAIN if there is none, as on Linux.
-    pub(super) fn find_local(self: &Arc<Self>) -> Result<Endpoint> {
-        let local = { self.state().local };
-        let at = local.unwrap_or(Endpoint::any(self.family));
-        if self.is_raw || at.port != 0 {
-            return Ok(at);
+    pub(super) fn place(self: &Arc<Self>) -> Result<Endpoint> {
+        if self.is_raw {
+            return Ok(self.with_binding(|binding| binding.local).unwrap_or(Endpoint::any(self.family)));
         }
-        match self.claim(at) {
-            Err(Errno::EADDRINUSE) => Err(Errno::EAGAIN),
-            // Another thread was faster.
-            Err(Errno::EINVAL) => self.state().local.ok_or(Errno::EAGAIN),
-            other => other,
-        }
+        self.find_local()
     }
 
     /// Chooses where its messages go; a raw one takes them from there alone, too.
@@ -217,42 +185,9 @@ impl IcmpSocket {
     pub(super) fn connect(self: &Arc<Self>, to: Endpoint) -> Result<()> {
         let to = Endpoint { ip: local::destination(to.ip), ..to };
         let source = local::way(to.ip)?.source;
-        let at = self.find_local()?;
-        let claim = {
-            let mut state = self.state();
-            let ip = if state.bound_ip { at.ip } else { source };
-            state.local = Some(Endpoint { ip, ..at });
-            state.peer = Some(to);
-            state.claim.clone().map(|claim| (claim, ip))
-        };
-        if let Some((claim, ip)) = claim {
-            claim.connect(ip, None);
-        }
+        self.connect_from(self.place()?, source, to, false);
         self.polled.wake_all();
         Ok(())
-    }
-
-    /// It is connected no more.
-    pub(super) fn disconnect(&self) {
-        let (kept, dropped) = {
-            let mut state = self.state();
-            (state.peer, state.error) = (None, None);
-            let ip = match state.local {
-                Some(local) if state.bound_ip => local.ip,
-                _ => self.family.any(),
-            };
-            if state.bound_port || self.is_raw {
-                state.local = state.local.map(|local| Endpoint { ip, ..local });
-                (state.claim.clone().map(|claim| (claim, ip)), None)
-            } else {
-                state.local = state.bound_ip.then_some(Endpoint { ip, port: 0 });
-                (None, state.claim.take())
-            }
-        };
-        drop(dropped);
-        if let Some((claim, ip)) = kept {
-            claim.connect(ip, None);
-        }
     }
 
     /// Whether a raw socket gets a packet.
@@ -261,8 +196,9 @@ impl IcmpSocket {
             return false;
         }
         let state = self.state();
-        let is_to_it = state.local.is_none_or(|local| is_any(local.ip) || local.ip == packet.how.to);
-        is_to_it && state.peer.is_none_or(|peer| peer.ip == packet.from)
+        let Binding { local, peer, .. } = &state.binding;
+        let is_to_it = local.is_none_or(|local| is_any(local.ip) || local.ip == packet.how.to);
+        is_to_it && peer.is_none_or(|peer| peer.ip == packet.from)
     }
 
     /// Closes it: nobody finds it any more.
@@ -270,5 +206,24 @@ impl IcmpSocket {
         let closed = core::mem::take(&mut *self.state());
         self.queued.store(0, Ordering::Relaxed);
         drop(closed);
+    }
+}
+
+impl Bound for IcmpSocket {
+    #[inline]
+    fn with_binding<R>(&self, with: impl FnOnce(&mut Binding<Self>) -> R) -> R {
+        with(&mut self.state().binding)
+    }
+
+    fn bind_request(&self, ip: Ipv6Addr) -> BindRequest {
+        self.settings.bind_request(&self.common, ip)
+    }
+
+    fn ports(&self) -> &'static Ports<Self> {
+        idents(self.family)
+    }
+
+    fn family(&self) -> Family {
+        self.family
     }
 }

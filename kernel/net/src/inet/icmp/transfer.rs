@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Sending and receiving. A packet is filled from the program's memory with nothing locked.
 
-use core::sync::atomic::Ordering;
-
 use alloc::sync::Arc;
 
 use exo_logic::icmp;
@@ -11,30 +9,28 @@ use linux_raw_sys::net::MSG_TRUNC;
 use super::{
     arrive::{Way, within},
     outside,
-    socket::IcmpSocket,
+    socket::{IcmpSocket, Packet},
 };
 use crate::{
     address::Address,
     errno::{Errno, Result},
     inet::{
         circumstances::{Said, said, told},
+        datagrams::{append, give},
         endpoint::{Endpoint, Family, is_any},
         local,
     },
     io_buf::{IoBuf, IoSource},
     patience::Patience,
-    sched::spans,
-    socket::{ControlMessage, How, Received, Told, direction},
+    socket::{ControlMessage, How, Received, Told},
 };
 
-/// Bytes that are copied between two preemption points.
-const STEP: usize = 16 << 10;
 /// Bytes of an address of IPv6 that has all its parts.
 const WHOLE_V6: usize = 28;
 
 fn destination(socket: &IcmpSocket, address: Option<&Address>) -> Result<Endpoint> {
     let Some(address) = address else {
-        let peer = { socket.state().peer };
+        let peer = { socket.state().binding.peer };
         return peer.ok_or(Errno::EDESTADDRREQ);
     };
     // As on Linux, where pings want the whole structure.
@@ -60,7 +56,7 @@ pub(super) fn send(
     from: &mut IoSource<'_>,
 ) -> Result {
     // As on Linux a ping gets its ident first, whatever becomes of this.
-    let own = socket.find_local()?;
+    let own = socket.place()?;
     let length = from.left();
     if length > usize::from(u16::MAX) {
         return Err(Errno::EMSGSIZE);
@@ -85,27 +81,13 @@ pub(super) fn send(
     let ip = source.unwrap_or(if is_any(own.ip) { route.source } else { own.ip });
     let [usual_ttl, usual_tos] = socket.settings.travel(!is_v6);
     let way = Way { from: ip, to: to.ip, ttl: ttl.unwrap_or(usual_ttl), tos: tos.unwrap_or(usual_tos) };
-    {
-        let mut state = socket.state();
-        if let Some(error) = state.error.take() {
-            return Err(error);
-        }
-        if state.ended & direction::SEND != 0 {
-            return Err(Errno::EPIPE);
-        }
-    }
+    socket.state().inbox.check_send()?;
     let mut packet = way.packet(length)?;
     let start = packet.len();
     if !socket.is_raw {
         packet.extend_from_slice(&first);
     }
-    while packet.len() < start + length {
-        let filled = packet.len();
-        packet.resize((start + length).min(filled + STEP), 0);
-        from.take_all(packet.get_mut(filled..).unwrap_or_default())?;
-        // Who is to end does so after the call.
-        let _ = spans::point();
-    }
+    append(&mut packet, from.left(), from)?;
     let message = packet.get_mut(start..).unwrap_or_default();
     if !socket.is_raw {
         icmp::set_ident(message, own.port, way.version());
@@ -133,30 +115,11 @@ pub(super) fn receive(
         return Err(Errno::EOPNOTSUPP);
     }
     let mut patience = Patience::new(how.no_wait, socket.common.receive_timeout());
-    let packet = patience.wait(&socket.receivable, || {
-        let mut state = socket.state();
-        if let Some(error) = state.error.take() {
-            return Some(Err(error));
-        }
-        let first = if how.peek { state.packets.front().cloned() } else { state.packets.pop_front() };
-        match first {
-            Some(packet) => {
-                if !how.peek {
-                    socket.queued.fetch_sub(packet.cost(), Ordering::Relaxed);
-                }
-                Some(Ok(Some(packet)))
-            }
-            None => (state.ended & direction::RECEIVE != 0 && !how.no_wait).then_some(Ok(None)),
-        }
-    })?;
+    let packet = patience
+        .wait(&socket.receivable, || socket.state().inbox.take(&how, &socket.queued, Packet::cost))?;
     let Some(packet) = packet else { return Ok(Received::default()) };
     let whole = packet.of(socket);
-    let bytes = whole.len().min(to.left());
-    for (index, step) in whole.get(..bytes).unwrap_or_default().chunks(STEP).enumerate() {
-        // Who is to end does so after the call.
-        let _ = index > 0 && spans::point();
-        to.put_all(step)?;
-    }
+    let bytes = give(whole, to)?;
     let from = Endpoint { ip: packet.from, port: 0 };
     let from = if how.wants_address { Some(from.address(socket.family)?) } else { None };
     // As on Linux, MSG_TRUNC tells the whole length of a raw socket's message alone, and the message's flags say that it was cut.

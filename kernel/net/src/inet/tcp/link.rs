@@ -2,7 +2,7 @@
 //! A connection between two sockets of this machine: what each end is to read, and how far each has come to its end. There are no packets:
 //! what a packet would do at the other end is done there at once, with the lock of both.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use alloc::{collections::BTreeSet, sync::Arc};
 
@@ -28,6 +28,8 @@ pub(super) struct Waits {
     pub(super) polled: WaitQueue,
     /// What the bytes cost that it has not read.
     pub(super) queued: AtomicUsize,
+    /// What it sends to another machine goes at once (TCP_NODELAY).
+    pub(super) has_no_delay: AtomicBool,
 }
 
 impl Waits {
@@ -37,6 +39,7 @@ impl Waits {
             sendable: WaitQueue::new(),
             polled: WaitQueue::new(),
             queued: AtomicUsize::new(0),
+            has_no_delay: AtomicBool::new(false),
         }
     }
 

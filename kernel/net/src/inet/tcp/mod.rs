@@ -171,7 +171,10 @@ impl Socket for Handle {
 
     fn set_option(&self, level: u32, number: u32, value: &[u8]) -> Option<Result<()>> {
         let is_bound = || self.0.state().claim.is_some();
-        info::check_set(level, number, value, is_bound).or_else(|| self.0.settings.set(level, number, value))
+        let result = info::check_set(level, number, value, is_bound)
+            .or_else(|| self.0.settings.set(level, number, value));
+        self.0.waits.has_no_delay.store(self.0.settings.has_no_delay(), Ordering::Relaxed);
+        result
     }
 
     fn send_buffer_changed(&self) {

@@ -54,6 +54,8 @@ struct Outside {
     waits: Arc<Waits>,
     /// What those who wait set: it is kept here.
     mark: Arc<Mark>,
+    /// Small segments do not wait for others to be acknowledged.
+    has_no_delay: bool,
     stage: Stage,
 }
 
@@ -103,7 +105,7 @@ pub(super) fn begin(
         })?;
     let stage = Stage::Begun(socket.clone(), time::now_ns());
     let again = mark.clone();
-    add(Outside { interface, stream: Some(stream), ends, claim, waits, mark, stage })?;
+    add(Outside { interface, stream: Some(stream), ends, claim, waits, mark, has_no_delay: false, stage })?;
     {
         let mut state = socket.state();
         if let Phase::Reaching(known) = &mut state.phase {
@@ -146,7 +148,7 @@ pub(super) fn join(
         Ok([first, second]) => {
             let (interface, stream, stage) = (interface.clone(), Some(stream), Stage::Open(first));
             let again = mark.clone();
-            add(Outside { interface, stream, ends, claim, waits, mark, stage })?;
+            add(Outside { interface, stream, ends, claim, waits, mark, has_no_delay: false, stage })?;
             // Bytes may have come with it.
             again.changed();
             Ok(second)
@@ -287,6 +289,11 @@ impl Outside {
             self.interface.abort(stream);
             return false;
         }
+        let has_no_delay = end.peer_waits().has_no_delay.load(Ordering::Relaxed);
+        if has_no_delay != self.has_no_delay {
+            self.has_no_delay = has_no_delay;
+            self.interface.set_delay(stream, !has_no_delay);
+        }
         self.send(end, stream);
         let is_sent = end.with(|own, _| own.inbox.readable == 0 && own.is_finished);
         if is_sent {
@@ -343,7 +350,11 @@ impl Outside {
             let room = buffer.get_mut(..count).unwrap_or_default();
             let count = self.interface.receive(stream, room, false);
             let segment = Segment { buffer, start: 0, end: count };
-            let added = end.with(|_, peer| peer.inbox.add(segment));
+            let added = end.with(|_, peer| {
+                let added = peer.inbox.add(segment);
+                end.peer_waits().queued.store(peer.inbox.cost, Ordering::Relaxed);
+                added
+            });
             end.peer_waits().tell_receivers();
             match added {
                 Ok(Some(left)) => buffers::give_back(left.buffer),

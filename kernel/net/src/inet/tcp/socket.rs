@@ -134,6 +134,7 @@ impl TcpSocket {
 
     fn with(family: Family, common: Common, settings: Settings) -> Result<Arc<Self>> {
         let waits = fallible::arc(Waits::new())?;
+        waits.has_no_delay.store(settings.has_no_delay(), Ordering::Relaxed);
         let state = State {
             phase: Phase::Idle,
             is_unannounced: false,

@@ -7,11 +7,14 @@ use alloc::{boxed::Box, vec::Vec};
 
 use linux_raw_sys::net;
 
-use super::socket::{UdpSocket, cost};
+use super::socket::UdpSocket;
 use crate::{
     errno::{Errno, Result},
     fallible,
-    inet::endpoint::{Endpoint, Family},
+    inet::{
+        datagrams::cost,
+        endpoint::{Endpoint, Family},
+    },
     io_buf::IoBuf,
     socket::{ControlMessage, How, Received, Told},
 };
@@ -46,7 +49,7 @@ pub(super) fn refused(socket: &UdpSocket, is_peer: bool, to: Endpoint, mut bytes
     let failed = if hears { fallible::boxed(Failed { bytes, to }).ok() } else { None };
     {
         let mut state = socket.state();
-        state.error = Some(Errno::ECONNREFUSED);
+        state.inbox.error = Some(Errno::ECONNREFUSED);
         let queued = socket.queued.load(Ordering::Relaxed);
         let has_room = queued + cost < socket.common.receive_buffer() as usize;
         // Without room for it, it is lost, and the error is not.
@@ -68,7 +71,7 @@ pub(super) fn receive(socket: &UdpSocket, how: How, to: &mut IoBuf<'_>, told: &m
         let mut state = socket.state();
         let failed = state.failed.pop_front().ok_or(Errno::EAGAIN)?;
         // As on Linux, it was reported by this, and the next one has its turn.
-        state.error = if state.failed.is_empty() { None } else { Some(Errno::ECONNREFUSED) };
+        state.inbox.error = if state.failed.is_empty() { None } else { Some(Errno::ECONNREFUSED) };
         socket.queued.fetch_sub(cost(failed.bytes.len()), Ordering::Relaxed);
         failed
     };

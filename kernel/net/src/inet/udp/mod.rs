@@ -16,6 +16,7 @@ use linux_raw_sys::net;
 pub(super) use self::outside::take;
 use self::socket::{ALL, UdpSocket};
 use super::{
+    datagrams::Bound as _,
     endpoint::{Endpoint, Family},
     line::Line,
 };
@@ -49,7 +50,7 @@ pub(super) fn next_line(last: u64, family: Family) -> Option<(u64, Option<Line>)
     let line = socket.filter(|socket| socket.family == family && socket.is_bound()).and_then(|socket| {
         let (local, remote) = {
             let state = socket.state();
-            (state.local, state.peer)
+            (state.binding.local, state.binding.peer)
         };
         Some(Line {
             local: local?,
@@ -87,19 +88,12 @@ impl Socket for Handle {
         self.0.bind(Endpoint::to_bind(address, self.0.family, self.0.settings.is_only_v6())?)
     }
 
-    fn listen(&self, _backlog: usize) -> Result<()> {
-        Err(Errno::EOPNOTSUPP)
-    }
-
-    fn accept(&self, _no_wait: bool) -> Result<Box<dyn Socket>> {
-        Err(Errno::EOPNOTSUPP)
-    }
-
     fn connect(&self, address: &Address, _no_wait: bool) -> Result<()> {
         match address.family() {
             None => Err(Errno::EINVAL),
             Some(net::AF_UNSPEC) => {
                 self.0.disconnect();
+                self.0.state().inbox.error = None;
                 Ok(())
             }
             Some(_) => {
@@ -114,12 +108,12 @@ impl Socket for Handle {
 
     fn name(&self) -> Result<Address> {
         let family = self.0.family;
-        let local = { self.0.state().local };
+        let local = { self.0.state().binding.local };
         local.unwrap_or(Endpoint::any(family)).address(family)
     }
 
     fn peer_name(&self) -> Result<Address> {
-        let peer = { self.0.state().peer };
+        let peer = { self.0.state().binding.peer };
         peer.ok_or(Errno::ENOTCONN)?.address(self.0.family)
     }
 
@@ -134,19 +128,19 @@ impl Socket for Handle {
     fn shutdown(&self, directions: u8) -> Result<()> {
         let is_connected = {
             let mut state = self.0.state();
-            state.ended |= directions;
-            state.peer.is_some()
+            state.inbox.ended |= directions;
+            state.binding.peer.is_some()
         };
         self.0.tell_receivers();
         if is_connected { Ok(()) } else { Err(Errno::ENOTCONN) }
     }
 
     fn take_error(&self) -> Option<Errno> {
-        self.0.state().error.take()
+        self.0.state().inbox.error.take()
     }
 
     fn keep_error(&self, error: Errno) {
-        self.0.state().error = Some(error);
+        self.0.state().inbox.error = Some(error);
     }
 
     fn takes_control(&self) -> bool {
@@ -170,10 +164,6 @@ impl Socket for Handle {
         Some(errors::receive(&self.0, how, to, told))
     }
 
-    fn is_listening(&self) -> bool {
-        false
-    }
-
     fn option(&self, level: u32, number: u32) -> Option<Result<Value>> {
         self.0.settings.get(level, number)
     }
@@ -186,7 +176,7 @@ impl Socket for Handle {
     }
 
     fn readable(&self) -> Result {
-        Ok(self.0.state().datagrams.front().map_or(0, |datagram| datagram.bytes.len()))
+        Ok(self.0.state().inbox.datagrams.front().map_or(0, |datagram| datagram.bytes.len()))
     }
 
     fn unread(&self) -> Result {
@@ -196,12 +186,12 @@ impl Socket for Handle {
 
     fn events(&self) -> Events {
         let state = self.0.state();
-        let has_ended = state.ended & direction::RECEIVE != 0;
+        let has_ended = state.inbox.ended & direction::RECEIVE != 0;
         let mut events = Events::OUT;
-        events.set(Events::IN, has_ended || !state.datagrams.is_empty());
+        events.set(Events::IN, has_ended || !state.inbox.datagrams.is_empty());
         events.set(Events::RDHUP, has_ended);
-        events.set(Events::HUP, state.ended == direction::BOTH);
-        events.set(Events::ERR, state.error.is_some() || !state.failed.is_empty());
+        events.set(Events::HUP, state.inbox.ended == direction::BOTH);
+        events.set(Events::ERR, state.inbox.error.is_some() || !state.failed.is_empty());
         events
     }
 

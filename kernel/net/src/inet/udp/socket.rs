@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A UDP socket's state, and where it is bound and connected.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::{
+    net::Ipv6Addr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 
@@ -15,9 +18,10 @@ use crate::{
     fallible,
     inet::{
         circumstances::Circumstances,
-        endpoint::{Endpoint, Family, is_any},
+        datagrams::{Binding, Bound, Inbox},
+        endpoint::{Endpoint, Family},
         local,
-        ports::{Claim, Ports},
+        ports::{BindRequest, Ports},
         registry::{Place, Registry},
         settings::Settings,
     },
@@ -35,27 +39,13 @@ pub(super) struct Datagram {
     pub(super) how: Option<Box<Circumstances>>,
 }
 
-/// What a datagram of `length` bytes costs its receiver: about what Linux counts for one (`skb->truesize`).
-pub(super) fn cost(length: usize) -> usize {
-    256 + (length + 320).next_multiple_of(512)
-}
-
 /// What changes about a socket.
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) local: Option<Endpoint>,
-    /// The program has chosen its address, and its port.
-    bound_ip: bool,
-    bound_port: bool,
-    claim: Option<Arc<Claim<UdpSocket>>>,
-    pub(super) peer: Option<Endpoint>,
-    pub(super) datagrams: VecDeque<Arc<Datagram>>,
-    /// To be reported once.
-    pub(super) error: Option<Errno>,
+    pub(super) binding: Binding<UdpSocket>,
+    pub(super) inbox: Inbox<Datagram>,
     /// What has failed, for who wants to know more (IP_RECVERR).
     pub(super) failed: VecDeque<Box<Failed>>,
-    /// [`direction`](crate::socket::direction)s that have ended.
-    pub(super) ended: u8,
 }
 
 /// All UDP sockets.
@@ -107,61 +97,13 @@ impl UdpSocket {
         self.polled.wake_all();
     }
 
-    /// Whether it has a port.
-    pub(super) fn is_bound(&self) -> bool {
-        self.state().claim.is_some()
-    }
-
     /// Gives it an address.
     ///
     /// # Errors
     /// EINVAL if it has one, EADDRINUSE, EADDRNOTAVAIL, EACCES.
     pub(super) fn bind(self: &Arc<Self>, at: Endpoint) -> Result<()> {
         local::check_bind(at)?;
-        if self.is_bound() {
-            return Err(Errno::EINVAL);
-        }
-        self.claim(at)?;
-        let mut state = self.state();
-        (state.bound_ip, state.bound_port) = (!is_any(at.ip), at.port != 0);
-        Ok(())
-    }
-
-    fn claim(self: &Arc<Self>, at: Endpoint) -> Result<Endpoint> {
-        let request = self.settings.bind_request(&self.common, at.ip);
-        let claim = Arc::new(PORTS.claim(at.port, request, Arc::downgrade(self))?);
-        let local = Endpoint { port: claim.port, ..at };
-        let unneeded = {
-            let mut state = self.state();
-            if state.claim.is_some() {
-                Some(claim)
-            } else {
-                state.claim = Some(claim);
-                state.local = Some(local);
-                None
-            }
-        };
-        if unneeded.is_some() { Err(Errno::EINVAL) } else { Ok(local) }
-    }
-
-    /// Where it is; it gets a port unless it has one.
-    ///
-    /// # Errors
-    /// EAGAIN if there is none, as on Linux.
-    pub(super) fn find_local(self: &Arc<Self>) -> Result<Endpoint> {
-        let local = { self.state().local };
-        let at = match local {
-            Some(local) if local.port != 0 => return Ok(local),
-            Some(local) => local,
-            None => Endpoint::any(self.family),
-        };
-        let claimed = self.claim(at);
-        match claimed {
-            Err(Errno::EADDRINUSE) => Err(Errno::EAGAIN),
-            // Another thread was faster.
-            Err(Errno::EINVAL) => self.state().local.ok_or(Errno::EAGAIN),
-            other => other,
-        }
+        self.bind_to(at)
     }
 
     /// Chooses where its datagrams go, and from where alone it takes some.
@@ -172,46 +114,13 @@ impl UdpSocket {
         let to = Endpoint { ip: local::destination(to.ip), ..to };
         let source = local::way(to.ip)?.source;
         let at = self.find_local()?;
-        let is_v4 = |ip: core::net::Ipv6Addr| ip.to_ipv4_mapped().is_some();
-        if self.state().bound_ip && is_v4(at.ip) != is_v4(to.ip) {
+        let is_v4 = |ip: Ipv6Addr| ip.to_ipv4_mapped().is_some();
+        if self.with_binding(|binding| binding.has_chosen_ip) && is_v4(at.ip) != is_v4(to.ip) {
             return Err(if is_v4(at.ip) { Errno::EAFNOSUPPORT } else { Errno::ENETUNREACH });
         }
-        let claim = {
-            let mut state = self.state();
-            let ip = if state.bound_ip { at.ip } else { source };
-            state.local = Some(Endpoint { ip, ..at });
-            state.peer = Some(to);
-            state.claim.clone().map(|claim| (claim, ip))
-        };
-        if let Some((claim, ip)) = claim {
-            claim.connect(ip, Some(to));
-        }
+        self.connect_from(at, source, to, true);
         self.polled.wake_all();
         Ok(())
-    }
-
-    /// It is connected no more.
-    pub(super) fn disconnect(&self) {
-        let (kept, dropped) = {
-            let mut state = self.state();
-            state.peer = None;
-            state.error = None;
-            let ip = match state.local {
-                Some(local) if state.bound_ip => local.ip,
-                _ => self.family.any(),
-            };
-            if state.bound_port {
-                state.local = state.local.map(|local| Endpoint { ip, ..local });
-                (state.claim.clone().map(|claim| (claim, ip)), None)
-            } else {
-                state.local = if state.bound_ip { Some(Endpoint { ip, port: 0 }) } else { None };
-                (None, state.claim.take())
-            }
-        };
-        drop(dropped);
-        if let Some((claim, ip)) = kept {
-            claim.connect(ip, None);
-        }
     }
 
     /// Closes it: nobody finds it any more.
@@ -219,5 +128,24 @@ impl UdpSocket {
         let closed = core::mem::take(&mut *self.state());
         self.queued.store(0, Ordering::Relaxed);
         drop(closed);
+    }
+}
+
+impl Bound for UdpSocket {
+    #[inline]
+    fn with_binding<R>(&self, with: impl FnOnce(&mut Binding<Self>) -> R) -> R {
+        with(&mut self.state().binding)
+    }
+
+    fn bind_request(&self, ip: Ipv6Addr) -> BindRequest {
+        self.settings.bind_request(&self.common, ip)
+    }
+
+    fn ports(&self) -> &'static Ports<Self> {
+        &PORTS
+    }
+
+    fn family(&self) -> Family {
+        self.family
     }
 }

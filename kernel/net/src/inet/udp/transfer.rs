@@ -2,13 +2,13 @@
 //! Sending and receiving. A datagram is filled from the program's memory with nothing locked, and then put into its receiver's queue; one for
 //! which there is no room there is lost.
 
-use core::{net::Ipv4Addr, sync::atomic::Ordering};
+use core::net::Ipv4Addr;
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::{
     errors, outside,
-    socket::{Datagram, PORTS, UdpSocket, cost},
+    socket::{Datagram, PORTS, UdpSocket},
 };
 use crate::{
     address::Address,
@@ -16,26 +16,24 @@ use crate::{
     fallible,
     inet::{
         circumstances::{Circumstances, LOOPBACK, Said, said, stamp, told},
+        datagrams::{Bound as _, append, cost, give},
         endpoint::{Endpoint, is_any},
         local,
     },
     io_buf::{IoBuf, IoSource},
     patience::Patience,
-    sched::spans,
-    socket::{ControlMessage, How, Received, Told, direction},
+    socket::{ControlMessage, How, Received, Told},
 };
 
 /// Most bytes of a datagram: a packet's, without its headers.
 const MOST_V4: usize = 65_507;
 const MOST_V6: usize = 65_527;
-/// Bytes that are copied between two preemption points.
-const STEP: usize = 16 << 10;
 
 /// Where a datagram goes, and whether that is where the socket is connected.
 #[inline(always)]
 fn destination(socket: &UdpSocket, address: Option<&Address>) -> Result<(Endpoint, bool)> {
     let Some(address) = address else {
-        let peer = { socket.state().peer };
+        let peer = { socket.state().binding.peer };
         return peer.map(|peer| (peer, true)).ok_or(Errno::EDESTADDRREQ);
     };
     let to = Endpoint::of_either(address, socket.family)?;
@@ -83,16 +81,9 @@ pub(super) fn send(
     if length > most {
         return Err(Errno::EMSGSIZE);
     }
-    {
-        let mut state = socket.state();
-        if let Some(error) = state.error.take() {
-            return Err(error);
-        }
-        if state.ended & direction::SEND != 0 {
-            return Err(Errno::EPIPE);
-        }
-    }
-    let bytes = filled(length, from)?;
+    socket.state().inbox.check_send()?;
+    let mut bytes = fallible::list(length)?;
+    append(&mut bytes, length, from)?;
     let source = Endpoint { ip, ..own };
     if let Some(target) = way.outside {
         return send_out(own.port, (target, to.port), bytes);
@@ -140,7 +131,7 @@ fn circumstances(
 /// What a socket is told of a datagram.
 #[cold]
 fn tell_of(socket: &UdpSocket, datagram: &Datagram, tell: &mut Told) -> Result<()> {
-    let at = { socket.state().local }.unwrap_or(Endpoint::any(socket.family));
+    let at = { socket.state().binding.local }.unwrap_or(Endpoint::any(socket.family));
     let how = match &datagram.how {
         Some(how) => **how,
         None => Circumstances::unasked(at),
@@ -148,39 +139,15 @@ fn tell_of(socket: &UdpSocket, datagram: &Datagram, tell: &mut Told) -> Result<(
     told(&socket.settings, socket.family, &how, at.port, tell)
 }
 
-fn filled(length: usize, from: &mut IoSource<'_>) -> Result<Vec<u8>> {
-    let mut bytes: Vec<u8> = fallible::list(length)?;
-    while bytes.len() < length {
-        let start = bytes.len();
-        bytes.resize(length.min(start + STEP), 0);
-        from.take_all(bytes.get_mut(start..).unwrap_or_default())?;
-        if bytes.len() < length {
-            // Who is to end does so after the call.
-            let _ = spans::point();
-        }
-    }
-    Ok(bytes)
-}
-
 /// Puts a datagram into a queue; without room for it it is lost, as any may be.
 #[inline]
 pub(super) fn deliver(receiver: &UdpSocket, datagram: Datagram) {
     let cost = cost(datagram.bytes.len());
     let Ok(datagram) = fallible::arc(datagram) else { return };
-    let lost = {
-        let mut state = receiver.state();
-        let queued = receiver.queued.load(Ordering::Relaxed);
-        // As on Linux one may go beyond the limit.
-        let is_full = queued > receiver.common.receive_buffer() as usize;
-        if is_full || state.datagrams.try_reserve(1).is_err() {
-            Some(datagram)
-        } else {
-            receiver.queued.store(queued + cost, Ordering::Relaxed);
-            state.datagrams.push_back(datagram);
-            None
-        }
-    };
-    if lost.is_none() {
+    let limit = receiver.common.receive_buffer() as usize;
+    // Dropped without the lock.
+    let lost = { receiver.state().inbox.add(datagram, cost, &receiver.queued, limit) };
+    if lost.is_ok() {
         receiver.tell_receivers();
     }
 }
@@ -197,29 +164,11 @@ pub(super) fn receive(
 ) -> Result<Received> {
     let mut patience = Patience::new(how.no_wait, socket.common.receive_timeout());
     let datagram = patience.wait(&socket.receivable, || {
-        let mut state = socket.state();
-        if let Some(error) = state.error.take() {
-            return Some(Err(error));
-        }
-        let first = if how.peek { state.datagrams.front().cloned() } else { state.datagrams.pop_front() };
-        match first {
-            Some(datagram) => {
-                if !how.peek {
-                    socket.queued.fetch_sub(cost(datagram.bytes.len()), Ordering::Relaxed);
-                }
-                Some(Ok(Some(datagram)))
-            }
-            None => (state.ended & direction::RECEIVE != 0 && !how.no_wait).then_some(Ok(None)),
-        }
+        socket.state().inbox.take(&how, &socket.queued, |datagram| cost(datagram.bytes.len()))
     })?;
     let Some(datagram) = datagram else { return Ok(Received::default()) };
     let length = datagram.bytes.len();
-    let bytes = length.min(to.left());
-    for (index, step) in datagram.bytes.get(..bytes).unwrap_or_default().chunks(STEP).enumerate() {
-        // Who is to end does so after the call.
-        let _ = index > 0 && spans::point();
-        to.put_all(step)?;
-    }
+    let bytes = give(&datagram.bytes, to)?;
     let from = if how.wants_address { Some(datagram.from.address(socket.family)?) } else { None };
     if let Some(tell) = tell {
         if socket.settings.told() != 0 {
